@@ -1,0 +1,120 @@
+"""Argument checks with one error grammar: ``name=value must RULE; HINT``.
+
+Everything a caller can get wrong raises `InputError`. The command lines turn it into one line on stderr and
+exit code 2; nothing else in the project prints errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+class InputError(ValueError):
+    """Something the caller passed cannot be used. The message is one line and names the value."""
+
+
+def show(value: Any) -> str:
+    """Print a value for an error line: short, and never more than one line."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    text = repr(value) if isinstance(value, str) else f"{value}"
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def fail(name: str, value: Any, rule: str, hint: str = "") -> InputError:
+    """Build the error line; the caller raises it.
+
+    Examples
+    --------
+    >>> print(fail("batch", -1, "must be at least 1"))
+    batch=-1 must be at least 1
+    """
+    return InputError(f"{name}={show(value)} {rule}" + (f"; {hint}" if hint else ""))
+
+
+def _numbers(name: str, value: ArrayLike) -> FloatArray:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise fail(name, value, "must be a number or an array of numbers") from None
+    bad = ~np.isfinite(array)
+    if bad.any():
+        raise fail(name, array[bad].flat[0], "must be finite")
+    return array
+
+
+def in_range(
+    name: str,
+    value: ArrayLike,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    above: bool = False,
+    hint: str = "",
+) -> FloatArray:
+    """Return ``value`` as float64, refusing NaN, infinities and anything outside ``[low, high]``.
+
+    ``above=True`` makes the lower end open: ``(low, high]``.
+
+    Examples
+    --------
+    >>> in_range("acceptance_rate", [0.5, 1.2], 0, 1)
+    Traceback (most recent call last):
+        ...
+    scylla_sim.checks.InputError: acceptance_rate=1.2 must lie in [0, 1]
+    """
+    array = _numbers(name, value)
+    bad = (array <= low if above else array < low) | (array > high)
+    if not bad.any():
+        return array
+    if np.isinf(high):
+        rule = f"must be above {low:g}" if above else f"must be at least {low:g}"
+    elif np.isinf(low):
+        rule = f"must be at most {high:g}"
+    else:
+        rule = f"must lie in {'(' if above else '['}{low:g}, {high:g}]"
+    raise fail(name, array[bad].flat[0], rule, hint)
+
+
+def positive(name: str, value: ArrayLike, *, hint: str = "") -> FloatArray:
+    """Return ``value`` as float64; every element must be finite and above zero."""
+    return in_range(name, value, 0.0, above=True, hint=hint)
+
+
+def whole(
+    name: str, value: ArrayLike, low: float = -np.inf, high: float = np.inf, *, hint: str = ""
+) -> NDArray[np.int64]:
+    """Return ``value`` as int64, refusing anything that is not a whole number in ``[low, high]``."""
+    array = in_range(name, value, low, high, hint=hint)
+    bad = array != np.floor(array)
+    if bad.any():
+        raise fail(name, array[bad].flat[0], "must be a whole number", hint)
+    return array.astype(np.int64)
+
+
+def one_of(name: str, value: str, known: Iterable[str], *, hint: str = "") -> str:
+    """Return ``value`` if it is known; otherwise name what is known, nearest first.
+
+    Examples
+    --------
+    >>> one_of("hardware", "h100", ["h100-sxm", "l40s"])
+    Traceback (most recent call last):
+        ...
+    scylla_sim.checks.InputError: hardware='h100' is not known; did you mean h100-sxm? known: h100-sxm, l40s
+    """
+    names = list(known)
+    if value in names:
+        return value
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]}? " if near else ""
+    raise fail(
+        name, value, "is not known", f"{guess}known: {', '.join(names)}" + (f"; {hint}" if hint else "")
+    )

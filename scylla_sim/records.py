@@ -1,0 +1,160 @@
+"""Result files: JSON with a schema version, values and provenance, written whole or not at all.
+
+A table is ``{"schema", "rows", "provenance"}``; a measured record adds samples, stopping reasons and device
+facts (see `gpu_validate.records`). A number's level of evidence is one of `EVIDENCE`; levels never mix.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from scylla_sim import __version__
+from scylla_sim.checks import InputError, fail
+
+EVIDENCE = ("live", "recorded", "silicon", "published", "small-scale", "theory")
+"""``live`` measured by this run on this machine; ``recorded`` measured earlier by gpu_validate and committed;
+``silicon`` kernel measurements of somebody else (aiconfigurator-core); ``published`` printed in a paper,
+repository or blog; ``small-scale`` trained and measured here at reduced size; ``theory`` computed only."""
+
+Row = dict[str, Any]
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the checkout this package runs from; ``None`` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    state: dict[str, Any] = {"git_sha": None, "git_dirty": None}
+    if not (root / ".git").exists():
+        return state
+    try:
+        call = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+        lines = subprocess.run(
+            call, capture_output=True, text=True, check=True, timeout=20
+        ).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return state
+    for line in lines:
+        if line.startswith("# branch.oid "):
+            state["git_sha"] = line.split()[2]
+    state["git_dirty"] = any(not line.startswith("#") for line in lines)
+    return state
+
+
+def provenance(*, inputs: Iterable[Path | str] = (), **facts: Any) -> dict[str, Any]:
+    """Where a result comes from: package version, commit, command line, hashes of input files, and ``facts``.
+
+    File names are kept without their folders, so that a record does not depend on where a checkout lies.
+    """
+    hashes = {Path(path).name: sha256_of(Path(path)) for path in inputs}
+    argv = [Path(arg).name if os.sep in arg else arg for arg in sys.argv]
+    return {"version": __version__, **git_state(), "argv": argv, "inputs": hashes, **facts}
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file atomically: a reader, or a run killed half way, sees the old file or the new one."""
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(target)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
+        raise
+
+
+def dump_json(value: Any) -> str:
+    """Serialise with full precision, keeping key order and refusing NaN, which JSON does not have."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def read_json(path: Path | str, *, schema: str | None = None) -> dict[str, Any]:
+    """Read a JSON object; refuse what is missing, truncated or of another schema with one line."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise fail("file", str(path), f"is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise fail("file", str(path), "must hold a JSON object")
+    if schema is not None and value.get("schema") != schema:
+        raise fail(
+            "schema", value.get("schema"), f"must be {schema!r} in {path}", "written by another version?"
+        )
+    return value
+
+
+def table(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> dict[str, Any]:
+    """A result table as one JSON object; ``name`` is its schema, for example ``scylla-sim/predict/1``."""
+    return {"schema": name, "rows": [dict(row) for row in rows], "provenance": provenance(**facts)}
+
+
+def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV text; the columns are the union of all keys, in order of first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def read_columns(path: Path | str) -> dict[str, list[str]]:
+    """Read a CSV file into columns of text, in file order.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, empty, has a repeated or blank column name, or a line of another length.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            lines = [line for line in reader if line]
+    except OSError as error:
+        raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise fail("file", str(path), f"is not CSV text ({error})") from None
+    if not header or not all(header):
+        raise fail("file", str(path), "must begin with a line of column names")
+    if len(set(header)) != len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise fail("column", twice, f"appears twice in {path}")
+    width = len(header)
+    if any(len(line) != width for line in lines):
+        number = next(i for i, line in enumerate(lines) if len(line) != width)
+        raise InputError(
+            f"line={number + 2} has {len(lines[number])} fields, not {width}, in {path}; is a comma missing?"
+        )
+    return (
+        {name: list(column) for name, column in zip(header, zip(*lines))}
+        if lines
+        else {n: [] for n in header}
+    )
