@@ -1,7 +1,7 @@
 """Named hardware, models, drafts and engines, read from ``data/*.toml`` and from files of the user.
 
-Every quantity of the catalog carries a value, a unit and a source; an entry without them is refused. Unknown names
-list the known ones.
+Every quantity of the catalog carries a value, a unit and a source; an entry without them is refused. Unknown
+names list the known ones.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def hardware(name: str) -> Hardware:
 
 
 def calibration_name(name: str) -> str | None:
-    """Device whose shipped calibration serves this hardware; ``None`` when there is none (a user's own file)."""
+    """Device whose shipped calibration serves this hardware; ``None`` for a user's own description."""
     entry = _data("hardware").get(name)
     return str(entry["calibration"]) if entry else None
 
@@ -125,8 +125,8 @@ def model_from_config(name: str, config: Mapping[str, Any]) -> Model:
     Raises
     ------
     InputError
-        For an architecture whose costs are not modelled (mixture of experts, MLA, encoder-decoder ...), by name,
-        and for a missing key.
+        For an architecture whose costs are not modelled (mixture of experts, MLA, encoder-decoder ...), by
+        name, and for a missing key.
     """
     kind = config.get("model_type")
     if kind is not None and kind not in DENSE_TYPES:
