@@ -217,7 +217,7 @@ def describe(kind: str, name: str) -> list[dict[str, Any]]:
     data = _data(one_of("kind", kind, KINDS))
     entry = data[one_of(kind, name, names(kind))]
     cited: Mapping[str, str] = data.get("sources", {})
-    whole = str(entry.get("source", ""))
+    whole = str(entry.get("source", "this package's own naming"))
     rows = []
     for field, given in entry.items():
         if field in ("source", "note"):
