@@ -1,0 +1,255 @@
+"""Kernel measurements of real GPUs from ``aiconfigurator-core`` as rows of the kernels CSV.
+
+The package (NVIDIA, Apache-2.0) holds parquet tables at ``systems/data/<gpu>/<family>/<framework>/<version>``.
+Framework and version are taken from the path, since the columns spell them in several ways, and the GPU from the
+folder. One row per key; where a key was measured twice the median stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scylla_sim import console
+from scylla_sim.checks import InputError, fail, one_of, whole
+from scylla_sim.records import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EPILOG = """example:
+  gpu-validate silicon --device h100-sxm --op gemm --part train --rows 256 --out train.csv
+"""
+
+DEVICES = {
+    "h100-sxm": "h100_sxm",
+    "h200-sxm": "h200_sxm",
+    "a100-sxm": "a100_sxm",
+    "b200-sxm": "b200_sxm",
+    "b300-sxm": "b300_sxm",
+    "gb200": "gb200",
+    "gb300": "gb300",
+    "l40s": "l40s",
+    "rtx-pro-6000": "rtx_pro_6000_server",
+}
+"""Catalog name -> folder of the package."""
+
+TABLES = {
+    "gemm": ("gemm", "gemm_perf.parquet"),
+    "decode_attention": ("attention", "generation_attention_perf.parquet"),
+    "all_reduce": ("comm", "custom_allreduce_perf.parquet"),
+}
+FRAMEWORKS = ("vllm", "sglang", "trtllm")
+PARTS = ("all", "train", "test", "repeat")
+
+KEYS = {
+    "gemm": ["dtype", "kernel_source", "m", "n", "k"],
+    "decode_attention": [
+        *("dtype", "kv_dtype", "kernel_source", "batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
+        "window",
+    ],
+    "all_reduce": ["dtype", "num_gpus", "bytes", "graph"],
+}
+SPLIT_BY = {
+    "gemm": ["n", "k"],
+    "decode_attention": ["num_heads", "num_kv_heads", "head_dim"],
+    "all_reduce": ["bytes"],
+}
+"""What never appears on both sides of a split: weight shapes, head configurations, message sizes."""
+
+_HASH = 2654435761
+_TEST_SHARE = 0.25
+_BF16_BYTES = 2
+
+
+def _systems() -> Path:
+    spec = find_spec("aiconfigurator_core")
+    if spec is None or spec.origin is None:
+        raise InputError(
+            "silicon data need the package aiconfigurator-core; pip install 'scylla-sim[validate]'"
+        )
+    return Path(spec.origin).parent / "systems" / "data"
+
+
+def _version_key(version: str) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """Order of versions such as 0.5.10, 0.5.6.post2, 1.3.0rc20: candidates before, posts after the release."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)*)(?:(rc|\.post)(\d+))?", version)
+    if match is None:
+        return ((), (0, 0))
+    release = tuple(int(part) for part in match[1].split("."))
+    suffix = {"rc": -1, None: 0, ".post": 1}[match[2]]
+    return (release, (suffix, int(match[3] or 0)))
+
+
+def source_file(device: str, op: str, framework: str) -> tuple[Path, str]:
+    """Newest table of a device, operation and framework, and its version."""
+    family, table = TABLES[op]
+    folder = _systems() / DEVICES[device] / family / framework
+    versions = [path.name for path in folder.glob("*") if (path / table).exists()]
+    if not versions:
+        found = sorted({p.parts[-3] for p in folder.parent.glob(f"*/*/{table}")} & set(FRAMEWORKS))
+        raise fail("framework", framework, f"has no {op} data for {device}", f"known: {', '.join(found)}")
+    newest = max(versions, key=_version_key)
+    return folder / newest / table, newest
+
+
+def default_framework(device: str, op: str) -> str:
+    """vLLM, except A100 GEMM: there its table has 21 values of m only, SGLang's has 74."""
+    return "sglang" if (device, op) == ("a100-sxm", "gemm") else "vllm"
+
+
+def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
+    """All rows of one table as a frame with the columns of the kernels CSV and ``latency_ms``.
+
+    Source: aiconfigurator-core, ``systems/data``. ``message_size`` is in elements, so bytes are twice that in
+    bf16; ``kv_len`` is ``step`` + 1.
+    """
+    import pandas as pd
+
+    one_of("device", device, DEVICES)
+    one_of("op", op, TABLES)
+    chosen = framework or default_framework(device, op)
+    one_of("framework", chosen, FRAMEWORKS)
+    path, version = source_file(device, op, chosen)
+    raw = pd.read_parquet(path)
+    frame = pd.DataFrame({"op": op, "device": device}, index=raw.index)
+    if op == "gemm":
+        frame["dtype"] = raw["gemm_dtype"]
+        frame[["m", "n", "k"]] = raw[["m", "n", "k"]]
+    elif op == "decode_attention":
+        frame["dtype"], frame["kv_dtype"] = raw["attn_dtype"], raw["kv_cache_dtype"]
+        frame["batch"], frame["kv_len"], frame["q_len"] = raw["batch_size"], raw["step"] + 1, 1
+        frame["num_heads"], frame["num_kv_heads"] = raw["num_heads"], raw["num_key_value_heads"]
+        frame["head_dim"] = raw["head_dim"]
+        frame["window"] = raw["window_size"] if "window_size" in raw else 0
+    else:
+        frame["dtype"], frame["num_gpus"] = raw["allreduce_dtype"], raw["num_gpus"]
+        frame["bytes"] = raw["message_size"] * _BF16_BYTES
+        frame["graph"] = (~raw.get("backend", raw["kernel_source"]).str.contains("eager")).astype(int)
+    frame["framework"], frame["version"] = chosen, version
+    frame["kernel_source"] = raw["kernel_source"]
+    frame["latency_ms"] = raw["latency"]
+    keys = KEYS[op]
+    median = frame.groupby(keys, sort=False, dropna=False)["latency_ms"].transform("median")
+    return frame.assign(latency_ms=median).drop_duplicates(keys).sort_values(keys, ignore_index=True)
+
+
+def in_test(frame: pd.DataFrame, op: str) -> pd.Series:
+    """Deterministic split by shape: True for about a quarter of the groups named in `SPLIT_BY`."""
+    import numpy as np
+    import pandas as pd
+
+    code = np.zeros(len(frame), dtype=np.uint64)
+    for column in SPLIT_BY[op]:
+        code = (code * np.uint64(31) + frame[column].to_numpy(np.uint64)) * np.uint64(_HASH)
+        code ^= code >> np.uint64(29)
+    if op == "all_reduce":  # few sizes, all powers of two: alternate ones are held out
+        sizes = np.log2(frame["bytes"].to_numpy(float)).round().astype(int)
+        return pd.Series(sizes % 2 == 1, index=frame.index)
+    return pd.Series((code % np.uint64(1000)) < 1000 * _TEST_SHARE, index=frame.index)
+
+
+def regime(frame: pd.DataFrame, op: str) -> pd.Series:
+    """Rows of the regime in which speculation lives: GEMM with n >= 1024, 1024 <= k <= 16384, n k >= 4e6, m <= 512;
+    attention without a sliding window; messages of 8 KB to 16 MB."""
+    import pandas as pd
+
+    if op == "gemm":
+        n, k = frame["n"], frame["k"]
+        return (n >= 1024) & k.between(1024, 16384) & (n * k >= 4e6) & (frame["m"] <= 512)
+    if op == "decode_attention":
+        return frame["window"] == 0
+    return pd.Series(frame["bytes"].between(8192, 2**24), index=frame.index)
+
+
+def sample(frame: pd.DataFrame, op: str, rows: int, seed: int) -> pd.DataFrame:
+    """At most ``rows`` rows for each group of kernels that is fitted apart (dtype, KV type, head_dim, graph)."""
+    by = [name for name in ("dtype", "kv_dtype", "kernel_source", "head_dim", "graph") if name in frame]
+    if op == "all_reduce":
+        by = ["graph"]
+    parts = [
+        part.sample(min(rows, len(part)), random_state=seed)
+        for _, part in frame.groupby(by, sort=True, dropna=False)
+    ]
+    import pandas as pd
+
+    return pd.concat(parts).sort_index() if parts else frame
+
+
+def export(
+    device: str,
+    op: str,
+    *,
+    framework: str | None = None,
+    part: str = "all",
+    rows: int | None = None,
+    seed: int = 0,
+    dtypes: Iterable[str] = (),
+    whole_range: bool = False,
+) -> pd.DataFrame:
+    """Rows of a device and operation, split and sampled.
+
+    ``train`` and ``test`` share no weight shape, head configuration or message size. ``repeat`` is what another
+    framework measured on the shapes of ``test``: the noise floor of one measurement.
+    """
+    frame = read(device, op, framework=framework)
+    if part != "all":
+        one_of("part", part, PARTS)
+        chosen = in_test(frame, op)
+        frame = frame[~chosen if part == "train" else chosen]
+        if not whole_range:
+            frame = frame[regime(frame, op)]
+    if wanted := list(dtypes):
+        for name in wanted:
+            one_of("dtype", name, sorted(frame["dtype"].unique()))
+        frame = frame[frame["dtype"].isin(wanted)]
+    if part == "repeat":
+        other = "vllm" if frame["framework"].iloc[0] == "sglang" else "sglang"
+        again = read(device, op, framework=other)
+        shape = [key for key in KEYS[op] if key != "kernel_source"]
+        frame = again.merge(frame[shape].drop_duplicates(), on=shape)
+    if rows is not None:
+        frame = sample(frame, op, int(whole("rows", rows, 1)), seed)
+    return frame.reset_index(drop=True)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", required=True, help=f"one of {', '.join(DEVICES)}")
+    parser.add_argument("--op", required=True, help=f"one of {', '.join(TABLES)}")
+    parser.add_argument("--framework", help="vllm, sglang or trtllm; default vllm (A100 GEMM: sglang)")
+    parser.add_argument(
+        "--part", default="all", choices=PARTS, help="side of the split by shape; default: all"
+    )
+    parser.add_argument("--rows", type=int, help="at most so many rows of each kind of kernel")
+    parser.add_argument("--dtype", default="", help="comma-separated; default: all")
+    parser.add_argument(
+        "--whole-range", action="store_true", help="do not restrict a part to the regime of drafting"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling with --rows")
+    parser.add_argument("--out", metavar="FILE", help="CSV file; default: stdout")
+
+
+def execute(args: argparse.Namespace) -> int:
+    frame = export(
+        args.device,
+        args.op,
+        framework=args.framework,
+        part=args.part,
+        rows=args.rows,
+        seed=args.seed,
+        dtypes=[name for name in args.dtype.split(",") if name],
+        whole_range=args.whole_range,
+    )
+    text: Any = frame.to_csv(index=False, lineterminator="\n")
+    if args.out:
+        write_text(args.out, text)
+        console.note(
+            f"wrote {args.out}: {len(frame)} rows, {frame['framework'].iloc[0]} {frame['version'].iloc[0]}"
+        )
+    else:
+        print(text, end="")
+    return 0
