@@ -69,9 +69,7 @@ _BF16_BYTES = 2
 def _systems() -> Path:
     spec = find_spec("aiconfigurator_core")
     if spec is None or spec.origin is None:
-        raise InputError(
-            "silicon data need the package aiconfigurator-core; pip install 'scylla-sim[validate]'"
-        )
+        raise InputError("silicon data need the package aiconfigurator-core; pip install 'scylla-sim[validate]'")
     return Path(spec.origin).parent / "systems" / "data"
 
 
@@ -125,7 +123,7 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
         frame["batch"], frame["kv_len"], frame["q_len"] = raw["batch_size"], raw["step"] + 1, 1
         frame["num_heads"], frame["num_kv_heads"] = raw["num_heads"], raw["num_key_value_heads"]
         frame["head_dim"] = raw["head_dim"]
-        frame["window"] = raw["window_size"] if "window_size" in raw else 0
+        frame["window"] = raw.get("window_size", 0)
     else:
         frame["dtype"], frame["num_gpus"] = raw["allreduce_dtype"], raw["num_gpus"]
         frame["bytes"] = raw["message_size"] * _BF16_BYTES
@@ -221,9 +219,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", required=True, help=f"one of {', '.join(DEVICES)}")
     parser.add_argument("--op", required=True, help=f"one of {', '.join(TABLES)}")
     parser.add_argument("--framework", help="vllm, sglang or trtllm; default vllm (A100 GEMM: sglang)")
-    parser.add_argument(
-        "--part", default="all", choices=PARTS, help="side of the split by shape; default: all"
-    )
+    parser.add_argument("--part", default="all", choices=PARTS, help="side of the split by shape; default: all")
     parser.add_argument("--rows", type=int, help="at most so many rows of each kind of kernel")
     parser.add_argument("--dtype", default="", help="comma-separated; default: all")
     parser.add_argument(

@@ -115,6 +115,4 @@ def one_of(name: str, value: str, known: Iterable[str], *, hint: str = "") -> st
         return value
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
     guess = f"did you mean {near[0]}? " if near else ""
-    raise fail(
-        name, value, "is not known", f"{guess}known: {', '.join(names)}" + (f"; {hint}" if hint else "")
-    )
+    raise fail(name, value, "is not known", f"{guess}known: {', '.join(names)}" + (f"; {hint}" if hint else ""))

@@ -44,9 +44,7 @@ def git_state() -> dict[str, Any]:
         return state
     try:
         call = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-        lines = subprocess.run(
-            call, capture_output=True, text=True, check=True, timeout=20
-        ).stdout.splitlines()
+        lines = subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return state
     for line in lines:
@@ -104,9 +102,7 @@ def read_json(path: Path | str, *, schema: str | None = None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise fail("file", str(path), "must hold a JSON object")
     if schema is not None and value.get("schema") != schema:
-        raise fail(
-            "schema", value.get("schema"), f"must be {schema!r} in {path}", "written by another version?"
-        )
+        raise fail("schema", value.get("schema"), f"must be {schema!r} in {path}", "written by another version?")
     return value
 
 
@@ -153,8 +149,4 @@ def read_columns(path: Path | str) -> dict[str, list[str]]:
         raise InputError(
             f"line={number + 2} has {len(lines[number])} fields, not {width}, in {path}; is a comma missing?"
         )
-    return (
-        {name: list(column) for name, column in zip(header, zip(*lines))}
-        if lines
-        else {n: [] for n in header}
-    )
+    return {name: list(column) for name, column in zip(header, zip(*lines))} if lines else {n: [] for n in header}
