@@ -94,6 +94,11 @@ def emit(
         text = format_csv(rows)
     else:
         text = format_table(rows, columns) + (f"{footer}\n" if footer else "")
+    emit_text(args, text)
+
+
+def emit_text(args: argparse.Namespace, text: str) -> None:
+    """Write finished text to ``--out``, or to stdout."""
     if args.out:
         write_text(args.out, text)
         note(f"wrote {args.out}")

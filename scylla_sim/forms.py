@@ -25,8 +25,10 @@ WEIGHT_BYTES = {
     "fp8_block": 1.0,
     "int8_wo": 1.0,
     "int4_wo": 0.5,
+    "sq": 1.0,
+    "nvfp4": 0.5625,
 }
-"""Bytes of one weight (or KV element) by the dtype names of the kernels CSV; scales of blocks are left out."""
+"""Bytes of one weight (or KV element) by the dtype names of the kernels CSV; nvfp4 with its 1/16 of fp8 scales."""
 
 ACTIVATION_BYTES = {**WEIGHT_BYTES, "int8_wo": 2.0, "int4_wo": 2.0}
 _PEAK = {
@@ -36,7 +38,11 @@ _PEAK = {
     "fp8_block": "fp8",
     "int8_wo": "bf16",
     "int4_wo": "bf16",
+    "sq": "int8",
+    "nvfp4": "fp4",
 }
+QUANTISED = ("fp8", "fp8_block", "sq", "nvfp4")
+"""Dtypes whose linear layer quantises its input first."""
 OUTPUT_BYTES = 2.0
 """GEMM outputs and attention operands are bf16 in every 16- and 8-bit kernel here (4 bytes in fp32 ones)."""
 
@@ -336,7 +342,7 @@ def form_for(op: str, dtype: str, hardware: Hardware) -> str:
     if hardware.sm_count == 0:
         return "gemm_roofline" if op == "gemm" else "attention_roofline"
     if op == "gemm":
-        return "gemm_quantised" if dtype in ("fp8", "fp8_block") else "gemm_tiles"
+        return "gemm_quantised" if dtype in QUANTISED else "gemm_tiles"
     return "attention_waves"
 
 

@@ -121,6 +121,15 @@ def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+def format_columns(columns: Mapping[str, Sequence[str]]) -> str:
+    """Columns of text as CSV text; all have one length."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values()))
+    return text.getvalue()
+
+
 def read_columns(path: Path | str) -> dict[str, list[str]]:
     """Read a CSV file into columns of text, in file order.
 

@@ -15,6 +15,9 @@ from scylla_sim.checks import fail, in_range, one_of, positive, whole
 BYTES_PER_ELEMENT = {"fp32": 4.0, "bf16": 2.0, "fp8": 1.0}
 """Bytes of one weight or activation by the precision names of the command line."""
 
+PEAKS = ("fp32", "bf16", "fp8", "int8", "fp4")
+"""Precisions a datasheet states a dense peak for."""
+
 DRAFT_KINDS = ("none", "head", "model", "medusa", "ngram")
 
 
@@ -51,7 +54,7 @@ class Hardware:
         if not self.peak_flop_per_s:
             raise fail("peak_flop_per_s", {}, "must name at least one precision")
         for precision, peak in self.peak_flop_per_s.items():
-            one_of("precision", precision, BYTES_PER_ELEMENT)
+            one_of("precision", precision, PEAKS)
             positive(f"peak_flop_per_s[{precision}]", peak)
         whole("sm_count", self.sm_count, 0)
         in_range("l2_bytes", self.l2_bytes, 0)

@@ -1,0 +1,254 @@
+"""Fit the closed forms of `scylla_sim.forms` to measured rows of one device.
+
+Each group of rows (a GEMM dtype and library, an attention KV dtype and head size, graph or eager all-reduce) gets
+one form. The fit is a maximum a posteriori estimate in the logs of the parameters: robust (pseudo-Huber) residuals
+of log seconds, plus the prior of the form. With 16 rows the prior decides what the rows cannot; a parameter whose
+posterior is as wide as its prior is reported as not identified. Intervals of predictions come from cross-validated
+residuals. scipy is imported here only.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scylla_sim.checks import FloatArray, InputError, fail
+from scylla_sim.forms import FORMS, Columns, Form, Rates, evaluate, form_for, rates
+from scylla_sim.kernels import Calibration, Fitted
+from scylla_sim.shapes import Rows
+from scylla_sim.specs import Hardware
+from scylla_sim.units import MILLI
+
+MIN_ROWS = {"gemm": 16, "decode_attention": 16, "all_reduce": 8}
+"""Fewer rows than this say less than the prior: the group is refused and named."""
+MAX_ROWS = 4096
+"""More rows than this add seconds, not accuracy (256 are within 0.5 points of 7,000): a fixed subset is taken."""
+
+RESIDUAL_SCALE = 0.04
+"""Typical log error of a row around these forms, where the robust loss turns from quadratic to linear. The
+scatter of one measurement is 2-5 % (the same GEMM through another framework)."""
+FOLDS = 4
+LEVEL = 0.9
+IDENTIFIED = 0.7
+"""A parameter whose posterior spread exceeds this share of its prior spread is called not identified."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Result of fitting one group: the kernel, its parameters' intervals and how well it did on held-out folds."""
+
+    op: str
+    name: str
+    kernel: Fitted
+    rows: int
+    intervals: dict[str, dict[str, Any]]
+    median_error: float
+    p90_error: float
+    bias: float
+
+    def report(self) -> dict[str, Any]:
+        """One row for the terminal and for the calibration file."""
+        loose = [name for name, item in self.intervals.items() if not item["identified"]]
+        return {
+            "op": self.op,
+            "group": self.name,
+            "form": self.kernel.form,
+            "rows": self.rows,
+            "cv_median_error": self.median_error,
+            "cv_p90_error": self.p90_error,
+            "cv_bias": self.bias,
+            "not_identified": " ".join(loose),
+        }
+
+
+def group_names(rows: Rows) -> NDArray[np.str_]:
+    """Group of each row; rows of one dtype measured through several libraries are kept apart."""
+    labels = rows.labels
+    names = labels["dtype"].astype("<U64")
+    attention = labels["op"] == "decode_attention"
+    if attention.any():
+        size = rows.numbers["head_dim"][attention].astype(np.int64).astype(str)
+        names[attention] = np.char.add(np.char.add(labels["kv_dtype"][attention], "/"), size)
+    reduce_ = labels["op"] == "all_reduce"
+    if reduce_.any():
+        names[reduce_] = np.where(rows.numbers["graph"][reduce_] > 0, "graph", "eager")
+    return names
+
+
+def _groups(rows: Rows) -> Iterator[tuple[str, str, Rows]]:
+    """Yield (op, group, rows): the commonest library under the plain name, others as ``name@library``."""
+    names = group_names(rows)
+    for op in dict.fromkeys(rows.labels["op"].tolist()):
+        for name in dict.fromkeys(names[rows.labels["op"] == op].tolist()):
+            chosen = (rows.labels["op"] == op) & (names == name)
+            libraries, counts = np.unique(rows.labels["kernel_source"][chosen], return_counts=True)
+            if op == "all_reduce":  # the library name of an all-reduce repeats what `graph` says
+                libraries = libraries[:0]
+            if libraries.size <= 1:
+                yield op, name, rows.where(chosen)
+                continue
+            for rank, at in enumerate(np.argsort(-counts, kind="stable")):
+                library = str(libraries[at])
+                part = rows.where(chosen & (rows.labels["kernel_source"] == library))
+                yield op, name if rank == 0 else f"{name}@{library}", part
+
+
+def _usable(op: str, part: Rows) -> str:
+    """Why a group cannot be fitted, or nothing."""
+    count = len(part)
+    if count < MIN_ROWS[op]:
+        return f"{count} rows, at least {MIN_ROWS[op]} are needed"
+    names = {
+        "gemm": ("m", "n", "k"),
+        "decode_attention": ("batch", "kv_len", "num_kv_heads"),
+        "all_reduce": ("bytes",),
+    }
+    columns = np.column_stack([part.numbers[name] for name in names[op]])
+    distinct = np.unique(columns, axis=0).shape[0]
+    if distinct < MIN_ROWS[op] // 2:
+        return f"only {distinct} distinct shapes in {count} rows"
+    work = np.prod(columns, axis=1)
+    if work.max() < 4.0 * work.min():
+        return "all shapes are of one size, so latency and bandwidth cannot be told apart"
+    return ""
+
+
+def _loss(residual: FloatArray) -> FloatArray:
+    """Signed square root of the pseudo-Huber loss, so that least squares minimises that loss."""
+    loss: FloatArray = np.sign(residual) * np.sqrt(2.0 * (np.sqrt(1.0 + residual**2) - 1.0))
+    return loss
+
+
+def _fit_once(form: Form, columns: Columns, seconds: FloatArray, r: Rates) -> tuple[FloatArray, FloatArray]:
+    """Posterior mode and covariance of the log-parameters."""
+    from scipy.optimize import least_squares
+
+    prior, spread = np.log(form.prior), np.asarray(form.spread)
+    target = np.log(seconds)
+
+    def residuals(theta: FloatArray) -> FloatArray:
+        predicted = evaluate(form, np.exp(theta).tolist(), columns, r)
+        return np.concatenate([_loss((np.log(predicted) - target) / RESIDUAL_SCALE), (theta - prior) / spread])
+
+    solution = least_squares(residuals, prior, x_scale=spread, max_nfev=200)
+    covariance = np.linalg.pinv(solution.jac.T @ solution.jac)
+    return solution.x, covariance
+
+
+def _take(columns: Columns, at: NDArray[Any]) -> dict[str, FloatArray]:
+    return {name: column[at] for name, column in columns.items()}
+
+
+def _fold(op: str, columns: Columns) -> NDArray[np.int64]:
+    """Fold of each row; rows of one weight shape, head configuration or size stay together."""
+    by = {"gemm": ("n", "k"), "decode_attention": ("num_heads", "num_kv_heads"), "all_reduce": ("bytes",)}[op]
+    shapes = np.column_stack([columns[name] for name in by])
+    if np.unique(shapes, axis=0).shape[0] < 2 * FOLDS:  # too few shapes to hold any out: rows take their place
+        shapes = np.column_stack(list(columns.values()))
+    return np.array([zlib.crc32(row.tobytes()) % FOLDS for row in shapes])
+
+
+def _held_out(form: Form, columns: Columns, seconds: FloatArray, folds: NDArray[np.int64], r: Rates) -> FloatArray:
+    """Log(measured / predicted) of every row, from a fit that did not see its fold."""
+    out = np.empty(seconds.size)
+    for fold in range(FOLDS):
+        test = folds == fold
+        if not test.any():
+            continue
+        train = ~test if (~test).any() else test
+        theta, _ = _fit_once(form, _take(columns, train), seconds[train], r)
+        out[test] = np.log(seconds[test] / evaluate(form, np.exp(theta).tolist(), _take(columns, test), r))
+    return out
+
+
+def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str) -> Group:
+    """Fit one group of rows; raises `InputError` when the rows cannot support a fit."""
+    problem = _usable(op, part)
+    if problem:
+        raise InputError(f"{op} {name}: {problem}")
+    dtype = str(part.labels["dtype"][0]) or "bfloat16"
+    r = rates(hardware, dtype, str(part.labels["kv_dtype"][0]) if op == "decode_attention" else "")
+    form_name = form_for(op, dtype, hardware)
+    form = FORMS[form_name]
+    if len(part) > MAX_ROWS:
+        keep = np.zeros(len(part), dtype=np.bool_)
+        keep[np.linspace(0, len(part) - 1, MAX_ROWS).astype(int)] = True
+        part = part.where(keep)
+    columns = {column: part.numbers[column] for column in form.columns}
+    seconds = part.numbers["latency_ms"] * MILLI
+    theta, covariance = _fit_once(form, columns, seconds, r)
+    log_error = _held_out(form, columns, seconds, _fold(op, columns), r)
+    error = np.abs(np.expm1(-log_error))
+    low, high = np.quantile(log_error, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    kernel = Fitted(
+        form=form_name,
+        parameters=tuple(np.exp(theta).tolist()),
+        lower_ratio=float(min(np.exp(low), 1.0)),
+        upper_ratio=float(max(np.exp(high), 1.0)),
+        evidence=evidence,
+    )
+    deviation = np.sqrt(np.clip(np.diag(covariance), 0.0, None))
+    intervals = {
+        parameter: {
+            "value": float(np.exp(centre)),
+            "lower": float(np.exp(centre - 1.645 * sd)),
+            "upper": float(np.exp(centre + 1.645 * sd)),
+            "identified": bool(sd < IDENTIFIED * prior),
+        }
+        for parameter, centre, sd, prior in zip(form.parameters, theta, deviation, form.spread)
+    }
+    return Group(
+        op=op,
+        name=name,
+        kernel=kernel,
+        rows=len(part),
+        intervals=intervals,
+        median_error=float(np.median(error)),
+        p90_error=float(np.quantile(error, 0.9)),
+        bias=float(np.median(np.expm1(-log_error))),
+    )
+
+
+def fit(
+    rows: Rows,
+    hardware: Hardware,
+    *,
+    evidence: str,
+    source: str = "",
+    progress: Callable[[str], None] = lambda text: None,
+) -> tuple[Calibration, list[Group], list[str]]:
+    """Fit every group of rows of one device.
+
+    Returns
+    -------
+    calibration, groups, refused
+        ``refused`` names the groups that could not be fitted and why.
+
+    Raises
+    ------
+    InputError
+        When no group can be fitted.
+    """
+    groups: list[Group] = []
+    refused: list[str] = []
+    for op, name, part in _groups(rows.where(rows.without_window())):
+        try:
+            groups.append(fit_group(op, name, part, hardware, evidence))
+        except InputError as error:
+            refused.append(f"{op} {name}: {error}" if op not in str(error) else str(error))
+            continue
+        progress(f"{op} {name}: {groups[-1].rows} rows, held-out median error {groups[-1].median_error:.1%}")
+    if not groups:
+        raise fail("measurements", f"{len(rows)} rows", "cannot be fitted", "; ".join(refused))
+    kernels: dict[str, dict[str, Fitted]] = {}
+    for group in groups:
+        kernels.setdefault(group.op, {})[group.name] = group.kernel
+    calibration = Calibration(
+        device=hardware.name, hardware=hardware, kernels=kernels, evidence=evidence, source=source
+    )
+    return calibration, groups, refused

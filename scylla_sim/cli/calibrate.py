@@ -1,0 +1,88 @@
+"""``scylla-sim calibrate``: measured kernel rows in, ``calibration.json`` out."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from scylla_sim import catalog, kernels, shapes
+from scylla_sim.checks import InputError, fail
+from scylla_sim.console import format_table, note
+from scylla_sim.records import EVIDENCE, dump_json, provenance, write_text
+
+EPILOG = """example:
+  gpu-validate silicon --device h100-sxm --op gemm --part train --rows 256 --out train.csv
+  scylla-sim calibrate --measurements train.csv --device h100-sxm --out h100.json
+  scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --calibration h100.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--measurements", required=True, metavar="FILE[,FILE]", help="kernels CSV files with latency_ms"
+    )
+    parser.add_argument("--device", required=True, help="catalog name whose rows are fitted, or `local`")
+    parser.add_argument("--hardware", metavar="FILE.toml", help="datasheet of a device that is not in the catalog")
+    parser.add_argument(
+        "--evidence", choices=EVIDENCE, default="silicon", help="level of the rows; default: silicon"
+    )
+    parser.add_argument("--source", default="", help="where the rows come from, for the record")
+    parser.add_argument("--out", metavar="FILE", required=True, help="calibration file to write")
+
+
+def _read(path: str, device: str) -> shapes.Rows:
+    rows = shapes.read(path, device=device, measured=True)
+    mine = rows.labels["device"] == device
+    if not mine.any():
+        found = ", ".join(sorted(set(rows.labels["device"].tolist())))
+        raise fail("device", device, f"has no rows in {path}", f"found: {found}")
+    return rows.where(np.asarray(mine))
+
+
+def execute(args: argparse.Namespace) -> int:
+    from scylla_sim import calibrate
+
+    paths = [path for path in args.measurements.split(",") if path]
+    if args.device == "local" and not args.hardware:
+        raise fail(
+            "hardware", None, "is needed for --device local", "gpu-validate measure writes DIR/hardware.toml"
+        )
+    hardware = catalog.hardware(args.hardware or args.device)
+    fitted: dict[str, dict[str, kernels.Fitted]] = {}
+    groups: list[calibrate.Group] = []
+    refused: list[str] = []
+    for path in paths:
+        part = _read(path, args.device)
+        try:
+            calibration, done, left = calibrate.fit(part, hardware, evidence=args.evidence, progress=note)
+        except InputError:
+            if path == paths[-1] and not fitted:
+                raise
+            refused.append(f"{Path(path).name}: no group could be fitted")
+            continue
+        for op, found in calibration.kernels.items():
+            fitted.setdefault(op, {}).update(found)
+        groups += done
+        refused += left
+    result = kernels.Calibration(
+        device=args.device,
+        hardware=replace(hardware, name=args.device),
+        kernels=fitted,
+        evidence=args.evidence,
+        source=args.source,
+    )
+    value = {
+        **kernels.to_json(result),
+        "fits": [{**group.report(), "parameters": group.intervals} for group in groups],
+        "refused": refused,
+        "provenance": provenance(inputs=paths),
+    }
+    write_text(args.out, dump_json(value))
+    print(format_table([group.report() for group in groups]), end="")
+    for line in refused:
+        note(f"not fitted: {line}")
+    note(f"wrote {args.out}")
+    return 0

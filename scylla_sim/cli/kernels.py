@@ -1,0 +1,88 @@
+"""``scylla-sim kernels``: seconds of given kernel shapes, CSV in and out."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from scylla_sim import kernels, shapes
+from scylla_sim.checks import FloatArray
+from scylla_sim.console import add_output, emit, emit_text
+from scylla_sim.forms import FORMS, evaluate, naive_seconds, rates
+from scylla_sim.records import format_columns
+
+EPILOG = """example:
+  printf 'op,device,dtype,m,n,k\\ngemm,h100-sxm,bf16,64,4096,4096\\n' > shapes.csv
+  scylla-sim kernels --shapes shapes.csv --format csv
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shapes", required=True, metavar="FILE", help="CSV: op,device,dtype,... (see docs)")
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="made by scylla-sim calibrate; default: each device's shipped one"
+    )
+    add_output(parser, default="csv")
+
+
+def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> dict[str, FloatArray]:
+    """Predicted, naive, lower and upper seconds of every row.
+
+    A row is predicted as a benchmark measures it: weights that its rotation of copies leaves in L2 are warm.
+    """
+    size = len(rows)
+    out = {name: np.full(size, np.nan) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}
+    labels = rows.labels
+    keys = ["op", "device", "dtype", "kv_dtype", "kernel_source"]
+    group = np.full(size, "", dtype="<U256")
+    for name in keys:
+        group = np.char.add(np.char.add(group, labels[name]), "|")
+    for value in ("head_dim", "graph"):
+        if value in rows.numbers:
+            group = np.char.add(group, rows.numbers[value].astype(str))
+    _, index = np.unique(group, return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    starts = np.flatnonzero(np.diff(index[order], prepend=-1))
+    for at in np.split(order, starts[1:]):
+        first = at[0]
+        op, dtype, source = (str(labels[name][first]) for name in ("op", "dtype", "kernel_source"))
+        calibration = calibrations[str(labels["device"][first])]
+        kv_dtype = str(labels["kv_dtype"][first]) if op == "decode_attention" else ""
+        if op == "gemm":
+            kernel = calibration.gemm(dtype, source)
+        elif op == "decode_attention":
+            kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), source)
+        else:
+            kernel = calibration.all_reduce(graph=bool(rows.numbers["graph"][first]))
+        form = FORMS[kernel.form]
+        columns = {name: rows.numbers[name][at] for name in form.columns}
+        r = rates(calibration.hardware, dtype or "bfloat16", kv_dtype)
+        out["predicted_s"][at] = evaluate(form, kernel.parameters, columns, r)
+        out["naive_s"][at] = naive_seconds(op, columns, r)
+        out["lower_s"][at] = out["predicted_s"][at] * kernel.lower_ratio
+        out["upper_s"][at] = out["predicted_s"][at] * kernel.upper_ratio
+    return out
+
+
+def execute(args: argparse.Namespace) -> int:
+    given = kernels.read(args.calibration) if args.calibration else None
+    rows = shapes.read(args.shapes, device=given.device if given else None)
+    devices = set(rows.labels["device"].tolist())
+    calibrations = {name: given or kernels.shipped(name) for name in devices}
+    predicted = predict(rows, calibrations)
+    text = {name: [repr(value) for value in column.tolist()] for name, column in predicted.items()}
+    names = [*rows.columns, *(name for name in text if name not in rows.columns)]
+    if args.format == "csv":
+        emit_text(args, format_columns({name: text.get(name) or rows.columns[name] for name in names}))
+        return 0
+    listed: list[dict[str, Any]] = [
+        {
+            **{name: rows.columns[name][i] for name in rows.columns},
+            **{name: float(predicted[name][i]) for name in text},
+        }
+        for i in range(len(rows))
+    ]
+    emit(args, "kernels", listed, inputs=[args.shapes, *([args.calibration] if args.calibration else [])])
+    return 0

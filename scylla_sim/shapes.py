@@ -1,0 +1,160 @@
+"""The kernels CSV: rows of shapes, in the columns that `scylla-sim kernels` and `scylla-sim calibrate` read.
+
+Columns are text in the file and arrays here. Only the columns of the operations that occur are needed; whatever is
+missing, empty or no number is refused with the line it is on. Unknown columns pass through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scylla_sim.checks import FloatArray, InputError, fail
+from scylla_sim.kernels import OPS, known_dtype
+from scylla_sim.records import read_columns
+
+NEEDED = {
+    "gemm": ("m", "n", "k"),
+    "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
+    "all_reduce": ("num_gpus", "bytes"),
+}
+OPTIONAL = {"decode_attention": {"q_len": 1.0, "window": 0.0}, "all_reduce": {"graph": 1.0}, "gemm": {}}
+LABELS = ("op", "device", "dtype", "kv_dtype", "framework", "version", "kernel_source")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Shapes of one file.
+
+    Attributes
+    ----------
+    columns
+        Every column of the file as text, in file order.
+    numbers
+        Numeric columns as float64, NaN where the row's operation does not use them.
+    labels
+        ``op``, ``device``, ``dtype``, ``kv_dtype``, ``kernel_source`` as text arrays, empty where absent.
+    """
+
+    columns: Mapping[str, list[str]]
+    numbers: Mapping[str, FloatArray]
+    labels: Mapping[str, NDArray[np.str_]]
+
+    def __len__(self) -> int:
+        return len(self.labels["op"])
+
+    def without_window(self) -> NDArray[np.bool_]:
+        """Rows without a sliding window: with one, a long context repeats the keys of a short one."""
+        window = self.numbers.get("window")
+        if window is None:
+            return np.ones(len(self), dtype=np.bool_)
+        free: NDArray[np.bool_] = ~(window > 0)
+        return free
+
+    def where(self, mask: NDArray[np.bool_]) -> Rows:
+        """The rows of a mask."""
+        at = np.flatnonzero(mask)
+        return Rows(
+            columns={name: [column[i] for i in at] for name, column in self.columns.items()},
+            numbers={name: column[mask] for name, column in self.numbers.items()},
+            labels={name: column[mask] for name, column in self.labels.items()},
+        )
+
+
+def _line(path: Path | str, index: int) -> str:
+    return f"on line {index + 2} of {Path(path).name}"
+
+
+def _number_column(
+    path: Path | str, name: str, text: Sequence[str], rows: NDArray[np.intp], default: float | None
+) -> FloatArray:
+    """Numbers of the rows that use a column; ``4096.0`` is 4096, an empty cell is the default or an error."""
+    out = np.full(len(text), np.nan)
+    cells = [text[i].strip() for i in rows]
+    if default is not None:
+        cells = [cell or str(default) for cell in cells]
+    try:
+        values = np.array(cells, dtype=np.float64)
+    except ValueError:
+        for i, cell in zip(rows, cells):
+            if not cell:
+                raise fail(name, "", f"is empty {_line(path, int(i))}") from None
+            try:
+                float(cell)
+            except ValueError:
+                raise fail(name, cell, f"must be a number {_line(path, int(i))}") from None
+        raise
+    low = 0.0 if default == 0.0 or name == "graph" else 1e-300
+    bad = ~np.isfinite(values) | (values < low)
+    if bad.any():
+        at = int(np.flatnonzero(bad)[0])
+        rule = "must be at least 0" if low == 0.0 else "must be a number above 0"
+        raise fail(name, cells[at], f"{rule} {_line(path, int(rows[at]))}")
+    out[rows] = values
+    return out
+
+
+def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | None) -> dict[str, NDArray[np.str_]]:
+    size = len(columns["op"])
+    labels = {
+        name: np.array([cell.strip() for cell in columns[name]] if name in columns else [""] * size, dtype=np.str_)
+        for name in LABELS
+    }
+    unknown = ~np.isin(labels["op"], OPS)
+    if unknown.any():
+        at = int(np.flatnonzero(unknown)[0])
+        raise fail("op", str(labels["op"][at]), f"is not known {_line(path, at)}", f"known: {', '.join(OPS)}")
+    if device is not None:
+        labels["device"] = np.where(labels["device"] == "", device, labels["device"])
+    computes = labels["op"] != "all_reduce"
+    labels["dtype"] = np.where((labels["dtype"] == "") & ~computes, "bfloat16", labels["dtype"])
+    for name in ("dtype", "kv_dtype"):
+        for value in np.unique(labels[name]):
+            at = int(np.flatnonzero(labels[name] == value)[0])
+            if value == "" and (name == "kv_dtype" or not computes[labels[name] == ""].any()):
+                continue
+            if value == "":
+                raise fail(name, "", f"is empty {_line(path, at)}")
+            try:
+                canonical = known_dtype(str(value))
+            except InputError as error:
+                raise InputError(f"{error} {_line(path, at)}") from None
+            labels[name] = np.where(labels[name] == value, canonical, labels[name])
+    labels["kv_dtype"] = np.where(labels["kv_dtype"] == "", labels["dtype"], labels["kv_dtype"])
+    return labels
+
+
+def from_columns(
+    columns: Mapping[str, list[str]], path: Path | str, *, device: str | None = None, measured: bool = False
+) -> Rows:
+    """Check the columns of a file and turn them into arrays; ``path`` is for error lines."""
+    if "op" not in columns:
+        raise fail("column", "op", f"is missing from {path}", f"columns: {', '.join(columns)}")
+    if not columns["op"]:
+        raise fail("file", str(path), "holds no rows")
+    labels = _labels(path, columns, device)
+    users: dict[str, list[tuple[str, float | None]]] = {}
+    for op in OPS:
+        if not (labels["op"] == op).any():
+            continue
+        for name in (*NEEDED[op], *(("latency_ms",) if measured else ())):
+            if name not in columns:
+                raise fail("column", name, f"is missing from {path}", f"op {op} needs it")
+            users.setdefault(name, []).append((op, None))
+        for name, default in OPTIONAL[op].items():
+            users.setdefault(name, []).append((op, default))
+    numbers = {}
+    for name, uses in users.items():
+        rows = np.flatnonzero(np.isin(labels["op"], [op for op, _ in uses]))
+        text = columns.get(name, [""] * len(columns["op"]))
+        numbers[name] = _number_column(path, name, text, rows, uses[0][1])
+    return Rows(columns=columns, numbers=numbers, labels=labels)
+
+
+def read(path: Path | str, *, device: str | None = None, measured: bool = False) -> Rows:
+    """Read a kernels CSV; ``measured`` demands ``latency_ms``, ``device`` fills an empty device column."""
+    return from_columns(read_columns(path), path, device=device, measured=measured)
