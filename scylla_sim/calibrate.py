@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray, InputError, fail
-from scylla_sim.forms import FORMS, Columns, Form, Rates, evaluate, form_for, rates
+from scylla_sim.costs import Columns
+from scylla_sim.forms import FORMS, Form, Rates, evaluate, form_for, rates
 from scylla_sim.kernels import Calibration, Fitted
 from scylla_sim.shapes import Rows
 from scylla_sim.specs import Hardware
 from scylla_sim.units import MILLI
 
-MIN_ROWS = {"gemm": 16, "decode_attention": 16, "all_reduce": 8}
+MIN_ROWS = {"gemm": 16, "decode_attention": 16, "all_reduce": 8, "elementwise": 4}
 """Fewer rows than this say less than the prior: the group is refused and named."""
 MAX_ROWS = 4096
 """More rows than this add seconds, not accuracy (256 are within 0.5 points of 7,000): a fixed subset is taken."""
@@ -77,6 +78,7 @@ def group_names(rows: Rows) -> NDArray[np.str_]:
     reduce_ = labels["op"] == "all_reduce"
     if reduce_.any():
         names[reduce_] = np.where(rows.numbers["graph"][reduce_] > 0, "graph", "eager")
+    names[labels["op"] == "elementwise"] = "copy"
     return names
 
 
@@ -87,7 +89,7 @@ def _groups(rows: Rows) -> Iterator[tuple[str, str, Rows]]:
         for name in dict.fromkeys(names[rows.labels["op"] == op].tolist()):
             chosen = (rows.labels["op"] == op) & (names == name)
             libraries, counts = np.unique(rows.labels["kernel_source"][chosen], return_counts=True)
-            if op == "all_reduce":  # the library name of an all-reduce repeats what `graph` says
+            if op in ("all_reduce", "elementwise"):  # the library name of an all-reduce repeats what `graph` says
                 libraries = libraries[:0]
             if libraries.size <= 1:
                 yield op, name, rows.where(chosen)
@@ -146,7 +148,12 @@ def _take(columns: Columns, at: NDArray[Any]) -> dict[str, FloatArray]:
 
 def _fold(op: str, columns: Columns) -> NDArray[np.int64]:
     """Fold of each row; rows of one weight shape, head configuration or size stay together."""
-    by = {"gemm": ("n", "k"), "decode_attention": ("num_heads", "num_kv_heads"), "all_reduce": ("bytes",)}[op]
+    by = {
+        "gemm": ("n", "k"),
+        "decode_attention": ("num_heads", "num_kv_heads"),
+        "all_reduce": ("bytes",),
+        "elementwise": ("bytes",),
+    }[op]
     shapes = np.column_stack([columns[name] for name in by])
     if np.unique(shapes, axis=0).shape[0] < 2 * FOLDS:  # too few shapes to hold any out: rows take their place
         shapes = np.column_stack(list(columns.values()))

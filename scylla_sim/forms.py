@@ -8,29 +8,25 @@ what real kernels do: achieved fractions, launch latency, tiles and split-K plan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from scylla_sim.checks import FloatArray, one_of
+from scylla_sim.checks import FloatArray
+from scylla_sim.costs import (
+    Columns,
+    ElementBytes,
+    all_reduce_bytes,
+    attention_flops,
+    element_bytes,
+    gemm_bytes,
+    gemm_flops,
+    kv_bytes,
+    query_bytes,
+)
 from scylla_sim.specs import Hardware
 
-Columns = Mapping[str, FloatArray]
-
-WEIGHT_BYTES = {
-    "float32": 4.0,
-    "bfloat16": 2.0,
-    "fp8": 1.0,
-    "fp8_block": 1.0,
-    "int8_wo": 1.0,
-    "int4_wo": 0.5,
-    "sq": 1.0,
-    "nvfp4": 0.5625,
-}
-"""Bytes of one weight (or KV element) by the dtype names of the kernels CSV; nvfp4 with its 1/16 of fp8 scales."""
-
-ACTIVATION_BYTES = {**WEIGHT_BYTES, "int8_wo": 2.0, "int4_wo": 2.0}
 _PEAK = {
     "float32": "fp32",
     "bfloat16": "bf16",
@@ -43,8 +39,6 @@ _PEAK = {
 }
 QUANTISED = ("fp8", "fp8_block", "sq", "nvfp4")
 """Dtypes whose linear layer quantises its input first."""
-OUTPUT_BYTES = 2.0
-"""GEMM outputs and attention operands are bf16 in every 16- and 8-bit kernel here (4 bytes in fp32 ones)."""
 
 BLOCK = 16384
 """Rows evaluated at once: the intermediates of one block stay in the L2 cache of a CPU core."""
@@ -59,24 +53,19 @@ class Rates:
     sm_count: int
     l2_bytes: float
     link_bytes_per_s: float
-    weight_bytes: float
-    activation_bytes: float
-    output_bytes: float
+    size: ElementBytes
 
 
 def rates(hardware: Hardware, dtype: str, kv_dtype: str = "") -> Rates:
     """Rates of a device for kernels of a dtype; for attention ``kv_dtype`` sets the bytes of the cache."""
-    one_of("dtype", dtype, WEIGHT_BYTES)
-    stored = WEIGHT_BYTES[one_of("kv_dtype", kv_dtype, WEIGHT_BYTES)] if kv_dtype else WEIGHT_BYTES[dtype]
+    size = element_bytes(dtype, kv_dtype)
     return Rates(
         flop_per_s=hardware.peak(_PEAK[dtype]),
         bytes_per_s=hardware.memory_bytes_per_s,
         sm_count=hardware.sm_count,
         l2_bytes=hardware.l2_bytes,
         link_bytes_per_s=hardware.link_bytes_per_s,
-        weight_bytes=stored,
-        activation_bytes=ACTIVATION_BYTES[dtype],
-        output_bytes=4.0 if dtype == "float32" else OUTPUT_BYTES,
+        size=size,
     )
 
 
@@ -88,51 +77,15 @@ def smooth_max(norm: float, *parts: FloatArray) -> FloatArray:
     return top * sum((part / top) ** norm for part in parts) ** (1.0 / norm)
 
 
-def gemm_bytes(c: Columns, r: Rates) -> FloatArray:
-    """Weights and operands once, output once."""
-    return (
-        r.weight_bytes * c["n"] * c["k"] + r.activation_bytes * c["m"] * c["k"] + r.output_bytes * c["m"] * c["n"]
-    )
-
-
-def gemm_flops(c: Columns) -> FloatArray:
-    """2 m n k."""
-    return 2.0 * c["m"] * c["n"] * c["k"]
-
-
-def kv_bytes(c: Columns, r: Rates) -> FloatArray:
-    """One read of keys and values of every sequence, at most a sliding window of them."""
-    return 2.0 * r.weight_bytes * c["batch"] * attended(c) * c["num_kv_heads"] * c["head_dim"]
-
-
-def attended(c: Columns) -> FloatArray:
-    """Tokens of the cache that are read: all of them, or the window."""
-    window = c["window"]
-    return np.where(window > 0, np.minimum(c["kv_len"], np.maximum(window, 1.0)), c["kv_len"])
-
-
-def attention_flops(c: Columns) -> FloatArray:
-    """4 FLOPs per query row, key and head element (scores and values)."""
-    return 4.0 * c["batch"] * c["num_heads"] * c["q_len"] * attended(c) * c["head_dim"]
-
-
-def query_bytes(c: Columns, r: Rates) -> FloatArray:
-    """Queries in, results out."""
-    return 2.0 * r.output_bytes * c["batch"] * c["q_len"] * c["num_heads"] * c["head_dim"]
-
-
-def all_reduce_bytes(c: Columns) -> FloatArray:
-    """Bytes that cross one GPU's link, one way, in a bandwidth-optimal all-reduce: 2 (P-1)/P of the message."""
-    return 2.0 * (c["num_gpus"] - 1.0) / c["num_gpus"] * c["bytes"]
-
-
 def naive_seconds(op: str, c: Columns, r: Rates) -> FloatArray:
     """Datasheet roofline ``max(FLOPs / peak, bytes / bandwidth)``, the baseline beside every error."""
     if op == "gemm":
-        return np.maximum(gemm_flops(c) / r.flop_per_s, gemm_bytes(c, r) / r.bytes_per_s)
+        return np.maximum(gemm_flops(c) / r.flop_per_s, gemm_bytes(c, r.size) / r.bytes_per_s)
     if op == "decode_attention":
-        moved = kv_bytes(c, r) + query_bytes(c, r)
+        moved = kv_bytes(c, r.size) + query_bytes(c, r.size)
         return np.maximum(attention_flops(c) / r.flop_per_s, moved / r.bytes_per_s)
+    if op == "elementwise":
+        return c["bytes"] / r.bytes_per_s
     return all_reduce_bytes(c) / r.link_bytes_per_s
 
 
@@ -153,10 +106,10 @@ def _tiled_gemm(
     """
     bandwidth, compute, launch_s, overlap, operand, split_s, stage_s, wave, l2_ratio, copies = p[:10]
     m, n, k = c["m"], c["n"], c["k"]
-    weights = r.weight_bytes * n * k
+    weights = r.size.stored * n * k
     # A benchmark that rotates few weight copies finds small ones in L2; serving does not (copies = inf).
     warm = 1.0 / (1.0 + (copies * weights / r.l2_bytes) ** _RESIDENCY_ORDER)
-    moved = weights * (1.0 - warm + warm / l2_ratio) + (gemm_bytes(c, r) - weights)
+    moved = weights * (1.0 - warm + warm / l2_ratio) + (gemm_bytes(c, r.size) - weights)
     memory = moved / (bandwidth * r.bytes_per_s)
     sm_flop = compute * r.flop_per_s / r.sm_count
     sm_bytes = operand * r.bytes_per_s / r.sm_count
@@ -166,7 +119,7 @@ def _tiled_gemm(
         count = np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count
         step = np.maximum(
             2.0 * rows * cols / sm_flop + stage_s / 64.0,
-            r.activation_bytes * (np.minimum(rows, m) + cols) / sm_bytes,
+            r.size.activation * (np.minimum(rows, m) + cols) / sm_bytes,
         )
         for split in splits:
             tiles_a_sm = count * split
@@ -199,7 +152,7 @@ def _gemm_roofline(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """
     bandwidth, compute, launch_s, overlap, half_rows = p
     rate = compute * r.flop_per_s * c["m"] / (c["m"] + half_rows)
-    return launch_s + smooth_max(overlap, gemm_flops(c) / rate, gemm_bytes(c, r) / (bandwidth * r.bytes_per_s))
+    return launch_s + smooth_max(overlap, gemm_flops(c) / rate, gemm_bytes(c, r.size) / (bandwidth * r.bytes_per_s))
 
 
 # -- Attention -------------------------------------------------------------------------------------------------
@@ -221,10 +174,12 @@ def _attention_waves(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     ``l2_ratio`` times as fast.
     """
     bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread = p
-    kv = kv_bytes(c, r)
+    kv = kv_bytes(c, r.size)
     cold = 1.0 / (1.0 + (l2_fill * r.l2_bytes / kv) ** 8)
     achieved = bandwidth * r.bytes_per_s
-    memory = kv * _passes(c, reread) * (cold + (1.0 - cold) / l2_ratio) / achieved + query_bytes(c, r) / achieved
+    memory = (
+        kv * _passes(c, reread) * (cold + (1.0 - cold) / l2_ratio) / achieved + query_bytes(c, r.size) / achieved
+    )
     heads = c["batch"] * c["num_kv_heads"]
     stream = kv / heads / (head * r.bytes_per_s)
     tiles = np.ceil(c["q_len"] * c["num_heads"] / c["num_kv_heads"] / ROWS_PER_TILE)
@@ -238,7 +193,7 @@ def _attention_roofline(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Achieved fractions, latency and overlap, with the KV read once a query tile of ``reread``."""
     bandwidth, compute, launch_s, overlap, reread = p
     passes = 1.0 + reread * (c["q_len"] - 1.0)
-    memory = (kv_bytes(c, r) * passes + query_bytes(c, r)) / (bandwidth * r.bytes_per_s)
+    memory = (kv_bytes(c, r.size) * passes + query_bytes(c, r.size)) / (bandwidth * r.bytes_per_s)
     return launch_s + smooth_max(overlap, memory, attention_flops(c) / (compute * r.flop_per_s))
 
 
@@ -252,6 +207,15 @@ def _all_reduce_shots(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     one = launch_s + others * c["bytes"] / (one_shot * r.link_bytes_per_s)
     two = launch_s + sync_s + all_reduce_bytes(c) / (two_shot * r.link_bytes_per_s)
     return np.minimum(one, two)
+
+
+# -- Everything else -------------------------------------------------------------------------------------------
+
+
+def _elementwise_copy(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """Norms, rotary embedding, activations, sampling: launch and bytes at the achieved bandwidth."""
+    bandwidth, launch_s = p
+    return launch_s + c["bytes"] / (bandwidth * r.bytes_per_s)
 
 
 # -- The table of forms ----------------------------------------------------------------------------------------
@@ -332,6 +296,15 @@ FORMS = {
         columns=("num_gpus", "bytes"),
         seconds=_all_reduce_shots,
     ),
+    "elementwise_copy": Form(
+        op="elementwise",
+        parameters=("bandwidth_fraction", "launch_s"),
+        # Nobody published elementwise kernels of these devices: 1.5 us inside a CUDA graph is an assumption.
+        prior=(0.8, 1.5e-6),
+        spread=(0.5, 1.5),
+        columns=("bytes",),
+        seconds=_elementwise_copy,
+    ),
 }
 
 
@@ -339,6 +312,8 @@ def form_for(op: str, dtype: str, hardware: Hardware) -> str:
     """Name of the form that describes an operation on a device (a CPU has no SMs)."""
     if op == "all_reduce":
         return "all_reduce_shots"
+    if op == "elementwise":
+        return "elementwise_copy"
     if hardware.sm_count == 0:
         return "gemm_roofline" if op == "gemm" else "attention_roofline"
     if op == "gemm":

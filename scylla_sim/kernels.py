@@ -15,19 +15,16 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from scylla_sim import catalog
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of, positive
-from scylla_sim.forms import FORMS, WEIGHT_BYTES, Columns, Form, evaluate, form_for, naive_seconds, rates
+from scylla_sim.costs import PRECISION_DTYPE, STORED_BYTES, Columns, Op
+from scylla_sim.forms import FORMS, Form, Rates, evaluate, form_for, rates
 from scylla_sim.records import read_json
 from scylla_sim.specs import Hardware
 
 SCHEMA = "scylla-sim/calibration/1"
-OPS = ("gemm", "decode_attention", "all_reduce")
-
-PRECISION_DTYPE = {"bf16": "bfloat16", "fp8": "fp8", "fp32": "float32"}
-"""Precision of the command line -> dtype of the kernels CSV."""
+OPS = ("gemm", "decode_attention", "all_reduce", "elementwise")
 
 PRIOR_RATIO = 1.5
 """Half-width of the interval of a kernel that was never fitted: a factor either way."""
@@ -108,6 +105,10 @@ class Calibration:
         """All-reduce inside a CUDA graph, or launched eagerly."""
         return self.find("all_reduce", "graph" if graph else "eager")
 
+    def elementwise(self) -> Fitted:
+        """Kernels that only move data."""
+        return self.find("elementwise", "copy")
+
     def carried_to(self, hardware: Hardware) -> Calibration:
         """The same kernel shapes at another device's datasheet rates, with a wider interval."""
         if hardware == self.hardware:
@@ -127,69 +128,45 @@ class Calibration:
         return replace(self, hardware=hardware, kernels=kernels, evidence="transferred")
 
 
-def gemm_seconds(
-    m: ArrayLike, n: ArrayLike, k: ArrayLike, *, calibration: Calibration, dtype: str = "bfloat16"
-) -> FloatArray:
-    """Seconds of ``(m, k) x (k, n)`` products in service (weights cold), arrays broadcasting.
+@dataclass(frozen=True)
+class Seconds:
+    """Predicted seconds with their 90 % interval; arrays of one shape."""
+
+    value: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    evidence: str
+
+
+def _apply(kernel: Fitted, columns: Columns, r: Rates) -> Seconds:
+    value = evaluate(FORMS[kernel.form], kernel.parameters, columns, r)
+    return Seconds(value, value * kernel.lower_ratio, value * kernel.upper_ratio, kernel.evidence)
+
+
+def op_seconds(op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, graph: bool = True) -> Seconds:
+    """Seconds of one execution of an operation in service: weights cold, inside a CUDA graph or eager.
 
     Examples
     --------
-    >>> h100 = shipped("h100-sxm")
-    >>> bool(gemm_seconds(1, 4096, 4096, calibration=h100) < gemm_seconds(512, 4096, 4096, calibration=h100))
+    >>> from scylla_sim.costs import Op
+    >>> shape = {name: np.array(value) for name, value in (("m", [1.0, 512.0]), ("n", 4096.0), ("k", 4096.0))}
+    >>> t = op_seconds(Op("x", "gemm", 1, shape), shipped("h100-sxm"), dtype="bfloat16", kv_dtype="bfloat16")
+    >>> bool(t.value[0] < t.value[1])
     True
     """
-    columns = {name: positive(name, value) for name, value in (("m", m), ("n", n), ("k", k))}
-    kernel = calibration.gemm(dtype).cold()
-    return evaluate(FORMS[kernel.form], kernel.parameters, columns, rates(calibration.hardware, dtype))
-
-
-def attention_seconds(
-    batch: ArrayLike,
-    kv_len: ArrayLike,
-    q_len: ArrayLike = 1,
-    *,
-    num_heads: int,
-    num_kv_heads: int,
-    head_dim: int,
-    calibration: Calibration,
-    dtype: str = "bfloat16",
-    kv_dtype: str = "bfloat16",
-    window: int = 0,
-) -> FloatArray:
-    """Seconds of decode (``q_len`` 1) or verify attention of one layer, arrays broadcasting."""
-    columns: dict[str, FloatArray] = {
-        "batch": positive("batch", batch),
-        "kv_len": positive("kv_len", kv_len),
-        "q_len": positive("q_len", q_len),
-        "num_heads": positive("num_heads", num_heads),
-        "num_kv_heads": positive("num_kv_heads", num_kv_heads),
-        "head_dim": positive("head_dim", head_dim),
-        "window": in_range("window", window, 0),
-    }
-    kernel = calibration.attention(kv_dtype, head_dim)
-    return evaluate(FORMS[kernel.form], kernel.parameters, columns, rates(calibration.hardware, dtype, kv_dtype))
-
-
-def all_reduce_seconds(
-    message_bytes: ArrayLike, num_gpus: int, *, calibration: Calibration, graph: bool = True
-) -> FloatArray:
-    """Seconds of an all-reduce of ``message_bytes`` over the GPUs of one node; 0 on one GPU."""
-    size = positive("bytes", message_bytes)
-    if num_gpus == 1:
-        return np.zeros_like(size)
-    if calibration.hardware.link_bytes_per_s <= 0:
-        raise fail("tp", num_gpus, f"needs a link, and {calibration.hardware.name} has none")
-    kernel = calibration.all_reduce(graph=graph)
-    columns: Columns = {"num_gpus": np.asarray(float(num_gpus)), "bytes": size}
-    any_dtype = next(iter(calibration.hardware.peak_flop_per_s))
-    return evaluate(
-        FORMS[kernel.form], kernel.parameters, columns, rates(calibration.hardware, PRECISION_DTYPE[any_dtype])
-    )
-
-
-def naive(op: str, columns: Columns, hardware: Hardware, dtype: str, kv_dtype: str = "") -> FloatArray:
-    """Datasheet roofline of the same shapes."""
-    return naive_seconds(op, columns, rates(hardware, dtype, kv_dtype))
+    hardware, c = calibration.hardware, op.columns
+    if op.kind == "gemm":
+        return _apply(calibration.gemm(dtype).cold(), c, rates(hardware, dtype))
+    if op.kind == "decode_attention":
+        # Attention computes in 16 bits whatever the weights are stored in; only the cache may be narrower.
+        compute = "float32" if dtype == "float32" else "bfloat16"
+        kernel = calibration.attention(kv_dtype, int(c["head_dim"]))
+        return _apply(kernel, c, rates(hardware, compute, kv_dtype))
+    if op.kind == "elementwise":
+        return _apply(calibration.elementwise(), c, rates(hardware, dtype))
+    if hardware.link_bytes_per_s <= 0:
+        raise fail("tp", int(c["num_gpus"]), f"needs a link, and {hardware.name} has none")
+    return _apply(calibration.all_reduce(graph=graph), c, rates(hardware, dtype))
 
 
 # -- Reading ---------------------------------------------------------------------------------------------------
@@ -282,4 +259,4 @@ def shipped(name: str) -> Calibration:
 
 def known_dtype(dtype: str) -> str:
     """Canonical dtype of a kernels row: ``bf16`` is read as ``bfloat16``, ``fp32`` as ``float32``."""
-    return one_of("dtype", PRECISION_DTYPE.get(dtype, dtype), WEIGHT_BYTES)
+    return one_of("dtype", PRECISION_DTYPE.get(dtype, dtype), STORED_BYTES)

@@ -21,8 +21,14 @@ NEEDED = {
     "gemm": ("m", "n", "k"),
     "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
     "all_reduce": ("num_gpus", "bytes"),
+    "elementwise": ("bytes",),
 }
-OPTIONAL = {"decode_attention": {"q_len": 1.0, "window": 0.0}, "all_reduce": {"graph": 1.0}, "gemm": {}}
+OPTIONAL = {
+    "decode_attention": {"q_len": 1.0, "window": 0.0},
+    "all_reduce": {"graph": 1.0},
+    "gemm": {},
+    "elementwise": {},
+}
 LABELS = ("op", "device", "dtype", "kv_dtype", "framework", "version", "kernel_source")
 
 
@@ -110,7 +116,7 @@ def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | No
         raise fail("op", str(labels["op"][at]), f"is not known {_line(path, at)}", f"known: {', '.join(OPS)}")
     if device is not None:
         labels["device"] = np.where(labels["device"] == "", device, labels["device"])
-    computes = labels["op"] != "all_reduce"
+    computes = np.isin(labels["op"], ["gemm", "decode_attention"])
     labels["dtype"] = np.where((labels["dtype"] == "") & ~computes, "bfloat16", labels["dtype"])
     for name in ("dtype", "kv_dtype"):
         for value in np.unique(labels[name]):

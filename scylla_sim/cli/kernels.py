@@ -54,6 +54,8 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
             kernel = calibration.gemm(dtype, source)
         elif op == "decode_attention":
             kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), source)
+        elif op == "elementwise":
+            kernel = calibration.elementwise()
         else:
             kernel = calibration.all_reduce(graph=bool(rows.numbers["graph"][first]))
         form = FORMS[kernel.form]

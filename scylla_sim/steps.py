@@ -1,0 +1,218 @@
+"""Seconds of one step of a serving engine: plain decode, verification, drafting, each part by part.
+
+Device seconds are the sum of calibrated kernels; what the engine adds (host work, launches without a CUDA graph) is
+kept apart, because its value decides whether large batches gain from speculation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from scylla_sim.checks import FloatArray, positive
+from scylla_sim.costs import Op, draft_ops, forward_ops
+from scylla_sim.kernels import Calibration, op_seconds
+from scylla_sim.specs import Draft, Engine, Model
+
+BOUNDS = ("memory", "compute", "communication", "overhead")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One operation of a step: seconds of all its executions, and what the datasheet says of it."""
+
+    name: str
+    kind: str
+    count: int
+    seconds: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    memory_s: FloatArray
+    compute_s: FloatArray
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """Device seconds of a step with their 90 % interval, and the operations they are made of.
+
+    ``lower`` and ``upper`` add the deviations of different operations in quadrature (they were fitted apart), but
+    the executions of one operation in all layers linearly (they err together).
+    """
+
+    parts: tuple[Part, ...]
+    seconds: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+    def evidence(self) -> str:
+        """The weakest evidence among the parts that carry weights, KV or messages."""
+        found = {part.evidence for part in self.parts if part.kind != "elementwise"}
+        for level in ("theory", "transferred", "published"):
+            if level in found:
+                return level
+        return next(iter(sorted(found)), "theory")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a step runs: device and its calibration, engine, precision of weights and cache, ranks."""
+
+    calibration: Calibration
+    engine: Engine
+    dtype: str = "bfloat16"
+    kv_dtype: str = "bfloat16"
+    tp: int = 1
+
+    def graph(self, tokens: FloatArray) -> bool:
+        """Whether a step of so many tokens in all was captured as a CUDA graph."""
+        limit = self.engine.max_graph_tokens
+        return self.engine.launch_s == 0.0 and (limit == 0 or bool(np.all(tokens <= limit)))
+
+
+EMPTY = Step((), np.asarray(0.0), np.asarray(0.0), np.asarray(0.0))
+
+
+def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray) -> Step:
+    """Price a list of operations; an eager step pays the engine's launch for every kernel."""
+    hardware = setting.calibration.hardware
+    graph = setting.graph(tokens)
+    launch_s = 0.0 if graph else setting.engine.launch_s
+    peak = max(hardware.peak_flop_per_s.values())
+    parts = []
+    for op in ops:
+        one = op_seconds(op, setting.calibration, dtype=setting.dtype, kv_dtype=setting.kv_dtype, graph=graph)
+        moved = op.memory_bytes(setting.dtype, setting.kv_dtype)
+        parts.append(
+            Part(
+                name=op.name,
+                kind=op.kind,
+                count=op.count,
+                seconds=op.count * (one.value + launch_s),
+                lower=op.count * (one.lower + launch_s),
+                upper=op.count * (one.upper + launch_s),
+                memory_s=moved / hardware.memory_bytes_per_s,
+                compute_s=op.flops() / _peak(setting, op, peak),
+                evidence=one.evidence,
+            )
+        )
+    return _total(tuple(parts))
+
+
+def _peak(setting: Setting, op: Op, highest: float) -> float:
+    """Peak of the precision an operation computes in: attention in 16 bits, GEMMs in the weights' dtype."""
+    peaks = setting.calibration.hardware.peak_flop_per_s
+    name = {"float32": "fp32", "fp8": "fp8"}.get(setting.dtype, "bf16")
+    if op.kind == "decode_attention" and name == "fp8":
+        name = "bf16"
+    return peaks.get(name, highest)
+
+
+def _total(parts: tuple[Part, ...]) -> Step:
+    if not parts:
+        return EMPTY
+    seconds = sum((part.seconds for part in parts), np.asarray(0.0))
+    down = sum(((part.seconds - part.lower) ** 2 for part in parts), np.asarray(0.0))
+    up = sum(((part.upper - part.seconds) ** 2 for part in parts), np.asarray(0.0))
+    return Step(parts, seconds, seconds - np.sqrt(down), seconds + np.sqrt(up))
+
+
+def target_step(
+    model: Model, setting: Setting, *, batch: ArrayLike, context: ArrayLike, tokens: ArrayLike = 1
+) -> Step:
+    """Device seconds to score ``tokens`` tokens of each sequence: 1 is plain decoding, more is verification.
+
+    Arrays broadcast; the result has their common shape.
+
+    Examples
+    --------
+    >>> from scylla_sim import catalog, kernels
+    >>> setting = Setting(kernels.shipped("h100-sxm"), catalog.engine("ideal"))
+    >>> step = target_step(catalog.model("llama-3.1-8b"), setting, batch=1, context=1024)
+    >>> 0.005 < float(step.seconds) < 0.007
+    True
+    """
+    b, s, n = np.broadcast_arrays(
+        positive("batch", batch), positive("context", context), positive("tokens", tokens)
+    )
+    ops = forward_ops(model, batch=b, context=s, tokens=n, tp=setting.tp, dtype=setting.dtype)
+    return _step(ops, setting, b * n)
+
+
+def draft_step(
+    draft: Draft,
+    target: Model,
+    setting: Setting,
+    *,
+    batch: ArrayLike,
+    context: ArrayLike,
+    draft_len: int,
+    width: int = 1,
+) -> Step:
+    """Device seconds of one cycle's drafting: ``draft_len`` sequential passes over ``width`` candidates each.
+
+    The first pass extends one token a sequence, the others ``width``. Medusa drafts all depths in one pass; an
+    n-gram draft costs the device nothing.
+    """
+    b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
+    if draft.kind in ("none", "ngram"):
+        return EMPTY
+
+    def one_pass(candidates: int) -> Step:
+        ops = draft_ops(draft, target, batch=b, context=s, width=candidates, tp=setting.tp, dtype=setting.dtype)
+        return _step(ops, setting, b * candidates)
+
+    first = one_pass(1)
+    if draft.kind == "medusa" or draft_len == 1:
+        return first
+    rest = one_pass(width) if width > 1 else first
+    times = draft_len - 1
+    parts = tuple(
+        Part(
+            name=a.name,
+            kind=a.kind,
+            count=a.count + times * c.count,
+            seconds=a.seconds + times * c.seconds,
+            lower=a.lower + times * c.lower,
+            upper=a.upper + times * c.upper,
+            memory_s=a.memory_s + times * c.memory_s,
+            compute_s=a.compute_s + times * c.compute_s,
+            evidence=c.evidence,
+        )
+        for a, c in zip(first.parts, rest.parts)
+    )
+    return _total(parts)
+
+
+def host_seconds(engine: Engine, draft: Draft, *, tokens: ArrayLike, draft_len: int) -> FloatArray:
+    """Seconds an engine adds to one cycle: host work, work per token scored, and per sequential draft pass.
+
+    ``tokens`` counts all tokens handed to the target (batch times tokens scored per sequence).
+    """
+    total = engine.host_s + engine.token_s * positive("tokens", tokens)
+    if draft.kind == "none":
+        return total
+    passes = 1 if draft.kind == "medusa" else draft_len if draft.kind != "ngram" else 0
+    return total + engine.draft_host_s + passes * engine.draft_pass_host_s
+
+
+def bound(steps: Sequence[Step], overhead_s: FloatArray) -> list[str]:
+    """What takes the largest share of a cycle, element by element: one of `BOUNDS`.
+
+    An operation's seconds go to memory or compute, whichever its datasheet roofline names.
+    """
+    shape = np.broadcast_shapes(overhead_s.shape, *(step.seconds.shape for step in steps))
+    share = {name: np.zeros(shape) for name in BOUNDS}
+    share["overhead"] = share["overhead"] + overhead_s
+    for part in (part for step in steps for part in step.parts):
+        if part.kind == "all_reduce":
+            share["communication"] = share["communication"] + part.seconds
+            continue
+        math = part.compute_s > part.memory_s
+        share["compute"] = share["compute"] + np.where(math, part.seconds, 0.0)
+        share["memory"] = share["memory"] + np.where(math, 0.0, part.seconds)
+    most = np.argmax(np.stack([share[name] for name in BOUNDS]), axis=0)
+    return [BOUNDS[i] for i in most.reshape(-1).tolist()]
