@@ -68,6 +68,20 @@ def counts(name: str, text: str) -> list[float]:
     return values
 
 
+def count(name: str, text: str) -> float:
+    """Read one count with a suffix.
+
+    Examples
+    --------
+    >>> count("context", "10Ki")
+    10240.0
+    """
+    values = counts(name, text)
+    if len(values) != 1:
+        raise fail(name, text, "must be one value")
+    return values[0]
+
+
 def add_output(parser: argparse.ArgumentParser, *, default: str = "table") -> None:
     """Add ``--format`` and ``--out`` to a verb that prints rows."""
     parser.add_argument("--format", choices=FORMATS, default=default, help=f"default: {default}")
@@ -113,7 +127,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.0f}"
+        return f"{value:.4g}" if abs(value) < 1e3 else f"{value:.0f}"
     return str(value)
 
 

@@ -14,6 +14,7 @@ from scylla_sim.checks import one_of
 
 VERBS = {
     "predict": "tokens/s and speed-up of one or many configurations",
+    "turning-points": "arithmetic intensity, ridge point, and the k where verification turns compute-bound",
     "plan": "what-if capacity planning: which deployments fit, meet a latency limit, and cost least",
     "kernels": "seconds of given kernel shapes, CSV in and out",
     "calibrate": "fit a device's kernel parameters to measured rows",
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"scylla-sim {__version__}")
             return 0
         verb = one_of("verb", arguments[0], VERBS)
-        module = importlib.import_module(f"scylla_sim.cli.{verb}")
+        module = importlib.import_module(f"scylla_sim.cli.{verb.replace('-', '_')}")
         parser = console.Parser(prog=f"scylla-sim {verb}", description=VERBS[verb], epilog=module.EPILOG)
         module.add_arguments(parser)
         code: int | None = module.execute(parser.parse_args(arguments[1:]))

@@ -1,0 +1,81 @@
+"""``scylla-sim catalog``: list or show hardware, models, drafts and engines, every value with its source."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from scylla_sim import catalog, kernels
+from scylla_sim.checks import one_of
+from scylla_sim.console import add_output, emit
+from scylla_sim.units import GIBI, GIGA, TERA
+
+EPILOG = """examples:
+  scylla-sim catalog hardware
+  scylla-sim catalog hardware h100-sxm
+  scylla-sim catalog models llama-3.1-8b --format json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", default="hardware", help=f"one of {', '.join(catalog.KINDS)}")
+    parser.add_argument("name", nargs="?", help="show one entry with value, unit and source of every field")
+    add_output(parser)
+
+
+def _hardware_row(name: str) -> dict[str, Any]:
+    item = catalog.hardware(name)
+    stand_in = catalog.calibration_name(name)
+    fitted = "-" if stand_in not in kernels.shipped_devices() else "own" if stand_in == name else f"of {stand_in}"
+    return {
+        "name": name,
+        "family": item.family,
+        "memory_GiB": item.memory_bytes / GIBI,
+        "memory_TB_per_s": item.memory_bytes_per_s / TERA,
+        "bf16_TFLOP_per_s": item.peak_flop_per_s.get("bf16", 0.0) / TERA,
+        "fp8_TFLOP_per_s": item.peak_flop_per_s["fp8"] / TERA if "fp8" in item.peak_flop_per_s else None,
+        "link": item.link,
+        "link_GB_per_s": item.link_bytes_per_s / GIGA,
+        "calibration": fitted,
+    }
+
+
+def _model_row(name: str) -> dict[str, Any]:
+    item = catalog.model(name)
+    return {
+        "name": name,
+        "parameters_B": item.parameters / GIGA,
+        "layers": item.num_layers,
+        "hidden": item.hidden_size,
+        "heads": item.num_heads,
+        "kv_heads": item.num_kv_heads,
+        "vocab": item.vocab_size,
+        "kv_KiB_per_token_bf16": 2.0 * item.kv_elements_per_token / 1024.0,
+    }
+
+
+def _draft_row(name: str) -> dict[str, Any]:
+    item = catalog.draft(name)
+    shown = "scylla-Nl" if name == "scylla" else name
+    return {"name": shown, "kind": item.kind, "layers": item.num_layers, "source": _source("drafts", name)}
+
+
+def _source(kind: str, name: str) -> str:
+    return str(catalog.describe(kind, name)[0]["source"])
+
+
+def _engine_row(name: str) -> dict[str, Any]:
+    item = catalog.engine(name)
+    fields = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s")
+    return {"name": name, **{field: getattr(item, field) for field in fields}}
+
+
+def execute(args: argparse.Namespace) -> int:
+    kind = one_of("kind", args.kind, catalog.KINDS)
+    if args.name is not None:
+        rows = catalog.describe(kind, args.name)
+        emit(args, "catalog", rows, columns=("field", "value", "unit", "source", "note"))
+        return 0
+    make = {"hardware": _hardware_row, "models": _model_row, "drafts": _draft_row, "engines": _engine_row}[kind]
+    emit(args, "catalog", [make(name) for name in catalog.names(kind)])
+    return 0

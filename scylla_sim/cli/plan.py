@@ -1,0 +1,141 @@
+"""``scylla-sim plan``: ranked deployments for a model, a context and a latency limit."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from scylla_sim import catalog, costs, drafting
+from scylla_sim.checks import InputError, fail, one_of, positive, whole
+from scylla_sim.cli.predict import NOT_MODELLED, settings
+from scylla_sim.console import add_output, count, counts, emit, note
+from scylla_sim.plan import RANKINGS, search
+from scylla_sim.specs import BYTES_PER_ELEMENT
+from scylla_sim.steps import Setting
+from scylla_sim.throughput import Drafting, no_drafting
+from scylla_sim.units import parse_seconds
+
+EPILOG = """example:
+  scylla-sim plan --model llama-3.1-70b --hardware h100-sxm,h200-sxm,a100-sxm --tp 2,4,8 --context 4096 \\
+      --draft none,eagle3 --draft-len 2,3,5 --acceptance 0.75 --tpot 25ms \\
+      --price h100-sxm=2.5,h200-sxm=3.3,a100-sxm=1.4
+"""
+
+SHOWN = (
+    *("hardware", "tp", "draft", "draft_len", "batch_size", "tpot_ms", "tokens_per_s", "tokens_per_s_per_gpu"),
+    *("speedup", "speedup_lower", "speedup_upper", "bound"),
+)
+DEFAULT_BATCH = "1,2,4,8,12,16,24,32,48,64,96,128,192,256,384,512"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="NAME|config.json")
+    parser.add_argument("--hardware", required=True, metavar="NAME[,NAME]", help="candidates: names or TOML files")
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="one calibration for all; default: each one's shipped"
+    )
+    parser.add_argument("--tp", default="1,2,4,8", metavar="N[,N]", help="tensor-parallel degrees; default 1,2,4,8")
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(BYTES_PER_ELEMENT)}")
+    parser.add_argument("--kv-precision", help="of the KV cache; default bf16")
+    parser.add_argument("--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider")
+    parser.add_argument("--context", default="1024", help="tokens in each KV cache; default 1024")
+    parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
+    parser.add_argument("--draft-len", default="3", metavar="N[,N]", help="draft lengths to consider; default 3")
+    parser.add_argument("--acceptance", metavar="RATES|FILE", help="acceptance of every draft considered")
+    parser.add_argument("--acceptance-kind", default="conditional", choices=drafting.KINDS)
+    parser.add_argument("--engine", default="vllm", help="ideal, vllm or sglang; default vllm")
+    parser.add_argument("--tpot", metavar="TIME", help="limit on the mean time per output token, e.g. 25ms")
+    parser.add_argument("--price", metavar="NAME=P[,NAME=P]", help="price per GPU-hour, in any currency")
+    parser.add_argument("--rank", choices=RANKINGS, help="default: by cost with --price, else tokens/s per GPU")
+    parser.add_argument("--top", type=int, default=10, help="rows to show; default 10, 0 means all")
+    add_output(parser)
+
+
+def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
+    prices = {}
+    for item in text.split(",") if text else ():
+        name, _, value = item.partition("=")
+        one_of("price", name, hardware)
+        try:
+            prices[name] = float(positive("price", float(value)))
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise fail("price", item, "must be NAME=NUMBER") from None
+    return prices
+
+
+def _settings(args: argparse.Namespace, names: list[str]) -> list[Setting]:
+    """Every device at every degree that its node and the model's heads allow."""
+    model = catalog.model(args.model)
+    found = []
+    problems = []
+    for name in names:
+        for tp in whole("tp", counts("tp", args.tp), 1).tolist():
+            one = argparse.Namespace(**{**vars(args), "tp": tp, **dict.fromkeys(NOT_MODELLED, 1)})
+            one.draft_precision = None
+            setting, _ = settings(one, name)
+            try:
+                costs.check_tensor_parallel(model, tp)
+                if tp > 1 and setting.calibration.hardware.link_bytes_per_s <= 0:
+                    raise fail("tp", tp, f"needs a link, and {name} has none")
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            found.append(setting)
+    if not found:
+        raise InputError(problems[0])
+    return found
+
+
+def _draftings(args: argparse.Namespace) -> list[Drafting]:
+    found: list[Drafting] = []
+    rates = None
+    if args.acceptance is not None:
+        rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
+    for name in args.draft.split(","):
+        draft = catalog.draft(name)
+        if draft.kind == "none":
+            found.append(no_drafting(draft))
+            continue
+        for length in whole("draft_len", counts("draft_len", args.draft_len), 1).tolist():
+            item, remarks = drafting.resolve(draft, drafting.shape(draft, length, None, None), rates=rates)
+            for remark in remarks:
+                note(f"note: {remark}")
+            found.append(item)
+    return found
+
+
+def execute(args: argparse.Namespace) -> int:
+    names = [name for name in args.hardware.split(",") if name]
+    prices = _prices(args.price, names)
+    limit = None
+    if args.tpot is not None:
+        try:
+            limit = parse_seconds(args.tpot)
+        except ValueError as error:
+            raise fail("tpot", args.tpot, f"is not understood ({error})") from None
+    found = search(
+        catalog.model(args.model),
+        _draftings(args),
+        _settings(args, names),
+        batch=whole("batch", counts("batch", args.batch), 1).tolist(),
+        context=int(whole("context", count("context", args.context), 1)),
+        tpot_limit_s=limit,
+        prices=prices,
+        rank=args.rank or ("cost_per_million_tokens" if prices else "tokens_per_s_per_gpu"),
+    )
+    kept = found.deployments[: args.top or None]
+    rows: list[dict[str, Any]] = [{"rank": i + 1, **asdict(item)} for i, item in enumerate(kept)]
+    if args.format == "table":
+        rows = [{**row, "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
+    columns = ("rank", *SHOWN, *(("cost_per_million_tokens",) if prices else ()))
+    emit(args, "plan", rows, columns=columns)
+    note(
+        f"{found.considered} configurations: {len(found.deployments)} feasible, "
+        f"{found.too_large} do not fit in memory, {found.too_slow} miss the limit"
+    )
+    if not rows and found.fastest_tpot_s is not None:
+        note(f"the fastest that fits takes {1e3 * found.fastest_tpot_s:.1f} ms a token")
+    return 0

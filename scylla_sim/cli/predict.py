@@ -1,0 +1,265 @@
+"""``scylla-sim predict``: tokens per second and speed-up of one or many configurations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from scylla_sim import catalog, drafting, kernels
+from scylla_sim.checks import fail, one_of, whole
+from scylla_sim.console import add_output, count, counts, emit, note
+from scylla_sim.costs import PRECISION_DTYPE
+from scylla_sim.specs import BYTES_PER_ELEMENT, Model
+from scylla_sim.steps import Setting, Step
+from scylla_sim.throughput import Drafting, Prediction, no_drafting, predict
+
+EPILOG = """example:
+  scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 \\
+      --acceptance 0.76,0.74,0.77 --batch 1,8,32,64,128,256 --context 2048 --engine vllm
+"""
+
+SHOWN = (
+    *("batch_size", "context_len", "tokens_per_cycle", "cycle_ms", "tpot_ms", "tokens_per_s", "plain_tokens_per_s"),
+    *("speedup", "speedup_lower", "speedup_upper", "bound", "fits_memory"),
+)
+NOT_MODELLED = {"pp": "pipeline parallelism", "ep": "expert parallelism", "nodes": "several nodes"}
+
+
+def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that name device, model and engine; `plan` has its own."""
+    parser.add_argument("--hardware", required=True, metavar="NAME|FILE.toml", help="scylla-sim catalog hardware")
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="made by scylla-sim calibrate; default: the shipped one"
+    )
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel GPUs of one node; default 1")
+    parser.add_argument("--model", required=True, metavar="NAME|config.json", help="scylla-sim catalog models")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_hardware_arguments(parser)
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(BYTES_PER_ELEMENT)}")
+    parser.add_argument("--kv-precision", help="of the KV cache; default bf16 (fp32 with --precision fp32)")
+    parser.add_argument(
+        "--draft", default="none", help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, MODEL"
+    )
+    parser.add_argument("--draft-precision", help="default: --precision")
+    parser.add_argument("--draft-layers", type=int, metavar="N", help="decoder layers of a head; tau from the laws")
+    parser.add_argument(
+        "--draft-train-tokens", metavar="COUNT", help="pretraining tokens, e.g. 10B; tau from the laws"
+    )
+    parser.add_argument(
+        "--draft-len", metavar="N[,N]", help="sequential draft steps; default 3 (eagle2, scylla: 6)"
+    )
+    parser.add_argument(
+        "--top-k", metavar="N[,N]", help="candidates kept per depth; default 1 (eagle2, scylla: 10)"
+    )
+    parser.add_argument(
+        "--verify-tokens", type=int, metavar="N", help="tokens verified per sequence, root included"
+    )
+    parser.add_argument("--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or JSON")
+    parser.add_argument("--acceptance-kind", default="conditional", choices=drafting.KINDS)
+    parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="overrides acceptance and laws")
+    parser.add_argument("--batch", default="1", metavar="N[,N]", help="sequences decoded together; default 1")
+    parser.add_argument("--context", default="1024", metavar="N[,N]", help="tokens in each KV cache; default 1024")
+    parser.add_argument("--engine", default="ideal", help="ideal (kernels only), vllm or sglang; default ideal")
+    parser.add_argument("--breakdown", action="store_true", help="every operation of a cycle instead of a summary")
+    for name, what in NOT_MODELLED.items():
+        parser.add_argument(f"--{name}", type=int, default=1, help=f"refused above 1: {what} is not modelled")
+    add_output(parser)
+
+
+def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Setting]:
+    """Setting of the target and of the draft, with everything checked that can be before predicting."""
+    for name, what in NOT_MODELLED.items():
+        if getattr(args, name, 1) != 1:
+            raise fail(name, getattr(args, name), "must be 1", f"{what} is not modelled")
+    precision = one_of("precision", args.precision, BYTES_PER_ELEMENT)
+    kv_default = "fp32" if precision == "fp32" else "bf16"
+    kv_precision = one_of("kv_precision", args.kv_precision or kv_default, BYTES_PER_ELEMENT)
+    given = kernels.read(args.calibration) if args.calibration else None
+    local = hardware_name == "local" and given is not None
+    hardware = given.hardware if local and given else catalog.hardware(hardware_name)
+    if given is not None:
+        calibration = given.carried_to(replace(hardware, name=given.hardware.name))
+        calibration = replace(calibration, hardware=hardware)
+    elif hardware_name in catalog.names("hardware"):
+        calibration = kernels.shipped(hardware_name)
+    else:
+        calibration = kernels.Calibration(device=hardware.name, hardware=hardware, kernels={})
+    tp = int(whole("tp", args.tp, 1))
+    if tp > hardware.gpus_per_node:
+        hint = "several nodes are not modelled"
+        raise fail("tp", tp, f"must be at most {hardware.gpus_per_node}, the GPUs of a {hardware.name} node", hint)
+    engine = catalog.engine(args.engine)
+    target = Setting(calibration, engine, PRECISION_DTYPE[precision], PRECISION_DTYPE[kv_precision], tp)
+    draft_precision = one_of(
+        "draft_precision", getattr(args, "draft_precision", None) or precision, BYTES_PER_ELEMENT
+    )
+    hardware.peak(precision)
+    hardware.peak(draft_precision)
+    return target, replace(target, dtype=PRECISION_DTYPE[draft_precision])
+
+
+def _whole_list(name: str, text: str | None, low: int) -> list[int | None]:
+    if text is None:
+        return [None]
+    return [int(value) for value in whole(name, counts(name, text), low)]
+
+
+def draftings(args: argparse.Namespace) -> list[Drafting]:
+    """Every drafting configuration that the options name."""
+    draft = catalog.draft(args.draft, layers=args.draft_layers)
+    if draft.kind == "none":
+        return [no_drafting(draft)]
+    train_tokens = None
+    if args.draft_train_tokens is not None:
+        train_tokens = count("draft_train_tokens", args.draft_train_tokens)
+    rates = None
+    if args.acceptance is not None:
+        rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
+    found, remarks = [], []
+    lengths, widths = _whole_list("draft_len", args.draft_len, 1), _whole_list("top_k", args.top_k, 1)
+    for length, width in product(lengths, widths):
+        item, said = drafting.resolve(
+            draft,
+            drafting.shape(draft, length, width, args.verify_tokens),
+            tokens_per_cycle=args.tokens_per_cycle,
+            rates=rates,
+            layers=args.draft_layers,
+            train_tokens=train_tokens,
+        )
+        found.append(item)
+        remarks += said
+    for remark in dict.fromkeys(remarks):
+        note(f"note: {remark}")
+    return found
+
+
+def rows_of(out: Prediction, setting: Setting, model: Model, precision: str) -> list[dict[str, Any]]:
+    """One row per point of the grid, with the keys that scripts rely on."""
+    d = out.drafting
+    fixed_left = {
+        "hardware": setting.calibration.hardware.name,
+        "model": model.name,
+        "tp": setting.tp,
+        "precision": precision,
+        "engine": setting.engine.name,
+    }
+    drafted = {
+        "draft": d.draft.name,
+        "draft_len": d.draft_len,
+        "top_k": d.top_k,
+        "verify_tokens": d.verify_tokens,
+        "tokens_per_cycle": d.tokens_per_cycle,
+    }
+    arrays = {
+        "draft_s": out.draft.seconds,
+        "verify_s": out.verify.seconds,
+        "overhead_s": out.overhead_s,
+        "cycle_s": out.cycle_s,
+        "plain_step_s": out.plain.seconds,
+        "plain_overhead_s": out.plain_overhead_s,
+        "tpot_s": out.tpot_s,
+        "tokens_per_s": out.tokens_per_s,
+        "plain_tokens_per_s": out.plain_tokens_per_s,
+        "speedup": out.speedup,
+        "speedup_lower": out.speedup_lower,
+        "speedup_upper": out.speedup_upper,
+        "plain_step_lower_s": out.plain.lower,
+        "plain_step_upper_s": out.plain.upper,
+        "tokens_per_cycle_lower": np.asarray(d.tau_lower),
+        "tokens_per_cycle_upper": np.asarray(d.tau_upper),
+    }
+    size = out.batch.size
+    columns = {name: np.broadcast_to(value, out.batch.shape).reshape(-1).tolist() for name, value in arrays.items()}
+    batch, context = out.batch.reshape(-1).tolist(), out.context.reshape(-1).tolist()
+    fits, bounds, evidence = out.fits_memory.reshape(-1).tolist(), out.bound(), out.verify.evidence()
+    tail = ("plain_step_lower_s", "plain_step_upper_s", "tokens_per_cycle_lower", "tokens_per_cycle_upper")
+    return [
+        {
+            **fixed_left,
+            "batch_size": int(batch[i]),
+            "context_len": int(context[i]),
+            **drafted,
+            **{name: column[i] for name, column in columns.items() if name not in tail},
+            "bound": bounds[i],
+            "fits_memory": fits[i],
+            "evidence": evidence,
+            **{name: columns[name][i] for name in tail},
+        }
+        for i in range(size)
+    ]
+
+
+def breakdown_rows(out: Prediction) -> list[dict[str, Any]]:
+    """Every operation of draft and verify, every overhead, per point of the grid."""
+    phases: Sequence[tuple[str, Step]] = (("draft", out.draft), ("verify", out.verify))
+    rows = []
+    for i in range(out.batch.size):
+        where = {"batch_size": int(_at(out.batch, out, i)), "context_len": int(_at(out.context, out, i))}
+        cycle = _at(out.cycle_s, out, i)
+        for phase, step in phases:
+            for part in step.parts:
+                value = _at(part.seconds, out, i)
+                rows.append(
+                    {
+                        **where,
+                        "phase": phase,
+                        "op": part.name,
+                        "kind": part.kind,
+                        "count": part.count,
+                        "seconds": value,
+                        "share": value / cycle,
+                        "datasheet_s": _at(np.maximum(part.memory_s, part.compute_s), out, i),
+                        "evidence": part.evidence,
+                    }
+                )
+        host = _at(out.overhead_s, out, i)
+        named = {"phase": "overhead", "op": "engine", "kind": "overhead", "count": 1, "seconds": host}
+        rows.append({**where, **named, "share": host / cycle, "datasheet_s": None, "evidence": "published"})
+    return rows
+
+
+def _at(array: Any, out: Prediction, i: int) -> float:
+    return float(np.broadcast_to(array, out.batch.shape).reshape(-1)[i])
+
+
+def execute(args: argparse.Namespace) -> int:
+    target, draft_setting = settings(args, args.hardware)
+    model = catalog.model(args.model)
+    batch = whole("batch", counts("batch", args.batch), 1)[:, None]
+    context = whole("context", counts("context", args.context), 1)[None, :]
+    rows: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
+    for item in draftings(args):
+        out = predict(model, item, target, batch=batch, context=context, draft_setting=draft_setting)
+        rows += rows_of(out, target, model, args.precision)
+        if args.breakdown:
+            parts += breakdown_rows(out)
+    inputs = [args.calibration] if args.calibration else []
+    if args.breakdown:
+        emit(args, "breakdown", parts, inputs=inputs)
+        return 0
+    varied = [name for name in ("draft_len", "top_k") if len({row[name] for row in rows}) > 1]
+    if args.format == "table":  # people read milliseconds; files keep SI units
+        rows = [{**row, "cycle_ms": 1e3 * row["cycle_s"], "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
+    emit(args, "predict", rows, columns=(*varied, *SHOWN), inputs=inputs, footer=_footer(rows, target))
+    return 0
+
+
+def _footer(rows: Sequence[dict[str, Any]], setting: Setting) -> str:
+    first = rows[0]
+    evidence = {
+        "silicon": "kernels fitted to silicon measurements of this GPU",
+        "transferred": "kernels fitted on another GPU of the family, at this one's datasheet rates",
+        "theory": "no measured kernels for this device: priors of the forms",
+        "live": "kernels fitted to measurements of this machine",
+    }.get(first["evidence"], first["evidence"])
+    draft = "no draft" if first["draft"] == "none" else f"draft {first['draft']}"
+    head = f"{first['model']} on {first['tp']}x {first['hardware']}, {first['precision']}, {draft}"
+    return f"{head}, engine {first['engine']}; evidence: {first['evidence']} ({evidence})"

@@ -1,0 +1,166 @@
+"""From what a user knows of a draft (rates, tokens per cycle, a training budget) to a `Drafting`.
+
+tau is taken, in this order, from ``tokens_per_cycle``, from acceptance rates, or from the laws at the paper's
+reference configuration and carried to the asked one through a one-parameter rank profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scylla_sim import acceptance, trees
+from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of
+from scylla_sim.records import read_json
+from scylla_sim.specs import Draft
+from scylla_sim.throughput import Drafting
+
+KINDS = ("conditional", "cumulative")
+
+REFERENCE = {"draft_len": 6, "top_k": 10, "verify_tokens": 61}
+"""Drafting configuration at which the laws give tau: EAGLE-2's published setting (depth 6, top-k 10, 60 nodes),
+which Scylla keeps. Source: EAGLE-2, arXiv 2406.16858, section 5; the paper names only "EAGLE-2's configuration"."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Draft length, width and verified tokens (root included), defaults resolved."""
+
+    draft_len: int
+    top_k: int
+    verify_tokens: int
+
+
+def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens: int | None) -> Shape:
+    """Fill in what was not said: EAGLE-2 and Scylla heads draft the reference tree, others a chain of 3."""
+    tree = draft.name == "eagle2" or draft.name.startswith("scylla")
+    if tree and draft_len is None and top_k is None and verify_tokens is None:
+        return Shape(**REFERENCE)
+    default = draft.num_layers if draft.kind == "medusa" else 3
+    length = default if draft_len is None else draft_len
+    width = 1 if top_k is None else top_k
+    if verify_tokens is None:
+        verify_tokens = length * width + 1
+    if width == 1 and verify_tokens != length + 1:
+        raise fail(
+            "verify_tokens",
+            verify_tokens,
+            f"must be draft_len + 1 = {length + 1} for a chain",
+            "or give --top-k above 1",
+        )
+    return Shape(length, width, verify_tokens)
+
+
+def _profile_tau(rates: FloatArray, s: Shape) -> float:
+    """tau of a conditional profile: of the chain, or of the beam tree under the default rank law."""
+    profile = acceptance.extend(rates, s.draft_len)
+    if s.top_k == 1:
+        return float(acceptance.tokens_per_cycle(profile))
+    ranks = acceptance.rank_profile(profile, s.top_k)
+    tree = trees.beam_tree(ranks, top_k=s.top_k, verify_tokens=s.verify_tokens)
+    return float(trees.tokens_per_cycle(tree, ranks))
+
+
+def _rate_of(tau: float, s: Shape) -> float:
+    """The one rate at which a configuration yields ``tau``."""
+    if s.top_k == 1:
+        return float(acceptance.iid_rate(tau, s.draft_len))
+    return trees.beam_rate(tau, draft_len=s.draft_len, top_k=s.top_k, verify_tokens=s.verify_tokens)
+
+
+def carry(tau: float, source: Shape, target: Shape) -> float:
+    """tau measured at one drafting configuration -> tau at another, through one rate at every depth.
+
+    Examples
+    --------
+    >>> reference = Shape(**REFERENCE)
+    >>> round(carry(5.0, reference, reference), 6)
+    5.0
+    """
+    if source == target:
+        return tau
+    return _profile_tau(np.array([_rate_of(tau, source)]), target)
+
+
+def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
+    """Conditional rates from ``0.7``, ``0.76,0.74`` or a JSON file, and whether it was one number for all depths.
+
+    A file holds ``acceptance_rate`` (a list) and ``kind``.
+    """
+    one_of("acceptance_kind", kind, KINDS)
+    path = Path(text)
+    if text.endswith(".json") or path.is_file():
+        value: dict[str, Any] = read_json(path)
+        if not isinstance(value.get("acceptance_rate"), list):
+            raise fail("acceptance", text, "must hold a list named acceptance_rate")
+        if "kind" not in value:
+            raise fail("acceptance", text, "must say its kind", f"one of {', '.join(KINDS)}")
+        numbers = value["acceptance_rate"]
+        kind = one_of("kind", str(value["kind"]), KINDS)
+    else:
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            raise fail("acceptance", text, "must be rates such as 0.7 or 0.76,0.74, or a file") from None
+    rates = in_range("acceptance_rate", numbers, 0, 1)
+    if kind == "cumulative":
+        rates = acceptance.to_conditional(rates)
+    return np.atleast_1d(rates), rates.size == 1
+
+
+def resolve(
+    draft: Draft,
+    s: Shape,
+    *,
+    tokens_per_cycle: float | None = None,
+    rates: FloatArray | None = None,
+    layers: int | None = None,
+    train_tokens: float | None = None,
+) -> tuple[Drafting, list[str]]:
+    """Drafting configuration with its tau and interval, and remarks on what was assumed."""
+    remarks: list[str] = []
+    if tokens_per_cycle is not None:
+        tau = lower = upper = float(in_range("tokens_per_cycle", tokens_per_cycle, 1))
+    elif rates is not None:
+        if 1 < rates.size < s.draft_len:
+            remarks.append(f"acceptance has {rates.size} values for draft_len={s.draft_len}: the last is repeated")
+        if s.top_k > 1:
+            remarks.append(
+                "ranks beyond the first follow the default rank law (scylla_sim.acceptance.rank_profile)"
+            )
+        tau = lower = upper = _profile_tau(rates, s)
+    elif layers is not None or train_tokens is not None or draft.name.startswith("scylla"):
+        tau, lower, upper = _from_laws(draft, s, layers, train_tokens, remarks)
+    else:
+        raise InputError(
+            f"acceptance=None is needed for draft={draft.name!r}; give --acceptance 0.7 (or a list, or a file), "
+            "--tokens-per-cycle 2.4, or --draft-train-tokens 10B"
+        )
+    most = min(s.draft_len, s.verify_tokens - 1) + 1.0
+    drafting = Drafting(
+        draft, s.draft_len, s.top_k, s.verify_tokens, tau, max(lower, 1.0), min(upper, max(most, tau))
+    )
+    return drafting, remarks
+
+
+def _from_laws(
+    draft: Draft, s: Shape, layers: int | None, train_tokens: float | None, remarks: list[str]
+) -> tuple[float, float, float]:
+    """tau and its interval from Theorems 1.1 and 1.2, carried from the reference configuration."""
+    from scylla_sim import laws
+
+    if draft.kind != "head":
+        raise fail("draft", draft.name, "has no training laws", "they hold for eagle*, scylla-Nl heads")
+    at = laws.tokens_per_cycle(layers=layers or draft.num_layers, train_tokens=train_tokens)
+    remarks += at.remarks
+    reference = Shape(**REFERENCE)
+    values: Sequence[float] = [carry(float(tau), reference, s) for tau in (at.value, at.lower, at.upper)]
+    if s != reference:
+        remarks.append(
+            f"tau {float(at.value):.2f} holds at depth 6, top-k 10, 60 nodes; one rate carries it to this setting"
+        )
+    return values[0], values[1], values[2]
