@@ -1,0 +1,501 @@
+"""Least squares of named one-variable laws, with the uncertainty that the points allow.
+
+Every form is linear in its coefficients once its shape parameters (a rate, a break) are fixed. So only the shapes
+are searched, with the coefficients solved exactly at each (variable projection): a scan gives the start, scipy
+refines it. Logarithms are natural. scipy is imported by the forms that need it, never by importing this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from scylla_sim.checks import FloatArray, fail, in_range, one_of, positive, whole
+from scylla_sim.quantiles import student_quantile
+
+RELATIVE_FLOOR = 1e-12
+"""Residuals below this fraction of the data's magnitude are rounding: they count as this for AICc."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A law y(x): ``basis(x, *shapes) @ coefficients``.
+
+    Attributes
+    ----------
+    parameters
+        Coefficients first, then shapes.
+    num_shapes
+        How many of the parameters enter non-linearly. All of them are positive, except the exponent of ``power``.
+    lowest
+        Smallest x the form is defined for; ``open_end`` says that it is excluded.
+    """
+
+    formula: str
+    parameters: tuple[str, ...]
+    basis: Callable[..., FloatArray]
+    lowest: float = -np.inf
+    open_end: bool = False
+    num_shapes: int = 0
+    starts: Callable[[FloatArray], list[tuple[float, ...]]] | None = None
+    limits: Callable[[FloatArray], list[tuple[float, float]]] | None = None
+
+    @property
+    def num_coefficients(self) -> int:
+        """Parameters that enter linearly."""
+        return len(self.parameters) - self.num_shapes
+
+    def __call__(self, x: ArrayLike, *values: float) -> FloatArray:
+        """The law's value at x for given parameters."""
+        coefficients, shapes = values[: self.num_coefficients], values[self.num_coefficients :]
+        x = np.asarray(x, dtype=np.float64)
+        return np.asarray(self.basis(x.ravel(), *shapes) @ np.array(coefficients)).reshape(x.shape)
+
+
+def _with_constant(*columns: FloatArray) -> FloatArray:
+    return np.stack([*columns, np.ones_like(columns[0])], axis=-1)
+
+
+def _span(x: FloatArray) -> tuple[float, float]:
+    above = x[x > 0]
+    return (float(above.min()), float(above.max())) if above.size else (1.0, 1.0)
+
+
+def _scales(low: float, high: float, count: int) -> list[tuple[float, ...]]:
+    return [(float(s),) for s in np.geomspace(low, high, count)]
+
+
+def _scale_limits(x: FloatArray) -> list[tuple[float, float]]:
+    low, high = _span(x)
+    return [(low / 10, high * 10)]
+
+
+def _logistic(x: FloatArray, middle: float, slope: float) -> FloatArray:
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.asarray(1.0 / (1.0 + np.power(middle / x, slope)))[:, None]
+
+
+FORMS = {
+    "log-linear": Form("a ln x + c", ("a", "c"), lambda x: _with_constant(np.log(x)), lowest=0.0, open_end=True),
+    "log1p": Form("a ln(x + 1) + c", ("a", "c"), lambda x: _with_constant(np.log1p(x)), lowest=0.0),
+    "linear": Form("a x + c", ("a", "c"), lambda x: _with_constant(x)),
+    "power": Form(
+        "a x^b",
+        ("a", "b"),
+        lambda x, b: np.power(x, b)[:, None],
+        lowest=0.0,
+        open_end=True,
+        num_shapes=1,
+        starts=lambda x: [(float(b),) for b in np.linspace(-2, 2, 41)],
+        limits=lambda x: [(-10.0, 10.0)],
+    ),
+    "saturating-exponential": Form(
+        "c - a exp(-x / s)",
+        ("a", "c", "s"),
+        lambda x, s: _with_constant(-np.exp(-x / s)),
+        lowest=0.0,
+        num_shapes=1,
+        starts=lambda x: _scales(_span(x)[0] / 5, _span(x)[1] * 5, 40),
+        limits=_scale_limits,
+    ),
+    "logistic": Form(
+        "a / (1 + (m / x)^w)",
+        ("a", "m", "w"),
+        _logistic,
+        lowest=0.0,
+        open_end=True,
+        num_shapes=2,
+        starts=lambda x: [
+            (float(m), float(w))
+            for m in np.geomspace(_span(x)[0] / 1e6, _span(x)[1] * 10, 25)
+            for w in np.geomspace(0.02, 10, 15)
+        ],
+        limits=lambda x: [(_span(x)[0] / 1e9, _span(x)[1] * 1e3), (1e-3, 100.0)],
+    ),
+    "broken": Form(
+        "a ln min(x, x_b) + c",
+        ("a", "c", "x_b"),
+        lambda x, x_b: _with_constant(np.log(np.minimum(x, x_b))),
+        lowest=0.0,
+        open_end=True,
+        num_shapes=1,
+        starts=lambda x: _scales(*_span(x), 80)[1:-1],
+        limits=lambda x: [_span(x)],
+    ),
+}
+"""The laws that can be fitted, by name: formula, parameters, domain."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A weighted linear least-squares solution and what follows from it."""
+
+    values: FloatArray
+    covariance: FloatArray
+    dof: int
+    rss: float
+    r2: float | None
+    loo_rmse: float | None
+
+    @property
+    def variance(self) -> float:
+        """Residual variance of a point of weight 1."""
+        return self.rss / self.dof
+
+
+def solve_linear(design: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Solution:
+    """Weighted linear least squares ``y = design @ values``.
+
+    Parameters
+    ----------
+    design
+        Shape (points, parameters), of full column rank, with more points than parameters.
+    weights
+        Inverse variances up to a common factor, shape (points,); default equal. Scaled to a mean of 1.
+
+    Returns
+    -------
+    Solution
+        The leave-one-out error is exact (from the hat matrix); ``None`` when one point alone fixes a parameter.
+
+    Raises
+    ------
+    InputError
+        When the points cannot determine the parameters.
+
+    Examples
+    --------
+    >>> solution = solve_linear([[0, 1], [1, 1], [2, 1]], [1.0, 3.0, 5.0])
+    >>> solution.values.round(6).tolist(), round(solution.r2, 6)
+    ([2.0, 1.0], 1.0)
+    """
+    matrix, target = np.asarray(design, dtype=np.float64), in_range("y", y)
+    n, p = matrix.shape
+    w = _weights(weights, n)
+    if n <= p:
+        raise fail("points", n, f"must be more than the {p} parameters")
+    scaled = matrix * np.sqrt(w)[:, None]
+    norms = np.linalg.norm(scaled, axis=0)
+    if (norms == 0).any() or np.linalg.cond(scaled / norms) > 1e8:
+        raise fail("x", "the points given", f"must vary enough to determine {p} parameters")
+    inverse = np.linalg.inv((scaled / norms).T @ (scaled / norms)) / np.outer(norms, norms)
+    values: FloatArray = np.linalg.lstsq(scaled, target * np.sqrt(w), rcond=None)[0].astype(np.float64)
+    residual = target - matrix @ values
+    leverage = np.einsum("ij,jk,ik->i", scaled, inverse, scaled)
+    alone = (leverage > 1 - 1e-9).any()
+    rss = float(np.sum(w * residual**2))
+    return Solution(
+        values=values,
+        covariance=inverse * rss / (n - p),
+        dof=n - p,
+        rss=rss,
+        r2=r_squared(target, rss, w),
+        loo_rmse=None if alone else float(np.sqrt(np.average((residual / (1 - leverage)) ** 2, weights=w))),
+    )
+
+
+def _weights(weights: ArrayLike | None, n: int) -> FloatArray:
+    if weights is None:
+        return np.ones(n)
+    w = positive("weight", weights)
+    if w.shape != (n,):
+        raise fail("weights", w.shape, f"must have one value per point ({n})")
+    return np.asarray(w / w.mean())
+
+
+def r_squared(y: FloatArray, rss: float, weights: FloatArray) -> float | None:
+    """1 - RSS / TSS about the weighted mean; ``None`` where y does not vary."""
+    spread = float(np.sum(weights * (y - np.average(y, weights=weights)) ** 2))
+    return 1.0 - rss / spread if spread > 0 else None
+
+
+def aicc(rss: float, *, n: int, parameters: int, magnitude: float) -> float | None:
+    """Corrected Akaike criterion of a least-squares fit; smaller is better.
+
+    n ln(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1) with k = ``parameters`` + 1 for the variance. ``None`` below
+    k + 2 points. ``magnitude`` of the data floors RSS, so that an exact fit is finite.
+
+    Notes
+    -----
+    Source: Hurvich and Tsai, Biometrika 76 (1989) 297; constants common to all forms are left out.
+    """
+    k = parameters + 1
+    if n - k - 1 < 1:
+        return None
+    floor = n * (RELATIVE_FLOOR * magnitude) ** 2
+    return n * float(np.log(max(rss, floor, 1e-300) / n)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A form fitted to points. Where ``converged`` is false the parameters must not be used; ``message`` says why.
+
+    ``covariance`` is of the parameters in the form's order. ``aicc``, ``loo_rmse`` and ``r2`` are ``None`` where
+    the points do not define them, and ``message`` says so.
+    """
+
+    form: str
+    n: int
+    values: FloatArray
+    covariance: FloatArray
+    dof: int
+    rss: float
+    r2: float | None
+    aicc: float | None
+    loo_rmse: float | None
+    x_min: float
+    x_max: float
+    converged: bool
+    message: str = ""
+
+    @property
+    def standard_errors(self) -> FloatArray:
+        """Square roots of the covariance's diagonal."""
+        return np.sqrt(np.diag(self.covariance))
+
+    def intervals(self, level: float = 0.9) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper ends of the parameters' Student-t intervals."""
+        half = student_quantile(level, self.dof) * self.standard_errors
+        return self.values - half, self.values + half
+
+    def predict(
+        self, x: ArrayLike, *, level: float = 0.9, new_point: bool = False
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Value and interval at x: of the law itself, or of one new measurement of weight 1 (``new_point``).
+
+        Notes
+        -----
+        By linear propagation of the covariance, exact for forms without shape parameters.
+        """
+        at = np.asarray(x, dtype=np.float64)
+        gradient = _gradient(FORMS[self.form], at.ravel(), self.values)
+        variance = np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient)
+        if new_point:
+            variance = variance + self.rss / self.dof
+        half = student_quantile(level, self.dof) * np.sqrt(np.maximum(variance, 0)).reshape(at.shape)
+        value = FORMS[self.form](at, *self.values)
+        return value, value - half, value + half
+
+    def extrapolates(self, x: ArrayLike) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Whether x lies outside the range of the points fitted."""
+        at = np.asarray(x, dtype=np.float64)
+        return np.asarray((at < self.x_min) | (at > self.x_max))
+
+
+def _gradient(form: Form, x: FloatArray, values: FloatArray) -> FloatArray:
+    """Derivatives of the form by its parameters, shape (points, parameters)."""
+    shapes = values[form.num_coefficients :]
+    columns = [form.basis(x, *shapes)]
+    for i in range(form.num_coefficients, len(values)):
+        step = 1e-6 * max(abs(values[i]), 1e-6)
+        up, down = values.copy(), values.copy()
+        up[i] += step
+        down[i] -= step
+        columns.append(((form(x, *up) - form(x, *down)) / (2 * step))[:, None])
+    return np.concatenate(columns, axis=1)
+
+
+def check_points(x: ArrayLike, y: ArrayLike, form: str) -> tuple[FloatArray, FloatArray]:
+    """Points as float64, refused where the form is not defined."""
+    law = FORMS[one_of("form", form, FORMS)]
+    hint = f"{form} is {law.formula}"
+    at = in_range("x", x, law.lowest, above=law.open_end, hint=hint).ravel()
+    value = in_range("y", y).ravel()
+    if at.size != value.size:
+        raise fail("y", value.size, f"must have as many values as x ({at.size})")
+    return at, value
+
+
+def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None) -> Fit:
+    """Fit one named form (`FORMS`) by weighted least squares.
+
+    Parameters
+    ----------
+    x, y
+        Points, shape (n,).
+    weights
+        Inverse variances up to a common factor.
+
+    Returns
+    -------
+    Fit
+        ``converged`` false, never an exception, when the points cannot determine the form.
+
+    Raises
+    ------
+    InputError
+        For an unknown form, for points that are not finite or outside the form's domain.
+
+    Examples
+    --------
+    >>> law = fit([1, 2, 4, 8], [1.0, 1.7, 2.4, 3.1], "log-linear")
+    >>> law.values.round(3).tolist()
+    [1.01, 1.0]
+    """
+    at, value = check_points(x, y, form)
+    law, w = FORMS[form], _weights(weights, at.size)
+    values, problem = _estimate(law, at, value, w)
+    n, p = at.size, len(law.parameters)
+    lowest, highest = (float(at.min()), float(at.max())) if n else (np.nan, np.nan)
+    if values is None:
+        empty = np.full(p, np.nan)
+        return Fit(
+            form,
+            n,
+            empty,
+            np.full((p, p), np.nan),
+            n - p,
+            np.nan,
+            None,
+            None,
+            None,
+            lowest,
+            highest,
+            False,
+            problem,
+        )
+    rss = float(np.sum(w * (value - law(at, *values)) ** 2))
+    gradient = _gradient(law, at, values) * np.sqrt(w)[:, None]
+    norms = np.maximum(np.linalg.norm(gradient, axis=0), 1e-300)
+    curvature = (gradient / norms).T @ (gradient / norms)
+    singular = bool(np.linalg.cond(curvature) > 1e14)
+    inverse = np.linalg.pinv(curvature) if singular else np.linalg.inv(curvature)
+    score = aicc(rss, n=n, parameters=p, magnitude=float(np.abs(value).max()))
+    messages = [problem] if problem else []
+    if singular and not problem:
+        messages.append("the points do not determine its parameters separately")
+    if score is None:
+        messages.append(f"AICc needs {p + 3} points")
+    return Fit(
+        form=form,
+        n=n,
+        values=values,
+        covariance=inverse / np.outer(norms, norms) * rss / (n - p),
+        dof=n - p,
+        rss=rss,
+        r2=r_squared(value, rss, w),
+        aicc=score,
+        loo_rmse=_leave_one_out(law, at, value, w),
+        x_min=lowest,
+        x_max=highest,
+        converged=not problem and not singular,
+        message="; ".join(messages),
+    )
+
+
+def _estimate(form: Form, x: FloatArray, y: FloatArray, w: FloatArray) -> tuple[FloatArray | None, str]:
+    """Best parameters and, when they must not be used, why."""
+    p = len(form.parameters)
+    if x.size <= p:
+        return None, f"{p} parameters need at least {p + 1} points"
+    if np.unique(x).size < p:
+        return None, f"{p} parameters need at least {p} different x"
+    if form.starts is None:
+        return solve_linear(form.basis(x), y, w).values, ""
+    return _refine(form, x, y, w, _best_start(form, x, y, w))
+
+
+def _coefficients(form: Form, x: FloatArray, y: FloatArray, w: FloatArray, shapes: FloatArray) -> FloatArray:
+    """The coefficients that are best for given shapes."""
+    design = form.basis(x, *shapes) * np.sqrt(w)[:, None]
+    return np.asarray(np.linalg.lstsq(design, y * np.sqrt(w), rcond=1e-12)[0], dtype=np.float64)
+
+
+def _best_start(form: Form, x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
+    """The scanned shapes of least residual."""
+    assert form.starts is not None
+    shapes = form.starts(x)
+    designs = np.stack([form.basis(x, *shape) for shape in shapes]) * np.sqrt(w)[:, None]
+    target = y * np.sqrt(w)
+    residuals = target - np.einsum("sij,sj->si", designs, np.linalg.pinv(designs, rcond=1e-12) @ target)
+    return np.array(shapes[int(np.argmin(np.sum(residuals**2, axis=1)))])
+
+
+def _refine(form: Form, x: FloatArray, y: FloatArray, w: FloatArray, start: FloatArray) -> tuple[FloatArray, str]:
+    """Parameters of least residual near the shapes ``start`` and, when they must not be used, why."""
+    from scipy.optimize import least_squares
+
+    assert form.limits is not None
+    low, high = np.array(form.limits(x)).T
+    # A scale or a break is searched by its logarithm; an exponent may be negative and is searched as it is.
+    inward, outward = (np.log, np.exp) if (low > 0).all() else (np.asarray, np.asarray)
+
+    def residuals(searched: FloatArray) -> FloatArray:
+        shapes = outward(searched)
+        return (form(x, *_coefficients(form, x, y, w, shapes), *shapes) - y) * np.sqrt(w)
+
+    first, last = inward(low), inward(high)
+    begin = np.clip(inward(start), first + 1e-9 * (last - first), last - 1e-9 * (last - first))
+    found = least_squares(residuals, begin, bounds=(first, last), max_nfev=200, xtol=1e-10, ftol=1e-12)
+    shapes = outward(found.x)
+    values = np.concatenate([_coefficients(form, x, y, w, shapes), shapes])
+    edge = np.minimum(found.x - first, last - found.x) < 1e-4 * (last - first)
+    if found.status < 1:
+        return values, f"no convergence after {found.nfev} evaluations"
+    if edge.any():
+        name = form.parameters[form.num_coefficients + int(np.argmax(edge))]
+        return values, f"{name} lies at the end of its range: the points do not show this shape"
+    return values, ""
+
+
+def _leave_one_out(form: Form, x: FloatArray, y: FloatArray, w: FloatArray) -> float | None:
+    """Root mean square error of each point predicted from the others; ``None`` if one cannot be left out."""
+    if form.starts is None:
+        return solve_linear(form.basis(x), y, w).loo_rmse
+    errors = np.empty(x.size)
+    for i in range(x.size):
+        keep = np.arange(x.size) != i
+        values, _ = _estimate(form, x[keep], y[keep], w[keep])
+        if values is None:
+            return None
+        errors[i] = y[i] - form(x[i], *values)
+    return float(np.sqrt(np.average(errors**2, weights=w)))
+
+
+def compare(x: ArrayLike, y: ArrayLike, forms: list[str], weights: ArrayLike | None = None) -> list[Fit]:
+    """Fit several forms to the same points, best AICc first; those without one follow.
+
+    Examples
+    --------
+    >>> fits = compare([1, 2, 4, 8, 16, 32], [0, 1, 2, 3, 4, 5.1], ["linear", "log-linear"])
+    >>> [law.form for law in fits]
+    ['log-linear', 'linear']
+    """
+    fits = [fit(x, y, form, weights) for form in forms]
+    return sorted(fits, key=lambda law: (not law.converged, law.aicc is None, law.aicc or 0.0))
+
+
+def bootstrap(
+    x: ArrayLike, y: ArrayLike, law: Fit, *, samples: int, seed: int, weights: ArrayLike | None = None
+) -> FloatArray:
+    """Parameters refitted to resampled residuals, shape (successful samples, parameters).
+
+    Residuals are studentised by sqrt(n / dof) and resampled with replacement; x stays as it is, for the few points
+    of a scaling law do not survive resampling in pairs.
+
+    Notes
+    -----
+    Source: Davison and Hinkley, "Bootstrap Methods and their Application" (1997), section 6.2.3 and 7.3.
+
+    Examples
+    --------
+    >>> x, y = [1, 2, 4, 8], [1.0, 1.7, 2.4, 3.2]
+    >>> bootstrap(x, y, fit(x, y, "log-linear"), samples=100, seed=1).shape
+    (100, 2)
+    """
+    at, value = check_points(x, y, law.form)
+    form, w = FORMS[law.form], _weights(weights, at.size)
+    mean = form(at, *law.values)
+    residual = (value - mean) * np.sqrt(w)
+    residual = (residual - residual.mean()) * np.sqrt(law.n / law.dof)
+    rng = np.random.default_rng(int(whole("seed", seed, 0)))
+    picks = rng.integers(0, law.n, size=(int(whole("samples", samples, 1)), law.n))
+    drawn = mean + residual[picks] / np.sqrt(w)
+    if form.starts is None:
+        solver = np.linalg.pinv(form.basis(at) * np.sqrt(w)[:, None])
+        return np.asarray((drawn * np.sqrt(w)) @ solver.T)
+    refits = [_refine(form, at, sample, w, law.values[form.num_coefficients :]) for sample in drawn]
+    return np.array([values for values, problem in refits if not problem]).reshape(-1, len(law.values))
