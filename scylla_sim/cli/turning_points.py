@@ -16,7 +16,7 @@ from scylla_sim.specs import BYTES_PER_ELEMENT
 EPILOG = """examples:
   scylla-sim turning-points --hardware h800-sxm --model qwen2.5-72b --context 10Ki --batch 1,8,64
   scylla-sim turning-points --hardware h800-sxm --model qwen2.5-72b --context 10Ki --batch 8,16,32 --peak sparse \\
-      --compute-fraction 0.76 --bandwidth-fraction 0.85 --extra-tokens 4.6 --top-k 6,16,36,64
+      --compute-fraction 0.73 --bandwidth-fraction 0.85 --extra-tokens 4 --top-k 6,16,36,64
 """
 
 

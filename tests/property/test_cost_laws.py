@@ -1,0 +1,129 @@
+"""Laws of cost: what must hold for every shape, device and batch."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scylla_sim import catalog, costs, kernels
+from scylla_sim.forms import FORMS, evaluate, naive_seconds, rates
+from scylla_sim.specs import Hardware
+from scylla_sim.steps import Setting, draft_step, target_step
+from scylla_sim.throughput import Drafting, predict
+
+devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090", "h800-sxm"])
+models = st.sampled_from(["llama-3.1-8b", "qwen2.5-7b", "llama-2-7b", "llama-3.2-1b"])
+batches = st.integers(1, 256)
+contexts = st.integers(1, 32768)
+tokens = st.integers(1, 64)
+IDEAL = catalog.engine("ideal")
+
+
+def seconds(device, model, **shape):
+    return float(target_step(catalog.model(model), Setting(kernels.shipped(device), IDEAL), **shape).seconds)
+
+
+@given(devices, models, batches, contexts, tokens)
+def test_verification_is_never_cheaper_than_decoding(device, model, batch, context, n):
+    verify = seconds(device, model, batch=batch, context=context, tokens=n)
+    assert verify >= seconds(device, model, batch=batch, context=context) * (1 - 1e-12)
+
+
+@given(devices, models, batches, contexts, st.integers(0, 10000))
+def test_a_longer_context_is_never_cheaper(device, model, batch, context, more):
+    longer = seconds(device, model, batch=batch, context=context + more)
+    assert longer >= seconds(device, model, batch=batch, context=context) * (1 - 1e-12)
+
+
+@given(devices, models, batches, st.integers(0, 256), contexts)
+def test_a_larger_batch_is_never_cheaper(device, model, batch, more, context):
+    larger = seconds(device, model, batch=batch + more, context=context)
+    assert larger >= seconds(device, model, batch=batch, context=context) * (1 - 1e-12)
+
+
+@given(models, batches, contexts, tokens)
+def test_one_rank_communicates_nothing(model, batch, context, n):
+    ops = costs.forward_ops(catalog.model(model), batch=batch, context=context, tokens=n, tp=1)
+    assert all(op.kind != "all_reduce" for op in ops)
+
+
+@given(
+    st.sampled_from(["gemm", "decode_attention", "all_reduce", "elementwise"]),
+    st.floats(0.1, 10),
+    st.integers(1, 4096),
+    st.integers(64, 8192),
+)
+def test_scaling_both_rates_scales_every_roofline_time(op, factor, m, n):
+    base = catalog.hardware("h100-sxm")
+    faster = Hardware(
+        name="faster",
+        family="x",
+        memory_bytes=base.memory_bytes,
+        memory_bytes_per_s=base.memory_bytes_per_s * factor,
+        peak_flop_per_s={name: peak * factor for name, peak in base.peak_flop_per_s.items()},
+        link_bytes_per_s=base.link_bytes_per_s * factor,
+    )
+    columns = {
+        name: np.asarray(float(value))
+        for name, value in {
+            **{"m": m, "n": n, "k": 4096, "batch": m, "kv_len": n, "q_len": 1, "num_heads": 32},
+            **{"num_kv_heads": 8, "head_dim": 128, "window": 0, "num_gpus": 4, "bytes": 1000 * m},
+        }.items()
+    }
+    slow = naive_seconds(op, columns, rates(base, "bfloat16", "bfloat16"))
+    fast = naive_seconds(op, columns, rates(faster, "bfloat16", "bfloat16"))
+    assert np.isclose(float(fast) * factor, float(slow))
+
+
+@given(devices, st.integers(1, 1024), st.integers(64, 16384), st.integers(64, 16384))
+def test_a_gemm_is_monotone_in_every_dimension(device, m, n, k):
+    kernel = kernels.shipped(device).gemm("bfloat16").cold()
+    form, r = FORMS[kernel.form], rates(catalog.hardware(device), "bfloat16")
+    at = {"m": np.array([m, m + 64, m, m]), "n": np.array([n, n, n + 64, n]), "k": np.array([k, k, k, k + 64])}
+    t = evaluate(form, kernel.parameters, {name: value.astype(float) for name, value in at.items()}, r)
+    # A tile plan is chosen by max() and priced by a p-norm, so a plan that wins may cost a little more: 10 %.
+    assert (t[1:] >= t[0] * 0.9).all()
+
+
+@given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))
+def test_speedup_never_exceeds_tokens_per_cycle(device, batch, context, length, share, engine):
+    tau = 1 + share * length
+    setting = Setting(kernels.shipped(device), catalog.engine(engine))
+    drafting = Drafting(catalog.draft("eagle3"), length, 1, length + 1, tau, tau, tau)
+    out = predict(catalog.model("llama-3.1-8b"), drafting, setting, batch=batch, context=context)
+    assert float(out.speedup) <= tau * (1 + 1e-9)
+    assert out.speedup_lower <= out.speedup <= out.speedup_upper
+
+
+@given(devices, batches, contexts, st.integers(1, 8))
+def test_a_draft_that_is_never_accepted_never_beats_plain_decoding(device, batch, context, length):
+    setting = Setting(kernels.shipped(device), IDEAL)
+    drafting = Drafting(catalog.draft("eagle3"), length, 1, length + 1, 1.0, 1.0, 1.0)
+    assert (
+        float(predict(catalog.model("llama-3.1-8b"), drafting, setting, batch=batch, context=context).speedup) < 1
+    )
+
+
+@given(devices, batches, contexts, st.integers(1, 7))
+def test_drafting_longer_costs_more(device, batch, context, length):
+    setting = Setting(kernels.shipped(device), IDEAL)
+    draft, model = catalog.draft("eagle3"), catalog.model("llama-3.1-8b")
+
+    def cost(n):
+        return float(draft_step(draft, model, setting, batch=batch, context=context, draft_len=n).seconds)
+
+    assert cost(length + 1) > cost(length)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 512), st.integers(64, 8192), st.integers(64, 8192)), min_size=1, max_size=40)
+)
+def test_arrays_and_scalars_agree(shapes):
+    kernel = kernels.shipped("h100-sxm").gemm("bfloat16")
+    form, r = FORMS[kernel.form], rates(catalog.hardware("h100-sxm"), "bfloat16")
+    whole = {name: np.array(column, dtype=float) for name, column in zip("mnk", zip(*shapes))}
+    together = evaluate(form, kernel.parameters, whole, r)
+    alone = [
+        float(evaluate(form, kernel.parameters, {name: np.array(v[i]) for name, v in whole.items()}, r))
+        for i in range(len(shapes))
+    ]
+    assert np.allclose(together, alone, rtol=1e-14)

@@ -1,0 +1,142 @@
+"""Calibration: planted parameters come back, poor rows are refused, files round-trip."""
+
+import numpy as np
+import pytest
+
+from scylla_sim import calibrate, catalog, kernels, shapes
+from scylla_sim.checks import InputError
+from scylla_sim.forms import FORMS, evaluate, rates
+
+H100 = catalog.hardware("h100-sxm")
+
+
+def gemm_rows(count=64, *, noise=0.02, parameters=None, seed=0, device="h100-sxm"):
+    """Rows of a GEMM table made from the form itself, with log-normal noise."""
+    rng = np.random.default_rng(seed)
+    columns = {
+        "m": rng.choice([1, 2, 4, 8, 16, 32, 64, 128, 256, 512], count).astype(float),
+        "n": rng.choice([2048, 4096, 5120, 8192, 12288], count).astype(float),
+        "k": rng.choice([2048, 3072, 4096, 7168, 8192], count).astype(float),
+    }
+    form = FORMS["gemm_tiles"]
+    seconds = evaluate(form, parameters or form.prior, columns, rates(H100, "bfloat16"))
+    seconds = seconds * np.exp(noise * rng.standard_normal(count))
+    text = {name: [str(int(value)) for value in column] for name, column in columns.items()}
+    return {
+        "op": ["gemm"] * count,
+        "device": [device] * count,
+        "dtype": ["bf16"] * count,
+        **text,
+        "latency_ms": [repr(1e3 * value) for value in seconds.tolist()],
+    }
+
+
+def fit(columns, **options):
+    rows = shapes.from_columns(columns, "rows.csv", measured=True)
+    return calibrate.fit(rows, H100, evidence="silicon", **options)
+
+
+def test_planted_bandwidth_fraction_is_recovered_inside_its_interval():
+    planted = list(FORMS["gemm_tiles"].prior)
+    planted[0] = 0.70
+    _, (group,), refused = fit(gemm_rows(200, parameters=planted))
+    interval = group.intervals["bandwidth_fraction"]
+    assert not refused
+    assert interval["lower"] < 0.70 < interval["upper"]
+    assert interval["identified"]
+    assert group.median_error < 0.03
+
+
+def test_a_parameter_the_rows_do_not_touch_is_called_not_identified():
+    columns = gemm_rows(64)
+    columns["m"] = ["1"] * 64  # nothing here is bound by compute
+    _, (group,), _ = fit(columns)
+    assert not group.intervals["compute_fraction"]["identified"]
+
+
+def test_interval_covers_nine_of_ten_rows_it_never_saw():
+    calibration, _, _ = fit(gemm_rows(256, noise=0.05, seed=1))
+    fresh = shapes.from_columns(gemm_rows(400, noise=0.05, seed=2), "rows.csv", measured=True)
+    kernel = calibration.gemm("bfloat16")
+    columns = {name: fresh.numbers[name] for name in ("m", "n", "k")}
+    predicted = evaluate(FORMS[kernel.form], kernel.parameters, columns, rates(H100, "bfloat16"))
+    ratio = fresh.numbers["latency_ms"] / 1e3 / predicted
+    inside = (ratio >= kernel.lower_ratio) & (ratio <= kernel.upper_ratio)
+    assert 0.82 < inside.mean() < 0.97
+
+
+def test_too_few_rows_are_refused_with_the_number():
+    with pytest.raises(InputError, match="gemm bfloat16: 15 rows, at least 16 are needed"):
+        fit(gemm_rows(15))
+
+
+def test_degenerate_rows_are_refused():
+    columns = gemm_rows(32)
+    columns.update(m=["1"] * 32, n=["4096"] * 32, k=["4096"] * 32)
+    with pytest.raises(InputError, match="distinct shapes"):
+        fit(columns)
+
+
+def test_rows_of_one_size_cannot_tell_latency_from_bandwidth():
+    columns = gemm_rows(32)
+    columns.update(m=["8"] * 32, n=[str(4096 + i) for i in range(32)], k=["4096"] * 32)
+    with pytest.raises(InputError, match="of one size"):
+        fit(columns)
+
+
+def test_rows_with_a_sliding_window_are_left_out():
+    columns = {
+        "op": ["decode_attention"] * 20,
+        "device": ["h100-sxm"] * 20,
+        "dtype": ["bfloat16"] * 20,
+        "kv_dtype": ["bfloat16"] * 20,
+        "batch": [str(2**i) for i in range(10)] * 2,
+        "kv_len": ["4096"] * 20,
+        "num_heads": ["32"] * 20,
+        "num_kv_heads": ["8"] * 20,
+        "head_dim": ["128"] * 20,
+        "window": ["0"] * 10 + ["128"] * 10,
+        "latency_ms": ["0.1"] * 20,
+    }
+    with pytest.raises(InputError, match="10 rows, at least 16"):
+        fit(columns)
+
+
+def test_a_calibration_file_reads_back_to_the_same_prediction(tmp_path):
+    from scylla_sim.records import dump_json, write_text
+
+    calibration, _, _ = fit(gemm_rows(64))
+    write_text(tmp_path / "c.json", dump_json(kernels.to_json(calibration)))
+    again = kernels.read(tmp_path / "c.json")
+    assert again.kernels == calibration.kernels
+    assert again.hardware == calibration.hardware
+
+
+def test_a_damaged_calibration_file_is_one_line(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"schema": "scylla-sim/calibration/1", "kernels": {}}')
+    with pytest.raises(InputError, match="is damaged"):
+        kernels.read(path)
+    path.write_text('{"schema": "other"}')
+    with pytest.raises(InputError, match="schema='other' must be"):
+        kernels.read(path)
+    path.write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        kernels.read(path)
+
+
+@pytest.mark.parametrize("name", ["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s"])
+def test_shipped_calibrations_are_this_catalogs_devices(name):
+    calibration = kernels.shipped(name)
+    assert calibration.hardware == catalog.hardware(name)
+    assert calibration.evidence == "silicon"
+    assert calibration.gemm("bfloat16").evidence == "silicon"
+    assert calibration.attention("bfloat16", 128).evidence == "silicon"
+    assert calibration.all_reduce().evidence == "silicon"
+
+
+def test_missing_head_size_falls_back_to_the_nearest_and_missing_op_to_the_prior():
+    h100 = kernels.shipped("h100-sxm")
+    assert h100.attention("bfloat16", 120) == h100.attention("bfloat16", 128)
+    assert h100.gemm("int8_wo").evidence == "theory"
+    assert h100.gemm("int8_wo").parameters == FORMS["gemm_tiles"].prior

@@ -1,0 +1,49 @@
+"""Theorem 1.3: the turning point, its 1/b law, and the constants behind Fig. 5."""
+
+import numpy as np
+import pytest
+
+from scylla_sim import catalog, intensity
+
+QWEN = catalog.model("qwen2.5-72b")
+H800 = catalog.hardware("h800-sxm")
+
+
+def test_turning_point_is_where_both_times_are_equal():
+    at = intensity.roofline(H800)
+    work = intensity.verification(QWEN, batch=np.array([1.0, 8.0, 64.0]), context=10240)
+    turning = work.turning_tokens(at)
+    memory, compute = work.seconds(turning, at)
+    assert memory == pytest.approx(compute)
+    assert work.intensity(turning) == pytest.approx(np.full(3, at.ridge_point))
+
+
+def test_turning_point_falls_exactly_as_one_over_batch():
+    at = intensity.roofline(H800, sparse=True, compute_fraction=0.73, bandwidth_fraction=0.85)
+    coefficient, floor = intensity.inverse_law(QWEN, at, context=10240)
+    batch = np.array([1, 4, 8, 16, 32, 64, 256.0])
+    turning = intensity.verification(QWEN, batch=batch, context=10240).turning_tokens(at)
+    assert turning == pytest.approx(coefficient / batch + floor, rel=1e-9)
+
+
+@pytest.mark.parametrize("batch", [8, 16, 32, 64])
+def test_quoted_formula_needs_more_than_the_dense_peak(batch):
+    # arXiv 2505.07858, Theorem 1.3 as quoted: k_opt = 27904 sqrt(1 + 0.034 / b) - 27897
+    quoted = 27904 * np.sqrt(1 + 0.034 / batch) - 27897
+    work = intensity.verification(QWEN, batch=float(batch), context=10240)
+    sparse = intensity.roofline(H800, sparse=True, compute_fraction=0.73, bandwidth_fraction=0.85)
+    dense = intensity.roofline(H800)
+    assert float(work.turning_tokens(sparse)) - 4 == pytest.approx(quoted, rel=0.05)
+    assert float(work.turning_tokens(dense)) - 4 < 0.65 * quoted
+
+
+def test_two_hand_counted_flops_per_weight_and_token():
+    work = intensity.verification(QWEN, batch=1.0, context=1.0)
+    weights = QWEN.num_layers * QWEN.layer_parameters + QWEN.head_parameters
+    attention = 4 * QWEN.num_layers * QWEN.num_heads * QWEN.head_dim
+    assert float(work.flops) == pytest.approx(2 * weights + attention)
+
+
+def test_a_ridge_that_is_never_reached_is_infinite():
+    far = intensity.Roofline(flop_per_s=1e30, bytes_per_s=1.0)
+    assert np.isinf(intensity.verification(QWEN, batch=1.0, context=10.0).turning_tokens(far))

@@ -1,0 +1,67 @@
+"""The kernels CSV: what is read, and the line each refusal names."""
+
+import pytest
+
+from scylla_sim import shapes
+from scylla_sim.checks import InputError
+
+GOOD = "op,device,dtype,m,n,k\ngemm,h100-sxm,bf16,64,4096.0,4096\n"
+
+
+def read(tmp_path, text, **options):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    return shapes.read(path, **options)
+
+
+def test_bf16_is_bfloat16_and_a_decimal_point_is_allowed(tmp_path):
+    rows = read(tmp_path, GOOD)
+    assert rows.labels["dtype"].tolist() == ["bfloat16"]
+    assert rows.numbers["n"].tolist() == [4096.0]
+
+
+def test_columns_that_no_row_uses_may_be_absent_and_unknown_ones_pass(tmp_path):
+    text = "op,device,dtype,batch,kv_len,num_heads,num_kv_heads,head_dim,note\n"
+    rows = read(tmp_path, text + "decode_attention,h100-sxm,bf16,1,1024,32,8,128,mine\n")
+    assert rows.numbers["q_len"].tolist() == [1.0]
+    assert rows.numbers["window"].tolist() == [0.0]
+    assert rows.labels["kv_dtype"].tolist() == ["bfloat16"]
+    assert rows.columns["note"] == ["mine"]
+
+
+def test_an_optional_cell_may_be_empty_and_means_its_default(tmp_path):
+    rows = read(tmp_path, "op,device,num_gpus,bytes,graph\nall_reduce,h100-sxm,4,65536,\n")
+    assert rows.numbers["graph"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "must begin with a line of column names"),
+        ("op,device\n", "holds no rows"),
+        ("m,n,k\n1,2,3\n", "column='op' is missing"),
+        ("op,m,m\ngemm,1,2\n", "column='m' appears twice"),
+        ("op,device,dtype,m,n\ngemm,h100-sxm,bf16,1,2\n", "column='k' is missing.*op gemm needs it"),
+        (GOOD + "gemm,h100-sxm,bf16,,4096,4096\n", "m='' is empty on line 3 of rows.csv"),
+        (GOOD + "gemm,h100-sxm,bf16,-1,4096,4096\n", "m='-1' must be a number above 0 on line 3"),
+        (GOOD + "gemm,h100-sxm,bf16,nan,4096,4096\n", "m='nan' must be a number above 0 on line 3"),
+        (GOOD + "gemm,h100-sxm,bf16,many,4096,4096\n", "m='many' must be a number on line 3"),
+        (GOOD + "gemm,h100-sxm,bf17,1,4096,4096\n", "dtype='bf17' is not known.* on line 3"),
+        (GOOD + "gmem,h100-sxm,bf16,1,4096,4096\n", "op='gmem' is not known on line 3"),
+        (GOOD + "gemm,h100-sxm\n", "line=3 has 2 fields, not 6"),
+    ],
+)
+def test_bad_files_are_one_line_that_names_the_place(tmp_path, text, line):
+    with pytest.raises(InputError, match=line) as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_measured_rows_need_latency(tmp_path):
+    with pytest.raises(InputError, match="column='latency_ms' is missing"):
+        read(tmp_path, GOOD, measured=True)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        shapes.read(tmp_path / "none.csv")

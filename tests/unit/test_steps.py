@@ -1,0 +1,106 @@
+"""Steps and throughput against published end-to-end measurements that nothing here was fitted to."""
+
+import numpy as np
+import pytest
+
+from scylla_sim import catalog, kernels
+from scylla_sim.checks import InputError
+from scylla_sim.steps import Setting, draft_step, host_seconds, target_step
+from scylla_sim.throughput import Drafting, no_drafting, predict
+
+IDEAL = catalog.engine("ideal")
+H100 = Setting(kernels.shipped("h100-sxm"), IDEAL)
+LLAMA8 = catalog.model("llama-3.1-8b")
+NONE = no_drafting(catalog.draft("none"))
+
+
+def test_llama_8b_decode_on_h100_agrees_with_the_published_fit():
+    # SpecDecode-Bench (arXiv 2601.11580), predictor.py: 5.886 ms + 21.0 us a token + 39.3 ns a KV token
+    batch = np.array([1, 2, 4, 8, 16, 32, 64.0])[:, None]
+    context = np.array([512, 1024, 2048.0])
+    published = 5.886e-3 + 21.0e-6 * batch + 39.3e-9 * batch * context
+    error = target_step(LLAMA8, H100, batch=batch, context=context).seconds / published - 1
+    assert np.abs(error).max() < 0.12
+    assert np.abs(error).mean() < 0.04
+
+
+def test_plain_column_of_table_5_is_predicted_without_fitting_to_it():
+    # arXiv 2505.07858, Table 5: Qwen2.5-72B on 4 H800, tokens/s without speculation; 10K input is inferred
+    batch = np.array([1, 2, 4, 8, 16, 32, 40, 48, 64.0])
+    reported = np.array([60, 118, 224, 428, 750, 1239, 1406, 1553, 1763.0])
+    setting = Setting(kernels.shipped("h800-sxm"), IDEAL, tp=4)
+    out = predict(catalog.model("qwen2.5-72b"), NONE, setting, batch=batch, context=10240)
+    assert np.abs(out.tokens_per_s / reported - 1).mean() < 0.06
+
+
+def test_naive_roofline_is_a_quarter_too_fast_on_the_same_step():
+    step = target_step(LLAMA8, H100, batch=1, context=1024)
+    naive = sum(float(np.maximum(part.memory_s, part.compute_s)) for part in step.parts)
+    assert 0.65 < naive / float(step.seconds) < 0.85
+
+
+def test_parts_add_up_and_the_interval_holds_the_estimate():
+    step = target_step(LLAMA8, H100, batch=8, context=1024, tokens=4)
+    assert float(step.seconds) == pytest.approx(sum(float(part.seconds) for part in step.parts))
+    assert step.lower < step.seconds < step.upper
+
+
+def test_drafting_costs_one_pass_per_drafted_token():
+    draft = catalog.draft("eagle3")
+    one, five = (draft_step(draft, LLAMA8, H100, batch=4, context=100, draft_len=n).seconds for n in (1, 5))
+    assert float(five) == pytest.approx(5 * float(one))
+    medusa = catalog.draft("medusa")
+    assert draft_step(medusa, LLAMA8, H100, batch=4, context=100, draft_len=5).seconds == pytest.approx(
+        draft_step(medusa, LLAMA8, H100, batch=4, context=100, draft_len=1).seconds
+    )
+    ngram = draft_step(catalog.draft("ngram"), LLAMA8, H100, batch=4, context=100, draft_len=5)
+    assert float(ngram.seconds) == 0
+
+
+def test_host_work_of_an_engine_by_hand():
+    engine = catalog.engine("vllm")
+    plain = host_seconds(engine, catalog.draft("none"), tokens=8, draft_len=0)
+    drafted = host_seconds(engine, catalog.draft("eagle3"), tokens=32, draft_len=3)
+    assert float(plain) == pytest.approx(1.207e-3 + 8 * 9.9e-6)
+    assert float(drafted) == pytest.approx(1.207e-3 + 32 * 9.9e-6 + 3 * 0.38e-3)
+
+
+def test_vllm_drafting_overhead_closes_the_published_draft_phase():
+    # 2.135 ms a cycle at batch 1, of which kernels are about half
+    draft = catalog.draft("eagle3")
+    kernels_s = float(draft_step(draft, LLAMA8, H100, batch=1, context=512, draft_len=3).seconds)
+    assert kernels_s + 3 * catalog.engine("vllm").draft_pass_host_s == pytest.approx(2.135e-3, rel=0.05)
+
+
+def test_no_draft_is_a_speedup_of_exactly_one():
+    out = predict(LLAMA8, NONE, H100, batch=[1, 64], context=1024)
+    assert out.speedup.tolist() == [1.0, 1.0]
+    assert out.speedup_lower.tolist() == [1.0, 1.0]
+
+
+def test_tokens_per_cycle_above_the_draft_length_is_refused():
+    with pytest.raises(InputError, match=r"tokens_per_cycle=4.5 must lie in \[1, 4\]"):
+        Drafting(catalog.draft("eagle3"), 3, 1, 4, 4.5, 4.5, 4.5)
+
+
+def test_tensor_parallelism_without_a_link_is_refused(tmp_path):
+    file = tmp_path / "gpu.toml"
+    file.write_text(
+        """[lonely]
+memory = { value = 24, unit = "GiB", source = "box" }
+memory_bandwidth = { value = 1, unit = "TB/s", source = "box" }
+peak_bf16 = { value = 100, unit = "TFLOP/s", source = "box" }
+"""
+    )
+    hardware = catalog.hardware(str(file))
+    calibration = kernels.Calibration(device="lonely", hardware=hardware, kernels={})
+    with pytest.raises(InputError, match="tp=2 needs a link"):
+        target_step(LLAMA8, Setting(calibration, IDEAL, tp=2), batch=1, context=10)
+
+
+def test_a_device_without_calibration_says_so():
+    transferred = target_step(LLAMA8, Setting(kernels.shipped("rtx-3090"), IDEAL), batch=1, context=10)
+    measured = target_step(LLAMA8, H100, batch=1, context=10)
+    assert transferred.evidence() == "transferred"
+    assert measured.evidence() == "silicon"
+    assert float(transferred.upper / transferred.seconds) > float(measured.upper / measured.seconds)
