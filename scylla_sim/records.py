@@ -65,7 +65,12 @@ def provenance(*, inputs: Iterable[Path | str] = (), **facts: Any) -> dict[str, 
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file atomically: a reader, or a run killed half way, sees the old file or the new one."""
+    """Write a UTF-8 text file atomically, as `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write a file atomically: a reader, or a run killed half way, sees the old file or the new one."""
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +78,8 @@ def write_text(path: Path | str, text: str) -> None:
     except OSError as error:
         raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         umask = os.umask(0)
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)
