@@ -13,17 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import acceptance, trees
+from scylla_sim import acceptance, laws, trees
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of
 from scylla_sim.records import read_json
 from scylla_sim.specs import Draft
 from scylla_sim.throughput import Drafting
 
 KINDS = ("conditional", "cumulative")
-
-REFERENCE = {"draft_len": 6, "top_k": 10, "verify_tokens": 61}
-"""Drafting configuration at which the laws give tau: EAGLE-2's published setting (depth 6, top-k 10, 60 nodes),
-which Scylla keeps. Source: EAGLE-2, arXiv 2406.16858, section 5; the paper names only "EAGLE-2's configuration"."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +31,16 @@ class Shape:
     verify_tokens: int
 
 
+def reference() -> Shape:
+    """The configuration at which the laws give tau: EAGLE-2's published tree, which Scylla keeps."""
+    return Shape(**laws.reference())
+
+
 def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens: int | None) -> Shape:
     """Fill in what was not said: EAGLE-2 and Scylla heads draft the reference tree, others a chain of 3."""
     tree = draft.name == "eagle2" or draft.name.startswith("scylla")
     if tree and draft_len is None and top_k is None and verify_tokens is None:
-        return Shape(**REFERENCE)
+        return reference()
     default = draft.num_layers if draft.kind == "medusa" else 3
     length = default if draft_len is None else draft_len
     width = 1 if top_k is None else top_k
@@ -77,9 +78,8 @@ def carry(tau: float, source: Shape, target: Shape) -> float:
 
     Examples
     --------
-    >>> reference = Shape(**REFERENCE)
-    >>> round(carry(5.0, reference, reference), 6)
-    5.0
+    >>> round(carry(5.0, reference(), Shape(3, 1, 4)), 2)
+    2.92
     """
     if source == target:
         return tau
@@ -151,15 +151,12 @@ def _from_laws(
     draft: Draft, s: Shape, layers: int | None, train_tokens: float | None, remarks: list[str]
 ) -> tuple[float, float, float]:
     """tau and its interval from Theorems 1.1 and 1.2, carried from the reference configuration."""
-    from scylla_sim import laws
-
     if draft.kind != "head":
         raise fail("draft", draft.name, "has no training laws", "they hold for eagle*, scylla-Nl heads")
     at = laws.tokens_per_cycle(layers=layers or draft.num_layers, train_tokens=train_tokens)
     remarks += at.remarks
-    reference = Shape(**REFERENCE)
-    values: Sequence[float] = [carry(float(tau), reference, s) for tau in (at.value, at.lower, at.upper)]
-    if s != reference:
+    values: Sequence[float] = [carry(float(tau), reference(), s) for tau in (at.value, at.lower, at.upper)]
+    if s != reference():
         remarks.append(
             f"tau {float(at.value):.2f} holds at depth 6, top-k 10, 60 nodes; one rate carries it to this setting"
         )
