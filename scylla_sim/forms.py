@@ -248,7 +248,7 @@ FORMS = {
     "gemm_tiles": Form(
         op="gemm",
         parameters=_TILED,
-        prior=(0.85, 0.95, 2.8e-6, 3.5, 4.2, 1.9e-6, 40e-9, 0.1, 1.8, 6.0),
+        prior=(0.85, 0.87, 2.8e-6, 3.5, 4.2, 1.9e-6, 40e-9, 0.1, 1.8, 6.0),
         spread=(0.15, 0.25, 0.5, 0.4, 0.5, 0.5, 0.7, 1.0, 0.4, 0.15),
         columns=_GEMM,
         seconds=_gemm_tiles,
@@ -256,7 +256,7 @@ FORMS = {
     "gemm_quantised": Form(
         op="gemm",
         parameters=(*_TILED, "quantiser_ratio"),
-        prior=(0.82, 0.80, 5.3e-6, 2.5, 3.5, 1.9e-6, 5e-9, 0.5, 1.8, 6.0, 0.4),
+        prior=(0.82, 0.70, 5.3e-6, 2.5, 3.5, 1.9e-6, 5e-9, 0.5, 1.8, 6.0, 0.4),
         spread=(0.15, 0.30, 0.5, 0.4, 0.5, 0.01, 0.7, 1.0, 0.4, 0.15, 0.8),
         columns=_GEMM,
         seconds=_gemm_quantised,
