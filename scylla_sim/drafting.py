@@ -38,14 +38,14 @@ def reference() -> Shape:
 
 def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens: int | None) -> Shape:
     """Fill in what was not said: EAGLE-2 and Scylla heads draft the reference tree, others a chain of 3."""
+    known = reference()
     tree = draft.name == "eagle2" or draft.name.startswith("scylla")
-    if tree and draft_len is None and top_k is None and verify_tokens is None:
-        return reference()
-    default = draft.num_layers if draft.kind == "medusa" else 3
+    default = known.draft_len if tree else draft.num_layers if draft.kind == "medusa" else 3
     length = default if draft_len is None else draft_len
-    width = 1 if top_k is None else top_k
+    width = (known.top_k if tree else 1) if top_k is None else top_k
     if verify_tokens is None:
-        verify_tokens = length * width + 1
+        candidates = 1 + width + (length - 1) * width**2
+        verify_tokens = min(known.verify_tokens, candidates) if tree and width > 1 else length * width + 1
     if width == 1 and verify_tokens != length + 1:
         raise fail(
             "verify_tokens",
@@ -120,8 +120,12 @@ def resolve(
     rates: FloatArray | None = None,
     layers: int | None = None,
     train_tokens: float | None = None,
+    reference_tau: Sequence[float] | None = None,
 ) -> tuple[Drafting, list[str]]:
-    """Drafting configuration with its tau and interval, and remarks on what was assumed."""
+    """Drafting configuration with its tau and interval, and remarks on what was assumed.
+
+    ``reference_tau`` is tau at the `reference` tree, alone or with its lower and upper end.
+    """
     remarks: list[str] = []
     if tokens_per_cycle is not None:
         tau = lower = upper = float(in_range("tokens_per_cycle", tokens_per_cycle, 1))
@@ -133,6 +137,8 @@ def resolve(
                 "ranks beyond the first follow the default rank law (scylla_sim.acceptance.rank_profile)"
             )
         tau = lower = upper = _profile_tau(rates, s)
+    elif reference_tau is not None:
+        tau, lower, upper = _from_reference(reference_tau, s)
     elif layers is not None or train_tokens is not None or draft.name.startswith("scylla"):
         tau, lower, upper = _from_laws(draft, s, layers, train_tokens, remarks)
     else:
@@ -145,6 +151,15 @@ def resolve(
         draft, s.draft_len, s.top_k, s.verify_tokens, tau, max(lower, 1.0), min(upper, max(most, tau))
     )
     return drafting, remarks
+
+
+def _from_reference(reference_tau: Sequence[float], s: Shape) -> tuple[float, float, float]:
+    """tau, lower and upper end at the reference tree, carried to the asked drafting."""
+    if len(reference_tau) not in (1, 3):
+        raise fail("reference_tokens_per_cycle", list(reference_tau), "must be TAU or TAU,LOWER,UPPER")
+    at = in_range("reference_tokens_per_cycle", list(reference_tau), 1)
+    value, lower, upper = (carry(float(tau), reference(), s) for tau in (at[0], at[-2 % at.size], at[-1]))
+    return value, lower, upper
 
 
 def _from_laws(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from scylla_sim import catalog, drafting, kernels
+from scylla_sim import catalog, drafting, kernels, laws
 from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.costs import PRECISION_DTYPE
@@ -59,11 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-k", metavar="N[,N]", help="candidates kept per depth; default 1 (eagle2, scylla: 10)"
     )
     parser.add_argument(
-        "--verify-tokens", type=int, metavar="N", help="tokens verified per sequence, root included"
+        "--verify-tokens",
+        metavar="N[,N]|theorem-1.3",
+        help="tokens verified per sequence, root included; a list gives one per --batch",
     )
     parser.add_argument("--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or JSON")
     parser.add_argument("--acceptance-kind", default="conditional", choices=drafting.KINDS)
     parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="overrides acceptance and laws")
+    parser.add_argument(
+        "--reference-tokens-per-cycle",
+        metavar="TAU[,LOW,HIGH]",
+        help="tau at EAGLE-2's tree (depth 6, top-k 10, 60 nodes), carried to this drafting",
+    )
     parser.add_argument("--batch", default="1", metavar="N[,N]", help="sequences decoded together; default 1")
     parser.add_argument("--context", default="1024", metavar="N[,N]", help="tokens in each KV cache; default 1024")
     parser.add_argument("--engine", default="ideal", help="ideal (kernels only), vllm or sglang; default ideal")
@@ -111,8 +119,27 @@ def _whole_list(name: str, text: str | None, low: int) -> list[int | None]:
     return [int(value) for value in whole(name, counts(name, text), low)]
 
 
-def draftings(args: argparse.Namespace) -> list[Drafting]:
-    """Every drafting configuration that the options name."""
+def _verify_lists(args: argparse.Namespace, batch: Sequence[int]) -> list[tuple[int | None, Sequence[int]]]:
+    """(verified tokens, batches) to predict together: one for all batches, or one for each."""
+    if args.verify_tokens is None:
+        return [(None, batch)]
+    if args.verify_tokens == "theorem-1.3":
+        note("note: theorem-1.3 is the paper's k_opt(b), quoted for Qwen2.5-72B at 10K input; capped at its tree")
+        most = drafting.reference().verify_tokens
+        best = np.minimum(np.round(laws.optimal_paths(batch)) + 1, most)
+        return [(int(n), [b]) for n, b in zip(best, batch)]
+    given = whole("verify_tokens", counts("verify_tokens", args.verify_tokens), 2).tolist()
+    if len(given) == 1:
+        return [(given[0], batch)]
+    if len(given) != len(batch):
+        raise fail(
+            "verify_tokens", args.verify_tokens, f"must be one value, or one for each of {len(batch)} batches"
+        )
+    return [(n, [b]) for n, b in zip(given, batch)]
+
+
+def draftings(args: argparse.Namespace, verify_tokens: int | None = None) -> list[Drafting]:
+    """Every drafting configuration that the options name, verifying so many tokens."""
     draft = catalog.draft(args.draft, layers=args.draft_layers)
     if draft.kind == "none":
         return [no_drafting(draft)]
@@ -122,22 +149,31 @@ def draftings(args: argparse.Namespace) -> list[Drafting]:
     rates = None
     if args.acceptance is not None:
         rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
+    reference_tau = None
+    if args.reference_tokens_per_cycle is not None:
+        reference_tau = counts("reference_tokens_per_cycle", args.reference_tokens_per_cycle)
     found, remarks = [], []
     lengths, widths = _whole_list("draft_len", args.draft_len, 1), _whole_list("top_k", args.top_k, 1)
     for length, width in product(lengths, widths):
         item, said = drafting.resolve(
             draft,
-            drafting.shape(draft, length, width, args.verify_tokens),
+            drafting.shape(draft, length, width, verify_tokens),
             tokens_per_cycle=args.tokens_per_cycle,
             rates=rates,
             layers=args.draft_layers,
             train_tokens=train_tokens,
+            reference_tau=reference_tau,
         )
         found.append(item)
         remarks += said
     for remark in dict.fromkeys(remarks):
-        note(f"note: {remark}")
+        _note_once(f"note: {remark}")
     return found
+
+
+@cache
+def _note_once(text: str) -> None:
+    note(text)
 
 
 def rows_of(out: Prediction, setting: Setting, model: Model, precision: str) -> list[dict[str, Any]]:
@@ -232,20 +268,22 @@ def _at(array: Any, out: Prediction, i: int) -> float:
 def execute(args: argparse.Namespace) -> int:
     target, draft_setting = settings(args, args.hardware)
     model = catalog.model(args.model)
-    batch = whole("batch", counts("batch", args.batch), 1)[:, None]
+    batch = whole("batch", counts("batch", args.batch), 1).tolist()
     context = whole("context", counts("context", args.context), 1)[None, :]
     rows: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
-    for item in draftings(args):
-        out = predict(model, item, target, batch=batch, context=context, draft_setting=draft_setting)
-        rows += rows_of(out, target, model, args.precision)
-        if args.breakdown:
-            parts += breakdown_rows(out)
+    for verify_tokens, some in _verify_lists(args, batch):
+        for item in draftings(args, verify_tokens):
+            column = np.asarray(some)[:, None]
+            out = predict(model, item, target, batch=column, context=context, draft_setting=draft_setting)
+            rows += rows_of(out, target, model, args.precision)
+            if args.breakdown:
+                parts += breakdown_rows(out)
     inputs = [args.calibration] if args.calibration else []
     if args.breakdown:
         emit(args, "breakdown", parts, inputs=inputs)
         return 0
-    varied = [name for name in ("draft_len", "top_k") if len({row[name] for row in rows}) > 1]
+    varied = [name for name in ("draft_len", "top_k", "verify_tokens") if len({row[name] for row in rows}) > 1]
     if args.format == "table":  # people read milliseconds; files keep SI units
         rows = [{**row, "cycle_ms": 1e3 * row["cycle_s"], "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
     emit(args, "predict", rows, columns=(*varied, *SHOWN), inputs=inputs, footer=_footer(rows, target))
