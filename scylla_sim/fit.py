@@ -73,6 +73,12 @@ def _scale_limits(x: FloatArray) -> list[tuple[float, float]]:
     return [(low / 10, high * 10)]
 
 
+def _break_range(x: FloatArray) -> tuple[float, float]:
+    """Half-way past the first and before the last point: beyond, a break would only excuse one point."""
+    at = np.unique(x)
+    return float(np.sqrt(at[0] * at[1])), float(np.sqrt(at[-2] * at[-1]))
+
+
 def _logistic(x: FloatArray, middle: float, slope: float) -> FloatArray:
     with np.errstate(over="ignore", divide="ignore"):
         return np.asarray(1.0 / (1.0 + np.power(middle / x, slope)))[:, None]
@@ -122,8 +128,8 @@ FORMS = {
         lowest=0.0,
         open_end=True,
         num_shapes=1,
-        starts=lambda x: _scales(*_span(x), 80)[1:-1],
-        limits=lambda x: [_span(x)],
+        starts=lambda x: _scales(*_break_range(x), 80),
+        limits=lambda x: [_break_range(x)],
     ),
 }
 """The laws that can be fitted, by name: formula, parameters, domain."""

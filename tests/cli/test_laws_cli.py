@@ -1,0 +1,155 @@
+"""``scylla-sim laws`` as a user types it."""
+
+import csv
+import io
+import json
+import sys
+
+import pytest
+
+from scylla_sim.cli import main
+
+# arXiv 2505.07858, Fig. 1 left, printed labels; 0 is the dashed line without pretraining.
+FIG_1 = {"0": 5.03, "1B": 5.13, "2B": 5.15, "5B": 5.29, "10B": 5.33, "20B": 5.30, "50B": 5.43, "100B": 5.40}
+
+
+@pytest.fixture
+def fig_1(tmp_path):
+    path = tmp_path / "fig1.csv"
+    lines = [f"{x},{y},{'left' if x != '0' else 'dashed'},1" for x, y in FIG_1.items()]
+    path.write_text("tokens,tau,panel,weight\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def rows_of(capsys, *args):
+    assert main(["laws", *map(str, args), "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["schema"] == "scylla-sim/laws/1"
+    return {row["form"]: row for row in result["rows"]}
+
+
+def test_fig_1_from_a_file_with_suffixes(fig_1, capsys):
+    rows = rows_of(capsys, fig_1, "--x", "tokens", "--y", "tau", "--x-scale", "1B", "--where", "panel=left")
+    law = rows["log-linear"]
+    assert (law["a"], law["c"], law["r2"]) == (
+        pytest.approx(0.0645, abs=5e-4),
+        pytest.approx(5.142, abs=5e-4),
+        pytest.approx(0.885, abs=5e-4),
+    )
+    assert law["a_lower"] < 0.0645 < law["a_upper"]
+    assert law["n"] == 7
+    assert law["delta_aicc"] == 0, "the log-linear law is the best of all on these points"
+
+
+def test_the_point_without_pretraining_needs_a_law_defined_at_zero(fig_1, capsys):
+    rows = rows_of(capsys, fig_1, "--x", "tokens", "--y", "tau", "--x-scale", "1B")
+    law = rows["log1p"]
+    assert (law["a"], law["c"], law["r2"]) == (
+        pytest.approx(0.0825, abs=5e-4),
+        pytest.approx(5.076, abs=5e-4),
+        pytest.approx(0.893, abs=5e-4),
+    )
+    assert rows["log-linear"]["converged"] is False
+    assert rows["log-linear"]["message"] == "not defined at the smallest x"
+    assert "a" not in rows["log-linear"]
+
+
+def test_prediction_and_extrapolation(fig_1, capsys):
+    rows = rows_of(
+        capsys, fig_1, "--x", "tokens", "--y", "tau", "--x-scale", "1B", "--forms", "log1p", "--predict", "10B,500B"
+    )
+    law = rows["log1p"]
+    assert law["y(10B)"] == pytest.approx(5.274, abs=1e-3)
+    assert law["y(10B)_lower"] < law["y(10B)"] < law["y(10B)_upper"]
+    assert (law["y(10B)_extrapolates"], law["y(500B)_extrapolates"]) == (False, True)
+
+
+def test_bootstrap_repeats_with_its_seed(fig_1, capsys):
+    args = [fig_1, "--x", "tokens", "--y", "tau", "--x-scale", "1B", "--forms", "log1p", "--bootstrap", 200]
+    first, same, other = (rows_of(capsys, *args, "--seed", seed)["log1p"] for seed in (1, 1, 2))
+    assert first == same != other
+    assert first["a_boot_lower"] < 0.0825 < first["a_boot_upper"]
+
+
+def test_weights_and_evidence_reach_the_rows(fig_1, capsys):
+    args = [fig_1, "--x", "tokens", "--y", "tau", "--x-scale", "1B", "--forms", "log1p"]
+    plain = rows_of(capsys, *args)["log1p"]
+    weighted = rows_of(capsys, *args, "--weight", "weight", "--evidence", "published")["log1p"]
+    assert weighted["a"] == pytest.approx(plain["a"]), "equal weights change nothing"
+    assert (plain["evidence"], weighted["evidence"]) == (None, "published")
+
+
+def test_csv_has_one_row_per_form(fig_1, tmp_path, capsys):
+    out = tmp_path / "laws.csv"
+    assert main(["laws", str(fig_1), "--x", "tokens", "--y", "tau", "--format", "csv", "--out", str(out)]) == 0
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert {row["form"] for row in rows} >= {"log1p", "log-linear", "power"}
+    assert capsys.readouterr().out == ""
+
+
+def test_table_names_the_units(fig_1, capsys):
+    assert main(["laws", str(fig_1), "--x", "tokens", "--y", "tau", "--x-scale", "1B", "--predict", "500B"]) == 0
+    shown = capsys.readouterr().out
+    assert "ln is natural, x in units of 1B" in shown
+    assert "extrapolated" in shown
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_a_drawing_is_the_same_every_time(fig_1, tmp_path, suffix, capsys):
+    pytest.importorskip("matplotlib")
+    paths = [tmp_path / f"{name}.{suffix}" for name in "ab"]
+    for path in paths:
+        args = ["laws", str(fig_1), "--x", "tokens", "--y", "tau", "--forms", "log1p", "--draw", str(path)]
+        assert main(args) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert len(paths[0].read_bytes()) > 1000
+
+
+def test_without_matplotlib_drawing_says_what_to_install(fig_1, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    target = tmp_path / "a.svg"
+    args = ["laws", str(fig_1), "--x", "tokens", "--y", "tau", "--forms", "log1p", "--draw", str(target)]
+    assert main(args) == 2
+    assert "needs matplotlib" in capsys.readouterr().err
+    assert not target.exists()
+
+
+GOOD = "tokens,tau\n1,5.1\n2,5.2\n4,5.3\n8,5.4\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "extra", "message"),
+    [
+        (None, [], "cannot be read"),
+        ("", [], "must begin with a line of column names"),
+        (GOOD, ["--y", "tua"], "column='tua' is not known; did you mean tau?"),
+        (GOOD, ["--weight", "w"], "column='w' is not known"),
+        (GOOD, ["--where", "panel=left"], "column='panel' is not known"),
+        (GOOD, ["--where", "tau"], "must read COL=VALUE"),
+        (GOOD, ["--where", "tau=5.1"], "points=1 must be at least 3"),
+        (GOOD, ["--forms", "quadratic"], "form='quadratic' is not known"),
+        (GOOD, ["--predict", "-1"], "lies outside the domain"),
+        (GOOD, ["--predict", "many"], "predict='many' is no number"),
+        (GOOD, ["--draw", "law.pdf"], "must end in .svg or .png"),
+        (GOOD, ["--level", "90"], "level=90.0 must lie in [0.5, 0.999]"),
+        (GOOD, ["--x-scale", "0"], "x_scale=0.0 must be above 0"),
+        (GOOD, ["--bootstrap", "-1"], "bootstrap=-1.0 must be at least 0"),
+        (GOOD, ["--seed", "-1", "--bootstrap", "9"], "seed=-1.0 must be at least 0"),
+        (GOOD.replace("5.2", "nan"), [], "tau='nan' must be finite in line 3"),
+        (GOOD.replace("5.2", "fast"), [], "tau='fast' is no number in line 3"),
+        (GOOD.replace("5.2", ""), [], "tau='' is no number in line 3"),
+        (GOOD.replace("\n4,", "\n-4,"), [], "x=-4 must be above 0 for log-linear in line 4"),
+        (GOOD.replace("\n4,", "\n0,"), ["--forms", "power"], "x=0 must be above 0 for power in line 4"),
+        (GOOD.replace("5.3", "5.3,7"), [], "line=4 has 3 fields, not 2"),
+        ("tokens,tau,w\n1,5,1\n2,6,0\n3,7,1\n", ["--weight", "w"], "w=0 must be above 0 in line 3"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(text, extra, message, tmp_path, capsys):
+    path = tmp_path / "points.csv"
+    if text is not None:
+        path.write_text(text)
+    assert main(["laws", str(path), "--x", "tokens", "--y", "tau", *extra]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""

@@ -1,0 +1,213 @@
+"""Laws of acceptance and draft trees, over random profiles and trees."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from scylla_sim import acceptance, trees
+
+rates = hnp.arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 1))
+
+
+@st.composite
+def rank_profiles(draw, max_depth=5, max_ranks=4, min_ranks=1):
+    """Rank probabilities, not sorted, each depth summing to at most 1."""
+    shape = (draw(st.integers(1, max_depth)), draw(st.integers(min_ranks, max_ranks)))
+    raw = draw(hnp.arrays(np.float64, shape, elements=st.floats(0, 1)))
+    total = draw(hnp.arrays(np.float64, (shape[0], 1), elements=st.floats(0, 1)))
+    return raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12) * total
+
+
+@st.composite
+def trees_within(draw, profile, max_nodes=12):
+    """A tree that the profile covers, grown at random."""
+    depth, ranks = profile.shape
+    paths: list[tuple[int, ...]] = []
+    free = [(rank,) for rank in range(ranks)]
+    for _ in range(draw(st.integers(1, max_nodes))):
+        if not free:
+            break
+        path = free.pop(draw(st.integers(0, len(free) - 1)))
+        paths.append(path)
+        if len(path) < depth:
+            free += [(*path, rank) for rank in range(ranks)]
+    return trees.from_paths(paths)
+
+
+@given(rates)
+def test_a_chain_yields_between_one_and_draft_len_plus_one(alpha):
+    assert 1 <= acceptance.tokens_per_cycle(alpha) <= len(alpha) + 1
+
+
+@given(rates, st.data())
+def test_a_higher_rate_anywhere_never_yields_less(alpha, data):
+    better = alpha.copy()
+    i = data.draw(st.integers(0, len(alpha) - 1))
+    better[i] = data.draw(st.floats(alpha[i], 1))
+    assert acceptance.tokens_per_cycle(better) >= acceptance.tokens_per_cycle(alpha) - 1e-12
+
+
+@given(st.floats(0, 1), st.integers(1, 30))
+def test_the_closed_form_is_the_sum(alpha, gamma):
+    summed = acceptance.tokens_per_cycle(np.full(gamma, alpha))
+    assert acceptance.iid_tokens_per_cycle(alpha, gamma) == pytest.approx(float(summed), rel=1e-9)
+
+
+@given(rates)
+def test_cumulative_and_conditional_invert_each_other(alpha):
+    """Up to positions that are never reached, whose conditional rate is not observable."""
+    cumulative = acceptance.to_cumulative(alpha)
+    back = acceptance.to_conditional(cumulative)
+    assert acceptance.to_cumulative(back) == pytest.approx(cumulative, abs=1e-12)
+    assert acceptance.tokens_per_cycle(back) == pytest.approx(1 + cumulative.sum())
+
+
+@given(rates)
+def test_the_distribution_has_the_mean_and_ordered_quantiles(alpha):
+    pmf = acceptance.cycle_distribution(alpha)
+    assert pmf.sum() == pytest.approx(1)
+    assert (pmf >= -1e-12).all()
+    assert pmf @ np.arange(1, len(pmf) + 1) == pytest.approx(float(acceptance.tokens_per_cycle(alpha)))
+    p50, p99 = (acceptance.cycle_quantile(alpha, q) for q in (0.5, 0.99))
+    assert 1 <= p50 <= p99 <= len(alpha) + 1
+
+
+@given(st.floats(0, 1), st.integers(1, 20))
+def test_a_rate_survives_the_way_to_tau_and_back(alpha, gamma):
+    tau = acceptance.iid_tokens_per_cycle(alpha, gamma)
+    again = acceptance.iid_tokens_per_cycle(acceptance.iid_rate(tau, gamma), gamma)
+    assert again == pytest.approx(float(tau), rel=1e-9)
+
+
+@given(st.floats(0, 1), st.integers(1, 64))
+def test_the_rank_law_is_a_falling_distribution_that_keeps_the_top_rate(alpha, top_k):
+    p = acceptance.rank_profile(alpha, top_k)
+    assert p[0] == pytest.approx(alpha)
+    assert (np.diff(p) <= 1e-12).all()
+    assert p.sum() <= 1 + 1e-12
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 16))
+def test_a_better_draft_is_better_within_every_top_k(one, other, top_k):
+    low, high = sorted((one, other))
+    worse, better = (np.cumsum(acceptance.rank_profile(a, top_k)) for a in (low, high))
+    assert (worse <= better + 1e-12).all()
+
+
+@given(st.data())
+def test_a_tree_yields_between_one_and_its_depth_plus_one(data):
+    p = data.draw(rank_profiles())
+    tree = data.draw(trees_within(p))
+    assert 1 <= trees.tokens_per_cycle(tree, p) <= tree.draft_len + 1 + 1e-12
+
+
+@given(st.data())
+def test_a_node_more_never_yields_less(data):
+    """So a tree is worth at least any chain it contains."""
+    p = data.draw(rank_profiles())
+    tree = data.draw(trees_within(p))
+    paths = tree.paths()
+    leaves = [path for path in paths if not any(other[:-1] == path for other in paths)]
+    if len(paths) > 1:
+        paths.remove(data.draw(st.sampled_from(leaves)))
+        smaller = trees.from_paths(paths)
+        assert trees.tokens_per_cycle(smaller, p) <= trees.tokens_per_cycle(tree, p) + 1e-12
+    if all((0,) * d in tree.paths() for d in range(1, tree.draft_len + 1)):
+        chain = acceptance.tokens_per_cycle(p[: tree.draft_len, 0])
+        assert trees.tokens_per_cycle(tree, p) >= chain - 1e-12
+
+
+@given(st.data())
+def test_the_order_in_which_nodes_are_written_changes_nothing(data):
+    p = data.draw(rank_profiles())
+    tree = data.draw(trees_within(p))
+    # Any order that keeps parents first: sort by depth, shuffle within.
+    key = data.draw(st.permutations(range(tree.num_nodes)))
+    order = sorted(range(tree.num_nodes), key=lambda node: (tree.depths[node], key[node]))
+    place = {node: i for i, node in enumerate(order)} | {-1: -1}
+    shuffled = trees.DraftTree(
+        tuple(place[tree.parents[node]] for node in order), tuple(tree.ranks[node] for node in order)
+    )
+    assert trees.tokens_per_cycle(shuffled, p) == pytest.approx(float(trees.tokens_per_cycle(tree, p)))
+    assert sorted(shuffled.paths()) == sorted(tree.paths())
+
+
+def _all_subtrees(profile, nodes):
+    """Every tree of exactly ``nodes`` nodes that a profile covers, as sets of paths."""
+    depth, ranks = profile.shape
+    paths = [path for d in range(1, depth + 1) for path in itertools.product(range(ranks), repeat=d)]
+    for chosen in itertools.combinations(paths, nodes):
+        held = set(chosen)
+        if all(len(path) == 1 or path[:-1] in held for path in chosen):
+            yield chosen
+
+
+@settings(max_examples=40, deadline=None)
+@given(rank_profiles(max_depth=3, max_ranks=2), st.integers(1, 5))
+def test_the_best_tree_is_the_best_of_all_trees(p, nodes):
+    most = sum(p.shape[1] ** d for d in range(1, p.shape[0] + 1))
+    nodes = min(nodes, most)
+    best = max(float(trees.tokens_per_cycle(trees.from_paths(paths), p)) for paths in _all_subtrees(p, nodes))
+    assert trees.tokens_per_cycle(trees.best_tree(p, nodes), p) == pytest.approx(best, abs=1e-12)
+
+
+@given(rank_profiles(min_ranks=2), st.integers(1, 40))
+def test_more_nodes_never_make_the_best_tree_worse(p, nodes):
+    small, large = (trees.tokens_per_cycle(trees.best_tree(p, n), p) for n in (nodes, nodes + 1))
+    assert large >= small - 1e-12
+
+
+@given(st.floats(0.01, 0.99), st.integers(1, 6), st.integers(1, 5), st.integers(1, 30))
+def test_a_beam_is_never_better_than_the_best_tree_of_its_size(alpha, steps, top_k, nodes):
+    p = np.broadcast_to(acceptance.rank_profile(alpha, top_k), (steps, top_k))
+    limit = min(nodes, top_k + (steps - 1) * top_k**2)
+    beam = trees.beam_tree(p, top_k=top_k, verify_tokens=limit + 1)
+    assert beam.num_nodes == limit
+    best = trees.best_tree(p, limit)
+    assert trees.tokens_per_cycle(beam, p) <= trees.tokens_per_cycle(best, p) + 1e-12
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1), st.integers(1, 5), st.integers(1, 4))
+def test_a_beam_rate_survives_the_way_to_tau_and_back(alpha, steps, top_k):
+    p = np.broadcast_to(acceptance.rank_profile(alpha, top_k), (steps, top_k))
+    tau = float(trees.tokens_per_cycle(trees.beam_tree(p, top_k=top_k), p))
+    rate = trees.beam_rate(tau, draft_len=steps, top_k=top_k)
+    again = np.broadcast_to(acceptance.rank_profile(rate, top_k), (steps, top_k))
+    assert trees.tokens_per_cycle(trees.beam_tree(again, top_k=top_k), again) == pytest.approx(tau, abs=1e-6)
+
+
+def _simulate(tree, p, cycles, rng):
+    """Walk the tree: at each node the target's token is rank r of the draft with probability p[depth, r]."""
+    children = {edge: node for node, edge in enumerate(zip(tree.parents, tree.ranks))}
+    edges = np.cumsum(p, axis=1)
+    tokens = np.ones(cycles)
+    for cycle in range(cycles):
+        node = -1
+        for depth in range(tree.draft_len):
+            rank = int(np.searchsorted(edges[depth], rng.random(), side="right"))
+            node = children.get((node, rank))
+            if node is None:
+                break
+            tokens[cycle] += 1
+    return tokens
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data(), st.integers(0, 2**32 - 1))
+def test_a_simulated_tree_agrees_with_the_formula(data, seed):
+    """Mean of 4,000 cycles within 5 standard errors, each depth's survival within 5 binomial ones."""
+    p = data.draw(rank_profiles())
+    tree = data.draw(trees_within(p))
+    cycles = 4000
+    tokens = _simulate(tree, p, cycles, np.random.default_rng(seed))
+    tau = float(trees.tokens_per_cycle(tree, p))
+    assert abs(tokens.mean() - tau) <= 5 * tokens.std() / np.sqrt(cycles) + 5 * tree.draft_len / cycles
+    survival = trees.depth_survival(tree, p)
+    seen = np.array([(tokens > depth).mean() for depth in range(1, tree.draft_len + 1)])
+    spread = np.sqrt(survival * (1 - survival) / cycles)
+    assert (np.abs(seen - survival) <= 5 * spread + 5 / cycles).all()

@@ -1,0 +1,108 @@
+"""Draft trees by hand, and the drafters of EAGLE-2, SGLang and Medusa."""
+
+import numpy as np
+import pytest
+
+from scylla_sim import acceptance, trees
+from scylla_sim.checks import InputError
+
+
+def test_chain_is_the_chain_formula():
+    alpha = [0.9, 0.7, 0.4]
+    column = np.array(alpha)[:, None]
+    assert trees.tokens_per_cycle(trees.chain(3), column) == pytest.approx(
+        float(acceptance.tokens_per_cycle(alpha))
+    )
+
+
+def test_full_tree_by_hand():
+    """Two children each: depth 1 accepts with 0.6 + 0.2, depth 2 with 0.8 (0.5 + 0.3)."""
+    tree = trees.full_tree([2, 2])
+    assert tree.paths() == [(0,), (1,), (0, 0), (0, 1), (1, 0), (1, 1)]
+    p = [[0.6, 0.2], [0.5, 0.3]]
+    assert trees.depth_survival(tree, p) == pytest.approx([0.8, 0.64])
+    assert trees.tokens_per_cycle(tree, p) == pytest.approx(2.44)
+
+
+def test_equivalent_chain_has_the_distribution_of_the_tree():
+    tree, p = trees.full_tree([2, 2]), [[0.6, 0.2], [0.5, 0.3]]
+    rates = acceptance.to_conditional(trees.depth_survival(tree, p))
+    assert acceptance.cycle_distribution(rates) == pytest.approx([0.2, 0.16, 0.64])
+
+
+def test_sparse_tree_skips_ranks():
+    """A Medusa-style tree: (0), (1), (0, 0), (0, 2)."""
+    tree = trees.from_paths([(0, 2), (0,), (0, 0), (1,)])
+    p = [[0.5, 0.2, 0.1], [0.4, 0.3, 0.1]]
+    assert trees.tokens_per_cycle(tree, p) == pytest.approx(1 + 0.5 + 0.2 + 0.5 * 0.4 + 0.5 * 0.1)
+    assert tree.paths() == [(0,), (1,), (0, 0), (0, 2)]
+
+
+def test_best_tree_takes_the_most_probable_nodes():
+    p = [[0.5, 0.3], [0.6, 0.1]]
+    assert trees.best_tree(p, 4).paths() == [(0,), (1,), (0, 0), (1, 0)]
+    assert trees.best_tree(p, 100).num_nodes == 6, "an exhausted profile bounds the tree"
+
+
+def test_best_tree_sorts_ranks_itself():
+    assert trees.best_tree([[0.1, 0.7]], 1).paths() == [(1,)]
+
+
+def test_beam_of_one_is_a_chain():
+    assert trees.beam_tree([[0.8, 0.1]] * 4, top_k=1) == trees.chain(4)
+
+
+def test_beam_keeps_top_k_per_depth():
+    """At depth 2 of ranks (0.6, 0.3): 0.36, 0.18 and 0.18 compete for the second place of the beam."""
+    p = np.tile([0.6, 0.3], (3, 1))
+    tree = trees.beam_tree(p, top_k=2)
+    assert tree.widths == (2, 2, 2)
+    assert tree.paths() == [(0,), (1,), (0, 0), (0, 1), (0, 0, 0), (0, 0, 1)]
+
+
+def test_sglang_budget_of_few_tokens_is_worth_less_than_the_chain_of_that_depth():
+    """topk > 1 with 6-8 draft tokens: measured tau below the chain's, as users of SGLang report."""
+    p = np.broadcast_to(acceptance.rank_profile(0.75, 4), (5, 4))
+    wide = trees.tokens_per_cycle(trees.beam_tree(p, top_k=4, verify_tokens=6), p)
+    assert wide >= trees.tokens_per_cycle(trees.chain(5), p), "the best nodes are never worse than the chain"
+    four = trees.beam_tree(p, top_k=4, verify_tokens=5)
+    assert four.draft_len < 5, "but the budget no longer reaches the drafted depth"
+
+
+def test_reference_drafting_round_trips():
+    rate = trees.beam_rate(5.3, draft_len=6, top_k=10, verify_tokens=61)
+    p = np.broadcast_to(acceptance.rank_profile(rate, 10), (6, 10))
+    tree = trees.beam_tree(p, top_k=10, verify_tokens=61)
+    assert tree.verify_tokens == 61
+    assert trees.tokens_per_cycle(tree, p) == pytest.approx(5.3, abs=1e-6)
+
+
+def test_many_profiles_at_once():
+    rates = np.linspace(0.1, 0.9, 7)
+    p = np.broadcast_to(acceptance.rank_profile(rates, 3)[:, None, :], (7, 4, 3))
+    tree = trees.full_tree([3, 2, 1, 1])
+    together = trees.tokens_per_cycle(tree, p)
+    assert together == pytest.approx([float(trees.tokens_per_cycle(tree, one)) for one in p])
+    assert trees.tree_rate(together, tree) == pytest.approx(rates, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: trees.DraftTree((-1, 2, 0), (0, 0, 0)), r"parents\[1\]=2 must be -1 or an earlier node"),
+        (lambda: trees.DraftTree((-1, -1), (0, 0)), "must differ between siblings"),
+        (lambda: trees.DraftTree((-1,), (-1,)), r"ranks\[0\]=-1 must be at least 0"),
+        (lambda: trees.DraftTree((), ()), "must have one entry per node"),
+        (lambda: trees.from_paths([(0,), (1, 0)]), r"paths=\(1, 0\) needs its parent among the paths; add \(1,\)"),
+        (lambda: trees.from_paths([(0,), (0,)]), "must not be given twice"),
+        (lambda: trees.full_tree([]), "must have at least one depth"),
+        (lambda: trees.tokens_per_cycle(trees.chain(3), [[0.5]]), "must cover the tree's 3 depths and 1 ranks"),
+        (lambda: trees.best_tree([[0.7, 0.4]], 2), "must sum to at most 1"),
+        (lambda: trees.beam_tree([[0.7]], top_k=2), "at least top_k=2"),
+        (lambda: trees.beam_tree([[0.7]], top_k=1, verify_tokens=9), "exceeds the 2 tokens"),
+        (lambda: trees.beam_rate(9.0, draft_len=6, top_k=2), "exceeds 7"),
+    ],
+)
+def test_bad_trees_are_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
