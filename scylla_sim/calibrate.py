@@ -25,7 +25,7 @@ from scylla_sim.shapes import Rows
 from scylla_sim.specs import Hardware
 from scylla_sim.units import MILLI
 
-MIN_ROWS = {"gemm": 16, "decode_attention": 16, "all_reduce": 8, "elementwise": 4}
+MIN_ROWS = {"gemm": 16, "decode_attention": 16, "all_reduce": 8, "elementwise": 3}
 """Fewer rows than this say less than the prior: the group is refused and named."""
 MAX_ROWS = 4096
 """More rows than this add seconds, not accuracy (256 are within 0.5 points of 7,000): a fixed subset is taken."""

@@ -11,8 +11,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scylla_sim.checks import InputError, fail
-from scylla_sim.records import dump_json, format_csv, table, write_text
+from scylla_sim.records import dump_json, format_columns, format_csv, table, write_text
 from scylla_sim.units import parse_count
 
 FORMATS = ("table", "json", "csv")
@@ -109,6 +112,24 @@ def emit(
     else:
         text = format_table(rows, columns) + (f"{footer}\n" if footer else "")
     emit_text(args, text)
+
+
+def emit_columns(
+    args: argparse.Namespace,
+    name: str,
+    given: Mapping[str, Sequence[str]],
+    added: Mapping[str, NDArray[np.float64]],
+    **facts: Any,
+) -> None:
+    """Print the columns of a file as they were, with computed columns added, in the asked format."""
+    numbers = {key: column.tolist() for key, column in added.items()}
+    if args.format == "csv":
+        text = {**given, **{key: [repr(value) for value in column] for key, column in numbers.items()}}
+        emit_text(args, format_columns(text))
+        return
+    both: dict[str, Sequence[Any]] = {**given, **numbers}
+    rows = [dict(zip(both, values)) for values in zip(*both.values())]
+    emit(args, name, rows, **facts)
 
 
 def emit_text(args: argparse.Namespace, text: str) -> None:

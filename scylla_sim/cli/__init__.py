@@ -17,6 +17,7 @@ VERBS = {
     "turning-points": "arithmetic intensity, ridge point, and the k where verification turns compute-bound",
     "plan": "what-if capacity planning: which deployments fit, meet a latency limit, and cost least",
     "kernels": "seconds of given kernel shapes, CSV in and out",
+    "steps": "seconds of given decode and verify steps, CSV in and out",
     "calibrate": "fit a device's kernel parameters to measured rows",
     "laws": "fit and compare acceptance laws on a CSV",
     "catalog": "list or show hardware, models, drafts and engines with value, unit and source",

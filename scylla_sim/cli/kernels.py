@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
-
 import numpy as np
 
 from scylla_sim import kernels, shapes
 from scylla_sim.checks import FloatArray
-from scylla_sim.console import add_output, emit, emit_text
+from scylla_sim.console import add_output, emit_columns
 from scylla_sim.forms import FORMS, evaluate, naive_seconds, rates
-from scylla_sim.records import format_columns
 
 EPILOG = """example:
   printf 'op,device,dtype,m,n,k\\ngemm,h100-sxm,bf16,64,4096,4096\\n' > shapes.csv
@@ -73,18 +70,6 @@ def execute(args: argparse.Namespace) -> int:
     rows = shapes.read(args.shapes, device=given.device if given else None)
     devices = set(rows.labels["device"].tolist())
     calibrations = {name: given or kernels.shipped(name) for name in devices}
-    predicted = predict(rows, calibrations)
-    text = {name: [repr(value) for value in column.tolist()] for name, column in predicted.items()}
-    names = [*rows.columns, *(name for name in text if name not in rows.columns)]
-    if args.format == "csv":
-        emit_text(args, format_columns({name: text.get(name) or rows.columns[name] for name in names}))
-        return 0
-    listed: list[dict[str, Any]] = [
-        {
-            **{name: rows.columns[name][i] for name in rows.columns},
-            **{name: float(predicted[name][i]) for name in text},
-        }
-        for i in range(len(rows))
-    ]
-    emit(args, "kernels", listed, inputs=[args.shapes, *([args.calibration] if args.calibration else [])])
+    inputs = [args.shapes, *([args.calibration] if args.calibration else [])]
+    emit_columns(args, "kernels", rows.columns, predict(rows, calibrations), inputs=inputs)
     return 0

@@ -194,6 +194,18 @@ def test_kernels_of_an_unknown_device_or_column_is_one_line(capsys, tmp_path):
     assert "column='k' is missing" in refused(capsys, "kernels", "--shapes", shapes)
 
 
+def test_steps_agree_with_predict(capsys, tmp_path):
+    shapes = tmp_path / "steps.csv"
+    shapes.write_text("device,dtype,model,batch,context,tokens,mine\nh100-sxm,bf16,llama-3.1-8b,8,1024,1,x\n")
+    (row,) = csv.DictReader(io.StringIO(run(capsys, "steps", "--shapes", shapes)[1]))
+    (same,) = rows(capsys, *PREDICT, "--batch", "8")
+    assert float(row["predicted_s"]) == same["plain_step_s"]
+    assert float(row["naive_s"]) < float(row["lower_s"]) < float(row["predicted_s"]) < float(row["upper_s"])
+    assert row["mine"] == "x"
+    shapes.write_text("device,dtype,model,batch,context,tokens\nh100-sxm,bf16,llama-3.1-8b,8,nan,1\n")
+    assert "context='nan' must be a number of at least 1 on line 2" in refused(capsys, "steps", "--shapes", shapes)
+
+
 def test_calibrate_then_predict_and_kernels_with_the_file(capsys, tmp_path):
     shapes = tmp_path / "shapes.csv"
     lines = [f"gemm,h100-sxm,bf16,{m},{n},4096" for m in (1, 16, 64, 256) for n in (2048, 4096, 8192, 16384, 12288)]
