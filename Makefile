@@ -1,0 +1,62 @@
+# make reproduce   results/paper/ from measurements: environment, workflow, report, summary
+# make test        the same environment, then every check; the last line is pytest's
+# make figures     the paper's figures alone
+# make calibrations   fit the GPUs again and put the fits into the package
+# make clean       remove results and caches; the environment stays
+# ARGS goes to Snakemake: make reproduce ARGS="--configfile mine.yaml". PYTHON names an interpreter to use.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: reproduce test figures calibrations clean
+
+INSTALLED := .venv/installed
+REPORT := results/paper/report.html
+PYTHON ?= python3 python3.13 python3.12 python3.11 python
+SNAKEMAKE = python -m snakemake --quiet host rules reason
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# a half-made environment has no stamp and is made anew; an existing one only takes what changed
+$(INSTALLED): requirements.txt pyproject.toml
+	@if ! .venv/bin/python -c 'import pip' 2> /dev/null; then \
+	  for name in $(PYTHON) none; do \
+	    "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && break; \
+	  done; \
+	  if [ "$$name" = none ]; then \
+	    echo 'make: no Python 3.11 or newer with the venv module found; try: make PYTHON=/path/to/python3.12' >&2; exit 1; \
+	  fi; \
+	  "$$name" -m venv --clear .venv; \
+	fi
+	@echo 'Installing the pinned packages into .venv (minutes, the first time) ...'
+	@python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+reproduce: $(INSTALLED)
+	@$(SNAKEMAKE) $(ARGS)
+	@if [ ! -e $(REPORT) ] || [ -n "$$(find results workflow -type f -newer $(REPORT) -print -quit)" ]; then \
+	  $(SNAKEMAKE) $(ARGS) --report $(REPORT); \
+	fi
+	@python -m paper summary --results results
+
+test: $(INSTALLED)
+	python -m ruff check
+	python -m ruff format --check
+	python -m mypy
+	python -m snakefmt --check Snakefile workflow/rules
+	python -m snakemake --lint
+	OMP_NUM_THREADS=1 python -m pytest -n 2
+
+figures: $(INSTALLED)
+	@$(SNAKEMAKE) $(ARGS) figures
+
+calibrations: $(INSTALLED)
+	@$(SNAKEMAKE) $(ARGS) calibrations
+	@for file in results/calibration/*.json; do \
+	  if [ "$$file" != results/calibration/local.json ]; then cp -v "$$file" scylla_sim/data/calibrations/; fi; \
+	done
+
+clean:
+	rm -rf results .snakemake build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

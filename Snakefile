@@ -1,0 +1,36 @@
+"""Everything from measured kernels to the paper's tables. `snakemake` makes it all; `snakemake -n` says what it would do."""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.3")
+
+
+configfile: "workflow/config/config.yaml"
+
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+import guard
+
+guard.check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+if workflow.exec_mode.name == "DEFAULT":
+    guard.release_stale_lock(Path(".snakemake"))
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/silicon.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/laws.smk"
+include: "workflow/rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        PAPER,

@@ -1,0 +1,110 @@
+"""What the Snakefile does before any rule is read: check the configuration, hash the code, clear a dead lock."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+_SHARED = tuple(f"scylla_sim/{name}.py" for name in ("checks", "console", "records", "units"))
+_FACTS = (*(f"scylla_sim/{name}.py" for name in ("catalog", "costs", "specs", "trees")), "scylla_sim/data/*.toml")
+SOURCES = {
+    "scylla_sim": ("scylla_sim/**/*.py", "scylla_sim/data/*.toml"),
+    "gpu_validate": ("gpu_validate/**/*.py", *_SHARED, *_FACTS),
+    "paper": ("paper/**/*.py", "paper/published/*", *_SHARED),
+}
+"""Package -> the files whose content decides what its commands print."""
+
+
+def _explain(error: ValidationError, config: Mapping[str, Any]) -> str:
+    """One line about the first thing that is wrong, with the setting's name, its value and the rule."""
+    name = ".".join(str(part) for part in error.absolute_path)
+    rule = error.validator_value
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema["properties"])
+        wrong = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(str(wrong), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+        return f"{wrong} is not a setting; {hint}"
+    if error.validator == "required":
+        return f"{next(key for key in rule if key not in error.instance)} is missing"
+    value = f"{name or 'config'}={error.instance!r}"
+    if error.validator == "enum":
+        close = difflib.get_close_matches(str(error.instance), [str(item) for item in rule], n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{value} must be one of {', '.join(map(str, rule))}{hint}"
+    if error.validator == "type":
+        return f"{value} must be of type {rule}"
+    return f"{value} is refused: {error.message}"
+
+
+def check_config(config: Mapping[str, Any], schema_path: Path) -> None:
+    """End the program with one line on stderr and exit code 2 when the configuration breaks its schema.
+
+    Snakemake's own ``validate`` says the same in a page of text, and only after it has printed its header.
+    """
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    # a typo in a name comes first: the setting that it hides is reported as missing or keeps its default
+    order = {"additionalProperties": 0, "required": 1}
+    errors = sorted(
+        Draft202012Validator(schema).iter_errors(dict(config)),
+        key=lambda error: (order.get(str(error.validator), 2), [str(part) for part in error.absolute_path]),
+    )
+    if errors:
+        print(f"config: {_explain(errors[0], config)}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def use_this_python() -> None:
+    """Put the interpreter that runs Snakemake first: jobs call ``python``, also when no environment is active."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+def code_hash(package: str) -> str:
+    """Hash of a package's code and of what it may import from the others; data it reads are a rule's inputs."""
+    digest = hashlib.sha256()
+    for pattern in SOURCES[package]:
+        for file in sorted(Path().glob(pattern)):
+            digest.update(f"{file.as_posix()}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _alive(pid: int) -> bool:
+    """Whether another process with this id runs Snakemake (as far as the system tells)."""
+    if pid == os.getpid():  # in a new container the ids begin again
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    cmdline = Path(f"/proc/{pid}/cmdline")
+    return not cmdline.exists() or b"snakemake" in cmdline.read_bytes()
+
+
+def release_stale_lock(folder: Path) -> None:
+    """Remove the locks that a killed run on this machine left in ``.snakemake``, then claim the folder.
+
+    Snakemake keeps a lock until somebody says ``--unlock``. Here the run writes host and process id beside it, so
+    that the next one can tell a dead holder from a living one. A holder on another machine is never judged dead.
+    """
+    holder = folder / "holder"
+    me = f"{socket.gethostname()} {os.getpid()}"
+    host, _, pid = (holder.read_text(encoding="utf-8") if holder.exists() else me).partition(" ")
+    if host != socket.gethostname() or (pid.isdigit() and _alive(int(pid))):
+        return
+    if holder.exists():
+        shutil.rmtree(folder / "locks", ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    holder.write_text(me, encoding="utf-8")

@@ -1,0 +1,71 @@
+"""Kernels that others measured on real GPUs: read, calibrate on one part, predict and score on the other."""
+
+
+rule silicon:
+    output:
+        "results/silicon/{device}/{op}-{part}.csv",
+    log:
+        "results/logs/silicon/{device}-{op}-{part}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+        rows=lambda w: {
+            "train": f"--rows {config['train_rows']}",
+            "test": f"--rows {config['test_rows']}" if w.op == "decode_attention" else "",
+        }.get(w.part, ""),
+    shell:
+        "python -m gpu_validate silicon --device {wildcards.device} --op {wildcards.op} "
+        "--part {wildcards.part} {params.rows} --out {output} > {log} 2>&1"
+
+
+rule calibrate_silicon:
+    input:
+        expand("results/silicon/{{device}}/{op}-train.csv", op=OPS),
+    output:
+        "results/calibration/{device}.json",
+    log:
+        "results/logs/calibrate/{device}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+        measurements=lambda w, input: ",".join(input),
+    shell:
+        "python -m scylla_sim calibrate --measurements {params.measurements} --device {wildcards.device} "
+        "--source aiconfigurator-core --out {output} > {log} 2>&1"
+
+
+rule predict_silicon:
+    input:
+        shapes="results/silicon/{device}/{op}-test.csv",
+        calibration="results/calibration/{device}.json",
+    output:
+        "results/predicted/{device}/{op}.csv",
+    log:
+        "results/logs/predicted/{device}-{op}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+    shell:
+        "python -m scylla_sim kernels --shapes {input.shapes} --calibration {input.calibration} "
+        "--out {output} > {log} 2>&1"
+
+
+rule compare_silicon:
+    input:
+        predicted="results/predicted/{device}/{op}.csv",
+        measured="results/silicon/{device}/{op}-test.csv",
+        repeat="results/silicon/{device}/{op}-repeat.csv",
+    output:
+        "results/compare/silicon-{device}-{op}.json",
+    log:
+        "results/logs/compare/{device}-{op}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+    shell:
+        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
+        "--repeat {input.repeat} --by dtype --format json --out {output} > {log} 2>&1"
