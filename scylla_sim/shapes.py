@@ -29,7 +29,7 @@ OPTIONAL = {
     "gemm": {},
     "elementwise": {},
 }
-LABELS = ("op", "device", "dtype", "kv_dtype", "framework", "version", "kernel_source")
+LABELS = ("op", "device", "dtype", "kv_dtype", "kernel_source")
 
 
 @dataclass(frozen=True)

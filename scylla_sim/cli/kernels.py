@@ -33,16 +33,15 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
     size = len(rows)
     out = {name: np.full(size, np.nan) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}
     labels = rows.labels
-    keys = ["op", "device", "dtype", "kv_dtype", "kernel_source"]
-    group = np.full(size, "", dtype="<U256")
-    for name in keys:
-        group = np.char.add(np.char.add(group, labels[name]), "|")
-    for value in ("head_dim", "graph"):
-        if value in rows.numbers:
-            group = np.char.add(group, rows.numbers[value].astype(str))
-    _, index = np.unique(group, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    starts = np.flatnonzero(np.diff(index[order], prepend=-1))
+    group = np.zeros(size, dtype=np.int64)
+    for column in (
+        *(labels[name] for name in ("op", "device", "dtype", "kv_dtype", "kernel_source")),
+        *(rows.numbers[name] for name in ("head_dim", "graph") if name in rows.numbers),
+    ):
+        values, code = np.unique(column, return_inverse=True)
+        group = group * values.size + code
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     for at in np.split(order, starts[1:]):
         first = at[0]
         op, dtype, source = (str(labels[name][first]) for name in ("op", "dtype", "kernel_source"))
