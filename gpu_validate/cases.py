@@ -1,0 +1,125 @@
+"""What a suite consists of: cases that know their shape, their FLOPs and bytes, and how to run.
+
+A case is measured by `run`; nothing is allocated before, so a dry run lists cases without a device's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gpu_validate.device import Device
+from gpu_validate.timing import Call, Clock, EventClock, HostClock, Plan, Summary, capture, measure
+from scylla_sim.checks import one_of, positive
+
+ELEMENT_BYTES = {"float32": 4.0, "bfloat16": 2.0}
+
+SCALES = ("ci", "small", "full")
+
+PLANS = {
+    ("cpu", "ci"): Plan(relative_error=0.03, min_samples=6, time_limit_s=0.15),
+    ("cpu", "small"): Plan(relative_error=0.01, min_samples=10, time_limit_s=2.0),
+    ("cpu", "full"): Plan(relative_error=0.005, min_samples=30, time_limit_s=10.0),
+    ("cuda", "ci"): Plan(relative_error=0.02, min_samples=10, time_limit_s=0.2),
+    ("cuda", "small"): Plan(relative_error=0.005, min_samples=20, time_limit_s=0.5),
+    ("cuda", "full"): Plan(relative_error=0.002, min_samples=50, time_limit_s=3.0),
+}
+"""How long a kernel is sampled, by kind of device and scale."""
+
+TIME_FACTOR = {"kernels": 1.0, "step": 4.0}
+"""A case of a suite may take so many times the limit of a kernel: it does so much more work."""
+
+_ROTATION = 3.0
+"""Buffers of a rotation are together so many times the cache."""
+_MAX_COPIES = 128
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time.
+
+    Attributes
+    ----------
+    id
+        Names the case within its suite; a second run finds it again by this.
+    shape
+        Columns of its row: op, dtype, m, n, k ...
+    flop, bytes
+        Useful arithmetic and unavoidable memory traffic of one call.
+    memory_bytes
+        What it allocates in all.
+    build
+        Allocates the buffers and returns the calls, one per copy of them.
+    graph
+        Whether the calls are captured into one CUDA graph.
+    """
+
+    id: str
+    shape: Mapping[str, Any]
+    flop: float
+    bytes: float
+    memory_bytes: float
+    build: Callable[[], Sequence[Call]]
+    graph: bool = False
+
+    def __post_init__(self) -> None:
+        positive("bytes", self.bytes)
+        positive("memory_bytes", self.memory_bytes)
+        one_of("dtype", str(self.shape["dtype"]), ELEMENT_BYTES)
+
+
+def plan_for(suite: str, device: Device, scale: str) -> Plan:
+    """Sampling plan of one suite."""
+    plan = PLANS[device.kind, scale]
+    return replace(plan, time_limit_s=plan.time_limit_s * TIME_FACTOR[suite])
+
+
+def copies(device: Device, case_bytes: float) -> int:
+    """Copies of the buffers that make a rotation larger than the cache of the device.
+
+    Small buffers would need thousands of copies; above a limit they stay partly in the cache, as in a real step.
+    """
+    needed = np.ceil(_ROTATION * device.cache_bytes / case_bytes)
+    return int(np.clip(needed, 1, _MAX_COPIES))
+
+
+def fits(device: Device, case: Case) -> bool:
+    """Whether the case leaves a tenth of the device's memory (half of a shared CPU's) free."""
+    return case.memory_bytes <= (0.9 if device.kind == "cuda" else 0.5) * device.memory_bytes
+
+
+def clock_of(device: Device) -> Clock:
+    """CUDA events on a GPU, the monotonic clock on a CPU."""
+    if device.kind == "cuda":
+        import torch
+
+        return EventClock(torch.cuda)
+    return HostClock()
+
+
+def run(device: Device, case: Case, plan: Plan) -> tuple[dict[str, Any], Summary]:
+    """Measure one case: its row (shape, latency, rates) and the summary of its samples."""
+    import torch
+
+    with torch.inference_mode():
+        calls = case.build()
+        work = 1
+        if case.graph and device.kind == "cuda":
+            work = len(calls)
+            calls = [capture(torch.cuda, calls)]
+        summary = measure(clock_of(device), calls, plan, work_per_call=work)
+    row = {
+        "case": case.id,
+        **case.shape,
+        "latency_ms": summary.median_s * 1e3,
+        "interval_low_ms": summary.interval_low_s * 1e3,
+        "interval_high_ms": summary.interval_high_s * 1e3,
+        "flop": case.flop,
+        "bytes": case.bytes,
+        "flop_per_s": case.flop / summary.median_s,
+        "bytes_per_s": case.bytes / summary.median_s,
+    }
+    return row, summary

@@ -1,0 +1,57 @@
+"""A hardware description of a device that no datasheet in the catalog covers, from its own kernels record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpu_validate.device import LOCAL
+from scylla_sim.checks import fail
+from scylla_sim.records import write_text
+
+_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
+
+
+def _best(record: Mapping[str, Any], key: str, ops: tuple[str, ...]) -> tuple[float, str]:
+    rows = [row for row in record["values"] if row["op"] in ops]
+    if not rows:
+        raise fail("record", record["suite"], f"has no {' or '.join(ops)} to take a peak from")
+    best = max(rows, key=lambda row: row[key])
+    return float(best[key]), str(best["case"])
+
+
+def hardware_toml(record: Mapping[str, Any]) -> str:
+    """One entry in the format of the hardware catalog; the best measured rates stand for the peaks.
+
+    Every rate is reached by some kernel of the record, so fitted fractions of these peaks stay at or below one.
+    """
+    device = record["provenance"]["device"]
+    said = f"{device['name']}, {device['threads']} threads, torch {record['provenance']['versions']['torch']}"
+    said += f", {record['provenance']['utc']}"
+    peaks = []
+    for dtype, precision in _PRECISIONS.items():
+        if any(row["dtype"] == dtype and row["op"] == "gemm" for row in record["values"]):
+            rate, case = _best(record, "flop_per_s", ("gemm",))
+            peaks.append((f"peak_{precision}", rate / 1e9, "GFLOP/s", f"best measured GEMM, {case}"))
+    rate, case = _best(record, "bytes_per_s", ("copy", "read", "gemm", "decode_attention"))
+    fields = [
+        ("memory", device["memory_bytes"] / 2**30, "GiB", "reported by the system"),
+        ("memory_bandwidth", rate / 1e9, "GB/s", f"best measured bytes per second of any kernel, {case}"),
+        *peaks,
+        ("l2", device["cache_bytes"] / 2**20, "MiB", "last-level cache reported by the system"),
+    ]
+    if device["kind"] == "cuda":
+        fields.append(("sm_count", device["details"]["sm_count"], "count", "reported by the driver"))
+    lines = [f"# Measured by gpu-validate on {said}", f"[{LOCAL}]", 'family = "local"', 'link = "none"']
+    for name, value, unit, source in fields:
+        number = str(value) if isinstance(value, int) else f"{value:.6g}"
+        text = json.dumps(f"gpu-validate measure: {source}; {said}", ensure_ascii=False)
+        lines.append(f'{name} = {{ value = {number}, unit = "{unit}", source = {text} }}')
+    return "\n".join(lines) + "\n"
+
+
+def write_hardware(path: Path, record: Mapping[str, Any]) -> None:
+    """Write `hardware_toml` to a file."""
+    write_text(path, hardware_toml(record))

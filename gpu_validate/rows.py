@@ -1,0 +1,110 @@
+"""The verb ``rows``: a measured record as CSV, in the columns that `scylla-sim kernels` and `calibrate` read.
+
+The split is by shape: all rows of a weight matrix (n, k), of an attention (batch, kv_len) or of a step (batch,
+context) are on one side, so a test row's neighbour in m or in tokens was never fitted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpu_validate import records
+from gpu_validate.hardware import write_hardware
+from scylla_sim.checks import InputError, one_of
+from scylla_sim.console import note
+from scylla_sim.records import format_csv, write_text
+
+EPILOG = """examples:
+  gpu-validate rows --record results/measure/kernels.json --part train --out results/measure/kernels-train.csv
+  gpu-validate rows --record results/measure/step.json --part all
+"""
+
+PARTS = ("train", "test", "all")
+
+SPLIT_BY = {
+    "gemm": ("n", "k"),
+    "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
+    "step": ("model", "batch", "context"),
+}
+"""Columns that decide the side of a row; operations that are not here have no rows in the CSV."""
+
+_TEST_SHARE = 0.33
+_RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "case")
+
+
+def shape_key(row: Mapping[str, Any]) -> str:
+    """What a row shares with the rows that must be on its side of the split.
+
+    Examples
+    --------
+    >>> shape_key({"op": "gemm", "m": 64, "n": 4096, "k": 1024})
+    'gemm,4096,1024'
+    """
+    op = str(row["op"])
+    return ",".join([op, *(str(row[name]) for name in SPLIT_BY[op])])
+
+
+def test_keys(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Keys of the test part: of each operation the third with the lowest hashes, at least one.
+
+    The hash makes the choice arbitrary but the same on every machine; taking a share of them, and not all below a
+    threshold, keeps both parts filled on small grids.
+    """
+    chosen: set[str] = set()
+    for op in {str(row["op"]) for row in rows}:
+        keys = {shape_key(row) for row in rows if row["op"] == op}
+        ordered = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+        chosen.update(ordered[: max(1, round(_TEST_SHARE * len(ordered)))])
+    return chosen
+
+
+def export(record: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    """Rows of a part of a record; ``evidence`` says that they were measured, and when they were read back later.
+
+    Raises
+    ------
+    InputError
+        When the part holds no row.
+    """
+    one_of("part", part, PARTS)
+    rows = [row for row in record["values"] if row["op"] in SPLIT_BY]
+    if part != "all":
+        held_out = test_keys(rows)
+        rows = [row for row in rows if (shape_key(row) in held_out) == (part == "test")]
+    if not rows:
+        raise InputError(f"part={part!r} of suite {record['suite']} holds no row; measure at a larger --scale")
+    return [
+        {**{key: value for key, value in row.items() if key not in _RATES}, "evidence": record["evidence"]}
+        for row in rows
+    ]
+
+
+def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:
+    text = format_csv(rows)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_text(out, text)
+        note(f"wrote {len(rows)} rows to {out}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--record", metavar="FILE", required=True, help="written by gpu-validate measure")
+    parser.add_argument("--part", choices=PARTS, default="all", help="default: all")
+    parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
+    parser.add_argument(
+        "--hardware", metavar="FILE", help="also describe the device, peaks as measured (kernels record)"
+    )
+
+
+def execute(args: argparse.Namespace) -> None:
+    record = records.read(args.record)
+    _write(export(record, args.part), args.out)
+    if args.hardware:
+        write_hardware(Path(args.hardware), record)
+        note(f"wrote {args.hardware}")
