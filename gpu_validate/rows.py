@@ -96,6 +96,7 @@ def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", required=True, help="written by gpu-validate measure")
     parser.add_argument("--part", choices=PARTS, default="all", help="default: all")
+    parser.add_argument("--device", metavar="NAME", help="write this name into the rows; default: the record's")
     parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
     parser.add_argument(
         "--hardware", metavar="FILE", help="also describe the device, peaks as measured (kernels record)"
@@ -104,7 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     record = records.read(args.record)
-    _write(export(record, args.part), args.out)
+    rows = export(record, args.part)
+    _write([{**row, "device": args.device} for row in rows] if args.device else rows, args.out)
     if args.hardware:
         write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")
