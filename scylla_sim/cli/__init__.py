@@ -20,6 +20,7 @@ VERBS = {
     "steps": "seconds of given decode and verify steps, CSV in and out",
     "calibrate": "fit a device's kernel parameters to measured rows",
     "laws": "fit and compare acceptance laws on a CSV",
+    "decay": "tokens per cycle of longer drafts from shorter ones, each series by a law fitted on the others",
     "catalog": "list or show hardware, models, drafts and engines with value, unit and source",
 }
 

@@ -62,7 +62,7 @@ class Points:
     lines: list[int]
 
 
-def _number(text: str, column: str, line: int, scale: float = 1.0) -> float:
+def number(text: str, column: str, line: int, scale: float = 1.0) -> float:
     """A finite number; with a suffix it is a count in units of ``scale``."""
     try:
         value = float(text)
@@ -96,11 +96,11 @@ def read_points(args: argparse.Namespace, scale: float) -> Points:
     if len(rows) < MIN_POINTS:
         raise fail("points", len(rows), f"must be at least {MIN_POINTS} in {args.file}", "check --where")
     lines = [row + 2 for row in rows]
-    x = np.array([_number(columns[args.x][row], args.x, row + 2, scale) for row in rows])
-    y = np.array([_number(columns[args.y][row], args.y, row + 2) for row in rows])
+    x = np.array([number(columns[args.x][row], args.x, row + 2, scale) for row in rows])
+    y = np.array([number(columns[args.y][row], args.y, row + 2) for row in rows])
     if not args.weight:
         return Points(x, y, None, lines)
-    weights = np.array([_number(columns[args.weight][row], args.weight, row + 2) for row in rows])
+    weights = np.array([number(columns[args.weight][row], args.weight, row + 2) for row in rows])
     bad = np.flatnonzero(weights <= 0)
     if bad.size:
         raise InputError(f"{args.weight}={weights[bad[0]]:g} must be above 0 in line {lines[bad[0]]}")
@@ -140,7 +140,7 @@ def execute(args: argparse.Namespace) -> None:
     points = read_points(args, scale)
     able, unable = choose_forms(args.forms, points)
     wanted = args.predict.split(",") if args.predict else []
-    targets = {text: _number(text, "predict", 0, scale) for text in wanted}
+    targets = {text: number(text, "predict", 0, scale) for text in wanted}
     laws = fit.compare(points.x, points.y, able, points.weights)
     best = min((law.aicc for law in laws if law.converged and law.aicc is not None), default=None)
     rows = [_row(law, points, targets, best, args) for law in laws]
