@@ -1,0 +1,58 @@
+"""Which result files the tables and figures read, and the command that makes each.
+
+The commands stand in error messages, so that a missing file is one copy-and-paste away. Paths are relative to
+``results/``; the workflow runs the same commands.
+"""
+
+from __future__ import annotations
+
+LAWS = "scylla-sim laws paper/published/"
+_TABLE5 = "scylla-sim predict --hardware h800-sxm --tp 4 --model qwen2.5-72b --context 10Ki --engine ideal "
+_LLAMA = "scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --batch 1,2,4,8,16,32,64 "
+_FIG5 = "scylla-sim turning-points --hardware h800-sxm --model qwen2.5-72b --context 10Ki "
+_JSON = "--format json --out results/"
+_BATCHES = "--batch 1,2,4,8,16,32,40,48,64 "
+_REFERENCE = "--reference paper/published/fig5_curves.csv --extra-tokens 4 --bandwidth-fraction 0.85 "
+
+COMMANDS = {
+    "laws/theorem-1.1.json": LAWS + "fig1_tokens.csv --x pretrain_tokens_b --y tokens_per_cycle "
+    "--where pretrained=yes --evidence published --predict 0.5,1,2,5,10,20,50,100,200 ",
+    "laws/theorem-1.1-zero.json": LAWS + "fig1_tokens.csv --x pretrain_tokens_b --y tokens_per_cycle "
+    "--evidence published --predict 0.5,1,2,5,10,20,50,100,200 ",
+    "laws/theorem-1.2.json": LAWS + "fig1_layers.csv --x decoder_layers --y tokens_per_cycle --evidence published "
+    "--predict 1,1.5,2,3,4,5,6,8,10,12 ",
+    "laws/theorem-1.3.json": LAWS + "fig5_turning_points.csv --x batch_size --y k_opt --where inside=yes "
+    "--evidence published ",
+    "laws/theorem-1.3-inverse.json": LAWS + "fig5_turning_points.csv --x inverse_batch_size --y k_opt "
+    "--where inside=yes --forms linear --evidence published ",
+    "laws/theorem-1.3-throughput.json": LAWS + "fig5_max_throughput.csv --x batch_size --y tokens_per_s "
+    "--where inside=yes --evidence published ",
+    "steps/fig5-paper.json": _FIG5 + "--peak sparse --compute-fraction 0.73 --bandwidth-fraction 0.85 "
+    "--extra-tokens 4 ",
+    "steps/fig5-dense.json": _FIG5 + "--peak dense --bandwidth-fraction 0.85 --extra-tokens 4 ",
+    "steps/fig5-curves-paper.json": _FIG5 + "--peak sparse --compute-fraction 0.73 " + _REFERENCE,
+    "steps/fig5-curves-dense.json": _FIG5 + "--peak dense " + _REFERENCE,
+    "steps/table5-plain.json": _TABLE5 + _BATCHES + "--draft none ",
+    "steps/table5-eagle2.json": _TABLE5 + _BATCHES + "--draft eagle2 --tokens-per-cycle 4.29 ",
+    "steps/table5-scylla.json": _TABLE5 + _BATCHES + "--draft scylla-5l --tokens-per-cycle 5.65 ",
+    "steps/llama-8b-plain.json": _LLAMA + "--context 512,1024,2048 --draft none --engine ideal ",
+    "steps/llama-8b-verify.json": _LLAMA + "--context 512,1024,2048 --draft eagle3 --draft-len 3 "
+    "--tokens-per-cycle 2.5 --engine vllm ",
+    "steps/readme.json": "scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 "
+    "--acceptance 0.76,0.74,0.77 --batch 1,2,4,8,12,16,24,32,48,64,96,128,192,256 --context 512,2048,8192 "
+    "--engine vllm ",
+}
+"""Result file -> the command that makes it, without ``--format json --out``."""
+
+
+def how_to_make(path: str) -> str:
+    """The whole command that writes ``results/PATH``.
+
+    Examples
+    --------
+    >>> how_to_make("steps/table5-plain.json").split()[:2]
+    ['scylla-sim', 'predict']
+    """
+    if path in COMMANDS:
+        return f"{COMMANDS[path]}{_JSON}{path}"
+    return "snakemake"

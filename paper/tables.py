@@ -1,0 +1,52 @@
+"""All tables, in the order of the paper's argument: costs, laws, turning points, Table 5.
+
+To add a table, write a function ``Results -> render.Table`` and name it in `TABLES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from paper import cost_tables, render, theorem_tables
+from paper.results import Results
+from scylla_sim.checks import InputError, one_of
+
+TABLES: dict[str, Callable[[Results], render.Table]] = {
+    "silicon-gemm": cost_tables.silicon_gemm,
+    "silicon-decode-attention": cost_tables.silicon_attention,
+    "silicon-all-reduce": cost_tables.silicon_all_reduce,
+    "local": cost_tables.local,
+    "llama-8b-plain": cost_tables.llama_plain,
+    "llama-8b-verify": cost_tables.llama_verify,
+    "theorem-1.1": theorem_tables.theorem_1_1,
+    "theorem-1.2": theorem_tables.theorem_1_2,
+    "theorem-1.3": theorem_tables.theorem_1_3,
+    "theorem-1.3-forms": theorem_tables.theorem_1_3_forms,
+    "fig5": theorem_tables.fig5,
+    "table5": cost_tables.table5,
+    "acceptance": cost_tables.acceptance,
+}
+
+
+def build(results: Results, names: Sequence[str] = ()) -> list[render.Table]:
+    """Build the named tables, or all; nothing is written, so a missing input leaves no half a set.
+
+    Raises
+    ------
+    InputError
+        When a name is unknown, or a result file is missing: the line names the table, the file and its command.
+    """
+    built = []
+    for name in names or TABLES:
+        make = TABLES[one_of("table", name, TABLES)]
+        try:
+            built.append(make(results))
+        except InputError as error:
+            raise InputError(f"table {name}: {error}") from None
+    return built
+
+
+def write(results: Results, folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """Build the tables, then write each in every format; return the paths."""
+    return [path for table in build(results, names) for path in render.write(table, folder)]
