@@ -86,6 +86,12 @@ def carry(tau: float, source: Shape, target: Shape) -> float:
     return _profile_tau(np.array([_rate_of(tau, source)]), target)
 
 
+def carried(tau: float, shapes: Sequence[Shape]) -> list[float]:
+    """tau at the reference tree -> tau at each of ``shapes``; the rate is solved for once."""
+    rate = np.array([_rate_of(tau, reference())])
+    return [_profile_tau(rate, s) for s in shapes]
+
+
 def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
     """Conditional rates from ``0.7``, ``0.76,0.74`` or a JSON file, and whether it was one number for all depths.
 

@@ -1,0 +1,64 @@
+"""``scylla-sim design``: the draft to train, and the tree to run it with, for a budget and a serving load."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from scylla_sim import catalog
+from scylla_sim.checks import fail, whole
+from scylla_sim.cli.predict import add_hardware_arguments, settings
+from scylla_sim.console import add_output, count, counts, emit, note
+from scylla_sim.design import Budget, design
+from scylla_sim.specs import BYTES_PER_ELEMENT
+
+EPILOG = """example:
+  scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B
+"""
+
+SHOWN = (
+    *("batch_size", "layers", "train_tokens_B", "draft_len", "top_k", "verify_tokens", "tokens_per_cycle"),
+    *("tokens_per_s", "speedup", "speedup_lower", "speedup_upper", "layers_range", "draft_len_range"),
+    *("verify_tokens_range", "designs_as_good"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_hardware_arguments(parser)
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(BYTES_PER_ELEMENT)}")
+    parser.add_argument("--kv-precision", help="of the KV cache; default bf16")
+    parser.add_argument(
+        "--draft", default="eagle2", help="kind of head: eagle, eagle2, eagle3, mtp; default eagle2"
+    )
+    parser.add_argument("--batch", default="1,8,64", metavar="N[,N]", help="serving load; each batch gets a design")
+    parser.add_argument("--context", default="1024", help="tokens in each KV cache; default 1024")
+    parser.add_argument("--train-tokens", default="100B", help="pretraining tokens at most; default 100B")
+    parser.add_argument("--train-flop", metavar="FLOP", help="training FLOPs at most, for example 1e21")
+    parser.add_argument("--engine", default="vllm", help="ideal, vllm or sglang; default vllm")
+    add_output(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    setting, _ = settings(args, args.hardware)
+    head = catalog.draft(args.draft)
+    if head.kind != "head":
+        raise fail("draft", args.draft, "has no training laws", "they hold for eagle, eagle2, eagle3, mtp")
+    tokens = count("train_tokens", args.train_tokens)
+    flop = count("train_flop", args.train_flop) if args.train_flop else float("inf")
+    found = design(
+        catalog.model(args.model),
+        head,
+        setting,
+        batch=whole("batch", counts("batch", args.batch), 1).tolist(),
+        context=int(whole("context", count("context", args.context), 1)),
+        budget=Budget(tokens=tokens, flop=flop),
+    )
+    note("note: tau from Fig. 1 of arXiv 2505.07858 (Vicuna-7B), layers and tokens assumed to add")
+    rows: list[dict[str, Any]] = [{**asdict(item), "evidence": "published"} for item in found]
+    if args.format != "json":
+        spans = ("optimum_layers", "layers_range", "draft_len_range", "verify_tokens_range")
+        rows = [{**row, **{name: f"{row[name][0]}-{row[name][1]}" for name in spans}} for row in rows]
+        rows = [{**row, "train_tokens_B": row["train_tokens"] / 1e9} for row in rows]
+    emit(args, "design", rows, columns=SHOWN, footer="ranges: designs within 2 % of the best")
+    return 0
