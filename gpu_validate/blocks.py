@@ -15,7 +15,6 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.bias import CausalBias, causal_lower_right
 
 from gpu_validate.cases import ELEMENT_BYTES, Case
 from gpu_validate.device import Device, torch_dtype
@@ -46,7 +45,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     """
     batch, num_heads, q_len, head_dim = q.shape
     num_kv_heads = k.shape[1]
-    if isinstance(mask, CausalBias):
+    if mask is not None and mask.dtype != torch.bool:
         split: Tensor = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
         return split
     packed = q.reshape(batch, num_kv_heads, (num_heads // num_kv_heads) * q_len, head_dim)
@@ -63,6 +62,8 @@ def causal_mask(q_len: int, kv_len: int, group: int, like: Tensor) -> Tensor | N
     if q_len == 1:
         return None
     if like.is_cuda and like.dtype != torch.float32:
+        from torch.nn.attention.bias import causal_lower_right  # slow to import, and for GPUs only
+
         bias: Tensor = causal_lower_right(q_len, kv_len)
         return bias
     causal = torch.ones(q_len, kv_len, dtype=torch.bool, device=like.device).tril(kv_len - q_len)

@@ -100,17 +100,30 @@ def clock_of(device: Device) -> Clock:
     return HostClock()
 
 
-def run(device: Device, case: Case, plan: Plan) -> tuple[dict[str, Any], Summary]:
-    """Measure one case: its row (shape, latency, rates) and the summary of its samples."""
+def flusher(device: Device) -> Call:
+    """Overwrite the last-level cache: writes several times its size."""
+    import torch
+
+    buffer = torch.empty(int(_ROTATION * device.cache_bytes), dtype=torch.uint8, device=device.kind)
+    flush: Call = buffer.zero_
+    return flush
+
+
+def run(device: Device, case: Case, plan: Plan, *, cache: str = "rotating") -> tuple[dict[str, Any], Summary]:
+    """Measure one case: its row (shape, latency, rates) and the summary of its samples.
+
+    ``cache`` is one of `gpu_validate.timing.CACHES`; only ``rotating`` needs more than one copy of the buffers.
+    """
     import torch
 
     with torch.inference_mode():
-        calls = case.build()
+        calls = case.build() if cache == "rotating" else case.build()[:1]
         work = 1
         if case.graph and device.kind == "cuda":
             work = len(calls)
             calls = [capture(torch.cuda, calls)]
-        summary = measure(clock_of(device), calls, plan, work_per_call=work)
+        flush = flusher(device) if cache == "flushed" else None
+        summary = measure(clock_of(device), calls, plan, cache=cache, flush=flush, work_per_call=work)
     row = {
         "case": case.id,
         **case.shape,

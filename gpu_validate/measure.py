@@ -15,7 +15,7 @@ from gpu_validate import records
 from gpu_validate.cases import SCALES, Case, fits, plan_for, run
 from gpu_validate.device import LOCAL, Device, add_device_arguments, look
 from gpu_validate.hardware import write_hardware
-from gpu_validate.timing import Plan
+from gpu_validate.timing import CACHES, Plan
 from scylla_sim.checks import InputError, fail
 from scylla_sim.console import FORMATS, emit, note
 
@@ -52,7 +52,7 @@ def _progress(text: str) -> None:
         sys.stderr.flush()
 
 
-def run_suite(suite: str, device: Device, scale: str, folder: Path) -> dict[str, Any]:
+def run_suite(suite: str, device: Device, scale: str, folder: Path, cache: str) -> dict[str, Any]:
     """Measure a suite, taking up results of an interrupted run, and return its record."""
     plan = plan_for(suite, device, scale)
     chosen, left_out = suite_cases(suite, device, scale)
@@ -60,7 +60,7 @@ def run_suite(suite: str, device: Device, scale: str, folder: Path) -> dict[str,
         raise InputError(
             f"suite={suite!r} has no case that fits into {device.memory_bytes:.3g} bytes of {device.name}"
         )
-    partial = records.Partial.of(folder, suite, device, {"scale": scale, **asdict(plan)})
+    partial = records.Partial.of(folder, suite, device, {"scale": scale, "cache": cache, **asdict(plan)})
     done = partial.load()
     resumed = [case.id for case in chosen if case.id in done]
     if resumed:
@@ -71,7 +71,7 @@ def run_suite(suite: str, device: Device, scale: str, folder: Path) -> dict[str,
         todo = len(chosen) - len(resumed) - index
         left = f", about {spent / index * todo:.0f} s left" if index else ""
         _progress(f"{suite} {index + 1 + len(resumed)}/{len(chosen)}{left}  {case.id}")
-        row, summary = run(device, case, plan)
+        row, summary = run(device, case, plan, cache=cache)
         partial.append(row, summary.row())
         done[case.id] = (row, summary.row())
     _progress("")
@@ -81,6 +81,7 @@ def run_suite(suite: str, device: Device, scale: str, folder: Path) -> dict[str,
         device,
         scale=scale,
         plan=asdict(plan),
+        cache=cache,
         resumed=len(resumed),
         left_out=[case.id for case in left_out],
     )
@@ -140,7 +141,7 @@ def execute(args: argparse.Namespace) -> None:
     note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}")
     for suite in suites:
         begin = time.monotonic()
-        record = run_suite(suite, device, args.scale, folder)
+        record = run_suite(suite, device, args.scale, folder, args.cache)
         _report(suite, record, time.monotonic() - begin)
         if suite == "kernels" and device.hardware == LOCAL:
             write_hardware(folder / "hardware.toml", record)

@@ -1,8 +1,9 @@
 """The measured record: what was timed, how well, on what; checked when it is read.
 
 The keys are schema, suite, values, samples, stopping_reason, evidence, provenance and sha256: ``values`` are rows,
-``samples`` the summaries of their samples in the same order. The checksum covers everything else, so a record edited by hand or
-cut off is refused. While a suite runs, results are appended to a partial file; a second run takes them from there.
+``samples`` the summaries of their samples in the same order. The checksum covers everything else, so a record that
+was edited by hand is refused, as is one that was cut off. While a suite runs, results are appended to a partial
+file; a second run takes them from there.
 """
 
 from __future__ import annotations

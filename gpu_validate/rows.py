@@ -49,7 +49,7 @@ def shape_key(row: Mapping[str, Any]) -> str:
     return ",".join([op, *(str(row[name]) for name in SPLIT_BY[op])])
 
 
-def test_keys(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+def held_out_keys(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """Keys of the test part: of each operation the third with the lowest hashes, at least one.
 
     The hash makes the choice arbitrary but the same on every machine; taking a share of them, and not all below a
@@ -74,7 +74,7 @@ def export(record: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
     one_of("part", part, PARTS)
     rows = [row for row in record["values"] if row["op"] in SPLIT_BY]
     if part != "all":
-        held_out = test_keys(rows)
+        held_out = held_out_keys(rows)
         rows = [row for row in rows if (shape_key(row) in held_out) == (part == "test")]
     if not rows:
         raise InputError(f"part={part!r} of suite {record['suite']} holds no row; measure at a larger --scale")

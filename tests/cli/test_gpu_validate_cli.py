@@ -1,0 +1,201 @@
+"""``gpu-validate`` from the outside: exit codes, one-line errors, files, interruption and resumption."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from gpu_validate import cli, kernels, measure
+from gpu_validate.cases import Case
+from gpu_validate.device import Device
+
+
+def tiny_cases(device: Device, scale: str) -> Iterator[Case]:
+    """A suite of a few milliseconds; ``stop`` in the list of a test interrupts the third case once."""
+    torch.manual_seed(0)
+    for n in (16, 32, 48):
+        for m in (1, 2):
+            yield kernels._gemm(device, m, n, 64)
+    yield kernels._stream(device, "copy", 2.0**16)
+
+
+@pytest.fixture(autouse=True)
+def tiny_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tiny_suite", SimpleNamespace(cases=tiny_cases))  # type: ignore[misc]
+    monkeypatch.setattr(measure, "SUITES", {"kernels": "tiny_suite"})
+
+
+def run(*argv: str) -> int:
+    return cli.main(list(argv))
+
+
+def measured(tmp_path: Path) -> Path:
+    assert run("measure", "--suite", "kernels", "--device", "cpu", "--out", str(tmp_path)) == 0
+    return tmp_path / "kernels.json"
+
+
+@pytest.mark.parametrize("verb", ["device", "measure", "rows", "compare"])
+def test_help_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(verb, "--help")
+    assert stop.value.code == 0
+    assert f"gpu-validate {verb} --" in capsys.readouterr().out.split("example")[1]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["mesure"],
+        ["measure", "--suite", "kernels"],
+        ["measure", "--out", "x", "--threads", "0"],
+        ["measure", "--out", "x", "--scale", "huge"],
+        ["rows", "--record", "missing.json"],
+        ["compare", "--predicted", "missing.csv", "--measured", "missing.csv"],
+        ["device", "--device", "tpu"],
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(argv: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*argv) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("gpu-validate: error: ")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_cuda_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("measure", "--device", "cuda", "--out", str(tmp_path)) == 2
+    assert "torch sees no GPU" in capsys.readouterr().err
+
+
+def test_device_prints_facts_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("device", "--device", "cpu") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["hardware"] == "local"
+    assert {"python", "torch", "numpy"} <= set(facts["versions"])
+    assert facts["memory_bytes"] > 0
+
+
+def test_a_dry_run_lists_cases_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("measure", "--device", "cpu", "--out", str(tmp_path / "out"), "--dry-run", "--format", "csv") == 0
+    listed = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert listed[0]["case"] == "gemm-m1-n16-k64"
+    assert len(listed) == 7
+    assert not (tmp_path / "out").exists()
+
+
+def test_measure_writes_a_record_that_rows_turns_into_csv(tmp_path: Path) -> None:
+    record = json.loads(measured(tmp_path).read_text())
+    assert {"schema", "values", "samples", "stopping_reason", "evidence", "provenance"} <= set(record)
+    assert record["evidence"] == "live"
+    assert record["provenance"]["versions"]["torch"] == torch.__version__
+    assert not (tmp_path / "kernels.partial.jsonl").exists()
+    parts = {}
+    for part in ("train", "test", "all"):
+        out = tmp_path / f"{part}.csv"
+        assert run("rows", "--record", str(tmp_path / "kernels.json"), "--part", part, "--out", str(out)) == 0
+        with out.open() as file:
+            parts[part] = list(csv.DictReader(file))
+    assert len(parts["all"]) == 6, "the copy is no shape of the kernels CSV"
+    assert len(parts["train"]) + len(parts["test"]) == 6
+    first = parts["all"][0]
+    assert (first["op"], first["device"], first["dtype"]) == ("gemm", "local", "float32")
+    assert float(first["latency_ms"]) > 0
+
+
+def test_a_device_outside_the_catalog_gets_a_hardware_description(tmp_path: Path) -> None:
+    from scylla_sim import catalog
+
+    measured(tmp_path)
+    local = catalog.hardware(str(tmp_path / "hardware.toml"))
+    assert local.name == "local"
+    assert local.peak("fp32") > 0
+
+
+def test_an_interruption_keeps_what_was_measured_and_a_second_run_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+    real = measure.run
+
+    def stopping(device: Device, case: Case, plan: Any, **options: Any) -> Any:
+        if case.id == "gemm-m1-n32-k64" and len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(case.id)
+        return real(device, case, plan, **options)
+
+    monkeypatch.setattr(measure, "run", stopping)
+    assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 130
+    assert not (tmp_path / "kernels.json").exists()
+    assert len((tmp_path / "kernels.partial.jsonl").read_text().splitlines()) == 2
+    ran.append("the interruption")
+    assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 0
+    assert "2 of 7 cases taken from" in capsys.readouterr().err
+    assert ran.count("gemm-m1-n16-k64") == 1, "not measured twice"
+    assert len(json.loads((tmp_path / "kernels.json").read_text())["values"]) == 7
+
+
+@pytest.mark.parametrize("cache", ["flushed", "warm"])
+def test_the_state_of_the_cache_can_be_chosen_and_is_recorded(tmp_path: Path, cache: str) -> None:
+    assert run("measure", "--device", "cpu", "--cache", cache, "--out", str(tmp_path)) == 0
+    record = json.loads((tmp_path / "kernels.json").read_text())
+    assert {sample["cache"] for sample in record["samples"]} == {cache}
+    assert record["provenance"]["cache"] == cache
+
+
+def test_an_edited_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = measured(tmp_path)
+    capsys.readouterr()
+    path.write_text(path.read_text().replace('"m": 1', '"m": 3', 1))
+    assert run("rows", "--record", str(path)) == 2
+    assert "checksum" in capsys.readouterr().err
+
+
+def test_a_prediction_equal_to_the_measurement_has_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(tmp_path)
+    table = tmp_path / "rows.csv"
+    assert run("rows", "--record", str(tmp_path / "kernels.json"), "--out", str(table)) == 0
+    with table.open() as file:
+        lines = list(csv.DictReader(file))
+    predicted = tmp_path / "predicted.csv"
+    with predicted.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*lines[0], "predicted_s"])
+        writer.writeheader()
+        writer.writerows({**line, "predicted_s": float(line["latency_ms"]) / 1e3} for line in lines)
+    out = tmp_path / "errors.json"
+    paths = ["--predicted", str(predicted), "--measured", str(table), "--out", str(out)]
+    assert run("compare", *paths, "--by", "op") == 0
+    value = json.loads(out.read_text())
+    assert value["schema"] == "gpu-validate/compare/1"
+    assert [row["group"] for row in value["rows"]] == ["gemm", "all"]
+    assert value["rows"][-1]["mape"] == pytest.approx(0.0, abs=1e-12)
+    assert value["rows"][-1]["floor_kind"] == "intervals"
+    assert set(value["provenance"]["inputs"]) == {"predicted.csv", "rows.csv"}
+    assert run("compare", *paths[:4], "--format", "table") == 0
+    assert "median_ape" in capsys.readouterr().out
+
+
+def test_measuring_needs_neither_pandas_nor_scipy_and_comparing_no_torch() -> None:
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1].split(','): sys.modules[name] = None\n"
+        "for name in sys.argv[2].split(','): importlib.import_module(name)\n"
+    )
+    absent = "pandas,jsonschema,tqdm,scipy,pyarrow,aiconfigurator_core,yaml"
+    for blocked, modules in (
+        (absent, "gpu_validate.cli,gpu_validate.measure,gpu_validate.kernels,gpu_validate.blocks"),
+        (f"{absent},torch", "gpu_validate.cli,gpu_validate.compare,gpu_validate.rows,gpu_validate.timing"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, blocked, modules], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

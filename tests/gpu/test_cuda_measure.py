@@ -1,0 +1,78 @@
+"""The CUDA path, on a real GPU: the same suites and the same timer as on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from gpu_validate import blocks, kernels, timing  # noqa: E402
+from gpu_validate.cases import run  # noqa: E402
+from gpu_validate.device import look  # noqa: E402
+from gpu_validate.timing import EventClock, Plan  # noqa: E402
+from scylla_sim.specs import Model  # noqa: E402
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="NOT CHECKED ON A GPU: torch sees none, the CUDA path was not run"
+    ),
+]
+
+TINY = Model(
+    name="tiny",
+    num_layers=2,
+    hidden_size=256,
+    intermediate_size=512,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=64,
+    vocab_size=128,
+)
+PLAN = Plan(relative_error=0.05, min_samples=5, time_limit_s=1.0)
+
+
+def test_a_gemm_graph_and_its_eager_calls_take_comparable_device_time() -> None:
+    device = look("cuda")
+    case = kernels._gemm(device, 64, 8192, 4096)
+    row, summary = run(device, case, PLAN)
+    assert summary.clock == "cuda_events"
+    assert 0 < row["latency_ms"] < 100
+    assert summary.floor_s < summary.median_s
+
+
+def test_a_longer_kernel_takes_longer() -> None:
+    device = look("cuda")
+    times = [run(device, kernels._gemm(device, 512, n, 4096), PLAN)[1].median_s for n in (1024, 16384)]
+    assert times[1] > 2 * times[0]
+
+
+def test_the_flush_is_not_timed() -> None:
+    buffer = torch.empty(256 * 2**20, dtype=torch.uint8, device="cuda")
+    x = torch.randn(1024, device="cuda")
+    clock = EventClock(torch.cuda)
+    summary = timing.measure(clock, [lambda: x.add_(1)], PLAN, cache="flushed", flush=buffer.zero_)
+    assert summary.median_s < clock.elapsed([buffer.zero_])
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_a_captured_step_gives_the_logits_of_an_eager_one(tokens: int) -> None:
+    model = blocks.Decoder(TINY, device="cuda", dtype=torch.bfloat16)
+    chosen = torch.randint(TINY.vocab_size, (2, tokens), device="cuda")
+    place = blocks.place_after(16, tokens, TINY, model.norm, batch=2)
+    cache = blocks.Cache.empty(TINY, 2, 16 + tokens, model.norm).fill_randomly()
+    with torch.inference_mode():
+        eager = model(chosen, cache, place)
+        out = torch.empty_like(eager)
+        replay = timing.capture(torch.cuda, [lambda: out.copy_(model(chosen, cache, place))])
+        replay()
+    torch.testing.assert_close(out, eager)
+
+
+def test_the_flash_path_of_a_verify_step_agrees_with_the_masked_one() -> None:
+    q = torch.randn(2, 8, 4, 64, device="cuda", dtype=torch.bfloat16)
+    k, v = (torch.randn(2, 2, 100, 64, device="cuda", dtype=torch.bfloat16) for _ in "kv")
+    causal = torch.ones(4, 100, dtype=torch.bool, device="cuda").tril(96).expand(2, -1, -1)
+    flash = blocks.attention(q, k, v, blocks.causal_mask(4, 100, 4, q))
+    masked = blocks.attention(q, k, v, blocks.packed_mask(causal, 4))
+    torch.testing.assert_close(flash, masked, rtol=2e-2, atol=2e-2)

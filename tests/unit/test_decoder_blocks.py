@@ -1,0 +1,161 @@
+"""The decoder stack computes what it says, and the suites declare what their cases do."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from gpu_validate import blocks, kernels
+from gpu_validate.blocks import Cache, Decoder, Place, attention, causal_mask, packed_mask, place_after, step_cost
+from gpu_validate.cases import SCALES, Case, copies, fits, plan_for
+from gpu_validate.device import Device
+from gpu_validate.rows import SPLIT_BY, held_out_keys
+from scylla_sim.specs import Model
+
+SPEC = Model(
+    name="tiny",
+    num_layers=2,
+    hidden_size=32,
+    intermediate_size=48,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    vocab_size=19,
+)
+
+
+def device(kind: str, *, memory_bytes: float = 80 * 2.0**30) -> Device:
+    versions = {"python": "3.11", "torch": "2.6", "numpy": "2.0"}
+    return Device(kind, "a device", "local", memory_bytes, 32 * 2.0**20, 1, versions)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Attention by the book: repeat the KV heads, mask, softmax."""
+    group = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(~visible[:, None], -torch.inf).softmax(-1) @ v
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (8, 1)])
+@pytest.mark.parametrize("q_len", [1, 3])
+def test_packed_attention_is_attention(heads: tuple[int, int], q_len: int) -> None:
+    q = torch.randn(2, heads[0], q_len, 8)
+    k, v = (torch.randn(2, heads[1], 11, 8) for _ in "kv")
+    causal = torch.ones(q_len, 11, dtype=torch.bool).tril(11 - q_len).expand(2, -1, -1)
+    got = attention(q, k, v, causal_mask(q_len, 11, heads[0] // heads[1], q))
+    torch.testing.assert_close(got, reference(q, k, v, causal))
+
+
+def test_any_mask_of_a_sequence_is_honoured() -> None:
+    q, k, v = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 11, 8), torch.randn(2, 2, 11, 8)
+    visible = torch.rand(2, 3, 11) < 0.5
+    visible[..., 0] = True
+    torch.testing.assert_close(attention(q, k, v, packed_mask(visible, 2)), reference(q, k, v, visible))
+
+
+def test_a_step_of_n_tokens_is_n_steps_of_one() -> None:
+    model = Decoder(SPEC)
+    tokens = torch.randint(19, (3, 9))
+    at_once = Cache.empty(SPEC, 3, 9, model.norm)
+    whole = model(tokens, at_once, place_after(0, 9, SPEC, model.norm, batch=3))
+    one_by_one = Cache.empty(SPEC, 3, 9, model.norm)
+    parts = [
+        model(tokens[:, i : i + 1], one_by_one, place_after(i, 1, SPEC, model.norm, batch=3)) for i in range(9)
+    ]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one_by_one.keys, at_once.keys, rtol=1e-4, atol=1e-5)
+
+
+def test_slots_given_one_by_one_write_the_same_cache_as_a_shared_start() -> None:
+    model = Decoder(SPEC)
+    tokens = torch.randint(19, (2, 4))
+    shared, given = (Cache.empty(SPEC, 2, 6, model.norm) for _ in "ab")
+    place = place_after(0, 4, SPEC, model.norm, batch=2)
+    first = model(tokens, shared, place)
+    slots = torch.arange(4).expand(2, 4)
+    second = model(tokens, given, Place(place.positions, slots, 4, place.mask))
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(shared.values, given.values)
+
+
+def test_weights_follow_the_seed() -> None:
+    assert torch.equal(Decoder(SPEC, seed=3).head.weight, Decoder(SPEC, seed=3).head.weight)
+    assert not torch.equal(Decoder(SPEC, seed=3).head.weight, Decoder(SPEC, seed=4).head.weight)
+
+
+def test_the_model_has_the_parameters_that_its_spec_counts() -> None:
+    matrices = sum(weight.numel() for weight in Decoder(SPEC).parameters() if weight.dim() > 1)
+    assert matrices == SPEC.parameters
+
+
+@pytest.mark.parametrize(("batch", "context", "tokens"), [(1, 7, 1), (2, 16, 4)])
+def test_declared_flop_of_a_step_is_what_torch_counts(batch: int, context: int, tokens: int) -> None:
+    model = Decoder(SPEC)
+    cache = Cache.empty(SPEC, batch, context + tokens, model.norm)
+    place = place_after(context, tokens, SPEC, model.norm, batch=batch)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(batch, tokens, dtype=torch.int64), cache, place)
+    assert counter.get_total_flops() == step_cost(SPEC, batch, context, tokens, 4.0)[0]
+
+
+def test_declared_bytes_of_a_step_are_weights_cache_and_logits() -> None:
+    one, two = (step_cost(SPEC, batch, 100, 1, 2.0)[1] for batch in (1, 2))
+    weights = 2 * (SPEC.num_layers * SPEC.layer_parameters + SPEC.head_parameters)
+    per_sequence = 2 * (SPEC.kv_elements_per_token * 102 + SPEC.vocab_size)
+    assert one == weights + per_sequence
+    assert two - one == per_sequence
+
+
+def test_declared_flop_of_kernels_is_what_torch_counts() -> None:
+    here = device("cpu")
+    for case in (kernels._gemm(here, 4, 16, 8), kernels._attention(here, 2, 32, 3, (4, 2, 8))):
+        calls = case.build()
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            calls[0]()
+        assert counter.get_total_flops() == case.flop, case.id
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_grid_has_unique_cases_and_both_parts_of_a_split(kind: str, scale: str) -> None:
+    here = device(kind)
+    for suite in (kernels, blocks):
+        every: list[Case] = list(suite.cases(here, scale))
+        assert len({case.id for case in every}) == len(every)
+        shapes = [case.shape for case in every if case.shape["op"] in SPLIT_BY]
+        held_out = held_out_keys(shapes)
+        for op in {shape["op"] for shape in shapes}:
+            keys = {",".join([op, *(str(s[name]) for name in SPLIT_BY[op])]) for s in shapes if s["op"] == op}
+            assert keys & held_out and keys - held_out, op
+
+
+def test_a_campaign_on_a_gpu_stays_within_its_nine_minutes() -> None:
+    here = device("cuda")
+    seconds = 0.0
+    for suite, module in (("kernels", kernels), ("step", blocks)):
+        chosen = [case for case in module.cases(here, "small") if fits(here, case)]
+        seconds += len(chosen) * plan_for(suite, here, "small").time_limit_s
+    assert seconds < 540
+
+
+def test_cases_that_exceed_the_memory_are_known_before_they_run() -> None:
+    small = device("cuda", memory_bytes=24 * 2.0**30)
+    sizes = [fits(small, case) for case in blocks.cases(small, "small")]
+    assert any(sizes) and not all(sizes)
+
+
+def test_a_rotation_exceeds_the_cache() -> None:
+    here = device("cpu")
+    assert copies(here, 2.0**20) * 2.0**20 >= 2 * here.cache_bytes
+    assert copies(here, 2.0**40) == 1

@@ -1,0 +1,189 @@
+"""Records: written whole, checked when read, resumed after an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu_validate import records, rows
+from gpu_validate.device import Device, catalog_name, parse_smi
+from gpu_validate.hardware import hardware_toml
+from gpu_validate.timing import summarise
+from scylla_sim import catalog
+from scylla_sim.checks import InputError
+
+DEVICE = Device(
+    kind="cpu",
+    name='A "quoted" CPU',
+    hardware="local",
+    memory_bytes=8 * 2.0**30,
+    cache_bytes=32 * 2.0**20,
+    threads=1,
+    versions={"python": "3.11", "torch": "2.6", "numpy": "2.0"},
+)
+
+
+def result(m: int, n: int, k: int, *, seconds: float = 1e-3) -> tuple[dict[str, Any], dict[str, Any]]:
+    summary = summarise([seconds] * 5, stopping_reason="converged", clock="monotonic", cache="rotating")
+    row = {
+        "case": f"gemm-m{m}-n{n}-k{k}",
+        **{"op": "gemm", "device": "local", "dtype": "float32", "m": m, "n": n, "k": k, "kernel_source": "x"},
+        **{"latency_ms": seconds * 1e3, "interval_low_ms": 0.9, "interval_high_ms": 1.1},
+        **{"flop": 2.0 * m * n * k, "bytes": 4.0 * n * k},
+        **{"flop_per_s": 2.0 * m * n * k / seconds, "bytes_per_s": 4.0 * n * k / seconds},
+    }
+    return row, summary.row()
+
+
+RESULTS = [result(m, n, 512) for n in (256, 512, 768, 1024, 2048, 4096) for m in (1, 4, 16)]
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    path = tmp_path / "kernels.json"
+    records.write(path, records.build("kernels", RESULTS, DEVICE, scale="ci"))
+    return path
+
+
+def test_a_record_reads_back_as_it_was_written(record: Path) -> None:
+    value = records.read(record)
+    assert len(value["values"]) == len(value["samples"]) == len(RESULTS)
+    assert value["evidence"] == "live"
+    assert value["stopping_reason"] == "converged"
+    assert value["provenance"]["versions"]["torch"] == "2.6"
+    assert value["provenance"]["device"]["name"] == DEVICE.name
+
+
+def _edit_latency(value: dict[str, Any]) -> None:
+    value["values"][0]["latency_ms"] /= 2
+
+
+def _other_schema(value: dict[str, Any]) -> None:
+    value["schema"] = "gpu-validate/record/0"
+
+
+def _no_samples(value: dict[str, Any]) -> None:
+    del value["samples"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(_edit_latency, "checksum"), (_other_schema, "gpu-validate/record/1"), (_no_samples, "lacks 'samples'")],
+)
+def test_a_spoilt_record_is_refused_in_one_line(
+    record: Path, spoil: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    value = json.loads(record.read_text())
+    spoil(value)
+    record.write_text(json.dumps(value))
+    with pytest.raises(InputError, match=said) as error:
+        records.read(record)
+    assert "\n" not in str(error.value)
+
+
+def test_a_truncated_record_is_refused(record: Path) -> None:
+    record.write_text(record.read_text()[:-200])
+    with pytest.raises(InputError, match="is not JSON"):
+        records.read(record)
+
+
+def test_a_record_whose_samples_belong_elsewhere_is_refused_even_with_a_fresh_checksum(record: Path) -> None:
+    value = json.loads(record.read_text())
+    value["samples"].reverse()
+    value["sha256"] = records.checksum(value)
+    record.write_text(json.dumps(value))
+    with pytest.raises(InputError, match="do not belong"):
+        records.read(record)
+
+
+def test_one_case_that_did_not_converge_is_said_at_the_top() -> None:
+    row, summary = result(2, 256, 512)
+    value = records.build("kernels", [RESULTS[0], (row, {**summary, "stopping_reason": "time_limit"})], DEVICE)
+    assert value["stopping_reason"] == "time_limit"
+
+
+def test_partial_results_are_taken_up_under_the_same_conditions_only(tmp_path: Path) -> None:
+    partial = records.Partial.of(tmp_path, "kernels", DEVICE, {"scale": "ci"})
+    for row, summary in RESULTS[:3]:
+        partial.append(row, summary)
+    assert list(partial.load()) == [row["case"] for row, _ in RESULTS[:3]]
+    assert not records.Partial.of(tmp_path, "kernels", DEVICE, {"scale": "full"}).load()
+    partial.remove()
+    assert not partial.load()
+
+
+def test_a_line_cut_off_by_an_interruption_costs_that_case_only(tmp_path: Path) -> None:
+    partial = records.Partial.of(tmp_path, "kernels", DEVICE, {})
+    for row, summary in RESULTS[:2]:
+        partial.append(row, summary)
+    partial.path.write_text(partial.path.read_text()[:-30])
+    assert list(partial.load()) == [RESULTS[0][0]["case"]]
+    partial.append(*RESULTS[2])
+    assert list(partial.load()) == [RESULTS[0][0]["case"], RESULTS[2][0]["case"]]
+
+
+def test_train_and_test_share_no_weight_matrix_and_lose_no_row(record: Path) -> None:
+    value = records.read(record)
+    train, test = rows.export(value, "train"), rows.export(value, "test")
+    pairs = [{(row["n"], row["k"]) for row in part} for part in (train, test)]
+    assert pairs[0] and pairs[1] and not pairs[0] & pairs[1]
+    assert len(train) + len(test) == len(rows.export(value, "all")) == len(RESULTS)
+    assert all(row["evidence"] == "live" for row in train)
+
+
+def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
+    values = [row for row, _ in RESULTS]
+    assert rows.held_out_keys(values) == rows.held_out_keys(values[::-1])
+
+
+def test_the_hardware_description_is_read_by_the_catalog_and_holds_the_best_rates(tmp_path: Path) -> None:
+    value = records.build("kernels", [*RESULTS, result(64, 4096, 512, seconds=2e-3)], DEVICE)
+    path = tmp_path / "hardware.toml"
+    path.write_text(hardware_toml(value))
+    local = catalog.hardware(str(path))
+    assert local.name == "local"
+    assert local.peak("fp32") == pytest.approx(2 * 64 * 4096 * 512 / 2e-3, rel=1e-5)
+    assert local.memory_bytes_per_s == pytest.approx(4 * 4096 * 512 / 1e-3, rel=1e-5)
+    assert local.memory_bytes == pytest.approx(DEVICE.memory_bytes, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("product", "name"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA H100 NVL", "local"),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "local"),
+        ("NVIDIA H200", "h200-sxm"),
+        ("NVIDIA H800", "h800-sxm"),
+        ("NVIDIA A100-SXM4-80GB", "a100-sxm"),
+        ("NVIDIA A100-SXM4-40GB", "a100-sxm-40gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie"),
+        ("NVIDIA A100-PCIE-40GB", "local"),
+        ("NVIDIA B200", "b200-sxm"),
+        ("NVIDIA GB200", "gb200"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA L40", "local"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "local"),
+        ("NVIDIA GeForce RTX 3090 Ti", "local"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000"),
+        ("AMD Instinct MI300X", "mi300x"),
+    ],
+)
+def test_product_names_map_to_the_catalog_or_to_local(product: str, name: str) -> None:
+    assert catalog_name(product) == name
+    assert name == "local" or name in catalog.names("hardware")
+
+
+def test_nvidia_smi_fields_that_a_card_lacks_are_left_out() -> None:
+    line = "550.54, 1980 MHz, 1980 MHz, 2619 MHz, 700.00 W, 31, Enabled, [N/A], 0x0000000000000000\n"
+    facts = parse_smi(line)
+    assert facts["power.limit"] == "700.00 W"
+    assert "mig.mode.current" not in facts
+    assert parse_smi("garbage") == {}
