@@ -7,17 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import catalog, intensity, records
+from scylla_sim import catalog, drafting, intensity, kernels, laws, records
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit
 from scylla_sim.costs import PRECISION_DTYPE
-from scylla_sim.specs import BYTES_PER_ELEMENT
+from scylla_sim.specs import BYTES_PER_ELEMENT, Hardware, Model
+from scylla_sim.steps import Setting
+from scylla_sim.throughput import Drafting, predict
 
 EPILOG = """examples:
   scylla-sim turning-points --hardware h800-sxm --model qwen2.5-72b --context 10Ki --batch 1,8,64
   scylla-sim turning-points --hardware h800-sxm --model qwen2.5-72b --context 10Ki --batch 8,16,32 --peak sparse \\
       --compute-fraction 0.73 --bandwidth-fraction 0.85 --extra-tokens 4 --top-k 6,16,36,64
 """
+
+
+TREE_SIZES = (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 61)
+DEFAULT_TOKENS = 10e9
+"""The paper's default pretraining volume."""
+SHOWN = (
+    *("batch_size", "intensity_plain", "ridge_point", "verify_tokens_opt", "k_opt", "inverse_law"),
+    *("best_verify_tokens", "best_tokens_per_s", "best_speedup", "evidence"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +54,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV batch_size,k,tokens_per_s: read tau(k) off one curve, predict the rest",
     )
     parser.add_argument("--reference-batch", type=int, default=64, help="curve of --reference that gives tau(k)")
+    parser.add_argument(
+        "--tp", type=int, default=1, help="tensor-parallel GPUs of the predicted throughput; default 1"
+    )
+    parser.add_argument("--engine", default="ideal", help="of the predicted throughput: ideal, vllm or sglang")
+    parser.add_argument(
+        "--reference-tokens-per-cycle",
+        type=float,
+        metavar="TAU",
+        help="tau at EAGLE-2's tree for the predicted throughput; default: Theorem 1.1 at 10 B tokens, one layer",
+    )
     add_output(parser)
+
+
+def _best_trees(
+    args: argparse.Namespace, model: Model, hardware: Hardware, batch: FloatArray, context: int, dtype: str
+) -> list[dict[str, Any]]:
+    """Per batch, the tree size with the highest predicted throughput, drafting and overhead included."""
+    known = kernels.shipped(args.hardware) if args.hardware in catalog.names("hardware") else None
+    calibration = known or kernels.Calibration(device=hardware.name, hardware=hardware, kernels={})
+    kv_dtype = "float32" if dtype == "float32" else "bfloat16"
+    setting = Setting(calibration, catalog.engine(args.engine), dtype, kv_dtype, int(whole("tp", args.tp, 1)))
+    reference = drafting.reference()
+    grid = [drafting.Shape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
+    tau = args.reference_tokens_per_cycle or float(
+        laws.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TOKENS).value
+    )
+    head = catalog.draft("eagle2")
+    rates = []
+    for shape, value in zip(grid, drafting.carried(tau, grid)):
+        item = Drafting(head, shape.draft_len, shape.top_k, shape.verify_tokens, value, value, value)
+        out = predict(model, item, setting, batch=batch, context=context)
+        rates.append((out.tokens_per_s, out.speedup))
+    throughput = np.stack([rate for rate, _ in rates])
+    best = np.argmax(throughput, axis=0)
+    return [
+        {
+            "best_verify_tokens": TREE_SIZES[j],
+            "best_tokens_per_s": float(throughput[j, i]),
+            "best_speedup": float(rates[j][1][i]),
+        }
+        for i, j in enumerate(best.tolist())
+    ]
 
 
 def _reference(path: str) -> dict[str, FloatArray]:
@@ -121,7 +173,9 @@ def execute(args: argparse.Namespace) -> int:
     work = intensity.verification(model, batch=batch, context=context, dtype=dtype, kv_dtype=dtype)
     if args.reference is None and args.top_k is None:
         law = intensity.inverse_law(model, at, context=context, dtype=dtype)
-        emit(args, "turning-points", _summary(batch, work, at, extra, law))
+        best = _best_trees(args, model, hardware, batch, context, dtype)
+        rows = [{**row, **more} for row, more in zip(_summary(batch, work, at, extra, law), best)]
+        emit(args, "turning-points", rows, columns=SHOWN)
         return 0
     tau = None
     if args.reference is not None:
