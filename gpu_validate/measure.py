@@ -121,6 +121,7 @@ def _dry_run(args: argparse.Namespace, suites: Sequence[str], device: Device) ->
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", choices=(*SUITES, "all"), default="all", help="default: all")
     add_device_arguments(parser)
+    parser.add_argument("--cache", choices=CACHES, default="rotating", help="state of the cache; default: rotating")
     parser.add_argument("--scale", choices=SCALES, default="ci", help="ci: under two minutes; default")
     parser.add_argument(
         "--out", metavar="DIR", required=True, help="records DIR/SUITE.json; an interrupted run resumes"
