@@ -63,8 +63,8 @@ def held_out_keys(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     return chosen
 
 
-def export(record: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
-    """Rows of a part of a record; ``evidence`` says that they were measured, and when they were read back later.
+def export(record: Mapping[str, Any], part: str, *, device: str = "") -> list[dict[str, Any]]:
+    """Rows of a part of a record; ``device`` renames the device, for calibrating a catalogued GPU as ``local``.
 
     Raises
     ------
@@ -78,10 +78,8 @@ def export(record: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
         rows = [row for row in rows if (shape_key(row) in held_out) == (part == "test")]
     if not rows:
         raise InputError(f"part={part!r} of suite {record['suite']} holds no row; measure at a larger --scale")
-    return [
-        {**{key: value for key, value in row.items() if key not in _RATES}, "evidence": record["evidence"]}
-        for row in rows
-    ]
+    said: dict[str, Any] = {"evidence": record["evidence"]} | ({"device": device} if device else {})
+    return [{**{key: value for key, value in row.items() if key not in _RATES}, **said} for row in rows]
 
 
 def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:
@@ -97,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", required=True, help="written by gpu-validate measure")
     parser.add_argument("--part", choices=PARTS, default="all", help="default: all")
     parser.add_argument("--device", metavar="NAME", help="write this name into the rows; default: the record's")
+    parser.add_argument("--device", metavar="NAME", default="", help="name the device so, instead of as recorded")
     parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
     parser.add_argument(
         "--hardware", metavar="FILE", help="also describe the device, peaks as measured (kernels record)"
@@ -105,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     record = records.read(args.record)
-    rows = export(record, args.part)
+    rows = export(record, args.part, device=args.device)
     _write([{**row, "device": args.device} for row in rows] if args.device else rows, args.out)
     if args.hardware:
         write_hardware(Path(args.hardware), record)

@@ -133,6 +133,7 @@ def test_train_and_test_share_no_weight_matrix_and_lose_no_row(record: Path) -> 
     assert pairs[0] and pairs[1] and not pairs[0] & pairs[1]
     assert len(train) + len(test) == len(rows.export(value, "all")) == len(RESULTS)
     assert all(row["evidence"] == "live" for row in train)
+    assert {row["device"] for row in rows.export(value, "all", device="mine")} == {"mine"}
 
 
 def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
