@@ -39,8 +39,8 @@ COMMANDS = {
     "steps/llama-8b-verify.json": _LLAMA + "--context 512,1024,2048 --draft eagle3 --draft-len 3 "
     "--tokens-per-cycle 2.5 --engine vllm ",
     "steps/readme.json": "scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 "
-    "--acceptance 0.76,0.74,0.77 --batch 1,2,4,8,12,16,24,32,48,64,96,128,192,256 --context 512,2048,8192 "
-    "--engine vllm ",
+    "--acceptance 0.76,0.74,0.77 --batch 1,2,4,8,12,16,24,32,48,64,96,128,192,256,384,512,768 "
+    "--context 256,1024,8192 --engine vllm ",
 }
 """Result file -> the command that makes it, without ``--format json --out``."""
 
