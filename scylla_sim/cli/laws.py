@@ -12,12 +12,15 @@ import numpy as np
 from scylla_sim import fit
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of
 from scylla_sim.console import add_output, emit, note
+from scylla_sim.factors import OFFSET_FORMS, fit_factors
+from scylla_sim.quantiles import student_quantile
 from scylla_sim.records import EVIDENCE, Row, read_columns
 from scylla_sim.units import parse_count
 
 EPILOG = """example:
   printf 'tokens,tau\\n1B,5.13\\n2B,5.15\\n5B,5.29\\n10B,5.33\\n20B,5.30\\n50B,5.43\\n' > fig1.csv
   scylla-sim laws fig1.csv --x tokens --y tau --x-scale 1B --forms log-linear,power --predict 100B
+with --factor task,temperature: one slope for all rows, an offset per task and per temperature
 
 forms (ln is the natural logarithm):
 """ + "".join(f"  {name:24}{form.formula}\n" for name, form in fit.FORMS.items())
@@ -35,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weight", metavar="COL", help="column of inverse variances, up to a common factor")
     parser.add_argument("--where", metavar="COL=VALUE,...", help="use only the rows in which these columns match")
     parser.add_argument("--forms", metavar="A,B", help="laws to fit (below); default: all of them")
+    parser.add_argument(
+        "--factor", metavar="COL,...", help="fit one slope, and an offset per value of these columns"
+    )
     parser.add_argument(
         "--x-scale",
         default="1",
@@ -59,6 +65,7 @@ class Points:
     x: FloatArray
     y: FloatArray
     weights: FloatArray | None
+    factors: dict[str, list[str]]
     lines: list[int]
 
 
@@ -90,7 +97,8 @@ def _selected(columns: dict[str, list[str]], where: str | None, size: int) -> li
 def read_points(args: argparse.Namespace, scale: float) -> Points:
     """Columns of the file as numbers; anything that is none names its line."""
     columns = read_columns(args.file)
-    for name in filter(None, (args.x, args.y, args.weight)):
+    factors = args.factor.split(",") if args.factor else []
+    for name in filter(None, (args.x, args.y, args.weight, *factors)):
         one_of("column", name, columns)
     rows = _selected(columns, args.where, len(columns[args.x]))
     if len(rows) < MIN_POINTS:
@@ -98,18 +106,19 @@ def read_points(args: argparse.Namespace, scale: float) -> Points:
     lines = [row + 2 for row in rows]
     x = np.array([number(columns[args.x][row], args.x, row + 2, scale) for row in rows])
     y = np.array([number(columns[args.y][row], args.y, row + 2) for row in rows])
+    levels = {name: [columns[name][row] for row in rows] for name in factors}
     if not args.weight:
-        return Points(x, y, None, lines)
+        return Points(x, y, None, levels, lines)
     weights = np.array([number(columns[args.weight][row], args.weight, row + 2) for row in rows])
     bad = np.flatnonzero(weights <= 0)
     if bad.size:
         raise InputError(f"{args.weight}={weights[bad[0]]:g} must be above 0 in line {lines[bad[0]]}")
-    return Points(x, y, weights, lines)
+    return Points(x, y, weights, levels, lines)
 
 
 def choose_forms(text: str | None, points: Points) -> tuple[list[str], list[str]]:
     """Forms to fit and, when all were asked for by default, those whose domain the points leave."""
-    names = text.split(",") if text else list(fit.FORMS)
+    names = text.split(",") if text else list(OFFSET_FORMS if points.factors else fit.FORMS)
     able: list[str] = []
     unable: list[str] = []
     for name in names:
@@ -141,20 +150,48 @@ def execute(args: argparse.Namespace) -> None:
     able, unable = choose_forms(args.forms, points)
     wanted = args.predict.split(",") if args.predict else []
     targets = {text: number(text, "predict", 0, scale) for text in wanted}
-    laws = fit.compare(points.x, points.y, able, points.weights)
-    best = min((law.aicc for law in laws if law.converged and law.aicc is not None), default=None)
-    rows = [_row(law, points, targets, best, args) for law in laws]
+    rows = _factor_rows(points, able, args) if points.factors else _form_rows(points, able, targets, args)
     rows += [_unfitted(name, points, args) for name in unable]
     for row in rows:
         if row["message"]:
             note(f"note: {row['form']}: {row['message']}")
+    shown = [_short(row, list(targets)) for row in rows] if args.format == "table" else rows
+    emit(args, "laws", shown, footer=_footer(args), inputs=[args.file])
+
+
+def _form_rows(points: Points, forms: list[str], targets: dict[str, float], args: argparse.Namespace) -> list[Row]:
+    laws = fit.compare(points.x, points.y, forms, points.weights)
+    best = min((law.aicc for law in laws if law.converged and law.aicc is not None), default=None)
+    rows = [_row(law, points, targets, best, args) for law in laws]
     if args.draw:
         from scylla_sim.drawing import draw_laws
 
         draw_laws(args.draw, points.x, points.y, laws, x_name=args.x, y_name=args.y, level=args.level)
         note(f"wrote {args.draw}")
-    shown = [_short(row, list(targets)) for row in rows] if args.format == "table" else rows
-    emit(args, "laws", shown, footer=_footer(args), inputs=[args.file])
+    return rows
+
+
+def _factor_rows(points: Points, forms: list[str], args: argparse.Namespace) -> list[Row]:
+    """One row per form with a common slope and offsets, best criterion first."""
+    for option in ("weight", "predict", "draw", "bootstrap"):
+        if getattr(args, option):
+            raise fail(option, getattr(args, option), "does not go with --factor")
+    laws = [fit_factors(points.x, points.y, form, points.factors) for form in forms]
+    scores = [law.aicc for law in laws if law.converged and law.aicc is not None]
+    rows = []
+    for law in sorted(laws, key=lambda law: (not law.converged, law.aicc is None, law.aicc or 0.0)):
+        row = _head(law.form, points, args)
+        row |= {"r2": law.r2, "r2_within": law.r2_within, "aicc": law.aicc, "delta_aicc": None}
+        if law.converged and law.aicc is not None:
+            row["delta_aicc"] = law.aicc - min(scores)
+        row |= {"separate_slopes_aicc": law.separate_aicc, "loo_rmse": law.loo_rmse, "level": args.level}
+        row |= {"converged": law.converged, "message": law.message, "evidence": args.evidence}
+        half = student_quantile(args.level, law.dof)
+        for name, value, error in zip(law.names, law.values.tolist(), law.standard_errors.tolist()):
+            row |= {name: value, f"{name}_stderr": error}
+            row |= {f"{name}_lower": value - half * error, f"{name}_upper": value + half * error}
+        rows.append(row)
+    return rows
 
 
 def _head(name: str, points: Points, args: argparse.Namespace) -> Row:

@@ -153,3 +153,19 @@ def test_bad_input_is_one_line_and_exit_2(text, extra, message, tmp_path, capsys
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+def test_tasks_as_a_factor_share_one_slope(tmp_path, capsys):
+    path = tmp_path / "tasks.csv"
+    lines = [
+        f"{d},{5 + 0.4 * i + gain},{task}"
+        for task, gain in (("chat", 0), ("code", 1))
+        for i, d in enumerate((1, 2, 4, 8))
+    ]
+    path.write_text("layers,tau,task\n" + "\n".join(lines) + "\n")
+    rows = rows_of(capsys, path, "--x", "layers", "--y", "tau", "--factor", "task")
+    law = rows["log-linear"]
+    assert law["delta_aicc"] == 0
+    assert (law["a"], law["task=code"]) == (pytest.approx(0.4 / 0.693147), pytest.approx(1.0))
+    assert main(["laws", str(path), "--x", "layers", "--y", "tau", "--factor", "task", "--predict", "3"]) == 2
+    assert "predict='3' does not go with --factor" in capsys.readouterr().err
