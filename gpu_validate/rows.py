@@ -94,7 +94,6 @@ def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", required=True, help="written by gpu-validate measure")
     parser.add_argument("--part", choices=PARTS, default="all", help="default: all")
-    parser.add_argument("--device", metavar="NAME", help="write this name into the rows; default: the record's")
     parser.add_argument("--device", metavar="NAME", default="", help="name the device so, instead of as recorded")
     parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
     parser.add_argument(
@@ -104,8 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     record = records.read(args.record)
-    rows = export(record, args.part, device=args.device)
-    _write([{**row, "device": args.device} for row in rows] if args.device else rows, args.out)
+    _write(export(record, args.part, device=args.device), args.out)
     if args.hardware:
         write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")
