@@ -11,7 +11,7 @@ min_version("9.3")
 configfile: "workflow/config/config.yaml"
 
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 import guard
 
 guard.check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
@@ -26,7 +26,6 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/silicon.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/measure.smk"
-include: "workflow/rules/laws.smk"
 include: "workflow/rules/paper.smk"
 
 

@@ -1,3 +1,7 @@
+from paper.figures import FIGURES
+from paper.inputs import COMMANDS
+from paper.tables import TABLES
+
 guard.use_this_python()
 
 DEVICES = config["silicon_devices"]
@@ -13,3 +17,13 @@ wildcard_constraints:
     device=r"(?!local\b)[a-z0-9-]+",
     op="gemm|decode_attention|all_reduce",
     part="train|test|repeat",
+
+
+def verb(path):
+    """Verb and options of the scylla-sim command behind a result file; `paper/inputs.py` holds them, once."""
+    return COMMANDS[path].removeprefix("scylla-sim ")
+
+
+def published(path):
+    """Published numbers that this command reads."""
+    return [word for word in COMMANDS[path].split() if word.startswith("paper/published/")]

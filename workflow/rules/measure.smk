@@ -1,12 +1,11 @@
-"""This machine (or a recorded one): measure, calibrate on one part of the shapes, predict and score on the other."""
+"""This machine, or a recorded one: measure, calibrate on one part of the shapes, predict and score the other."""
 
 
 rule measure:
     output:
-        "results/measure/{suite}.json",
-        "results/measure/{suite}.toml",
+        "results/measured/{suite}.json",
     log:
-        "results/logs/measure/{suite}.log",
+        "results/logs/measured/{suite}.log",
     conda:
         "../../environment.yml"
     threads: workflow.cores
@@ -18,4 +17,109 @@ rule measure:
         scale=config["scale"],
     shell:
         "python -m gpu_validate measure --suite {wildcards.suite} --device {params.device} --scale {params.scale} "
-        "--out results/measure > {log} 2>&1"
+        "--out results/measured > {log} 2>&1"
+
+
+rule record:
+    input:
+        branch(
+            lookup(dpath="measurements", within=config),
+            cases={
+                "live": "results/measured/{suite}.json",
+                "recorded": f"gpu_validate/recorded/{config['recorded_device']}/{{suite}}.json",
+            },
+        ),
+    output:
+        "results/measure/{suite}.json",
+    log:
+        "results/logs/measure/{suite}.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "cp {input} {output} 2> {log}"
+
+
+rule calibration_rows:
+    input:
+        "results/measure/kernels.json",
+    output:
+        rows="results/measure/kernels-train.csv",
+        hardware="results/measure/hardware.toml",
+    log:
+        "results/logs/measure/kernels-train.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+    shell:
+        "python -m gpu_validate rows --record {input} --part train --device local --hardware {output.hardware} "
+        "--out {output.rows} > {log} 2>&1"
+
+
+rule scored_rows:
+    input:
+        "results/measure/{suite}.json",
+    output:
+        "results/measure/{suite}-test.csv",
+    log:
+        "results/logs/measure/{suite}-test.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+    shell:
+        "python -m gpu_validate rows --record {input} --part test --device local --out {output} > {log} 2>&1"
+
+
+rule calibrate_local:
+    input:
+        rows="results/measure/kernels-train.csv",
+        hardware="results/measure/hardware.toml",
+    output:
+        "results/calibration/local.json",
+    log:
+        "results/logs/calibrate/local.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+        evidence=config["measurements"],
+    shell:
+        "python -m scylla_sim calibrate --measurements {input.rows} --device local --hardware {input.hardware} "
+        "--source 'gpu-validate measure' --evidence {params.evidence} --out {output} > {log} 2>&1"
+
+
+rule predict_local:
+    input:
+        shapes="results/measure/{suite}-test.csv",
+        calibration="results/calibration/local.json",
+    output:
+        "results/predicted/local/{suite}.csv",
+    log:
+        "results/logs/predicted/local-{suite}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+        verb=lambda w: {"kernels": "kernels", "step": "steps"}[w.suite],
+    shell:
+        "python -m scylla_sim {params.verb} --shapes {input.shapes} --calibration {input.calibration} "
+        "--out {output} > {log} 2>&1"
+
+
+rule compare_local:
+    input:
+        predicted="results/predicted/local/{suite}.csv",
+        measured="results/measure/{suite}-test.csv",
+    output:
+        "results/compare/local-{suite}.json",
+    log:
+        "results/logs/compare/local-{suite}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+        by=lambda w: {"kernels": "op", "step": "model"}[w.suite],
+    shell:
+        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} --by {params.by} "
+        "--format json --out {output} > {log} 2>&1"

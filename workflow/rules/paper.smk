@@ -1,9 +1,76 @@
 """Tables, figures and claims, from the files that the other stages left."""
 
+FORMATS = ["md", "tex", "csv"]
 EVIDENCE = [
     expand("results/compare/silicon-{device}-{op}.json", device=DEVICES, op=OPS),
-    expand("results/calibration/{device}.json", device=DEVICES),
-    expand("results/steps/{name}.json", name=[*STEPS, *TURNING_POINTS]),
-    expand("results/laws/{name}.json", name=LAWS),
+    expand("results/compare/local-{suite}.json", suite=["kernels", "step"]),
+    expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
+    expand("results/{path}", path=COMMANDS),
 ]
-PAPER = EVIDENCE
+
+
+rule tables:
+    input:
+        EVIDENCE,
+    output:
+        report(
+            expand("results/paper/table-{name}.html", name=TABLES),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+        expand("results/paper/table-{name}.{format}", name=TABLES, format=FORMATS),
+    log:
+        "results/logs/paper/tables.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=PRINTER,
+    shell:
+        "python -m paper tables --results results --out results/paper > {log} 2>&1"
+
+
+rule figures:
+    input:
+        EVIDENCE,
+    output:
+        report(
+            expand("results/paper/figure-{name}.svg", name=FIGURES),
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
+        expand("results/paper/figure-{name}.png", name=FIGURES),
+    log:
+        "results/logs/paper/figures.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=PRINTER,
+    shell:
+        "python -m paper figures --results results --out results/paper > {log} 2>&1"
+
+
+rule claims:
+    input:
+        EVIDENCE,
+    output:
+        report(
+            "results/paper/claims.md",
+            caption="../report/claims.rst",
+            category="Claims",
+        ),
+    log:
+        "results/logs/paper/claims.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=PRINTER,
+    shell:
+        "python -m paper claims --results results --out results/paper > {log} 2>&1"
+
+
+rule calibrations:
+    input:
+        expand("results/calibration/{device}.json", device=DEVICES),
+
+
+PAPER = [*rules.tables.output, *rules.figures.output]

@@ -10,10 +10,7 @@ rule silicon:
         "../../environment.yml"
     params:
         code=VALIDATOR,
-        rows=lambda w: {
-            "train": f"--rows {config['train_rows']}",
-            "test": f"--rows {config['test_rows']}" if w.op == "decode_attention" else "",
-        }.get(w.part, ""),
+        rows=lambda w: f"--rows {config['train_rows']}" if w.part == "train" else "",
     shell:
         "python -m gpu_validate silicon --device {wildcards.device} --op {wildcards.op} "
         "--part {wildcards.part} {params.rows} --out {output} > {log} 2>&1"
@@ -66,6 +63,7 @@ rule compare_silicon:
         "../../environment.yml"
     params:
         code=VALIDATOR,
+        by=lambda w: {"gemm": "dtype,regime", "decode_attention": "kv_dtype", "all_reduce": "graph"}[w.op],
     shell:
         "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
-        "--repeat {input.repeat} --by dtype --format json --out {output} > {log} 2>&1"
+        "--repeat {input.repeat} --by {params.by} --format json --out {output} > {log} 2>&1"
