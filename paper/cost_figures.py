@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from paper.cost_tables import METHODS, table5_rows
 from paper.drawing import (
     BLUE,
     GREEN,
@@ -26,6 +25,7 @@ from paper.drawing import (
 )
 from paper.inputs import how_to_make
 from paper.results import Results, commits, value
+from paper.step_tables import METHODS, table5_rows
 from scylla_sim.checks import FloatArray, InputError, fail
 
 METHOD_COLOURS = {"plain": GREY, "eagle2": ORANGE, "scylla": BLUE}

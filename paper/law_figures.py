@@ -22,12 +22,12 @@ from paper.drawing import (
     powers_of_two,
 )
 from paper.inputs import how_to_make
+from paper.law_tables import form, law_table, log_law, significant
 from paper.results import Results, commits, value
 from paper.results import Table as ResultTable
-from paper.theorem_tables import by_batch, fig5_errors, form, law_table, log_law, quoted_optimum
+from paper.turning_tables import by_batch, fig5_errors, quoted_optimum
 from scylla_sim.checks import fail
 from scylla_sim.records import Row
-
 
 EXACT = 1e-9
 """Mean error below this: the reference curve itself, from which tau(k) was read."""
@@ -80,7 +80,7 @@ def _panel(axes: Any, points: Mapping[float, float], laws: ResultTable, theorem:
     axes.text(
         0.02,
         0.97,
-        f"refit {row['a']:.3f} ln x + {row['c']:.3f}, R² {row['r2']:.3f}\n"
+        f"refit {significant(row['a'], 3)} ln x + {row['c']:.3f}, R² {row['r2']:.3f}\n"
         f"quoted {quoted['slope']:g} ln x + {quoted['intercept']:g}\nband: {level}",
         transform=axes.transAxes,
         va="top",

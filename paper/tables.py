@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paper import cost_tables, render, theorem_tables
+from paper import kernel_tables, law_tables, render, step_tables, turning_tables
 from paper.results import Results
 from scylla_sim.checks import InputError, one_of
 
 TABLES: dict[str, Callable[[Results], render.Table]] = {
-    "silicon-gemm": cost_tables.silicon_gemm,
-    "silicon-decode-attention": cost_tables.silicon_attention,
-    "silicon-all-reduce": cost_tables.silicon_all_reduce,
-    "local": cost_tables.local,
-    "llama-8b-plain": cost_tables.llama_plain,
-    "llama-8b-verify": cost_tables.llama_verify,
-    "theorem-1.1": theorem_tables.theorem_1_1,
-    "theorem-1.2": theorem_tables.theorem_1_2,
-    "theorem-1.3": theorem_tables.theorem_1_3,
-    "theorem-1.3-forms": theorem_tables.theorem_1_3_forms,
-    "fig5": theorem_tables.fig5,
-    "table5": cost_tables.table5,
-    "acceptance": cost_tables.acceptance,
+    "silicon-gemm": kernel_tables.silicon_gemm,
+    "silicon-decode-attention": kernel_tables.silicon_attention,
+    "silicon-all-reduce": kernel_tables.silicon_all_reduce,
+    "local": kernel_tables.local,
+    "llama-8b-plain": step_tables.llama_plain,
+    "llama-8b-verify": step_tables.llama_verify,
+    "theorem-1.1": law_tables.theorem_1_1,
+    "theorem-1.2": law_tables.theorem_1_2,
+    "theorem-1.3": turning_tables.theorem_1_3,
+    "theorem-1.3-forms": turning_tables.theorem_1_3_forms,
+    "fig5": turning_tables.fig5,
+    "table5": step_tables.table5,
+    "acceptance": step_tables.acceptance,
 }
 
 

@@ -1,0 +1,136 @@
+"""Tables of kernels: predicted against measured, on GPUs that others measured and on this machine."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from paper.render import Column, Table, joined
+from paper.results import Results, commits, value
+from paper.results import Table as ResultTable
+from scylla_sim.checks import InputError, fail
+from scylla_sim.records import Row
+
+OPS = {"gemm": "GEMM", "decode_attention": "decode attention", "all_reduce": "all-reduce"}
+WORDS = {
+    "regime": {"drafting": "small batch", "large": "large batch", "": "other shapes"},
+    "graph": {"0": "eager", "1": "CUDA graph"},
+}
+"""Column that rows are grouped by -> its values in words; what the regimes mean stands in the notes."""
+
+_ERRORS = (
+    Column("n", "shapes", digits=0),
+    Column("median_ape", "median error", "%", digits=1, scale=100),
+    Column("mape", "mean", "%", digits=1, scale=100),
+    Column("p90_ape", "p90", "%", digits=1, scale=100),
+    Column("bias", "bias", "%", digits=1, scale=100, signed=True),
+    Column("naive_median_ape", "naive roofline: median", "%", digits=1, scale=100),
+    Column("naive_bias", "its bias", "%", digits=1, scale=100, signed=True),
+    Column("coverage", "in 90 % interval", "%", digits=0, scale=100),
+    Column("floor_median", "noise floor", "%", digits=1, scale=100),
+)
+
+_ERROR_NOTES = (
+    "Error: |predicted / measured - 1| on shapes the fit never saw; bias: median of the signed one. Naive "
+    "roofline: max(FLOPs / peak, bytes / bandwidth) of the datasheet. Noise floor: median spread between two "
+    "measurements of one shape.",
+)
+
+
+def _groups(table: ResultTable) -> list[Row]:
+    """Rows of a comparison with their group in words; a single group is not repeated as `all`."""
+    by = [str(name) for name in table.provenance.get("by", [])]
+    rows = table.rows if len(table.rows) != 2 else table.rows[:1]
+    shown = []
+    for row in rows:
+        parts = [str(row.get(name, "")) for name in by] or [str(value(row, "group", table.path))]
+        words = [WORDS.get(name, {}).get(part, part) for name, part in zip(by or ["group"], parts)]
+        for column in _ERRORS[:5]:
+            value(row, column.key, table.path)
+        group = "all" if set(words) == {"all"} else ", ".join(words)
+        shown.append({**row, "group": group})
+    return shown
+
+
+def _error_columns(rows: list[Row]) -> list[Column]:
+    return [column for column in _ERRORS if any(row.get(column.key) is not None for row in rows)]
+
+
+def silicon(results: Results, op: str) -> Table:
+    """Predicted against measured kernels of every device with silicon data, one operation."""
+    pattern = f"compare/silicon-*-{op}.json"
+    paths = results.matching(pattern)
+    if not paths:
+        raise InputError(f"file={str(results.root / pattern)!r} is missing; make it with: snakemake")
+    tables = [results.table(path, "snakemake") for path in paths]
+    rows = [
+        {"device": PurePosixPath(path).stem.removeprefix("silicon-").removesuffix(f"-{op}"), **row}
+        for path, table in zip(paths, tables)
+        for row in _groups(table)
+    ]
+    notes = list(_ERROR_NOTES)
+    if any("small batch" in row["group"] for row in rows) and op == "gemm":
+        notes.append(
+            "Small batch: m ≤ 512 rows, n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6 (decoding and verification); large "
+            "batch: the same with m up to 8192."
+        )
+    return Table(
+        f"silicon-{op.replace('_', '-')}",
+        f"Predicted against measured {OPS[op]} kernels, by device",
+        (
+            Column("device", "device"),
+            Column("group", "kernels"),
+            *_error_columns(rows),
+            Column("evidence", "evidence"),
+        ),
+        rows,
+        joined({"measured": ", ".join(dict.fromkeys(str(row["evidence"]) for row in rows)), "predicted": "fitted"}),
+        commits(tables),
+        sources=["measurements of the Python package aiconfigurator-core (Apache-2.0)"],
+        notes=notes,
+    )
+
+
+def silicon_gemm(results: Results) -> Table:
+    """Matrix products on silicon."""
+    return silicon(results, "gemm")
+
+
+def silicon_attention(results: Results) -> Table:
+    """Decode attention on silicon."""
+    return silicon(results, "decode_attention")
+
+
+def silicon_all_reduce(results: Results) -> Table:
+    """All-reduce on silicon."""
+    return silicon(results, "all_reduce")
+
+
+def local_device(results: Results) -> str:
+    """Name and kind of the device that this run measured."""
+    record = results.record("measure/kernels.json", "gpu-validate measure --suite all --out results/measure")
+    device = record.get("provenance", {}).get("device")
+    if not isinstance(device, dict) or "name" not in device:
+        raise fail("provenance.device.name", None, "is missing in measure/kernels.json")
+    kind = f", {device['kind']}" if "kind" in device else ""
+    threads = f", {device['threads']} threads" if device.get("kind") == "cpu" and "threads" in device else ""
+    return f"{device['name']}{kind}{threads}"
+
+
+def local(results: Results) -> Table:
+    """This machine's own measurements: calibrated on one part of the shapes, predicted and scored on the other."""
+    suites = {"kernels": "kernels", "step": "block step"}
+    tables = {suite: results.table(f"compare/local-{suite}.json", "snakemake") for suite in suites}
+    rows = [{"suite": suites[suite], **row} for suite, table in tables.items() for row in _groups(table)]
+    return Table(
+        "local",
+        f"Predicted against measured on this machine ({local_device(results)})",
+        (Column("suite", "suite"), Column("group", "what"), *_error_columns(rows), Column("evidence", "evidence")),
+        rows,
+        joined({"measured": ", ".join(dict.fromkeys(str(row["evidence"]) for row in rows)), "predicted": "fitted"}),
+        commits(tables.values()),
+        notes=[
+            *_ERROR_NOTES,
+            "Calibrated on other shapes of the same run. The naive roofline has this machine's own best rates as "
+            "its peaks.",
+        ],
+    )

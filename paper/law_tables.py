@@ -1,0 +1,186 @@
+"""Tables of Theorems 1.1 and 1.2: refits beside the quoted coefficients and rival forms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from paper import published
+from paper.inputs import how_to_make
+from paper.render import Column, Table, joined, mean, percent
+from paper.results import Results, commits, value
+from paper.results import Table as ResultTable
+from scylla_sim.records import Row
+
+RIVAL_MARGIN = 2.0
+"""AICc within which two forms cannot be told apart (Burnham and Anderson 2002, section 2.6)."""
+
+
+def law_table(results: Results, path: str) -> ResultTable:
+    """A file of ``scylla-sim laws``; the converged forms come first, best AICc first, as written."""
+    return results.table(path, how_to_make(path))
+
+
+def form(laws: ResultTable, name: str) -> Row | None:
+    """The row of a form, or nothing when the file lacks it or the fit did not converge."""
+    return next((row for row in laws.rows if row.get("form") == name and row.get("converged")), None)
+
+
+def parameters(row: Row) -> dict[str, float]:
+    """Fitted parameters of a law: the keys that have a standard error."""
+    return {key: float(row[key]) for key in row if f"{key}_stderr" in row}
+
+
+def significant(number: float, digits: int) -> str:
+    """A number with so many significant digits and no exponent.
+
+    Examples
+    --------
+    >>> significant(154.4, 2), significant(0.002275, 2)
+    ('154', '0.0023')
+    """
+    if number == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(number))))
+    return f"{number:.{decimals}f}"
+
+
+def coefficients(row: Row) -> str:
+    """``a = 0.0645 ± 0.0104, c = 5.142 ± 0.029``: value and standard error."""
+    return ", ".join(
+        f"{key} = {significant(number, 4)} ± {significant(float(row[f'{key}_stderr']), 2)}"
+        for key, number in parameters(row).items()
+    )
+
+
+def holds(row: Row, name: str, quoted: float) -> bool:
+    """Does the interval of a parameter contain a quoted value?"""
+    return bool(row[f"{name}_lower"] <= quoted <= row[f"{name}_upper"])
+
+
+def log_law(coefficient: Mapping[str, float], x: float) -> float:
+    """A quoted logarithmic law at x; the logarithm is natural."""
+    return coefficient["slope"] * math.log(x) + coefficient["intercept"]
+
+
+def r_squared(observed: Mapping[float, float], predicted: Mapping[float, float]) -> float:
+    """Share of variance that a given law, not fitted here, explains; negative when the mean does better."""
+    centre = mean(list(observed.values()))
+    rest = sum((y - predicted[x]) ** 2 for x, y in observed.items())
+    return 1 - rest / sum((y - centre) ** 2 for y in observed.values())
+
+
+_LAW_COLUMNS = (
+    Column("law", "law"),
+    Column("points", "points", digits=0),
+    Column("coefficients", "coefficients ± standard error"),
+    Column("r2", "R²", digits=3),
+    Column("delta_aicc", "ΔAICc", digits=1),
+    Column("loo_rmse", "leave-one-out RMSE", "tokens/cycle", digits=3),
+    Column("evidence", "evidence"),
+)
+
+
+def _law_rows(laws: ResultTable, suffix: str = "") -> list[Row]:
+    return [
+        {
+            "law": f"{row['form']}: {row['formula']}{suffix}",
+            "points": value(row, "n", laws.path),
+            "coefficients": coefficients(row),
+            "r2": value(row, "r2", laws.path),
+            "delta_aicc": row.get("delta_aicc"),
+            "loo_rmse": row.get("loo_rmse"),
+            "evidence": row.get("evidence"),
+        }
+        for row in laws.rows
+        if row.get("converged")
+    ]
+
+
+def _quoted_row(theorem: str, points: Mapping[float, float]) -> Row:
+    quoted = published.quoted(theorem)
+    return {
+        "law": f"quoted: {quoted['slope']:g} ln x + {quoted['intercept']:g}",
+        "points": len(points),
+        "coefficients": f"a = {quoted['slope']:g}, c = {quoted['intercept']:g}",
+        "r2": r_squared(points, {x: log_law(quoted, x) for x in points}),
+        "delta_aicc": None,
+        "loo_rmse": None,
+        "evidence": "published",
+    }
+
+
+def interval_note(row: Row, name: str, what: str, quoted: float) -> str:
+    """One line: does the refit's interval contain the quoted value?"""
+    verdict = "inside" if holds(row, name, quoted) else "outside"
+    return (
+        f"The quoted {what} {quoted:g} lies {verdict} the refit's {percent(row['level'], 0)} interval "
+        f"[{row[f'{name}_lower']:.4g}, {row[f'{name}_upper']:.4g}] of the {row['form']} form."
+    )
+
+
+def _largest_miss(theorem: str, points: Mapping[float, float]) -> str:
+    quoted = published.quoted(theorem)
+    x = max(points, key=lambda at: abs(log_law(quoted, at) - points[at]))
+    return (
+        f"The quoted law misses the labels by up to {abs(log_law(quoted, x) - points[x]):.2f} tokens/cycle "
+        f"(at x = {x:g}: {log_law(quoted, x):.2f} against {points[x]:.2f})."
+    )
+
+
+def theorem_1_1(results: Results) -> Table:
+    """Tokens per cycle against pretraining tokens: the quoted law, the refits and their rivals."""
+    laws = law_table(results, "laws/theorem-1.1.json")
+    zero = law_table(results, "laws/theorem-1.1-zero.json")
+    points = published.series("fig1_tokens", "pretrain_tokens_b", "tokens_per_cycle", pretrained="yes")
+    quoted = published.quoted("1.1")
+    notes = [
+        "x: pretraining tokens in billions; ln is natural. R² of the quoted row: against the same labels. AICc "
+        "compares rows with the same number of points only.",
+        f"R² printed in Fig. 1: {quoted['r2']:g}.",
+    ]
+    for source, name in ((laws, "log-linear"), (zero, "log1p")):
+        row = form(source, name)
+        if row is not None:
+            notes += [interval_note(row, "a", "slope", quoted["slope"])]
+            notes += [interval_note(row, "c", "intercept", quoted["intercept"])]
+    return Table(
+        "theorem-1.1",
+        "Theorem 1.1: tokens per cycle against pretraining tokens (Fig. 1 left, Vicuna-7B)",
+        _LAW_COLUMNS,
+        [_quoted_row("1.1", points), *_law_rows(laws), *_law_rows(zero, " (with the zero-token point)")],
+        joined({"labels and quotation": "published", "refits": "of published labels"}),
+        commits([laws, zero]),
+        sources=[
+            row["source"] for row in (*published.rows("fig1_tokens"), *published.rows("theorems", theorem=1.1))
+        ],
+        notes=notes,
+    )
+
+
+def theorem_1_2(results: Results) -> Table:
+    """Tokens per cycle against decoder layers: the quoted pair does not reproduce the paper's own labels."""
+    laws = law_table(results, "laws/theorem-1.2.json")
+    points = published.series("fig1_layers", "decoder_layers", "tokens_per_cycle")
+    quoted = published.quoted("1.2")
+    notes = [
+        "x: decoder layers of the draft; ln is natural. R² of the quoted row: against the same labels.",
+        f"R² printed in Fig. 1: {quoted['r2']:g}. Four points cannot separate forms with three parameters.",
+        _largest_miss("1.2", points),
+    ]
+    row = form(laws, "log-linear")
+    if row is not None:
+        notes += [interval_note(row, "a", "slope", quoted["slope"])]
+        notes += [interval_note(row, "c", "intercept", quoted["intercept"])]
+    return Table(
+        "theorem-1.2",
+        "Theorem 1.2: tokens per cycle against decoder layers of the draft (Fig. 1 right, Vicuna-7B)",
+        [column for column in _LAW_COLUMNS if column.key != "delta_aicc"],
+        [_quoted_row("1.2", points), *_law_rows(laws)],
+        joined({"labels and quotation": "published", "refits": "of published labels"}),
+        commits([laws]),
+        sources=[
+            row["source"] for row in (*published.rows("fig1_layers"), *published.rows("theorems", theorem=1.2))
+        ],
+        notes=notes,
+    )
