@@ -27,6 +27,10 @@ series run from 0 to 2.4; parallel drafters (DFlash) and EAGLE-3 on easy text ca
 TAU_NOISE = 0.02
 """Standard deviation of one published tau around the law: rounding to 0.01 and different prompts per run."""
 
+EAGLE3_EXPONENT = 0.30
+"""Median over the 60 EAGLE-3 series of SpecForge's SpecBundle (``tau_vs_draft_len_specbundle.csv``; standard
+deviation 0.20). These heads are trained on their own guesses, and decay half as fast; EAGLE-1 shows 0.67."""
+
 _LOGIT_LIMIT = 30.0
 _FREE_SPREAD = 10.0
 """Spread with which a whole series finds its own exponent: wide enough not to hold it."""

@@ -60,13 +60,12 @@ def test_beam_keeps_top_k_per_depth():
     assert tree.paths() == [(0,), (1,), (0, 0), (0, 1), (0, 0, 0), (0, 0, 1)]
 
 
-def test_sglang_budget_of_few_tokens_is_worth_less_than_the_chain_of_that_depth():
-    """topk > 1 with 6-8 draft tokens: measured tau below the chain's, as users of SGLang report."""
-    p = np.broadcast_to(acceptance.rank_profile(0.75, 4), (5, 4))
-    wide = trees.tokens_per_cycle(trees.beam_tree(p, top_k=4, verify_tokens=6), p)
-    assert wide >= trees.tokens_per_cycle(trees.chain(5), p), "the best nodes are never worse than the chain"
-    four = trees.beam_tree(p, top_k=4, verify_tokens=5)
-    assert four.draft_len < 5, "but the budget no longer reaches the drafted depth"
+def test_a_calibrated_draft_never_loses_by_drafting_wider():
+    """The best n nodes are worth at least the chain of n. SGLang's measured small trees are not: see test_decay."""
+    p = np.broadcast_to(acceptance.rank_profile(0.55, 4), (5, 4))
+    wide = trees.beam_tree(p, top_k=4, verify_tokens=6)
+    assert trees.tokens_per_cycle(wide, p) >= trees.tokens_per_cycle(trees.chain(5), p)
+    assert wide.draft_len < 5, "it spends a node on a second choice instead of the last depth"
 
 
 def test_reference_drafting_round_trips():
