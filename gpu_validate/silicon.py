@@ -156,9 +156,10 @@ SMALL_ROWS = 512
 
 
 def regime(frame: pd.DataFrame, op: str) -> pd.Series:
-    """Which part of the tables a row belongs to: ``drafting``, ``large`` (GEMM beyond 512 rows), or nothing.
+    """Which part of the tables a row belongs to: ``drafting``, ``large`` (GEMM beyond 512 rows ...), or none.
 
-    GEMM: n >= 1024, 1024 <= k <= 16384, n k >= 4e6, m <= 8192. Attention: no window. All-reduce: 8 KB-16 MB.
+    GEMM: n >= 1024, 1024 <= k <= 16384, n k >= 4e6, m <= 8192. Attention: no window. All-reduce: from 8 KB on,
+    ``large`` beyond 16 MB.
     """
     import numpy as np
     import pandas as pd
@@ -167,8 +168,10 @@ def regime(frame: pd.DataFrame, op: str) -> pd.Series:
         n, k, m = frame["n"], frame["k"], frame["m"]
         inside = (n >= 1024) & k.between(1024, 16384) & (n * k >= 4e6) & (m <= 8192)
         return pd.Series(np.where(inside, np.where(m <= SMALL_ROWS, "drafting", "large"), ""), index=frame.index)
-    inside = frame["window"] == 0 if op == "decode_attention" else frame["bytes"].between(8192, 2**24)
-    return pd.Series(np.where(inside, "drafting", ""), index=frame.index)
+    if op == "decode_attention":
+        return pd.Series(np.where(frame["window"] == 0, "drafting", ""), index=frame.index)
+    size = frame["bytes"]
+    return pd.Series(np.where(size < 8192, "", np.where(size <= 2**24, "drafting", "large")), index=frame.index)
 
 
 LARGE_SHARE = 0.25

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.costs import Columns
-from scylla_sim.forms import FORMS, Form, Rates, evaluate, form_for, rates
+from scylla_sim.forms import FORMS, Form, Rates, evaluate, forms_for, rates
 from scylla_sim.kernels import Calibration, Fitted
 from scylla_sim.shapes import Rows
 from scylla_sim.specs import Hardware
@@ -126,20 +126,32 @@ def _loss(residual: FloatArray) -> FloatArray:
     return loss
 
 
-def _fit_once(form: Form, columns: Columns, seconds: FloatArray, r: Rates) -> tuple[FloatArray, FloatArray]:
-    """Posterior mode and covariance of the log-parameters."""
+@dataclass(frozen=True)
+class _Mode:
+    """Posterior mode of the log-parameters, their covariance, and minus the log posterior there."""
+
+    theta: FloatArray
+    covariance: FloatArray
+    cost: float
+
+
+def _fit_once(form: Form, columns: Columns, seconds: FloatArray, r: Rates) -> _Mode:
+    """Posterior mode of a form, the best over its starts."""
     from scipy.optimize import least_squares
 
-    prior, spread = np.log(form.prior), np.asarray(form.spread)
+    spread = np.asarray(form.spread)
     target = np.log(seconds)
 
-    def residuals(theta: FloatArray) -> FloatArray:
+    def residuals(theta: FloatArray, prior: FloatArray) -> FloatArray:
         predicted = evaluate(form, np.exp(theta).tolist(), columns, r)
         return np.concatenate([_loss((np.log(predicted) - target) / RESIDUAL_SCALE), (theta - prior) / spread])
 
-    solution = least_squares(residuals, prior, x_scale=spread, max_nfev=200)
-    covariance = np.linalg.pinv(solution.jac.T @ solution.jac)
-    return solution.x, covariance
+    solutions = [
+        least_squares(residuals, prior, x_scale=spread, max_nfev=200, args=(prior,))
+        for prior in map(np.log, form.priors())
+    ]
+    best = min(solutions, key=lambda solution: float(solution.cost))
+    return _Mode(best.x, np.linalg.pinv(best.jac.T @ best.jac), float(best.cost))
 
 
 def _take(columns: Columns, at: NDArray[Any]) -> dict[str, FloatArray]:
@@ -168,8 +180,8 @@ def _held_out(form: Form, columns: Columns, seconds: FloatArray, folds: NDArray[
         if not test.any():
             continue
         train = ~test if (~test).any() else test
-        theta, _ = _fit_once(form, _take(columns, train), seconds[train], r)
-        out[test] = np.log(seconds[test] / evaluate(form, np.exp(theta).tolist(), _take(columns, test), r))
+        mode = _fit_once(form, _take(columns, train), seconds[train], r)
+        out[test] = np.log(seconds[test] / evaluate(form, np.exp(mode.theta).tolist(), _take(columns, test), r))
     return out
 
 
@@ -180,26 +192,27 @@ def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str)
         raise InputError(f"{op} {name}: {problem}")
     dtype = str(part.labels["dtype"][0]) or "bfloat16"
     r = rates(hardware, dtype, str(part.labels["kv_dtype"][0]) if op == "decode_attention" else "")
-    form_name = form_for(op, dtype, hardware)
-    form = FORMS[form_name]
+    candidates = forms_for(op, dtype, hardware)
     if len(part) > MAX_ROWS:
         keep = np.zeros(len(part), dtype=np.bool_)
         keep[np.linspace(0, len(part) - 1, MAX_ROWS).astype(int)] = True
         part = part.where(keep)
-    columns = {column: part.numbers[column] for column in form.columns}
+    columns = {column: part.numbers[column] for column in FORMS[candidates[0]].columns}
     seconds = part.numbers["latency_ms"] * MILLI
-    theta, covariance = _fit_once(form, columns, seconds, r)
+    modes = {name: _fit_once(FORMS[name], columns, seconds, r) for name in candidates}
+    form_name = min(modes, key=lambda candidate: modes[candidate].cost)
+    form, mode = FORMS[form_name], modes[form_name]
     log_error = _held_out(form, columns, seconds, _fold(op, columns), r)
     error = np.abs(np.expm1(-log_error))
     low, high = np.quantile(log_error, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     kernel = Fitted(
         form=form_name,
-        parameters=tuple(np.exp(theta).tolist()),
+        parameters=tuple(np.exp(mode.theta).tolist()),
         lower_ratio=float(min(np.exp(low), 1.0)),
         upper_ratio=float(max(np.exp(high), 1.0)),
         evidence=evidence,
     )
-    deviation = np.sqrt(np.clip(np.diag(covariance), 0.0, None))
+    deviation = np.sqrt(np.clip(np.diag(mode.covariance), 0.0, None))
     intervals = {
         parameter: {
             "value": float(np.exp(centre)),
@@ -207,7 +220,7 @@ def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str)
             "upper": float(np.exp(centre + 1.645 * sd)),
             "identified": bool(sd < IDENTIFIED * prior),
         }
-        for parameter, centre, sd, prior in zip(form.parameters, theta, deviation, form.spread)
+        for parameter, centre, sd, prior in zip(form.parameters, mode.theta, deviation, form.spread)
     }
     return Group(
         op=op,

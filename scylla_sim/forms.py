@@ -8,7 +8,7 @@ what real kernels do: achieved fractions, launch latency, tiles and split-K plan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from scylla_sim.costs import (
     query_bytes,
 )
 from scylla_sim.specs import Hardware
+from scylla_sim.units import MEBI
 
 _PEAK = {
     "float32": "fp32",
@@ -145,6 +146,24 @@ def _gemm_quantised(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     return _tiled_gemm(p, c, r, (*_TILES, (128, 128)), (1,)) + quantiser
 
 
+_DISPATCH = ((64.0, (64, 64)), (128.0, (64, 128)), (np.inf, (128, 128)))
+"""Rows up to which a library picks a tile by the number of rows alone (CUTLASS in vLLM on Hopper)."""
+
+
+def _gemm_dispatched(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """As `_gemm_quantised`, with the tile given by the rows: latency jumps at 65 and 129 rows."""
+    m, n, k = np.broadcast_arrays(c["m"], c["n"], c["k"])
+    out = np.empty(m.shape)
+    below = 0.0
+    for limit, tile in _DISPATCH:
+        here = (m > below) & (m <= limit)
+        below = limit
+        if here.any():
+            out[here] = _tiled_gemm(p, {"m": m[here], "n": n[here], "k": k[here]}, r, (tile,), (1,))
+    quantiser: FloatArray = 5.0 * m * k / (p[10] * r.bytes_per_s)
+    return out + quantiser
+
+
 def _gemm_roofline(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Achieved fractions, latency and overlap: the form for a CPU, where tiles and SMs mean nothing.
 
@@ -201,12 +220,18 @@ def _attention_roofline(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
 
 
 def _all_reduce_shots(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """The better of one-shot (every GPU reads all others) and two-shot (reduce-scatter, all-gather)."""
-    launch_s, one_shot, sync_s, two_shot = p
-    others = c["num_gpus"] - 1.0
-    one = launch_s + others * c["bytes"] / (one_shot * r.link_bytes_per_s)
-    two = launch_s + sync_s + all_reduce_bytes(c) / (two_shot * r.link_bytes_per_s)
-    return np.minimum(one, two)
+    """Up to a cut-off the better of one-shot (every GPU reads all others) and two-shot; beyond it NCCL.
+
+    Engines keep their own kernels for small messages and hand large ones to NCCL: latency jumps two- to threefold
+    where they do (8 MiB in vLLM on A100 and Hopper; less with more GPUs on B200).
+    """
+    launch_s, one_shot, sync_s, two_shot, gpu_s, large_s, large, cutoff_bytes, cutoff_order = p
+    gpus, size, link = c["num_gpus"], c["bytes"], r.link_bytes_per_s
+    start = launch_s + gpu_s * (gpus - 2.0)
+    one = start + (gpus - 1.0) * size / (one_shot * link)
+    two = start + sync_s + all_reduce_bytes(c) / (two_shot * link)
+    cutoff = cutoff_bytes / (gpus / 2.0) ** cutoff_order
+    return np.where(size < cutoff, np.minimum(one, two), large_s + all_reduce_bytes(c) / (large * link))
 
 
 # -- Everything else -------------------------------------------------------------------------------------------
@@ -223,7 +248,10 @@ def _elementwise_copy(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
 
 @dataclass(frozen=True)
 class Form:
-    """A closed form with its parameters, their prior medians and the spread (standard deviation of the log)."""
+    """A closed form with its parameters, their prior medians and the spread (standard deviation of the log).
+
+    ``starts`` lists alternatives for parameters in which the form jumps: no gradient finds those, a fit tries each.
+    """
 
     op: str
     parameters: tuple[str, ...]
@@ -231,10 +259,16 @@ class Form:
     spread: tuple[float, ...]
     columns: tuple[str, ...]
     seconds: Callable[[Sequence[float], Columns, Rates], FloatArray]
+    starts: tuple[Mapping[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.parameters) == len(self.prior) == len(self.spread):
             raise ValueError("a form needs one prior and one spread for each parameter")
+
+    def priors(self) -> list[FloatArray]:
+        """Prior medians to start from: one set, or one for each of ``starts``."""
+        sets = [{**dict(zip(self.parameters, self.prior)), **start} for start in self.starts or ({},)]
+        return [np.array([values[name] for name in self.parameters]) for values in sets]
 
 
 _GEMM = ("m", "n", "k")
@@ -260,6 +294,14 @@ FORMS = {
         spread=(0.15, 0.30, 0.5, 0.4, 0.5, 0.01, 0.7, 1.0, 0.4, 0.15, 0.8),
         columns=_GEMM,
         seconds=_gemm_quantised,
+    ),
+    "gemm_dispatched": Form(
+        op="gemm",
+        parameters=(*_TILED, "quantiser_ratio"),
+        prior=(0.82, 0.70, 5.3e-6, 2.5, 3.5, 1.9e-6, 5e-9, 1.0, 1.8, 6.0, 0.4),
+        spread=(0.15, 0.30, 0.5, 0.4, 0.5, 0.01, 0.7, 1.0, 0.4, 0.15, 0.8),
+        columns=_GEMM,
+        seconds=_gemm_dispatched,
     ),
     "gemm_roofline": Form(
         op="gemm",
@@ -290,11 +332,19 @@ FORMS = {
     ),
     "all_reduce_shots": Form(
         op="all_reduce",
-        parameters=("launch_s", "one_shot_fraction", "sync_s", "two_shot_fraction"),
-        prior=(4.5e-6, 0.5, 5e-6, 0.7),
-        spread=(0.7, 1.0, 1.0, 0.7),
+        parameters=(
+            *("launch_s", "one_shot_fraction", "sync_s", "two_shot_fraction", "gpu_s"),
+            *("large_s", "large_fraction", "cutoff_bytes", "cutoff_order"),
+        ),
+        prior=(4.5e-6, 0.5, 5e-6, 0.7, 2e-7, 2e-5, 0.8, 5.7 * MEBI, 1e-9),
+        spread=(0.7, 1.0, 1.0, 0.7, 1.5, 0.7, 0.4, 1e-3, 1e-3),
         columns=("num_gpus", "bytes"),
         seconds=_all_reduce_shots,
+        starts=tuple(
+            {"cutoff_bytes": 2.0**power * 1.41, "cutoff_order": order}
+            for order in (1e-9, 1.0)
+            for power in range(17, 25)
+        ),
     ),
     "elementwise_copy": Form(
         op="elementwise",
@@ -308,17 +358,20 @@ FORMS = {
 }
 
 
-def form_for(op: str, dtype: str, hardware: Hardware) -> str:
-    """Name of the form that describes an operation on a device (a CPU has no SMs)."""
+def forms_for(op: str, dtype: str, hardware: Hardware) -> tuple[str, ...]:
+    """Forms that may describe an operation on a device, the likeliest first; a fit keeps the one that fits best.
+
+    A CPU has no SMs, and libraries differ in how they pick tiles for 8-bit products.
+    """
     if op == "all_reduce":
-        return "all_reduce_shots"
+        return ("all_reduce_shots",)
     if op == "elementwise":
-        return "elementwise_copy"
+        return ("elementwise_copy",)
     if hardware.sm_count == 0:
-        return "gemm_roofline" if op == "gemm" else "attention_roofline"
+        return ("gemm_roofline",) if op == "gemm" else ("attention_roofline",)
     if op == "gemm":
-        return "gemm_quantised" if dtype in QUANTISED else "gemm_tiles"
-    return "attention_waves"
+        return ("gemm_quantised", "gemm_dispatched") if dtype in QUANTISED else ("gemm_tiles",)
+    return ("attention_waves",)
 
 
 def evaluate(form: Form, p: Sequence[float], c: Columns, r: Rates) -> FloatArray:

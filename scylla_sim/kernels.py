@@ -19,7 +19,7 @@ import numpy as np
 from scylla_sim import catalog
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of, positive
 from scylla_sim.costs import PRECISION_DTYPE, STORED_BYTES, Columns, Op
-from scylla_sim.forms import FORMS, Form, Rates, evaluate, form_for, rates
+from scylla_sim.forms import FORMS, Form, Rates, evaluate, forms_for, rates
 from scylla_sim.records import read_json
 from scylla_sim.specs import Hardware
 
@@ -86,7 +86,7 @@ class Calibration:
             if group in fitted:
                 return fitted[group]
         dtype = groups[-1].split("/")[0]
-        name = form_for(op, dtype, self.hardware)
+        name = forms_for(op, dtype, self.hardware)[0]
         return Fitted(form=name, parameters=FORMS[name].prior)
 
     def gemm(self, dtype: str, source: str = "") -> Fitted:
