@@ -4,6 +4,11 @@ A draft that conditions on its own guesses gets worse with depth: one rate for a
 drafts by 11 % on average over the published series. The law here: the odds of acceptance at position i are
 ``i**-exponent`` times those at position 1. It has the same shape as the default law over ranks
 (`scylla_sim.acceptance.rank_profile`).
+
+The exponents here are of tau against the draft length, over separate runs. They hold two effects: depth, and that
+longer drafts begin their cycles in harder places (in traces of one head cut at K, position 1 is accepted 0.674 of
+the time at K = 1 and 0.626 at K = 10). Rates by position within one run hold only the first, and fall less, or
+rise where easy stretches last: do not mix the two kinds.
 """
 
 from __future__ import annotations

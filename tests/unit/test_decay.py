@@ -80,6 +80,21 @@ def test_the_exponent_does_not_carry_between_collections_as_well(series, specbun
         assert 0.5 < errors(points, foreign) / errors(points, 0.0) < 0.85
 
 
+def test_where_one_rate_is_already_good_the_law_gains_nothing():
+    """Third collection, the same traces cut at K (four tasks) and one head's table: from K = 3, 3 % either way."""
+    traces = {k: v for k, v in read_series("tau_vs_draft_len_traces").items() if "n-gram" not in k}
+    pairs = [row for row in decay.held_out(traces) if row["known"] == "3"]
+    law, one_rate = (np.mean([abs(row[key]) for row in pairs]) for key in ("error", "iid_error"))
+    assert (law, one_rate) == (pytest.approx(0.030, abs=2e-3), pytest.approx(0.031, abs=2e-3))
+
+
+def test_prompt_lookup_rises_with_depth():
+    """A copied span goes on: the exponent of n-gram drafts is negative, the default is not for them."""
+    traces = {k: v for k, v in read_series("tau_vs_draft_len_traces").items() if "n-gram" in k}
+    assert len(traces) == 4
+    assert all(decay.own_exponent(*points) < -0.5 for points in traces.values())
+
+
 def test_small_trees_of_sglang_are_overestimated():
     """A limit, kept visible: with 5 or 7 nodes and topk > 1, SGLang's measured tau lies below the chain of the same
     nodes, which no draft with calibrated confidence does. The best tree is 14 and 22 % too good on average."""
