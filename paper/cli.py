@@ -16,42 +16,45 @@ VERBS = {
     "tables": "the paper's tables as Markdown, LaTeX, CSV and HTML",
     "figures": "the paper's figures as SVG and PNG",
     "claims": "every claim of the abstract and the theorems, with status, evidence and the file that shows it",
+    "summary": "ten lines on what a run found, to stdout",
 }
 
 
 def _overview() -> str:
     verbs = "\n".join(f"  {name:9}{what}" for name, what in VERBS.items())
     return (
-        "usage: python -m paper VERB --results DIR --out DIR      (VERB --help shows an example)\n\n"
+        "usage: python -m paper VERB --results DIR [--out DIR]      (VERB --help shows an example)\n\n"
         f"Print what the result files of a run say about arXiv 2505.07858.\n\n{verbs}\n"
     )
 
 
 def _parser(verb: str) -> console.Parser:
+    out = "" if verb == "summary" else " --out results/paper"
     parser = console.Parser(
         prog=f"python -m paper {verb}",
         description=VERBS[verb],
-        epilog=f"example:\n  python -m paper {verb} --results results --out results/paper\n",
+        epilog=f"example:\n  python -m paper {verb} --results results{out}\n",
     )
     parser.add_argument(
         "--results", metavar="DIR", default="results", help="what the workflow wrote; default: results"
     )
-    parser.add_argument("--out", metavar="DIR", required=True, help="where to write; made if missing")
-    if verb != "claims":
+    if verb != "summary":
+        parser.add_argument("--out", metavar="DIR", required=True, help="where to write; made if missing")
+    if verb in ("tables", "figures"):
         parser.add_argument("--only", metavar="NAME[,NAME]", help=f"some {verb} instead of all")
     return parser
 
 
 def _execute(verb: str, args: argparse.Namespace) -> None:
-    if not Path(args.results).is_dir():
+    results = Results(Path(args.results))
+    if not results.root.is_dir():
         raise fail("results", args.results, "is no folder", "run the workflow first, or name its folder")
     module = importlib.import_module(f"paper.{verb}")
-    results, folder = Results(Path(args.results)), Path(args.out)
-    if verb == "claims":
-        paths = module.write(results, folder)
-    else:
-        paths = module.write(results, folder, args.only.split(",") if args.only else [])
-    for path in paths:
+    if verb == "summary":
+        print("\n".join(module.lines(results)))
+        return
+    names = [args.only.split(",")] if getattr(args, "only", None) else []
+    for path in module.write(results, Path(args.out), *names):
         print(path)
 
 

@@ -14,6 +14,9 @@ OPS = {"gemm": "GEMM", "decode_attention": "decode attention", "all_reduce": "al
 WORDS = {
     "regime": {"drafting": "small batch", "large": "large batch", "": "other shapes"},
     "graph": {"0": "eager", "1": "CUDA graph"},
+    "dtype": {"bfloat16": "bf16", "float32": "fp32"},
+    "kv_dtype": {"bfloat16": "KV bf16", "fp8": "KV fp8", "float32": "KV fp32"},
+    "op": OPS,
 }
 """Column that rows are grouped by -> its values in words; what the regimes mean stands in the notes."""
 
@@ -112,7 +115,8 @@ def local_device(results: Results) -> str:
     if not isinstance(device, dict) or "name" not in device:
         raise fail("provenance.device.name", None, "is missing in measure/kernels.json")
     kind = f", {device['kind']}" if "kind" in device else ""
-    threads = f", {device['threads']} threads" if device.get("kind") == "cpu" and "threads" in device else ""
+    count = device.get("threads") if device.get("kind") == "cpu" else None
+    threads = f", {count} thread{'s' if count > 1 else ''}" if count else ""
     return f"{device['name']}{kind}{threads}"
 
 

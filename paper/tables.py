@@ -25,6 +25,7 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "theorem-1.3-forms": turning_tables.theorem_1_3_forms,
     "fig5": turning_tables.fig5,
     "table5": step_tables.table5,
+    "table5-ablation": step_tables.table5_ablation,
     "acceptance": step_tables.acceptance,
 }
 

@@ -34,6 +34,7 @@ CURVE_ERROR = 0.10
 LARGE_BATCH = 16
 """The abstract says `large batch`; from here Table 5 reports about twice EAGLE-2's throughput."""
 GAIN_REPRODUCED, GAIN_PARTLY = 0.15, 0.35
+"""Distance of a predicted gain from the claimed one; a gain above it is partly reproduced too."""
 PLAIN_ERROR, TABLE_ERROR = 0.12, 0.15
 """Mean absolute errors asked of the plain column and of the whole of Table 5."""
 
@@ -107,10 +108,8 @@ def doubled_throughput(results: Results) -> Verdict:
     large = [row for row in rows if row["batch_size"] >= LARGE_BATCH]
     ours = mean([row["scylla_predicted"] / row["eagle2_predicted"] for row in large])
     theirs = mean([row["scylla_reported"] / row["eagle2_reported"] for row in large])
-    miss = abs(ours / claimed - 1)
-    status = (
-        REPRODUCED if miss <= GAIN_REPRODUCED else PARTLY if miss <= GAIN_PARTLY or ours > claimed else CONTRADICTED
-    )
+    reproduced = abs(ours / claimed - 1) <= GAIN_REPRODUCED
+    status = REPRODUCED if reproduced else PARTLY if ours >= (1 - GAIN_PARTLY) * claimed else CONTRADICTED
     nodes = {method: [row["verify_tokens"] for row in table.rows] for method, table in tables.items()}
     trees = ", ".join(
         f"{METHODS[name]} verifies {max(nodes[name])}"
