@@ -26,6 +26,8 @@ forms (ln is the natural logarithm):
 """ + "".join(f"  {name:24}{form.formula}\n" for name, form in fit.FORMS.items())
 
 MIN_POINTS = 3
+TOLD_APART = 2.0
+"""Difference in AICc up to which laws count as equally good (Burnham and Anderson, 2002, section 2.6)."""
 DRAWINGS = (".svg", ".png")
 
 
@@ -156,7 +158,7 @@ def execute(args: argparse.Namespace) -> None:
         if row["message"]:
             note(f"note: {row['form']}: {row['message']}")
     shown = [_short(row, list(targets)) for row in rows] if args.format == "table" else rows
-    emit(args, "laws", shown, footer=_footer(args), inputs=[args.file])
+    emit(args, "laws", shown, footer=_footer(args, rows), inputs=[args.file])
 
 
 def _form_rows(points: Points, forms: list[str], targets: dict[str, float], args: argparse.Namespace) -> list[Row]:
@@ -268,9 +270,15 @@ def _short(row: Row, targets: list[str]) -> Row:
     return short
 
 
-def _footer(args: argparse.Namespace) -> str:
+def _footer(args: argparse.Namespace, rows: list[Row]) -> str:
     unit = "" if args.x_scale == "1" else f", x in units of {args.x_scale}"
+    near = [row["form"] for row in rows if row.get("delta_aicc") is not None and row["delta_aicc"] <= TOLD_APART]
+    verdict = "no AICc: too few points to compare laws"
+    if near:
+        verdict = f"best by AICc: {near[0]}"
+        if len(near) > 1:
+            verdict += f"; the points cannot tell it from {', '.join(near[1:])} (within {TOLD_APART:g})"
     return (
         f"{args.y} against {args.x} in {Path(args.file).name}; ln is natural{unit}; +- is one standard error, "
-        f"[ ] the {args.level:.0%} interval of a new point"
+        f"[ ] the {args.level:.0%} interval of a new point\n{verdict}"
     )

@@ -92,6 +92,17 @@ def test_table_names_the_units(fig_1, capsys):
     shown = capsys.readouterr().out
     assert "ln is natural, x in units of 1B" in shown
     assert "extrapolated" in shown
+    assert "best by AICc: log1p" in shown
+
+
+def test_points_that_cannot_tell_laws_apart_say_so(fig_1, tmp_path, capsys):
+    args = ["--x", "tokens", "--y", "tau", "--x-scale", "1B", "--where"]
+    assert main(["laws", str(fig_1), *args, "panel=left"]) == 0
+    assert "the points cannot tell it from power" in capsys.readouterr().out
+    three = tmp_path / "three.csv"
+    three.write_text("tokens,tau\n1,5\n2,5.2\n4,5.3\n")
+    assert main(["laws", str(three), *args[:4]]) == 0
+    assert "no AICc: too few points to compare laws" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])

@@ -6,6 +6,42 @@ import pytest
 from scylla_sim import acceptance, trees
 from scylla_sim.checks import InputError
 
+# Top-1..5 accuracy of Medusa-1's heads for Vicuna-7B. Source: FasterDecoding/Medusa, assets/medusa_acc.csv.
+MEDUSA_7B = np.array(
+    [
+        [0.56039, 0.67172, 0.72714, 0.75994, 0.77995],
+        [0.31635, 0.42358, 0.48509, 0.52821, 0.56250],
+        [0.20104, 0.28790, 0.34754, 0.38345, 0.41687],
+        [0.14737, 0.22502, 0.27373, 0.31088, 0.33971],
+        [0.11754, 0.18663, 0.23459, 0.27212, 0.29983],
+    ]
+)
+# Medusa's 63-node tree for it, each node its ranks. Source: FasterDecoding/Medusa, medusa/model/medusa_choices.py.
+MEDUSA_TREE = trees.from_paths(
+    [
+        tuple(int(rank) for rank in path)
+        for path in (
+            "0 1 2 3 4 5 6 7 8 9 00 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 20 21 22 30 31 40 50 60 70 80 "
+            "90 000 001 002 003 004 005 006 007 008 009 010 011 012 020 021 030 040 050 060 070 100 101 200 0000 0001"
+        ).split()
+    ]
+)
+
+
+def test_medusas_published_tree_is_the_best_tree_of_its_published_accuracies():
+    """Ranks 2-5 as printed, 6-10 by the default law: 62 of 63 nodes, and the same tau to 1e-4."""
+    p = acceptance.rank_profile(MEDUSA_7B[:, 0], 10)
+    p[:, 1:5] = np.diff(MEDUSA_7B, axis=1)
+    best = trees.best_tree(p, 63)
+    assert MEDUSA_TREE.num_nodes == 63
+    assert len(set(best.paths()) & set(MEDUSA_TREE.paths())) >= 62
+    assert trees.tokens_per_cycle(MEDUSA_TREE, p) == pytest.approx(float(trees.tokens_per_cycle(best, p)), abs=2e-4)
+
+
+def test_the_default_rank_law_alone_finds_medusas_tree_from_its_top_1_accuracies():
+    best = trees.best_tree(acceptance.rank_profile(MEDUSA_7B[:, 0], 10), 63)
+    assert len(set(best.paths()) & set(MEDUSA_TREE.paths())) >= 60
+
 
 def test_chain_is_the_chain_formula():
     alpha = [0.9, 0.7, 0.4]
