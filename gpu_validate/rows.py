@@ -31,7 +31,10 @@ SPLIT_BY = {
     "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
     "step": ("model", "batch", "context"),
 }
-"""Columns that decide the side of a row; operations that are not here have no rows in the CSV."""
+"""Columns that decide the side of a row."""
+
+STREAMS = ("copy", "read", "launch")
+"""What only moves bytes: calibrates ``elementwise`` kernels, and is never scored."""
 
 _TEST_SHARE = 0.33
 _RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "case")
@@ -73,13 +76,26 @@ def export(record: Mapping[str, Any], part: str, *, device: str = "") -> list[di
     """
     one_of("part", part, PARTS)
     rows = [row for row in record["values"] if row["op"] in SPLIT_BY]
+    streams = [
+        {**row, "op": "elementwise", "moved_bytes": row["bytes"]}
+        for row in record["values"]
+        if row["op"] in STREAMS and part != "test"
+    ]
     if part != "all":
         held_out = held_out_keys(rows)
         rows = [row for row in rows if (shape_key(row) in held_out) == (part == "test")]
     if not rows:
         raise InputError(f"part={part!r} of suite {record['suite']} holds no row; measure at a larger --scale")
     said: dict[str, Any] = {"evidence": record["evidence"]} | ({"device": device} if device else {})
-    return [{**{key: value for key, value in row.items() if key not in _RATES}, **said} for row in rows]
+    return [
+        {
+            **{
+                ("bytes" if key == "moved_bytes" else key): value for key, value in row.items() if key not in _RATES
+            },
+            **said,
+        }
+        for row in [*rows, *streams]
+    ]
 
 
 def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:

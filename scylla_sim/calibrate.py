@@ -109,6 +109,7 @@ def _usable(op: str, part: Rows) -> str:
         "gemm": ("m", "n", "k"),
         "decode_attention": ("batch", "kv_len", "num_kv_heads"),
         "all_reduce": ("bytes",),
+        "elementwise": ("bytes",),
     }
     columns = np.column_stack([part.numbers[name] for name in names[op]])
     distinct = np.unique(columns, axis=0).shape[0]
@@ -164,6 +165,7 @@ def _fold(op: str, columns: Columns) -> NDArray[np.int64]:
         "gemm": ("n", "k"),
         "decode_attention": ("num_heads", "num_kv_heads"),
         "all_reduce": ("bytes",),
+        "elementwise": ("bytes",),
         "elementwise": ("bytes",),
     }[op]
     shapes = np.column_stack([columns[name] for name in by])

@@ -136,6 +136,14 @@ def test_train_and_test_share_no_weight_matrix_and_lose_no_row(record: Path) -> 
     assert {row["device"] for row in rows.export(value, "all", device="mine")} == {"mine"}
 
 
+def test_copies_calibrate_elementwise_kernels_and_are_never_scored() -> None:
+    copy = {**RESULTS[0][0], "case": "copy-64MiB", "op": "copy", "bytes": 1.34e8}
+    value = records.build("kernels", [*RESULTS, (copy, RESULTS[0][1])], DEVICE)
+    train = rows.export(value, "train")
+    assert [row["bytes"] for row in train if row["op"] == "elementwise"] == [1.34e8]
+    assert all(row["op"] == "gemm" for row in rows.export(value, "test"))
+
+
 def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
     values = [row for row, _ in RESULTS]
     assert rows.held_out_keys(values) == rows.held_out_keys(values[::-1])
