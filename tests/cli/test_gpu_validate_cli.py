@@ -105,8 +105,8 @@ def test_measure_writes_a_record_that_rows_turns_into_csv(tmp_path: Path) -> Non
         assert run("rows", "--record", str(tmp_path / "kernels.json"), "--part", part, "--out", str(out)) == 0
         with out.open() as file:
             parts[part] = list(csv.DictReader(file))
-    assert len(parts["all"]) == 6, "the copy is no shape of the kernels CSV"
-    assert len(parts["train"]) + len(parts["test"]) == 6
+    assert [row["op"] for row in parts["all"]] == ["gemm"] * 6 + ["elementwise"], "a copy calibrates what moves bytes"
+    assert len(parts["train"]) + len(parts["test"]) == 7
     first = parts["all"][0]
     assert (first["op"], first["device"], first["dtype"]) == ("gemm", "local", "float32")
     assert float(first["latency_ms"]) > 0
@@ -178,7 +178,7 @@ def test_a_prediction_equal_to_the_measurement_has_no_error(
     assert run("compare", *paths, "--by", "op") == 0
     value = json.loads(out.read_text())
     assert value["schema"] == "gpu-validate/compare/1"
-    assert [row["group"] for row in value["rows"]] == ["gemm", "all"]
+    assert [row["group"] for row in value["rows"]] == ["elementwise", "gemm", "all"]
     assert value["rows"][-1]["mape"] == pytest.approx(0.0, abs=1e-12)
     assert value["rows"][-1]["floor_kind"] == "intervals"
     assert set(value["provenance"]["inputs"]) == {"predicted.csv", "rows.csv"}
