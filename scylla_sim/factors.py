@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, InputError, fail, one_of
-from scylla_sim.fit import FORMS, Form, Solution, aicc, check_points, solve_linear
+from scylla_sim.fit import check_points
+from scylla_sim.law_forms import FORMS, Form
+from scylla_sim.least_squares import Solution, aicc, solve_linear
 
 OFFSET_FORMS = ("log-linear", "log1p", "linear", "saturating-exponential", "broken")
 """Forms with a constant, which a factor can move."""

@@ -2,237 +2,20 @@
 
 Every form is linear in its coefficients once its shape parameters (a rate, a break) are fixed. So only the shapes
 are searched, with the coefficients solved exactly at each (variable projection): a scan gives the start, scipy
-refines it. Logarithms are natural. scipy is imported by the forms that need it, never by importing this module.
+refines it. scipy is imported by the forms that need it, never by importing this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.checks import FloatArray, fail, in_range, one_of, positive, whole
+from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
+from scylla_sim.law_forms import FORMS, Form
+from scylla_sim.least_squares import aicc, r_squared, scaled_weights, solve_linear
 from scylla_sim.quantiles import student_quantile
-
-RELATIVE_FLOOR = 1e-12
-"""Residuals below this fraction of the data's magnitude are rounding: they count as this for AICc."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """A law y(x): ``basis(x, *shapes) @ coefficients``.
-
-    Attributes
-    ----------
-    parameters
-        Coefficients first, then shapes.
-    num_shapes
-        How many of the parameters enter non-linearly. All of them are positive, except the exponent of ``power``.
-    lowest
-        Smallest x the form is defined for; ``open_end`` says that it is excluded.
-    """
-
-    formula: str
-    parameters: tuple[str, ...]
-    basis: Callable[..., FloatArray]
-    lowest: float = -np.inf
-    open_end: bool = False
-    num_shapes: int = 0
-    starts: Callable[[FloatArray], list[tuple[float, ...]]] | None = None
-    limits: Callable[[FloatArray], list[tuple[float, float]]] | None = None
-
-    @property
-    def num_coefficients(self) -> int:
-        """Parameters that enter linearly."""
-        return len(self.parameters) - self.num_shapes
-
-    def __call__(self, x: ArrayLike, *values: float) -> FloatArray:
-        """The law's value at x for given parameters."""
-        coefficients, shapes = values[: self.num_coefficients], values[self.num_coefficients :]
-        x = np.asarray(x, dtype=np.float64)
-        return np.asarray(self.basis(x.ravel(), *shapes) @ np.array(coefficients)).reshape(x.shape)
-
-
-def _with_constant(*columns: FloatArray) -> FloatArray:
-    return np.stack([*columns, np.ones_like(columns[0])], axis=-1)
-
-
-def _span(x: FloatArray) -> tuple[float, float]:
-    above = x[x > 0]
-    return (float(above.min()), float(above.max())) if above.size else (1.0, 1.0)
-
-
-def _scales(low: float, high: float, count: int) -> list[tuple[float, ...]]:
-    return [(float(s),) for s in np.geomspace(low, high, count)]
-
-
-def _scale_limits(x: FloatArray) -> list[tuple[float, float]]:
-    low, high = _span(x)
-    return [(low / 10, high * 10)]
-
-
-def _break_range(x: FloatArray) -> tuple[float, float]:
-    """Half-way past the first and before the last point: beyond, a break would only excuse one point."""
-    at = np.unique(x)
-    return float(np.sqrt(at[0] * at[1])), float(np.sqrt(at[-2] * at[-1]))
-
-
-def _logistic(x: FloatArray, middle: float, slope: float) -> FloatArray:
-    with np.errstate(over="ignore", divide="ignore"):
-        return np.asarray(1.0 / (1.0 + np.power(middle / x, slope)))[:, None]
-
-
-FORMS = {
-    "log-linear": Form("a ln x + c", ("a", "c"), lambda x: _with_constant(np.log(x)), lowest=0.0, open_end=True),
-    "log1p": Form("a ln(x + 1) + c", ("a", "c"), lambda x: _with_constant(np.log1p(x)), lowest=0.0),
-    "linear": Form("a x + c", ("a", "c"), lambda x: _with_constant(x)),
-    "power": Form(
-        "a x^b",
-        ("a", "b"),
-        lambda x, b: np.power(x, b)[:, None],
-        lowest=0.0,
-        open_end=True,
-        num_shapes=1,
-        starts=lambda x: [(float(b),) for b in np.linspace(-2, 2, 41)],
-        limits=lambda x: [(-10.0, 10.0)],
-    ),
-    "saturating-exponential": Form(
-        "c - a exp(-x / s)",
-        ("a", "c", "s"),
-        lambda x, s: _with_constant(-np.exp(-x / s)),
-        lowest=0.0,
-        num_shapes=1,
-        starts=lambda x: _scales(_span(x)[0] / 5, _span(x)[1] * 5, 40),
-        limits=_scale_limits,
-    ),
-    "logistic": Form(
-        "a / (1 + (m / x)^w)",
-        ("a", "m", "w"),
-        _logistic,
-        lowest=0.0,
-        open_end=True,
-        num_shapes=2,
-        starts=lambda x: [
-            (float(m), float(w))
-            for m in np.geomspace(_span(x)[0] / 1e6, _span(x)[1] * 10, 25)
-            for w in np.geomspace(0.02, 10, 15)
-        ],
-        limits=lambda x: [(_span(x)[0] / 1e9, _span(x)[1] * 1e3), (1e-3, 100.0)],
-    ),
-    "broken": Form(
-        "a ln min(x, x_b) + c",
-        ("a", "c", "x_b"),
-        lambda x, x_b: _with_constant(np.log(np.minimum(x, x_b))),
-        lowest=0.0,
-        open_end=True,
-        num_shapes=1,
-        starts=lambda x: _scales(*_break_range(x), 80),
-        limits=lambda x: [_break_range(x)],
-    ),
-}
-"""The laws that can be fitted, by name: formula, parameters, domain."""
-
-
-@dataclass(frozen=True)
-class Solution:
-    """A weighted linear least-squares solution and what follows from it."""
-
-    values: FloatArray
-    covariance: FloatArray
-    dof: int
-    rss: float
-    r2: float | None
-    loo_rmse: float | None
-
-    @property
-    def variance(self) -> float:
-        """Residual variance of a point of weight 1."""
-        return self.rss / self.dof
-
-
-def solve_linear(design: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Solution:
-    """Weighted linear least squares ``y = design @ values``.
-
-    Parameters
-    ----------
-    design
-        Shape (points, parameters), of full column rank, with more points than parameters.
-    weights
-        Inverse variances up to a common factor, shape (points,); default equal. Scaled to a mean of 1.
-
-    Returns
-    -------
-    Solution
-        The leave-one-out error is exact (from the hat matrix); ``None`` when one point alone fixes a parameter.
-
-    Raises
-    ------
-    InputError
-        When the points cannot determine the parameters.
-
-    Examples
-    --------
-    >>> solution = solve_linear([[0, 1], [1, 1], [2, 1]], [1.0, 3.0, 5.0])
-    >>> solution.values.round(6).tolist(), round(solution.r2, 6)
-    ([2.0, 1.0], 1.0)
-    """
-    matrix, target = np.asarray(design, dtype=np.float64), in_range("y", y)
-    n, p = matrix.shape
-    w = _weights(weights, n)
-    if n <= p:
-        raise fail("points", n, f"must be more than the {p} parameters")
-    scaled = matrix * np.sqrt(w)[:, None]
-    norms = np.linalg.norm(scaled, axis=0)
-    if (norms == 0).any() or np.linalg.cond(scaled / norms) > 1e8:
-        raise fail("x", "the points given", f"must vary enough to determine {p} parameters")
-    inverse = np.linalg.inv((scaled / norms).T @ (scaled / norms)) / np.outer(norms, norms)
-    values: FloatArray = np.linalg.lstsq(scaled, target * np.sqrt(w), rcond=None)[0].astype(np.float64)
-    residual = target - matrix @ values
-    leverage = np.einsum("ij,jk,ik->i", scaled, inverse, scaled)
-    alone = (leverage > 1 - 1e-9).any()
-    rss = float(np.sum(w * residual**2))
-    return Solution(
-        values=values,
-        covariance=inverse * rss / (n - p),
-        dof=n - p,
-        rss=rss,
-        r2=r_squared(target, rss, w),
-        loo_rmse=None if alone else float(np.sqrt(np.average((residual / (1 - leverage)) ** 2, weights=w))),
-    )
-
-
-def _weights(weights: ArrayLike | None, n: int) -> FloatArray:
-    if weights is None:
-        return np.ones(n)
-    w = positive("weight", weights)
-    if w.shape != (n,):
-        raise fail("weights", w.shape, f"must have one value per point ({n})")
-    return np.asarray(w / w.mean())
-
-
-def r_squared(y: FloatArray, rss: float, weights: FloatArray) -> float | None:
-    """1 - RSS / TSS about the weighted mean; ``None`` where y does not vary."""
-    spread = float(np.sum(weights * (y - np.average(y, weights=weights)) ** 2))
-    return 1.0 - rss / spread if spread > 0 else None
-
-
-def aicc(rss: float, *, n: int, parameters: int, magnitude: float) -> float | None:
-    """Corrected Akaike criterion of a least-squares fit; smaller is better.
-
-    n ln(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1) with k = ``parameters`` + 1 for the variance. ``None`` below
-    k + 2 points. ``magnitude`` of the data floors RSS, so that an exact fit is finite.
-
-    Notes
-    -----
-    Source: Hurvich and Tsai, Biometrika 76 (1989) 297; constants common to all forms are left out.
-    """
-    k = parameters + 1
-    if n - k - 1 < 1:
-        return None
-    floor = n * (RELATIVE_FLOOR * magnitude) ** 2
-    return n * float(np.log(max(rss, floor, 1e-300) / n)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
 
 
 @dataclass(frozen=True)
@@ -342,7 +125,7 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
     [1.01, 1.0]
     """
     at, value = check_points(x, y, form)
-    law, w = FORMS[form], _weights(weights, at.size)
+    law, w = FORMS[form], scaled_weights(weights, at.size)
     values, problem = _estimate(law, at, value, w)
     n, p = at.size, len(law.parameters)
     lowest, highest = (float(at.min()), float(at.max())) if n else (np.nan, np.nan)
@@ -493,7 +276,7 @@ def bootstrap(
     (100, 2)
     """
     at, value = check_points(x, y, law.form)
-    form, w = FORMS[law.form], _weights(weights, at.size)
+    form, w = FORMS[law.form], scaled_weights(weights, at.size)
     mean = form(at, *law.values)
     residual = (value - mean) * np.sqrt(w)
     residual = (residual - residual.mean()) * np.sqrt(law.n / law.dof)

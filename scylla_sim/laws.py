@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, in_range, one_of, positive
-from scylla_sim.fit import Solution, solve_linear
+from scylla_sim.least_squares import Solution, solve_linear
 from scylla_sim.quantiles import student_quantile
 from scylla_sim.units import GIGA
 

@@ -13,6 +13,7 @@ from scylla_sim import fit
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of
 from scylla_sim.console import add_output, emit, note
 from scylla_sim.factors import OFFSET_FORMS, fit_factors
+from scylla_sim.law_forms import FORMS
 from scylla_sim.quantiles import student_quantile
 from scylla_sim.records import EVIDENCE, Row, read_columns
 from scylla_sim.units import parse_count
@@ -23,7 +24,7 @@ EPILOG = """example:
 with --factor task,temperature: one slope for all rows, an offset per task and per temperature
 
 forms (ln is the natural logarithm):
-""" + "".join(f"  {name:24}{form.formula}\n" for name, form in fit.FORMS.items())
+""" + "".join(f"  {name:24}{form.formula}\n" for name, form in FORMS.items())
 
 MIN_POINTS = 3
 TOLD_APART = 2.0
@@ -120,11 +121,11 @@ def read_points(args: argparse.Namespace, scale: float) -> Points:
 
 def choose_forms(text: str | None, points: Points) -> tuple[list[str], list[str]]:
     """Forms to fit and, when all were asked for by default, those whose domain the points leave."""
-    names = text.split(",") if text else list(OFFSET_FORMS if points.factors else fit.FORMS)
+    names = text.split(",") if text else list(OFFSET_FORMS if points.factors else FORMS)
     able: list[str] = []
     unable: list[str] = []
     for name in names:
-        form = fit.FORMS[one_of("form", name, fit.FORMS)]
+        form = FORMS[one_of("form", name, FORMS)]
         outside = np.flatnonzero(points.x <= form.lowest if form.open_end else points.x < form.lowest)
         negative = outside[points.x[outside] < 0]
         if outside.size and (text or negative.size):
@@ -197,7 +198,7 @@ def _factor_rows(points: Points, forms: list[str], args: argparse.Namespace) -> 
 
 
 def _head(name: str, points: Points, args: argparse.Namespace) -> Row:
-    return {"form": name, "formula": fit.FORMS[name].formula, "x": args.x, "y": args.y, "n": points.x.size}
+    return {"form": name, "formula": FORMS[name].formula, "x": args.x, "y": args.y, "n": points.x.size}
 
 
 def _unfitted(name: str, points: Points, args: argparse.Namespace) -> Row:
@@ -221,7 +222,7 @@ def _row(
     if law.aicc is not None and best is not None:
         row["delta_aicc"] = law.aicc - best
     lower, upper = law.intervals(args.level)
-    for i, name in enumerate(fit.FORMS[law.form].parameters):
+    for i, name in enumerate(FORMS[law.form].parameters):
         row |= {name: float(law.values[i]), f"{name}_stderr": float(law.standard_errors[i])}
         row |= {f"{name}_lower": float(lower[i]), f"{name}_upper": float(upper[i])}
     if args.bootstrap:
@@ -238,14 +239,14 @@ def _bootstrapped(law: fit.Fit, points: Points, args: argparse.Namespace) -> Row
         return row
     tail = (1 - args.level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    for i, name in enumerate(fit.FORMS[law.form].parameters):
+    for i, name in enumerate(FORMS[law.form].parameters):
         row |= {f"{name}_boot_lower": float(low[i]), f"{name}_boot_upper": float(high[i])}
     return row
 
 
 def _predicted(law: fit.Fit, text: str, x: float, level: float) -> dict[str, Any]:
     """The law at x with the interval of a new point, flagged where it extrapolates."""
-    form = fit.FORMS[law.form]
+    form = FORMS[law.form]
     if x < form.lowest or (form.open_end and x == form.lowest):
         raise fail("predict", text, f"lies outside the domain of {law.form}, {form.formula}")
     value, lower, upper = (float(v) for v in law.predict(x, level=level, new_point=True))
@@ -260,7 +261,7 @@ def _predicted(law: fit.Fit, text: str, x: float, level: float) -> dict[str, Any
 
 def _short(row: Row, targets: list[str]) -> Row:
     """What fits a terminal: parameters with standard errors, the scores, the predictions."""
-    names = [name for name in fit.FORMS[row["form"]].parameters if name in row]
+    names = [name for name in FORMS[row["form"]].parameters if name in row]
     short = {key: row.get(key) for key in ("form", "n", "r2", "delta_aicc", "loo_rmse", "converged")}
     short["parameters"] = ", ".join(f"{name} = {row[name]:.4g} +- {row[name + '_stderr']:.2g}" for name in names)
     for key in (f"y({text})" for text in targets):
