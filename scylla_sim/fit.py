@@ -128,24 +128,8 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
     law, w = FORMS[form], scaled_weights(weights, at.size)
     values, problem = _estimate(law, at, value, w)
     n, p = at.size, len(law.parameters)
-    lowest, highest = (float(at.min()), float(at.max())) if n else (np.nan, np.nan)
     if values is None:
-        empty = np.full(p, np.nan)
-        return Fit(
-            form,
-            n,
-            empty,
-            np.full((p, p), np.nan),
-            n - p,
-            np.nan,
-            None,
-            None,
-            None,
-            lowest,
-            highest,
-            False,
-            problem,
-        )
+        return _unfitted(form, at, problem)
     rss = float(np.sum(w * (value - law(at, *values)) ** 2))
     gradient = _gradient(law, at, values) * np.sqrt(w)[:, None]
     norms = np.maximum(np.linalg.norm(gradient, axis=0), 1e-300)
@@ -168,10 +152,31 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
         r2=r_squared(value, rss, w),
         aicc=score,
         loo_rmse=_leave_one_out(law, at, value, w),
-        x_min=lowest,
-        x_max=highest,
+        x_min=float(at.min()),
+        x_max=float(at.max()),
         converged=not problem and not singular,
         message="; ".join(messages),
+    )
+
+
+def _unfitted(form: str, x: FloatArray, problem: str) -> Fit:
+    """What is returned where nothing could be fitted: not a number anywhere, and the reason."""
+    p = len(FORMS[form].parameters)
+    low, high = (float(x.min()), float(x.max())) if x.size else (np.nan, np.nan)
+    return Fit(
+        form=form,
+        n=x.size,
+        values=np.full(p, np.nan),
+        covariance=np.full((p, p), np.nan),
+        dof=x.size - p,
+        rss=np.nan,
+        r2=None,
+        aicc=None,
+        loo_rmse=None,
+        x_min=low,
+        x_max=high,
+        converged=False,
+        message=problem,
     )
 
 
