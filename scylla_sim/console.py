@@ -20,6 +20,9 @@ from scylla_sim.units import parse_count
 
 FORMATS = ("table", "json", "csv")
 
+EXTRAS = {"scipy": "fit", "torch": "validate", "pandas": "validate", "pyarrow": "validate", "tabulate": "paper"}
+"""Package that a command may lack -> the extra that installs it."""
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line; usage is for ``--help`` only."""
@@ -42,6 +45,12 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
         return call() or 0
     except InputError as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        hint = f"pip install 'scylla-sim[{EXTRAS[error.name]}]'"
+        print(f"{prog}: error: this needs the package {error.name}; {hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; what was finished is kept", file=sys.stderr)
