@@ -44,9 +44,10 @@ test: $(INSTALLED)
 	python -m ruff check
 	python -m ruff format --check
 	python -m mypy
+	python -m mypy --strict workflow/guard.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
-	OMP_NUM_THREADS=1 python -m pytest -n 2
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
 figures: $(INSTALLED)
 	@$(SNAKEMAKE) $(ARGS) figures

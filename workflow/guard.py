@@ -15,8 +15,11 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-_SHARED = tuple(f"scylla_sim/{name}.py" for name in ("checks", "console", "records", "units"))
-_FACTS = (*(f"scylla_sim/{name}.py" for name in ("catalog", "costs", "specs", "trees")), "scylla_sim/data/*.toml")
+_SHARED = tuple(f"scylla_sim/{name}.py" for name in ("__init__", "checks", "console", "records", "units"))
+_FACTS = (
+    *(f"scylla_sim/{name}.py" for name in ("acceptance", "catalog", "costs", "quantiles", "specs", "trees")),
+    "scylla_sim/data/*.toml",
+)
 SOURCES = {
     "scylla_sim": ("scylla_sim/**/*.py", "scylla_sim/data/*.toml"),
     "gpu_validate": ("gpu_validate/**/*.py", *_SHARED, *_FACTS),
@@ -39,9 +42,7 @@ def _explain(error: ValidationError, config: Mapping[str, Any]) -> str:
         return f"{next(key for key in rule if key not in error.instance)} is missing"
     value = f"{name or 'config'}={error.instance!r}"
     if error.validator == "enum":
-        close = difflib.get_close_matches(str(error.instance), [str(item) for item in rule], n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{value} must be one of {', '.join(map(str, rule))}{hint}"
+        return f"{value} must be one of {', '.join(map(str, rule))}"
     if error.validator == "type":
         return f"{value} must be of type {rule}"
     return f"{value} is refused: {error.message}"

@@ -54,10 +54,11 @@ rule claims:
         EVIDENCE,
     output:
         report(
-            "results/paper/claims.md",
+            "results/paper/claims.csv",
             caption="../report/claims.rst",
             category="Claims",
         ),
+        "results/paper/claims.md",
     log:
         "results/logs/paper/claims.log",
     conda:
@@ -73,4 +74,4 @@ rule calibrations:
         expand("results/calibration/{device}.json", device=DEVICES),
 
 
-PAPER = [*rules.tables.output, *rules.figures.output]
+PAPER = [*rules.claims.output, *rules.tables.output, *rules.figures.output]

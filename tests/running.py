@@ -1,0 +1,19 @@
+"""Where the checkout is, and how a test runs a command in a copy of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_in(folder: Path, *command: str, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
+    """Run a command as a new shell in that folder would: this environment's programs, the folder's own packages."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": programs, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+    )

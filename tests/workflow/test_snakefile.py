@@ -1,0 +1,116 @@
+"""The workflow without running it: configuration errors, the plan, the linter."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from running import ROOT, run_in
+
+from gpu_validate import silicon
+from paper.figures import FIGURES
+from paper.inputs import COMMANDS
+from paper.tables import TABLES
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+
+def plan(folder: Path, *options: str) -> str:
+    done = run_in(folder, "snakemake", "-n", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("scal=ci", "config: scal is not a setting; did you mean scale?"),
+        ("scale=tiny", "config: scale='tiny' must be one of ci, small, full"),
+        ("device=gpu", "config: device='gpu' must be one of auto, cuda, cpu"),
+        ("measurements=rekorded", "config: measurements='rekorded' must be one of live, recorded"),
+        ("train_rows=many", "config: train_rows='many' must be of type integer"),
+        ("train_rows=-1", "config: train_rows=-1 is refused: -1 is less than the minimum of 32"),
+        ("silicon_devices=h100-sxm", "config: silicon_devices='h100-sxm' must be of type array"),
+        (
+            "silicon_devices=[h100]",
+            f"config: silicon_devices.0='h100' must be one of {', '.join(sorted(silicon.DEVICES))}",
+        ),
+    ],
+)
+def test_a_bad_setting_is_one_line_and_no_run(checkout: Path, option: str, line: str) -> None:
+    done = run_in(checkout, "snakemake", "-n", "--config", option)
+    assert done.returncode == 2
+    said = [
+        text
+        for text in (done.stdout + done.stderr).splitlines()
+        if text.startswith(("config:", "Error", "Traceback"))
+    ]
+    assert said == [line]
+    assert "Building DAG" not in done.stderr
+
+
+def test_a_typo_in_the_file_is_found_too(checkout: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("silicon_device: [h100-sxm]\n")
+    done = run_in(checkout, "snakemake", "-n", "--configfile", str(overlay))
+    assert done.returncode == 2
+    assert "config: silicon_device is not a setting; did you mean silicon_devices?" in done.stderr
+
+
+def test_the_linter_has_nothing_to_say(checkout: Path) -> None:
+    done = run_in(checkout, "snakemake", "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_bare_snakemake_makes_every_table_figure_and_input(checkout: Path) -> None:
+    said = plan(checkout)
+    wanted = [f"table-{name}.{kind}" for name in TABLES for kind in ("md", "tex", "csv", "html")]
+    wanted += [f"figure-{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
+    wanted += ["claims.md", "claims.csv"]
+    missing = [name for name in wanted if f"results/paper/{name}" not in said]
+    missing += [path for path in COMMANDS if f"output: results/{path}\n" not in said]
+    assert missing == []
+
+
+def test_every_rule_is_used(checkout: Path) -> None:
+    rules = {
+        name
+        for file in [checkout / "Snakefile", *(checkout / "workflow/rules").glob("*.smk")]
+        for name in re.findall(r"^rule (\w+):", file.read_text(), flags=re.MULTILINE)
+    }
+    planned = set(re.findall(r"^rule (\w+):", plan(checkout, "all", "calibrations"), flags=re.MULTILINE))
+    assert planned == rules
+
+
+def test_every_job_writes_its_log_and_calls_a_command_line(checkout: Path) -> None:
+    for file in (checkout / "workflow/rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+            if "shell:" in rule:
+                assert "{log}" in rule and "conda:" in rule, rule
+                assert re.search(r'"python -m (scylla_sim|gpu_validate|paper) |"cp ', rule), rule
+            assert "run:" not in rule and "script:" not in rule, rule
+
+
+def test_recorded_measurements_need_no_measuring(checkout: Path) -> None:
+    folder = checkout / "gpu_validate/recorded/somewhere"
+    folder.mkdir(parents=True)
+    for suite in ("kernels", "step"):
+        (folder / f"{suite}.json").write_text("{}")
+    said = plan(checkout, "--config", "measurements=recorded", "recorded_device=somewhere")
+    assert "rule record:" in said and "rule measure:" not in said
+
+
+def test_the_schema_knows_the_devices_and_operations_that_can_be_read() -> None:
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    assert schema["properties"]["silicon_devices"]["items"]["enum"] == sorted(silicon.DEVICES)
+    assert set(schema["properties"]["silicon_ops"]["items"]["enum"]) == set(silicon.TABLES)
+    assert set(schema["required"]) == set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+def test_the_shipped_configuration_names_every_setting_and_says_what_it_is() -> None:
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    config = yaml.safe_load((ROOT / "workflow/config/config.yaml").read_text())
+    assert set(config) == set(schema["properties"])
