@@ -1,0 +1,167 @@
+"""Every table from result files: right numbers, or one line that says what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from paper import published
+from paper.inputs import COMMANDS, how_to_make
+from paper.law_tables import coefficients, significant
+from paper.results import Results
+from paper.step_tables import published_step_s
+from paper.tables import TABLES, build, write
+from paper.turning_tables import quoted_optimum
+from scylla_sim.checks import InputError
+
+
+def only(folder: Path, name: str):  # type: ignore[no-untyped-def]
+    return build(Results(folder), [name])[0]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_carries_evidence_and_says_what_made_it(finished_results: Path, name: str) -> None:
+    table = only(finished_results, name)
+    assert table.name == name
+    assert all(row.get("evidence") for row in table.rows)
+    assert table.commits == "0123456" or name == "acceptance"
+
+
+def test_writing_twice_gives_the_same_bytes(finished_results: Path, tmp_path: Path) -> None:
+    first = write(Results(finished_results), tmp_path / "a")
+    second = write(Results(finished_results), tmp_path / "b")
+    assert len(first) == 4 * len(TABLES)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_a_missing_input_is_one_line_with_the_command_that_makes_it(own_results: Path, path: str) -> None:
+    (own_results / path).unlink()
+    if path == "steps/readme.json":  # the figure's
+        return
+    with pytest.raises(InputError) as caught:
+        build(Results(own_results))
+    text = str(caught.value)
+    assert path in text and how_to_make(path) in text and "\n" not in text
+    assert text.startswith("table ")
+
+
+def test_a_row_without_a_field_names_field_and_file(own_results: Path) -> None:
+    path = own_results / "steps/table5-eagle2.json"
+    content = json.loads(path.read_text())
+    del content["rows"][0]["tokens_per_s"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="field='tokens_per_s' is missing in steps/table5-eagle2.json"):
+        only(own_results, "table5")
+
+
+def test_a_missing_batch_is_not_half_a_table(own_results: Path) -> None:
+    path = own_results / "steps/table5-scylla.json"
+    content = json.loads(path.read_text())
+    content["rows"] = [row for row in content["rows"] if row["batch_size"] != 40]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="batch_size=40 has no row in steps/table5-scylla.json"):
+        only(own_results, "table5")
+
+
+def test_table5_errors_are_predicted_over_reported(finished_results: Path) -> None:
+    rows = {row["batch_size"]: row for row in only(finished_results, "table5").rows}
+    assert rows[1]["plain_error"] == pytest.approx(90 / 60 - 1)
+    assert rows[64]["eagle2_error"] == pytest.approx((50 + 20 * 64) / 980 - 1)
+    assert rows[8]["scylla_range"] == f"{370 * 4.0 / 4.5:.0f} to {370 * 5.0 / 4.5:.0f}"
+
+
+def test_table5_states_its_assumptions_and_what_does_not_fit(finished_results: Path) -> None:
+    notes = " ".join(only(finished_results, "table5").notes)
+    for words in (
+        "all 27 cells",
+        "10240 tokens",
+        "61 tokens verified",
+        "4.5 (at batch 1: 4.00 to 5.00)",
+        "batch 64",
+    ):
+        assert words in notes
+
+
+def test_the_ablation_takes_acceptance_and_tree_apart(finished_results: Path) -> None:
+    row = only(finished_results, "table5-ablation").rows[-1]
+    assert row["acceptance_gain"] == pytest.approx((50 + 25 * 64) / (50 + 20 * 64))
+    assert row["tree_gain"] == pytest.approx((50 + 30 * 64) / (50 + 20 * 64))
+
+
+def test_the_published_fit_of_a_step_is_linear_in_both_token_counts() -> None:
+    assert published_step_s("forward", 0, 0) == pytest.approx(5.88591e-3)
+    extra = published_step_s("forward", 64, 64 * 1024) - published_step_s("forward", 0, 0)
+    assert extra == pytest.approx(64 * 21.0103e-6 + 64 * 1024 * 39.2646e-9, rel=1e-5)
+
+
+def test_the_quoted_layer_law_is_reported_as_not_reproducing_fig1(finished_results: Path) -> None:
+    table = only(finished_results, "theorem-1.2")
+    assert table.rows[0]["r2"] < 0
+    notes = " ".join(table.notes)
+    assert "0.74 lies outside" in notes and "4.61 lies outside" in notes and "up to 0.48" in notes
+
+
+def test_the_quoted_token_law_lies_inside_with_the_zero_point(finished_results: Path) -> None:
+    notes = only(finished_results, "theorem-1.1").notes
+    assert any("0.08 lies inside" in note and "log1p" in note for note in notes)
+
+
+def test_forms_that_did_not_converge_are_left_out(finished_results: Path) -> None:
+    laws = [row["law"] for row in only(finished_results, "theorem-1.1").rows]
+    assert not any("logistic" in law for law in laws)
+    assert laws[0].startswith("quoted")
+
+
+def test_turning_points_at_the_edge_of_the_figure_have_no_error(finished_results: Path) -> None:
+    rows = {row["batch_size"]: row for row in only(finished_results, "theorem-1.3").rows}
+    assert rows[1]["quoted_error"] is None and rows[4]["paper_error"] is None
+    assert rows[8]["paper_error"] == pytest.approx((470 / 8 + 7) / 66 - 1)
+    assert quoted_optimum(64) == pytest.approx(14.4, abs=0.05)
+
+
+def test_fig5_errors_compare_points_of_equal_batch_and_k(finished_results: Path) -> None:
+    row = next(row for row in only(finished_results, "fig5").rows if row["batch_size"] == 8)
+    reported = published.series("fig5_curves", "k", "tokens_per_s", batch_size=8.0)
+    ours = {k: min(20.0 * 8, 470 / 4) * k / (k + 10) for k in (6, 8, 40, 80)}
+    assert row["paper_error"] == pytest.approx(sum(abs(y / reported[k] - 1) for k, y in ours.items()) / 4)
+
+
+def test_kernel_groups_are_named_in_words(finished_results: Path) -> None:
+    groups = [row["group"] for row in only(finished_results, "silicon-gemm").rows]
+    assert groups[:3] == ["bf16, small batch", "fp8, small batch", "all"]
+    assert [row["group"] for row in only(finished_results, "silicon-all-reduce").rows][:2] == [
+        "eager",
+        "CUDA graph",
+    ]
+
+
+def test_the_local_table_names_the_device_and_the_level(finished_results: Path) -> None:
+    table = only(finished_results, "local")
+    assert "Test CPU, cpu, 1 thread)" in table.caption
+    assert "measured: live" in table.evidence
+
+
+def test_no_silicon_comparison_at_all_is_an_error(own_results: Path) -> None:
+    for path in (own_results / "compare").glob("silicon-*-gemm.json"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"silicon-\*-gemm.json.*is missing"):
+        only(own_results, "silicon-gemm")
+
+
+def test_a_truncated_file_is_one_line(own_results: Path) -> None:
+    (own_results / "laws/theorem-1.2.json").write_text('{"schema": ')
+    with pytest.raises(InputError, match="is not JSON"):
+        only(own_results, "theorem-1.2")
+
+
+@pytest.mark.parametrize(("number", "digits", "text"), [(0.0, 2, "0"), (-23.66, 4, "-23.66"), (154.4, 2, "154")])
+def test_significant_digits_without_exponent(number: float, digits: int, text: str) -> None:
+    assert significant(number, digits) == text
+
+
+def test_coefficients_carry_their_standard_error() -> None:
+    row = {"a": 0.0645, "a_stderr": 0.0104, "r2": 0.9, "c": 5.142, "c_stderr": 0.0288}
+    assert coefficients(row) == "a = 0.06450 ± 0.010, c = 5.142 ± 0.029"
