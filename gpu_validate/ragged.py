@@ -1,0 +1,131 @@
+"""Places of tokens in sequences of different lengths: plain steps, draft trees, and the way back after a rejection.
+
+A sequence of length L has its first L tokens in the cache; token L is known but not in the cache yet: the root of
+the next draft tree. Node j of the tree stands in slot L + 1 + j at position L + depth(j). What lies beyond a
+sequence's length is scratch: no mask ever shows it to a later query, so a rejected token needs no erasing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpu_validate.blocks import Cache, Place, packed_mask
+from scylla_sim.specs import Model
+from scylla_sim.trees import ROOT, DraftTree
+
+
+@dataclass(frozen=True)
+class Level:
+    """Nodes of one depth and where they come from.
+
+    ``rows`` have children and are what the draft model is run on; ``nodes`` are the children, ``parents`` their
+    places within ``rows``, ``order`` their places among their siblings.
+    """
+
+    rows: Tensor
+    nodes: Tensor
+    parents: Tensor
+    order: Tensor
+
+
+@dataclass(frozen=True)
+class TreeTables:
+    """A draft tree as tensors; row 0 is the root, row j + 1 is node j.
+
+    Attributes
+    ----------
+    depth
+        ``(num_nodes + 1,)``; 0 for the root.
+    sees
+        ``(num_nodes + 1, num_nodes)``: which nodes a row may look at, itself and its ancestors.
+    children
+        ``(num_nodes + 1, width)``: nodes in the order of their rank, -1 where there are fewer.
+    ranks
+        ``(num_nodes,)``: which choice of the draft a node is.
+    levels
+        Levels of the tree, that of the root's children first.
+    """
+
+    depth: Tensor
+    sees: Tensor
+    children: Tensor
+    ranks: Tensor
+    levels: tuple[Level, ...]
+    is_chain: bool
+
+    @property
+    def num_nodes(self) -> int:
+        return int(self.ranks.numel())
+
+    @staticmethod
+    def of(tree: DraftTree, device: str | torch.device = "cpu") -> TreeTables:
+        """Tables of a tree."""
+        count = tree.num_nodes
+        sees = np.zeros((count + 1, count), dtype=bool)
+        offspring: list[list[int]] = [[] for _ in range(count + 1)]
+        for node, parent in enumerate(tree.parents):
+            sees[node + 1] = sees[parent + 1]
+            sees[node + 1, node] = True
+            offspring[parent + 1].append(node)
+        width = max(map(len, offspring))
+        children = np.full((count + 1, width), ROOT)
+        for row, nodes in enumerate(offspring):
+            ordered = sorted(nodes, key=lambda node: tree.ranks[node])
+            children[row, : len(ordered)] = ordered
+        depth = np.concatenate(([0], tree.depths))
+        return TreeTables(
+            depth=torch.as_tensor(depth, device=device),
+            sees=torch.as_tensor(sees, device=device),
+            children=torch.as_tensor(children, device=device),
+            ranks=torch.as_tensor(tree.ranks, device=device),
+            levels=tuple(_level(depth, children, at, device) for at in range(tree.draft_len)),
+            is_chain=tree.parents == tuple(range(-1, count - 1)),
+        )
+
+
+def _level(depth: NDArray[np.int64], children: NDArray[np.int64], at: int, device: str | torch.device) -> Level:
+    rows = np.flatnonzero((depth == at) & (children >= 0).any(1))
+    parents, order = np.nonzero(children[rows] >= 0)
+    nodes = children[rows][parents, order]
+    return Level(*(torch.as_tensor(part, device=device) for part in (rows, nodes, parents, order)))
+
+
+def tree_place(lengths: Tensor, rows: Tensor, tables: TreeTables, spec: Model) -> Place:
+    """Places of the root and nodes named by ``rows`` after sequences of ``lengths`` ``(batch,)``.
+
+    Each sees the committed tokens, the root, its ancestors and itself.
+    """
+    slots = lengths[:, None] + rows
+    length = int(lengths.max()) + tables.num_nodes + 1
+    node = torch.arange(length, device=lengths.device) - lengths[:, None] - 1
+    within = tables.sees[rows][:, node.clamp(0, tables.num_nodes - 1)].transpose(0, 1)
+    in_tree = (node >= 0) & (node < tables.num_nodes)
+    visible = (node < 0)[:, None] | (within & in_tree[:, None])
+    group = spec.num_heads // spec.num_kv_heads
+    return Place(lengths[:, None] + tables.depth[rows], slots, length, packed_mask(visible, group))
+
+
+def causal_place(starts: Tensor, count: int, spec: Model) -> Place:
+    """Places of the next ``count`` tokens of sequences that hold ``starts`` ``(batch,)`` tokens."""
+    slots = starts[:, None] + torch.arange(count, device=starts.device)
+    length = int(starts.max()) + count
+    visible = torch.arange(length, device=starts.device) <= slots[..., None]
+    return Place(slots, slots, length, packed_mask(visible, spec.num_heads // spec.num_kv_heads))
+
+
+def keep_path(cache: Cache, lengths: Tensor, path: Tensor) -> None:
+    """Move the keys and values of accepted nodes next to the root; the others become scratch.
+
+    ``path`` ``(batch, depth)`` names the accepted node at each depth, -1 from the first rejection on; whatever
+    these slots receive lies beyond the new length. All are read before any is written.
+    """
+    batch = torch.arange(lengths.numel(), device=lengths.device)[:, None]
+    source = lengths[:, None] + 1 + path.clamp(min=0)
+    target = lengths[:, None] + 1 + torch.arange(path.shape[1], device=lengths.device)
+    for store in (cache.keys, cache.values):
+        store[:, batch, :, target] = store[:, batch, :, source]

@@ -1,0 +1,336 @@
+"""Speculative decoding for real: draft, verify, accept, roll back, over a batch with ragged acceptance.
+
+Target and draft are `gpu_validate.blocks.Decoder` with KV caches of their own. A static tree (a chain is one) is
+drafted level by level, verified by the target in one pass with a tree mask, and the accepted path is kept. Greedy
+output equals plain decoding token for token, sampled output follows the target's distribution; with given rates the
+loop is timed at any acceptance without a trained draft.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gpu_validate import verify
+from gpu_validate.blocks import Cache, Decoder
+from gpu_validate.ragged import Level, TreeTables, causal_place, keep_path, tree_place
+from gpu_validate.verify import Accepted
+from scylla_sim.checks import fail, in_range
+from scylla_sim.trees import DraftTree
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How tokens are chosen.
+
+    Attributes
+    ----------
+    temperature
+        0 is greedy.
+    rates
+        ``(depth, ranks)`` acceptance that is given instead of earned; see `verify.accept_at_rates`.
+    """
+
+    temperature: float = 0.0
+    rates: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        in_range("temperature", self.temperature, 0)
+        if self.rates is not None and self.temperature:
+            raise fail("temperature", self.temperature, "must be 0 when acceptance rates are given")
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Distribution that a token is drawn from, at a temperature above 0."""
+        return torch.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature, dim=-1)
+
+
+@dataclass
+class Tally:
+    """What was accepted, by depth and rank.
+
+    ``accepted[d, r]`` counts nodes of rank r at depth d + 1 that were kept, ``chances[d]`` how often a path got as
+    far as depth d, so their ratio is the conditional acceptance of that position and rank.
+    """
+
+    accepted: Tensor
+    chances: Tensor
+    cycles: int = 0
+    emitted: int = 0
+
+    @staticmethod
+    def empty(tables: TreeTables) -> Tally:
+        """Nothing counted yet."""
+        size = (len(tables.levels), int(tables.ranks.max()) + 1)
+        return Tally(torch.zeros(size, dtype=torch.int64), torch.zeros(size[0], dtype=torch.int64))
+
+    def add(self, tables: TreeTables, outcome: Accepted, going: Tensor) -> None:
+        """Count one cycle of the sequences that are ``going``."""
+        path = outcome.path[going].cpu()
+        ranks = tables.ranks.cpu()
+        self.cycles += len(path)
+        self.emitted += len(path) + int((path >= 0).sum())
+        reached = torch.ones(len(path), dtype=torch.bool)
+        for depth in range(path.shape[1]):
+            kept = path[:, depth] >= 0
+            self.chances[depth] += int(reached.sum())
+            self.accepted[depth] += torch.bincount(ranks[path[kept, depth]], minlength=self.accepted.shape[1])
+            reached = kept
+
+    @property
+    def tokens_per_cycle(self) -> float:
+        """Mean tokens a cycle emits, the target's own included."""
+        return self.emitted / max(self.cycles, 1)
+
+
+@dataclass
+class Sequences:
+    """Known tokens of a batch; ``lengths`` counts those before the last one, which no cache holds yet."""
+
+    tokens: Tensor
+    lengths: Tensor
+
+    def root(self) -> Tensor:
+        """``(batch, 1)``: the last known token of each sequence."""
+        return self.tokens.gather(1, self.lengths[:, None])
+
+    def extend(self, new: Tensor, count: Tensor) -> None:
+        """Append the first ``count[b]`` of ``new[b]`` to each sequence."""
+        index = torch.arange(new.shape[1], device=new.device)
+        slots = self.lengths[:, None] + 1 + index
+        keep = index < count[:, None]
+        rows = torch.arange(len(new), device=new.device)[:, None].expand_as(slots)
+        self.tokens[rows[keep], slots[keep]] = new[keep]
+        self.lengths = self.lengths + count
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Drafted tokens ``(batch, num_nodes)`` and, when sampling, the draft's ``(batch, rows, vocab)``."""
+
+    tokens: Tensor
+    probabilities: Tensor | None
+
+
+def _prefill(model: Decoder, cache: Cache, tokens: Tensor) -> None:
+    """Read all but the last token of prompts; what padding leaves in the cache lies beyond every length."""
+    if tokens.shape[1] > 1:
+        starts = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        model(tokens[:, :-1], cache, causal_place(starts, tokens.shape[1] - 1, model.spec))
+
+
+def _draw(policy: Policy, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One token for each row of ``(batch, vocab)``."""
+    if policy.temperature == 0:
+        return logits.argmax(-1)
+    return torch.multinomial(policy.probabilities(logits), 1, generator=generator)[:, 0]
+
+
+def _sequences(prompts: Tensor, lengths: Tensor | None, room: int) -> Sequences:
+    batch, longest = prompts.shape
+    given = torch.full((batch,), longest, device=prompts.device) if lengths is None else lengths
+    if not bool(((given >= 1) & (given <= longest)).all()):
+        raise fail("lengths", given.tolist(), f"must lie in [1, {longest}]")
+    tokens = torch.zeros((batch, longest + room), dtype=torch.int64, device=prompts.device)
+    tokens[:, :longest] = prompts
+    return Sequences(tokens, given - 1)
+
+
+@torch.inference_mode()
+def decode_plain(
+    target: Decoder,
+    prompts: Tensor,
+    new_tokens: int,
+    *,
+    lengths: Tensor | None = None,
+    policy: Policy | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One token a step: what speculative decoding must reproduce. Returns ``(batch, new_tokens)``."""
+    policy = policy or Policy()
+    batch = _sequences(prompts, lengths, new_tokens)
+    begin = batch.lengths + 1
+    cache = Cache.empty(target.spec, len(prompts), batch.tokens.shape[1], target.norm)
+    _prefill(target, cache, prompts)
+    one = torch.ones_like(batch.lengths)
+    for _ in range(new_tokens):
+        logits = target(batch.root(), cache, causal_place(batch.lengths, 1, target.spec))[:, -1]
+        batch.extend(_draw(policy, logits, generator)[:, None], one)
+    return _new_tokens(batch, begin, new_tokens)
+
+
+def _new_tokens(batch: Sequences, begin: Tensor, count: int) -> Tensor:
+    return batch.tokens.gather(1, begin[:, None] + torch.arange(count, device=begin.device))
+
+
+@dataclass
+class Loop:
+    """State of speculative decoding: sequences, two caches, and how many tokens the draft's cache holds.
+
+    Use `start`, then `cycle` again and again, or its parts `propose`, `score`, `accept` and `commit`, which are
+    timed one by one.
+    """
+
+    target: Decoder
+    draft: Decoder
+    tables: TreeTables
+    policy: Policy
+    batch: Sequences
+    target_cache: Cache
+    draft_cache: Cache
+    held: Tensor
+    generator: torch.Generator
+    tally: Tally = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tally = Tally.empty(self.tables)
+
+    def propose(self) -> Proposal:
+        """Draft a tree after every sequence: one pass for the new committed tokens, one per further level."""
+        tokens = self.batch.tokens.new_zeros(len(self.held), self.tables.num_nodes)
+        rows: Tensor | None = None
+        for index, level in enumerate(self.tables.levels):
+            logits = self._catch_up() if index == 0 else self._draft_level(level, tokens)
+            chosen, probabilities = self._choices(level, logits)
+            tokens[:, level.nodes] = chosen
+            if probabilities is not None:
+                if rows is None:
+                    size = (len(self.held), self.tables.num_nodes + 1, probabilities.shape[-1])
+                    rows = probabilities.new_zeros(size)
+                rows[:, level.rows] = probabilities
+        return Proposal(tokens, rows)
+
+    def _catch_up(self) -> Tensor:
+        """Logits ``(batch, 1, vocab)`` after the root, reading what the draft has not read yet."""
+        behind = self.batch.lengths - self.held
+        count = int(behind.max()) + 1
+        last = self.batch.tokens.shape[1] - 1
+        slots = (self.held[:, None] + torch.arange(count, device=behind.device)).clamp(max=last)
+        place = causal_place(self.held, count, self.draft.spec)
+        logits: Tensor = self.draft(self.batch.tokens.gather(1, slots), self.draft_cache, place)
+        self.held = self.batch.lengths + 1
+        return logits[torch.arange(len(behind), device=behind.device), behind][:, None]
+
+    def _draft_level(self, level: Level, tokens: Tensor) -> Tensor:
+        place = tree_place(self.batch.lengths, level.rows, self.tables, self.draft.spec)
+        logits: Tensor = self.draft(tokens[:, level.rows - 1], self.draft_cache, place)
+        return logits
+
+    def _choices(self, level: Level, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens of a level's nodes, and the distributions they were drawn from.
+
+        Greedy children are the draft's best choices by rank. Sampled ones are drawn without replacement, as many as
+        there are siblings: the largest of log-probabilities with Gumbel noise.
+        """
+        if self.policy.temperature == 0:
+            choice = self.tables.ranks[level.nodes]
+            best = logits.topk(int(choice.max()) + 1, dim=-1).indices
+            return best[:, level.parents, choice], None
+        probabilities = self.policy.probabilities(logits)
+        noise = torch.empty_like(probabilities).exponential_(generator=self.generator)
+        order = (probabilities / noise).topk(int(level.order.max()) + 1, dim=-1).indices
+        return order[:, level.parents, level.order], probabilities
+
+    def score(self, proposal: Proposal) -> Tensor:
+        """The target's logits ``(batch, num_nodes + 1, vocab)`` of the root and all nodes, in one pass."""
+        every = torch.arange(self.tables.num_nodes + 1, device=self.held.device)
+        place = tree_place(self.batch.lengths, every, self.tables, self.target.spec)
+        tokens = torch.cat((self.batch.root(), proposal.tokens), dim=1)
+        logits: Tensor = self.target(tokens, self.target_cache, place)
+        return logits
+
+    def accept(self, proposal: Proposal, logits: Tensor) -> Accepted:
+        """Which nodes the target keeps."""
+        if self.policy.rates is not None:
+            return verify.accept_at_rates(self.tables, self.policy.rates, logits, self.generator)
+        if proposal.probabilities is None:
+            return verify.accept_greedy(self.tables, proposal.tokens, logits)
+        target = self.policy.probabilities(logits)
+        return verify.accept_sampled(self.tables, proposal.tokens, target, proposal.probabilities, self.generator)
+
+    def commit(self, proposal: Proposal, outcome: Accepted, going: Tensor) -> None:
+        """Emit the accepted tokens and the target's own; roll both caches back to the accepted path."""
+        self.tally.add(self.tables, outcome, going)
+        if not self.tables.is_chain:
+            keep_path(self.target_cache, self.batch.lengths, outcome.path)
+            keep_path(self.draft_cache, self.batch.lengths, outcome.path)
+        accepted = outcome.count
+        emitted = torch.cat((proposal.tokens.gather(1, outcome.path.clamp(min=0)), outcome.bonus[:, None]), dim=1)
+        emitted.scatter_(1, accepted[:, None], outcome.bonus[:, None])
+        # The draft has read every accepted node but a leaf, on which it was not run.
+        leaf = (accepted > 0) & (self.tables.children[outcome.last] < 0).all(1)
+        self.held = torch.where(going, self.batch.lengths + 1 + accepted - leaf.long(), self.batch.lengths)
+        self.batch.extend(emitted, torch.where(going, accepted + 1, 0))
+
+    def cycle(self, going: Tensor | None = None) -> Accepted:
+        """Draft, verify, accept, commit; sequences that are not ``going`` stay as they are."""
+        proposal = self.propose()
+        logits = self.score(proposal)
+        outcome = self.accept(proposal, logits)
+        self.commit(proposal, outcome, torch.ones_like(self.held, dtype=torch.bool) if going is None else going)
+        return outcome
+
+
+def start(
+    target: Decoder,
+    draft: Decoder,
+    tree: DraftTree,
+    prompts: Tensor,
+    *,
+    room: int,
+    lengths: Tensor | None = None,
+    policy: Policy | None = None,
+    seed: int = 0,
+) -> Loop:
+    """Loop after reading the prompts, with ``room`` for so many new tokens.
+
+    Parameters
+    ----------
+    prompts
+        ``(batch, longest)``, padded at the right.
+    lengths
+        Tokens of each prompt; all have the longest when not given.
+
+    Raises
+    ------
+    InputError
+        When the vocabularies differ, or siblings outnumber the vocabulary.
+    """
+    if draft.spec.vocab_size != target.spec.vocab_size:
+        raise fail("vocab_size", draft.spec.vocab_size, f"must be the target's {target.spec.vocab_size}")
+    if max(tree.ranks) >= draft.spec.vocab_size:
+        raise fail("ranks", max(tree.ranks), f"must be below vocab_size={draft.spec.vocab_size}")
+    tables = TreeTables.of(tree, prompts.device)
+    batch = _sequences(prompts, lengths, room + tree.draft_len + 1)
+    capacity = batch.tokens.shape[1] + tree.num_nodes + 1
+    caches = [Cache.empty(model.spec, len(prompts), capacity, model.norm) for model in (target, draft)]
+    with torch.inference_mode():
+        for model, cache in zip((target, draft), caches):
+            _prefill(model, cache, prompts)
+    generator = torch.Generator(device=prompts.device).manual_seed(seed)
+    held = batch.lengths.clone()
+    return Loop(target, draft, tables, policy or Policy(), batch, caches[0], caches[1], held, generator)
+
+
+@torch.inference_mode()
+def decode_speculatively(
+    target: Decoder,
+    draft: Decoder,
+    tree: DraftTree,
+    prompts: Tensor,
+    new_tokens: int,
+    *,
+    lengths: Tensor | None = None,
+    policy: Policy | None = None,
+    seed: int = 0,
+) -> tuple[Tensor, Tally]:
+    """Decode ``new_tokens`` after each prompt. Returns ``(batch, new_tokens)`` and what was accepted.
+
+    A sequence that has its tokens waits for the others; its last cycle may have emitted more, which is cut off.
+    """
+    loop = start(target, draft, tree, prompts, room=new_tokens, lengths=lengths, policy=policy, seed=seed)
+    begin = loop.batch.lengths + 1
+    while bool((going := loop.batch.lengths + 1 - begin < new_tokens).any()):
+        loop.cycle(going)
+    return _new_tokens(loop.batch, begin, new_tokens), loop.tally
