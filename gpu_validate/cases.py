@@ -29,7 +29,7 @@ PLANS = {
 }
 """How long a kernel is sampled, by kind of device and scale."""
 
-TIME_FACTOR = {"kernels": 1.0, "step": 4.0}
+TIME_FACTOR = {"kernels": 1.0, "step": 4.0, "specdecode": 4.0}
 """A case of a suite may take so many times the limit of a kernel: it does so much more work."""
 
 _ROTATION = 3.0
@@ -55,6 +55,8 @@ class Case:
         Allocates the buffers and returns the calls, one per copy of them.
     graph
         Whether the calls are captured into one CUDA graph.
+    facts
+        What the calls counted while they were timed, added to the row.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Case:
     memory_bytes: float
     build: Callable[[], Sequence[Call]]
     graph: bool = False
+    facts: Callable[[], Mapping[str, Any]] = dict
 
     def __post_init__(self) -> None:
         positive("bytes", self.bytes)
@@ -134,5 +137,6 @@ def run(device: Device, case: Case, plan: Plan, *, cache: str = "rotating") -> t
         "bytes": case.bytes,
         "flop_per_s": case.flop / summary.median_s,
         "bytes_per_s": case.bytes / summary.median_s,
+        **case.facts(),
     }
     return row, summary

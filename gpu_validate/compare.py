@@ -8,33 +8,25 @@ taken out, or from the measurement's own intervals.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gpu_validate.join import DRAFTING, SHAPE, Columns, Lines, match, read, shared_columns
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.console import FORMATS, emit_text, format_table
-from scylla_sim.records import EVIDENCE, dump_json, format_csv, provenance, read_columns
+from scylla_sim.records import EVIDENCE, dump_json, format_csv, provenance
+from scylla_sim.units import MILLI
 
 EPILOG = """examples:
   gpu-validate compare --predicted predicted.csv --measured test.csv --repeat again.csv --by dtype --out errors.json
-  gpu-validate compare --predicted predicted.csv --measured test.csv --by op,dtype --format table
+  gpu-validate compare --predicted predict.csv --measured cycles.csv --columns cycle_s,speedup --best speedup
 """
 
 SCHEMA = "gpu-validate/compare/1"
-
-SHAPE = (
-    *("op", "device", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "num_heads", "num_kv_heads"),
-    *("head_dim", "num_gpus", "bytes", "window", "graph", "model", "context", "tokens"),
-)
-"""Columns that say what was run; framework, version and kernel source say with what."""
-TIE_BREAKERS = ("kernel_source", "framework", "version")
-"""Added to the key of predicted and measured rows, in this order, only while a key occurs twice."""
-
-_DEFAULTS = {"window": "0", "q_len": "1"}
-_SAME = {"bf16": "bfloat16", "fp32": "float32"}
 
 COLUMNS = (
     "n",
@@ -48,98 +40,7 @@ COLUMNS = (
     "floor_median",
 )
 """What the table shows after the group."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Columns of one file as text; ``path`` is for error lines."""
-
-    path: str
-    cells: Mapping[str, list[str]]
-
-    @property
-    def size(self) -> int:
-        return len(next(iter(self.cells.values())))
-
-    def numbers(self, name: str) -> FloatArray:
-        """A column of finite numbers above zero."""
-        if name not in self.cells:
-            raise fail("column", name, f"is missing from {self.path}", f"columns: {', '.join(self.cells)}")
-        values = np.empty(self.size)
-        for line, cell in enumerate(self.cells[name]):
-            try:
-                values[line] = float(cell)
-            except ValueError:
-                raise fail(name, cell, f"must be a number on line {line + 2} of {self.path}") from None
-            if not (np.isfinite(values[line]) and values[line] > 0):
-                raise fail(name, cell, f"must be finite and above 0 on line {line + 2} of {self.path}")
-        return values
-
-    def keys(self, names: Sequence[str]) -> list[tuple[str, ...]]:
-        """Key of each row: ``4096.0`` is 4096, ``bf16`` is bfloat16, an empty window or q_len is its default."""
-        return list(zip(*([_canonical(name, cell) for cell in self.cells[name]] for name in names)))
-
-
-def _canonical(name: str, cell: str) -> str:
-    text = cell.strip() or _DEFAULTS.get(name, "")
-    text = _SAME.get(text, text)
-    try:
-        return f"{float(text):.12g}"
-    except ValueError:
-        return text
-
-
-def read(path: str) -> Columns:
-    """Read a CSV file that holds at least one row."""
-    columns = Columns(path, read_columns(path))
-    if not columns.size:
-        raise fail("file", path, "holds no rows")
-    return columns
-
-
-def _shared(one: Columns, other: Columns) -> list[str]:
-    names = [name for name in SHAPE if name in one.cells and name in other.cells]
-    if not names:
-        raise InputError(f"{one.path} and {other.path} share no shape column; one of: {', '.join(SHAPE)}")
-    return names
-
-
-def _twice(keys: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
-    seen: set[tuple[str, ...]] = set()
-    for key in keys:
-        if key in seen:
-            return key
-        seen.add(key)
-    return None
-
-
-def match(predicted: Columns, measured: Columns) -> tuple[list[int], list[int]]:
-    """Line numbers of predicted and measured rows of the same shape.
-
-    Raises
-    ------
-    InputError
-        When a shape occurs twice in a file, or none occurs in both.
-    """
-    names = _shared(predicted, measured)
-    for extra in ("", *TIE_BREAKERS):
-        if extra and (extra not in predicted.cells or extra not in measured.cells):
-            continue
-        names = [*names, extra] if extra else names
-        doubles = [(file, _twice(file.keys(names))) for file in (predicted, measured)]
-        if all(double is None for _, double in doubles):
-            break
-    for file, double in doubles:
-        if double is not None:
-            shape = ", ".join(f"{name}={value}" for name, value in zip(names, double))
-            raise InputError(f"the shape {shape} appears twice in {file.path}")
-    where = {key: line for line, key in enumerate(predicted.keys(names))}
-    pairs = [(where[key], line) for line, key in enumerate(measured.keys(names)) if key in where]
-    if not pairs:
-        raise InputError(
-            f"{predicted.path} and {measured.path} have no row in common; joined on {', '.join(names)}"
-        )
-    return [p for p, _ in pairs], [m for _, m in pairs]
+CHOICE_COLUMNS = ("same_choice", "median_regret", "max_regret")
 
 
 def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, float]:
@@ -160,19 +61,19 @@ def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, 
     }
 
 
-def repeat_ratio(measured: Columns, measured_s: FloatArray, repeat: Columns) -> FloatArray:
+def repeat_ratio(measured: Columns, repeat: Columns, column: str) -> FloatArray:
     """Repeat over measurement for each measured row, NaN where the repeat lacks the shape.
 
     Several repeats of a shape (kernels of one library) count by their median.
     """
-    names = _shared(measured, repeat)
+    names = shared_columns(measured, repeat)
     found: dict[tuple[str, ...], list[float]] = {}
-    for key, seconds in zip(repeat.keys(names), repeat.numbers("latency_ms") * 1e-3):
-        found.setdefault(key, []).append(float(seconds))
+    for key, value in zip(repeat.keys(names), repeat.numbers(column)):
+        found.setdefault(key, []).append(float(value))
     again = np.array([np.median(found[key]) if key in found else np.nan for key in measured.keys(names)])
     if np.isnan(again).all():
         raise InputError(f"{repeat.path} repeats no row of {measured.path}; joined on {', '.join(names)}")
-    ratio: FloatArray = again / measured_s
+    ratio: FloatArray = again / measured.numbers(column)
     return ratio
 
 
@@ -197,50 +98,55 @@ def _floor(ratio: FloatArray | None, half_width: FloatArray | None) -> dict[str,
 
 @dataclass(frozen=True)
 class Joined:
-    """Predicted and measured seconds of the rows in common; optional columns are ``None`` where absent."""
+    """Predicted and measured values of the rows in common; optional columns are ``None`` where absent."""
 
-    predicted_s: FloatArray
-    measured_s: FloatArray
-    naive_s: FloatArray | None
-    bounds_s: tuple[FloatArray, FloatArray] | None
-    half_width: FloatArray | None
-    ratio: FloatArray | None
+    predicted: FloatArray
+    measured: FloatArray
+    naive: FloatArray | None = None
+    bounds: tuple[FloatArray, FloatArray] | None = None
+    half_width: FloatArray | None = None
+    ratio: FloatArray | None = None
 
-    def row(self, chosen: FloatArray) -> dict[str, Any]:
+    def row(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         """Errors of the chosen rows."""
-        measured_s = self.measured_s[chosen]
+        measured = self.measured[chosen]
         row: dict[str, Any] = {"n": int(chosen.sum())}
-        row |= {key: float(value) for key, value in error_summary(self.predicted_s[chosen], measured_s).items()}
-        if self.naive_s is not None:
-            naive = error_summary(self.naive_s[chosen], measured_s)
+        row |= {key: float(value) for key, value in error_summary(self.predicted[chosen], measured).items()}
+        if self.naive is not None:
+            naive = error_summary(self.naive[chosen], measured)
             row |= {f"naive_{key}": float(value) for key, value in naive.items()}
-        if self.bounds_s is not None:
-            low, high = (bound[chosen] for bound in self.bounds_s)
-            row["coverage"] = float(np.mean((low <= measured_s) & (measured_s <= high)))
+        if self.bounds is not None:
+            low, high = (bound[chosen] for bound in self.bounds)
+            row["coverage"] = float(np.mean((low <= measured) & (measured <= high)))
         own = None if self.half_width is None else self.half_width[chosen]
         return row | _floor(None if self.ratio is None else self.ratio[chosen], own)
 
 
-def join(predicted: Columns, measured: Columns, repeat: Columns | None = None) -> tuple[Joined, list[int]]:
-    """Join the files; also the line numbers of the measured rows in the result."""
-    p, m = match(predicted, measured)
-    measured_s = measured.numbers("latency_ms") * 1e-3
-    half_width = None
+def _join_latency(predicted: Columns, measured: Columns, repeat: Columns | None, p: Lines, m: Lines) -> Joined:
+    """``predicted_s`` against ``latency_ms``, with all that the two files say about them."""
+    latency = measured.numbers("latency_ms")
+    half_width, bounds = None, None
     if "interval_low_ms" in measured.cells and "interval_high_ms" in measured.cells:
         width = measured.numbers("interval_high_ms") - measured.numbers("interval_low_ms")
-        half_width = (0.5e-3 * width / measured_s)[m]
-    bounds = None
+        half_width = (0.5 * width / latency)[m]
     if "lower_s" in predicted.cells and "upper_s" in predicted.cells:
         bounds = (predicted.numbers("lower_s")[p], predicted.numbers("upper_s")[p])
-    joined = Joined(
-        predicted_s=predicted.numbers("predicted_s")[p],
-        measured_s=measured_s[m],
-        naive_s=predicted.numbers("naive_s")[p] if "naive_s" in predicted.cells else None,
-        bounds_s=bounds,
+    return Joined(
+        predicted=predicted.numbers("predicted_s")[p],
+        measured=latency[m] * MILLI,
+        naive=predicted.numbers("naive_s")[p] if "naive_s" in predicted.cells else None,
+        bounds=bounds,
         half_width=half_width,
-        ratio=None if repeat is None else repeat_ratio(measured, measured_s, repeat)[m],
+        ratio=None if repeat is None else repeat_ratio(measured, repeat, "latency_ms")[m],
     )
-    return joined, m
+
+
+def _join_column(
+    predicted: Columns, measured: Columns, repeat: Columns | None, p: Lines, m: Lines, column: str
+) -> Joined:
+    """A column that both files have under one name and in one unit."""
+    ratio = None if repeat is None else repeat_ratio(measured, repeat, column)[m]
+    return Joined(predicted.numbers(column)[p], measured.numbers(column)[m], ratio=ratio)
 
 
 def compare(
@@ -249,25 +155,77 @@ def compare(
     *,
     repeat: Columns | None = None,
     by: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    best: str = "",
     evidence: str = "",
 ) -> list[dict[str, Any]]:
     """Rows of errors: one per group of the columns ``by`` of the measured file, then one of all rows.
 
-    ``evidence`` is the level of the measured rows where their file has no such column.
+    Parameters
+    ----------
+    columns
+        Columns of the same name in both files, compared one by one instead of ``predicted_s`` with ``latency_ms``.
+    best
+        One of these, largest is best: how good the predicted choice is among the rows that differ in drafting only.
+    evidence
+        Level of the measured rows where their file has no such column.
     """
-    joined, lines = join(predicted, measured, repeat)
+    p, m = match(predicted, measured)
     for name in by:
         if name not in measured.cells:
             raise fail("by", name, f"is no column of {measured.path}", f"columns: {', '.join(measured.cells)}")
-    keys = [tuple(measured.cells[name][line] for name in by) for line in lines] if by else []
-    levels = [measured.cells["evidence"][line] for line in lines] if "evidence" in measured.cells else []
+    groups = list(zip(*([measured.cells[name][line] for line in m] for name in by))) if by else []
+    levels = (
+        sorted({measured.cells["evidence"][line] for line in m}) if "evidence" in measured.cells else [evidence]
+    )
     rows = []
-    for key in sorted(set(keys)):
-        chosen = np.array([other == key for other in keys])
-        rows.append({"group": ",".join(key), **dict(zip(by, key)), **joined.row(chosen)})
-    rows.append({"group": "all", **dict.fromkeys(by, "all"), **joined.row(np.ones(len(lines), dtype=bool))})
-    level = ",".join(sorted(set(levels))) or evidence
-    return [{**row, "unmatched": measured.size - len(lines), "evidence": level} for row in rows]
+    for column in columns or ("",):
+        if column:
+            joined = _join_column(predicted, measured, repeat, p, m, column)
+        else:
+            joined = _join_latency(predicted, measured, repeat, p, m)
+        quantity = {"quantity": column or "latency"}
+        for key in sorted(set(groups)):
+            chosen = np.array([group == key for group in groups])
+            rows.append({"group": ",".join(key), **dict(zip(by, key)), **quantity, **joined.row(chosen)})
+        rows.append(
+            {"group": "all", **dict.fromkeys(by, "all"), **quantity, **joined.row(np.ones(len(m), dtype=bool))}
+        )
+        if column and column == best:
+            rows[-1] |= choice_quality(_situations(measured, m), joined.predicted, joined.measured)
+    return [{**row, "unmatched": measured.size - len(m), "evidence": ",".join(levels)} for row in rows]
+
+
+def _situations(measured: Columns, lines: Lines) -> list[tuple[str, ...]]:
+    names = [name for name in SHAPE if name in measured.cells and name not in DRAFTING]
+    keys = measured.keys(names)
+    return [keys[line] for line in lines]
+
+
+def choice_quality(
+    situations: Sequence[tuple[str, ...]], predicted: FloatArray, measured: FloatArray
+) -> dict[str, Any]:
+    """How good the predicted best choice is in each situation, by what was measured.
+
+    The regret is what following the prediction loses against the best measured choice, as a fraction.
+
+    Examples
+    --------
+    >>> found = choice_quality([("b1",), ("b1",)], np.array([1.5, 2.0]), np.array([2.0, 1.9]))
+    >>> found["same_choice"], round(found["max_regret"], 3)
+    (0.0, 0.05)
+    """
+    regrets = []
+    for situation in dict.fromkeys(situations):
+        at = np.flatnonzero([other == situation for other in situations])
+        followed = measured[at[np.argmax(predicted[at])]]
+        regrets.append(1.0 - followed / measured[at].max())
+    return {
+        "situations": len(regrets),
+        "same_choice": float(np.mean(np.array(regrets) == 0.0)),
+        "median_regret": float(np.median(regrets)),
+        "max_regret": float(np.max(regrets)),
+    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -276,6 +234,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--measured", metavar="FILE", required=True, help="CSV with latency_ms (rows, silicon)")
     parser.add_argument("--repeat", metavar="FILE", help="the same shapes measured again: the noise floor")
+    parser.add_argument(
+        "--columns", default="", metavar="COL,...", help="columns of one name in both files instead"
+    )
+    parser.add_argument(
+        "--best", default="", metavar="COL", help="one of --columns, largest is best: judge choices"
+    )
     parser.add_argument("--by", default="", metavar="COL,...", help="columns of the measured file to group by")
     parser.add_argument(
         "--evidence",
@@ -288,15 +252,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> None:
-    by = [name.strip() for name in args.by.split(",") if name.strip()]
+    by, columns = ([name.strip() for name in text.split(",") if name.strip()] for text in (args.by, args.columns))
+    if args.best and args.best not in columns:
+        raise fail("best", args.best, "must be one of --columns", f"columns: {args.columns or 'none given'}")
     paths = [path for path in (args.predicted, args.measured, args.repeat) if path]
     files = [read(path) for path in paths]
-    rows = compare(files[0], files[1], repeat=files[2] if args.repeat else None, by=by, evidence=args.evidence)
+    rows = compare(
+        files[0],
+        files[1],
+        repeat=files[2] if args.repeat else None,
+        by=by,
+        columns=columns,
+        best=args.best,
+        evidence=args.evidence,
+    )
     if args.format == "json":
-        table = {"schema": SCHEMA, "rows": rows, "provenance": provenance(inputs=paths, by=by)}
+        table = {"schema": SCHEMA, "rows": rows, "provenance": provenance(inputs=paths, by=by, columns=columns)}
         emit_text(args, dump_json(table))
     elif args.format == "csv":
         emit_text(args, format_csv(rows))
     else:
-        shown = [name for name in COLUMNS if any(name in row for row in rows)]
-        emit_text(args, format_table(rows, [*(by or ["group"]), *shown]))
+        shown = [name for name in (*COLUMNS, *CHOICE_COLUMNS) if any(name in row for row in rows)]
+        emit_text(args, format_table(rows, ["quantity", *(by or ["group"]), *shown]))

@@ -24,7 +24,11 @@ EPILOG = """examples:
   gpu-validate measure --suite kernels --device cuda --scale small --out h100 --dry-run
 """
 
-SUITES = {"kernels": "gpu_validate.kernels", "step": "gpu_validate.blocks"}
+SUITES = {
+    "kernels": "gpu_validate.kernels",
+    "step": "gpu_validate.blocks",
+    "specdecode": "gpu_validate.loops",
+}
 """Suite -> module with ``cases(device, scale)``."""
 
 _BUILD_S = {"cpu": 0.02, "cuda": 0.05}

@@ -30,6 +30,7 @@ SPLIT_BY = {
     "gemm": ("n", "k"),
     "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
     "step": ("model", "batch", "context"),
+    "specdecode": ("model", "draft", "batch_size", "context_len"),
 }
 """Columns that decide the side of a row."""
 
@@ -37,6 +38,7 @@ STREAMS = ("copy", "read", "launch")
 """What only moves bytes: calibrates ``elementwise`` kernels, and is never scored."""
 
 _TEST_SHARE = 0.33
+PARTS_OF_A_CYCLE = ("draft", "verify", "cycle")
 _RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "case")
 
 
@@ -66,6 +68,29 @@ def held_out_keys(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     return chosen
 
 
+def cycle_rows(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per drafting configuration, in the column names of ``scylla-sim predict``.
+
+    ``speedup`` is relative to the plain step measured at the same batch and context. Acceptance was given, so
+    ``tokens_per_cycle`` is its exact mean and not the scatter of the few cycles that were timed.
+    """
+    plain = {(row["batch"], row["context"]): 1e-3 * row["latency_ms"] for row in values if row["op"] == "plain"}
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in values:
+        if row["op"] not in PARTS_OF_A_CYCLE:
+            continue
+        key = (row["batch"], row["context"], row["draft_len"], row["top_k"], row["verify_tokens"])
+        same = {name: row[name] for name in ("device", "dtype", "model", "draft", "draft_len", "top_k")}
+        same |= {"verify_tokens": row["verify_tokens"], "tokens_per_cycle": row["tokens_per_cycle"]}
+        shape = {"batch_size": row["batch"], "context_len": row["context"], **same}
+        found.setdefault(key, {"op": "specdecode", **shape})[f"{row['op']}_s"] = 1e-3 * row["latency_ms"]
+    for key, out in found.items():
+        out["plain_step_s"] = plain[key[0], key[1]]
+        out["tokens_per_s"] = key[0] * out["tokens_per_cycle"] / out["cycle_s"]
+        out["speedup"] = out["tokens_per_cycle"] * out["plain_step_s"] / out["cycle_s"]
+    return list(found.values())
+
+
 def export(record: Mapping[str, Any], part: str, *, device: str = "") -> list[dict[str, Any]]:
     """Rows of a part of a record; ``device`` renames the device, for calibrating a catalogued GPU as ``local``.
 
@@ -75,27 +100,22 @@ def export(record: Mapping[str, Any], part: str, *, device: str = "") -> list[di
         When the part holds no row.
     """
     one_of("part", part, PARTS)
-    rows = [row for row in record["values"] if row["op"] in SPLIT_BY]
-    streams = [
-        {**row, "op": "elementwise", "moved_bytes": row["bytes"]}
-        for row in record["values"]
-        if row["op"] in STREAMS and part != "test"
-    ]
+    measured = cycle_rows(record["values"]) if record["suite"] == "specdecode" else record["values"]
+    rows = [row for row in measured if row["op"] in SPLIT_BY]
+    streams = [{**row, "op": "elementwise"} for row in record["values"] if row["op"] in STREAMS and part != "test"]
     if part != "all":
         held_out = held_out_keys(rows)
         rows = [row for row in rows if (shape_key(row) in held_out) == (part == "test")]
     if not rows:
         raise InputError(f"part={part!r} of suite {record['suite']} holds no row; measure at a larger --scale")
     said: dict[str, Any] = {"evidence": record["evidence"]} | ({"device": device} if device else {})
-    return [
-        {
-            **{
-                ("bytes" if key == "moved_bytes" else key): value for key, value in row.items() if key not in _RATES
-            },
-            **said,
-        }
-        for row in [*rows, *streams]
-    ]
+    return [{**_columns(row), **said} for row in [*rows, *streams]]
+
+
+def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without what its shape implies; of an elementwise kernel the bytes are the shape."""
+    kept = {key: value for key, value in row.items() if key not in _RATES}
+    return kept | ({"bytes": row["bytes"]} if row["op"] == "elementwise" else {})
 
 
 def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from gpu_validate import compare
+from gpu_validate import compare, join
 from scylla_sim.checks import InputError
 
-Write = Callable[[str, str], compare.Columns]
+Write = Callable[[str, str], join.Columns]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    def _write(name: str, text: str) -> compare.Columns:
+    def _write(name: str, text: str) -> join.Columns:
         (tmp_path / name).write_text(text)
-        return compare.read(str(tmp_path / name))
+        return join.read(str(tmp_path / name))
 
     return _write
 

@@ -1,0 +1,121 @@
+"""Joining two CSV files by the shape of what was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scylla_sim.checks import FloatArray, InputError, fail
+from scylla_sim.records import read_columns
+
+SHAPE = (
+    *("op", "device", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "num_heads", "num_kv_heads"),
+    *("head_dim", "num_gpus", "bytes", "window", "graph", "model", "context", "tokens"),
+    *("draft", "batch_size", "context_len", "draft_len", "top_k", "verify_tokens"),
+)
+"""Columns that say what was run; framework, version and kernel source say with what."""
+DRAFTING = ("draft", "draft_len", "top_k", "verify_tokens")
+"""What a scheduler chooses; the other shape columns are the situation it chooses in."""
+
+TIE_BREAKERS = ("kernel_source", "framework", "version")
+"""Added to the key of predicted and measured rows, in this order, only while a key occurs twice."""
+
+Lines = list[int]
+
+_DEFAULTS = {"window": "0", "q_len": "1"}
+_SAME = {"bf16": "bfloat16", "fp32": "float32"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of one file as text; ``path`` is for error lines."""
+
+    path: str
+    cells: Mapping[str, list[str]]
+
+    @property
+    def size(self) -> int:
+        return len(next(iter(self.cells.values())))
+
+    def numbers(self, name: str) -> FloatArray:
+        """A column of finite numbers above zero."""
+        if name not in self.cells:
+            raise fail("column", name, f"is missing from {self.path}", f"columns: {', '.join(self.cells)}")
+        values = np.empty(self.size)
+        for line, cell in enumerate(self.cells[name]):
+            try:
+                values[line] = float(cell)
+            except ValueError:
+                raise fail(name, cell, f"must be a number on line {line + 2} of {self.path}") from None
+            if not (np.isfinite(values[line]) and values[line] > 0):
+                raise fail(name, cell, f"must be finite and above 0 on line {line + 2} of {self.path}")
+        return values
+
+    def keys(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Key of each row: ``4096.0`` is 4096, ``bf16`` is bfloat16, an empty window or q_len is its default."""
+        return list(zip(*([_canonical(name, cell) for cell in self.cells[name]] for name in names)))
+
+
+def _canonical(name: str, cell: str) -> str:
+    text = cell.strip() or _DEFAULTS.get(name, "")
+    text = _SAME.get(text, text)
+    try:
+        return f"{float(text):.12g}"
+    except ValueError:
+        return text
+
+
+def read(path: str) -> Columns:
+    """Read a CSV file that holds at least one row."""
+    columns = Columns(path, read_columns(path))
+    if not columns.size:
+        raise fail("file", path, "holds no rows")
+    return columns
+
+
+def shared_columns(one: Columns, other: Columns) -> list[str]:
+    """Shape columns that both files have."""
+    names = [name for name in SHAPE if name in one.cells and name in other.cells]
+    if not names:
+        raise InputError(f"{one.path} and {other.path} share no shape column; one of: {', '.join(SHAPE)}")
+    return names
+
+
+def _twice(keys: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
+    seen: set[tuple[str, ...]] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
+
+
+def match(predicted: Columns, measured: Columns) -> tuple[list[int], list[int]]:
+    """Line numbers of predicted and measured rows of the same shape.
+
+    Raises
+    ------
+    InputError
+        When a shape occurs twice in a file, or none occurs in both.
+    """
+    names = shared_columns(predicted, measured)
+    for extra in ("", *TIE_BREAKERS):
+        if extra and (extra not in predicted.cells or extra not in measured.cells):
+            continue
+        names = [*names, extra] if extra else names
+        doubles = [(file, _twice(file.keys(names))) for file in (predicted, measured)]
+        if all(double is None for _, double in doubles):
+            break
+    for file, double in doubles:
+        if double is not None:
+            shape = ", ".join(f"{name}={value}" for name, value in zip(names, double))
+            raise InputError(f"the shape {shape} appears twice in {file.path}")
+    where = {key: line for line, key in enumerate(predicted.keys(names))}
+    pairs = [(where[key], line) for line, key in enumerate(measured.keys(names)) if key in where]
+    if not pairs:
+        raise InputError(
+            f"{predicted.path} and {measured.path} have no row in common; joined on {', '.join(names)}"
+        )
+    return [p for p, _ in pairs], [m for _, m in pairs]
