@@ -124,6 +124,13 @@ CLAIMS = (
     ),
     Claim(
         "Theorem 1.2",
+        "the law holds for the drafts of other papers (DSpark, DFlash; one slope, an offset per task)",
+        _FORM_RULE,
+        ("laws/layers-elsewhere.json",),
+        verdicts.log_linear("laws/layers-elsewhere.json"),
+    ),
+    Claim(
+        "Theorem 1.2",
         "the law holds for drafts trained here, at small scale",
         _FORM_RULE,
         ("laws/small-scale-layers.json",),

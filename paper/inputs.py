@@ -31,6 +31,10 @@ COMMANDS = {
     "--where inside=yes --forms linear --evidence published ",
     "laws/theorem-1.3-throughput.json": LAWS + "fig5_max_throughput.csv --x batch_size --y tokens_per_s "
     "--where inside=yes --evidence published ",
+    "laws/layers-elsewhere.json": LAWS
+    + "capacity_layers.csv --x decoder_layers --y tokens_per_cycle --factor series "
+    "--evidence published ",
+    "laws/decay.json": "scylla-sim decay paper/published/tau_vs_draft_len.csv --by series --evidence published ",
     "steps/fig5-paper.json": _FIG5 + "--peak sparse --compute-fraction 0.73 --bandwidth-fraction 0.85 "
     "--extra-tokens 4 ",
     "steps/fig5-dense.json": _FIG5 + "--peak dense --bandwidth-fraction 0.85 --extra-tokens 4 ",

@@ -27,8 +27,8 @@ def form(laws: ResultTable, name: str) -> Row | None:
 
 
 def parameters(row: Row) -> dict[str, float]:
-    """Fitted parameters of a law: the keys that have a standard error."""
-    return {key: float(row[key]) for key in row if f"{key}_stderr" in row}
+    """Fitted parameters of a law: the keys with a standard error, without offsets of factors (``task=...``)."""
+    return {key: float(row[key]) for key in row if f"{key}_stderr" in row and "=" not in key}
 
 
 def significant(number: float, digits: int) -> str:
@@ -184,3 +184,74 @@ def theorem_1_2(results: Results) -> Table:
         ],
         notes=notes,
     )
+
+
+def layers_elsewhere(results: Results) -> Table:
+    """Theorem 1.2 on drafts that others trained: one slope for all series, an offset each."""
+    laws = law_table(results, "laws/layers-elsewhere.json")
+    within = {f"{row['form']}: {row['formula']}": row.get("r2_within", row.get("r2")) for row in laws.rows}
+    rows = [{**row, "r2": within[row["law"]]} for row in _law_rows(laws)]
+    columns = [Column("r2", "R² within a series", digits=3) if c.key == "r2" else c for c in _LAW_COLUMNS]
+    known = published.rows("capacity_layers")
+    layers = [row["decoder_layers"] for row in known]
+    return Table(
+        "layers-elsewhere",
+        "Theorem 1.2 elsewhere: tokens per cycle against decoder layers of drafts trained by others",
+        [column for column in columns if any(row.get(column.key) is not None for row in rows)],
+        rows,
+        joined({"points": "published", "fits": "of published points"}),
+        commits([laws]),
+        sources=[row["source"] for row in known],
+        notes=[
+            f"{len({row['series'] for row in known})} series, a draft on a task each, of {min(layers):g} to "
+            f"{max(layers):g} layers; the fitted offset of each series is not shown.",
+        ],
+    )
+
+
+def decay(results: Results) -> Table:
+    """Tokens per cycle of long chains from short ones: the law of decay beside independent positions."""
+    table = results.table("laws/decay.json", how_to_make("laws/decay.json"))
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in table.rows:
+        key = (str(value(row, "series", table.path)), str(value(row, "known", table.path)))
+        groups.setdefault(key, []).append(row)
+    fullest = {series: max((key[1] for key in groups if key[0] == series), key=len) for series, _ in groups}
+    rows = [_decay_row(name, groups[name, known], table.path) for name, known in fullest.items()]
+    for known in dict.fromkeys(known for _, known in groups):
+        members = [row for row in table.rows if str(row["known"]) == known]
+        rows.append(_decay_row("every series", members, table.path))
+    return Table(
+        "decay",
+        "Tokens per cycle of longer chains predicted from shorter ones",
+        (
+            Column("series", "series"),
+            Column("known", "known lengths"),
+            Column("lengths", "predicted lengths"),
+            Column("n", "predictions", digits=0),
+            Column("iid_error", "independent positions: mean error", "%", digits=1, scale=100),
+            Column("error", "law of decay: mean error", "%", digits=1, scale=100),
+            Column("evidence", "evidence"),
+        ),
+        rows,
+        joined({"measured": "published", "predicted": "fitted on the other series"}),
+        commits([table]),
+        sources=["paper/published/tau_vs_draft_len.csv, which names the source of every row"],
+        notes=[
+            "The decay of a series is fitted on all other series; independent positions keep one acceptance rate. "
+            "Each series stands with all its known lengths, the last rows with one or all of them.",
+        ],
+    )
+
+
+def _decay_row(name: str, rows: list[Row], path: str) -> Row:
+    lengths = sorted({int(value(row, "draft_len", path)) for row in rows})
+    return {
+        "series": name,
+        "known": str(rows[0]["known"]).replace("+", ", "),
+        "lengths": f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else f"{lengths[0]}",
+        "n": len(rows),
+        "iid_error": mean([abs(value(row, "iid_error", path)) for row in rows]),
+        "error": mean([abs(value(row, "error", path)) for row in rows]),
+        "evidence": rows[0].get("evidence"),
+    }

@@ -19,6 +19,9 @@ FORMATS = ("md", "tex", "csv", "html")
 
 MISSING = "\N{EN DASH}"
 
+WIDE = 6
+"""More columns than this are shrunk to the line in LaTeX."""
+
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -171,7 +174,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A ``table`` environment that needs booktabs; everything is escaped."""
+    """A ``table`` environment that needs booktabs and graphicx; everything is escaped."""
     cells = [[latex_escape(cell) for cell in line] for line in table.cells()]
     grid = _grid(table, cells, [latex_escape(column.title) for column in table.columns], "latex_raw")
     grid = (
@@ -179,9 +182,11 @@ def latex(table: Table) -> str:
         .replace("\\hline", "\\midrule", 1)
         .replace("\\hline", "\\bottomrule")
     )
+    if len(table.columns) > WIDE:
+        grid = f"\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}"
     footer = " ".join(latex_escape(line) for line in table.footer())
     return (
-        "% needs \\usepackage{booktabs}\n\\begin{table}\n\\centering\n"
+        "% needs \\usepackage{booktabs,graphicx}\n\\begin{table}\n\\centering\n"
         f"\\caption{{{latex_escape(table.caption)}}}\n\\label{{tab:{table.name}}}\n"
         f"{grid}\n\n\\smallskip\n\\footnotesize {footer}\n\\end{{table}}\n"
     )

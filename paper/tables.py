@@ -21,6 +21,8 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "llama-8b-verify": step_tables.llama_verify,
     "theorem-1.1": law_tables.theorem_1_1,
     "theorem-1.2": law_tables.theorem_1_2,
+    "layers-elsewhere": law_tables.layers_elsewhere,
+    "decay": law_tables.decay,
     "theorem-1.3": turning_tables.theorem_1_3,
     "theorem-1.3-forms": turning_tables.theorem_1_3_forms,
     "fig5": turning_tables.fig5,

@@ -150,14 +150,14 @@ def log_linear(path: str, evidence: str = "") -> Callable[[Results], Verdict]:
             return Verdict(NOT_CHECKED, f"no log-linear fit in {path}")
         rising = row["a_lower"] > 0
         rival = _rival(laws, row)
-        status = (
-            REPRODUCED if rising and row["r2"] >= R2_LEAST and not rival else PARTLY if rising else CONTRADICTED
-        )
+        r2 = float(row.get("r2_within") or row["r2"])
+        best = REPRODUCED if r2 >= R2_LEAST and not rival else PARTLY
+        status = best if rising else CONTRADICTED
         scatter = "" if rival is None else f"; {rival} fits clearly better"
         interval = f"[{row['a_lower']:.3g}, {row['a_upper']:.3g}]"
         return Verdict(
             status,
-            f"slope {row['a']:.3g} per ln, {percent(row['level'], 0)} interval {interval}, R² {row['r2']:.3f}, "
+            f"slope {row['a']:.3g} per ln, {percent(row['level'], 0)} interval {interval}, R² {r2:.3f}, "
             f"{row['n']} points{scatter}",
             evidence or ", ".join(laws.levels()),
             (path,),

@@ -53,6 +53,16 @@ def write_laws(folder: Path) -> None:
     layers = log_law(4, 0.361, 5.022, (1, 2, 5, 10), r2=0.99) | {"aicc": None, "delta_aicc": None}
     layers |= {"a_lower": 0.288, "a_upper": 0.434, "c_lower": 4.916, "c_upper": 5.128}
     put(folder, "laws/theorem-1.2.json", [layers])
+    elsewhere = log_law(30, 0.9, 4.9, (), r2=0.98) | {"r2_within": 0.9, "series=x": 0.1, "series=x_stderr": 0.01}
+    put(folder, "laws/layers-elsewhere.json", [elsewhere])
+    decay = [
+        {"series": name, "known": known, "draft_len": k, "iid_error": 0.1 * k, "error": -0.01 * k}
+        | {"evidence": "published"}
+        for name in ("a", "b")
+        for known in ("3", "1+3")
+        for k in (5, 7)
+    ]
+    put(folder, "laws/decay.json", decay)
     few = {"aicc": None, "delta_aicc": None}
     put(folder, "laws/theorem-1.3.json", [log_law(4, -23.7, 108.8, (), r2=0.90, loo_rmse=15.5) | few])
     put(folder, "laws/theorem-1.3-inverse.json", [law("linear", "a x + c", 4, a=460.8, c=8.0, loo_rmse=1.9) | few])

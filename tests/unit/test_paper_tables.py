@@ -109,6 +109,24 @@ def test_the_quoted_token_law_lies_inside_with_the_zero_point(finished_results: 
     assert any("0.08 lies inside" in note and "log1p" in note for note in notes)
 
 
+def test_offsets_of_series_are_not_shown_as_parameters(finished_results: Path) -> None:
+    (row,) = only(finished_results, "layers-elsewhere").rows
+    assert "series" not in row["coefficients"] and row["coefficients"].startswith("a = 0.9")
+    assert row["r2"] == 0.9
+
+
+def test_decay_errors_are_means_of_absolute_errors(finished_results: Path) -> None:
+    rows = only(finished_results, "decay").rows
+    assert [(row["series"], row["known"]) for row in rows] == [
+        ("a", "1, 3"),
+        ("b", "1, 3"),
+        ("every series", "3"),
+        ("every series", "1, 3"),
+    ]
+    assert rows[0]["iid_error"] == pytest.approx(0.6) and rows[0]["error"] == pytest.approx(0.06)
+    assert [row["n"] for row in rows] == [2, 2, 4, 4]
+
+
 def test_forms_that_did_not_converge_are_left_out(finished_results: Path) -> None:
     laws = [row["law"] for row in only(finished_results, "theorem-1.1").rows]
     assert not any("logistic" in law for law in laws)
