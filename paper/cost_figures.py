@@ -155,6 +155,7 @@ def table5(results: Results) -> Canvas:
         share_y=True,
     )
     batches = [row["batch_size"] for row in rows]
+    top = 1.05 * max(row[f"{method}_{key}"] for row in rows for method in METHODS for key in ("reported", "upper"))
     for axes, (method, name) in zip(drawing.axes, METHODS.items()):
         colour = METHOD_COLOURS[method]
         series = {
@@ -170,7 +171,7 @@ def table5(results: Results) -> Canvas:
         error = float(np.mean([abs(row[f"{method}_error"]) for row in rows]))
         axes.set_title(f"{name}: mean error {100 * error:.1f} %")
         powers_of_two(axes, [1, 2, 4, 8, 16, 32, 64])
-        axes.set(xlabel="batch", ylim=(0, 2500))
+        axes.set(xlabel="batch", ylim=(0, top))
     drawing.axes[0].set_ylabel("throughput (tokens/s)")
     middle = rows[len(rows) // 2]
     label_line(drawing.axes[1], middle["batch_size"], middle["eagle2_reported"], "reported", ORANGE, dx=-8, dy=9)

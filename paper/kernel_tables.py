@@ -39,6 +39,13 @@ _ERROR_NOTES = (
 )
 
 
+def _word(name: str, part: str) -> str:
+    """A value of a grouping column in words."""
+    if name == "head_dim" and part.isdigit():
+        return f"head size {part}"
+    return WORDS.get(name, {}).get(part, part)
+
+
 def _groups(table: ResultTable) -> list[Row]:
     """Rows of a comparison with their group in words; a single group is not repeated as `all`."""
     by = [str(name) for name in table.provenance.get("by", [])]
@@ -46,7 +53,7 @@ def _groups(table: ResultTable) -> list[Row]:
     shown = []
     for row in rows:
         parts = [str(row.get(name, "")) for name in by] or [str(value(row, "group", table.path))]
-        words = [WORDS.get(name, {}).get(part, part) for name, part in zip(by or ["group"], parts)]
+        words = [_word(name, part) for name, part in zip(by or ["group"], parts)]
         for column in _ERRORS[:5]:
             value(row, column.key, table.path)
         group = "all" if set(words) == {"all"} else ", ".join(words)
