@@ -32,11 +32,15 @@ _ERRORS = (
     Column("floor_median", "noise floor", "%", digits=1, scale=100),
 )
 
-_ERROR_NOTES = (
-    "Error: |predicted / measured - 1| on shapes the fit never saw; bias: median of the signed one. Naive "
-    "roofline: max(FLOPs / peak, bytes / bandwidth) of the datasheet. Noise floor: median spread between two "
-    "measurements of one shape.",
+_ERROR_NOTE = (
+    "Error: |predicted / measured - 1| on shapes the fit never saw; bias: median of the signed one. Naive roofline: "
+    "the larger of FLOPs / peak and bytes / bandwidth."
 )
+_FLOORS = {
+    "repeat": "Noise floor: median difference from the same shapes measured by another framework, its median ratio "
+    "taken out.",
+    "intervals": "Noise floor: median half width of the measurements' own intervals.",
+}
 
 
 def _word(name: str, part: str) -> str:
@@ -61,6 +65,12 @@ def _groups(table: ResultTable) -> list[Row]:
     return shown
 
 
+def _error_notes(rows: list[Row]) -> list[str]:
+    """What the columns mean; the noise floor as it was found."""
+    kinds = dict.fromkeys(str(row.get("floor_kind")) for row in rows)
+    return [_ERROR_NOTE, *(_FLOORS[kind] for kind in kinds if kind in _FLOORS)]
+
+
 def _error_columns(rows: list[Row]) -> list[Column]:
     return [column for column in _ERRORS if any(row.get(column.key) is not None for row in rows)]
 
@@ -77,7 +87,7 @@ def silicon(results: Results, op: str) -> Table:
         for path, table in zip(paths, tables)
         for row in _groups(table)
     ]
-    notes = list(_ERROR_NOTES)
+    notes = _error_notes(rows)
     if any("small batch" in row["group"] for row in rows) and op == "gemm":
         notes.append(
             "Small batch: m ≤ 512 rows, n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6 (decoding and verification); large "
@@ -93,7 +103,12 @@ def silicon(results: Results, op: str) -> Table:
             Column("evidence", "evidence"),
         ),
         rows,
-        joined({"measured": ", ".join(dict.fromkeys(str(row["evidence"]) for row in rows)), "predicted": "fitted"}),
+        joined(
+            {
+                "measured": ", ".join(dict.fromkeys(str(row["evidence"]) for row in rows)),
+                "predicted": "calibrated on other shapes",
+            }
+        ),
         commits(tables),
         sources=["measurements of the Python package aiconfigurator-core (Apache-2.0)"],
         notes=notes,
@@ -137,10 +152,15 @@ def local(results: Results) -> Table:
         f"Predicted against measured on this machine ({local_device(results)})",
         (Column("suite", "suite"), Column("group", "what"), *_error_columns(rows), Column("evidence", "evidence")),
         rows,
-        joined({"measured": ", ".join(dict.fromkeys(str(row["evidence"]) for row in rows)), "predicted": "fitted"}),
+        joined(
+            {
+                "measured": ", ".join(dict.fromkeys(str(row["evidence"]) for row in rows)),
+                "predicted": "calibrated on other shapes",
+            }
+        ),
         commits(tables.values()),
         notes=[
-            *_ERROR_NOTES,
+            *_error_notes(rows),
             "Calibrated on other shapes of the same run. The naive roofline has this machine's own best rates as "
             "its peaks.",
         ],

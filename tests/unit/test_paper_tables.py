@@ -160,6 +160,7 @@ def test_the_local_table_names_the_device_and_the_level(finished_results: Path) 
     table = only(finished_results, "local")
     assert "Test CPU, cpu, 1 thread)" in table.caption
     assert "measured: live" in table.evidence
+    assert any("own intervals" in note for note in table.notes)
 
 
 def test_no_silicon_comparison_at_all_is_an_error(own_results: Path) -> None:
