@@ -33,8 +33,8 @@ _ERRORS = (
 )
 
 _ERROR_NOTE = (
-    "Error: |predicted / measured - 1| on shapes the fit never saw; bias: median of the signed one. Naive roofline: "
-    "the larger of FLOPs / peak and bytes / bandwidth."
+    "Error: |predicted / measured - 1| on shapes the fit never saw; bias: median of the signed one. Naive "
+    "roofline: the larger of FLOPs / peak and bytes / bandwidth."
 )
 _FLOORS = {
     "repeat": "Noise floor: median difference from the same shapes measured by another framework, its median ratio "
