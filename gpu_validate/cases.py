@@ -5,6 +5,7 @@ A case is measured by `run`; nothing is allocated before, so a dry run lists cas
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -115,6 +116,9 @@ def flusher(device: Device) -> Call:
 def run(device: Device, case: Case, plan: Plan, *, cache: str = "rotating") -> tuple[dict[str, Any], Summary]:
     """Measure one case: its row (shape, latency, rates) and the summary of its samples.
 
+    ``cpu_share`` is the part of the wall time that this process had its threads on a core: on a CPU clearly below 1
+    means that others took the rest, and that the latency is theirs as well.
+
     ``cache`` is one of `gpu_validate.timing.CACHES`; only ``rotating`` needs more than one copy of the buffers.
     """
     import torch
@@ -126,7 +130,9 @@ def run(device: Device, case: Case, plan: Plan, *, cache: str = "rotating") -> t
             work = len(calls)
             calls = [capture(torch.cuda, calls)]
         flush = flusher(device) if cache == "flushed" else None
+        begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         summary = measure(clock_of(device), calls, plan, cache=cache, flush=flush, work_per_call=work)
+        share = (time.process_time() - begin_cpu_s) / (time.perf_counter() - begin_s) / device.threads
     row = {
         "case": case.id,
         **case.shape,
@@ -137,6 +143,7 @@ def run(device: Device, case: Case, plan: Plan, *, cache: str = "rotating") -> t
         "bytes": case.bytes,
         "flop_per_s": case.flop / summary.median_s,
         "bytes_per_s": case.bytes / summary.median_s,
+        "cpu_share": share,
         **case.facts(),
     }
     return row, summary

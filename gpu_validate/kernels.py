@@ -12,9 +12,8 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-from gpu_validate.blocks import attention, causal_mask
+from gpu_validate.blocks import attention, causal_mask, linear
 from gpu_validate.cases import ELEMENT_BYTES, Case, copies
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.timing import Call
@@ -56,7 +55,7 @@ CPU_PAIRS = {
 
 GEMM_M = {
     "ci": (1, 2, 4, 8, 16, 32, 64, 128),
-    "small": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+    "small": (1, 2, 3, 4, 5, 6, 8, 12, 16, 32, 64, 128, 256, 512, 1024),
     "full": (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024),
 }
 
@@ -139,7 +138,7 @@ def _gemm(device: Device, m: int, n: int, k: int) -> Case:
     def build() -> Sequence[Call]:
         x = _random(device, m, k)
         weights = _weights(device.kind, torch_dtype(device), n, k, count)
-        return [lambda w=w: functional.linear(x, w) for w in weights]  # type: ignore[misc]
+        return [lambda w=w: linear(x, w) for w in weights]  # type: ignore[misc]
 
     return Case(
         id=f"gemm-m{m}-n{n}-k{k}",

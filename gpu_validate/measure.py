@@ -31,6 +31,9 @@ SUITES = {
 }
 """Suite -> module with ``cases(device, scale)``."""
 
+_WHOLE_CORE = 0.95
+"""A smaller share of a CPU core than this, and a latency is partly somebody else's."""
+
 _BUILD_S = {"cpu": 0.02, "cuda": 0.05}
 """What allocating and warming up a case costs, for the estimate of a dry run."""
 
@@ -105,6 +108,9 @@ def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
     drifting = record["provenance"]["drifting"]
     if drifting:
         note(f"{suite}: warning: {len(drifting)} cases drifted (clock, power limit, or another process)")
+    shared = [row["cpu_share"] for row in record["values"] if row["cpu_share"] < _WHOLE_CORE]
+    if shared and record["provenance"]["device"]["kind"] == "cpu":
+        note(f"{suite}: warning: {len(shared)} cases shared their cores with others, down to {min(shared):.0%}")
     if record["provenance"]["left_out"]:
         note(f"{suite}: {len(record['provenance']['left_out'])} cases need more memory than the device has")
 

@@ -39,7 +39,7 @@ STREAMS = ("copy", "read", "launch")
 
 _TEST_SHARE = 0.33
 PARTS_OF_A_CYCLE = ("draft", "verify", "cycle")
-_RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "case")
+_RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "cpu_share", "case")
 
 
 def shape_key(row: Mapping[str, Any]) -> str:

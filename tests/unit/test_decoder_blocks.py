@@ -64,6 +64,12 @@ def test_any_mask_of_a_sequence_is_honoured() -> None:
     torch.testing.assert_close(attention(q, k, v, packed_mask(visible, 2)), reference(q, k, v, visible))
 
 
+@pytest.mark.parametrize("rows", [(1,), (2,), (3,), (4,), (3, 1), (1, 2)])
+def test_linear_is_the_matrix_product_whatever_the_rows(rows: tuple[int, ...]) -> None:
+    x, weight = torch.randn(*rows, 8), torch.randn(5, 8)
+    torch.testing.assert_close(blocks.linear(x, weight), x @ weight.T)
+
+
 def test_a_step_of_n_tokens_is_n_steps_of_one() -> None:
     model = Decoder(SPEC)
     tokens = torch.randint(19, (3, 9))
