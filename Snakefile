@@ -32,4 +32,5 @@ include: "workflow/rules/paper.smk"
 rule all:
     default_target: True
     input:
+        EVIDENCE,
         PAPER,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from paper_results import write_results
+from reduced import complete
 from running import ROOT
 
 # a slow machine is no failure; with CI set, the examples are the same every time
@@ -28,10 +29,22 @@ def own_results(tmp_path: Path) -> Path:
     return write_results(tmp_path / "results")
 
 
+def _copy(folder: Path) -> Path:
+    """A copy of the checkout without results."""
+    left_out = (".git", ".venv", ".snakemake", "results", "build", "dist", "*cache*", "__pycache__", "*.egg-info")
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*left_out))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout without results, to change and to run in."""
-    copy = tmp_path_factory.mktemp("copy") / "checkout"
-    left_out = (".git", ".venv", ".snakemake", "results", "build", "dist", "*cache*", "__pycache__", "*.egg-info")
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*left_out))
+    """A copy of the checkout in which nothing has run yet."""
+    return _copy(tmp_path_factory.mktemp("copy") / "checkout")
+
+
+@pytest.fixture(scope="session")
+def finished_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout after a reduced run of the whole workflow; takes most of a minute."""
+    copy = _copy(tmp_path_factory.mktemp("finished") / "checkout")
+    complete(copy)
     return copy

@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +35,16 @@ def locked(tmp_path: Path) -> Path:
     return folder
 
 
+@contextmanager
+def living(*arguments: str) -> Iterator[int]:
+    """Process id of a program that has begun and waits."""
+    program = [sys.executable, "-c", "print(flush=True); input()", *arguments]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        yield process.pid
+        process.communicate(b"\n")
+
+
 @pytest.fixture
 def dead_pid() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
@@ -48,17 +60,17 @@ def test_the_lock_of_a_dead_run_goes(guard: ModuleType, locked: Path, dead_pid: 
 
 
 def test_the_lock_of_a_living_run_stays(guard: ModuleType, locked: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()", "snakemake"], stdin=subprocess.PIPE) as process:
-        (locked / "holder").write_text(f"{HERE} {process.pid}")
+    with living("snakemake") as pid:
+        (locked / "holder").write_text(f"{HERE} {pid}")
         guard.release_stale_lock(locked)
         assert (locked / "locks/0.output.lock").exists()
-        assert (locked / "holder").read_text() == f"{HERE} {process.pid}"
+        assert (locked / "holder").read_text() == f"{HERE} {pid}"
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to tell one program from another")
 def test_another_program_with_the_same_process_id_holds_nothing(guard: ModuleType, locked: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        (locked / "holder").write_text(f"{HERE} {process.pid}")
+    with living() as pid:
+        (locked / "holder").write_text(f"{HERE} {pid}")
         guard.release_stale_lock(locked)
         assert not (locked / "locks").exists()
 

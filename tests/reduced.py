@@ -1,0 +1,40 @@
+"""A reduced run of the workflow: one GPU, few calibration rows, real measurements of seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from running import run_in
+
+OVERLAY = """\
+measurements: recorded
+recorded_device: quick
+silicon_devices: [h100-sxm]
+train_rows: 48
+"""
+
+_MEASURE = """\
+from dataclasses import replace
+from gpu_validate import cases, cli
+cases.PLANS = {key: replace(plan, min_samples=3, time_limit_s=0.01) for key, plan in cases.PLANS.items()}
+folder = "gpu_validate/recorded/quick"
+raise SystemExit(cli.main(["measure", "--suite", "SUITE", "--device", "cpu", "--out", folder]))
+"""
+"""Every case is measured, with fewer samples than any scale takes."""
+
+
+def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a checkout that holds the overlay."""
+    return run_in(folder, "snakemake", "--configfile", "overlay.yaml", *options)
+
+
+def complete(checkout: Path) -> None:
+    """Record this machine, then run the workflow on the record."""
+    for suite in ("kernels", "step"):
+        done = run_in(checkout, sys.executable, "-c", _MEASURE.replace("SUITE", suite))
+        assert done.returncode == 0, done.stderr
+    (checkout / "overlay.yaml").write_text(OVERLAY)
+    done = snakemake(checkout)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

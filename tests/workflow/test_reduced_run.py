@@ -1,0 +1,69 @@
+"""A real run of the whole workflow, reduced: one GPU, few calibration rows, measurements of seconds."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from reduced import OVERLAY, snakemake
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+
+
+def planned(folder: Path) -> list[str]:
+    """Rules that a further run would start."""
+    said = snakemake(folder, "-n").stdout
+    return [line.removeprefix("rule ").removesuffix(":") for line in said.splitlines() if line.startswith("rule ")]
+
+
+def test_the_run_leaves_tables_figures_claims_and_a_report(finished_checkout: Path) -> None:
+    done = snakemake(finished_checkout, "--report", "results/paper/report.html")
+    assert done.returncode == 0, done.stderr[-3000:]
+    paper = finished_checkout / "results/paper"
+    report = (paper / "report.html").read_text()
+    for path in (*paper.glob("table-*.html"), *paper.glob("figure-*.svg"), paper / "claims.csv"):
+        assert path.stat().st_size > 100
+        assert path.name in report
+    assert "h100-sxm" in (paper / "table-silicon-gemm.md").read_text()
+
+
+def test_a_second_run_has_nothing_to_do(finished_checkout: Path) -> None:
+    assert planned(finished_checkout) == []
+
+
+def test_a_lost_file_is_made_again_with_what_depends_on_it(finished_checkout: Path) -> None:
+    (finished_checkout / "results/laws/theorem-1.2.json").unlink()
+    assert set(planned(finished_checkout)) == {"laws", "tables", "figures", "claims", "all"}
+    assert snakemake(finished_checkout).returncode == 0
+    assert planned(finished_checkout) == []
+
+
+def test_editing_a_package_reruns_what_it_made_and_nothing_else(finished_checkout: Path) -> None:
+    source = finished_checkout / "paper/render.py"
+    text = source.read_text()
+    source.write_text(text + "\n# edited\n")
+    assert set(planned(finished_checkout)) == {"tables", "figures", "claims", "all"}
+    source.write_text(text)
+    assert planned(finished_checkout) == []
+
+
+def test_another_setting_reruns_what_depends_on_it(finished_checkout: Path) -> None:
+    overlay = finished_checkout / "overlay.yaml"
+    overlay.write_text(OVERLAY.replace("48", "64"))
+    rules = set(planned(finished_checkout))
+    overlay.write_text(OVERLAY)
+    assert {"silicon", "calibrate_silicon", "predict_silicon", "compare_silicon"} <= rules
+    assert not rules & {"laws", "scored_rows", "calibrate_local"}
+
+
+def test_a_killed_run_leaves_a_lock_that_the_next_one_clears(finished_checkout: Path) -> None:
+    locks = finished_checkout / ".snakemake/locks"
+    locks.mkdir(exist_ok=True)
+    (locks / "0.output.lock").write_text("results/paper/claims.md\n")
+    gone = 2**22 + 1  # above every process id that Linux gives
+    (finished_checkout / ".snakemake/holder").write_text(f"{socket.gethostname()} {gone}")
+    (finished_checkout / "results/paper/claims.md").unlink()
+    done = snakemake(finished_checkout)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (finished_checkout / "results/paper/claims.md").exists()
