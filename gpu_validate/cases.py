@@ -101,7 +101,7 @@ def clock_of(device: Device) -> Clock:
         import torch
 
         return EventClock(torch.cuda)
-    return HostClock()
+    return HostClock(busy=time.process_time) if device.threads == 1 else HostClock()
 
 
 def flusher(device: Device) -> Call:

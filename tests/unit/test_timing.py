@@ -189,3 +189,19 @@ def test_the_host_clock_measures_its_calls_in_order() -> None:
     clock = timing.HostClock(read=lambda: next(ticks))
     assert clock.elapsed([lambda: order.append(1), lambda: order.append(2)]) == 2.5
     assert order == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shares", "wall_s"), [([1.0], 1.0), ([0.5, 1.0], 1.0), ([0.5, 0.8, 0.4], 1.25)], ids=["own", "once", "always"]
+)
+def test_a_sample_that_was_interrupted_is_taken_again(shares: list[float], wall_s: float) -> None:
+    now = {"wall": 0.0, "busy": 0.0}
+    script = iter(shares)
+
+    def call() -> None:
+        now["busy"] += 1.0
+        now["wall"] += 1.0 / next(script)
+
+    clock = timing.HostClock(read=lambda: now["wall"], busy=lambda: now["busy"])
+    assert clock.elapsed([call]) == pytest.approx(wall_s)
+    assert next(script, None) is None
