@@ -15,7 +15,7 @@ _BATCHES = "--batch 1,2,4,8,16,32,40,48,64 "
 _REFERENCE = "--reference paper/published/fig5_curves.csv --extra-tokens 4 --bandwidth-fraction 0.85 "
 # tau of Table 5's target was not published: mean, least and most of the targets in mean_acceptance.csv
 _EAGLE2 = "--draft eagle2 --reference-tokens-per-cycle 4.29,4.05,4.65 "
-_SCYLLA = "--draft scylla-5l --reference-tokens-per-cycle 5.65,5.28,6.31 "
+_SCYLLA = "--draft scylla-1l --reference-tokens-per-cycle 5.65,5.28,6.31 "
 _SMALL_TREE = "--verify-tokens theorem-1.3 "
 
 COMMANDS = {
@@ -35,6 +35,14 @@ COMMANDS = {
     + "capacity_layers.csv --x decoder_layers --y tokens_per_cycle --factor series "
     "--evidence published ",
     "laws/decay.json": "scylla-sim decay paper/published/tau_vs_draft_len.csv --by series --evidence published ",
+    "laws/optimum-dspark.json": LAWS + "optimal_draft_len.csv --x batch_size --y k_opt --where series=dspark "
+    "--forms log-linear --evidence published ",
+    "laws/optimum-dspark-inverse.json": LAWS + "optimal_draft_len.csv --x inverse_batch_size --y k_opt "
+    "--where series=dspark --forms linear --evidence published ",
+    "laws/optimum-magicdec.json": LAWS + "optimal_draft_len.csv --x batch_size --y k_opt --where series=magicdec "
+    "--factor case --forms log-linear --evidence published ",
+    "laws/optimum-magicdec-inverse.json": LAWS + "optimal_draft_len.csv --x inverse_batch_size --y k_opt "
+    "--where series=magicdec --factor case --forms linear --evidence published ",
     "steps/fig5-paper.json": _FIG5 + "--peak sparse --compute-fraction 0.73 --bandwidth-fraction 0.85 "
     "--extra-tokens 4 ",
     "steps/fig5-dense.json": _FIG5 + "--peak dense --bandwidth-fraction 0.85 --extra-tokens 4 ",
@@ -45,6 +53,8 @@ COMMANDS = {
     "steps/table5-scylla.json": _TABLE5 + _BATCHES + _SCYLLA + _SMALL_TREE,
     "steps/table5-eagle2-small-tree.json": _TABLE5 + _BATCHES + _EAGLE2 + _SMALL_TREE,
     "steps/table5-scylla-large-tree.json": _TABLE5 + _BATCHES + _SCYLLA,
+    "steps/table5-scylla-2-layers.json": _TABLE5 + _BATCHES + _SCYLLA.replace("1l", "2l") + _SMALL_TREE,
+    "steps/table5-scylla-5-layers.json": _TABLE5 + _BATCHES + _SCYLLA.replace("1l", "5l") + _SMALL_TREE,
     "steps/llama-8b-plain.json": _LLAMA + "--context 512,1024,2048 --draft none --engine ideal ",
     "steps/llama-8b-verify.json": _LLAMA + "--context 512,1024,2048 --draft eagle3 --draft-len 3 "
     "--tokens-per-cycle 2.5 --engine vllm ",

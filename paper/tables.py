@@ -25,6 +25,7 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "decay": law_tables.decay,
     "theorem-1.3": turning_tables.theorem_1_3,
     "theorem-1.3-forms": turning_tables.theorem_1_3_forms,
+    "theorem-1.3-measured": turning_tables.theorem_1_3_measured,
     "fig5": turning_tables.fig5,
     "table5": step_tables.table5,
     "table5-ablation": step_tables.table5_ablation,

@@ -54,6 +54,9 @@ def write_laws(folder: Path) -> None:
     layers |= {"a_lower": 0.288, "a_upper": 0.434, "c_lower": 4.916, "c_upper": 5.128}
     put(folder, "laws/theorem-1.2.json", [layers])
     elsewhere = log_law(30, 0.9, 4.9, (), r2=0.98) | {"r2_within": 0.9, "series=x": 0.1, "series=x_stderr": 0.01}
+    for series in ("dspark", "magicdec"):
+        put(folder, f"laws/optimum-{series}.json", [log_law(6, -0.5, 6.0, ())])
+        put(folder, f"laws/optimum-{series}-inverse.json", [law("linear", "a x + c", 6, a=2.0, c=3.0)])
     put(folder, "laws/layers-elsewhere.json", [elsewhere])
     decay = [
         {"series": name, "known": known, "draft_len": k, "iid_error": 0.1 * k, "error": -0.01 * k}
@@ -88,6 +91,8 @@ def write_steps(folder: Path) -> None:
         ("eagle2-small-tree", 30.0, {**tau, "tokens_per_cycle": 4.0, "verify_tokens": 20}),
         ("scylla-large-tree", 25.0, {**tau, "tokens_per_cycle": 4.5, "verify_tokens": 61}),
         ("scylla", 40.0, {**tau, "tokens_per_cycle": 4.5, "verify_tokens": 20}),
+        ("scylla-2-layers", 38.0, {**tau, "tokens_per_cycle": 4.5, "verify_tokens": 20}),
+        ("scylla-5-layers", 30.0, {**tau, "tokens_per_cycle": 4.5, "verify_tokens": 20}),
     ):
         rows = [cycle(b, 10240, tokens_per_s=50 + slope * b, **more) for b in BATCHES]
         put(folder, f"steps/table5-{name}.json", rows)
