@@ -22,12 +22,12 @@ from scylla_sim import catalog
 from scylla_sim.specs import Model
 from scylla_sim.trees import ROOT, DraftTree, chain, full_tree
 
-_CHAINS = {"ci": (1, 2, 4), "small": (1, 2, 3, 4, 6, 8), "full": (1, 2, 3, 4, 5, 6, 8, 10)}
-_BRANCHINGS = {"ci": ((2, 2),), "small": ((2, 2), (3, 3), (4, 4)), "full": ((2, 2), (3, 3), (4, 4), (2, 2, 2))}
+_CHAINS = {"ci": (1, 2, 4), "small": (1, 2, 3, 5, 8), "full": (1, 2, 3, 4, 5, 6, 8, 10)}
+_BRANCHINGS = {"ci": ((2, 2),), "small": ((2, 2), (4, 4)), "full": ((2, 2), (3, 3), (4, 4), (2, 2, 2))}
 
 GRIDS = {
     ("cuda", "ci"): ("llama-3.1-8b", "llama-3.2-1b", (1, 16), (1024,)),
-    ("cuda", "small"): ("llama-3.1-8b", "llama-3.2-1b", (1, 8, 32), (1024, 8192)),
+    ("cuda", "small"): ("llama-3.1-8b", "llama-3.2-1b", (1, 16), (1024, 8192)),
     ("cuda", "full"): ("llama-3.1-8b", "llama-3.2-1b", (1, 2, 4, 8, 16, 32, 64), (1024, 8192, 32768)),
     ("cpu", "ci"): ("llama-160m", "llama-68m", (1, 4), (256,)),
     ("cpu", "small"): ("llama-160m", "llama-68m", (1, 2, 4, 8), (256, 1024)),

@@ -91,8 +91,11 @@ def cycle_rows(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def export(record: Mapping[str, Any], part: str, *, device: str = "") -> list[dict[str, Any]]:
-    """Rows of a part of a record; ``device`` renames the device, for calibrating a catalogued GPU as ``local``.
+def export(record: Mapping[str, Any], part: str, *, device: str = "", evidence: str = "") -> list[dict[str, Any]]:
+    """Rows of a part of a record.
+
+    ``device`` renames the device, for calibrating a catalogued GPU as ``local``; ``evidence`` replaces the record's
+    ``live`` where it was measured earlier and committed.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def export(record: Mapping[str, Any], part: str, *, device: str = "") -> list[di
         rows = [row for row in rows if (shape_key(row) in held_out) == (part == "test")]
     if not rows:
         raise InputError(f"part={part!r} of suite {record['suite']} holds no row; measure at a larger --scale")
-    said: dict[str, Any] = {"evidence": record["evidence"]} | ({"device": device} if device else {})
+    said: dict[str, Any] = {"evidence": evidence or record["evidence"]} | ({"device": device} if device else {})
     return [{**_columns(row), **said} for row in [*rows, *streams]]
 
 
@@ -131,6 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", required=True, help="written by gpu-validate measure")
     parser.add_argument("--part", choices=PARTS, default="all", help="default: all")
     parser.add_argument("--device", metavar="NAME", default="", help="name the device so, instead of as recorded")
+    parser.add_argument("--evidence", choices=("live", "recorded"), default="", help="default: as in the record")
     parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
     parser.add_argument(
         "--hardware", metavar="FILE", help="also describe the device, peaks as measured (kernels record)"
@@ -139,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     record = records.read(args.record)
-    _write(export(record, args.part, device=args.device), args.out)
+    _write(export(record, args.part, device=args.device, evidence=args.evidence), args.out)
     if args.hardware:
         write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")

@@ -6,10 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gpu_validate import blocks, kernels, timing  # noqa: E402
+from gpu_validate import blocks, kernels, specdecode, timing  # noqa: E402
 from gpu_validate.cases import run  # noqa: E402
 from gpu_validate.device import look  # noqa: E402
 from gpu_validate.timing import EventClock, Plan  # noqa: E402
+from scylla_sim import trees  # noqa: E402
 from scylla_sim.specs import Model  # noqa: E402
 
 pytestmark = [
@@ -76,3 +77,11 @@ def test_the_flash_path_of_a_verify_step_agrees_with_the_masked_one() -> None:
     flash = blocks.attention(q, k, v, blocks.causal_mask(4, 100, 4, q))
     masked = blocks.attention(q, k, v, blocks.packed_mask(causal, 4))
     torch.testing.assert_close(flash, masked, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("tree", [trees.chain(3), trees.full_tree([2, 2])], ids=["chain", "tree"])
+def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: trees.DraftTree) -> None:
+    target, draft = (blocks.Decoder(TINY, device="cuda", seed=seed) for seed in (0, 1))
+    prompts = torch.randint(TINY.vocab_size, (3, 5), device="cuda")
+    fast, _ = specdecode.decode_speculatively(target, draft, tree, prompts, 30)
+    assert torch.equal(fast, specdecode.decode_plain(target, prompts, 30))

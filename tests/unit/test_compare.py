@@ -118,3 +118,32 @@ def test_files_that_cannot_be_compared_are_refused_in_one_line(
     with pytest.raises(InputError, match=said) as error:
         compare.compare(write("p.csv", predicted), write("m.csv", measured))
     assert "\n" not in str(error.value)
+
+
+CYCLES = """model,draft,batch_size,context_len,draft_len,top_k,verify_tokens,cycle_s,speedup
+t,d,1,256,1,1,2,{0},{1}
+t,d,1,256,4,1,5,{2},{3}
+t,d,8,256,1,1,2,{4},{5}
+t,d,8,256,4,1,5,{6},{7}
+"""
+
+
+def test_columns_of_one_name_are_compared_and_the_predicted_choice_is_judged(write: Write) -> None:
+    predicted = write("p.csv", CYCLES.format(1.1, 1.2, 2.2, 1.8, 1.1, 1.3, 3.3, 1.2))
+    measured = write("m.csv", CYCLES.format(1.0, 1.3, 2.0, 1.9, 1.0, 1.1, 3.0, 1.21))
+    rows = compare.compare(predicted, measured, columns=["cycle_s", "speedup"], best="speedup")
+    assert [row["quantity"] for row in rows] == ["cycle_s", "speedup"]
+    assert rows[0]["median_ape"] == pytest.approx(0.1)
+    assert "same_choice" not in rows[0]
+    assert rows[1]["situations"] == 2
+    assert rows[1]["same_choice"] == 0.5, "at batch 1 both say 4, at batch 8 the prediction says 1"
+    assert rows[1]["max_regret"] == pytest.approx(1 - 1.1 / 1.21)
+
+
+def test_a_repeat_gives_every_column_its_own_floor(write: Write) -> None:
+    predicted = write("p.csv", CYCLES.format(1, 1, 1, 1, 1, 1, 1, 1))
+    measured = write("m.csv", CYCLES.format(1, 1, 1, 1, 1, 1, 1, 1))
+    again = write("r.csv", CYCLES.format(1.1, 1, 0.9, 1, 1.1, 1, 0.9, 1))
+    rows = compare.compare(predicted, measured, repeat=again, columns=["cycle_s", "speedup"])
+    assert rows[0]["floor_median"] == pytest.approx(0.1)
+    assert rows[1]["floor_median"] == pytest.approx(0.0)

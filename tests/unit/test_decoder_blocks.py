@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpu_validate import blocks, kernels
+from gpu_validate import blocks, kernels, loops
 from gpu_validate.blocks import Cache, Decoder, Place, attention, causal_mask, packed_mask, place_after, step_cost
 from gpu_validate.cases import SCALES, Case, copies, fits, plan_for
 from gpu_validate.device import Device
@@ -136,7 +136,7 @@ def test_declared_flop_of_kernels_is_what_torch_counts() -> None:
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_grid_has_unique_cases_and_both_parts_of_a_split(kind: str, scale: str) -> None:
     here = device(kind)
-    for suite in (kernels, blocks):
+    for suite in (kernels, blocks, loops):
         every: list[Case] = list(suite.cases(here, scale))
         assert len({case.id for case in every}) == len(every)
         shapes = [case.shape for case in every if case.shape["op"] in SPLIT_BY]
@@ -149,7 +149,7 @@ def test_every_grid_has_unique_cases_and_both_parts_of_a_split(kind: str, scale:
 def test_a_campaign_on_a_gpu_stays_within_its_nine_minutes() -> None:
     here = device("cuda")
     seconds = 0.0
-    for suite, module in (("kernels", kernels), ("step", blocks)):
+    for suite, module in (("kernels", kernels), ("step", blocks), ("specdecode", loops)):
         chosen = [case for case in module.cases(here, "small") if fits(here, case)]
         seconds += len(chosen) * plan_for(suite, here, "small").time_limit_s
     assert seconds < 540

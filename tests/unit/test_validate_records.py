@@ -133,7 +133,8 @@ def test_train_and_test_share_no_weight_matrix_and_lose_no_row(record: Path) -> 
     assert pairs[0] and pairs[1] and not pairs[0] & pairs[1]
     assert len(train) + len(test) == len(rows.export(value, "all")) == len(RESULTS)
     assert all(row["evidence"] == "live" for row in train)
-    assert {row["device"] for row in rows.export(value, "all", device="mine")} == {"mine"}
+    renamed = rows.export(value, "all", device="mine", evidence="recorded")
+    assert {(row["device"], row["evidence"]) for row in renamed} == {("mine", "recorded")}
 
 
 def test_copies_calibrate_elementwise_kernels_and_are_never_scored() -> None:
