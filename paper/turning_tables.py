@@ -177,8 +177,8 @@ def theorem_1_3_measured(results: Results) -> Table:
         commits(tables),
         sources=[row["source"] for row in published.rows("optimal_draft_len")],
         notes=[
-            "Chains are drafted one token after another, so their best length moves far less than the turning point "
-            "of verification; over long contexts, where reading the KV cache dominates, it rises with the batch.",
+            "Chains are drafted token after token, so their best length moves far less than the turning point of "
+            "verification; over long contexts, where reading the KV cache dominates, it rises with the batch.",
             f"{flat[0]['case']} stays at {flat[0]['k_opt']:g}, the shortest tried, over batch "
             f"{flat[0]['batch_size']:g} to {flat[-1]['batch_size']:g}: an upper bound, not fitted.",
             "The laws allow no choice between ln b and 1/b here: six and twelve points on a grid of whole numbers.",
