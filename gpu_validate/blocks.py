@@ -194,16 +194,12 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(dtype)
-        try:
-            with torch.device(device):
-                self.embedding = nn.Embedding(spec.vocab_size, spec.hidden_size)
-                self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.num_layers))
-                self.norm = nn.Parameter(torch.ones(spec.hidden_size))
-                self.head = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)
-        finally:
-            torch.set_default_dtype(before)
+        with torch.device("meta"):  # nothing is allocated, nor initialised twice
+            self.embedding = nn.Embedding(spec.vocab_size, spec.hidden_size)
+            self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.num_layers))
+            self.norm = nn.Parameter(torch.ones(spec.hidden_size))
+            self.head = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)
+        self.to(dtype).to_empty(device=device)
         if spec.tied_embeddings:
             self.head.weight = self.embedding.weight
         generator = torch.Generator(device=device).manual_seed(seed)
@@ -211,6 +207,8 @@ class Decoder(nn.Module):
             for weight in self.parameters():
                 if weight.dim() > 1:
                     weight.normal_(0.0, _WEIGHT_STD, generator=generator)
+                else:
+                    weight.fill_(1.0)
         self.requires_grad_(False)
 
     def forward(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:

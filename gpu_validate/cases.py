@@ -22,7 +22,7 @@ SCALES = ("ci", "small", "full")
 
 PLANS = {
     ("cpu", "ci"): Plan(relative_error=0.03, min_samples=6, time_limit_s=0.15),
-    ("cpu", "small"): Plan(relative_error=0.01, min_samples=10, time_limit_s=2.0),
+    ("cpu", "small"): Plan(relative_error=0.01, min_samples=10, time_limit_s=0.5),
     ("cpu", "full"): Plan(relative_error=0.005, min_samples=30, time_limit_s=10.0),
     ("cuda", "ci"): Plan(relative_error=0.02, min_samples=10, time_limit_s=0.2),
     ("cuda", "small"): Plan(relative_error=0.005, min_samples=20, time_limit_s=0.5),

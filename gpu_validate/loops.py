@@ -30,7 +30,7 @@ GRIDS = {
     ("cuda", "small"): ("llama-3.1-8b", "llama-3.2-1b", (1, 16), (1024, 8192)),
     ("cuda", "full"): ("llama-3.1-8b", "llama-3.2-1b", (1, 2, 4, 8, 16, 32, 64), (1024, 8192, 32768)),
     ("cpu", "ci"): ("llama-160m", "llama-68m", (1, 4), (256,)),
-    ("cpu", "small"): ("llama-160m", "llama-68m", (1, 2, 4, 8), (256, 1024)),
+    ("cpu", "small"): ("llama-160m", "llama-68m", (1, 4, 8), (256, 1024)),
     ("cpu", "full"): ("tinyllama-1.1b", "llama-68m", (1, 2, 4, 8), (256, 1024)),
 }
 """Target, draft, and grids of batch and context."""
