@@ -105,7 +105,9 @@ def test_measure_writes_a_record_that_rows_turns_into_csv(tmp_path: Path) -> Non
         assert run("rows", "--record", str(tmp_path / "kernels.json"), "--part", part, "--out", str(out)) == 0
         with out.open() as file:
             parts[part] = list(csv.DictReader(file))
-    assert [row["op"] for row in parts["all"]] == ["gemm"] * 6 + ["elementwise"], "a copy calibrates what moves bytes"
+    assert [row["op"] for row in parts["all"]] == ["gemm"] * 6 + ["elementwise"], (
+        "a copy calibrates what moves bytes"
+    )
     assert len(parts["train"]) + len(parts["test"]) == 7
     first = parts["all"][0]
     assert (first["op"], first["device"], first["dtype"]) == ("gemm", "local", "float32")
