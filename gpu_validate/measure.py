@@ -78,13 +78,17 @@ def run_suite(suite: str, device: Device, scale: str, folder: Path, cache: str) 
         todo = len(chosen) - len(resumed) - index
         left = f", about {spent / index * todo:.0f} s left" if index else ""
         _progress(f"{suite} {index + 1 + len(resumed)}/{len(chosen)}{left}  {case.id}")
-        row, summary = run(device, case, plan, cache=cache)
+        try:
+            row, summary = run(device, case, plan, cache=cache)
+        except MemoryError:
+            left_out.append(case)
+            continue
         partial.append(row, summary.row())
         done[case.id] = (row, summary.row())
     _progress("")
     record = records.build(
         suite,
-        [done[case.id] for case in chosen],
+        [done[case.id] for case in chosen if case.id in done],
         device,
         scale=scale,
         plan=asdict(plan),

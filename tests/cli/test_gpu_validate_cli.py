@@ -154,6 +154,24 @@ def test_the_state_of_the_cache_can_be_chosen_and_is_recorded(tmp_path: Path, ca
     assert record["provenance"]["cache"] == cache
 
 
+def test_a_case_that_runs_out_of_memory_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = measure.run
+
+    def greedy(device: Device, case: Case, plan: Any, **options: Any) -> Any:
+        if case.id == "gemm-m1-n32-k64":
+            raise MemoryError(case.id)
+        return real(device, case, plan, **options)
+
+    monkeypatch.setattr(measure, "run", greedy)
+    assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 0
+    record = json.loads((tmp_path / "kernels.json").read_text())
+    assert record["provenance"]["left_out"] == ["gemm-m1-n32-k64"]
+    assert len(record["values"]) == 6
+    assert "1 cases need more memory" in capsys.readouterr().err
+
+
 def test_an_edited_record_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = measured(tmp_path)
     capsys.readouterr()
