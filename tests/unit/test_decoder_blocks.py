@@ -57,6 +57,15 @@ def test_packed_attention_is_attention(heads: tuple[int, int], q_len: int) -> No
     torch.testing.assert_close(got, reference(q, k, v, causal))
 
 
+def test_the_causal_bias_that_gpus_use_means_the_same_mask() -> None:
+    """On a GPU this bias leads to the flash kernel; on a CPU torch spells it out, so its meaning can be checked."""
+    from torch.nn.attention.bias import causal_lower_right
+
+    q, k, v = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 11, 8), torch.randn(2, 2, 11, 8)
+    causal = torch.ones(3, 11, dtype=torch.bool).tril(8).expand(2, -1, -1)
+    torch.testing.assert_close(attention(q, k, v, causal_lower_right(3, 11)), reference(q, k, v, causal))
+
+
 def test_any_mask_of_a_sequence_is_honoured() -> None:
     q, k, v = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 11, 8), torch.randn(2, 2, 11, 8)
     visible = torch.rand(2, 3, 11) < 0.5
