@@ -36,7 +36,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 reproduce: $(INSTALLED)
 	@$(SNAKEMAKE) $(ARGS)
 	@if [ ! -e $(REPORT) ] || [ -n "$$(find results workflow -type f -newer $(REPORT) -print -quit)" ]; then \
-	  $(SNAKEMAKE) $(ARGS) --report $(REPORT); \
+	  python -m snakemake --quiet all $(ARGS) --report $(REPORT); \
 	fi
 	@python -m paper summary --results results
 
@@ -47,7 +47,7 @@ test: $(INSTALLED)
 	python -m mypy --strict workflow/guard.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
-	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 figures: $(INSTALLED)
 	@$(SNAKEMAKE) $(ARGS) figures

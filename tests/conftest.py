@@ -29,6 +29,11 @@ def own_results(tmp_path: Path) -> Path:
     return write_results(tmp_path / "results")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that the last worker is not left alone with one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def _copy(folder: Path) -> Path:
     """A copy of the checkout without results."""
     left_out = (".git", ".venv", ".snakemake", "results", "build", "dist", "*cache*", "__pycache__", "*.egg-info")

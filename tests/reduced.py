@@ -15,14 +15,18 @@ silicon_devices: [h100-sxm]
 train_rows: 48
 """
 
-_MEASURE = """\
+_SHORT = """\
+import sys
 from dataclasses import replace
 from gpu_validate import cases, cli
 cases.PLANS = {key: replace(plan, min_samples=3, time_limit_s=0.01) for key, plan in cases.PLANS.items()}
-folder = "gpu_validate/recorded/quick"
-raise SystemExit(cli.main(["measure", "--suite", "SUITE", "--device", "cpu", "--out", folder]))
+sys.exit(cli.main(sys.argv[1:]))
 """
-"""Every case is measured, with fewer samples than any scale takes."""
+
+
+def measure(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """``gpu-validate measure`` with fewer samples of each case than any scale takes."""
+    return run_in(folder, sys.executable, "-c", _SHORT, "measure", *options)
 
 
 def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +37,7 @@ def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def complete(checkout: Path) -> None:
     """Record this machine, then run the workflow on the record."""
     for suite in ("kernels", "step"):
-        done = run_in(checkout, sys.executable, "-c", _MEASURE.replace("SUITE", suite))
+        done = measure(checkout, "--suite", suite, "--device", "cpu", "--out", "gpu_validate/recorded/quick")
         assert done.returncode == 0, done.stderr
     (checkout / "overlay.yaml").write_text(OVERLAY)
     done = snakemake(checkout)

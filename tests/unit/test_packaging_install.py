@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from running import ROOT, run_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

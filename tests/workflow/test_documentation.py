@@ -1,17 +1,19 @@
-"""README and docs/: every command in them is run, and prints what they say it prints."""
+"""README and docs/: every command in them is run, and prints what they say it prints.
+
+Blocks opened with more than a language, as ``sh on-your-records``, need what only the reader has: they are not run.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from running import ROOT, run_in
-
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
 
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
 SHELL = ("sh", "bash", "console", "shell")
@@ -53,48 +55,56 @@ def commands(block: Block) -> list[str]:
 
 
 def quick(command: str) -> str:
-    """The command itself; a measurement is listed instead of made, since it would take minutes."""
+    """The command itself; a measurement is only listed, since it would take minutes."""
     words = shlex.split(command)
-    measures = "measure" in words[:4] and "--help" not in words and "--dry-run" not in words
+    measures = "measure" in words and not {"--help", "--dry-run"} & set(words)
     return f"{command} --dry-run" if measures else command
 
 
-def page_of(name: str) -> Path:
-    return next(path for path in PAGES if path.name == name)
+def shown(page: Path, *, python: bool) -> list[Block]:
+    """Blocks of a page to run: Python examples, or shell blocks with commands of this project."""
+    if python:
+        return [block for block in blocks(page) if block.language == "python"]
+    return [block for block in blocks(page) if block.language in SHELL and commands(block)]
 
 
-@pytest.mark.parametrize("name", [page.name for page in PAGES])
-def test_commands_run_and_print_what_the_page_says(name: str, finished_checkout: Path) -> None:
-    shown = [block for block in blocks(page_of(name)) if block.language in SHELL and commands(block)]
-    if not shown:
-        pytest.skip(f"{name} has no command of this project")
-    for block in shown:
+WITH_COMMANDS = [page for page in PAGES if shown(page, python=False)]
+WITH_PYTHON = [page for page in PAGES if shown(page, python=True)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, finished_results: Path) -> Path:
+    """The packages, and results as they are after a run."""
+    here = tmp_path_factory.mktemp("pages")
+    for package in ("scylla_sim", "gpu_validate", "paper"):
+        (here / package).symlink_to(ROOT / package, target_is_directory=True)
+    shutil.copytree(finished_results, here / "results")
+    return here
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
+def test_commands_run_and_print_what_the_page_says(page: Path, folder: Path) -> None:
+    for block in shown(page, python=False):
         said = ""
         for command in commands(block):
-            done = run_in(finished_checkout, "bash", "-c", quick(command))
-            assert done.returncode == 0, f"{name}, line {block.line}: {command}\n{done.stderr}"
+            done = run_in(folder, "bash", "-c", quick(command))
+            assert done.returncode == 0, f"{page.name}, line {block.line}: {command}\n{done.stderr}"
             said += done.stdout
         if block.output is not None:
-            assert said.split("\n") == block.output.split("\n"), (
-                f"{name}, line {block.line}: the output has changed"
-            )
+            assert said == block.output, f"{page.name}, line {block.line}: the output has changed"
 
 
-@pytest.mark.parametrize("name", [page.name for page in PAGES])
-def test_python_examples_run(name: str, finished_checkout: Path) -> None:
-    shown = [block for block in blocks(page_of(name)) if block.language == "python"]
-    if not shown:
-        pytest.skip(f"{name} has no Python example")
-    for block in shown:
-        done = run_in(finished_checkout, sys.executable, "-c", block.text)
-        assert done.returncode == 0, f"{name}, line {block.line}:\n{done.stderr}"
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+def test_python_examples_run(page: Path, folder: Path) -> None:
+    for block in shown(page, python=True):
+        done = run_in(folder, sys.executable, "-c", block.text)
+        assert done.returncode == 0, f"{page.name}, line {block.line}:\n{done.stderr}"
         if block.output is not None:
-            assert done.stdout == block.output, f"{name}, line {block.line}: the output has changed"
+            assert done.stdout == block.output, f"{page.name}, line {block.line}: the output has changed"
 
 
-@pytest.mark.parametrize("name", [page.name for page in PAGES])
-def test_links_lead_somewhere(name: str) -> None:
-    page = page_of(name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
     assert [target for target in local if not (page.parent / target).exists()] == []
@@ -107,4 +117,3 @@ def test_the_reader_of_pages_finds_commands(tmp_path: Path) -> None:
     first, second = blocks(page)
     assert commands(first) == ["scylla-sim predict --batch 1 --tp 2"]
     assert (first.output, second.language, second.output) == ("1\n", "python", None)
-    assert quick("gpu-validate measure --out a") == "gpu-validate measure --out a --dry-run"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from reduced import OVERLAY, snakemake
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.slow
 
 
 def planned(folder: Path) -> list[str]:

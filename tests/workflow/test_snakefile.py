@@ -14,8 +14,6 @@ from paper.figures import FIGURES
 from paper.inputs import COMMANDS
 from paper.tables import TABLES
 
-pytestmark = pytest.mark.xdist_group("workflow")
-
 
 def plan(folder: Path, *options: str) -> str:
     done = run_in(folder, "snakemake", "-n", *options)
