@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gpu_validate.cases import ELEMENT_BYTES, Case
+from gpu_validate.clocks import Call
 from gpu_validate.device import Device, torch_dtype
-from gpu_validate.timing import Call
 from scylla_sim import catalog
 from scylla_sim.specs import Model
 

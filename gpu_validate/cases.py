@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from gpu_validate.clocks import Call, Clock, EventClock, HostClock, capture
 from gpu_validate.device import Device
-from gpu_validate.timing import Call, Clock, EventClock, HostClock, Plan, Summary, capture, measure
+from gpu_validate.timing import Plan, Summary, measure
 from scylla_sim.checks import one_of, positive
 
 ELEMENT_BYTES = {"float32": 4.0, "bfloat16": 2.0}

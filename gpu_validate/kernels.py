@@ -15,8 +15,8 @@ import torch
 
 from gpu_validate.blocks import attention, causal_mask, linear
 from gpu_validate.cases import ELEMENT_BYTES, Case, copies
+from gpu_validate.clocks import Call
 from gpu_validate.device import Device, torch_dtype
-from gpu_validate.timing import Call
 from scylla_sim.units import MEBI
 
 GPU_PAIRS = {

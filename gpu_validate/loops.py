@@ -14,10 +14,10 @@ import torch
 
 from gpu_validate.blocks import Cache, Decoder, step_cost
 from gpu_validate.cases import ELEMENT_BYTES, Case
+from gpu_validate.clocks import Call
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.ragged import TreeTables, causal_place
 from gpu_validate.specdecode import Loop, Policy, Proposal, Sequences
-from gpu_validate.timing import Call
 from scylla_sim import catalog
 from scylla_sim.specs import Model
 from scylla_sim.trees import ROOT, DraftTree, chain, full_tree

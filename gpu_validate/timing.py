@@ -17,18 +17,16 @@ with a fake event backend.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gpu_validate.clocks import Call, Clock
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, positive, whole
-from scylla_sim.units import MICRO, MILLI
-
-Call = Callable[[], object]
+from scylla_sim.units import MICRO
 
 CACHES = ("rotating", "flushed", "warm")
 STOPPING_REASONS = ("converged", "time_limit", "max_samples")
@@ -36,102 +34,8 @@ VERDICTS = ("same", "slower", "faster", "ambiguous")
 
 _NORMAL_95 = 1.959964
 _BOOTSTRAP_DRAWS = 1000
-_UNDISTURBED = 0.95
-_RETRIES = 2
 _DRIFT_TOLERANCE = 0.03
 """Medians of the two halves of a run that differ by less are steady: below the repeatability of GPU clocks."""
-
-
-class Clock(Protocol):
-    """Seconds that some calls take on a device, synchronised before and after."""
-
-    @property
-    def name(self) -> str:
-        """How it measures: ``cuda_events`` or ``monotonic``."""
-
-    def now(self) -> float:
-        """Seconds of the host, for time limits."""
-
-    def elapsed(self, calls: Sequence[Call]) -> float:
-        """Seconds between the start of the first call and the end of the last, back to back."""
-
-
-@dataclass(frozen=True)
-class HostClock:
-    """Monotonic clock of the host, for work that is done when the call returns.
-
-    With ``busy``, the processor seconds of this process of one thread, calls during which another process held the
-    core are timed again, a few times at most; the least disturbed try counts. On an idle machine nothing changes.
-    """
-
-    read: Callable[[], float] = time.perf_counter
-    busy: Callable[[], float] | None = None
-    name: str = "monotonic"
-
-    def now(self) -> float:
-        return self.read()
-
-    def elapsed(self, calls: Sequence[Call]) -> float:
-        tries: list[tuple[float, float]] = []
-        while len(tries) <= _RETRIES:
-            begin_busy = self.busy() if self.busy else 0.0
-            start = self.read()
-            for call in calls:
-                call()
-            seconds = self.read() - start
-            if self.busy is None:
-                return seconds
-            share = (self.busy() - begin_busy) / max(seconds, 1e-9)
-            if share >= _UNDISTURBED:
-                return seconds
-            tries.append((share, seconds))
-        return max(tries)[1]
-
-
-@dataclass(frozen=True)
-class EventClock:
-    """CUDA events around the calls; ``cuda`` is ``torch.cuda``, or a fake one in the tests.
-
-    The device is idle when the first event is recorded unless something was queued before (a cache flush), and
-    ``elapsed_time`` is read only after the second event has been waited for.
-    """
-
-    cuda: Any
-    read: Callable[[], float] = time.perf_counter
-    name: str = "cuda_events"
-
-    def now(self) -> float:
-        return self.read()
-
-    def elapsed(self, calls: Sequence[Call]) -> float:
-        start, end = self.cuda.Event(enable_timing=True), self.cuda.Event(enable_timing=True)
-        start.record()
-        for call in calls:
-            call()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) * MILLI
-
-
-def capture(cuda: Any, calls: Sequence[Call], *, warmup: int = 3) -> Call:
-    """Capture calls into one CUDA graph, after a warm-up on a side stream, and return its replay.
-
-    The warm-up lets libraries allocate workspaces and choose kernels, which a capture does not allow.
-    """
-    side = cuda.Stream()
-    side.wait_stream(cuda.current_stream())
-    with cuda.stream(side):
-        for _ in range(warmup):
-            for call in calls:
-                call()
-    cuda.current_stream().wait_stream(side)
-    cuda.synchronize()
-    graph = cuda.CUDAGraph()
-    with cuda.graph(graph):
-        for call in calls:
-            call()
-    replay: Call = graph.replay
-    return replay
 
 
 @dataclass(frozen=True)

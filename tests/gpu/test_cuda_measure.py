@@ -6,10 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gpu_validate import blocks, kernels, specdecode, timing  # noqa: E402
+from gpu_validate import blocks, clocks, kernels, specdecode, timing  # noqa: E402
 from gpu_validate.cases import run  # noqa: E402
+from gpu_validate.clocks import EventClock  # noqa: E402
 from gpu_validate.device import look  # noqa: E402
-from gpu_validate.timing import EventClock, Plan  # noqa: E402
+from gpu_validate.timing import Plan  # noqa: E402
 from scylla_sim import trees  # noqa: E402
 from scylla_sim.specs import Model  # noqa: E402
 
@@ -65,7 +66,7 @@ def test_a_captured_step_gives_the_logits_of_an_eager_one(tokens: int) -> None:
     with torch.inference_mode():
         eager = model(chosen, cache, place)
         out = torch.empty_like(eager)
-        replay = timing.capture(torch.cuda, [lambda: out.copy_(model(chosen, cache, place))])
+        replay = clocks.capture(torch.cuda, [lambda: out.copy_(model(chosen, cache, place))])
         replay()
     torch.testing.assert_close(out, eager)
 

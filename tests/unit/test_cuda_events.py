@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from gpu_validate import timing
-from gpu_validate.timing import EventClock, Plan
+from gpu_validate import clocks, timing
+from gpu_validate.clocks import EventClock
+from gpu_validate.timing import Plan
 
 
 class FakeCuda:
@@ -109,7 +110,7 @@ def test_a_flush_is_not_part_of_the_seconds() -> None:
 
 def test_a_graph_is_warmed_up_on_a_side_stream_captured_once_and_replayed() -> None:
     cuda = FakeCuda(call_s=1e-3)
-    replay = timing.capture(cuda, [cuda.launch] * 4, warmup=2)
+    replay = clocks.capture(cuda, [cuda.launch] * 4, warmup=2)
     assert cuda.log == ["wait", *["side"] * 8, "wait"]
     summary = timing.measure(EventClock(cuda), [replay], Plan(time_limit_s=60), work_per_call=4)
     assert summary.median_s == pytest.approx(1e-3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from gpu_validate import timing
+from gpu_validate import clocks, timing
 from gpu_validate.timing import Plan
 from scylla_sim.checks import InputError
 
@@ -25,7 +25,7 @@ class ScriptedClock:
     def now(self) -> float:
         return self.time_s
 
-    def elapsed(self, calls: Sequence[timing.Call]) -> float:
+    def elapsed(self, calls: Sequence[clocks.Call]) -> float:
         seconds = self.script(len(self.passes)) * len(calls)
         self.passes.append(len(calls))
         for call in calls:
@@ -90,7 +90,7 @@ def test_warm_up_passes_are_not_samples() -> None:
 def test_rotating_calls_run_equally_often_and_short_ones_fill_the_least_sample() -> None:
     runs = [0, 0, 0]
 
-    def call(index: int) -> timing.Call:
+    def call(index: int) -> clocks.Call:
         def step() -> None:
             runs[index] += 1
 
@@ -186,7 +186,7 @@ def test_bad_plans_and_calls_are_refused_in_one_line() -> None:
 def test_the_host_clock_measures_its_calls_in_order() -> None:
     ticks = iter([1.0, 3.5])
     order: list[int] = []
-    clock = timing.HostClock(read=lambda: next(ticks))
+    clock = clocks.HostClock(read=lambda: next(ticks))
     assert clock.elapsed([lambda: order.append(1), lambda: order.append(2)]) == 2.5
     assert order == [1, 2]
 
@@ -202,6 +202,6 @@ def test_a_sample_that_was_interrupted_is_taken_again(shares: list[float], wall_
         now["busy"] += 1.0
         now["wall"] += 1.0 / next(script)
 
-    clock = timing.HostClock(read=lambda: now["wall"], busy=lambda: now["busy"])
+    clock = clocks.HostClock(read=lambda: now["wall"], busy=lambda: now["busy"])
     assert clock.elapsed([call]) == pytest.approx(wall_s)
     assert next(script, None) is None
