@@ -166,7 +166,6 @@ def _fold(op: str, columns: Columns) -> NDArray[np.int64]:
         "decode_attention": ("num_heads", "num_kv_heads"),
         "all_reduce": ("bytes",),
         "elementwise": ("bytes",),
-        "elementwise": ("bytes",),
     }[op]
     shapes = np.column_stack([columns[name] for name in by])
     if np.unique(shapes, axis=0).shape[0] < 2 * FOLDS:  # too few shapes to hold any out: rows take their place
