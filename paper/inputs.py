@@ -31,6 +31,11 @@ COMMANDS = {
     "--where inside=yes --forms linear --evidence published ",
     "laws/theorem-1.3-throughput.json": LAWS + "fig5_max_throughput.csv --x batch_size --y tokens_per_s "
     "--where inside=yes --evidence published ",
+    "laws/data-elsewhere.json": LAWS + "capacity_data.csv --x data_scale --y acceptance_rate --factor series "
+    "--evidence published ",
+    "laws/positions.json": LAWS + "rates_by_position.csv --x position --y acceptance_rate --factor series "
+    "--evidence published ",
+    "laws/ranks.json": LAWS + "rank_accuracy.csv --x rank --y top_accuracy --factor series --evidence published ",
     "laws/layers-elsewhere.json": LAWS
     + "capacity_layers.csv --x decoder_layers --y tokens_per_cycle --factor series "
     "--evidence published ",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from paper import published
 from paper.inputs import how_to_make
@@ -186,26 +187,85 @@ def theorem_1_2(results: Results) -> Table:
     )
 
 
-def layers_elsewhere(results: Results) -> Table:
-    """Theorem 1.2 on drafts that others trained: one slope for all series, an offset each."""
-    laws = law_table(results, "laws/layers-elsewhere.json")
+def _verdict(rows: Sequence[Row]) -> str:
+    """Does ln x hold, does a rival win, or can the points not tell?"""
+    by_aicc = {row["form"]: row["delta_aicc"] for row in rows if row.get("delta_aicc") is not None}
+    best = min(by_aicc, key=lambda name: by_aicc[name])
+    near = [name for name, delta in by_aicc.items() if delta <= RIVAL_MARGIN and name != best]
+    behind = by_aicc.get("log-linear", math.inf)
+    if best == "log-linear" and not near:
+        return "Log-linear is the best form, and the points tell it from every other."
+    if behind <= RIVAL_MARGIN:
+        others = ", ".join(name for name in (best, *near) if name != "log-linear")
+        return f"Log-linear holds, but the points cannot tell it from {others}."
+    return f"Log-linear does not hold: {best} is better by {behind:.0f} AICc."
+
+
+def _elsewhere(results: Results, name: str, series: str, title: str, note: str) -> Table:
+    """One slope for all series of other people's points, an offset each."""
+    laws = law_table(results, f"laws/{name}.json")
     within = {f"{row['form']}: {row['formula']}": row.get("r2_within", row.get("r2")) for row in laws.rows}
     rows = [{**row, "r2": within[row["law"]]} for row in _law_rows(laws)]
-    columns = [Column("r2", "R² within a series", digits=3) if c.key == "r2" else c for c in _LAW_COLUMNS]
-    known = published.rows("capacity_layers")
-    layers = [row["decoder_layers"] for row in known]
+    known = published.rows(series)
+    titles = {"r2": "R² within a series", "loo_rmse": "leave-one-out RMSE"}
+    columns = [replace(column, heading=titles.get(column.key, column.heading), unit="") for column in _LAW_COLUMNS]
     return Table(
-        "layers-elsewhere",
-        "Theorem 1.2 elsewhere: tokens per cycle against decoder layers of drafts trained by others",
+        name,
+        title,
         [column for column in columns if any(row.get(column.key) is not None for row in rows)],
         rows,
         joined({"points": "published", "fits": "of published points"}),
         commits([laws]),
         sources=[row["source"] for row in known],
         notes=[
-            f"{len({row['series'] for row in known})} series, a draft on a task each, of {min(layers):g} to "
-            f"{max(layers):g} layers; the fitted offset of each series is not shown.",
+            _verdict([row for row in laws.rows if row.get("converged")]),
+            f"{len({row['series'] for row in known})} series, {len(known)} points; {note}. Fitted offsets of the "
+            "series are not shown.",
         ],
+    )
+
+
+def layers_elsewhere(results: Results) -> Table:
+    """Theorem 1.2 on drafts that others trained."""
+    return _elsewhere(
+        results,
+        "layers-elsewhere",
+        "capacity_layers",
+        "Theorem 1.2 elsewhere: tokens per cycle against decoder layers of drafts trained by others",
+        "a draft on a task each",
+    )
+
+
+def data_elsewhere(results: Results) -> Table:
+    """Theorem 1.1 on training data of other drafts: EAGLE and EAGLE-3, acceptance rate instead of tokens."""
+    return _elsewhere(
+        results,
+        "data-elsewhere",
+        "capacity_data",
+        "Theorem 1.1 elsewhere: acceptance rate against the scale of the training data, EAGLE and EAGLE-3",
+        "x is relative to the smallest training set",
+    )
+
+
+def positions(results: Results) -> Table:
+    """How the conditional acceptance rate changes with the position in the chain."""
+    return _elsewhere(
+        results,
+        "positions",
+        "rates_by_position",
+        "Conditional acceptance rate against the position of a drafted token",
+        "a draft on a task each; one slope for all, whatever their training",
+    )
+
+
+def ranks(results: Results) -> Table:
+    """How likely the target's token is among the first r choices of a draft."""
+    return _elsewhere(
+        results,
+        "ranks",
+        "rank_accuracy",
+        "Accuracy of a draft's first r choices against r: Medusa heads and Sequoia",
+        "the default rank law of trees (odds of the first r choices rise as r^0.675) is a form of its own",
     )
 
 

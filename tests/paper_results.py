@@ -57,7 +57,8 @@ def write_laws(folder: Path) -> None:
     for series in ("dspark", "magicdec"):
         put(folder, f"laws/optimum-{series}.json", [log_law(6, -0.5, 6.0, ())])
         put(folder, f"laws/optimum-{series}-inverse.json", [law("linear", "a x + c", 6, a=2.0, c=3.0)])
-    put(folder, "laws/layers-elsewhere.json", [elsewhere])
+    for name in ("layers-elsewhere", "data-elsewhere", "positions", "ranks"):
+        put(folder, f"laws/{name}.json", [elsewhere])
     decay = [
         {"series": name, "known": known, "draft_len": k, "iid_error": 0.1 * k, "error": -0.01 * k}
         | {"evidence": "published"}
