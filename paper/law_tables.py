@@ -193,6 +193,9 @@ def _verdict(rows: Sequence[Row]) -> str:
     best = min(by_aicc, key=lambda name: by_aicc[name])
     near = [name for name, delta in by_aicc.items() if delta <= RIVAL_MARGIN and name != best]
     behind = by_aicc.get("log-linear", math.inf)
+    line = next((row for row in rows if row["form"] == "log-linear"), None)
+    if line and line["a_lower"] <= 0.0 <= line["a_upper"] and behind <= RIVAL_MARGIN:
+        return "No trend: the interval of the slope of ln x contains 0, and no other form is better."
     if best == "log-linear" and not near:
         return "Log-linear is the best form, and the points tell it from every other."
     if behind <= RIVAL_MARGIN:

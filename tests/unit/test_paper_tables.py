@@ -184,3 +184,24 @@ def test_significant_digits_without_exponent(number: float, digits: int, text: s
 def test_coefficients_carry_their_standard_error() -> None:
     row = {"a": 0.0645, "a_stderr": 0.0104, "r2": 0.9, "c": 5.142, "c_stderr": 0.0288}
     assert coefficients(row) == "a = 0.06450 ± 0.010, c = 5.142 ± 0.029"
+
+
+@pytest.mark.parametrize(
+    ("rows", "begins"),
+    [
+        ([("log-linear", 0.0, 0.1), ("linear", 9.0, 0.1)], "Log-linear is the best form"),
+        (
+            [("log-linear", 1.0, 0.1), ("linear", 0.0, 0.1)],
+            "Log-linear holds, but the points cannot tell it from linear",
+        ),
+        ([("log-linear", 9.0, 0.1), ("linear", 0.0, 0.1)], "Log-linear does not hold: linear is better by 9"),
+        ([("log-linear", 0.0, -0.1), ("linear", 0.5, 0.1)], "No trend"),
+    ],
+)
+def test_the_verdict_on_a_law_follows_from_aicc_and_slope(
+    rows: list[tuple[str, float, float]], begins: str
+) -> None:
+    from paper.law_tables import _verdict
+
+    given = [{"form": form, "delta_aicc": delta, "a_lower": low, "a_upper": 1.0} for form, delta, low in rows]
+    assert _verdict(given).startswith(begins)
