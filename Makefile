@@ -21,10 +21,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 $(INSTALLED): requirements.txt pyproject.toml
 	@if ! .venv/bin/python -c 'import pip' 2> /dev/null; then \
 	  for name in $(PYTHON) none; do \
-	    "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && break; \
+	    "$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null && break; \
 	  done; \
 	  if [ "$$name" = none ]; then \
-	    echo 'make: no Python 3.11 or newer with the venv module found; try: make PYTHON=/path/to/python3.12' >&2; exit 1; \
+	    echo 'make: found no Python 3.11, 3.12 or 3.13 with the venv module; try: make PYTHON=/path/to/python3.12' >&2; exit 1; \
 	  fi; \
 	  "$$name" -m venv --clear .venv; \
 	fi
