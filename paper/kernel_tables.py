@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from paper.render import Column, Table, joined
+from paper.render import Column, Table, joined, percent
 from paper.results import Results, commits, value
 from paper.results import Table as ResultTable
 from scylla_sim.checks import InputError, fail
@@ -163,5 +163,48 @@ def local(results: Results) -> Table:
             *_error_notes(rows),
             "Calibrated on other shapes of the same run. The naive roofline has this machine's own best rates as "
             "its peaks.",
+        ],
+    )
+
+
+CYCLE_PARTS = {
+    "plain_step_s": "plain step",
+    "draft_s": "drafting",
+    "verify_s": "verification",
+    "cycle_s": "whole cycle",
+    "speedup": "speed-up",
+}
+
+
+def local_cycles(results: Results) -> Table:
+    """The loop closed over drafting: this machine's draft-verify cycles against what was predicted for them."""
+    table = results.table("compare/local-specdecode.json", "snakemake")
+    by_quantity = {row["quantity"]: row for row in table.rows if row["group"] == "all"}
+    rows = []
+    for quantity, name in CYCLE_PARTS.items():
+        if quantity not in by_quantity:
+            raise fail("quantity", quantity, f"has no row in {table.path}")
+        rows.append({**by_quantity[quantity], "part": name})
+    choice = by_quantity["speedup"]
+    return Table(
+        "local-cycles",
+        f"Draft-verify cycles on this machine ({local_device(results)}): predicted against measured",
+        (
+            Column("part", "part"),
+            Column("n", "configurations", digits=0),
+            Column("median_ape", "median error", "%", digits=1, scale=100),
+            Column("mape", "mean", "%", digits=1, scale=100),
+            Column("p90_ape", "p90", "%", digits=1, scale=100),
+            Column("bias", "bias", "%", digits=1, scale=100, signed=True),
+            Column("evidence", "evidence"),
+        ),
+        rows,
+        joined({"measured": str(choice["evidence"]), "predicted": "kernels calibrated on this machine"}),
+        commits([table]),
+        notes=[
+            "Real loops with KV caches and rollback, random weights, given acceptance; no cycle is fitted.",
+            f"The predicted best drafting is the measured best in {percent(choice['same_choice'], 0)} of "
+            f"{choice['situations']} situations; following it loses {percent(choice['median_regret'])} (median).",
+            "Shown, not judged, at scale ci: a time limit ends each measurement, and a shared machine is noisy.",
         ],
     )

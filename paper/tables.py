@@ -17,6 +17,7 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "silicon-decode-attention": kernel_tables.silicon_attention,
     "silicon-all-reduce": kernel_tables.silicon_all_reduce,
     "local": kernel_tables.local,
+    "local-cycles": kernel_tables.local_cycles,
     "llama-8b-plain": step_tables.llama_plain,
     "llama-8b-verify": step_tables.llama_verify,
     "theorem-1.1": law_tables.theorem_1_1,

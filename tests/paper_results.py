@@ -159,6 +159,10 @@ def write_kernels(folder: Path) -> None:
     live = {**errors, "evidence": "live", "n": 8, "floor_kind": "intervals"}
     for suite, by in (("kernels", "op"), ("step", "model")):
         put(folder, f"compare/local-{suite}.json", [{"group": "gemm", by: "gemm", **live}], by=[by])
+    parts = ("plain_step_s", "draft_s", "verify_s", "cycle_s", "speedup")
+    choice = {"situations": 2, "same_choice": 0.5, "median_regret": 0.07}
+    cycles = [{"group": "all", "quantity": part, **live, **(choice if part == "speedup" else {})} for part in parts]
+    put(folder, "compare/local-specdecode.json", cycles)
     device = {"name": "Test CPU", "kind": "cpu", "threads": 1}
     (folder / "measure").mkdir()
     (folder / "measure/kernels.json").write_text(json.dumps({"schema": "r/1", "provenance": {"device": device}}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, default="csv")
 
 
-def _numbers(path: str, columns: Mapping[str, list[str]]) -> dict[str, FloatArray]:
+def number_columns(path: str, columns: Mapping[str, list[str]], names: Sequence[str]) -> dict[str, FloatArray]:
+    """Columns of numbers of at least 1, naming the line of whatever is not."""
     found = {}
-    for name in NUMBERS:
+    for name in names:
         values = []
         for index, text in enumerate(columns[name]):
             try:
@@ -56,7 +57,7 @@ def execute(args: argparse.Namespace) -> int:
             raise fail("column", name, f"is missing from {args.shapes}", f"columns: {', '.join(columns)}")
     if not columns["batch"]:
         raise fail("file", args.shapes, "holds no rows")
-    numbers = _numbers(args.shapes, columns)
+    numbers = number_columns(args.shapes, columns, NUMBERS)
     given = kernels.read(args.calibration) if args.calibration else None
     engine = catalog.engine(args.engine)
     out = {name: np.empty(len(columns["batch"])) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}

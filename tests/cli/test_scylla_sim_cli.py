@@ -206,6 +206,20 @@ def test_steps_agree_with_predict(capsys, tmp_path):
     assert "context='nan' must be a number of at least 1 on line 2" in refused(capsys, "steps", "--shapes", shapes)
 
 
+def test_cycles_agree_with_predict(capsys, tmp_path):
+    shapes = tmp_path / "cycles.csv"
+    head = "device,dtype,model,draft,draft_len,top_k,verify_tokens,tokens_per_cycle,batch_size,context_len\n"
+    shapes.write_text(head + "h100-sxm,bf16,llama-3.1-8b,eagle3,3,1,4,2.4,8,1024\n")
+    (row,) = csv.DictReader(io.StringIO(run(capsys, "cycles", "--shapes", shapes)[1]))
+    (same,) = rows(
+        capsys, *PREDICT, "--draft", "eagle3", "--tokens-per-cycle", "2.4", "--batch", "8", "--context", 1024
+    )
+    for name in ("draft_s", "verify_s", "cycle_s", "plain_step_s", "speedup", "speedup_lower"):
+        assert float(row[name]) == pytest.approx(same[name], rel=1e-12)
+    shapes.write_text(head + "h100-sxm,bf16,llama-3.1-8b,eagle3,3,1,4,many,8,1024\n")
+    assert "tokens_per_cycle='many' must be a number" in refused(capsys, "cycles", "--shapes", shapes)
+
+
 def test_calibrate_then_predict_and_kernels_with_the_file(capsys, tmp_path):
     shapes = tmp_path / "shapes.csv"
     lines = [f"gemm,h100-sxm,bf16,{m},{n},4096" for m in (1, 16, 64, 256) for n in (2048, 4096, 8192, 16384, 12288)]

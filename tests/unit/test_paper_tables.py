@@ -186,6 +186,18 @@ def test_coefficients_carry_their_standard_error() -> None:
     assert coefficients(row) == "a = 0.06450 ± 0.010, c = 5.142 ± 0.029"
 
 
+def test_the_closed_loop_names_each_part_and_the_choice_of_the_draft(finished_results: Path) -> None:
+    table = only(finished_results, "local-cycles")
+    assert [row["part"] for row in table.rows] == [
+        "plain step",
+        "drafting",
+        "verification",
+        "whole cycle",
+        "speed-up",
+    ]
+    assert any("measured best in 50 % of 2 situations" in note for note in table.notes)
+
+
 @pytest.mark.parametrize(
     ("rows", "begins"),
     [

@@ -94,7 +94,7 @@ def test_every_job_writes_its_log_and_calls_a_command_line(checkout: Path) -> No
 def test_recorded_measurements_need_no_measuring(checkout: Path) -> None:
     folder = checkout / "gpu_validate/recorded/somewhere"
     folder.mkdir(parents=True)
-    for suite in ("kernels", "step"):
+    for suite in ("kernels", "step", "specdecode"):
         (folder / f"{suite}.json").write_text("{}")
     said = plan(checkout, "--config", "measurements=recorded", "recorded_device=somewhere")
     assert "rule record:" in said and "rule measure:" not in said

@@ -1,5 +1,12 @@
 """This machine, or a recorded one: measure, calibrate on one part of the shapes, predict and score the other."""
 
+# cycles: nothing is fitted to them, so all are scored; what is compared is each part and the choice of the draft
+COMPARED = {
+    "kernels": "--by op",
+    "step": "--by model",
+    "specdecode": "--columns plain_step_s,draft_s,verify_s,cycle_s,speedup --best speedup",
+}
+
 
 rule measure:
     output:
@@ -67,8 +74,9 @@ rule scored_rows:
         "../../environment.yml"
     params:
         code=VALIDATOR,
+        part=lambda w: {"specdecode": "all"}.get(w.suite, "test"),
     shell:
-        "python -m gpu_validate rows --record {input} --part test --device local --out {output} > {log} 2>&1"
+        "python -m gpu_validate rows --record {input} --part {params.part} --device local --out {output} > {log} 2>&1"
 
 
 rule calibrate_local:
@@ -101,7 +109,7 @@ rule predict_local:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        verb=lambda w: {"kernels": "kernels", "step": "steps"}[w.suite],
+        verb=lambda w: {"kernels": "kernels", "step": "steps", "specdecode": "cycles"}[w.suite],
     shell:
         "python -m scylla_sim {params.verb} --shapes {input.shapes} --calibration {input.calibration} "
         "--out {output} > {log} 2>&1"
@@ -119,7 +127,7 @@ rule compare_local:
         "../../environment.yml"
     params:
         code=VALIDATOR,
-        by=lambda w: {"kernels": "op", "step": "model"}[w.suite],
+        options=lambda w: COMPARED[w.suite],
     shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} --by {params.by} "
+        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} {params.options} "
         "--format json --out {output} > {log} 2>&1"

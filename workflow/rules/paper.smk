@@ -3,7 +3,7 @@
 FORMATS = ["md", "tex", "csv"]
 EVIDENCE = [
     expand("results/compare/silicon-{device}-{op}.json", device=DEVICES, op=OPS),
-    expand("results/compare/local-{suite}.json", suite=["kernels", "step"]),
+    expand("results/compare/local-{suite}.json", suite=COMPARED),
     expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
     expand("results/{path}", path=COMMANDS),
 ]
