@@ -18,7 +18,7 @@ import numpy as np
 
 from scylla_sim import catalog
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of, positive
-from scylla_sim.costs import PRECISION_DTYPE, STORED_BYTES, Columns, Op
+from scylla_sim.costs import ATTENTION, PRECISION_DTYPE, STORED_BYTES, Columns, Op
 from scylla_sim.forms import FORMS, Form, Rates, evaluate, forms_for, rates
 from scylla_sim.records import read_json
 from scylla_sim.specs import Hardware
@@ -50,6 +50,15 @@ class Fitted:
         positive("parameters", self.parameters)
         in_range("lower_ratio", self.lower_ratio, 0, 1, above=True)
         in_range("upper_ratio", self.upper_ratio, 1)
+
+    def stretched(self) -> Fitted:
+        """The same form for a kernel of another kind, never fitted: the interval wider by the priors', no evidence."""
+        return replace(
+            self,
+            lower_ratio=self.lower_ratio / PRIOR_RATIO,
+            upper_ratio=self.upper_ratio * PRIOR_RATIO,
+            evidence="theory",
+        )
 
     def cold(self) -> Fitted:
         """The same kernel in service: between two steps gigabytes of weights pass the L2, so nothing stays in it.
@@ -146,6 +155,23 @@ def _apply(kernel: Fitted, columns: Columns, r: Rates) -> Seconds:
     return Seconds(value, value * kernel.lower_ratio, value * kernel.upper_ratio, kernel.evidence)
 
 
+def _as_one_gemm(c: Columns) -> Columns:
+    """A grouped GEMM in the columns of one GEMM: the mean rows of a group against the weights of all groups.
+
+    ``m`` rows over ``groups`` weights of n x k are ``m / groups`` rows against ``groups n`` columns: the same weight
+    bytes, FLOPs, output and tiles, in one launch. Reading each group's own rows is all that differs.
+    """
+    return {"m": c["m"] / c["groups"], "n": c["groups"] * c["n"], "k": c["k"]}
+
+
+def _grouped(op: Op, calibration: Calibration, dtype: str) -> Seconds:
+    kernel, r = calibration.gemm(dtype).cold().stretched(), rates(calibration.hardware, dtype)
+    one, c = _as_one_gemm(op.columns), op.columns
+    rest = r.size.activation * (c["m"] - one["m"]) * c["k"] / r.bytes_per_s
+    value = evaluate(FORMS[kernel.form], kernel.parameters, one, r) + rest
+    return Seconds(value, value * kernel.lower_ratio, value * kernel.upper_ratio, kernel.evidence)
+
+
 def op_seconds(op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, graph: bool = True) -> Seconds:
     """Seconds of one execution of an operation in service: weights cold, inside a CUDA graph or eager.
 
@@ -160,10 +186,14 @@ def op_seconds(op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, g
     hardware, c = calibration.hardware, op.columns
     if op.kind == "gemm":
         return _apply(calibration.gemm(dtype).cold(), c, rates(hardware, dtype))
-    if op.kind == "decode_attention":
+    if op.kind == "grouped_gemm":
+        return _grouped(op, calibration, dtype)
+    if op.kind in ATTENTION:
         # Attention computes in 16 bits whatever the weights are stored in; only the cache may be narrower.
         compute = "float32" if dtype == "float32" else "bfloat16"
         kernel = calibration.attention(kv_dtype, int(c["head_dim"])).cold()
+        if op.kind == "latent_attention":
+            kernel = kernel.stretched()
         return _apply(kernel, c, rates(hardware, compute, kv_dtype))
     if op.kind == "elementwise":
         return _apply(calibration.elementwise(), c, rates(hardware, dtype))
