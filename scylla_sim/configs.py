@@ -1,7 +1,7 @@
 """Models from the keys of a Hugging Face ``config.json``: dense, mixtures of experts, sliding windows, MLA.
 
-Only what `scylla_sim.costs` counts is read; a family or an option that it does not count is refused by name. Biases,
-query and key norms, logit soft-caps and attention sinks are left out: each is far below 1 % of a pass.
+Only what `scylla_sim.costs` counts is read; a family or an option that changes more is refused by name. Not counted:
+biases, norms of queries and keys or after a block, logit soft-caps, attention sinks, vision towers.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def _dense_layers(kind: str, config: Mapping[str, Any], layers: int, name: str) 
 
 def _experts(kind: str, config: Mapping[str, Any], layers: int, name: str) -> Experts:
     count = {"qwen3_moe": "num_experts", "mixtral": "num_local_experts", "gpt_oss": "num_local_experts"}
-    width = _number(config, "intermediate_size" if kind in ("mixtral", "gpt_oss") else "moe_intermediate_size", name)
+    width = _number(
+        config, "intermediate_size" if kind in ("mixtral", "gpt_oss") else "moe_intermediate_size", name
+    )
     return Experts(
         num_experts=_number(config, count.get(kind, "n_routed_experts"), name),
         experts_per_token=_number(config, "num_experts_per_tok", name),

@@ -143,8 +143,8 @@ def forward_ops(
 def draft_model(draft: Draft, target: Model) -> Model:
     """The transformer that a draft runs: its own, or decoder layers of the target's shape.
 
-    Layers of a head attend the whole context. Their MLP is dense, of the ``intermediate_size`` in the target's config,
-    unless the draft keeps the target's experts.
+    Layers of a head attend the whole context. Their MLP is dense, of the ``intermediate_size`` in the target's
+    config, unless the draft keeps the target's experts.
     """
     if draft.model is not None:
         return draft.model
@@ -226,7 +226,10 @@ def draft_parameters(draft: Draft, target: Model) -> float:
 def _kept_elements(model: Model, context: FloatArray) -> FloatArray:
     """Numbers in the KV cache of one sequence; layers with a sliding window keep no more than that."""
     tokens = sum(
-        (count * (np.minimum(context, window) if window else context) for window, count in model.window_layers.items()),
+        (
+            count * (np.minimum(context, window) if window else context)
+            for window, count in model.window_layers.items()
+        ),
         np.zeros_like(context),
     )
     return model.kv_elements_per_layer * tokens

@@ -2,8 +2,8 @@
 
 A pass over T tokens reads the weights of every expert that at least one token is routed to. Tokens are taken as
 independent; expert i is among the ``k`` of a token with probability p_i (they sum to k), so it is read with
-1 - (1 - p_i)^T. With a uniform router p_i = k / E and the expectation is E (1 - (1 - k / E)^T), the coupon collector
-with k coupons at a time.
+1 - (1 - p_i)^T. With a uniform router p_i = k / E and the expectation is E (1 - (1 - k / E)^T), the coupon
+collector with k coupons at a time.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def routing_probabilities(experts: Experts) -> FloatArray:
     """Probability that a token is routed to each expert, the most popular first; they sum to ``experts_per_token``.
 
     Proportional to rank^-skew (Zipf) as far as a probability can be: experts that would exceed 1 take every token
-    and the rest share what is left. A larger skew majorises a smaller one (the ratio of the two falls with the rank), and
-    the expected number of distinct experts is Schur-concave in p: more skew never touches more experts.
+    and the rest share what is left. A larger skew majorises a smaller one (the two cross once), and the expected
+    number of distinct experts is Schur-concave in p: more skew never touches more experts.
 
     Examples
     --------

@@ -15,6 +15,8 @@ from scylla_sim.specs import Experts, Latent, Model
 
 FLOAT_BYTES = 4.0
 """Routers choose in float32."""
+INDEX_BYTES = 4.0
+"""Sorting the rows by expert moves 32-bit indices."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _grouped_query(model: Model, p: Pass) -> list[Op]:
 def _latent(model: Model, part: Latent, p: Pass) -> list[Op]:
     """Latent attention in its absorbed form: keys are never expanded, each head's query is brought to the latent.
 
-    All heads attend one vector of ``kv_rank + rope_dim`` a token, whose first ``kv_rank`` elements are the value too.
+    All heads attend one vector of ``kv_rank + rope_dim`` a token; its first ``kv_rank`` elements are the value too.
     In the words of a grouped-query kernel that is one KV head of half that size (keys and values are one read) and
     as many query heads as give its FLOPs, 2 (2 kv_rank + rope_dim) a head, key and query; queries and results then
     move the right bytes too. Down-projections are replicated on all ranks, heads are shared, the cache is not.
@@ -137,6 +139,7 @@ def _experts(model: Model, part: Experts, p: Pass) -> list[Op]:
     ops = [
         p.gemm("router", count, float(part.num_experts), hidden),
         Op("router_top_k", "elementwise", count, scores),
+        Op("expert_sort", "elementwise", count, {"bytes": 2.0 * INDEX_BYTES * routed}),
         _grouped("expert_gate_up", count, routed, touched, 2.0 * width, hidden),
         p.moved("expert_activation", count, 3.0 * chosen * width),
         _grouped("expert_down", count, routed, touched, hidden, width),

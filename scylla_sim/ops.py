@@ -117,8 +117,8 @@ class Op:
     ----------
     kind
         ``gemm``; ``grouped_gemm`` (``m`` rows in all, each multiplied by one of ``groups`` weights of n x k);
-        ``decode_attention`` (any ``q_len``); ``latent_attention`` (the same, on a compressed cache); ``elementwise``
-        or ``all_reduce``.
+        ``decode_attention`` (any ``q_len``); ``latent_attention`` (the same, on a compressed cache);
+        ``elementwise`` or ``all_reduce``.
     count
         How often the pass executes it (once a layer, mostly).
     columns
@@ -150,5 +150,3 @@ class Op:
         if self.kind == "elementwise":
             return self.count * self.columns["bytes"]
         return np.zeros_like(self.columns["bytes"])
-
-

@@ -7,7 +7,7 @@ unit in the name; datasheet values live here, fitted corrections in `scylla_sim.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from scylla_sim.checks import fail, in_range, one_of, positive, whole
@@ -76,7 +76,7 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Experts:
-    """Mixture of experts in place of the MLP: a router sends each token to ``experts_per_token`` of ``num_experts``.
+    """Mixture of experts for an MLP: a router sends each token to ``experts_per_token`` of ``num_experts``.
 
     Attributes
     ----------
@@ -176,6 +176,12 @@ class Model:
                 raise fail("windows", len(self.windows), f"must be one for each of num_layers={self.num_layers}")
             if self.latent is not None:
                 raise fail("windows", max(self.windows), "does not go with latent attention")
+
+    def with_router_skew(self, skew: float) -> Model:
+        """The same model with experts of Zipf popularity; refused where there are none."""
+        if self.experts is None:
+            raise fail("router_skew", skew, f"does not apply to {self.name}", "it has no experts")
+        return replace(self, experts=replace(self.experts, router_skew=skew))
 
     @property
     def expert_layers(self) -> int:
