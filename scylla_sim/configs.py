@@ -1,7 +1,7 @@
 """Models from the keys of a Hugging Face ``config.json``: dense, mixtures of experts, sliding windows, MLA.
 
-Only what `scylla_sim.costs` counts is read; a family or an option that changes more is refused by name. Not counted:
-biases, norms of queries and keys or after a block, logit soft-caps, attention sinks, vision towers.
+Only what `scylla_sim.costs` counts is read; a family or an option that changes more is refused by name. Not
+counted: biases, norms of queries and keys or after a block, logit soft-caps, attention sinks, vision towers.
 """
 
 from __future__ import annotations
