@@ -1,5 +1,6 @@
 """Mixtures of experts, sliding windows and latent attention against counts by hand and numbers in print."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from scylla_sim import catalog, costs, intensity, kernels
 from scylla_sim.checks import InputError
+from scylla_sim.cli import main
 from scylla_sim.experts import distinct_experts, routing_probabilities
 from scylla_sim.ops import Op
 from scylla_sim.specs import Experts, Latent
@@ -195,3 +197,16 @@ def test_more_experts_a_token_than_there_are_is_refused():
         Experts(8, 9, 64)
     with pytest.raises(InputError, match="router_skew=1 does not apply to llama-3.1-8b"):
         catalog.model("llama-3.1-8b").with_router_skew(1)
+
+
+def test_a_skewed_router_speeds_up_both_verification_and_plain_decoding(capsys):
+    def row(*more):
+        argv = ["predict", "--hardware", "h100-sxm", "--model", "qwen3-30b-a3b", "--draft", "eagle3"]
+        assert main([*argv, "--acceptance", "0.7", "--batch", "8", "--format", "json", *more]) == 0
+        return json.loads(capsys.readouterr().out)["rows"][0]
+
+    uniform, skewed = row(), row("--router-skew", "1")
+    assert skewed["verify_s"] < uniform["verify_s"]
+    assert skewed["plain_step_s"] < uniform["plain_step_s"]
+    assert row("--router-skew", "0") == uniform
+    assert uniform["evidence"] == "theory"
