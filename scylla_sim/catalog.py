@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim.checks import InputError, fail, one_of
+from scylla_sim.configs import model_from_config
 from scylla_sim.specs import Draft, Engine, Hardware, Model
 from scylla_sim.units import UNITS
 
@@ -30,16 +31,6 @@ _HARDWARE_FIELDS = {
     "gpus_per_node": "gpus_per_node",
 }
 _ENGINE_FIELDS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "launch_s")
-
-_CONFIG_FIELDS = {
-    "num_hidden_layers": "num_layers",
-    "hidden_size": "hidden_size",
-    "intermediate_size": "intermediate_size",
-    "num_attention_heads": "num_heads",
-    "vocab_size": "vocab_size",
-}
-DENSE_TYPES = ("llama", "qwen2", "qwen3", "mistral")
-"""``model_type`` values of config.json whose forward pass is the one that `scylla_sim.costs` counts."""
 
 _SCYLLA = re.compile(r"scylla-(\d+)l")
 
@@ -117,38 +108,6 @@ def calibration_name(name: str) -> str | None:
     """Device whose shipped calibration serves this hardware; ``None`` for a user's own description."""
     entry = _data("hardware").get(name)
     return str(entry["calibration"]) if entry else None
-
-
-def model_from_config(name: str, config: Mapping[str, Any]) -> Model:
-    """Model from the keys of a Hugging Face ``config.json``.
-
-    Raises
-    ------
-    InputError
-        For an architecture whose costs are not modelled (mixture of experts, MLA, encoder-decoder ...), by
-        name, and for a missing key.
-    """
-    kind = config.get("model_type")
-    if kind is not None and kind not in DENSE_TYPES:
-        known = f"modelled: {', '.join(DENSE_TYPES)} (dense)"
-        raise fail("model_type", kind, f"is not modelled ({name})", known)
-    if config.get("num_local_experts") or config.get("num_experts"):
-        raise fail("num_experts", config.get("num_local_experts"), f"is not modelled ({name})", "dense only")
-    values: dict[str, Any] = {}
-    for key, field in _CONFIG_FIELDS.items():
-        if not isinstance(config.get(key), int):
-            raise fail(key, config.get(key), f"must be a whole number in the config of {name}")
-        values[field] = config[key]
-    heads = values["num_heads"]
-    head_dim = config.get("head_dim") or values["hidden_size"] // max(heads, 1)
-    return Model(
-        name=name,
-        **values,
-        num_kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=head_dim,
-        tied_embeddings=bool(config.get("tie_word_embeddings", False)),
-        max_context=int(config.get("max_position_embeddings") or 0),
-    )
 
 
 def model(name: str) -> Model:

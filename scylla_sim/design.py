@@ -54,7 +54,7 @@ def training_flop_per_token(draft: Draft, target: Model) -> float:
     >>> f"{training_flop_per_token(catalog.draft('scylla-1l'), llama):.2e}"
     '1.76e+10'
     """
-    return 6.0 * costs.draft_parameters(draft, target) + 2.0 * target.parameters
+    return 6.0 * costs.draft_parameters(draft, target) + 2.0 * target.active_parameters
 
 
 def affordable_tokens(draft: Draft, target: Model, budget: Budget) -> float:

@@ -100,11 +100,15 @@ def verification(
     >>> bool(work.intensity(1)[1] > work.intensity(1)[0])
     True
     """
+    if model.experts is not None:
+        raise fail(
+            "model", model.name, "is a mixture of experts", "its bytes are not linear in the verified tokens"
+        )
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
 
     def count(tokens: float) -> tuple[FloatArray, FloatArray]:
         ops = forward_ops(model, batch=b, context=s, tokens=tokens, dtype=dtype)
-        kept = [op for op in ops if op.kind in ("gemm", "decode_attention")]
+        kept = [op for op in ops if op.kind not in ("elementwise", "all_reduce")]
         moved = sum((op.memory_bytes(dtype, kv_dtype) for op in kept), np.zeros(b.shape))
         return sum((op.flops() for op in kept), np.zeros(b.shape)), moved
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.costs import Op, draft_ops, forward_ops
+from scylla_sim.costs import ATTENTION, Op, draft_ops, forward_ops
 from scylla_sim.kernels import Calibration, op_seconds
 from scylla_sim.specs import Draft, Engine, Model
 
@@ -106,7 +106,7 @@ def _peak(setting: Setting, op: Op, highest: float) -> float:
     """Peak of the precision an operation computes in: attention in 16 bits, GEMMs in the weights' dtype."""
     peaks = setting.calibration.hardware.peak_flop_per_s
     name = {"float32": "fp32", "fp8": "fp8"}.get(setting.dtype, "bf16")
-    if op.kind == "decode_attention" and name == "fp8":
+    if op.kind in ATTENTION and name == "fp8":
         name = "bf16"
     return peaks.get(name, highest)
 

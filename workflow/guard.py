@@ -17,7 +17,10 @@ from jsonschema import Draft202012Validator, ValidationError
 
 _SHARED = tuple(f"scylla_sim/{name}.py" for name in ("__init__", "checks", "console", "records", "units"))
 _FACTS = (
-    *(f"scylla_sim/{name}.py" for name in ("acceptance", "catalog", "costs", "quantiles", "specs", "trees")),
+    *(
+        f"scylla_sim/{name}.py"
+        for name in ("acceptance", "catalog", "configs", "costs", "quantiles", "specs", "trees")
+    ),
     "scylla_sim/data/*.toml",
 )
 SOURCES = {

@@ -74,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", default="1", metavar="N[,N]", help="sequences decoded together; default 1")
     parser.add_argument("--context", default="1024", metavar="N[,N]", help="tokens in each KV cache; default 1024")
+    parser.add_argument(
+        "--router-skew",
+        type=float,
+        metavar="A",
+        help="Zipf exponent of the popularity of experts; default 0, uniform",
+    )
     parser.add_argument("--engine", default="ideal", help="ideal (kernels only), vllm or sglang; default ideal")
     parser.add_argument("--breakdown", action="store_true", help="every operation of a cycle instead of a summary")
     for name, what in NOT_MODELLED.items():
@@ -268,6 +274,8 @@ def _at(array: Any, out: Prediction, i: int) -> float:
 def execute(args: argparse.Namespace) -> int:
     target, draft_setting = settings(args, args.hardware)
     model = catalog.model(args.model)
+    if args.router_skew is not None:
+        model = model.with_router_skew(args.router_skew)
     batch = whole("batch", counts("batch", args.batch), 1).tolist()
     context = whole("context", counts("context", args.context), 1)[None, :]
     rows: list[dict[str, Any]] = []
@@ -295,7 +303,7 @@ def _footer(rows: Sequence[dict[str, Any]], setting: Setting) -> str:
     evidence = {
         "silicon": "kernels fitted to silicon measurements of this GPU",
         "transferred": "kernels fitted on another GPU of the family, at this one's datasheet rates",
-        "theory": "no measured kernels for this device: priors of the forms",
+        "theory": "some or all kernels were never measured on this device; --breakdown says which",
         "live": "kernels fitted to measurements of this machine",
     }.get(first["evidence"], first["evidence"])
     draft = "no draft" if first["draft"] == "none" else f"draft {first['draft']}"

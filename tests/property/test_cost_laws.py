@@ -1,17 +1,22 @@
 """Laws of cost: what must hold for every shape, device and batch."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scylla_sim import catalog, costs, kernels
+from scylla_sim.experts import distinct_experts, routing_probabilities
 from scylla_sim.forms import FORMS, evaluate, naive_seconds, rates
-from scylla_sim.specs import Hardware
+from scylla_sim.specs import Experts, Hardware
 from scylla_sim.steps import Setting, draft_step, target_step
 from scylla_sim.throughput import Drafting, predict
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090", "h800-sxm"])
 models = st.sampled_from(["llama-3.1-8b", "qwen2.5-7b", "llama-2-7b", "llama-3.2-1b"])
+sparse = st.sampled_from(["mixtral-8x7b", "qwen3-30b-a3b", "gpt-oss-20b", "deepseek-v3"])
+skews = st.floats(0, 4)
 batches = st.integers(1, 256)
 contexts = st.integers(1, 32768)
 tokens = st.integers(1, 64)
@@ -19,7 +24,8 @@ IDEAL = catalog.engine("ideal")
 
 
 def seconds(device, model, **shape):
-    return float(target_step(catalog.model(model), Setting(kernels.shipped(device), IDEAL), **shape).seconds)
+    spec = catalog.model(model) if isinstance(model, str) else model
+    return float(target_step(spec, Setting(kernels.shipped(device), IDEAL), **shape).seconds)
 
 
 @given(devices, models, batches, contexts, tokens)
@@ -127,3 +133,75 @@ def test_arrays_and_scalars_agree(shapes):
         for i in range(len(shapes))
     ]
     assert np.allclose(together, alone, rtol=1e-14)
+
+
+@st.composite
+def mixtures(draw):
+    count = draw(st.integers(1, 512))
+    return Experts(count, draw(st.integers(1, count)), 64, router_skew=draw(skews))
+
+
+@given(mixtures(), st.integers(1, 10000), st.integers(0, 10000))
+def test_distinct_experts_lie_between_those_of_one_token_and_all_and_grow_with_tokens(experts, total, more):
+    few, many = distinct_experts(experts, [total, total + more])
+    chosen = experts.experts_per_token
+    assert chosen * (1 - 1e-12) <= few <= min(experts.num_experts, chosen * total) * (1 + 1e-12)
+    assert few <= many * (1 + 1e-12)
+
+
+@given(mixtures(), st.integers(1, 10000), st.floats(0, 4))
+def test_a_more_skewed_router_never_touches_more_experts(experts, total, more):
+    skewed = replace(experts, router_skew=experts.router_skew + more)
+    assert distinct_experts(skewed, total) <= distinct_experts(experts, total) * (1 + 1e-12)
+
+
+@given(mixtures())
+def test_routing_probabilities_are_probabilities_of_the_chosen_number(experts):
+    p = routing_probabilities(experts)
+    assert ((p >= 0) & (p <= 1)).all()
+    assert np.isclose(p.sum(), experts.experts_per_token)
+    assert (np.diff(p) <= 1e-15).all()
+
+
+@given(st.integers(1, 512), st.data(), st.integers(1, 10000))
+def test_zero_skew_is_the_uniform_router(count, data, total):
+    chosen = data.draw(st.integers(1, count))
+    uniform = count * (1 - (1 - chosen / count) ** total)
+    assert np.isclose(float(distinct_experts(Experts(count, chosen, 64), total)), uniform, rtol=1e-9)
+    almost = Experts(count, chosen, 64, router_skew=1e-9)
+    assert np.isclose(float(distinct_experts(almost, total)), uniform, rtol=1e-6)
+
+
+@given(devices, sparse, skews, batches, contexts, tokens)
+def test_verification_is_never_cheaper_than_decoding_with_experts(device, name, skew, batch, context, n):
+    model = catalog.model(name).with_router_skew(skew)
+    verify = seconds(device, model, batch=batch, context=context, tokens=n)
+    assert verify >= seconds(device, model, batch=batch, context=context) * (1 - 1e-12)
+
+
+@given(devices, sparse, batches, contexts)
+def test_plain_decoding_of_a_mixture_grows_with_the_batch(device, name, batch, context):
+    model = catalog.model(name)
+    assert seconds(device, model, batch=2 * batch, context=context) > seconds(
+        device, model, batch=batch, context=context
+    )
+
+
+@given(sparse, batches, tokens, st.sampled_from([1, 2, 4, 8]))
+def test_ranks_share_expert_flops_and_meet_the_same_experts(name, batch, n, tp):
+    def experts(ranks):
+        ops = costs.forward_ops(catalog.model(name), batch=batch, context=100, tokens=n, tp=ranks)
+        return [op for op in ops if op.name.startswith("expert_") and op.kind == "grouped_gemm"]
+
+    for one, part in zip(experts(1), experts(tp)):
+        assert np.isclose(float(one.flops()), tp * float(part.flops()))
+        assert float(one.columns["groups"]) == float(part.columns["groups"])
+
+
+@given(sparse, st.lists(st.tuples(batches, contexts), min_size=1, max_size=20), tokens)
+def test_experts_price_arrays_and_scalars_alike(name, grid, n):
+    setting, model = Setting(kernels.shipped("h100-sxm"), IDEAL), catalog.model(name)
+    batch, context = (np.array(column, dtype=float) for column in zip(*grid))
+    together = target_step(model, setting, batch=batch, context=context, tokens=n).seconds
+    alone = [float(target_step(model, setting, batch=b, context=s, tokens=n).seconds) for b, s in grid]
+    assert np.allclose(together, alone, rtol=1e-13)

@@ -12,6 +12,7 @@ gb300 l40s l4 rtx-3090 rtx-4090 rtx-pro-6000 mi300x""".split()
 DENSE = """llama-2-7b llama-2-13b llama-2-70b llama-3-8b llama-3-70b llama-3.1-8b llama-3.1-70b llama-3.2-1b
 llama-3.3-70b qwen2.5-0.5b qwen2.5-7b qwen2.5-14b qwen2.5-32b qwen2.5-72b vicuna-7b vicuna-13b vicuna-33b
 tinyllama-1.1b llama-68m""".split()
+EXPERTS = "mixtral-8x7b qwen3-30b-a3b qwen3-235b-a22b gpt-oss-20b gpt-oss-120b deepseek-v3".split()
 
 
 def test_every_entry_is_valid_and_has_unit_and_source():
@@ -20,7 +21,8 @@ def test_every_entry_is_valid_and_has_unit_and_source():
 
 def test_names_that_scripts_rely_on_are_there():
     assert set(REQUIRED_HARDWARE) <= set(catalog.names("hardware"))
-    assert set(DENSE) <= set(catalog.names("models"))
+    assert {*DENSE, *EXPERTS} <= set(catalog.names("models"))
+    assert {name for name in catalog.names("models") if catalog.model(name).experts} == set(EXPERTS)
     for name in ("none", "eagle", "eagle2", "eagle3", "medusa", "mtp", "ngram", "scylla-5l", "llama-68m"):
         assert catalog.draft(name).name == name
 
@@ -104,7 +106,7 @@ def test_config_json_is_read_like_the_catalog(tmp_path):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"model_type": "deepseek_v3"}, "model_type='deepseek_v3' is not modelled"),
+        ({"model_type": "deepseek_v32"}, "model_type='deepseek_v32' is not modelled"),
         ({"num_local_experts": 8}, "num_experts=8 is not modelled"),
         ({"num_hidden_layers": "many"}, "num_hidden_layers='many' must be a whole number"),
         ({"num_key_value_heads": 5}, "num_kv_heads=5 must divide num_heads=32"),

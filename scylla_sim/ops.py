@@ -1,0 +1,152 @@
+"""FLOPs and bytes of one operation of a forward pass: facts of a shape, with no device in them.
+
+Columns of an operation are arrays that broadcast over a grid of batches and contexts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scylla_sim.checks import FloatArray, one_of
+
+Columns = Mapping[str, FloatArray]
+
+STORED_BYTES = {
+    "float32": 4.0,
+    "bfloat16": 2.0,
+    "fp8": 1.0,
+    "fp8_block": 1.0,
+    "int8_wo": 1.0,
+    "int4_wo": 0.5,
+    "sq": 1.0,
+    "nvfp4": 0.5625,
+}
+"""Bytes of one weight (or KV element) by the dtype names of the kernels CSV; nvfp4 with its 1/16 of fp8 scales."""
+
+ACTIVATION_BYTES = {**STORED_BYTES, "int8_wo": 2.0, "int4_wo": 2.0}
+
+PRECISION_DTYPE = {"bf16": "bfloat16", "fp8": "fp8", "fp32": "float32"}
+"""Precision of the command line -> dtype of the kernels CSV."""
+
+
+ATTENTION = ("decode_attention", "latent_attention")
+"""Kinds of operations that read the KV cache."""
+
+
+@dataclass(frozen=True)
+class ElementBytes:
+    """Bytes of one element: as stored (weights, KV cache), as read by a GEMM, as written (bf16, or fp32)."""
+
+    stored: float
+    activation: float
+    output: float
+
+
+def element_bytes(dtype: str, kv_dtype: str = "") -> ElementBytes:
+    """Element sizes of kernels of a dtype; for attention ``kv_dtype`` is what the cache stores."""
+    one_of("dtype", dtype, STORED_BYTES)
+    stored = STORED_BYTES[one_of("kv_dtype", kv_dtype, STORED_BYTES) if kv_dtype else dtype]
+    return ElementBytes(stored, ACTIVATION_BYTES[dtype], 4.0 if dtype == "float32" else 2.0)
+
+
+# -- One kernel ------------------------------------------------------------------------------------------------
+
+
+def gemm_flops(c: Columns) -> FloatArray:
+    """2 m n k."""
+    return 2.0 * c["m"] * c["n"] * c["k"]
+
+
+def gemm_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """Weights and operands once, output once."""
+    m, n, k = c["m"], c["n"], c["k"]
+    return size.stored * n * k + size.activation * m * k + size.output * m * n
+
+
+def grouped_gemm_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """Weights of the ``groups`` that any row meets, every row's operand and output once."""
+    m, n, k = c["m"], c["n"], c["k"]
+    return size.stored * c["groups"] * n * k + size.activation * m * k + size.output * m * n
+
+
+def attended(c: Columns) -> FloatArray:
+    """Tokens of the cache that one query token attends: all of them, or the sliding window."""
+    window = c["window"]
+    return np.where(window > 0, np.minimum(c["kv_len"], np.maximum(window, 1.0)), c["kv_len"])
+
+
+def cached(c: Columns) -> FloatArray:
+    """Tokens of the cache that one pass reads for all query tokens of a sequence: their windows overlap."""
+    window = c["window"]
+    return np.where(window > 0, np.minimum(c["kv_len"], np.maximum(window, 1.0) + c["q_len"] - 1.0), c["kv_len"])
+
+
+def attention_flops(c: Columns) -> FloatArray:
+    """4 FLOPs per query row, key and head element (scores and values)."""
+    return 4.0 * c["batch"] * c["num_heads"] * c["q_len"] * attended(c) * c["head_dim"]
+
+
+def kv_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """One read of the keys and values of every sequence: all its query tokens share it."""
+    return 2.0 * size.stored * c["batch"] * cached(c) * c["num_kv_heads"] * c["head_dim"]
+
+
+def query_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """Queries in, results out."""
+    return 2.0 * size.output * c["batch"] * c["q_len"] * c["num_heads"] * c["head_dim"]
+
+
+def all_reduce_bytes(c: Columns) -> FloatArray:
+    """Bytes over one GPU's link, one way, in a bandwidth-optimal all-reduce: 2 (P-1)/P of the message."""
+    return 2.0 * (c["num_gpus"] - 1.0) / c["num_gpus"] * c["bytes"]
+
+
+def scalar(value: float) -> FloatArray:
+    """Constant column of an operation."""
+    return np.asarray(float(value))
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation of a pass.
+
+    Attributes
+    ----------
+    kind
+        ``gemm``; ``grouped_gemm`` (``m`` rows in all, each multiplied by one of ``groups`` weights of n x k);
+        ``decode_attention`` (any ``q_len``); ``latent_attention`` (the same, on a compressed cache);
+        ``elementwise`` or ``all_reduce``.
+    count
+        How often the pass executes it (once a layer, mostly).
+    columns
+        Shape columns of the kernels CSV (and ``groups``); arrays broadcasting over the grid.
+    """
+
+    name: str
+    kind: str
+    count: int
+    columns: Columns
+
+    def flops(self) -> FloatArray:
+        """FLOPs of all executions; 0 for what only moves data."""
+        if self.kind in ("gemm", "grouped_gemm"):
+            return self.count * gemm_flops(self.columns)
+        if self.kind in ATTENTION:
+            return self.count * attention_flops(self.columns)
+        return np.zeros_like(self.columns["bytes"])
+
+    def memory_bytes(self, dtype: str, kv_dtype: str) -> FloatArray:
+        """Bytes of device memory moved by all executions, each tensor once."""
+        if self.kind == "gemm":
+            return self.count * gemm_bytes(self.columns, element_bytes(dtype))
+        if self.kind == "grouped_gemm":
+            return self.count * grouped_gemm_bytes(self.columns, element_bytes(dtype))
+        if self.kind in ATTENTION:
+            size = element_bytes(dtype, kv_dtype)
+            return self.count * (kv_bytes(self.columns, size) + query_bytes(self.columns, size))
+        if self.kind == "elementwise":
+            return self.count * self.columns["bytes"]
+        return np.zeros_like(self.columns["bytes"])

@@ -1,0 +1,212 @@
+"""Mixtures of experts, sliding windows and latent attention against counts by hand and numbers in print."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scylla_sim import catalog, costs, intensity, kernels
+from scylla_sim.checks import InputError
+from scylla_sim.cli import main
+from scylla_sim.experts import distinct_experts, routing_probabilities
+from scylla_sim.ops import Op
+from scylla_sim.specs import Experts, Latent
+from scylla_sim.steps import Setting, target_step
+
+NONE = catalog.draft("none")
+MIXTRAL = catalog.model("mixtral-8x7b")
+DEEPSEEK = catalog.model("deepseek-v3")
+GPT_OSS = catalog.model("gpt-oss-120b")
+
+
+def by_name(model, **shape):
+    return {op.name: op for op in costs.forward_ops(model, **shape)}
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "active", "embedding_counted"),
+    [  # billions: Mixtral arXiv 2401.04088 and mistral.ai, Qwen3 arXiv 2505.09388, gpt-oss model card (arXiv
+        # 2508.10925, table 1: the embedding is not active), DeepSeek-V3 arXiv 2412.19437
+        ("mixtral-8x7b", 46.7, 12.9, True),
+        ("qwen3-30b-a3b", 30.5, 3.3, True),
+        ("qwen3-235b-a22b", 235, 22, True),
+        ("gpt-oss-20b", 20.91, 3.61, False),
+        ("gpt-oss-120b", 116.83, 5.13, False),
+        ("deepseek-v3", 671, 37, True),
+    ],
+)
+def test_parameters_are_those_in_print(name, total, active, embedding_counted):
+    model = catalog.model(name)
+    assert model.parameters / 1e9 == pytest.approx(total, rel=0.002)
+    met = model.active_parameters - (0 if embedding_counted else model.head_parameters)
+    assert met / 1e9 == pytest.approx(active, rel=0.017)
+
+
+def test_every_weight_of_a_dense_model_is_active():
+    dense = catalog.model("qwen2.5-72b")
+    assert dense.active_parameters == dense.parameters
+
+
+def test_experts_are_collected_like_coupons():
+    rng = np.random.default_rng(0)
+    experts = Experts(num_experts=64, experts_per_token=6, intermediate_size=1)
+    drawn = [len({i for _ in range(9) for i in rng.choice(64, 6, replace=False)}) for _ in range(4000)]
+    assert float(distinct_experts(experts, 9)) == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / 4000**0.5)
+
+
+def test_a_router_skewed_without_bound_sends_every_token_to_the_same_experts():
+    experts = Experts(num_experts=16, experts_per_token=2, intermediate_size=1, router_skew=8.0)
+    assert float(distinct_experts(experts, 50)) < 3.1
+    probabilities = routing_probabilities(experts)
+    assert probabilities[0] == 1.0
+    assert probabilities.sum() == pytest.approx(2.0)
+
+
+def test_one_token_reads_the_experts_it_is_routed_to():
+    ops = by_name(MIXTRAL, batch=1, context=1)
+    up, down = ops["expert_gate_up"], ops["expert_down"]
+    weights = 2 * 32 * 2 * 3 * 4096 * 14336  # bf16, layers, experts, matrices
+    rows = 2 * 32 * 2 * (4096 + 2 * 14336 + 14336 + 4096)  # operands and results of two experts
+    assert float(
+        up.memory_bytes("bfloat16", "bfloat16") + down.memory_bytes("bfloat16", "bfloat16")
+    ) == pytest.approx(weights + rows)
+    assert float(up.flops() + down.flops()) == 32 * 2 * 2 * 3 * 4096 * 14336
+
+
+def test_a_full_batch_reads_every_expert_once():
+    op = by_name(MIXTRAL, batch=512, context=1)["expert_gate_up"]
+    assert float(op.columns["groups"]) == pytest.approx(8)
+    assert float(op.columns["m"]) == 1024
+
+
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "deepseek-v3", "gpt-oss-20b"])
+def test_gemm_flops_of_one_token_are_twice_the_active_weights(name):
+    model = catalog.model(name)
+    gemms = [op for op in costs.forward_ops(model, batch=1, context=1) if op.kind.endswith("gemm")]
+    assert sum(float(op.flops()) for op in gemms) == 2 * (model.active_parameters - model.head_parameters)
+
+
+def test_ranks_hold_a_slice_of_every_expert():
+    one, four = (by_name(MIXTRAL, batch=4, context=64, tp=tp)["expert_down"] for tp in (1, 4))
+    assert float(four.flops()) * 4 == float(one.flops())
+    assert float(four.columns["groups"]) == float(one.columns["groups"])
+    with pytest.raises(InputError, match="tp=32 must divide expert intermediate_size=720"):
+        costs.check_tensor_parallel(replace(GPT_OSS, experts=Experts(128, 4, 720)), 32)
+
+
+def test_the_first_layers_of_deepseek_are_dense_and_the_others_have_a_shared_expert():
+    ops = by_name(DEEPSEEK, batch=1, context=1)
+    assert ops["gate_up_proj"].count == 3
+    assert ops["expert_gate_up"].count == ops["shared_gate_up_proj"].count == 58
+    assert float(ops["shared_gate_up_proj"].columns["n"]) == 2 * 2048
+
+
+def test_latent_cache_keeps_one_vector_a_token_and_layer():
+    assert DEEPSEEK.kv_elements_per_token == (512 + 64) * 61
+    held = costs.resident_bytes(DEEPSEEK, NONE, batch=[0.5, 1.5], context=1000, tp=1)
+    assert held[1] - held[0] == pytest.approx(2 * (512 + 64) * 61 * 1000)
+    ranks = costs.resident_bytes(DEEPSEEK, NONE, batch=[0.5, 1.5], context=1000, tp=8)
+    assert ranks[1] - ranks[0] == pytest.approx(held[1] - held[0])  # every rank keeps the whole cache
+
+
+def test_latent_attention_moves_the_bytes_and_flops_of_the_absorbed_form():
+    batch, context, n = 3.0, 1000.0, 4.0
+    op = by_name(DEEPSEEK, batch=batch, context=context, tokens=n)["attention"]
+    flops = 2 * 61 * batch * context * n * 128 * ((512 + 64) + 512)
+    cache = 2 * 61 * batch * context * (512 + 64)
+    queries = 2 * 61 * batch * n * 128 * ((512 + 64) + 512)
+    assert op.kind == "latent_attention"
+    assert float(op.flops()) == pytest.approx(flops)
+    assert float(op.memory_bytes("bfloat16", "bfloat16")) == pytest.approx(cache + queries)
+
+
+def test_latent_model_without_a_query_rank_projects_queries_whole():
+    lite = replace(DEEPSEEK, latent=Latent(512, 64, 128, 128))
+    ops = by_name(lite, batch=1, context=1)
+    assert float(ops["q_proj"].columns["n"]) == 128 * 192
+    assert float(ops["kv_a_proj"].columns["n"]) == 576
+
+
+def test_local_and_global_layers_are_priced_by_their_window():
+    ops = by_name(GPT_OSS, batch=1, context=10000, tokens=4)
+    size = costs.element_bytes("bfloat16")
+    local, all_of_it = ops["attention_window_128"], ops["attention"]
+    assert local.count == all_of_it.count == 18
+    assert float(costs.kv_bytes(all_of_it.columns, size)) == 2 * 2 * 10000 * 8 * 64
+    assert float(costs.kv_bytes(local.columns, size)) == 2 * 2 * (128 + 3) * 8 * 64  # four windows overlap
+    assert float(local.flops()) == 18 * 4 * 64 * 4 * 128 * 64
+
+
+def test_a_window_bounds_the_cache_that_is_kept():
+    held = [float(costs.resident_bytes(GPT_OSS, NONE, batch=1, context=s)) for s in (128, 10128)]
+    assert held[1] - held[0] == 2 * 18 * (2 * 8 * 64) * 10000
+
+
+def test_a_mixture_of_experts_is_never_called_measured():
+    setting = Setting(kernels.shipped("h100-sxm"), catalog.engine("ideal"))
+    step = target_step(MIXTRAL, setting, batch=[1, 64], context=1024)
+    parts = {part.name: part for part in step.parts}
+    assert step.evidence() == parts["expert_down"].evidence == "theory"
+    wide, fitted = (parts[name].upper / parts[name].seconds for name in ("expert_down", "o_proj"))
+    assert (wide >= 1.5 * fitted * (1 - 1e-12)).all()
+
+
+def test_a_group_of_one_costs_what_a_gemm_costs():
+    shape = {name: np.array(value) for name, value in (("m", 64.0), ("n", 4096.0), ("k", 4096.0), ("groups", 1.0))}
+    h100 = kernels.shipped("h100-sxm")
+    one, grouped = (
+        kernels.op_seconds(Op("x", kind, 1, shape), h100, dtype="bfloat16", kv_dtype="bfloat16")
+        for kind in ("gemm", "grouped_gemm")
+    )
+    assert float(one.value) == float(grouped.value)
+
+
+def test_heads_of_a_sparse_target_are_dense_unless_they_keep_its_experts():
+    names = {
+        name: {op.name for op in costs.draft_ops(catalog.draft(name), DEEPSEEK, batch=1, context=10)}
+        for name in ("eagle3", "mtp")
+    }
+    assert "expert_down" in names["mtp"] and "gate_up_proj" not in names["mtp"]
+    assert "expert_down" not in names["eagle3"] and "qkv_a_second_input" in names["eagle3"]
+    # the module of DeepSeek-V3 has 11.5 B weights of its own beside embedding and head (its repository's README)
+    assert costs.draft_parameters(catalog.draft("mtp"), DEEPSEEK) / 1e9 == pytest.approx(11.5, rel=0.02)
+
+
+def test_theorem_1_3_is_refused_where_bytes_are_not_linear_in_tokens():
+    with pytest.raises(InputError, match="model='mixtral-8x7b' is a mixture of experts"):
+        intensity.verification(MIXTRAL, batch=1, context=1024)
+    assert float(intensity.verification(replace(DEEPSEEK, experts=None), batch=1, context=1024).flops) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"experts": Experts(8, 2, 64, dense_layers=32)}, "dense_layers=32 must be below num_layers=32"),
+        ({"windows": (128,)}, "windows=1 must be one for each of num_layers=32"),
+        ({"windows": (128,) * 32, "latent": Latent(8, 8, 8, 8)}, "does not go with latent attention"),
+    ],
+)
+def test_models_that_cannot_be_are_refused(change, line):
+    with pytest.raises(InputError, match=line):
+        replace(MIXTRAL, **change)
+
+
+def test_more_experts_a_token_than_there_are_is_refused():
+    with pytest.raises(InputError, match="experts_per_token=9 exceeds num_experts=8"):
+        Experts(8, 9, 64)
+    with pytest.raises(InputError, match="router_skew=1 does not apply to llama-3.1-8b"):
+        catalog.model("llama-3.1-8b").with_router_skew(1)
+
+
+def test_a_skewed_router_speeds_up_both_verification_and_plain_decoding(capsys):
+    def row(*more):
+        argv = ["predict", "--hardware", "h100-sxm", "--model", "qwen3-30b-a3b", "--draft", "eagle3"]
+        assert main([*argv, "--acceptance", "0.7", "--batch", "8", "--format", "json", *more]) == 0
+        return json.loads(capsys.readouterr().out)["rows"][0]
+
+    uniform, skewed = row(), row("--router-skew", "1")
+    assert skewed["verify_s"] < uniform["verify_s"]
+    assert skewed["plain_step_s"] < uniform["plain_step_s"]
+    assert row("--router-skew", "0") == uniform
+    assert uniform["evidence"] == "theory"
