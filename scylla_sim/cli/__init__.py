@@ -19,6 +19,7 @@ VERBS = {
     "plan": "what-if capacity planning: which deployments fit, meet a latency limit, and cost least",
     "kernels": "seconds of given kernel shapes, CSV in and out",
     "steps": "seconds of given decode and verify steps, CSV in and out",
+    "tpot": "mean time per output token of serving runs, prefills of others included, CSV in and out",
     "calibrate": "fit a device's kernel parameters to measured rows",
     "laws": "fit and compare acceptance laws on a CSV",
     "decay": "tokens per cycle of longer drafts from shorter ones, each series by a law fitted on the others",
