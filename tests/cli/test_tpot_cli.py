@@ -4,10 +4,12 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 
 from gpu_validate import compare, join
-from scylla_sim import cli
+from scylla_sim import aggregated, catalog, cli, kernels
+from scylla_sim.steps import Setting
 
 HEADER = "device,engine,model,dtype,tp,batch,input_len,output_len,tpot_ms"
 
@@ -50,26 +52,13 @@ def test_every_run_is_predicted_and_its_columns_pass_through(capsys, runs):
 
 
 def test_half_of_the_groups_fit_two_scalars_an_engine_and_the_other_half_scores_them(capsys, runs, tmp_path):
-    _, out, _ = call(capsys, "--runs", runs)
-    wanted = {"vllm": (0.9, 1e-3), "sglang": (0.5, 2e-3)}
-    lines = []
-    for row, line in zip(table(out), runs.read_text().splitlines()[1:]):
-        share, host = wanted[row["engine"]]
-        alone = dict(row)
-        whole = float(alone["predicted_s"])
-        lines.append((row, line, share, host, whole))
-    # the decode step alone is what a batch of the same rows waits for nobody: predicted at share 0
-    from scylla_sim import aggregated, catalog, kernels
-    from scylla_sim.steps import Setting
-
+    wanted = {"vllm": aggregated.Overheads(0.9, 1e-3), "sglang": aggregated.Overheads(0.5, 2e-3)}
     made = []
-    for row, line, share, host, _ in lines:
+    for row in table(runs.read_text()):
         setting = Setting(kernels.shipped("h100-sxm"), catalog.engine("ideal"), tp=int(row["tp"]))
-        numbers = aggregated.Runs(*(float(row[name]) for name in ("batch", "input_len", "output_len")))
-        seconds = aggregated.work(catalog.model("llama-3.1-8b"), setting, numbers).tpot_s(
-            aggregated.Overheads(share, host)
-        )
-        made.append(f"{line.rsplit(',', 1)[0]},{1e3 * float(seconds)!r}")
+        numbers = aggregated.Runs(*(np.array(float(row[name])) for name in ("batch", "input_len", "output_len")))
+        seconds = aggregated.work(catalog.model("llama-3.1-8b"), setting, numbers).tpot_s(wanted[row["engine"]])
+        made.append(",".join([*list(row.values())[:-1], repr(1e3 * float(seconds))]))
     path = tmp_path / "made.csv"
     path.write_text("\n".join((HEADER, *made)) + "\n")
     fitted = tmp_path / "fitted.csv"
