@@ -26,6 +26,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/silicon.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/endtoend.smk"
 include: "workflow/rules/paper.smk"
 
 

@@ -40,6 +40,8 @@ COLUMNS = (
     "floor_median",
 )
 """What the table shows after the group."""
+TIMES = ("latency_ms", "tpot_ms")
+"""What a measured file may call its seconds, in the order of looking: a kernel or step, an output token."""
 CHOICE_COLUMNS = ("same_choice", "median_regret", "max_regret")
 
 
@@ -122,9 +124,15 @@ class Joined:
         return row | _floor(None if self.ratio is None else self.ratio[chosen], own)
 
 
+def _time(measured: Columns) -> str:
+    """The column of a measured file that holds its seconds: the first of `TIMES` that it has."""
+    return next((name for name in TIMES if name in measured.cells), TIMES[0])
+
+
 def _join_latency(predicted: Columns, measured: Columns, repeat: Columns | None, p: Lines, m: Lines) -> Joined:
-    """``predicted_s`` against ``latency_ms``, with all that the two files say about them."""
-    latency = measured.numbers("latency_ms")
+    """``predicted_s`` against one of `TIMES`, with all that the two files say about them."""
+    column = _time(measured)
+    latency = measured.numbers(column)
     half_width, bounds = None, None
     if "interval_low_ms" in measured.cells and "interval_high_ms" in measured.cells:
         width = measured.numbers("interval_high_ms") - measured.numbers("interval_low_ms")
@@ -137,7 +145,7 @@ def _join_latency(predicted: Columns, measured: Columns, repeat: Columns | None,
         naive=predicted.numbers("naive_s")[p] if "naive_s" in predicted.cells else None,
         bounds=bounds,
         half_width=half_width,
-        ratio=None if repeat is None else repeat_ratio(measured, repeat, "latency_ms")[m],
+        ratio=None if repeat is None else repeat_ratio(measured, repeat, column)[m],
     )
 
 
@@ -184,7 +192,7 @@ def compare(
             joined = _join_column(predicted, measured, repeat, p, m, column)
         else:
             joined = _join_latency(predicted, measured, repeat, p, m)
-        quantity = {"quantity": column or "latency"}
+        quantity = {"quantity": column or _time(measured).removesuffix("_ms")}
         for key in sorted(set(groups)):
             chosen = np.array([group == key for group in groups])
             rows.append({"group": ",".join(key), **dict(zip(by, key)), **quantity, **joined.row(chosen)})
@@ -232,7 +240,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predicted", metavar="FILE", required=True, help="CSV with predicted_s (scylla-sim kernels)"
     )
-    parser.add_argument("--measured", metavar="FILE", required=True, help="CSV with latency_ms (rows, silicon)")
+    parser.add_argument(
+        "--measured", metavar="FILE", required=True, help="CSV with latency_ms or tpot_ms (rows, silicon)"
+    )
     parser.add_argument("--repeat", metavar="FILE", help="the same shapes measured again: the noise floor")
     parser.add_argument(
         "--columns", default="", metavar="COL,...", help="columns of one name in both files instead"

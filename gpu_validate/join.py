@@ -14,6 +14,7 @@ SHAPE = (
     *("op", "device", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "num_heads", "num_kv_heads"),
     *("head_dim", "num_gpus", "bytes", "window", "graph", "model", "context", "tokens"),
     *("draft", "batch_size", "context_len", "draft_len", "top_k", "verify_tokens"),
+    *("engine", "engine_version", "checkpoint", "tp", "input_len", "output_len"),
 )
 """Columns that say what was run; framework, version and kernel source say with what."""
 DRAFTING = ("draft", "draft_len", "top_k", "verify_tokens")

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpu_validate import serving_runs
 from scylla_sim import console
 from scylla_sim.checks import InputError, fail, one_of, whole
 from scylla_sim.records import write_text
@@ -233,7 +234,8 @@ def export(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", required=True, help=f"one of {', '.join(DEVICES)}")
-    parser.add_argument("--op", required=True, help=f"one of {', '.join(TABLES)}")
+    ops = ", ".join((*TABLES, f"{serving_runs.OP} (whole serving runs)"))
+    parser.add_argument("--op", required=True, help=f"one of {ops}")
     parser.add_argument("--framework", help="vllm, sglang or trtllm; default vllm (A100 GEMM: sglang)")
     parser.add_argument("--part", default="all", choices=PARTS, help="side of the split by shape; default: all")
     parser.add_argument("--rows", type=int, help="at most so many rows of each kind of kernel")
@@ -246,21 +248,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    frame = export(
-        args.device,
-        args.op,
-        framework=args.framework,
-        part=args.part,
-        rows=args.rows,
-        seed=args.seed,
-        dtypes=[name for name in args.dtype.split(",") if name],
-    )
+    dtypes = [name for name in args.dtype.split(",") if name]
+    if args.op == serving_runs.OP:
+        folder = DEVICES[one_of("device", args.device, DEVICES)]
+        frame = serving_runs.export(_systems().parent, args.device, folder, engine=args.framework, dtypes=dtypes)
+        what = "serving runs"
+    else:
+        frame = export(
+            args.device,
+            args.op,
+            framework=args.framework,
+            part=args.part,
+            rows=args.rows,
+            seed=args.seed,
+            dtypes=dtypes,
+        )
+        what = f"rows, {frame['framework'].iloc[0]} {frame['version'].iloc[0]}"
     text: Any = frame.to_csv(index=False, lineterminator="\n")
     if args.out:
         write_text(args.out, text)
-        console.note(
-            f"wrote {args.out}: {len(frame)} rows, {frame['framework'].iloc[0]} {frame['version'].iloc[0]}"
-        )
+        console.note(f"wrote {args.out}: {len(frame)} {what}")
     else:
         print(text, end="")
     return 0

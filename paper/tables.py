@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paper import kernel_tables, law_tables, render, step_tables, turning_tables
+from paper import cycle_tables, endtoend_tables, kernel_tables, law_tables, render, step_tables, turning_tables
 from paper.results import Results
 from scylla_sim.checks import InputError, one_of
 
@@ -18,8 +18,14 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "silicon-all-reduce": kernel_tables.silicon_all_reduce,
     "local": kernel_tables.local,
     "local-cycles": kernel_tables.local_cycles,
+    "transfer": endtoend_tables.transfer,
+    "serving-runs": endtoend_tables.serving_runs,
+    "serving-runs-fitted": endtoend_tables.serving_runs_fitted,
     "llama-8b-plain": step_tables.llama_plain,
     "llama-8b-verify": step_tables.llama_verify,
+    "verify-gap": cycle_tables.verify_gap,
+    "specbundle": cycle_tables.specbundle,
+    "sglang-ladder": cycle_tables.sglang_ladder,
     "theorem-1.1": law_tables.theorem_1_1,
     "theorem-1.2": law_tables.theorem_1_2,
     "data-elsewhere": law_tables.data_elsewhere,

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from endtoend_results import write_endtoend
+
 from scylla_sim.records import format_csv
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -100,7 +102,7 @@ def write_steps(folder: Path) -> None:
     grid = [(b, s) for b in (1, 8) for s in (512, 1024)]
     put(folder, "steps/llama-8b-plain.json", [cycle(b, s, evidence="silicon") for b, s in grid])
     drafted = {"draft": "eagle3", "draft_len": 3, "verify_tokens": 4, "draft_s": 1e-3, "cycle_s": 9e-3}
-    put(folder, "steps/llama-8b-verify.json", [cycle(b, s, **drafted) for b, s in grid])
+    put(folder, "steps/llama-8b-verify.json", [cycle(b, s, **drafted) for b, s in (*grid, (32, 512))])
     slope = {1: 1.5, 8: 1.2, 32: 0.8, 64: 0.6}
     readme = [
         cycle(b, s, speedup=g, speedup_lower=g - 0.1, speedup_upper=g + 0.1, tokens_per_cycle=2.5)
@@ -175,4 +177,5 @@ def write_results(folder: Path) -> Path:
     write_steps(folder)
     write_turning_points(folder)
     write_kernels(folder)
+    write_endtoend(folder, put)
     return folder

@@ -20,6 +20,7 @@ VERBS = {
     "kernels": "seconds of given kernel shapes, CSV in and out",
     "steps": "seconds of given decode and verify steps, CSV in and out",
     "cycles": "whole draft-verify cycles of given configurations, CSV in and out",
+    "tpot": "mean time per output token of serving runs, prefills of others included, CSV in and out",
     "calibrate": "fit a device's kernel parameters to measured rows",
     "laws": "fit and compare acceptance laws on a CSV",
     "decay": "tokens per cycle of longer drafts from shorter ones, each series by a law fitted on the others",

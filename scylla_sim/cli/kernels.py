@@ -6,8 +6,8 @@ import argparse
 
 import numpy as np
 
-from scylla_sim import kernels, shapes
-from scylla_sim.checks import FloatArray
+from scylla_sim import catalog, kernels, shapes
+from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
 from scylla_sim.forms import FORMS, evaluate, naive_seconds, rates
 
@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shapes", required=True, metavar="FILE", help="CSV: op,device,dtype,... (see docs)")
     parser.add_argument(
         "--calibration", metavar="FILE", help="made by scylla-sim calibrate; default: each device's shipped one"
+    )
+    parser.add_argument(
+        "--carry",
+        action="store_true",
+        help="carry --calibration to each row's own device: its kernels' shapes at that datasheet's rates",
     )
     add_output(parser, default="csv")
 
@@ -70,6 +75,10 @@ def execute(args: argparse.Namespace) -> int:
     rows = shapes.read(args.shapes, device=given.device if given else None)
     devices = set(rows.labels["device"].tolist())
     calibrations = {name: given or kernels.shipped(name) for name in devices}
+    if args.carry:
+        if given is None:
+            raise fail("carry", "yes", "needs --calibration", "the one to carry")
+        calibrations = {name: given.carried_to(catalog.hardware(name)) for name in devices}
     inputs = [args.shapes, *([args.calibration] if args.calibration else [])]
     emit_columns(args, "kernels", rows.columns, predict(rows, calibrations), inputs=inputs)
     return 0

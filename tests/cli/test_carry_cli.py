@@ -1,0 +1,53 @@
+"""``scylla-sim kernels --carry``: a calibration at the datasheet rates of another device."""
+
+import csv
+import io
+
+import pytest
+
+from scylla_sim import catalog, cli, kernels
+from scylla_sim.cli.kernels import predict
+from scylla_sim.records import dump_json
+from scylla_sim.shapes import from_columns
+
+SHAPES = "op,device,dtype,m,n,k\ngemm,h100-sxm,bf16,8,8192,8192\ngemm,b200-sxm,bf16,8,8192,8192\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    shapes, calibration = tmp_path / "shapes.csv", tmp_path / "h100.json"
+    shapes.write_text(SHAPES)
+    calibration.write_text(dump_json(kernels.to_json(kernels.shipped("h100-sxm"))))
+    return ["--shapes", str(shapes), "--calibration", str(calibration)]
+
+
+def seconds(capsys, *arguments):
+    assert cli.main(["kernels", *arguments]) == 0
+    return [
+        {name: float(row[name]) for name in ("predicted_s", "lower_s", "upper_s", "naive_s")}
+        for row in csv.DictReader(io.StringIO(capsys.readouterr().out))
+    ]
+
+
+def test_a_carried_row_uses_its_own_datasheet_and_a_wider_interval(capsys, files):
+    own, carried = seconds(capsys, *files, "--carry")
+    still = seconds(capsys, *files)
+    assert own == still[0]
+    assert carried["predicted_s"] < own["predicted_s"] == still[1]["predicted_s"]
+    assert carried["naive_s"] == pytest.approx(own["naive_s"] * 3.35 / 7.7)
+    width = [row["upper_s"] / row["lower_s"] for row in (own, carried)]
+    assert width[1] == pytest.approx(width[0] ** kernels.TRANSFER_WIDENING)
+
+
+def test_the_file_and_the_library_agree(capsys, files):
+    columns = {name: list(cells) for name, *cells in zip(*(line.split(",") for line in SHAPES.split()))}
+    rows = from_columns(columns, "shapes.csv")
+    given = kernels.shipped("h100-sxm")
+    calibrations = {name: given.carried_to(catalog.hardware(name)) for name in ("h100-sxm", "b200-sxm")}
+    found = predict(rows, calibrations)["predicted_s"].tolist()
+    assert [row["predicted_s"] for row in seconds(capsys, *files, "--carry")] == found
+
+
+def test_carrying_nothing_is_refused(capsys, files):
+    assert cli.main(["kernels", *files[:2], "--carry"]) == 2
+    assert "carry='yes' needs --calibration" in capsys.readouterr().err

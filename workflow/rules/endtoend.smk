@@ -1,0 +1,183 @@
+"""Whole steps and serving runs that nothing was fitted to, and fits carried to GPUs that they never saw."""
+
+from paper.cycle_tables import CYCLES, ENGINE_FILE
+from paper.endtoend_tables import FEW_ROWS
+
+SOURCE = "h100-sxm"
+RUN_DEVICES = [SOURCE, *(d for d in ["h200-sxm", "b200-sxm"] if d in DEVICES)]
+CARRIED_TO = [d for d in DEVICES if d != SOURCE]
+
+ENDTOEND = [
+    expand(
+        "results/compare/endtoend-{device}-all-{scalars}.json", device=RUN_DEVICES, scalars=["unfitted", "fitted"]
+    ),
+    f"results/compare/endtoend-{SOURCE}-bfloat16-fitted.json",
+    expand("results/compare/transfer-carried-{device}.json", device=CARRIED_TO),
+    expand("results/compare/transfer-few-{device}.json", device=[SOURCE, *CARRIED_TO]),
+    expand("results/{path}", path=[*CYCLES, ENGINE_FILE]),
+]
+
+
+wildcard_constraints:
+    scalars="unfitted|fitted",
+    precision="all|bfloat16",
+    fit="carried|few",
+    case="specbundle-[0-9]-[0-9]|ladder-[a-z0-9]+-(sglang|vllm)",
+
+
+def cycle_command(case):
+    return CYCLES[f"endtoend/{case}.json"].removeprefix("scylla-sim ")
+
+
+def calibration_of(case):
+    words = cycle_command(case).split()
+    return f"results/calibration/{words[words.index('--hardware') + 1]}.json"
+
+
+rule serving_runs:
+    output:
+        "results/silicon/{device}/runs-{precision}.csv",
+    log:
+        "results/logs/silicon/{device}-runs-{precision}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+        dtype=lambda w: "" if w.precision == "all" else f"--dtype {w.precision}",
+    shell:
+        "python -m gpu_validate silicon --device {wildcards.device} --op end_to_end {params.dtype} "
+        "--out {output} > {log} 2>&1"
+
+
+rule predict_serving_runs:
+    input:
+        runs="results/silicon/{device}/runs-{precision}.csv",
+        calibration="results/calibration/{device}.json",
+    output:
+        "results/endtoend/{device}-{precision}-{scalars}.csv",
+    log:
+        "results/logs/endtoend/{device}-{precision}-{scalars}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+        fit=lambda w: "--fit-half" if w.scalars == "fitted" else "",
+    shell:
+        "python -m scylla_sim tpot --runs {input.runs} --calibration {input.calibration} {params.fit} "
+        "--out {output} > {log} 2>&1"
+
+
+rule compare_serving_runs:
+    input:
+        "results/endtoend/{device}-{precision}-{scalars}.csv",
+    output:
+        "results/compare/endtoend-{device}-{precision}-{scalars}.json",
+    log:
+        "results/logs/compare/endtoend-{device}-{precision}-{scalars}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+        by=lambda w: "half,engine" if w.scalars == "fitted" else "engine,checkpoint,dtype",
+    shell:
+        "python -m gpu_validate compare --predicted {input} --measured {input} --by {params.by} "
+        "--format json --out {output} > {log} 2>&1"
+
+
+rule cycles:
+    input:
+        lambda w: calibration_of(w.case),
+    output:
+        "results/endtoend/{case}.json",
+    log:
+        "results/logs/endtoend/{case}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+        verb=lambda w: cycle_command(w.case),
+    shell:
+        "python -m scylla_sim {params.verb} --calibration {input} --format json --out {output} > {log} 2>&1"
+
+
+rule engine_values:
+    output:
+        f"results/{ENGINE_FILE}",
+    log:
+        "results/logs/endtoend/engine-vllm.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+    shell:
+        "python -m scylla_sim catalog engines vllm --format json --out {output} > {log} 2>&1"
+
+
+rule few_rows:
+    output:
+        "results/silicon/{device}/gemm-few.csv",
+    log:
+        "results/logs/silicon/{device}-gemm-few.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+        rows=FEW_ROWS,
+    shell:
+        "python -m gpu_validate silicon --device {wildcards.device} --op gemm --part train --rows {params.rows} "
+        "--out {output} > {log} 2>&1"
+
+
+rule calibrate_few:
+    input:
+        "results/silicon/{device}/gemm-few.csv",
+    output:
+        "results/transfer/calibration-{device}.json",
+    log:
+        "results/logs/calibrate/{device}-few.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+    shell:
+        "python -m scylla_sim calibrate --measurements {input} --device {wildcards.device} "
+        "--source aiconfigurator-core --out {output} > {log} 2>&1"
+
+
+rule predict_transfer:
+    input:
+        shapes="results/silicon/{device}/gemm-test.csv",
+        calibration=lambda w: (
+            f"results/calibration/{SOURCE}.json"
+            if w.fit == "carried"
+            else f"results/transfer/calibration-{w.device}.json"
+        ),
+    output:
+        "results/transfer/{fit}-{device}.csv",
+    log:
+        "results/logs/transfer/{fit}-{device}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+    shell:
+        "python -m scylla_sim kernels --carry --shapes {input.shapes} --calibration {input.calibration} "
+        "--out {output} > {log} 2>&1"
+
+
+rule compare_transfer:
+    input:
+        predicted="results/transfer/{fit}-{device}.csv",
+        measured="results/silicon/{device}/gemm-test.csv",
+        repeat="results/silicon/{device}/gemm-repeat.csv",
+    output:
+        "results/compare/transfer-{fit}-{device}.json",
+    log:
+        "results/logs/compare/transfer-{fit}-{device}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+    shell:
+        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
+        "--repeat {input.repeat} --by dtype,regime --format json --out {output} > {log} 2>&1"
