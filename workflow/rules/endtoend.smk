@@ -25,15 +25,6 @@ wildcard_constraints:
     case="specbundle-[0-9]-[0-9]|ladder-[a-z0-9]+-(sglang|vllm)",
 
 
-def cycle_command(case):
-    return CYCLES[f"endtoend/{case}.json"].removeprefix("scylla-sim ")
-
-
-def calibration_of(case):
-    words = cycle_command(case).split()
-    return f"results/calibration/{words[words.index('--hardware') + 1]}.json"
-
-
 rule serving_runs:
     output:
         "results/silicon/{device}/runs-{precision}.csv",
@@ -86,7 +77,9 @@ rule compare_serving_runs:
 
 rule cycles:
     input:
-        lambda w: calibration_of(w.case),
+        lambda w: "results/calibration/"
+        + CYCLES[f"endtoend/{w.case}.json"].split("--hardware ")[1].split()[0]
+        + ".json",
     output:
         "results/endtoend/{case}.json",
     log:
@@ -95,7 +88,7 @@ rule cycles:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        verb=lambda w: cycle_command(w.case),
+        verb=lambda w: CYCLES[f"endtoend/{w.case}.json"].removeprefix("scylla-sim "),
     shell:
         "python -m scylla_sim {params.verb} --calibration {input} --format json --out {output} > {log} 2>&1"
 
