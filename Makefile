@@ -13,7 +13,9 @@ SHELL := bash
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
-SNAKEMAKE = python -m snakemake --quiet host rules reason
+# lists of options end where the next option begins, so targets come first
+SNAKEMAKE = python -m snakemake
+QUIET = $(ARGS) --quiet host rules reason
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -34,9 +36,9 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@touch $@
 
 reproduce: $(INSTALLED)
-	@$(SNAKEMAKE) $(ARGS)
+	@$(SNAKEMAKE) $(QUIET)
 	@if [ ! -e $(REPORT) ] || [ -n "$$(find results workflow -type f -newer $(REPORT) -print -quit)" ]; then \
-	  python -m snakemake --quiet all $(ARGS) --report $(REPORT); \
+	  $(SNAKEMAKE) --report $(REPORT) $(ARGS) --quiet all; \
 	fi
 	@python -m paper summary --results results
 
@@ -50,10 +52,10 @@ test: $(INSTALLED)
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 figures: $(INSTALLED)
-	@$(SNAKEMAKE) $(ARGS) figures
+	@$(SNAKEMAKE) figures $(QUIET)
 
 calibrations: $(INSTALLED)
-	@$(SNAKEMAKE) $(ARGS) calibrations
+	@$(SNAKEMAKE) calibrations $(QUIET)
 	@for file in results/calibration/*.json; do \
 	  if [ "$$file" != results/calibration/local.json ]; then cp -v "$$file" scylla_sim/data/calibrations/; fi; \
 	done
