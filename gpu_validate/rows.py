@@ -143,7 +143,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     record = records.read(args.record)
-    _write(export(record, args.part, device=args.device, evidence=args.evidence), args.out)
+    exported = export(record, args.part, device=args.device, evidence=args.evidence)
     if args.hardware:
         write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")
+    _write(exported, args.out)

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from scylla_sim.checks import InputError, fail, one_of
+from scylla_sim.checks import InputError, fail, one_of, whole
 from scylla_sim.configs import model_from_config
 from scylla_sim.specs import Draft, Engine, Hardware, Model
 from scylla_sim.units import UNITS
@@ -54,12 +54,27 @@ def names(kind: str) -> list[str]:
     return [name for name in _data(one_of("kind", kind, KINDS)) if name != "sources"]
 
 
+_DIMENSIONS = {
+    "memory": ("B", "GB", "MiB", "GiB"),
+    "l2": ("B", "MiB", "GB", "GiB"),
+    "memory_bandwidth": ("GB/s", "TB/s"),
+    "link_bandwidth": ("GB/s", "TB/s"),
+    "sm_count": ("count",),
+    "gpus_per_node": ("count",),
+    "peak": ("GFLOP/s", "TFLOP/s", "PFLOP/s"),
+}
+"""Units that a field of hardware may be given in: a bandwidth in GiB is a slip, not a number."""
+
+
 def quantity(entry: str, field: str, given: Any) -> float:
     """Value of a catalog quantity in SI base units, refusing one without unit or source."""
     for key in ("value", "unit", "source"):
         if not isinstance(given, Mapping) or key not in given:
             raise fail(f"{entry}.{field}", given, f"lacks its {key}", "write { value, unit, source }")
-    one_of(f"{entry}.{field} unit", str(given["unit"]), UNITS)
+    dimension = _DIMENSIONS.get("peak" if field.startswith("peak_") else field, tuple(UNITS))
+    one_of(f"{entry}.{field} unit", str(given["unit"]), dimension)
+    if not str(given["source"]).strip():
+        raise fail(f"{entry}.{field}", given["value"], "lacks its source", "say where the number is from")
     if isinstance(given["value"], bool) or not isinstance(given["value"], int | float):
         raise fail(f"{entry}.{field}", given["value"], "must be a number")
     return float(given["value"]) * UNITS[given["unit"]]
@@ -81,7 +96,7 @@ def _hardware_from(name: str, entry: Mapping[str, Any]) -> Hardware:
     values.setdefault("family", name)
     for field in ("sm_count", "gpus_per_node"):
         if field in values:
-            values[field] = int(values[field])
+            values[field] = int(whole(f"{name}.{field}", values[field], 0))
     return Hardware(name=name, **values)
 
 
@@ -142,7 +157,9 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
     """
     match = _SCYLLA.fullmatch(name)
     if match:
-        name, layers = "scylla", layers or int(match[1])
+        if layers is not None and layers != int(match[1]):
+            raise fail("draft_layers", layers, f"contradicts {name}", "give one of the two")
+        name, layers = "scylla", int(match[1])
     known = _data("drafts")
     if name not in known:
         if name in names("models") or name.endswith(".json") or Path(name).is_dir():

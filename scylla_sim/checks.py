@@ -16,6 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 
 
+MAX_WHOLE = 2.0**53
+"""Beyond it float64 does not tell neighbouring whole numbers apart."""
+
+
 class InputError(ValueError):
     """Something the caller passed cannot be used. The message is one line and names the value."""
 
@@ -94,6 +98,7 @@ def whole(
 ) -> NDArray[np.int64]:
     """Return ``value`` as int64, refusing anything that is not a whole number in ``[low, high]``."""
     array = in_range(name, value, low, high, hint=hint)
+    in_range(name, array, -MAX_WHOLE, MAX_WHOLE, hint=hint)
     bad = array != np.floor(array)
     if bad.any():
         raise fail(name, array[bad].flat[0], "must be a whole number", hint)

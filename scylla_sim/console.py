@@ -52,12 +52,15 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
         hint = f"pip install 'scylla-sim[{EXTRAS[error.name]}]'"
         print(f"{prog}: error: this needs the package {error.name}; {hint}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"{prog}: {error.strerror}: {error.filename or 'stdout'}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; what was finished is kept", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def note(text: str) -> None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scylla_sim import acceptance, laws, trees
-from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of
+from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of, whole
 from scylla_sim.records import read_json
 from scylla_sim.specs import Draft
 from scylla_sim.throughput import Drafting
 
 KINDS = ("conditional", "cumulative")
+
+
+MAX_DRAFT_LEN, MAX_TOP_K = 1000, 256
+"""Far beyond what any engine drafts; the candidates of a tree grow with the square of its width."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens:
     default = known.draft_len if tree else draft.num_layers if draft.kind == "medusa" else 3
     length = default if draft_len is None else draft_len
     width = (known.top_k if tree else 1) if top_k is None else top_k
+    whole("draft_len", length, 1, MAX_DRAFT_LEN)
+    whole("top_k", width, 1, MAX_TOP_K)
     if verify_tokens is None:
         candidates = 1 + width + (length - 1) * width**2
         verify_tokens = min(known.verify_tokens, candidates) if tree and width > 1 else length * width + 1
@@ -98,9 +103,8 @@ def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
     A file holds ``acceptance_rate`` (a list) and ``kind``.
     """
     one_of("acceptance_kind", kind, KINDS)
-    path = Path(text)
-    if text.endswith(".json") or path.is_file():
-        value: dict[str, Any] = read_json(path)
+    if text.endswith(".json"):
+        value: dict[str, Any] = read_json(text)
         if not isinstance(value.get("acceptance_rate"), list):
             raise fail("acceptance", text, "must hold a list named acceptance_rate")
         if "kind" not in value:

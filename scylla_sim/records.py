@@ -70,9 +70,18 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a file atomically: a reader, or a run killed half way, sees the old file or the new one."""
-    target = Path(path)
+    """Write a file atomically: a reader, or a run killed half way, sees the old file or the new one.
+
+    A link is followed, an existing file keeps its mode, and what is no regular file (a device, a pipe) is written
+    to as it is.
+    """
+    target = Path(path).resolve()
     try:
+        if target.exists() and not target.is_file() and not target.is_dir():
+            with target.open("wb") as special:
+                special.write(data)
+            return
+        mode = target.stat().st_mode & 0o777 if target.is_file() else None
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
@@ -82,7 +91,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
             file.write(data)
         umask = os.umask(0)
         os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        Path(name).chmod(0o666 & ~umask if mode is None else mode)
         Path(name).replace(target)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
@@ -102,6 +111,8 @@ def read_json(path: Path | str, *, schema: str | None = None) -> dict[str, Any]:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise fail("file", str(path), "is not JSON that can be read (nested too deeply)") from None
     except ValueError as error:
         raise fail("file", str(path), f"is not JSON ({error})") from None
     if not isinstance(value, dict):

@@ -29,6 +29,9 @@ OPTIONAL = {
     "gemm": {},
     "elementwise": {},
 }
+MAX_NUMBER = 1e15
+MEASURED = ("latency_ms", "bytes")
+"""Columns that need not be whole numbers."""
 LABELS = ("op", "device", "dtype", "kv_dtype", "kernel_source")
 
 
@@ -95,11 +98,16 @@ def _number_column(
                 raise fail(name, cell, f"must be a number {_line(path, int(i))}") from None
         raise
     low = 0.0 if default == 0.0 or name == "graph" else 1e-300
-    bad = ~np.isfinite(values) | (values < low)
+    bad = ~np.isfinite(values) | (values < low) | (values > MAX_NUMBER)
     if bad.any():
         at = int(np.flatnonzero(bad)[0])
         rule = "must be at least 0" if low == 0.0 else "must be a number above 0"
+        rule = f"must be at most {MAX_NUMBER:g}" if values[at] > MAX_NUMBER else rule
         raise fail(name, cells[at], f"{rule} {_line(path, int(rows[at]))}")
+    broken = values != np.floor(values) if name not in MEASURED else np.zeros(values.shape, dtype=np.bool_)
+    if broken.any():
+        at = int(np.flatnonzero(broken)[0])
+        raise fail(name, cells[at], f"must be a whole number {_line(path, int(rows[at]))}")
     out[rows] = values
     return out
 
@@ -134,6 +142,26 @@ def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | No
     return labels
 
 
+def concatenate(parts: Sequence[Rows]) -> Rows:
+    """Rows of several files as one; a column that a file lacks is empty there."""
+    sizes = [len(part) for part in parts]
+    texts = dict.fromkeys(name for part in parts for name in part.columns)
+    used = dict.fromkeys(name for part in parts for name in part.numbers)
+    return Rows(
+        columns={
+            name: [cell for part, size in zip(parts, sizes) for cell in part.columns.get(name, [""] * size)]
+            for name in texts
+        },
+        numbers={
+            name: np.concatenate(
+                [part.numbers.get(name, np.full(size, np.nan)) for part, size in zip(parts, sizes)]
+            )
+            for name in used
+        },
+        labels={name: np.concatenate([part.labels[name] for part in parts]) for name in LABELS},
+    )
+
+
 def from_columns(
     columns: Mapping[str, list[str]], path: Path | str, *, device: str | None = None, measured: bool = False
 ) -> Rows:
@@ -158,6 +186,12 @@ def from_columns(
         rows = np.flatnonzero(np.isin(labels["op"], [op for op, _ in uses]))
         text = columns.get(name, [""] * len(columns["op"]))
         numbers[name] = _number_column(path, name, text, rows, uses[0][1])
+    if "num_kv_heads" in numbers:
+        heads, kv_heads = numbers["num_heads"], numbers["num_kv_heads"]
+        uneven = np.isfinite(kv_heads) & (np.mod(heads, kv_heads) != 0)
+        if uneven.any():
+            at = int(np.flatnonzero(uneven)[0])
+            raise fail("num_kv_heads", kv_heads[at], f"must divide num_heads={heads[at]:g} {_line(path, at)}")
     return Rows(columns=columns, numbers=numbers, labels=labels)
 
 

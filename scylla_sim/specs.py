@@ -10,10 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from scylla_sim.checks import fail, in_range, one_of, positive, whole
+from scylla_sim.checks import fail, in_range, one_of, whole
 
 BYTES_PER_ELEMENT = {"fp32": 4.0, "bf16": 2.0, "fp8": 1.0}
 """Bytes of one weight or activation by the precision names of the command line."""
+
+MIN_RATE, MAX_RATE = 1e6, 1e21
+"""Bytes, bytes/s and FLOP/s of anything that computes; what lies outside is a slip of a prefix."""
+
+MAX_SIZE = 1e8
+"""Widths, vocabularies and layer counts beyond this are a slip."""
 
 PEAKS = ("fp32", "bf16", "fp8", "int8", "fp4")
 """Precisions a datasheet states a dense peak for."""
@@ -49,13 +55,13 @@ class Hardware:
     gpus_per_node: int = 1
 
     def __post_init__(self) -> None:
-        positive("memory_bytes", self.memory_bytes)
-        positive("memory_bytes_per_s", self.memory_bytes_per_s)
+        in_range("memory_bytes", self.memory_bytes, MIN_RATE, MAX_RATE)
+        in_range("memory_bytes_per_s", self.memory_bytes_per_s, MIN_RATE, MAX_RATE)
         if not self.peak_flop_per_s:
             raise fail("peak_flop_per_s", {}, "must name at least one precision")
         for precision, peak in self.peak_flop_per_s.items():
             one_of("precision", precision, PEAKS)
-            positive(f"peak_flop_per_s[{precision}]", peak)
+            in_range(f"peak_flop_per_s[{precision}]", peak, MIN_RATE, MAX_RATE)
         whole("sm_count", self.sm_count, 0)
         in_range("l2_bytes", self.l2_bytes, 0)
         one_of("link", self.link, ("nvlink", "pcie", "none"))
@@ -65,12 +71,10 @@ class Hardware:
 
     def peak(self, precision: str) -> float:
         """Dense FLOP/s of a precision; unknown on this device names what it has."""
-        one_of(
-            "precision",
-            precision,
-            self.peak_flop_per_s,
-            hint=f"{self.name} has no other peak in its datasheet",
-        )
+        one_of("precision", precision, PEAKS)
+        if precision not in self.peak_flop_per_s:
+            known = ", ".join(self.peak_flop_per_s)
+            raise fail("precision", precision, f"has no peak in the datasheet of {self.name}", f"it has {known}")
         return self.peak_flop_per_s[precision]
 
 
@@ -128,7 +132,7 @@ class Latent:
 
     def __post_init__(self) -> None:
         for name in ("kv_rank", "rope_dim", "nope_dim", "value_dim"):
-            whole(name, getattr(self, name), 1)
+            whole(name, getattr(self, name), 1, MAX_SIZE)
         whole("query_rank", self.query_rank, 0)
 
 
@@ -164,7 +168,7 @@ class Model:
         for name in ("num_layers", "hidden_size", "intermediate_size", "num_heads", "num_kv_heads"):
             whole(name, getattr(self, name), 1)
         whole("head_dim", self.head_dim, 1)
-        whole("vocab_size", self.vocab_size, 1)
+        whole("vocab_size", self.vocab_size, 1, MAX_SIZE)
         whole("max_context", self.max_context, 0)
         if self.num_heads % self.num_kv_heads:
             raise fail("num_kv_heads", self.num_kv_heads, f"must divide num_heads={self.num_heads}")

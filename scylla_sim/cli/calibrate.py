@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from scylla_sim import catalog, kernels, shapes
-from scylla_sim.checks import InputError, fail
+from scylla_sim.checks import fail
 from scylla_sim.console import format_table, note
 from scylla_sim.records import EVIDENCE, dump_json, provenance, write_text
 
@@ -50,29 +49,14 @@ def execute(args: argparse.Namespace) -> int:
         raise fail(
             "hardware", None, "is needed for --device local", "gpu-validate measure writes DIR/hardware.toml"
         )
+    if not paths:
+        raise fail("measurements", args.measurements, "must name at least one file")
+    if len(set(paths)) != len(paths):
+        raise fail("measurements", args.measurements, "must not name a file twice")
     hardware = catalog.hardware(args.hardware or args.device)
-    fitted: dict[str, dict[str, kernels.Fitted]] = {}
-    groups: list[calibrate.Group] = []
-    refused: list[str] = []
-    for path in paths:
-        part = _read(path, args.device)
-        try:
-            calibration, done, left = calibrate.fit(part, hardware, evidence=args.evidence, progress=note)
-        except InputError:
-            if path == paths[-1] and not fitted:
-                raise
-            refused.append(f"{Path(path).name}: no group could be fitted")
-            continue
-        for op, found in calibration.kernels.items():
-            fitted.setdefault(op, {}).update(found)
-        groups += done
-        refused += left
-    result = kernels.Calibration(
-        device=args.device,
-        hardware=replace(hardware, name=args.device),
-        kernels=fitted,
-        evidence=args.evidence,
-        source=args.source,
+    rows = shapes.concatenate([_read(path, args.device) for path in paths])
+    result, groups, refused = calibrate.fit(
+        rows, replace(hardware, name=args.device), evidence=args.evidence, source=args.source, progress=note
     )
     value = {
         **kernels.to_json(result),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scylla_sim import catalog, costs, drafting
-from scylla_sim.checks import InputError, fail, one_of, positive, whole
+from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli.predict import NOT_MODELLED, settings
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.plan import RANKINGS, search
@@ -58,7 +58,7 @@ def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
         name, _, value = item.partition("=")
         one_of("price", name, hardware)
         try:
-            prices[name] = float(positive("price", float(value)))
+            prices[name] = float(in_range("price", float(value), 0, 1e9, above=True))
         except ValueError as error:
             if isinstance(error, InputError):
                 raise
@@ -109,6 +109,11 @@ def _draftings(args: argparse.Namespace) -> list[Drafting]:
 
 def execute(args: argparse.Namespace) -> int:
     names = [name for name in args.hardware.split(",") if name]
+    if not names:
+        raise fail("hardware", args.hardware, "must name at least one device")
+    whole("top", args.top, 0)
+    if args.rank == "cost_per_million_tokens" and not args.price:
+        raise fail("rank", args.rank, "needs prices", "give --price NAME=P")
     prices = _prices(args.price, names)
     limit = None
     if args.tpot is not None:

@@ -148,6 +148,8 @@ def draftings(args: argparse.Namespace, verify_tokens: int | None = None) -> lis
     """Every drafting configuration that the options name, verifying so many tokens."""
     draft = catalog.draft(args.draft, layers=args.draft_layers)
     if draft.kind == "none":
+        if args.acceptance is not None:
+            _note_once("note: --acceptance does nothing with --draft none")
         return [no_drafting(draft)]
     train_tokens = None
     if args.draft_train_tokens is not None:

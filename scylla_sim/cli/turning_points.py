@@ -77,9 +77,8 @@ def _best_trees(
     setting = Setting(calibration, catalog.engine(args.engine), dtype, kv_dtype, int(whole("tp", args.tp, 1)))
     reference = drafting.reference()
     grid = [drafting.Shape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
-    tau = args.reference_tokens_per_cycle or float(
-        laws.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TOKENS).value
-    )
+    given = args.reference_tokens_per_cycle
+    tau = given if given is not None else float(laws.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TOKENS).value)
     head = catalog.draft("eagle2")
     rates = []
     for shape, value in zip(grid, drafting.carried(tau, grid)):
@@ -117,7 +116,7 @@ def _summary(
             "intensity_plain": float(work.intensity(1.0)[i]),
             "ridge_point": at.ridge_point,
             "verify_tokens_opt": float(turning[i]),
-            "k_opt": float(turning[i]) - extra,
+            "k_opt": max(float(turning[i]) - extra, 0.0),
             "inverse_law": law[0] / float(b) + law[1] - extra,
             "plain_step_s": float(np.maximum(memory, compute)[i]),
             "evidence": "theory",
@@ -162,7 +161,7 @@ def execute(args: argparse.Namespace) -> int:
     hardware, model = catalog.hardware(args.hardware), catalog.model(args.model)
     context = int(whole("context", count("context", args.context), 1))
     batch = whole("batch", counts("batch", args.batch), 1).astype(np.float64)
-    extra = float(in_range("extra_tokens", args.extra_tokens, 0))
+    extra = float(in_range("extra_tokens", args.extra_tokens, 0, 1e4))
     at = intensity.roofline(
         hardware,
         precision,

@@ -141,6 +141,9 @@ def test_one_verified_tree_per_batch(capsys):
         (["--draft", "eagle3", "--tokens-per-cycle", "9"], "tokens_per_cycle=9.0 must lie in [1, 4]"),
         (["--draft", "eagle3", "--draft-len", "0", "--acceptance", "0.5"], "draft_len=0.0 must be at least 1"),
         (["--calibration", "no.json"], "file='no.json' cannot be read"),
+        (["--batch", "1e30"], "batch=1e+30 must be at most 9.0072e+15"),
+        (["--draft", "scylla-3l", "--draft-layers", "2"], "draft_layers=2 contradicts scylla-3l"),
+        (["--draft", "eagle3", "--acceptance", "0.7", "--top-k", "10000"], "top_k=10000.0 must lie in [1, 256]"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
@@ -252,6 +255,41 @@ def test_calibrate_refuses_too_few_rows_and_writes_nothing(capsys, tmp_path):
     )
 
 
+def test_rows_of_several_files_are_fitted_together(capsys, tmp_path):
+    lines = [f"gemm,h100-sxm,bf16,{m},{n},4096" for m in (1, 16, 64, 256) for n in (2048, 4096, 8192, 16384, 12288)]
+    shapes = tmp_path / "shapes.csv"
+    shapes.write_text("op,device,dtype,m,n,k\n" + "\n".join(lines) + "\n")
+    predicted = csv.DictReader(io.StringIO(run(capsys, "kernels", "--shapes", shapes)[1]))
+    rows_ = [f"{line},{1e3 * float(row['predicted_s'])}" for line, row in zip(lines, predicted)]
+    head = "op,device,dtype,m,n,k,latency_ms\n"
+    whole, first, second = (tmp_path / f"{name}.csv" for name in ("whole", "first", "second"))
+    whole.write_text(head + "\n".join(rows_) + "\n")
+    first.write_text(head + "\n".join(rows_[:10]) + "\n")
+    second.write_text(head + "\n".join(rows_[10:]) + "\n")
+    fits = []
+    for given in (f"{whole}", f"{first},{second}"):
+        out = tmp_path / "cal.json"
+        assert run(capsys, "calibrate", "--measurements", given, "--device", "h100-sxm", "--out", out)[0] == 0
+        fits.append(json.loads(out.read_text())["kernels"])
+    assert fits[0] == fits[1]
+    for nothing in (",", ""):
+        line = refused(
+            capsys, "calibrate", "--measurements", nothing, "--device", "h100-sxm", "--out", tmp_path / "x"
+        )
+        assert "must name at least one file" in line
+
+
+def test_writing_follows_a_link_and_keeps_the_mode(capsys, tmp_path):
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_text("old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    assert run(capsys, *EAGLE3, "--format", "json", "--out", link)[0] == 0
+    assert link.is_symlink()
+    assert json.loads(real.read_text())["rows"]
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
 def test_plan_ranks_and_says_what_was_left_out(capsys):
     arguments = [
         "plan",
@@ -284,7 +322,7 @@ def test_plan_ranks_and_says_what_was_left_out(capsys):
         (["--tpot=-1ms"], "tpot=-0.001 must be above 0"),
         (["--price", "h200-sxm=2"], "price='h200-sxm' is not known"),
         (["--price", "l4=cheap"], "price='l4=cheap' must be NAME=NUMBER"),
-        (["--price", "l4=-2"], "price=-2.0 must be above 0"),
+        (["--price", "l4=-2"], "price=-2.0 must lie in (0, 1e+09]"),
     ],
 )
 def test_plan_refuses_bad_limits_and_prices(capsys, extra, line):

@@ -59,7 +59,7 @@ def test_unknown_names_list_the_known_and_guess():
 
 
 def test_precision_without_a_peak_names_those_the_device_has():
-    with pytest.raises(InputError, match="precision='fp8' is not known.*bf16"):
+    with pytest.raises(InputError, match="precision='fp8' has no peak in the datasheet of a100-sxm; it has bf16"):
         catalog.hardware("a100-sxm").peak("fp8")
 
 
@@ -75,6 +75,12 @@ peak_bf16 = { value = 100, unit = "TFLOP/s", source = "box" }
     assert catalog.hardware(str(file)).peak("bf16") == 100e12
     file.write_text(good.replace(', source = "box" }', " }", 1))
     with pytest.raises(InputError, match="lacks its source"):
+        catalog.hardware(str(file))
+    file.write_text(good.replace("TB/s", "GiB"))
+    with pytest.raises(InputError, match="unit='GiB' is not known.*GB/s, TB/s"):
+        catalog.hardware(str(file))
+    file.write_text(good.replace("value = 100", "value = 1e-300"))
+    with pytest.raises(InputError, match="peak_flop_per_s"):
         catalog.hardware(str(file))
     file.write_text(good.replace("TB/s", "TiB/s"))
     with pytest.raises(InputError, match="unit='TiB/s' is not known"):
