@@ -265,6 +265,9 @@ def execute(args: argparse.Namespace) -> None:
     by, columns = ([name.strip() for name in text.split(",") if name.strip()] for text in (args.by, args.columns))
     if args.best and args.best not in columns:
         raise fail("best", args.best, "must be one of --columns", f"columns: {args.columns or 'none given'}")
+    for name in ("predicted", "measured"):
+        if not getattr(args, name):
+            raise fail(name, "", "must name a file")
     paths = [path for path in (args.predicted, args.measured, args.repeat) if path]
     files = [read(path) for path in paths]
     rows = compare(

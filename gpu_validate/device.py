@@ -264,8 +264,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> None:
-    if args.threads < 1:
-        raise InputError(f"threads={args.threads} must be at least 1")
+    most = os.cpu_count() or 1
+    if not 1 <= args.threads <= most:
+        raise InputError(f"threads={args.threads} must lie in [1, {most}], the cores of this machine")
     text = dump_json({"schema": "gpu-validate/device/1", **look(args.device, threads=args.threads).row()})
     if args.out:
         write_text(args.out, text)

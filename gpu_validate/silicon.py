@@ -228,7 +228,7 @@ def export(
         shape = [key for key in KEYS[op] if key != "kernel_source"]
         frame = again.merge(frame[[*shape, "regime"]].drop_duplicates(), on=shape)
     if rows is not None:
-        frame = sample(frame, op, int(whole("rows", rows, 1)), seed)
+        frame = sample(frame, op, int(whole("rows", rows, 1)), int(whole("seed", seed, 0, 2**32 - 1)))
     return frame.reset_index(drop=True)
 
 

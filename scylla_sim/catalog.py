@@ -49,6 +49,14 @@ def _read_toml(path: str) -> dict[str, Any]:
         raise fail("file", path, f"is not TOML ({error})") from None
 
 
+def _is_folder(name: str) -> bool:
+    """Whether a name is a folder; one that the system cannot even look up is none."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def names(kind: str) -> list[str]:
     """All names of a kind (`KINDS`), in catalog order."""
     return [name for name in _data(one_of("kind", kind, KINDS)) if name != "sources"]
@@ -134,8 +142,8 @@ def model(name: str) -> Model:
     8.03
     """
     path = Path(name)
-    if name.endswith(".json") or path.is_dir():
-        file = path / "config.json" if path.is_dir() else path
+    if name.endswith(".json") or _is_folder(name):
+        file = path / "config.json" if _is_folder(name) else path
         try:
             config = json.loads(file.read_text("utf-8"))
         except OSError as error:
@@ -162,7 +170,7 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
         name, layers = "scylla", int(match[1])
     known = _data("drafts")
     if name not in known:
-        if name in names("models") or name.endswith(".json") or Path(name).is_dir():
+        if name in names("models") or name.endswith(".json") or _is_folder(name):
             if layers is not None:
                 raise fail("draft_layers", layers, f"does not apply to the independent model {name}")
             return Draft(name=name, kind="model", model=model(name), reads_target_head=False)

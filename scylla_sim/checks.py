@@ -98,7 +98,7 @@ def whole(
 ) -> NDArray[np.int64]:
     """Return ``value`` as int64, refusing anything that is not a whole number in ``[low, high]``."""
     array = in_range(name, value, low, high, hint=hint)
-    in_range(name, array, -MAX_WHOLE, MAX_WHOLE, hint=hint)
+    in_range(name, array, high=MAX_WHOLE, hint=hint)
     bad = array != np.floor(array)
     if bad.any():
         raise fail(name, array[bad].flat[0], "must be a whole number", hint)

@@ -132,7 +132,7 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
         return _unfitted(form, at, problem)
     rss = float(np.sum(w * (value - law(at, *values)) ** 2))
     gradient = _gradient(law, at, values) * np.sqrt(w)[:, None]
-    norms = np.maximum(np.linalg.norm(gradient, axis=0), 1e-300)
+    norms = np.maximum(np.linalg.norm(gradient, axis=0), 1e-150)
     curvature = (gradient / norms).T @ (gradient / norms)
     singular = bool(np.linalg.cond(curvature) > 1e14)
     inverse = np.linalg.pinv(curvature) if singular else np.linalg.inv(curvature)
