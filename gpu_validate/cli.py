@@ -5,12 +5,9 @@ Only the module of the verb that was asked for is imported: ``compare`` needs no
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 
-from scylla_sim import __version__, console
-from scylla_sim.checks import one_of
+from scylla_sim import console
 
 VERBS = {
     "device": "facts about the device that measure would use, as JSON",
@@ -21,32 +18,11 @@ VERBS = {
 }
 
 
-def _overview() -> str:
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:{width}}  {what}" for name, what in VERBS.items())
-    return (
-        "usage: gpu-validate VERB [options]      (gpu-validate VERB --help shows an example)\n\n"
-        "Measure what the simulator predicts, and say how far the two are apart.\n\n"
-        f"{verbs}\n"
-    )
+def _execute(verb: str, arguments: list[str]) -> int | None:
+    return console.execute_module("gpu-validate", f"gpu_validate.{verb}", VERBS[verb], arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-
-    def call() -> int | None:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            sys.stdout.write(_overview())
-            return 0
-        if arguments[0] == "--version":
-            print(f"gpu-validate {__version__}")
-            return 0
-        verb = one_of("verb", arguments[0], VERBS)
-        module = importlib.import_module(f"gpu_validate.{verb}")
-        parser = console.Parser(prog=f"gpu-validate {verb}", description=VERBS[verb], epilog=module.EPILOG)
-        module.add_arguments(parser)
-        code: int | None = module.execute(parser.parse_args(arguments[1:]))
-        return code
-
-    return console.run("gpu-validate", call)
+    purpose = "Measure what the simulator predicts, and say how far the two are apart."
+    return console.dispatch("gpu-validate", purpose, VERBS, _execute, argv)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from paper.results import Results
-from scylla_sim import __version__, console
-from scylla_sim.checks import fail, one_of
+from scylla_sim import console
+from scylla_sim.checks import fail
 
 VERBS = {
     "tables": "the paper's tables as Markdown, LaTeX, CSV and HTML",
@@ -18,14 +16,6 @@ VERBS = {
     "claims": "every claim of the abstract and the theorems, with status, evidence and the file that shows it",
     "summary": "ten lines on what a run found, to stdout",
 }
-
-
-def _overview() -> str:
-    verbs = "\n".join(f"  {name:9}{what}" for name, what in VERBS.items())
-    return (
-        "usage: python -m paper VERB --results DIR [--out DIR]      (VERB --help shows an example)\n\n"
-        f"Print what the result files of a run say about arXiv 2505.07858.\n\n{verbs}\n"
-    )
 
 
 def _parser(verb: str) -> console.Parser:
@@ -45,7 +35,8 @@ def _parser(verb: str) -> console.Parser:
     return parser
 
 
-def _execute(verb: str, args: argparse.Namespace) -> None:
+def _execute(verb: str, arguments: list[str]) -> None:
+    args = _parser(verb).parse_args(arguments)
     results = Results(Path(args.results))
     if not results.root.is_dir():
         raise fail("results", args.results, "is no folder", "run the workflow first, or name its folder")
@@ -60,17 +51,5 @@ def _execute(verb: str, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-
-    def call() -> int | None:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            sys.stdout.write(_overview())
-            return 0
-        if arguments[0] == "--version":
-            print(f"paper {__version__}")
-            return 0
-        verb = one_of("verb", arguments[0], VERBS)
-        _execute(verb, _parser(verb).parse_args(arguments[1:]))
-        return 0
-
-    return console.run("paper", call)
+    purpose = "Print what the result files of a run say about arXiv 2505.07858."
+    return console.dispatch("paper", purpose, VERBS, _execute, argv)

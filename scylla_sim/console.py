@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 bad input (one line on stderr), 1 anything else. Data go t
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim.checks import InputError, fail
+from scylla_sim import __version__
+from scylla_sim.checks import InputError, fail, one_of
 from scylla_sim.records import dump_json, format_columns, format_csv, table, write_text
 from scylla_sim.units import parse_count
 
@@ -61,6 +63,44 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; what was finished is kept", file=sys.stderr)
         return 130
+
+
+def dispatch(
+    prog: str,
+    purpose: str,
+    verbs: Mapping[str, str],
+    execute: Callable[[str, list[str]], int | None],
+    argv: Sequence[str] | None,
+) -> int:
+    """Entry point of a command with verbs: overview, version, and the verb that was asked for.
+
+    ``execute`` gets the verb and the rest of the command line, and imports what the verb needs, nothing more.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+
+    def call() -> int | None:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            width = max(map(len, verbs))
+            listed = "\n".join(f"  {name:{width}}  {what}" for name, what in verbs.items())
+            usage = f"usage: {prog} VERB [options]      ({prog} VERB --help shows an example)"
+            sys.stdout.write(f"{usage}\n\n{purpose}\n\n{listed}\n")
+            return 0
+        if arguments[0] == "--version":
+            print(f"{prog} {__version__}")
+            return 0
+        return execute(one_of("verb", arguments[0], verbs), arguments[1:])
+
+    return run(prog, call)
+
+
+def execute_module(prog: str, name: str, description: str, arguments: list[str]) -> int | None:
+    """Run a verb that is a module with ``EPILOG``, ``add_arguments`` and ``execute``."""
+    module = importlib.import_module(name)
+    verb = name.rpartition(".")[2].replace("_", "-")
+    parser = Parser(prog=f"{prog} {verb}", description=description, epilog=module.EPILOG)
+    module.add_arguments(parser)
+    code: int | None = module.execute(parser.parse_args(arguments))
+    return code
 
 
 def note(text: str) -> None:

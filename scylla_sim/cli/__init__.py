@@ -5,12 +5,9 @@ Only the module of the verb that was asked for is imported, so that ``predict`` 
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 
-from scylla_sim import __version__, console
-from scylla_sim.checks import one_of
+from scylla_sim import console
 
 VERBS = {
     "predict": "tokens/s and speed-up of one or many configurations",
@@ -28,32 +25,11 @@ VERBS = {
 }
 
 
-def _overview() -> str:
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:{width}}  {what}" for name, what in VERBS.items())
-    return (
-        "usage: scylla-sim VERB [options]      (scylla-sim VERB --help shows an example)\n\n"
-        "Predict the throughput of speculative decoding, and fit the laws it rests on.\n\n"
-        f"{verbs}\n"
-    )
+def _execute(verb: str, arguments: list[str]) -> int | None:
+    return console.execute_module("scylla-sim", f"scylla_sim.cli.{verb.replace('-', '_')}", VERBS[verb], arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-
-    def call() -> int | None:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            sys.stdout.write(_overview())
-            return 0
-        if arguments[0] == "--version":
-            print(f"scylla-sim {__version__}")
-            return 0
-        verb = one_of("verb", arguments[0], VERBS)
-        module = importlib.import_module(f"scylla_sim.cli.{verb.replace('-', '_')}")
-        parser = console.Parser(prog=f"scylla-sim {verb}", description=VERBS[verb], epilog=module.EPILOG)
-        module.add_arguments(parser)
-        code: int | None = module.execute(parser.parse_args(arguments[1:]))
-        return code
-
-    return console.run("scylla-sim", call)
+    purpose = "Predict the throughput of speculative decoding, and fit the laws it rests on."
+    return console.dispatch("scylla-sim", purpose, VERBS, _execute, argv)
