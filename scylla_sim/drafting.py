@@ -97,25 +97,27 @@ def carried(tau: float, shapes: Sequence[Shape]) -> list[float]:
     return [_profile_tau(rate, s) for s in shapes]
 
 
-def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
-    """Conditional rates from ``0.7``, ``0.76,0.74`` or a JSON file, and whether it was one number for all depths.
-
-    A file holds ``acceptance_rate`` (a list) and ``kind``.
-    """
-    one_of("acceptance_kind", kind, KINDS)
-    if text.endswith(".json"):
+def _rates_file(text: str) -> tuple[list[float], str]:
+    """Rates and their kind from a JSON file with ``acceptance_rate`` (a list) and ``kind``."""
+    try:
         value: dict[str, Any] = read_json(text)
-        if not isinstance(value.get("acceptance_rate"), list):
-            raise fail("acceptance", text, "must hold a list named acceptance_rate")
-        if "kind" not in value:
-            raise fail("acceptance", text, "must say its kind", f"one of {', '.join(KINDS)}")
-        numbers = value["acceptance_rate"]
-        kind = one_of("kind", str(value["kind"]), KINDS)
-    else:
-        try:
-            numbers = [float(part) for part in text.split(",")]
-        except ValueError:
-            raise fail("acceptance", text, "must be rates such as 0.7 or 0.76,0.74, or a file") from None
+    except InputError as error:
+        rule = "must be rates such as 0.7 or 0.76,0.74, or a JSON file"
+        raise fail("acceptance", text, rule, str(error)) from None
+    if not isinstance(value.get("acceptance_rate"), list):
+        raise fail("acceptance", text, "must hold a list named acceptance_rate")
+    if "kind" not in value:
+        raise fail("acceptance", text, "must say its kind", f"one of {', '.join(KINDS)}")
+    return value["acceptance_rate"], one_of("kind", str(value["kind"]), KINDS)
+
+
+def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
+    """Conditional rates from ``0.7``, ``0.76,0.74`` or a JSON file, and whether it was one number for all depths."""
+    one_of("acceptance_kind", kind, KINDS)
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers, kind = _rates_file(text)
     rates = in_range("acceptance_rate", numbers, 0, 1)
     if kind == "cumulative":
         rates = acceptance.to_conditional(rates)

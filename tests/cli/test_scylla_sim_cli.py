@@ -290,6 +290,16 @@ def test_writing_follows_a_link_and_keeps_the_mode(capsys, tmp_path):
     assert real.stat().st_mode & 0o777 == 0o600
 
 
+def test_acceptance_may_be_a_file_of_any_name(capsys, tmp_path):
+    file = tmp_path / "measured rates"
+    file.write_text(json.dumps({"acceptance_rate": [0.8, 0.5], "kind": "conditional"}))
+    (row,) = rows(capsys, *PREDICT, "--draft", "eagle3", "--draft-len", "2", "--acceptance", file)
+    assert row["tokens_per_cycle"] == pytest.approx(1 + 0.8 + 0.4)
+    line = refused(capsys, *PREDICT, "--draft", "eagle3", "--acceptance", tmp_path / "none.json")
+    assert "acceptance=" in line
+    assert "cannot be read" in line
+
+
 def test_plan_ranks_and_says_what_was_left_out(capsys):
     arguments = [
         "plan",
