@@ -30,7 +30,6 @@ from scylla_sim.units import MICRO
 
 CACHES = ("rotating", "flushed", "warm")
 STOPPING_REASONS = ("converged", "time_limit", "max_samples")
-VERDICTS = ("same", "slower", "faster", "ambiguous")
 
 _NORMAL_95 = 1.959964
 _BOOTSTRAP_DRAWS = 1000

@@ -146,8 +146,8 @@ def format_columns(columns: Mapping[str, Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def read_columns(path: Path | str) -> dict[str, list[str]]:
-    """Read a CSV file into columns of text, in file order.
+def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Read a CSV file into columns of text, in file order; ``needed`` names columns that it must have.
 
     Raises
     ------
@@ -174,4 +174,7 @@ def read_columns(path: Path | str) -> dict[str, list[str]]:
         raise InputError(
             f"line={number + 2} has {len(lines[number])} fields, not {width}, in {path}; is a comma missing?"
         )
+    for name in needed:
+        if name not in header:
+            raise fail("column", name, f"is missing from {path}", f"columns: {', '.join(header)}")
     return {name: list(column) for name, column in zip(header, zip(*lines))} if lines else {n: [] for n in header}

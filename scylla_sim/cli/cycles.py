@@ -36,10 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    columns = read_columns(args.shapes)
-    for name in (*LABELS, *NUMBERS):
-        if name not in columns:
-            raise fail("column", name, f"is missing from {args.shapes}", f"columns: {', '.join(columns)}")
+    columns = read_columns(args.shapes, needed=(*LABELS, *NUMBERS))
     numbers = number_columns(args.shapes, columns, NUMBERS)
     if not numbers["batch_size"].size:
         raise fail("file", args.shapes, "holds no rows")

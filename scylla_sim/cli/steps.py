@@ -51,10 +51,7 @@ def number_columns(path: str, columns: Mapping[str, list[str]], names: Sequence[
 
 
 def execute(args: argparse.Namespace) -> int:
-    columns = read_columns(args.shapes)
-    for name in (*LABELS, *NUMBERS):
-        if name not in columns:
-            raise fail("column", name, f"is missing from {args.shapes}", f"columns: {', '.join(columns)}")
+    columns = read_columns(args.shapes, needed=(*LABELS, *NUMBERS))
     if not columns["batch"]:
         raise fail("file", args.shapes, "holds no rows")
     numbers = number_columns(args.shapes, columns, NUMBERS)

@@ -57,10 +57,7 @@ def _numbers(path: str, name: str, cells: Sequence[str], low: float) -> FloatArr
 
 
 def _read(path: str, needed: Sequence[str]) -> dict[str, list[str]]:
-    columns = read_columns(path)
-    for name in needed:
-        if name not in columns:
-            raise fail("column", name, f"is missing from {path}", f"columns: {', '.join(columns)}")
+    columns = read_columns(path, needed=needed)
     if not columns["batch"]:
         raise fail("file", path, "holds no rows")
     return columns
