@@ -112,7 +112,7 @@ def _rates_file(text: str) -> tuple[list[float], str]:
 
 
 def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
-    """Conditional rates from ``0.7``, ``0.76,0.74`` or a JSON file, and whether it was one number for all depths."""
+    """Conditional rates from ``0.7``, ``0.76,0.74`` or a JSON file; and whether one number serves all depths."""
     one_of("acceptance_kind", kind, KINDS)
     try:
         numbers = [float(part) for part in text.split(",")]
