@@ -164,13 +164,26 @@ class Layer(nn.Module):
         self.gate_up = nn.Linear(width, 2 * spec.intermediate_size, bias=False)
         self.down = nn.Linear(spec.intermediate_size, width, bias=False)
 
+    def heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``(batch, heads, n, head_dim)`` of ``x`` ``(batch, n, width)``, rotated."""
+        spec = self.spec
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_in, _NORM_EPS)
+        joint = linear(normed, self.qkv.weight).view(*x.shape[:2], -1, spec.head_dim).transpose(1, 2)
+        q, k, v = torch.split(joint, [spec.num_heads, spec.num_kv_heads, spec.num_kv_heads], dim=1)
+        return _rotate(q, turn), _rotate(k, turn), v
+
+    def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """The layer's output from its input and what attention returned, ``(batch, heads, n, head_dim)``."""
+        x = x + linear(mixed.transpose(1, 2).flatten(2), self.out.weight)
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_mid, _NORM_EPS)
+        gate, up = linear(normed, self.gate_up.weight).chunk(2, dim=-1)
+        out: Tensor = x + linear(functional.silu(gate) * up, self.down.weight)
+        return out
+
     def forward(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
         """``(batch, n, width)`` -> the same; writes this layer's keys and values into ``cache``."""
-        spec, (batch, n, width) = self.spec, x.shape
-        normed = functional.rms_norm(x, (width,), self.norm_in, _NORM_EPS)
-        heads = linear(normed, self.qkv.weight).view(batch, n, -1, spec.head_dim).transpose(1, 2)
-        q, k, v = torch.split(heads, [spec.num_heads, spec.num_kv_heads, spec.num_kv_heads], dim=1)
-        k = _rotate(k, turn)
+        batch, n, _ = x.shape
+        q, k, v = self.heads(x, turn)
         for store, new in zip(cache, (k, v)):
             if isinstance(place.slots, int):
                 store[:, :, place.slots : place.slots + n] = new
@@ -178,12 +191,7 @@ class Layer(nn.Module):
                 rows = torch.arange(batch, device=x.device)[:, None]
                 store[rows, :, place.slots] = new.transpose(1, 2)
         keys, values = (store[:, :, : place.length] for store in cache)
-        mixed = attention(_rotate(q, turn), keys, values, place.mask)
-        x = x + linear(mixed.transpose(1, 2).reshape(batch, n, -1), self.out.weight)
-        normed = functional.rms_norm(x, (width,), self.norm_mid, _NORM_EPS)
-        gate, up = linear(normed, self.gate_up.weight).chunk(2, dim=-1)
-        out: Tensor = x + linear(functional.silu(gate) * up, self.down.weight)
-        return out
+        return self.finish(x, attention(q, keys, values, place.mask))
 
 
 class Decoder(nn.Module):
@@ -211,13 +219,17 @@ class Decoder(nn.Module):
                     weight.fill_(1.0)
         self.requires_grad_(False)
 
-    def forward(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
-        """Logits ``(batch, n, vocab)`` of tokens ``(batch, n)``; the cache keeps their keys and values."""
+    def features(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
+        """Normed outputs ``(batch, n, width)`` of the last layer; the cache keeps the tokens' keys and values."""
         x = self.embedding(tokens)
         turn = rotary(place.positions, self.spec.head_dim, x.dtype)
         for index, layer in enumerate(self.layers):
             x = layer(x, (cache.keys[index], cache.values[index]), place, turn)
-        logits: Tensor = linear(functional.rms_norm(x, (x.shape[-1],), self.norm, _NORM_EPS), self.head.weight)
+        return functional.rms_norm(x, (x.shape[-1],), self.norm, _NORM_EPS)
+
+    def forward(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
+        """Logits ``(batch, n, vocab)`` of tokens ``(batch, n)``; the cache keeps their keys and values."""
+        logits: Tensor = linear(self.features(tokens, cache, place), self.head.weight)
         return logits
 
 
