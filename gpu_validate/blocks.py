@@ -23,7 +23,7 @@ from scylla_sim import catalog
 from scylla_sim.specs import Model
 
 _ROPE_BASE = 10000.0
-_NORM_EPS = 1e-5
+NORM_EPS = 1e-5
 _WEIGHT_STD = 0.02
 
 
@@ -167,7 +167,7 @@ class Layer(nn.Module):
     def heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values ``(batch, heads, n, head_dim)`` of ``x`` ``(batch, n, width)``, rotated."""
         spec = self.spec
-        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_in, _NORM_EPS)
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_in, NORM_EPS)
         joint = linear(normed, self.qkv.weight).view(*x.shape[:2], -1, spec.head_dim).transpose(1, 2)
         q, k, v = torch.split(joint, [spec.num_heads, spec.num_kv_heads, spec.num_kv_heads], dim=1)
         return _rotate(q, turn), _rotate(k, turn), v
@@ -175,7 +175,7 @@ class Layer(nn.Module):
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """The layer's output from its input and what attention returned, ``(batch, heads, n, head_dim)``."""
         x = x + linear(mixed.transpose(1, 2).flatten(2), self.out.weight)
-        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_mid, _NORM_EPS)
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_mid, NORM_EPS)
         gate, up = linear(normed, self.gate_up.weight).chunk(2, dim=-1)
         out: Tensor = x + linear(functional.silu(gate) * up, self.down.weight)
         return out
@@ -225,7 +225,7 @@ class Decoder(nn.Module):
         turn = rotary(place.positions, self.spec.head_dim, x.dtype)
         for index, layer in enumerate(self.layers):
             x = layer(x, (cache.keys[index], cache.values[index]), place, turn)
-        return functional.rms_norm(x, (x.shape[-1],), self.norm, _NORM_EPS)
+        return functional.rms_norm(x, (x.shape[-1],), self.norm, NORM_EPS)
 
     def forward(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
         """Logits ``(batch, n, vocab)`` of tokens ``(batch, n)``; the cache keeps their keys and values."""

@@ -12,6 +12,7 @@ from scylla_sim import console
 VERBS = {
     "device": "facts about the device that measure would use, as JSON",
     "measure": "time kernels, decoder steps and speculative decoding on this machine",
+    "train": "train drafts of many sizes at small scale and measure what a target accepts of them",
     "rows": "a measured record as rows of CSV, split into train and test by shape",
     "compare": "errors of predicted against measured rows, beside the noise floor",
     "silicon": "rows that others measured on real GPUs, from aiconfigurator-core",

@@ -240,6 +240,11 @@ def look(kind: str = "auto", *, threads: int = 1) -> Device:
     return _gpu(threads) if present and kind != "cpu" else _cpu(threads)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def synchronize(device: Device) -> None:
     """Wait until the device has done everything that was queued."""
     if device.kind == "cuda":

@@ -45,8 +45,8 @@ class TreeTables:
         ``(num_nodes + 1, num_nodes)``: which nodes a row may look at, itself and its ancestors.
     children
         ``(num_nodes + 1, width)``: nodes in the order of their rank, -1 where there are fewer.
-    ranks
-        ``(num_nodes,)``: which choice of the draft a node is.
+    parents, ranks
+        ``(num_nodes,)``: row of a node's parent, and which choice of the draft the node is.
     levels
         Levels of the tree, that of the root's children first.
     """
@@ -54,6 +54,7 @@ class TreeTables:
     depth: Tensor
     sees: Tensor
     children: Tensor
+    parents: Tensor
     ranks: Tensor
     levels: tuple[Level, ...]
     is_chain: bool
@@ -82,6 +83,7 @@ class TreeTables:
             depth=torch.as_tensor(depth, device=device),
             sees=torch.as_tensor(sees, device=device),
             children=torch.as_tensor(children, device=device),
+            parents=torch.as_tensor(tree.parents, device=device) + 1,
             ranks=torch.as_tensor(tree.ranks, device=device),
             levels=tuple(_level(depth, children, at, device) for at in range(tree.draft_len)),
             is_chain=tree.parents == tuple(range(-1, count - 1)),

@@ -23,8 +23,13 @@ from scylla_sim.records import EVIDENCE, dump_json, provenance, read_json, write
 SCHEMA = "gpu-validate/record/1"
 REASONS = ("converged", "time_limit", "max_samples")
 _KEYS = ("schema", "suite", "values", "samples", "stopping_reason", "evidence", "provenance", "sha256")
-_VALUE_KEYS = ("case", "op", "dtype", "latency_ms")
-_SAMPLE_KEYS = ("case", "median_s", "interval_low_s", "interval_high_s", "count", "stopping_reason", "floor_s")
+TRAINED = "smallscale"
+"""The suite whose values are means over decoding cycles, not times."""
+_VALUE_KEYS = {"": ("case", "op", "dtype", "latency_ms"), TRAINED: ("case", "op")}
+_SAMPLE_KEYS = {
+    "": ("case", "median_s", "interval_low_s", "interval_high_s", "count", "stopping_reason", "floor_s"),
+    TRAINED: ("case", "count", "stderr", "stopping_reason"),
+}
 
 
 def checksum(record: Mapping[str, Any]) -> str:
@@ -41,7 +46,12 @@ def _reason(samples: Sequence[Mapping[str, Any]]) -> str:
 
 
 def build(
-    suite: str, results: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], device: Device, **facts: Any
+    suite: str,
+    results: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    device: Device,
+    *,
+    evidence: str = "live",
+    **facts: Any,
 ) -> dict[str, Any]:
     """A record from ``(row, summary)`` pairs; ``facts`` go into its provenance."""
     if not results:
@@ -53,12 +63,12 @@ def build(
         "values": [dict(row) for row, _ in results],
         "samples": samples,
         "stopping_reason": _reason(samples),
-        "evidence": "live",
+        "evidence": one_of("evidence", evidence, EVIDENCE),
         "provenance": provenance(
             utc=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=device.versions,
             device=device.row(),
-            drifting=[sample["case"] for sample in samples if sample["drift"] != "steady"],
+            drifting=[sample["case"] for sample in samples if sample.get("drift", "steady") != "steady"],
             **facts,
         ),
     }
@@ -86,7 +96,8 @@ def read(path: Path | str) -> dict[str, Any]:
         raise fail("record", str(path), "does not match its checksum", "it was edited; measure again")
     one_of("evidence", str(record["evidence"]), EVIDENCE)
     values, samples = record["values"], record["samples"]
-    for name, rows, keys in (("values", values, _VALUE_KEYS), ("samples", samples, _SAMPLE_KEYS)):
+    kind = str(record["suite"]) if record["suite"] in _VALUE_KEYS else ""
+    for name, rows, keys in (("values", values, _VALUE_KEYS[kind]), ("samples", samples, _SAMPLE_KEYS[kind])):
         if not isinstance(rows, list) or not rows:
             raise fail("record", str(path), f"has no {name}")
         for row in rows:

@@ -1,9 +1,10 @@
 """Speculative decoding for real: draft, verify, accept, roll back, over a batch with ragged acceptance.
 
-Target and draft are `gpu_validate.blocks.Decoder` with KV caches of their own. A static tree (a chain is one) is
-drafted level by level, verified by the target in one pass with a tree mask, and the accepted path is kept. Greedy
-output equals plain decoding token for token, sampled output follows the target's distribution; with given rates the
-loop is timed at any acceptance without a trained draft.
+Target and draft have KV caches of their own; the draft is another `gpu_validate.blocks.Decoder`, or a
+`gpu_validate.eagle.EagleDraft` that is fed the target's features. A static tree (a chain is one) is drafted level
+by level, verified by the target in one pass with a tree mask, and the accepted path is kept. Greedy output equals
+plain decoding token for token, sampled output follows the target's distribution; with given rates the loop is timed
+at any acceptance without a trained draft.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gpu_validate import verify
-from gpu_validate.blocks import Cache, Decoder
+from gpu_validate.blocks import Cache, Decoder, Place, linear
+from gpu_validate.eagle import EagleDraft
 from gpu_validate.ragged import Level, TreeTables, causal_place, keep_path, tree_place
 from gpu_validate.verify import Accepted
 from scylla_sim.checks import fail, in_range
@@ -29,17 +32,26 @@ class Policy:
     ----------
     temperature
         0 is greedy.
+    sampled_drafts
+        Above temperature 0, whether the draft's tokens are drawn from its distribution (more are accepted of a
+        chain) or are its best choices, as at temperature 0 (more are accepted of a wide tree).
     rates
         ``(depth, ranks)`` acceptance that is given instead of earned; see `verify.accept_at_rates`.
     """
 
     temperature: float = 0.0
+    sampled_drafts: bool = True
     rates: Tensor | None = None
 
     def __post_init__(self) -> None:
         in_range("temperature", self.temperature, 0)
         if self.rates is not None and self.temperature:
             raise fail("temperature", self.temperature, "must be 0 when acceptance rates are given")
+
+    @property
+    def draws_drafts(self) -> bool:
+        """Whether drafted tokens are drawn."""
+        return self.temperature > 0 and self.sampled_drafts
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Distribution that a token is drawn from, at a temperature above 0."""
@@ -113,18 +125,25 @@ class Proposal:
     probabilities: Tensor | None
 
 
-def _prefill(model: Decoder, cache: Cache, tokens: Tensor) -> None:
-    """Read all but the last token of prompts; what padding leaves in the cache lies beyond every length."""
-    if tokens.shape[1] > 1:
-        starts = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
-        model(tokens[:, :-1], cache, causal_place(starts, tokens.shape[1] - 1, model.spec))
+def _prompt_place(model: Decoder | EagleDraft, tokens: Tensor) -> Place:
+    """Places of all but the last token of prompts; what padding leaves in a cache lies beyond every length."""
+    starts = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+    return causal_place(starts, tokens.shape[1] - 1, model.spec)
+
+
+def _prefill(model: Decoder, cache: Cache, tokens: Tensor) -> Tensor | None:
+    """Read all but the last token of prompts, if there are any; returns their features."""
+    if tokens.shape[1] == 1:
+        return None
+    return model.features(tokens[:, :-1], cache, _prompt_place(model, tokens))
 
 
 def _draw(policy: Policy, logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One token for each row of ``(batch, vocab)``."""
+    """One token for each row of ``(batch, n, vocab)``."""
     if policy.temperature == 0:
         return logits.argmax(-1)
-    return torch.multinomial(policy.probabilities(logits), 1, generator=generator)[:, 0]
+    rows = policy.probabilities(logits).flatten(0, 1)
+    return torch.multinomial(rows, 1, generator=generator).view(logits.shape[:2])
 
 
 def _sequences(prompts: Tensor, lengths: Tensor | None, room: int) -> Sequences:
@@ -155,8 +174,8 @@ def decode_plain(
     _prefill(target, cache, prompts)
     one = torch.ones_like(batch.lengths)
     for _ in range(new_tokens):
-        logits = target(batch.root(), cache, causal_place(batch.lengths, 1, target.spec))[:, -1]
-        batch.extend(_draw(policy, logits, generator)[:, None], one)
+        logits = target(batch.root(), cache, causal_place(batch.lengths, 1, target.spec))
+        batch.extend(_draw(policy, logits, generator), one)
     return _new_tokens(batch, begin, new_tokens)
 
 
@@ -170,10 +189,15 @@ class Loop:
 
     Use `start`, then `cycle` again and again, or its parts `propose`, `score`, `accept` and `commit`, which are
     timed one by one.
+
+    Attributes
+    ----------
+    fed
+        ``(batch, capacity, width)`` where the draft is fed features: with each known token that of the one before.
     """
 
     target: Decoder
-    draft: Decoder
+    draft: Decoder | EagleDraft
     tables: TreeTables
     policy: Policy
     batch: Sequences
@@ -181,7 +205,10 @@ class Loop:
     draft_cache: Cache
     held: Tensor
     generator: torch.Generator
+    fed: Tensor | None = None
     tally: Tally = field(init=False)
+    _predicted: Tensor | None = field(init=False, default=None)
+    _scored: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.tally = Tally.empty(self.tables)
@@ -208,14 +235,30 @@ class Loop:
         last = self.batch.tokens.shape[1] - 1
         slots = (self.held[:, None] + torch.arange(count, device=behind.device)).clamp(max=last)
         place = causal_place(self.held, count, self.draft.spec)
-        logits: Tensor = self.draft(self.batch.tokens.gather(1, slots), self.draft_cache, place)
+        tokens = self.batch.tokens.gather(1, slots)
+        rows = torch.arange(len(behind), device=behind.device)
         self.held = self.batch.lengths + 1
-        return logits[torch.arange(len(behind), device=behind.device), behind][:, None]
+        if isinstance(self.draft, Decoder):
+            logits: Tensor = self.draft(tokens, self.draft_cache, place)
+            return logits[rows, behind][:, None]
+        assert self.fed is not None
+        features = self.draft(tokens, self.fed[rows[:, None], slots], self.draft_cache, place)
+        root = features[rows, behind][:, None]
+        self._predicted = root.new_zeros(len(rows), self.tables.num_nodes + 1, root.shape[-1])
+        self._predicted[:, :1] = root
+        return self.draft.logits(root)
 
     def _draft_level(self, level: Level, tokens: Tensor) -> Tensor:
         place = tree_place(self.batch.lengths, level.rows, self.tables, self.draft.spec)
-        logits: Tensor = self.draft(tokens[:, level.rows - 1], self.draft_cache, place)
-        return logits
+        nodes = level.rows - 1
+        if isinstance(self.draft, Decoder):
+            logits: Tensor = self.draft(tokens[:, nodes], self.draft_cache, place)
+            return logits
+        assert self._predicted is not None
+        fed = self._predicted[:, self.tables.parents[nodes]]
+        features = self.draft(tokens[:, nodes], fed, self.draft_cache, place)
+        self._predicted[:, level.rows] = features
+        return self.draft.logits(features)
 
     def _choices(self, level: Level, logits: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens of a level's nodes, and the distributions they were drawn from.
@@ -223,7 +266,7 @@ class Loop:
         Greedy children are the draft's best choices by rank. Sampled ones are drawn without replacement, as many as
         there are siblings: the largest of log-probabilities with Gumbel noise.
         """
-        if self.policy.temperature == 0:
+        if not self.policy.draws_drafts:
             choice = self.tables.ranks[level.nodes]
             best = logits.topk(int(choice.max()) + 1, dim=-1).indices
             return best[:, level.parents, choice], None
@@ -237,15 +280,18 @@ class Loop:
         every = torch.arange(self.tables.num_nodes + 1, device=self.held.device)
         place = tree_place(self.batch.lengths, every, self.tables, self.target.spec)
         tokens = torch.cat((self.batch.root(), proposal.tokens), dim=1)
-        logits: Tensor = self.target(tokens, self.target_cache, place)
-        return logits
+        self._scored = self.target.features(tokens, self.target_cache, place)
+        return linear(self._scored, self.target.head.weight)
 
     def accept(self, proposal: Proposal, logits: Tensor) -> Accepted:
         """Which nodes the target keeps."""
         if self.policy.rates is not None:
             return verify.accept_at_rates(self.tables, self.policy.rates, logits, self.generator)
-        if proposal.probabilities is None:
+        if self.policy.temperature == 0:
             return verify.accept_greedy(self.tables, proposal.tokens, logits)
+        if proposal.probabilities is None:
+            wanted = _draw(self.policy, logits, self.generator)
+            return verify.accept_matching(self.tables, proposal.tokens, wanted)
         target = self.policy.probabilities(logits)
         return verify.accept_sampled(self.tables, proposal.tokens, target, proposal.probabilities, self.generator)
 
@@ -256,12 +302,24 @@ class Loop:
             keep_path(self.target_cache, self.batch.lengths, outcome.path)
             keep_path(self.draft_cache, self.batch.lengths, outcome.path)
         accepted = outcome.count
+        if self.fed is not None:
+            self._feed(outcome)
         emitted = torch.cat((proposal.tokens.gather(1, outcome.path.clamp(min=0)), outcome.bonus[:, None]), dim=1)
         emitted.scatter_(1, accepted[:, None], outcome.bonus[:, None])
         # The draft has read every accepted node but a leaf, on which it was not run.
+        # One that is fed features reads them again, with the target's instead of its own.
         leaf = (accepted > 0) & (self.tables.children[outcome.last] < 0).all(1)
-        self.held = torch.where(going, self.batch.lengths + 1 + accepted - leaf.long(), self.batch.lengths)
+        read = accepted - leaf.long() if self.fed is None else torch.zeros_like(accepted)
+        self.held = torch.where(going, self.batch.lengths + 1 + read, self.batch.lengths)
         self.batch.extend(emitted, torch.where(going, accepted + 1, 0))
+
+    def _feed(self, outcome: Accepted) -> None:
+        """Keep the target's features of the root and of the accepted path, for the tokens after each of them."""
+        assert self.fed is not None and self._scored is not None
+        rows = torch.arange(len(self.held), device=self.held.device)[:, None]
+        path = functional.pad(outcome.path.clamp(min=-1) + 1, (1, 0))
+        slots = self.batch.lengths[:, None] + 1 + torch.arange(path.shape[1], device=path.device)
+        self.fed[rows, slots] = self._scored[rows, path]
 
     def cycle(self, going: Tensor | None = None) -> Accepted:
         """Draft, verify, accept, commit; sequences that are not ``going`` stay as they are."""
@@ -274,7 +332,7 @@ class Loop:
 
 def start(
     target: Decoder,
-    draft: Decoder,
+    draft: Decoder | EagleDraft,
     tree: DraftTree,
     prompts: Tensor,
     *,
@@ -305,18 +363,26 @@ def start(
     batch = _sequences(prompts, lengths, room + tree.draft_len + 1)
     capacity = batch.tokens.shape[1] + tree.num_nodes + 1
     caches = [Cache.empty(model.spec, len(prompts), capacity, model.norm) for model in (target, draft)]
+    fed: Tensor | None = None
     with torch.inference_mode():
-        for model, cache in zip((target, draft), caches):
-            _prefill(model, cache, prompts)
+        features = _prefill(target, caches[0], prompts)
+        if isinstance(draft, Decoder):
+            _prefill(draft, caches[1], prompts)
+        else:
+            fed = target.norm.new_zeros(len(prompts), capacity + 1, target.spec.hidden_size)
+            if features is not None:
+                count = features.shape[1]
+                fed[:, 1 : count + 1] = features
+                draft(prompts[:, :-1], fed[:, :count], caches[1], _prompt_place(draft, prompts))
     generator = torch.Generator(device=prompts.device).manual_seed(seed)
     held = batch.lengths.clone()
-    return Loop(target, draft, tables, policy or Policy(), batch, caches[0], caches[1], held, generator)
+    return Loop(target, draft, tables, policy or Policy(), batch, caches[0], caches[1], held, generator, fed)
 
 
 @torch.inference_mode()
 def decode_speculatively(
     target: Decoder,
-    draft: Decoder,
+    draft: Decoder | EagleDraft,
     tree: DraftTree,
     prompts: Tensor,
     new_tokens: int,

@@ -74,19 +74,24 @@ def _pick(values: Tensor, rows: Tensor) -> Tensor:
     return values[torch.arange(rows.numel(), device=rows.device), rows]
 
 
-def accept_greedy(tables: TreeTables, tokens: Tensor, logits: Tensor) -> Accepted:
-    """Follow the target's most probable tokens as far as the tree has them.
+def accept_matching(tables: TreeTables, tokens: Tensor, wanted: Tensor) -> Accepted:
+    """Follow the tokens that the target chose itself as far as the tree has them.
 
     Parameters
     ----------
     tokens
-        ``(batch, num_nodes)`` drafted.
-    logits
-        ``(batch, num_nodes + 1, vocab)`` of the target, the root's first.
+        ``(batch, num_nodes)`` drafted, whatever the target's choices are.
+    wanted
+        ``(batch, num_nodes + 1)``: the target's token after every row, the root's first; its most probable one, or
+        drawn from its distribution, whose output this reproduces in both cases.
     """
-    best = logits.argmax(-1)
-    path, last = walk(tables, len(tokens), lambda rows, _: _matching(tables, rows, tokens, _pick(best, rows)))
-    return Accepted(path, last, _pick(best, last))
+    path, last = walk(tables, len(tokens), lambda rows, _: _matching(tables, rows, tokens, _pick(wanted, rows)))
+    return Accepted(path, last, _pick(wanted, last))
+
+
+def accept_greedy(tables: TreeTables, tokens: Tensor, logits: Tensor) -> Accepted:
+    """`accept_matching` of the most probable tokens; ``logits`` ``(batch, num_nodes + 1, vocab)``."""
+    return accept_matching(tables, tokens, logits.argmax(-1))
 
 
 def _normalised(weights: Tensor, otherwise: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gpu_validate import ragged, specdecode, verify
 from gpu_validate.blocks import Cache, Decoder
+from gpu_validate.eagle import EagleDraft
 from gpu_validate.ragged import TreeTables
 from gpu_validate.specdecode import Policy, decode_plain, decode_speculatively
 from gpu_validate.verify import Accepted
@@ -78,6 +79,35 @@ def test_greedy_output_is_plain_decoding_token_for_token(
     assert torch.equal(fast, plain)
     assert 1 <= tally.tokens_per_cycle <= tree.draft_len + 1
     assert tally.emitted >= NEW_TOKENS * len(lengths)
+
+
+def _eagle(target: Decoder, layers: int, seed: int, *, fed: bool = True) -> EagleDraft:
+    """A random draft that is narrower than its target, with opinions as decided."""
+    spec = Model("head", layers, 8, 12, 2, 2, 4, VOCAB)
+    draft = EagleDraft(spec, target, fed=fed, seed=seed)
+    with torch.no_grad():
+        draft.widen.weight.mul_(3.0)
+    return draft.requires_grad_(False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    tree=trees(),
+    layers=st.integers(1, 3),
+    lengths=st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    fed=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_a_draft_that_is_fed_features_loses_nothing_either(
+    tree: DraftTree, layers: int, lengths: list[int], fed: bool, seed: int
+) -> None:
+    target, _ = _models((4, 2), 2, seed, 0.0)
+    prompts = torch.randint(VOCAB, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(seed))
+    plain = decode_plain(target, prompts, NEW_TOKENS, lengths=torch.tensor(lengths))
+    draft = _eagle(target, layers, seed, fed=fed)
+    fast, tally = decode_speculatively(target, draft, tree, prompts, NEW_TOKENS, lengths=torch.tensor(lengths))
+    assert torch.equal(fast, plain)
+    assert 1 <= tally.tokens_per_cycle <= tree.draft_len + 1
 
 
 @pytest.mark.parametrize("seed", range(8))

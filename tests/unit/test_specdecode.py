@@ -76,6 +76,16 @@ def test_sampled_output_is_distributed_as_the_target_s(name: str, temperature: f
     assert 0.05 < tally.accepted.sum() / tally.chances[0] < TREES[name].draft_len, "some were kept, some not"
 
 
+@pytest.mark.parametrize("name", TREES)
+def test_sampled_output_keeps_its_distribution_when_the_draft_proposes_its_best_choices(name: str) -> None:
+    target, draft = models()
+    prompts = torch.tensor([[1, 2]]).repeat(6000, 1)
+    policy = Policy(temperature=1.0, sampled_drafts=False)
+    drawn, tally = decode_speculatively(target, draft, TREES[name], prompts, 3, policy=policy, seed=7)
+    assert p_value(drawn, exact(target, [1, 2], 3, 1.0)) > 1e-3
+    assert 0.05 < tally.accepted.sum() / tally.chances[0] < TREES[name].draft_len, "some were kept, some not"
+
+
 def test_plain_sampling_passes_the_same_test() -> None:
     target, _ = models()
     prompts = torch.tensor([[1, 2]]).repeat(6000, 1)

@@ -1,0 +1,107 @@
+"""The verb ``train``: a target, drafts on it, and the tokens that it accepts of each; one record, resumable."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from gpu_validate import records
+from gpu_validate.device import KINDS, cores, look
+from scylla_sim.checks import fail, whole
+from scylla_sim.console import note
+
+EPILOG = """examples:
+  gpu-validate train --axis all --scale ci --out results/smallscale
+  gpu-validate train --axis rates --scale small --out rates
+"""
+
+SUITE = "smallscale"
+WEIGHTS = "weights"
+"""Folder of the trained models that ``measure --suite trained`` runs."""
+_AXES = ("tokens", "layers", "all", "rates")
+_SCALES = ("ci", "small", "full")
+_LOG_EVERY_S = 15.0
+
+
+class _Progress:
+    """Progress as a line that replaces itself on a terminal, as a line now and then in a log."""
+
+    def __init__(self) -> None:
+        self.said_s = -_LOG_EVERY_S
+
+    def __call__(self, text: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[2K{SUITE} {text}")
+            sys.stderr.flush()
+        elif time.monotonic() - self.said_s >= _LOG_EVERY_S:
+            note(f"{SUITE}: {text}")
+            self.said_s = time.monotonic()
+
+    def end(self) -> None:
+        """Leave the line."""
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[2K")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--axis",
+        choices=_AXES,
+        default="all",
+        help="law to train for; rates: sweep learning rates on tuning windows; default: all",
+    )
+    parser.add_argument("--scale", choices=_SCALES, default="ci", help="ci: under two minutes; default")
+    parser.add_argument("--device", choices=KINDS, default="auto", help="default: auto, a GPU where torch sees one")
+    parser.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="processes; default: the cores, 1 on a GPU"
+    )
+    parser.add_argument("--seed", type=int, help="train with this seed only, instead of the plan's")
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help=f"records DIR/{SUITE}.json; an interrupted run resumes"
+    )
+
+
+def execute(args: argparse.Namespace) -> None:
+    from gpu_validate.smallscale import report, run
+    from gpu_validate.smallscale.plans import plan_of
+
+    if args.jobs < 0:
+        raise fail("jobs", args.jobs, "must be at least 1")
+    device = look(args.device, threads=1)
+    plan = plan_of(args.scale, args.axis)
+    if args.seed is not None:
+        plan = plan.with_seed(int(whole("seed", args.seed, 0)))
+    jobs = args.jobs or (1 if device.kind == "cuda" else cores())
+    folder = Path(args.out)
+    work = run.Work.of(folder, plan, device.kind)
+    begin = time.monotonic()
+    say = _Progress()
+    run.run_plan(work, jobs, say)
+    say.end()
+    corpus = run.corpus_of(work)
+    domains = {split: corpus.windows(split)[1] for split in ("tune", "test")}
+    results = report.results(list(run.snapshots(work)), domains)
+    cpu_s = run.cpu_seconds(work)
+    record = records.build(
+        SUITE,
+        results,
+        device,
+        evidence="small-scale",
+        scale=args.scale,
+        axis=args.axis,
+        corpus={**corpus.facts, "sha256": corpus.sha256},
+        targets=run.target_facts(work),
+        cpu_s=cpu_s,
+        jobs=jobs,
+        wall_s=time.monotonic() - begin,
+    )
+    records.write(folder / f"{SUITE}.json", record)
+    if args.axis != "rates":
+        run.keep_weights(work, folder / WEIGHTS)
+    shutil.rmtree(work.folder.parent, ignore_errors=True)
+    note(
+        f"{SUITE}: {len(results)} rows in {time.monotonic() - begin:.0f} s, {sum(cpu_s.values()):.0f} s of CPU time"
+    )
