@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scylla_sim import fit, laws, sdsl
+from scylla_sim import acceptance, drafting, factors, fit, laws, sdsl
 from scylla_sim.checks import InputError
 from scylla_sim.joint import fit_joint
 from scylla_sim.records import read_columns
@@ -73,6 +73,30 @@ def test_each_panel_alone_is():
     rival = fit.fit(sdsl.perplexity(parameters=parameters), tau, "sdsl")
     assert rival.r2 == pytest.approx(0.980, abs=1e-3)
     assert fit.fit(layers, tau, "log-linear").r2 == pytest.approx(0.990, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["tokens", "rates"])
+def test_layers_of_dspark_prefer_the_rival_to_the_logarithm_in_tokens_and_in_rates(kind):
+    """27 points, chains of 7: SDSL's law is of a rate, and tokens are no straight line in it over their range."""
+    read = read_columns(PUBLISHED / "capacity_layers.csv")
+    rows = [i for i, name in enumerate(read["series"]) if name.startswith("dspark")]
+    series = {"series": [read["series"][i] for i in rows]}
+    layers, parameters, tau = (
+        np.array([float(read[name][i]) for i in rows])
+        for name in ("decoder_layers", "draft_parameters", "tokens_per_cycle")
+    )
+    y = tau if kind == "tokens" else acceptance.iid_rate(tau, 7)
+    logarithm = factors.fit_factors(layers, y, "log-linear", series)
+    rival = factors.fit_factors(sdsl.perplexity(parameters=parameters), y, "sdsl", series)
+    assert rival.aicc < logarithm.aicc - 10
+    assert factors.fit_factors(layers, y, "saturating-exponential", series).aicc < rival.aicc
+
+
+def test_tokens_are_a_straight_line_in_the_rate_over_fig_1():
+    tau = np.linspace(5.03, 5.83, 17)
+    rate = np.array([drafting.reference_rate(t) for t in tau])
+    line = np.polynomial.Polynomial.fit(rate, tau, 1)
+    assert np.abs(line(rate) - tau).max() < 0.01
 
 
 @pytest.mark.parametrize(
