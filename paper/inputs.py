@@ -16,6 +16,12 @@ _REFERENCE = "--reference paper/published/fig5_curves.csv --extra-tokens 4 --ban
 # tau of Table 5's target was not published: mean, least and most of the targets in mean_acceptance.csv
 _EAGLE2 = "--draft eagle2 --reference-tokens-per-cycle 4.29,4.05,4.65 "
 _SCYLLA = "--draft scylla-1l --reference-tokens-per-cycle 5.65,5.28,6.31 "
+_RIVALS = "--forms log-linear,log1p,sdsl,sdsl-loss --evidence published "
+_BOTH = (
+    LAWS + "fig1_both.csv --x decoder_layers,pretrain_tokens_b --y tokens_per_cycle --draft-parameters "
+    "draft_parameters --train-tokens pretrain_tokens_b:1B --forms log-linear+log1p,sdsl,sdsl-loss "
+    "--evidence published "
+)
 _SMALL_TREE = "--verify-tokens theorem-1.3 "
 
 COMMANDS = {
@@ -39,7 +45,23 @@ COMMANDS = {
     "laws/layers-elsewhere.json": LAWS
     + "capacity_layers.csv --x decoder_layers --y tokens_per_cycle --factor series "
     "--evidence published ",
+    "laws/rival-tokens.json": LAWS + "fig1_tokens.csv --x pretrain_tokens_b --y tokens_per_cycle "
+    "--where pretrained=yes --train-tokens pretrain_tokens_b:1B " + _RIVALS,
+    "laws/rival-tokens-zero.json": LAWS + "fig1_tokens.csv --x pretrain_tokens_b --y tokens_per_cycle "
+    "--train-tokens pretrain_tokens_b:1B --tuning-tokens 1B --forms log1p,sdsl,sdsl-loss --evidence published ",
+    "laws/rival-layers.json": LAWS + "fig1_layers.csv --x decoder_layers --y tokens_per_cycle "
+    "--draft-parameters draft_parameters " + _RIVALS,
+    "laws/rival-both.json": _BOTH + "--tuning-tokens 1B ",
+    "laws/rival-both-10b.json": _BOTH + "--tuning-tokens 10B ",
+    "laws/rival-layers-elsewhere.json": LAWS + "capacity_layers.csv --x decoder_layers --y tokens_per_cycle "
+    "--factor series --draft-parameters draft_parameters --evidence published ",
+    "laws/rival-data-elsewhere.json": LAWS + "capacity_data.csv --x data_scale --y acceptance_rate "
+    "--factor series --train-tokens data_scale:0.1B --evidence published ",
     "laws/decay.json": "scylla-sim decay paper/published/tau_vs_draft_len.csv --by series --evidence published ",
+    "laws/decay-specbundle.json": "scylla-sim decay paper/published/tau_vs_draft_len_specbundle.csv --by series "
+    "--evidence published ",
+    "laws/decay-traces.json": "scylla-sim decay paper/published/tau_vs_draft_len_traces.csv --by series "
+    "--evidence published ",
     "laws/optimum-dspark.json": LAWS + "optimal_draft_len.csv --x batch_size --y k_opt --where series=dspark "
     "--forms log-linear --evidence published ",
     "laws/optimum-dspark-inverse.json": LAWS + "optimal_draft_len.csv --x inverse_batch_size --y k_opt "

@@ -204,6 +204,18 @@ def _verdict(rows: Sequence[Row]) -> str:
     return f"Log-linear does not hold: {best} is better by {behind:.0f} AICc."
 
 
+def slopes_note(row: Row) -> str:
+    """Is one slope for all series right, or do the series have slopes of their own?"""
+    own, common = row.get("separate_slopes_aicc"), row.get("aicc")
+    if own is None or common is None:
+        return "The points do not allow a slope per series."
+    if own < common - RIVAL_MARGIN:
+        return (
+            f"The series do not share one slope: a slope each is better by {common - own:.0f} AICc ({row['form']})."
+        )
+    return f"One slope serves all series: a slope each is worse by {own - common:.0f} AICc ({row['form']})."
+
+
 def _elsewhere(results: Results, name: str, series: str, title: str, note: str) -> Table:
     """One slope for all series of other people's points, an offset each."""
     laws = law_table(results, f"laws/{name}.json")
@@ -222,6 +234,7 @@ def _elsewhere(results: Results, name: str, series: str, title: str, note: str) 
         sources=[row["source"] for row in known],
         notes=[
             _verdict([row for row in laws.rows if row.get("converged")]),
+            *(slopes_note(row) for row in laws.rows if row["form"] == "log-linear" and row.get("converged")),
             f"{len({row['series'] for row in known})} series, {len(known)} points; {note}. Fitted offsets of the "
             "series are not shown.",
         ],
@@ -261,6 +274,49 @@ def positions(results: Results) -> Table:
     )
 
 
+def positions_by_series(results: Results) -> Table:
+    """The same rates with a slope per series: whose acceptance falls with depth, and whose does not."""
+    laws = law_table(results, "laws/positions.json")
+    pooled = form(laws, "log-linear")
+    rows: list[Row] = []
+    for key in pooled or {}:
+        if pooled is None or not key.startswith("a[series=") or not key.endswith("]"):
+            continue
+        low, high = pooled[f"{key}_lower"], pooled[f"{key}_upper"]
+        rows.append(
+            {
+                "series": key.removeprefix("a[series=").removesuffix("]"),
+                "slope": pooled[key],
+                "interval": f"{low:+.3f} to {high:+.3f}",
+                "trend": "falls" if high < 0 else "rises" if low > 0 else "cannot tell",
+                "evidence": pooled.get("evidence"),
+            }
+        )
+    known = published.rows("rates_by_position")
+    count = {trend: sum(row["trend"] == trend for row in rows) for trend in ("falls", "rises", "cannot tell")}
+    return Table(
+        "positions-by-series",
+        "Conditional acceptance rate against ln position, a slope per draft and task",
+        (
+            Column("series", "series"),
+            Column("slope", "slope per ln", digits=3, signed=True),
+            Column("interval", "90 % interval"),
+            Column("trend", "trend"),
+            Column("evidence", "evidence"),
+        ),
+        rows,
+        joined({"points": "published", "slopes": "of published points"}),
+        commits([laws]),
+        sources=[row["source"] for row in known],
+        notes=[
+            f"Of {len(rows)} series, acceptance falls in {count['falls']} and rises in {count['rises']}, "
+            f"and in {count['cannot tell']} the points cannot tell.",
+            *([slopes_note(pooled)] if pooled else []),
+            "A rate that rises with depth is no contradiction: deep positions are reached in easy text only.",
+        ],
+    )
+
+
 def ranks(results: Results) -> Table:
     """How likely the target's token is among the first r choices of a draft."""
     return _elsewhere(
@@ -270,51 +326,3 @@ def ranks(results: Results) -> Table:
         "Accuracy of a draft's first r choices against r: Medusa heads and Sequoia",
         "the default rank law of trees (odds of the first r choices rise as r^0.675) is a form of its own",
     )
-
-
-def decay(results: Results) -> Table:
-    """Tokens per cycle of long chains from short ones: the law of decay beside independent positions."""
-    table = results.table("laws/decay.json", how_to_make("laws/decay.json"))
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in table.rows:
-        key = (str(value(row, "series", table.path)), str(value(row, "known", table.path)))
-        groups.setdefault(key, []).append(row)
-    fullest = {series: max((key[1] for key in groups if key[0] == series), key=len) for series, _ in groups}
-    rows = [_decay_row(name, groups[name, known], table.path) for name, known in fullest.items()]
-    for known in dict.fromkeys(known for _, known in groups):
-        members = [row for row in table.rows if str(row["known"]) == known]
-        rows.append(_decay_row("every series", members, table.path))
-    return Table(
-        "decay",
-        "Tokens per cycle of longer chains predicted from shorter ones",
-        (
-            Column("series", "series"),
-            Column("known", "known lengths"),
-            Column("lengths", "predicted lengths"),
-            Column("n", "predictions", digits=0),
-            Column("iid_error", "independent positions: mean error", "%", digits=1, scale=100),
-            Column("error", "law of decay: mean error", "%", digits=1, scale=100),
-            Column("evidence", "evidence"),
-        ),
-        rows,
-        joined({"measured": "published", "predicted": "fitted on the other series"}),
-        commits([table]),
-        sources=["paper/published/tau_vs_draft_len.csv, which names the source of every row"],
-        notes=[
-            "The decay of a series is fitted on all other series; independent positions keep one acceptance rate. "
-            "Each series stands with all its known lengths, the last rows with one or all of them.",
-        ],
-    )
-
-
-def _decay_row(name: str, rows: list[Row], path: str) -> Row:
-    lengths = sorted({int(value(row, "draft_len", path)) for row in rows})
-    return {
-        "series": name,
-        "known": str(rows[0]["known"]).replace("+", ", "),
-        "lengths": f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else f"{lengths[0]}",
-        "n": len(rows),
-        "iid_error": mean([abs(value(row, "iid_error", path)) for row in rows]),
-        "error": mean([abs(value(row, "error", path)) for row in rows]),
-        "evidence": rows[0].get("evidence"),
-    }

@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paper import cycle_tables, endtoend_tables, kernel_tables, law_tables, render, step_tables, turning_tables
+from paper import (
+    cycle_tables,
+    decay_tables,
+    endtoend_tables,
+    kernel_tables,
+    law_tables,
+    render,
+    rival_tables,
+    step_tables,
+    turning_tables,
+)
 from paper.results import Results
 from scylla_sim.checks import InputError, one_of
 
@@ -30,9 +40,12 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "theorem-1.2": law_tables.theorem_1_2,
     "data-elsewhere": law_tables.data_elsewhere,
     "layers-elsewhere": law_tables.layers_elsewhere,
+    "rival-law": rival_tables.rival_law,
     "positions": law_tables.positions,
+    "positions-by-series": law_tables.positions_by_series,
     "ranks": law_tables.ranks,
-    "decay": law_tables.decay,
+    "decay": decay_tables.decay,
+    "decay-pairs": decay_tables.decay_pairs,
     "theorem-1.3": turning_tables.theorem_1_3,
     "theorem-1.3-forms": turning_tables.theorem_1_3_forms,
     "theorem-1.3-measured": turning_tables.theorem_1_3_measured,

@@ -2,7 +2,8 @@
 
 Theorems 1.1 and 1.2 say what a draft of D layers trained on T tokens is worth at the reference tree; the step costs
 say what drafting and verifying it takes. Deeper drafts accept more and draft slower, larger trees accept more and
-verify slower, and both trade-offs move with the batch: this is the search over all of them at once.
+verify slower, and both trade-offs move with the batch: this is the search over all of them at once. The same search
+under SDSL's law, the rival, shows which part of a design rests on the theorems.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from itertools import product
 
 import numpy as np
 
-from scylla_sim import costs, drafting, laws
-from scylla_sim.checks import FloatArray, positive
+from scylla_sim import costs, drafting, laws, sdsl
+from scylla_sim.checks import FloatArray, one_of, positive
 from scylla_sim.specs import Draft, Model
-from scylla_sim.steps import Setting
-from scylla_sim.throughput import Drafting, predict
+from scylla_sim.steps import Setting, Step, draft_step, target_step
+from scylla_sim.throughput import Drafting, combine
 
 LAYERS = tuple(range(1, 11))
 DRAFT_LENGTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -27,6 +28,10 @@ TREE_SIZES = (8, 16, 32, 61)
 
 MOST_TOKENS = 100e9
 """Upper end of Theorem 1.1's range; a larger budget is not spent, the law is flat above 50 billion anyway."""
+LAWS = ("theorems", "sdsl")
+"""Where acceptance comes from: Theorems 1.1 and 1.2 refitted to Fig. 1, or SDSL's published plane over
+perplexities, which takes the head for an independent model of its weights."""
+
 FLAT = 0.02
 """Designs within this share of the best are called equally good: the intervals of tau are wider than that."""
 
@@ -67,9 +72,11 @@ class Design:
     """The best design of one batch, its interval, and what else is as good.
 
     ``layers_range``, ``draft_len_range`` and ``verify_tokens_range`` span the designs within `FLAT` of the best.
-    ``optimum_layers`` is the best depth at the lower and upper end of the laws' interval.
+    ``optimum_layers``, ``optimum_draft_len`` and ``optimum_verify_tokens`` are the best at the lower and upper end
+    of the law's interval.
     """
 
+    law: str
     batch_size: int
     layers: int
     train_tokens: float
@@ -82,6 +89,8 @@ class Design:
     speedup_lower: float
     speedup_upper: float
     optimum_layers: tuple[int, int]
+    optimum_draft_len: tuple[int, int]
+    optimum_verify_tokens: tuple[int, int]
     layers_range: tuple[int, int]
     draft_len_range: tuple[int, int]
     verify_tokens_range: tuple[int, int]
@@ -112,6 +121,16 @@ class _Grid:
     high: FloatArray
 
 
+def _rates(law: str, draft: Draft, target: Model, train_tokens: float) -> list[float]:
+    """The top-1 rate of a trained draft by a law: lower end, value, upper end."""
+    if law == "sdsl":
+        size = costs.draft_parameters(draft, target)
+        rate, lower, upper = sdsl.draft_rate(size, train_tokens, float(target.active_parameters))
+        return [float(lower), float(rate), float(upper)]
+    tau = laws.tokens_per_cycle(layers=draft.num_layers, train_tokens=train_tokens)
+    return [drafting.reference_rate(float(end)) for end in (tau.lower, tau.value, tau.upper)]
+
+
 def _predict_grid(
     target: Model,
     head: Draft,
@@ -120,26 +139,48 @@ def _predict_grid(
     batch: FloatArray,
     context: float,
     grid: Sequence[drafting.Shape],
+    law: str,
 ) -> tuple[_Grid, FloatArray]:
-    size = (3, len(LAYERS), len(grid), batch.size)
+    """Every design of the grid; each step is priced once."""
+    b, s = np.broadcast_arrays(batch, np.asarray(context, dtype=np.float64))
+    plain = target_step(target, setting, batch=b, context=s)
+    verify = {
+        n: target_step(target, setting, batch=b, context=s, tokens=n)
+        for n in dict.fromkeys(shape.verify_tokens for shape in grid)
+    }
+    axes = (3, len(LAYERS), len(grid), batch.size)
     out = _Grid(
-        speedup=np.empty(size),
-        tokens_per_s=np.empty(size),
-        tau=np.empty(size[:3]),
-        low=np.empty(size[1:]),
-        high=np.empty(size[1:]),
+        speedup=np.empty(axes),
+        tokens_per_s=np.empty(axes),
+        tau=np.empty(axes[:3]),
+        low=np.empty(axes[1:]),
+        high=np.empty(axes[1:]),
     )
     trained = np.empty(len(LAYERS))
     for i, layers in enumerate(LAYERS):
         draft = replace(head, num_layers=layers)
         trained[i] = affordable_tokens(draft, target, budget)
-        law = laws.tokens_per_cycle(layers=layers, train_tokens=trained[i])
-        ends = [float(law.lower), float(law.value), float(law.upper)]
-        taus = np.array([drafting.carried(end, grid) for end in ends])
+        rates = _rates(law, draft, target, trained[i])
+        taus = np.array([drafting.yielded(rate, grid) for rate in rates])
+        drafted: dict[tuple[int, int], Step] = {}
         for j, shape in enumerate(grid):
+            size = (shape.draft_len, shape.top_k)
+            if size not in drafted:
+                drafted[size] = draft_step(
+                    draft, target, setting, batch=b, context=s, draft_len=size[0], width=size[1]
+                )
             low, tau, high = taus[:, j]
             item = Drafting(draft, shape.draft_len, shape.top_k, shape.verify_tokens, tau, low, high)
-            result = predict(target, item, setting, batch=batch, context=context)
+            result = combine(
+                target,
+                item,
+                setting,
+                plain=plain,
+                verify=verify[shape.verify_tokens],
+                drafted=drafted[size],
+                batch=b,
+                context=s,
+            )
             for end in range(3):
                 factor = taus[end, j] / tau
                 out.speedup[end, i, j] = result.speedup * factor
@@ -161,6 +202,7 @@ def design(
     batch: Sequence[int],
     context: float,
     budget: Budget,
+    law: str = "theorems",
 ) -> list[Design]:
     """Best design for each batch: layers, tokens, draft length and tree that maximise throughput.
 
@@ -170,6 +212,8 @@ def design(
         A draft of kind ``head``; its depth is what is searched.
     batch, context
         Serving load; each batch gets its own design.
+    law
+        One of `LAWS`.
 
     Notes
     -----
@@ -177,19 +221,19 @@ def design(
     """
     grid = shapes()
     sizes = np.asarray(batch, dtype=np.float64)
-    found, trained = _predict_grid(target, head, setting, budget, sizes, context, grid)
+    one_of("law", law, LAWS)
+    found, trained = _predict_grid(target, head, setting, budget, sizes, context, grid, law)
     designs = []
     for b, size in enumerate(batch):
         plane = found.tokens_per_s[1, :, :, b]
         i, j = np.unravel_index(int(np.argmax(plane)), plane.shape)
         good = np.argwhere(plane >= (1.0 - FLAT) * plane[i, j])
-        ends = [
-            LAYERS[int(np.unravel_index(int(np.argmax(found.tokens_per_s[end, :, :, b])), plane.shape)[0])]
-            for end in (0, 2)
-        ]
+        ends = [np.unravel_index(int(np.argmax(found.tokens_per_s[end, :, :, b])), plane.shape) for end in (0, 2)]
+        at_ends = [grid[int(column)] for _, column in ends]
         shape = grid[int(j)]
         designs.append(
             Design(
+                law=law,
                 batch_size=int(size),
                 layers=LAYERS[int(i)],
                 train_tokens=float(trained[i]),
@@ -201,7 +245,9 @@ def design(
                 speedup=float(found.speedup[1, i, j, b]),
                 speedup_lower=float(found.low[i, j, b]),
                 speedup_upper=float(found.high[i, j, b]),
-                optimum_layers=(ends[0], ends[1]),
+                optimum_layers=_range([LAYERS[int(row)] for row, _ in ends]),
+                optimum_draft_len=_range([shape.draft_len for shape in at_ends]),
+                optimum_verify_tokens=_range([shape.verify_tokens for shape in at_ends]),
                 layers_range=_range([LAYERS[int(row)] for row, _ in good]),
                 draft_len_range=_range([grid[int(column)].draft_len for _, column in good]),
                 verify_tokens_range=_range([grid[int(column)].verify_tokens for _, column in good]),

@@ -91,10 +91,19 @@ def carry(tau: float, source: Shape, target: Shape) -> float:
     return _profile_tau(np.array([_rate_of(tau, source)]), target)
 
 
+def reference_rate(tau: float) -> float:
+    """The one rate at which the `reference` tree yields ``tau``."""
+    return _rate_of(tau, reference())
+
+
+def yielded(rate: float, shapes: Sequence[Shape]) -> list[float]:
+    """tau of each of ``shapes`` with one rate at every depth."""
+    return [_profile_tau(np.array([rate]), s) for s in shapes]
+
+
 def carried(tau: float, shapes: Sequence[Shape]) -> list[float]:
     """tau at the reference tree -> tau at each of ``shapes``; the rate is solved for once."""
-    rate = np.array([_rate_of(tau, reference())])
-    return [_profile_tau(rate, s) for s in shapes]
+    return yielded(reference_rate(tau), shapes)
 
 
 def _rates_file(text: str) -> tuple[list[float], str]:

@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, InputError, fail, one_of
 from scylla_sim.fit import check_points
-from scylla_sim.law_forms import FORMS, Form
+from scylla_sim.law_forms import ALL_FORMS, PERPLEXITY_FORMS, Form
 from scylla_sim.least_squares import Solution, aicc, solve_linear
 
 OFFSET_FORMS = ("log-linear", "log1p", "linear", "saturating-exponential", "broken")
-"""Forms with a constant, which a factor can move."""
+"""Forms of x with a constant, which a factor can move; those of perplexity have one too."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class FactorFit:
     separate_aicc
         Criterion of the same form with a slope per level of the first factor; below ``aicc`` the slope differs.
         ``None`` when the points do not allow separate slopes.
+    slopes
+        Those slopes: level of the first factor -> value and standard error. Empty with ``separate_aicc`` ``None``.
+    separate_dof
+        Degrees of freedom left by them.
     """
 
     form: str
@@ -47,6 +51,8 @@ class FactorFit:
     r2_within: float | None
     aicc: float | None
     separate_aicc: float | None
+    slopes: Mapping[str, tuple[float, float]]
+    separate_dof: int
     loo_rmse: float | None
     converged: bool
     message: str = ""
@@ -75,7 +81,7 @@ def _slope_column(form: Form, x: FloatArray, shapes: Sequence[float]) -> FloatAr
 
 
 def fit_factors(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Sequence[str]]) -> FactorFit:
-    """Fit one form of `OFFSET_FORMS` with a common slope and an offset per level.
+    """Fit one form of `OFFSET_FORMS`, or of perplexity, with a common slope and an offset per level.
 
     Parameters
     ----------
@@ -96,11 +102,11 @@ def fit_factors(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Seq
     >>> dict(zip(law.names, law.values.round(2).tolist()))
     {'a': 1.48, 'c': 0.97, 'task=b': 4.03}
     """
-    one_of("form", form, OFFSET_FORMS, hint="a factor moves a law's constant")
+    one_of("form", form, (*OFFSET_FORMS, *PERPLEXITY_FORMS), hint="a factor moves a law's constant")
     if not factors:
         raise fail("factors", "", "must name at least one")
     at, value = check_points(x, y, form)
-    law = FORMS[form]
+    law = ALL_FORMS[form]
     names, offsets = _indicators(factors, at.size)
     shapes = _best_shapes(law, at, value, offsets)
     solution = _solve(law, at, value, offsets, shapes)
@@ -112,6 +118,7 @@ def fit_factors(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Seq
         raise fail("points", at.size, f"must be more than the {gradient.shape[1]} parameters")
     magnitude = float(np.abs(value).max())
     edge = _at_edge(law, at, shapes)
+    own = _separate(law, at, value, factors, offsets, shapes)
     return FactorFit(
         form=form,
         n=at.size,
@@ -122,7 +129,9 @@ def fit_factors(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Seq
         r2=solution.r2,
         r2_within=_within(solution.rss, value, offsets),
         aicc=aicc(solution.rss, n=at.size, parameters=gradient.shape[1], magnitude=magnitude),
-        separate_aicc=_separate(law, at, value, factors, offsets, shapes, magnitude),
+        separate_aicc=own.aicc,
+        slopes=own.slopes,
+        separate_dof=own.dof,
         loo_rmse=solution.loo_rmse if not len(shapes) else None,
         converged=not edge,
         message=f"{law.parameters[2]} lies at the end of its range: the points do not show this shape"
@@ -182,6 +191,13 @@ def _within(rss: float, y: FloatArray, offsets: FloatArray) -> float | None:
     return 1.0 - rss / left if left > 0 else None
 
 
+@dataclass(frozen=True)
+class _Separate:
+    aicc: float | None
+    slopes: Mapping[str, tuple[float, float]]
+    dof: int
+
+
 def _separate(
     form: Form,
     x: FloatArray,
@@ -189,15 +205,21 @@ def _separate(
     factors: Mapping[str, Sequence[str]],
     offsets: FloatArray,
     shapes: Sequence[float],
-    magnitude: float,
-) -> float | None:
-    """AICc with a slope per level of the first factor, shapes kept."""
+) -> _Separate:
+    """A slope per level of the first factor, shapes kept: criterion, slopes with standard errors, freedom left."""
     first = list(next(iter(factors.values())))
+    levels = list(dict.fromkeys(first))
     slope = _slope_column(form, x, shapes)[:, 0]
-    slopes = [slope * np.array([own == level for own in first]) for level in dict.fromkeys(first)]
+    slopes = [slope * np.array([own == level for own in first]) for level in levels]
     design = np.column_stack([*slopes, offsets, np.ones(x.size)])
     try:
-        rss = solve_linear(design, y).rss
+        found = solve_linear(design, y)
     except InputError:
-        return None
-    return aicc(rss, n=x.size, parameters=design.shape[1] + len(shapes), magnitude=magnitude)
+        return _Separate(None, {}, 0)
+    count = design.shape[1] + len(shapes)
+    score = aicc(found.rss, n=x.size, parameters=count, magnitude=float(np.abs(y).max()))
+    if score is None:
+        return _Separate(None, {}, 0)
+    errors = np.sqrt(np.diag(found.covariance))
+    pairs = zip(levels, found.values.tolist(), errors.tolist())
+    return _Separate(score, {level: (value, error) for level, value, error in pairs}, x.size - count)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
-from scylla_sim.law_forms import FORMS, Form
+from scylla_sim.law_forms import ALL_FORMS, Form
 from scylla_sim.least_squares import aicc, r_squared, scaled_weights, solve_linear
 from scylla_sim.quantiles import student_quantile
 
@@ -60,12 +60,12 @@ class Fit:
         By linear propagation of the covariance, exact for forms without shape parameters.
         """
         at = np.asarray(x, dtype=np.float64)
-        gradient = _gradient(FORMS[self.form], at.ravel(), self.values)
+        gradient = _gradient(ALL_FORMS[self.form], at.ravel(), self.values)
         variance = np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient)
         if new_point:
             variance = variance + self.rss / self.dof
         half = student_quantile(level, self.dof) * np.sqrt(np.maximum(variance, 0)).reshape(at.shape)
-        value = FORMS[self.form](at, *self.values)
+        value = ALL_FORMS[self.form](at, *self.values)
         return value, value - half, value + half
 
     def extrapolates(self, x: ArrayLike) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -89,7 +89,7 @@ def _gradient(form: Form, x: FloatArray, values: FloatArray) -> FloatArray:
 
 def check_points(x: ArrayLike, y: ArrayLike, form: str) -> tuple[FloatArray, FloatArray]:
     """Points as float64, refused where the form is not defined."""
-    law = FORMS[one_of("form", form, FORMS)]
+    law = ALL_FORMS[one_of("form", form, ALL_FORMS)]
     hint = f"{form} is {law.formula}"
     at = in_range("x", x, law.lowest, above=law.open_end, hint=hint).ravel()
     value = in_range("y", y).ravel()
@@ -99,7 +99,7 @@ def check_points(x: ArrayLike, y: ArrayLike, form: str) -> tuple[FloatArray, Flo
 
 
 def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None) -> Fit:
-    """Fit one named form (`FORMS`) by weighted least squares.
+    """Fit one named form (`ALL_FORMS`) by weighted least squares.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
     [1.01, 1.0]
     """
     at, value = check_points(x, y, form)
-    law, w = FORMS[form], scaled_weights(weights, at.size)
+    law, w = ALL_FORMS[form], scaled_weights(weights, at.size)
     values, problem = _estimate(law, at, value, w)
     n, p = at.size, len(law.parameters)
     if values is None:
@@ -161,7 +161,7 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
 
 def _unfitted(form: str, x: FloatArray, problem: str) -> Fit:
     """What is returned where nothing could be fitted: not a number anywhere, and the reason."""
-    p = len(FORMS[form].parameters)
+    p = len(ALL_FORMS[form].parameters)
     low, high = (float(x.min()), float(x.max())) if x.size else (np.nan, np.nan)
     return Fit(
         form=form,
@@ -258,7 +258,11 @@ def compare(x: ArrayLike, y: ArrayLike, forms: list[str], weights: ArrayLike | N
     >>> [law.form for law in fits]
     ['log-linear', 'linear']
     """
-    fits = [fit(x, y, form, weights) for form in forms]
+    return in_order([fit(x, y, form, weights) for form in forms])
+
+
+def in_order(fits: list[Fit]) -> list[Fit]:
+    """Best AICc first; those without one follow, those that must not be used come last."""
     return sorted(fits, key=lambda law: (not law.converged, law.aicc is None, law.aicc or 0.0))
 
 
@@ -281,7 +285,7 @@ def bootstrap(
     (100, 2)
     """
     at, value = check_points(x, y, law.form)
-    form, w = FORMS[law.form], scaled_weights(weights, at.size)
+    form, w = ALL_FORMS[law.form], scaled_weights(weights, at.size)
     mean = form(at, *law.values)
     residual = (value - mean) * np.sqrt(w)
     residual = (residual - residual.mean()) * np.sqrt(law.n / law.dof)

@@ -126,4 +126,14 @@ FORMS = {
         limits=lambda x: [_break_range(x)],
     ),
 }
-"""The laws that can be fitted, by name: formula, parameters, domain."""
+"""The laws of x that can be fitted, by name: formula, parameters, domain."""
+
+PERPLEXITY_FORMS = {
+    "sdsl": Form("a P + c, P the draft's perplexity", ("a", "c"), FORMS["linear"].basis, lowest=0.0, open_end=True),
+    "sdsl-loss": Form(
+        "a ln P + c, P the draft's perplexity", ("a", "c"), FORMS["log-linear"].basis, lowest=0.0, open_end=True
+    ),
+}
+"""SDSL's rival laws; their x is the draft's perplexity (`scylla_sim.sdsl`), not the column that the others take."""
+
+ALL_FORMS = FORMS | PERPLEXITY_FORMS

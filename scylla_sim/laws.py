@@ -73,6 +73,18 @@ def quoted(name: str) -> dict[str, float]:
     return {key: float(item["value"]) for key, item in entry.items() if key != "note"}
 
 
+def constants(section: str) -> dict[str, float]:
+    """Values of a section of ``data/laws.toml``: ``loss`` or ``sdsl`` (see `scylla_sim.sdsl`), or ``reference``.
+
+    Examples
+    --------
+    >>> constants("loss")["irreducible"]
+    1.69
+    """
+    entry: Mapping[str, Any] = _data()[one_of("section", section, ("loss", "sdsl", "reference"))]
+    return {key: float(item["value"]) for key, item in entry.items()}
+
+
 def reference() -> dict[str, int]:
     """Drafting configuration behind the laws' tau: EAGLE-2's tree, as draft_len, top_k and verify_tokens.
 
@@ -81,7 +93,7 @@ def reference() -> dict[str, int]:
     >>> reference()
     {'draft_len': 6, 'top_k': 10, 'verify_tokens': 61}
     """
-    return {key: int(item["value"]) for key, item in _data()["reference"].items()}
+    return {key: int(value) for key, value in constants("reference").items()}
 
 
 @cache

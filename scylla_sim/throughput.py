@@ -167,15 +167,10 @@ def predict(
     True
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
-    draft, engine = drafting.draft, setting.engine
+    draft = drafting.draft
     plain = target_step(target, setting, batch=b, context=s)
-    plain_overhead = np.asarray(engine.host_s + engine.token_s * b)
     if draft.kind == "none":
-        verify, drafted, overhead = (
-            plain,
-            Step((), np.zeros(b.shape), np.zeros(b.shape), np.zeros(b.shape)),
-            plain_overhead,
-        )
+        verify, drafted = plain, Step((), np.zeros(b.shape), np.zeros(b.shape), np.zeros(b.shape))
     else:
         verify = target_step(target, setting, batch=b, context=s, tokens=drafting.verify_tokens)
         drafted = draft_step(
@@ -187,9 +182,32 @@ def predict(
             draft_len=drafting.draft_len,
             width=drafting.top_k,
         )
+    return combine(target, drafting, setting, plain=plain, verify=verify, drafted=drafted, batch=b, context=s)
+
+
+def combine(
+    target: Model,
+    drafting: Drafting,
+    setting: Setting,
+    *,
+    plain: Step,
+    verify: Step,
+    drafted: Step,
+    batch: FloatArray,
+    context: FloatArray,
+) -> Prediction:
+    """A prediction from steps that are known: what `predict` does once it has them.
+
+    A search prices each step once, for plain steps do not depend on the drafting, verify steps only on the tokens
+    verified, and drafting not on them. ``batch`` and ``context`` have one shape, that of the steps.
+    """
+    b, draft, engine = batch, drafting.draft, setting.engine
+    plain_overhead = np.asarray(engine.host_s + engine.token_s * b)
+    overhead = plain_overhead
+    if draft.kind != "none":
         overhead = host_seconds(engine, draft, tokens=b * drafting.verify_tokens, draft_len=drafting.draft_len)
     held = resident_bytes(
-        target, draft, batch=b, context=s, tp=setting.tp, dtype=setting.dtype, kv_dtype=setting.kv_dtype
+        target, draft, batch=b, context=context, tp=setting.tp, dtype=setting.dtype, kv_dtype=setting.kv_dtype
     )
     cycle = drafted.seconds + verify.seconds + overhead
     base = plain.seconds + plain_overhead
@@ -200,7 +218,7 @@ def predict(
         lower, upper = _speedup_interval(drafting, drafted, verify, plain, cycle, base, speedup)
     return Prediction(
         batch=b,
-        context=s,
+        context=context,
         drafting=drafting,
         draft=drafted,
         verify=verify,

@@ -59,16 +59,25 @@ def write_laws(folder: Path) -> None:
     for series in ("dspark", "magicdec"):
         put(folder, f"laws/optimum-{series}.json", [log_law(6, -0.5, 6.0, ())])
         put(folder, f"laws/optimum-{series}-inverse.json", [law("linear", "a x + c", 6, a=2.0, c=3.0)])
+    elsewhere |= {"aicc": -20.0, "separate_slopes_aicc": -30.0}
+    for level, slope in (("a", -0.1), ("b", 0.1), ("c", 0.01)):
+        name = f"a[series={level}]"
+        elsewhere |= {name: slope, f"{name}_stderr": 0.03, f"{name}_lower": slope - 0.05}
+        elsewhere |= {f"{name}_upper": slope + 0.05}
     for name in ("layers-elsewhere", "data-elsewhere", "positions", "ranks"):
         put(folder, f"laws/{name}.json", [elsewhere])
+    rivals = [law("sdsl", "a P + c", 8, a=-0.03, c=5.6, aicc=-33.0), log_law(8, 0.08, 5.07, (), aicc=-28.0)]
+    for name in (*("tokens", "tokens-zero", "layers", "both", "both-10b", "layers-elsewhere", "data-elsewhere"),):
+        put(folder, f"laws/rival-{name}.json", rivals)
     decay = [
         {"series": name, "known": known, "draft_len": k, "iid_error": 0.1 * k, "error": -0.01 * k}
-        | {"evidence": "published"}
+        | {"measured": 3.0, "iid": 3.3, "predicted": 2.9, "lower": 2.5, "upper": 3.3, "evidence": "published"}
         for name in ("a", "b")
         for known in ("3", "1+3")
         for k in (5, 7)
     ]
-    put(folder, "laws/decay.json", decay)
+    for name in ("decay", "decay-specbundle", "decay-traces"):
+        put(folder, f"laws/{name}.json", decay)
     few = {"aicc": None, "delta_aicc": None}
     put(folder, "laws/theorem-1.3.json", [log_law(4, -23.7, 108.8, (), r2=0.90, loo_rmse=15.5) | few])
     put(folder, "laws/theorem-1.3-inverse.json", [law("linear", "a x + c", 4, a=460.8, c=8.0, loo_rmse=1.9) | few])

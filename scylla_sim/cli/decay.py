@@ -8,7 +8,7 @@ import numpy as np
 
 from scylla_sim import decay
 from scylla_sim.checks import InputError, fail, one_of, whole
-from scylla_sim.cli.laws import number
+from scylla_sim.cli.law_points import number
 from scylla_sim.console import add_output, emit
 from scylla_sim.records import EVIDENCE, Row, read_columns
 

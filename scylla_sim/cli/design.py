@@ -7,21 +7,29 @@ from dataclasses import asdict
 from typing import Any
 
 from scylla_sim import catalog
-from scylla_sim.checks import fail, whole
+from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.cli.predict import add_hardware_arguments, settings
 from scylla_sim.console import add_output, count, counts, emit, note
-from scylla_sim.design import Budget, design
+from scylla_sim.design import LAWS, Budget, design
 from scylla_sim.specs import BYTES_PER_ELEMENT
 
 EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B
+  scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 16 --train-flop 1e20 --law theorems,sdsl
 """
 
 SHOWN = (
     *("batch_size", "layers", "train_tokens_B", "draft_len", "top_k", "verify_tokens", "tokens_per_cycle"),
-    *("tokens_per_s", "speedup", "speedup_lower", "speedup_upper", "layers_range", "draft_len_range"),
-    *("verify_tokens_range", "designs_as_good"),
+    *("tokens_per_s", "speedup", "speedup_lower", "speedup_upper", "optimum_layers", "layers_range"),
+    *("draft_len_range", "verify_tokens_range", "designs_as_good"),
 )
+
+
+NOTES = {
+    "theorems": "tau from Fig. 1 of arXiv 2505.07858 (Vicuna-7B), layers and tokens assumed to add",
+    "sdsl": "sdsl takes the head for an independent draft model of its weights (arXiv 2603.11053, second-hand), "
+    "its perplexity from the law of arXiv 2203.15556",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", default="1024", help="tokens in each KV cache; default 1024")
     parser.add_argument("--train-tokens", default="100B", help="pretraining tokens at most; default 100B")
     parser.add_argument("--train-flop", metavar="FLOP", help="training FLOPs at most, for example 1e21")
+    parser.add_argument(
+        "--law",
+        default="theorems",
+        metavar="LAW[,LAW]",
+        help="acceptance from theorems (1.1 and 1.2, Fig. 1) or sdsl (arXiv 2603.11053); default theorems",
+    )
     parser.add_argument("--engine", default="vllm", help="ideal, vllm or sglang; default vllm")
     add_output(parser)
 
@@ -46,19 +60,31 @@ def execute(args: argparse.Namespace) -> int:
         raise fail("draft", args.draft, "has no training laws", "they hold for eagle, eagle2, eagle3, mtp")
     tokens = count("train_tokens", args.train_tokens)
     flop = count("train_flop", args.train_flop) if args.train_flop else float("inf")
-    found = design(
-        catalog.model(args.model),
-        head,
-        setting,
-        batch=whole("batch", counts("batch", args.batch), 1).tolist(),
-        context=int(whole("context", count("context", args.context), 1)),
-        budget=Budget(tokens=tokens, flop=flop),
-    )
-    note("note: tau from Fig. 1 of arXiv 2505.07858 (Vicuna-7B), layers and tokens assumed to add")
+    chosen = [one_of("law", law, LAWS) for law in args.law.split(",")]
+    found = [
+        item
+        for law in chosen
+        for item in design(
+            catalog.model(args.model),
+            head,
+            setting,
+            batch=whole("batch", counts("batch", args.batch), 1).tolist(),
+            context=int(whole("context", count("context", args.context), 1)),
+            budget=Budget(tokens=tokens, flop=flop),
+            law=law,
+        )
+    ]
+    for law in chosen:
+        note(f"note: {NOTES[law]}")
     rows: list[dict[str, Any]] = [{**asdict(item), "evidence": "published"} for item in found]
     if args.format != "json":
-        spans = ("optimum_layers", "layers_range", "draft_len_range", "verify_tokens_range")
-        rows = [{**row, **{name: f"{row[name][0]}-{row[name][1]}" for name in spans}} for row in rows]
+        rows = [
+            {key: f"{value[0]}-{value[1]}" if isinstance(value, tuple) else value for key, value in row.items()}
+            for row in rows
+        ]
         rows = [{**row, "train_tokens_B": row["train_tokens"] / 1e9} for row in rows]
-    emit(args, "design", rows, columns=SHOWN, footer="ranges: designs within 2 % of the best")
+    footer = (
+        "ranges: designs within 2 % of the best; optimum_layers: the best depth at both ends of the law's interval"
+    )
+    emit(args, "design", rows, columns=("law", *SHOWN) if len(chosen) > 1 else SHOWN, footer=footer)
     return 0

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import sys
 
 import pytest
@@ -153,6 +154,19 @@ GOOD = "tokens,tau\n1,5.1\n2,5.2\n4,5.3\n8,5.4\n"
         (GOOD.replace("\n4,", "\n0,"), ["--forms", "power"], "x=0 must be above 0 for power in line 4"),
         (GOOD.replace("5.3", "5.3,7"), [], "line=4 has 3 fields, not 2"),
         ("tokens,tau,w\n1,5,1\n2,6,0\n3,7,1\n", ["--weight", "w"], "w=0 must be above 0 in line 3"),
+        (GOOD, ["--forms", "sdsl"], "is a law of the draft's perplexity; give --train-tokens"),
+        (GOOD, ["--train-tokens", "tau:many"], "train_tokens='many' is not understood"),
+        (GOOD, ["--tuning-tokens", "1B"], "tuning_tokens='1B' needs --train-tokens"),
+        (
+            GOOD.replace("1,5.1", "0,5.1"),
+            ["--train-tokens", "tokens"],
+            "must be above 0 for the law of the loss in",
+        ),
+        (GOOD, ["--x-scale", "1,2"], "must be one unit, or one for each of 1 columns"),
+        (GOOD, ["--x", "tokens,tau", "--predict", "3"], "predict='3' does not go with several columns in --x"),
+        (GOOD, ["--x", "tokens,tau", "--forms", "linear"], "must have one term per column of --x (2)"),
+        (GOOD, ["--x", "tokens,tau", "--forms", "linear+power"], "term='power' is not known"),
+        (GOOD, ["--x", "tokens,tau,tau,tau"], "must be at most 3 columns"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(text, extra, message, tmp_path, capsys):
@@ -180,3 +194,51 @@ def test_tasks_as_a_factor_share_one_slope(tmp_path, capsys):
     assert (law["a"], law["task=code"]) == (pytest.approx(0.4 / 0.693147), pytest.approx(1.0))
     assert main(["laws", str(path), "--x", "layers", "--y", "tau", "--factor", "task", "--predict", "3"]) == 2
     assert "predict='3' does not go with --factor" in capsys.readouterr().err
+
+
+FIG_1_BOTH = [(1, 0), (1, 1), (1, 10), (1, 100), (2, 0), (5, 0), (10, 0)]
+
+
+def test_two_columns_of_x_are_terms_that_add(tmp_path, capsys):
+    path = tmp_path / "both.csv"
+    lines = [f"{d},{t}B,{5 + 0.4 * math.log(d) + 0.1 * math.log1p(t) + 0.001 * (d % 2)}" for d, t in FIG_1_BOTH]
+    path.write_text("layers,tokens,tau\n" + "\n".join(lines) + "\n")
+    rows = rows_of(capsys, path, "--x", "layers,tokens", "--y", "tau", "--x-scale", "1,1B")
+    best = rows["log-linear+log1p"]
+    assert best["delta_aicc"] == 0
+    assert (best["a1"], best["a2"], best["c"]) == (
+        pytest.approx(0.4, abs=2e-3),
+        pytest.approx(0.1, abs=2e-3),
+        pytest.approx(5, abs=2e-3),
+    )
+    assert best["formula"] == "a1 ln x1 + a2 ln(x2 + 1) + c"
+    assert "log-linear+log-linear" not in rows, "ln 0 is not defined"
+
+
+def test_the_rival_law_takes_the_drafts_perplexity(fig_1, capsys):
+    args = [fig_1, "--x", "tokens", "--y", "tau", "--x-scale", "1B", "--train-tokens", "tokens:1B"]
+    rows = rows_of(capsys, *args, "--where", "panel=left", "--predict", "10B,20")
+    law = rows["sdsl"]
+    perplexity = math.exp(1.69 + 410.7 / 10e9**0.28)
+    assert law["y(10B)"] == pytest.approx(law["a"] * perplexity + law["c"])
+    assert (law["y(10B)_extrapolates"], law["y(20)"] > law["y(10B)"]) == (False, True)
+    assert law["r2"] == pytest.approx(0.891, abs=1e-3)
+    with_zero = rows_of(capsys, *args, "--tuning-tokens", "1B")
+    assert with_zero["sdsl"]["n"] == 8
+    assert with_zero["log1p"]["delta_aicc"] > 4, "the rival is the better law of these points"
+
+
+def test_own_slopes_of_a_factor_stand_beside_the_common_one(tmp_path, capsys):
+    path = tmp_path / "tasks.csv"
+    lines = [
+        f"{d},{5 + slope * i + (i == 2) / 50},{task}"
+        for task, slope in (("chat", 0.1), ("code", 0.5))
+        for i, d in enumerate((1, 2, 4, 8))
+    ]
+    path.write_text("layers,tau,task\n" + "\n".join(lines) + "\n")
+    law = rows_of(capsys, path, "--x", "layers", "--y", "tau", "--factor", "task", "--forms", "log-linear")[
+        "log-linear"
+    ]
+    assert law["separate_slopes_aicc"] < law["aicc"] - 10
+    assert law["a[task=code]"] == pytest.approx(0.5 / math.log(2), abs=0.01)
+    assert law["a[task=chat]_lower"] < 0.1 / math.log(2) < law["a[task=chat]_upper"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scylla_sim import catalog, design, drafting, kernels
+from scylla_sim import catalog, costs, design, drafting, kernels, sdsl
 from scylla_sim.checks import InputError
 from scylla_sim.steps import Setting
 from scylla_sim.throughput import Drafting, predict
@@ -64,3 +64,30 @@ def test_carrying_to_many_shapes_is_carrying_to_each():
     some = design.shapes()[:12]
     each = [drafting.carry(4.5, drafting.reference(), shape) for shape in some]
     assert np.allclose(drafting.carried(4.5, some), each)
+
+
+def test_the_rival_law_gives_an_independent_model_of_the_heads_size(designs):
+    """SDSL's rate at every depth: less than the theorems, whose heads read the target's features."""
+    (rival,) = design.design(
+        LLAMA8, HEAD, SETTING, batch=[1], context=1024, budget=design.Budget(tokens=10e9), law="sdsl"
+    )
+    size = costs.draft_parameters(catalog.draft("eagle2", layers=rival.layers), LLAMA8)
+    rate, _, _ = sdsl.draft_rate(size, 10e9, LLAMA8.active_parameters)
+    shape = drafting.Shape(rival.draft_len, rival.top_k, rival.verify_tokens)
+    assert rival.tokens_per_cycle == pytest.approx(drafting.yielded(float(rate), [shape])[0])
+    assert (rival.law, designs[0].law) == ("sdsl", "theorems")
+    assert rival.speedup < designs[0].speedup
+    assert rival.draft_len < designs[0].draft_len, "a draft that is accepted less often stops earlier"
+
+
+def test_the_best_at_the_laws_ends_are_ordered(designs):
+    for item in designs:
+        for span in (item.optimum_layers, item.optimum_draft_len, item.optimum_verify_tokens):
+            assert span[0] <= span[1]
+
+
+def test_an_unknown_law_is_refused():
+    with pytest.raises(InputError, match="law='chinchilla' is not known"):
+        design.design(
+            LLAMA8, HEAD, SETTING, batch=[1], context=1024, budget=design.Budget(tokens=1e9), law="chinchilla"
+        )

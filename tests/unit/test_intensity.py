@@ -1,9 +1,12 @@
 """Theorem 1.3: the turning point, its 1/b law, and the constants behind Fig. 5."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from scylla_sim import catalog, intensity
+from scylla_sim.records import read_columns
 
 QWEN = catalog.model("qwen2.5-72b")
 H800 = catalog.hardware("h800-sxm")
@@ -47,3 +50,33 @@ def test_two_hand_counted_flops_per_weight_and_token():
 def test_a_ridge_that_is_never_reached_is_infinite():
     far = intensity.Roofline(flop_per_s=1e30, bytes_per_s=1.0)
     assert np.isinf(intensity.verification(QWEN, batch=1.0, context=10.0).turning_tokens(far))
+
+
+FIG5 = read_columns(Path(__file__).parents[2] / "paper" / "published" / "fig5_curves.csv")
+GRID_STEP = 2
+"""Paths between two points of Fig. 5's digitised curves, at the batches that turn inside the figure."""
+
+
+def fig5_curve(batch):
+    """k and tokens/s of one curve."""
+    rows = [i for i, b in enumerate(FIG5["batch_size"]) if float(b) == batch]
+    return tuple(np.array([float(FIG5[name][i]) for i in rows]) for name in ("k", "tokens_per_s"))
+
+
+@pytest.mark.parametrize(("batch", "allowed"), [(4, 0.04), (8, 0.02), (16, 0.02), (32, 0.02)])
+def test_fig_5_from_the_curve_of_batch_64(batch, allowed):
+    """arXiv 2505.07858, Fig. 5: tau(k) read off one curve, the others predicted with the constants of the figure.
+
+    Batch 1 is left out: reading within 5 tokens/s is 5 to 15 % of its curve.
+    """
+    at = intensity.roofline(H800, sparse=True, compute_fraction=0.73, bandwidth_fraction=0.85)
+    k, reference = fig5_curve(64)
+    known = intensity.verification(QWEN, batch=64.0, context=10240)
+    tau = intensity.tau_from_curve(k, reference, known, at, batch=64, extra_tokens=4)
+    work = intensity.verification(QWEN, batch=float(batch), context=10240)
+    ours = batch * tau / np.maximum(*work.seconds(k + 4, at))
+    same, reported = fig5_curve(batch)
+    assert same.tolist() == k.tolist()
+    assert np.abs(ours / reported - 1).mean() <= allowed
+    if batch >= 8:
+        assert abs(k[np.argmax(ours)] - k[np.argmax(reported)]) <= GRID_STEP

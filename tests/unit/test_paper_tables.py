@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from paper_results import law, log_law, put
 
 from paper import published
 from paper.inputs import COMMANDS, how_to_make
@@ -115,16 +116,38 @@ def test_offsets_of_series_are_not_shown_as_parameters(finished_results: Path) -
     assert row["r2"] == 0.9
 
 
-def test_decay_errors_are_means_of_absolute_errors(finished_results: Path) -> None:
+def test_decay_errors_are_means_of_absolute_errors_per_collection(finished_results: Path) -> None:
     rows = only(finished_results, "decay").rows
-    assert [(row["series"], row["known"]) for row in rows] == [
-        ("a", "1, 3"),
-        ("b", "1, 3"),
-        ("every series", "3"),
-        ("every series", "1, 3"),
-    ]
+    assert [(row["series"], row["known"]) for row in rows] == [(2, "3"), (2, "1, 3")] * 3
     assert rows[0]["iid_error"] == pytest.approx(0.6) and rows[0]["error"] == pytest.approx(0.06)
-    assert [row["n"] for row in rows] == [2, 2, 4, 4]
+    assert all(row["n"] == 4 and row["inside"] == 1.0 for row in rows)
+
+
+def test_every_pair_of_the_decay_is_listed_with_all_that_was_known(finished_results: Path) -> None:
+    rows = only(finished_results, "decay-pairs").rows
+    assert [(row["series"], row["known"], row["draft_len"]) for row in rows] == [
+        ("a", "1, 3", 5),
+        ("a", "1, 3", 7),
+        ("b", "1, 3", 5),
+        ("b", "1, 3", 7),
+    ] * 3
+    assert rows[0]["interval"] == "2.50 to 3.30"
+
+
+def test_slopes_per_series_say_which_way_they_go(finished_results: Path) -> None:
+    table = only(finished_results, "positions-by-series")
+    assert [row["trend"] for row in table.rows] == ["falls", "rises", "cannot tell"]
+    assert any("do not share one slope: a slope each is better by 10 AICc" in note for note in table.notes)
+    assert any("do not share one slope" in note for note in only(finished_results, "positions").notes)
+
+
+def test_the_rival_is_judged_against_the_logarithm(finished_results: Path, own_results: Path) -> None:
+    table = only(finished_results, "rival-law")
+    assert sum("the rival is better than the logarithm by 5 AICc" in note for note in table.notes) == 7
+    for score, verdict in ((-33.5, "cannot tell logarithm from rival"), (None, "too few points to tell")):
+        rows = [law("sdsl", "a P + c", 8, a=-0.03, c=5.6, aicc=-33.0), log_law(8, 0.08, 5.07, (), aicc=score)]
+        put(own_results, "laws/rival-tokens.json", rows)
+        assert any(verdict in note for note in only(own_results, "rival-law").notes)
 
 
 def test_forms_that_did_not_converge_are_left_out(finished_results: Path) -> None:

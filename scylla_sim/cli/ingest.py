@@ -1,0 +1,149 @@
+"""``scylla-sim ingest``: engine logs, metrics or counts -> acceptance.json for ``predict --acceptance``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scylla_sim import acceptance, decay, engines, generation
+from scylla_sim.checks import fail, in_range, whole
+from scylla_sim.console import add_output, emit_text, format_table, note
+from scylla_sim.records import EVIDENCE, Row, dump_json, format_csv, table
+
+EPILOG = """examples (the kind of file is recognised by its content):
+  printf 'position,accepted,drafted\\n1,760,1000\\n2,562,760\\n3,433,562\\n' > counts.csv
+  scylla-sim ingest counts.csv --format table --generation 512
+  scylla-sim ingest vllm.log --out acceptance.json          vLLM's SpecDecoding metrics lines
+  scylla-sim ingest after.txt --before before.txt           two pages of vLLM's /metrics
+  scylla-sim ingest sglang.log --draft-len 3                SGLang's Decode batch lines
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="log, metrics page, or CSV position,accepted,drafted")
+    parser.add_argument("--before", metavar="FILE", help="an earlier metrics page, to be subtracted")
+    parser.add_argument(
+        "--draft-len", type=int, metavar="N", help="drafted chain behind an SGLang log, which does not say it"
+    )
+    parser.add_argument("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
+    parser.add_argument("--generation", type=int, metavar="N", help="also: cycles that N tokens take, p50 and p99")
+    parser.add_argument("--evidence", choices=EVIDENCE, help="level of evidence of the file, kept in the result")
+    add_output(parser, default="json")
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail("file", path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _counted(found: engines.Counts, level: float) -> tuple[Row, list[Row]]:
+    """Facts of a counted profile, and a row per position."""
+    rate, lower, upper = found.rates(level)
+    tau = found.tokens_per_cycle(level)
+    rows = [
+        {
+            "position": i + 1,
+            "reached": int(found.reached[i]),
+            "accepted": found.accepted[i],
+            "acceptance_rate": float(rate[i]),
+            "lower": float(lower[i]),
+            "upper": float(upper[i]),
+            "cumulative_rate": found.accepted[i] / found.cycles,
+        }
+        for i in range(len(found.accepted))
+    ]
+    facts: Row = {"cycles": found.cycles, "windows": found.windows} | _tau(tau)
+    if not found.whole_drafts:
+        note("note: some drafts were shorter than the others; their number follows from rounded rates")
+    return facts, rows
+
+
+def _tau(tau: tuple[float, float, float]) -> Row:
+    return {"tokens_per_cycle": tau[0], "tokens_per_cycle_lower": tau[1], "tokens_per_cycle_upper": tau[2]}
+
+
+def _from_lengths(found: engines.Lengths, draft_len: int | None, level: float) -> tuple[Row, list[Row]]:
+    """tau of an SGLang log, and the rates that the law of decay gives it."""
+    if draft_len is None:
+        raise fail("draft_len", None, "is needed for an SGLang log", "give --draft-len, the speculative_num_steps")
+    length = int(whole("draft_len", draft_len, 1))
+    tau = found.tokens_per_cycle(level)
+    if tau[0] >= length + 1:
+        raise fail("tokens_per_cycle", round(tau[0], 3), f"must be below draft_len + 1 = {length + 1}")
+    note("note: SGLang logs tokens per cycle only; the rates over positions follow the law of decay")
+    note("note: with topk above 1 give predict --tokens-per-cycle instead of these rates")
+    rates = decay.fit_decay(length, tau[0]).profile(length) if tau[0] > 1 else np.zeros(length)
+    rows = [
+        {"position": i + 1, "acceptance_rate": float(rate), "cumulative_rate": float(reached)}
+        for i, (rate, reached) in enumerate(zip(rates, np.cumprod(rates)))
+    ]
+    return {"windows": int(found.accept_len.size)} | _tau(tau), rows
+
+
+def execute(args: argparse.Namespace) -> None:
+    level = float(in_range("level", args.level, 0.5, 0.999))
+    text = _text(args.file)
+    inputs = [args.file]
+    if args.before:
+        found: engines.Counts | engines.Lengths = engines.read_vllm_metrics(text, _text(args.before))
+        inputs.append(args.before)
+    else:
+        found = engines.read(text, args.file)
+    if isinstance(found, engines.Counts):
+        if args.draft_len is not None and args.draft_len != len(found.accepted):
+            raise fail("draft_len", args.draft_len, f"must be {len(found.accepted)}, the positions in {args.file}")
+        facts, rows = _counted(found, level)
+    else:
+        facts, rows = _from_lengths(found, args.draft_len, level)
+    rates = [row["acceptance_rate"] for row in rows]
+    facts |= {f"tokens_per_cycle_p{q}": float(acceptance.cycle_quantile(rates, q / 100)) for q in (50, 99)}
+    if args.generation is not None:
+        facts |= _generation(rates, int(whole("generation", args.generation, 1, 1_000_000)))
+    _emit(args, facts | {"level": level, "evidence": args.evidence}, rows, inputs)
+
+
+def _generation(rates: list[float], num_tokens: int) -> Row:
+    """Cycles of a whole generation: median, 99th percentile, and tokens a cycle with the last one cut off."""
+    return {
+        "generation_tokens": num_tokens,
+        "generation_cycles_p50": generation.cycles_quantile(rates, num_tokens, 0.5),
+        "generation_cycles_p99": generation.cycles_quantile(rates, num_tokens, 0.99),
+        "generation_tokens_per_cycle": generation.generation_tokens_per_cycle(rates, num_tokens),
+    }
+
+
+def _emit(args: argparse.Namespace, facts: Row, rows: list[Row], inputs: list[str]) -> None:
+    if args.format == "csv":
+        emit_text(args, format_csv(rows))
+        return
+    if args.format == "table":
+        emit_text(args, format_table(rows) + "".join(f"{line}\n" for line in _words(facts)))
+        return
+    content: dict[str, Any] = table("scylla-sim/acceptance/1", rows, inputs=inputs)
+    rates = [row["acceptance_rate"] for row in rows]
+    emit_text(
+        args,
+        dump_json(
+            {"schema": content.pop("schema"), "kind": "conditional"} | {"acceptance_rate": rates} | facts | content
+        ),
+    )
+
+
+def _words(facts: Row) -> list[str]:
+    """What a person wants to know, under the table of positions."""
+    tau, low, high = (facts[f"tokens_per_cycle{end}"] for end in ("", "_lower", "_upper"))
+    lines = [
+        f"tokens per cycle {tau:.3f} [{low:.3f}, {high:.3f}], bonus token included; half of the cycles yield "
+        f"{facts['tokens_per_cycle_p50']:g} or fewer, 99 % {facts['tokens_per_cycle_p99']:g} or fewer"
+    ]
+    if "generation_tokens" in facts:
+        lines.append(
+            f"{facts['generation_tokens']} tokens take {facts['generation_cycles_p50']} cycles (median), "
+            f"{facts['generation_cycles_p99']} (p99): {facts['generation_tokens_per_cycle']:.3f} tokens per cycle"
+        )
+    return [*lines, f"rates are conditional; [ ] the {facts['level']:.0%} interval, cycles taken for independent"]
