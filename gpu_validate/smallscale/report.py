@@ -19,7 +19,7 @@ from gpu_validate.smallscale.plans import MAIN
 from gpu_validate.smallscale.run import Snapshot
 from scylla_sim.trees import best_tree, chain
 
-TREE_NODES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+TREE_NODES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 WIDTH = 8
 """Ranks of a draft's choices that trees and profiles know."""
 
