@@ -23,8 +23,8 @@ _UNROLLED = (1.0, 0.8)
 """Weights of the steps that drafts are trained on: two, as each further one cost half as much again for little."""
 
 LEARNING_RATE = 1.5e-2
-"""Of all drafts: over depths it has the highest mean of the rates swept, and no depth has a clearly better one. A rate
-that suits some depths only would put its own slope into the law of layers."""
+"""Of all drafts: over depths it has the highest mean of the rates swept, and no depth has a clearly better one. A
+rate that suits some depths only would put its own slope into the law of layers."""
 _SLOW_RATE = 1e-3
 SWEEP = (3e-3, 5e-3, 7e-3, 1e-2, 1.5e-2, 2e-2)
 """Learning rates that ``--axis rates`` tries."""

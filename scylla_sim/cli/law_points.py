@@ -71,7 +71,8 @@ def scales(text: str, variables: int) -> list[float]:
     return found * variables if len(found) == 1 else found
 
 
-def _selected(columns: dict[str, list[str]], where: str | None, size: int) -> list[int]:
+def selected(columns: dict[str, list[str]], where: str | None, size: int) -> list[int]:
+    """Rows in which all columns of ``where`` have their values."""
     rows = list(range(size))
     for part in where.split(",") if where else []:
         name, equals, value = part.partition("=")
@@ -91,7 +92,7 @@ def read_points(args: argparse.Namespace) -> Points:
     factors = args.factor.split(",") if args.factor else []
     for name in filter(None, (*names, args.y, args.weight, *factors)):
         one_of("column", name, columns)
-    rows = _selected(columns, args.where, len(columns[args.y]))
+    rows = selected(columns, args.where, len(columns[args.y]))
     if len(rows) < MIN_POINTS:
         raise fail("points", len(rows), f"must be at least {MIN_POINTS} in {args.file}", "check --where")
 

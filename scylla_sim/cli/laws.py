@@ -10,6 +10,7 @@ import numpy as np
 
 from scylla_sim import fit
 from scylla_sim.checks import FloatArray, fail, in_range
+from scylla_sim.cli.law_groups import groups, mean_of, replicates, spread
 from scylla_sim.cli.law_points import Points, choose_forms, choose_terms, number, read_points, scales, x_of
 from scylla_sim.console import add_output, emit, note
 from scylla_sim.factors import fit_factors
@@ -23,6 +24,7 @@ EPILOG = """example:
   scylla-sim laws fig1.csv --x tokens --y tau --x-scale 1B --forms log-linear,power --predict 100B
 with --factor task,temperature: one slope for all rows, an offset per task and per temperature
 with --x layers,tokens: terms that add, one per column, for example --forms log-linear+log1p
+with --by layers --replicates seed: a law for every number of layers, with its spread over seeds
 with --train-tokens tokens: also the rival laws of SDSL, affine in the draft's perplexity or its logarithm, the
   perplexity from the law of arXiv 2203.15556; what is not given (here the parameters) is taken as constant
 
@@ -59,6 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--train-tokens", metavar="COL[:UNIT]", help="its training tokens, likewise; tokens_b:1B counts billions"
     )
     parser.add_argument("--tuning-tokens", metavar="COUNT", help="tokens that every draft saw besides; default 0")
+    parser.add_argument(
+        "--by", metavar="COL,...", help="fit every group of rows with equal values of these columns"
+    )
+    parser.add_argument(
+        "--replicates",
+        metavar="COL",
+        help="repeated experiments, as a column of seeds: fit their mean, and show the spread of the parameters",
+    )
     parser.add_argument("--predict", metavar="X,...", help="also evaluate every law at these x")
     parser.add_argument("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
     parser.add_argument(
@@ -76,20 +86,34 @@ def execute(args: argparse.Namespace) -> None:
     in_range("bootstrap", args.bootstrap, 0)
     if args.draw and Path(args.draw).suffix not in DRAWINGS:
         raise fail("draw", args.draw, f"must end in {' or '.join(DRAWINGS)}")
-    points = read_points(args)
     wanted = args.predict.split(",") if args.predict else []
     targets = {text: number(text, "predict", 0, scale) for text in wanted}
-    if len(points.x) > 1:
-        rows = _joint_rows(points, args)
-    else:
-        able, unable = choose_forms(args.forms, points)
-        rows = _factor_rows(points, able, args) if points.factors else _form_rows(points, able, targets, args)
-        rows += [_unfitted(name, points, args) for name in unable]
+    if args.by:
+        _refuse(args, ("draw",), "--by")
+    if args.replicates:
+        _refuse(args, ("factor", "bootstrap"), "--replicates")
+    found = [(labels, _rows(chosen, targets)) for labels, chosen in groups(args)]
+    rows = [{**labels, **row} for labels, group in found for row in group]
     for row in rows:
         if row["message"]:
             note(f"note: {row['form']}: {row['message']}")
-    shown = [_short(row, list(targets)) for row in rows] if args.format == "table" else rows
-    emit(args, "laws", shown, footer=_footer(args, rows), inputs=[args.file])
+    shown = rows
+    if args.format == "table":
+        shown = [{**labels, **_short(row, list(targets))} for labels, group in found for row in group]
+    emit(args, "laws", shown, footer=_footer(args, found), inputs=[args.file])
+
+
+def _rows(args: argparse.Namespace, targets: dict[str, float]) -> list[Row]:
+    """One row per form fitted to the rows that are asked for."""
+    repeated = replicates(args)
+    points = mean_of(repeated) if repeated else read_points(args)
+    if len(points.x) > 1:
+        return _joint_rows(points, args)
+    able, unable = choose_forms(args.forms, points)
+    rows = _factor_rows(points, able, args) if points.factors else _form_rows(points, able, targets, args)
+    if repeated:
+        rows = [row | spread(row["form"], repeated, args.level) for row in rows]
+    return [*rows, *(_unfitted(name, points, args) for name in unable)]
 
 
 def _refuse(args: argparse.Namespace, options: tuple[str, ...], what: str) -> None:
@@ -113,7 +137,7 @@ def _form_rows(points: Points, forms: list[str], targets: dict[str, float], args
 
 def _joint_rows(points: Points, args: argparse.Namespace) -> list[Row]:
     """One row per sum of terms, and per rival law of perplexity; best criterion first."""
-    _refuse(args, ("factor", "predict", "draw", "bootstrap"), "several columns in --x")
+    _refuse(args, ("factor", "predict", "draw", "bootstrap", "replicates"), "several columns in --x")
     sums, rivals = choose_terms(args.forms, points)
     found: list[JointFit | fit.Fit] = [fit_joint(points.x, points.y, terms, points.weights) for terms in sums]
     found += [fit.fit(x_of(name, points), points.y, name, points.weights) for name in rivals]
@@ -243,15 +267,24 @@ def _short(row: Row, targets: list[str]) -> Row:
     return short
 
 
-def _footer(args: argparse.Namespace, rows: list[Row]) -> str:
+def _footer(args: argparse.Namespace, found: list[tuple[dict[str, str], list[Row]]]) -> str:
     unit = "" if args.x_scale == "1" else f", x in units of {args.x_scale}"
+    verdicts = [
+        ", ".join(f"{name} {value}" for name, value in labels.items()) + ": " * bool(labels) + _verdict(rows)
+        for labels, rows in found
+    ]
+    return (
+        f"{args.y} against {args.x} in {Path(args.file).name}; ln is natural{unit}; +- is one standard error, "
+        f"[ ] the {args.level:.0%} interval of a new point\n" + "\n".join(verdicts)
+    )
+
+
+def _verdict(rows: list[Row]) -> str:
+    """The best form, and those that the points cannot tell from it."""
     near = [row["form"] for row in rows if row.get("delta_aicc") is not None and row["delta_aicc"] <= TOLD_APART]
     verdict = "no AICc: too few points to compare laws"
     if near:
         verdict = f"best by AICc: {near[0]}"
         if len(near) > 1:
             verdict += f"; the points cannot tell it from {', '.join(near[1:])} (within {TOLD_APART:g})"
-    return (
-        f"{args.y} against {args.x} in {Path(args.file).name}; ln is natural{unit}; +- is one standard error, "
-        f"[ ] the {args.level:.0%} interval of a new point\n{verdict}"
-    )
+    return verdict

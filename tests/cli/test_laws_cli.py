@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import sys
@@ -242,3 +243,42 @@ def test_own_slopes_of_a_factor_stand_beside_the_common_one(tmp_path, capsys):
     assert law["separate_slopes_aicc"] < law["aicc"] - 10
     assert law["a[task=code]"] == pytest.approx(0.5 / math.log(2), abs=0.01)
     assert law["a[task=chat]_lower"] < 0.1 / math.log(2) < law["a[task=chat]_upper"]
+
+
+@pytest.fixture
+def grown(tmp_path):
+    """Two depths and three seeds: tau = (depth + seed / 10) ln x + 1, exactly."""
+    lines = ["layers,seed,tokens,tau"]
+    for depth, seed, x in itertools.product((1, 2), (0, 1, 2), (1, 2, 4, 8)):
+        lines.append(f"{depth},{seed},{x},{(depth + seed / 10) * math.log(x) + 1}")
+    path = tmp_path / "grown.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_law_is_fitted_to_every_group_and_its_spread_is_that_of_the_repetitions(grown, capsys):
+    """Slopes 1, 1.1, 1.2 of a group: mean 1.1, and with t = 2.92 a 90 % interval of 1.1 -+ 2.92 * 0.1 / sqrt(3)."""
+    options = ["--forms", "log-linear", "--format", "json", "--by", "layers", "--replicates", "seed"]
+    assert main(["laws", str(grown), "--x", "tokens", "--y", "tau", *options]) == 0
+    first, second = json.loads(capsys.readouterr().out)["rows"]
+    assert (first["layers"], second["layers"], first["replicates"], first["n"]) == ("1", "2", 3, 4)
+    assert first["a"] == pytest.approx(1.1) and second["a"] == pytest.approx(2.1)
+    half = 2.919986 * 0.1 / 3**0.5
+    assert first["a_replicates_lower"] == pytest.approx(1.1 - half, rel=1e-6)
+    assert first["a_replicates_upper"] == pytest.approx(1.1 + half, rel=1e-6)
+    assert first["r2_replicates_least"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--by", "layer"], "column='layer'"),
+        (["--replicates", "layers", "--where", "layers=1"], "must name a column with at least 2 values"),
+        (["--replicates", "tau"], "points="),
+        (["--replicates", "seed", "--bootstrap", "9"], "does not go with --replicates"),
+    ],
+)
+def test_groups_and_repetitions_that_make_no_sense_are_refused(grown, capsys, options, message):
+    assert main(["laws", str(grown), "--x", "tokens", "--y", "tau", *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
