@@ -31,7 +31,7 @@ PLANS = {
     ("cpu", "small"): Plan(relative_error=0.01, min_samples=10, time_limit_s=0.5),
     ("cpu", "full"): Plan(relative_error=0.005, min_samples=30, time_limit_s=10.0),
     ("cuda", "ci"): Plan(relative_error=0.02, min_samples=10, time_limit_s=0.2),
-    ("cuda", "small"): Plan(relative_error=0.005, min_samples=20, time_limit_s=0.4),
+    ("cuda", "small"): Plan(relative_error=0.005, min_samples=20, time_limit_s=0.35),
     ("cuda", "full"): Plan(relative_error=0.002, min_samples=50, time_limit_s=3.0),
 }
 """How long a kernel is sampled, by kind of device and scale."""

@@ -35,6 +35,9 @@ SUITES = {
 _WHOLE_CORE = 0.95
 """A smaller share of a CPU core than this, and a latency is partly somebody else's."""
 
+_START_S = 15.0
+"""What it costs to start the processes of a group of GPUs, for the same estimate."""
+
 _BUILD_S = {"cpu": 0.02, "cuda": 0.05}
 """What allocating and warming up a case costs, for the estimate of a dry run."""
 
@@ -65,7 +68,8 @@ def _split(device: Device, cases: Iterable[Case]) -> Cases:
 
 def estimate_s(device: Device, cases: Sequence[Case], plan: Plan, passes: int) -> float:
     """Upper estimate of the seconds a suite takes: every case up to its time limit, in every pass."""
-    return passes * len(cases) * (plan.time_limit_s + _BUILD_S[device.kind])
+    groups = {case.gpus for case in cases if case.gpus > 1}
+    return passes * len(cases) * (plan.time_limit_s + _BUILD_S[device.kind]) + len(groups) * _START_S
 
 
 def _attempt(device: Device, case: Case, plan: Plan, cache: str) -> tuple[dict[str, Any], Summary] | None:

@@ -155,10 +155,11 @@ def test_every_grid_has_unique_cases_and_both_parts_of_a_split(kind: str, scale:
             assert keys & held_out and keys - held_out, op
 
 
+@pytest.mark.parametrize("gpus", [1, 8])
 @pytest.mark.parametrize("name", ["h100-sxm", "a100-sxm", "l40s"])
-def test_a_campaign_on_a_gpu_stays_within_its_nine_minutes(name: str) -> None:
+def test_a_campaign_on_a_gpu_stays_within_its_nine_minutes(name: str, gpus: int) -> None:
     """By the limits of all its cases, every one used up, with the 8-bit cases where the GPU has them."""
-    here = described(name)
+    here = described(name, gpus=gpus)
     seconds = 0.0
     for suite, module in (("kernels", kernels), ("step", steps), ("specdecode", loops)):
         chosen = [case for case in module.cases(here, "small") if fits(here, case)]

@@ -3,7 +3,7 @@
 # steps and cycles: nothing is fitted to them, so all are scored, beside a second pass over the same grid
 COMPARED = {
     "kernels": "--by op",
-    "step": "--by model --repeat results/measure/step-repeat.csv",
+    "step": "--by model,dtype --repeat results/measure/step-repeat.csv",
     "specdecode": "--columns plain_step_s,draft_s,verify_s,cycle_s,tokens_per_s,speedup --best speedup "
     "--repeat results/measure/specdecode-repeat.csv",
 }
