@@ -15,6 +15,7 @@ sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 import guard
 
 guard.check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+guard.check_records(config, Path("gpu_validate/recorded"), ("kernels", "step", "specdecode"))
 if workflow.exec_mode.name == "DEFAULT":
     guard.release_stale_lock(Path(".snakemake"))
 

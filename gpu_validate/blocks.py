@@ -1,30 +1,60 @@
-"""A decoder stack as engines run it, and the suite ``step``: plain and verify steps of the whole stack.
+"""A decoder stack as engines run it.
 
 RMSNorm, rotary positions, grouped-query attention over a KV cache, gated MLP, vocabulary projection; the query,
 key and value projections are one matrix, and so are gate and up. Built from `scylla_sim.specs.Model` with random
-weights: the seconds of a step do not depend on their values.
+weights, since the seconds of a step do not depend on their values; `gpu_validate.checkpoints` fills in real ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
 from dataclasses import dataclass
-from functools import cache
-from itertools import product
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_validate.cases import ELEMENT_BYTES, Case
-from gpu_validate.clocks import Call
-from gpu_validate.device import Device, torch_dtype
-from scylla_sim import catalog
+from scylla_sim.checks import one_of, positive
 from scylla_sim.specs import Model
 
-_ROPE_BASE = 10000.0
-NORM_EPS = 1e-5
 _WEIGHT_STD = 0.02
+
+ROPE_SCALINGS = ("none", "linear", "llama3")
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary positions: base of the wavelengths, and how a checkpoint stretches them.
+
+    Attributes
+    ----------
+    scaling
+        ``none``; ``linear``, all wavelengths by ``factor``; ``llama3``, the long ones by ``factor`` and those
+        between ``original_context / low`` and ``original_context / high`` in part.
+    """
+
+    base: float = 10000.0
+    scaling: str = "none"
+    factor: float = 1.0
+    low: float = 1.0
+    high: float = 4.0
+    original_context: int = 8192
+
+    def __post_init__(self) -> None:
+        one_of("rope scaling", self.scaling, ROPE_SCALINGS)
+        positive("rope", [self.base, self.factor, self.low, self.high - self.low, self.original_context])
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Numbers of a decoder besides its shape: the rotary positions and the epsilon of its norms."""
+
+    rope: Rope = Rope()
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        positive("norm_eps", self.norm_eps)
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -136,10 +166,27 @@ def place_after(context: int, n: int, spec: Model, like: Tensor, *, batch: int =
     return Place(positions, context, context + n, mask)
 
 
-def rotary(positions: Tensor, head_dim: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
+    """Radians per position of each pair of a head's elements, ``(head_dim / 2,)``.
+
+    Source: Su et al., arXiv 2104.09864; ``llama3`` as in the reference code of Llama 3.1.
+    """
+    exponent = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
+    found = 1.0 / rope.base**exponent
+    if rope.scaling == "linear":
+        return found / rope.factor
+    if rope.scaling == "llama3":
+        turns = rope.original_context * found / (2.0 * math.pi)
+        kept = ((turns - rope.low) / (rope.high - rope.low)).clamp(0.0, 1.0)
+        return (1.0 - kept) * found / rope.factor + kept * found
+    return found
+
+
+def rotary(positions: Tensor, head_dim: int, dtype: torch.dtype, rope: Rope | None = None) -> tuple[Tensor, Tensor]:
     """Cosine and sine of rotary embeddings, ``(batch, 1, n, head_dim)`` each."""
-    exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angle = positions[:, None, :, None].float() * _ROPE_BASE**-exponent
+    angle = positions[:, None, :, None].float() * frequencies(rope or Rope(), head_dim, positions.device)
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos().to(dtype), angle.sin().to(dtype)
 
@@ -149,35 +196,47 @@ def _rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     return x * turn[0] + torch.cat((-second, first), dim=-1) * turn[1]
 
 
+class Projection(nn.Linear):
+    """A projection without bias, by `linear`."""
+
+    def __init__(self, inner: int, outer: int) -> None:
+        super().__init__(inner, outer, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., inner)`` -> ``(..., outer)``."""
+        return linear(x, self.weight)
+
+
 class Layer(nn.Module):
     """One decoder layer."""
 
-    def __init__(self, spec: Model) -> None:
+    def __init__(self, spec: Model, norm_eps: float = Traits.norm_eps) -> None:
         super().__init__()
         self.spec = spec
+        self.norm_eps = norm_eps
         width, inner = spec.hidden_size, spec.num_heads * spec.head_dim
         joint = (spec.num_heads + 2 * spec.num_kv_heads) * spec.head_dim
         self.norm_in = nn.Parameter(torch.ones(width))
-        self.qkv = nn.Linear(width, joint, bias=False)
-        self.out = nn.Linear(inner, width, bias=False)
+        self.qkv = Projection(width, joint)
+        self.out = Projection(inner, width)
         self.norm_mid = nn.Parameter(torch.ones(width))
-        self.gate_up = nn.Linear(width, 2 * spec.intermediate_size, bias=False)
-        self.down = nn.Linear(spec.intermediate_size, width, bias=False)
+        self.gate_up = Projection(width, 2 * spec.intermediate_size)
+        self.down = Projection(spec.intermediate_size, width)
 
     def heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values ``(batch, heads, n, head_dim)`` of ``x`` ``(batch, n, width)``, rotated."""
         spec = self.spec
-        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_in, NORM_EPS)
-        joint = linear(normed, self.qkv.weight).view(*x.shape[:2], -1, spec.head_dim).transpose(1, 2)
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_in, self.norm_eps)
+        joint = self.qkv(normed).view(*x.shape[:2], -1, spec.head_dim).transpose(1, 2)
         q, k, v = torch.split(joint, [spec.num_heads, spec.num_kv_heads, spec.num_kv_heads], dim=1)
         return _rotate(q, turn), _rotate(k, turn), v
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """The layer's output from its input and what attention returned, ``(batch, heads, n, head_dim)``."""
-        x = x + linear(mixed.transpose(1, 2).flatten(2), self.out.weight)
-        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_mid, NORM_EPS)
-        gate, up = linear(normed, self.gate_up.weight).chunk(2, dim=-1)
-        out: Tensor = x + linear(functional.silu(gate) * up, self.down.weight)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_mid, self.norm_eps)
+        gate, up = self.gate_up(normed).chunk(2, dim=-1)
+        out: Tensor = x + self.down(functional.silu(gate) * up)
         return out
 
     def forward(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
@@ -198,13 +257,20 @@ class Decoder(nn.Module):
     """A dense decoder-only transformer with random weights in the shape of ``spec``."""
 
     def __init__(
-        self, spec: Model, *, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0
+        self,
+        spec: Model,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+        traits: Traits | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
+        self.traits = traits or Traits()
         with torch.device("meta"):  # nothing is allocated, nor initialised twice
             self.embedding = nn.Embedding(spec.vocab_size, spec.hidden_size)
-            self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.num_layers))
+            self.layers = nn.ModuleList(Layer(spec, self.traits.norm_eps) for _ in range(spec.num_layers))
             self.norm = nn.Parameter(torch.ones(spec.hidden_size))
             self.head = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)
         self.to(dtype).to_empty(device=device)
@@ -222,97 +288,35 @@ class Decoder(nn.Module):
     def features(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
         """Normed outputs ``(batch, n, width)`` of the last layer; the cache keeps the tokens' keys and values."""
         x = self.embedding(tokens)
-        turn = rotary(place.positions, self.spec.head_dim, x.dtype)
+        turn = rotary(place.positions, self.spec.head_dim, x.dtype, self.traits.rope)
         for index, layer in enumerate(self.layers):
             x = layer(x, (cache.keys[index], cache.values[index]), place, turn)
-        return functional.rms_norm(x, (x.shape[-1],), self.norm, NORM_EPS)
+        return self.normed(x)
+
+    def normed(self, x: Tensor) -> Tensor:
+        """The last norm."""
+        return functional.rms_norm(x, (x.shape[-1],), self.norm, self.traits.norm_eps)
 
     def forward(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
         """Logits ``(batch, n, vocab)`` of tokens ``(batch, n)``; the cache keeps their keys and values."""
-        logits: Tensor = linear(self.features(tokens, cache, place), self.head.weight)
-        return logits
+        return linear(self.features(tokens, cache, place), self.head.weight)
 
 
-def step_cost(spec: Model, batch: int, context: int, tokens: int, element_bytes: float) -> tuple[float, float]:
+def step_cost(
+    spec: Model, batch: int, context: int, tokens: int, element_bytes: float, *, layer_bytes: float | None = None
+) -> tuple[float, float]:
     """FLOPs and bytes of one forward pass of ``tokens`` new tokens a sequence after ``context`` tokens.
 
-    Bytes are weights, cache read and written, and logits; activations between layers stay in the cache.
+    Bytes are weights, cache read and written, and logits; activations between layers stay in the cache. Weights of
+    the layers take ``layer_bytes`` each where that differs from everything else.
     """
     rows = batch * tokens
-    weights = spec.num_layers * spec.layer_parameters + spec.head_parameters
+    layers = spec.num_layers * spec.layer_parameters
+    weights = layers + spec.head_parameters
     seen = context + tokens
     flop = 2.0 * rows * weights + 4.0 * rows * spec.num_layers * spec.num_heads * spec.head_dim * seen
     kv_tokens = batch * (seen + tokens)
-    return flop, element_bytes * (weights + spec.kv_elements_per_token * kv_tokens + rows * spec.vocab_size)
-
-
-GRIDS = {
-    ("cuda", "ci"): ("llama-3.1-8b", (1, 16), (512, 2048), (1, 4)),
-    ("cuda", "small"): ("llama-3.1-8b", (1, 4, 16, 64), (512, 2048, 8192), (1, 2, 4, 8)),
-    ("cuda", "full"): (
-        "llama-3.1-8b",
-        (1, 2, 4, 8, 16, 32, 64, 128),
-        (512, 2048, 8192, 32768),
-        (1, 2, 3, 4, 6, 8, 16, 32, 64),
-    ),
-    ("cpu", "ci"): ("llama-68m", (1, 4, 8), (256, 1024), (1, 2, 4, 8)),
-    ("cpu", "small"): ("llama-68m", (1, 2, 4, 8, 16), (256, 512, 1024, 2048), (1, 2, 3, 4, 6, 8, 16)),
-    ("cpu", "full"): ("tinyllama-1.1b", (1, 2, 4, 8, 16), (256, 1024, 4096), (1, 2, 4, 8, 16)),
-}
-"""Model, and grids of (batch, context, tokens) of the suite."""
-_EAGER_CASES = 3
-"""So many of the first cases are timed eagerly too, where graphs are the rule: the cost of launching."""
-
-
-def step_case(
-    device: Device, spec: Model, shape: tuple[int, int, int], make: Callable[[], Decoder], *, graph: bool
-) -> Case:
-    """One step of ``(batch, context, tokens)``; ``make`` hands out the model that all cases share."""
-    batch, context, tokens = shape
-    element = ELEMENT_BYTES[device.dtype]
-    flop, size = step_cost(spec, batch, context, tokens, element)
-
-    def build() -> Sequence[Call]:
-        model = make()
-        store = Cache.empty(spec, batch, context + tokens, model.norm).fill_randomly()
-        place = place_after(context, tokens, spec, model.norm, batch=batch)
-        chosen = torch.randint(spec.vocab_size, (batch, tokens), device=device.kind)
-        return [lambda: model(chosen, store, place)]
-
-    return Case(
-        id=f"step-{spec.name}-b{batch}-s{context}-n{tokens}-{'graph' if graph else 'eager'}",
-        shape={
-            "op": "step",
-            "device": device.hardware,
-            "dtype": device.dtype,
-            "model": spec.name,
-            "batch": batch,
-            "context": context,
-            "tokens": tokens,
-            "graph": int(graph),
-            "framework": "torch",
-            "version": device.versions["torch"],
-        },
-        flop=flop,
-        bytes=size,
-        memory_bytes=element * (spec.parameters + spec.kv_elements_per_token * batch * (context + tokens))
-        + 2 * element * batch * tokens * spec.vocab_size,
-        build=build,
-        graph=graph,
+    saved = 0.0 if layer_bytes is None else (element_bytes - layer_bytes) * layers
+    return flop, -saved + element_bytes * (
+        weights + spec.kv_elements_per_token * kv_tokens + rows * spec.vocab_size
     )
-
-
-def cases(device: Device, scale: str) -> Iterator[Case]:
-    """All cases of the suite; one set of weights, built when the first case runs, serves them all."""
-    name, batches, contexts, tokens = GRIDS[device.kind, scale]
-    spec = catalog.model(name)
-
-    @cache
-    def make() -> Decoder:
-        return Decoder(spec, device=device.kind, dtype=torch_dtype(device))
-
-    gpu = device.kind == "cuda"
-    for index, shape in enumerate(product(batches, contexts, tokens)):
-        yield step_case(device, spec, shape, make, graph=gpu)
-        if gpu and index < _EAGER_CASES:
-            yield step_case(device, spec, shape, make, graph=False)

@@ -5,6 +5,7 @@ A case is measured by `run`; nothing is allocated before, so a dry run lists cas
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from gpu_validate.clocks import Call, Clock, EventClock, HostClock, capture
-from gpu_validate.device import Device
+from gpu_validate.device import LOCAL, Device
 from gpu_validate.timing import Plan, Summary, measure
+from scylla_sim import catalog
 from scylla_sim.checks import one_of, positive
+from scylla_sim.costs import PRECISION_DTYPE
 
-ELEMENT_BYTES = {"float32": 4.0, "bfloat16": 2.0}
+ELEMENT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "fp8": 1.0}
+
+_PRECISION = {dtype: precision for precision, dtype in PRECISION_DTYPE.items()}
 
 SCALES = ("ci", "small", "full")
 
@@ -26,13 +31,17 @@ PLANS = {
     ("cpu", "small"): Plan(relative_error=0.01, min_samples=10, time_limit_s=0.5),
     ("cpu", "full"): Plan(relative_error=0.005, min_samples=30, time_limit_s=10.0),
     ("cuda", "ci"): Plan(relative_error=0.02, min_samples=10, time_limit_s=0.2),
-    ("cuda", "small"): Plan(relative_error=0.005, min_samples=20, time_limit_s=0.5),
+    ("cuda", "small"): Plan(relative_error=0.005, min_samples=20, time_limit_s=0.35),
     ("cuda", "full"): Plan(relative_error=0.002, min_samples=50, time_limit_s=3.0),
 }
 """How long a kernel is sampled, by kind of device and scale."""
 
-TIME_FACTOR = {"kernels": 1.0, "step": 4.0, "specdecode": 4.0}
-"""A case of a suite may take so many times the limit of a kernel: it does so much more work."""
+TIME_FACTOR = {"kernels": 1.0, "step": 2.0, "specdecode": 2.0}
+"""A case of a suite may take so many times the limit of a kernel, each time: it does so much more work."""
+
+PASSES = {"kernels": 1, "step": 2, "specdecode": 2}
+"""Whole steps and cycles are measured in two passes over the grid: how far a case is from itself, minutes later, is
+the floor of what a prediction can be blamed for. Repeats one after the other would share the machine's mood."""
 
 _ROTATION = 3.0
 """Buffers of a rotation are together so many times the cache."""
@@ -57,6 +66,8 @@ class Case:
         Allocates the buffers and returns the calls, one per copy of them.
     graph
         Whether the calls are captured into one CUDA graph.
+    gpus
+        Devices that run it together; above 1 it is measured by `gpu_validate.collectives`.
     facts
         What the calls counted while they were timed, added to the row.
     """
@@ -68,6 +79,7 @@ class Case:
     memory_bytes: float
     build: Callable[[], Sequence[Call]]
     graph: bool = False
+    gpus: int = 1
     facts: Callable[[], Mapping[str, Any]] = dict
 
     def __post_init__(self) -> None:
@@ -76,8 +88,40 @@ class Case:
         one_of("dtype", str(self.shape["dtype"]), ELEMENT_BYTES)
 
 
+def roofline_s(device: Device, case: Case) -> float | None:
+    """Least seconds by the datasheet of a device in the catalog: FLOPs at the peak or bytes at the bandwidth."""
+    if device.hardware == LOCAL:
+        return None
+    hardware = catalog.hardware(device.hardware)
+    if case.gpus > 1:  # the bytes of a message: so many times cross the link of each
+        return 2.0 * (case.gpus - 1) / case.gpus * case.bytes / (hardware.link_bytes_per_s or math.inf) or None
+    peak = hardware.peak_flop_per_s.get(_PRECISION[str(case.shape["dtype"])])
+    if peak is None:
+        return None
+    return max(case.flop / peak, case.bytes / hardware.memory_bytes_per_s)
+
+
+def card(device: Device, cases: Sequence[Case]) -> list[str]:
+    """What the shapes of a suite imply, a line an operation, before anything is measured."""
+    lines = []
+    for op, dtype in dict.fromkeys((case.shape["op"], case.shape["dtype"]) for case in cases):
+        some = [case for case in cases if (case.shape["op"], case.shape["dtype"]) == (op, dtype)]
+        parts = [f"{op} {dtype}: {len(some)} cases"]
+        for name, scale, values in (
+            ("GFLOP", 1e9, [case.flop for case in some]),
+            ("MB", 1e6, [case.bytes for case in some]),
+            ("FLOP/byte", 1.0, [case.flop / case.bytes for case in some]),
+        ):
+            parts.append(f"{min(values) / scale:.3g}-{max(values) / scale:.3g} {name}")
+        least = [seconds for case in some if (seconds := roofline_s(device, case)) is not None]
+        if least:
+            parts.append(f"datasheet {min(least) * 1e3:.3g}-{max(least) * 1e3:.3g} ms")
+        lines.append(", ".join(parts))
+    return lines
+
+
 def plan_for(suite: str, device: Device, scale: str) -> Plan:
-    """Sampling plan of one suite."""
+    """Sampling plan of one suite: of each pass over its grid."""
     plan = PLANS[device.kind, scale]
     return replace(plan, time_limit_s=plan.time_limit_s * TIME_FACTOR[suite])
 
@@ -117,6 +161,7 @@ def flusher(device: Device) -> Call:
 def run(device: Device, case: Case, plan: Plan, *, cache: str = "rotating") -> tuple[dict[str, Any], Summary]:
     """Measure one case: its row (shape, latency, rates) and the summary of its samples.
 
+    ``peak_fraction`` is the datasheet's least time over the measured one, where the catalog knows the device.
     ``cpu_share`` is the part of the wall time that this process had its threads on a core: on a CPU clearly below 1
     means that others took the rest, and that the latency is theirs as well.
 
@@ -134,7 +179,13 @@ def run(device: Device, case: Case, plan: Plan, *, cache: str = "rotating") -> t
         begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         summary = measure(clock_of(device), calls, plan, cache=cache, flush=flush, work_per_call=work)
         share = (time.process_time() - begin_cpu_s) / (time.perf_counter() - begin_s) / device.threads
-    row = {
+    return row_of(device, case, summary, share), summary
+
+
+def row_of(device: Device, case: Case, summary: Summary, cpu_share: float) -> dict[str, Any]:
+    """Row of a measured case; its facts are asked for now."""
+    least = roofline_s(device, case)
+    return {
         "case": case.id,
         **case.shape,
         "latency_ms": summary.median_s * 1e3,
@@ -144,7 +195,7 @@ def run(device: Device, case: Case, plan: Plan, *, cache: str = "rotating") -> t
         "bytes": case.bytes,
         "flop_per_s": case.flop / summary.median_s,
         "bytes_per_s": case.bytes / summary.median_s,
-        "cpu_share": share,
+        "peak_fraction": None if least is None else least / summary.median_s,
+        "cpu_share": cpu_share,
         **case.facts(),
     }
-    return row, summary

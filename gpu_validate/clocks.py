@@ -91,10 +91,11 @@ class EventClock:
         return float(start.elapsed_time(end)) * MILLI
 
 
-def capture(cuda: Any, calls: Sequence[Call], *, warmup: int = 3) -> Call:
+def capture(cuda: Any, calls: Sequence[Call], *, warmup: int = 3, **options: Any) -> Call:
     """Capture calls into one CUDA graph, after a warm-up on a side stream, and return its replay.
 
-    The warm-up lets libraries allocate workspaces and choose kernels, which a capture does not allow.
+    The warm-up lets libraries allocate workspaces and choose kernels, which a capture does not allow. ``options``
+    go to ``cuda.graph``.
     """
     side = cuda.Stream()
     side.wait_stream(cuda.current_stream())
@@ -105,7 +106,7 @@ def capture(cuda: Any, calls: Sequence[Call], *, warmup: int = 3) -> Call:
     cuda.current_stream().wait_stream(side)
     cuda.synchronize()
     graph = cuda.CUDAGraph()
-    with cuda.graph(graph):
+    with cuda.graph(graph, **options):
         for call in calls:
             call()
     replay: Call = graph.replay

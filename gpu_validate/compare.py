@@ -42,7 +42,7 @@ COLUMNS = (
 """What the table shows after the group."""
 TIMES = ("latency_ms", "tpot_ms")
 """What a measured file may call its seconds, in the order of looking: a kernel or step, an output token."""
-CHOICE_COLUMNS = ("same_choice", "median_regret", "max_regret")
+CHOICE_COLUMNS = ("same_choice", "within_floor", "median_regret", "max_regret")
 
 
 def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, float]:
@@ -200,7 +200,8 @@ def compare(
             {"group": "all", **dict.fromkeys(by, "all"), **quantity, **joined.row(np.ones(len(m), dtype=bool))}
         )
         if column and column == best:
-            rows[-1] |= choice_quality(_situations(measured, m), joined.predicted, joined.measured)
+            floor = rows[-1]["floor_median"] if rows[-1]["floor_kind"] == "repeat" else None
+            rows[-1] |= choice_quality(_situations(measured, m), joined.predicted, joined.measured, floor=floor)
     return [{**row, "unmatched": measured.size - len(m), "evidence": ",".join(levels)} for row in rows]
 
 
@@ -211,11 +212,17 @@ def _situations(measured: Columns, lines: Lines) -> list[tuple[str, ...]]:
 
 
 def choice_quality(
-    situations: Sequence[tuple[str, ...]], predicted: FloatArray, measured: FloatArray
+    situations: Sequence[tuple[str, ...]],
+    predicted: FloatArray,
+    measured: FloatArray,
+    *,
+    floor: float | None = None,
 ) -> dict[str, Any]:
     """How good the predicted best choice is in each situation, by what was measured.
 
-    The regret is what following the prediction loses against the best measured choice, as a fraction.
+    The regret is what following the prediction loses against the best measured choice, as a fraction;
+    ``within_floor`` is the fraction of situations where it is at most ``floor``, by which two measurements of the
+    same configuration differ anyway (nothing is said without a floor).
 
     Examples
     --------
@@ -231,6 +238,7 @@ def choice_quality(
     return {
         "situations": len(regrets),
         "same_choice": float(np.mean(np.array(regrets) == 0.0)),
+        "within_floor": None if floor is None else float(np.mean(np.array(regrets) <= floor)),
         "median_regret": float(np.median(regrets)),
         "max_regret": float(np.max(regrets)),
     }

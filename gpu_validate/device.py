@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpu_validate import smi
+from scylla_sim import catalog
 from scylla_sim.checks import InputError, one_of
 from scylla_sim.records import dump_json, write_text
 from scylla_sim.units import KIBI, MEBI
@@ -50,18 +51,12 @@ _CATALOG_NAMES = (
     (r"\bMI300X\b", "mi300x"),
 )
 
-_SMI_FIELDS = (
-    "driver_version",
-    "clocks.sm",
-    "clocks.max.sm",
-    "clocks.mem",
-    "power.limit",
-    "temperature.gpu",
-    "ecc.mode.current",
-    "mig.mode.current",
-    "clocks_throttle_reasons.active",
-)
 _DEFAULT_CACHE_BYTES = 32 * MEBI
+DTYPES = ("float32", "bfloat16")
+"""What a campaign can be run in; 8 bits come beside them where the device has them."""
+_FP8_CAPABILITY = (8, 9)
+"""Ada and Hopper are the first with matrix products in 8-bit floating point. Source: CUDA C++ Programming Guide,
+table of tensor core types by compute capability."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +73,8 @@ class Device:
         Last-level cache (L2 of a GPU, L3 of a CPU): buffers rotate over more than this.
     details
         Everything else: clocks, power, driver, load; read when the device was looked at.
+    precision
+        dtype that was asked for, or nothing.
     """
 
     kind: str
@@ -88,11 +85,22 @@ class Device:
     threads: int
     versions: dict[str, str]
     details: dict[str, Any] = field(default_factory=dict)
+    precision: str = ""
 
     @property
     def dtype(self) -> str:
         """Precision that suites use here, in the words of the kernels CSV."""
-        return "bfloat16" if self.kind == "cuda" else "float32"
+        return self.precision or ("bfloat16" if self.kind == "cuda" else "float32")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of this kind that torch sees here; 1 on a CPU."""
+        return int(self.details.get("gpus", 1))
+
+    @property
+    def has_fp8(self) -> bool:
+        """Whether matrix products in 8-bit floating point are faster here than in 16 bits."""
+        return bool(self.details.get("fp8", False))
 
     def row(self) -> dict[str, Any]:
         """The facts as a plain dictionary."""
@@ -112,26 +120,12 @@ def catalog_name(name: str) -> str:
     return next((known for pattern, known in _CATALOG_NAMES if re.search(pattern, name)), LOCAL)
 
 
-def parse_smi(text: str) -> dict[str, str]:
-    """Values of one line of ``nvidia-smi --query-gpu`` in the order of the fields asked for."""
-    values = [value.strip() for value in text.strip().split(",")]
-    if len(values) != len(_SMI_FIELDS):
-        return {}
-    return {
-        name: value for name, value in zip(_SMI_FIELDS, values) if value not in ("[N/A]", "[Not Supported]", "")
-    }
-
-
-def _smi(index: int) -> dict[str, str]:
-    """What nvidia-smi says; nothing where it is not installed or refuses."""
-    if shutil.which("nvidia-smi") is None:
-        return {}
-    query = ["nvidia-smi", f"--id={index}", f"--query-gpu={','.join(_SMI_FIELDS)}", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return parse_smi(done.stdout)
+def state(device: Device) -> dict[str, Any]:
+    """What changes while measuring: clocks, temperature and throttling of a GPU, load of a CPU."""
+    if device.kind == "cuda":
+        facts = smi.query(str(device.details.get("smi_id", 0)))
+        return {"nvidia_smi": facts, "throttling": smi.throttling(facts)}
+    return {"load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None, "throttling": []}
 
 
 def _torch() -> Any:
@@ -205,6 +199,8 @@ def _gpu(threads: int) -> Device:
     torch.set_num_threads(threads)
     index = torch.cuda.current_device()
     facts = torch.cuda.get_device_properties(index)
+    # nvidia-smi counts all GPUs, torch those that are visible: only the UUID means the same one to both
+    name = f"GPU-{facts.uuid}" if getattr(facts, "uuid", None) else str(index)
     return Device(
         kind="cuda",
         name=str(facts.name),
@@ -214,19 +210,23 @@ def _gpu(threads: int) -> Device:
         threads=threads,
         versions=versions(),
         details={
+            "smi_id": name,
             "compute_capability": f"{facts.major}.{facts.minor}",
+            "fp8": bool(torch.version.cuda)
+            and (facts.major, facts.minor) >= _FP8_CAPABILITY
+            and hasattr(torch, "_scaled_mm"),
             "sm_count": int(facts.multi_processor_count),
             "gpus": torch.cuda.device_count(),
             "cpu": _cpu_name(),
             "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
             "system": platform.platform(),
-            "nvidia_smi": _smi(index),
+            "nvidia_smi": smi.query(name),
         },
     )
 
 
-def look(kind: str = "auto", *, threads: int = 1) -> Device:
-    """Look at the device that would be measured.
+def look(kind: str = "auto", *, threads: int = 1, dtype: str = "") -> Device:
+    """Look at the device that would be measured, in its own precision or in ``dtype``.
 
     Raises
     ------
@@ -234,10 +234,28 @@ def look(kind: str = "auto", *, threads: int = 1) -> Device:
         When CUDA is asked for and torch sees no GPU.
     """
     one_of("device", kind, KINDS)
+    if dtype:
+        one_of("dtype", dtype, DTYPES)
     present = bool(_torch().cuda.is_available())
     if kind == "cuda" and not present:
         raise InputError("device='cuda' is not here: torch sees no GPU; use --device cpu, or install a CUDA build")
-    return _gpu(threads) if present and kind != "cpu" else _cpu(threads)
+    return replace(_gpu(threads) if present and kind != "cpu" else _cpu(threads), precision=dtype)
+
+
+def described(name: str, *, gpus: int = 1, dtype: str = "") -> Device:
+    """A GPU that is not here, as the hardware catalog describes it: enough to list what would be measured."""
+    hardware = catalog.hardware(name)
+    return Device(
+        kind="cuda",
+        name=f"{name}, from the catalog",
+        hardware=hardware.name,
+        memory_bytes=hardware.memory_bytes,
+        cache_bytes=hardware.l2_bytes or _DEFAULT_CACHE_BYTES,
+        threads=1,
+        versions=versions(),
+        details={"sm_count": hardware.sm_count, "gpus": gpus, "fp8": "fp8" in hardware.peak_flop_per_s},
+        precision=dtype,
+    )
 
 
 def cores() -> int:
@@ -249,6 +267,13 @@ def synchronize(device: Device) -> None:
     """Wait until the device has done everything that was queued."""
     if device.kind == "cuda":
         _torch().cuda.synchronize()
+
+
+def release(device: Device) -> None:
+    """Give memory that nobody holds any more back to the device."""
+    gc.collect()
+    if device.kind == "cuda":
+        _torch().cuda.empty_cache()
 
 
 def torch_dtype(device: Device) -> torch.dtype:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_validate.blocks import NORM_EPS, Cache, Decoder, Layer, Place, linear, rotary
+from gpu_validate.blocks import Cache, Decoder, Layer, Place, Traits, linear, rotary
 from scylla_sim.checks import fail
 from scylla_sim.specs import Model
 
@@ -64,7 +64,7 @@ class EagleDraft(nn.Module):
 
     def leave(self, x: Tensor) -> Tensor:
         """Predicted features from the last layer's outputs."""
-        return linear(functional.rms_norm(x, (x.shape[-1],), self.norm, NORM_EPS), self.widen.weight)
+        return linear(functional.rms_norm(x, (x.shape[-1],), self.norm, Traits.norm_eps), self.widen.weight)
 
     def logits(self, features: Tensor) -> Tensor:
         """``(..., vocab)`` of the target's vocabulary projection."""

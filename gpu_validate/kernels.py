@@ -1,7 +1,8 @@
-"""Suite ``kernels``: GEMM, decode and verify attention, copy, read and launch latency.
+"""Suite ``kernels``: GEMM, decode and verify attention, copy, read, launch latency, all-reduce.
 
 Shapes are those of speculative decoding: few rows times real weight matrices, few queries over a long cache. The
-same code runs on CUDA (bf16) and on a CPU (fp32); only the grids differ in size.
+same code runs on CUDA (bf16) and on a CPU (fp32); only the grids differ in size, and what takes several GPUs or
+8-bit units is left out where there are none.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any
 
 import torch
 
+from gpu_validate import fp8
 from gpu_validate.blocks import attention, causal_mask, linear
 from gpu_validate.cases import ELEMENT_BYTES, Case, copies
 from gpu_validate.clocks import Call
+from gpu_validate.collectives import all_reduce_cases
 from gpu_validate.device import Device, torch_dtype
 from scylla_sim.units import MEBI
 
@@ -59,6 +62,10 @@ GEMM_M = {
     "full": (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024),
 }
 
+FP8_PAIRS = {"ci": GPU_PAIRS["ci"][:2], "small": GPU_PAIRS["ci"][:4], "full": GPU_PAIRS["full"][:16]}
+FP8_STRIDE = {"ci": 2, "small": 2, "full": 1}
+"""(n, k) that are timed in 8 bits too, and every how many of the values of m."""
+
 GPU_HEADS = {
     "ci": ((32, 8, 128),),
     "small": ((32, 8, 128), (64, 8, 128)),
@@ -73,7 +80,7 @@ CPU_HEADS = {
 
 ATTENTION = {
     ("cuda", "ci"): ((1, 8, 64), (1024, 8192), (1, 8)),
-    ("cuda", "small"): ((1, 4, 16, 64), (512, 2048, 8192), (1, 2, 4, 8, 16, 64)),
+    ("cuda", "small"): ((1, 4, 16, 64), (512, 2048, 8192), (1, 2, 4, 8, 64)),
     ("cuda", "full"): (
         (1, 2, 4, 8, 16, 32, 64, 128),
         (512, 1024, 2048, 4096, 8192, 16384, 32768),
@@ -146,6 +153,48 @@ def _gemm(device: Device, m: int, n: int, k: int) -> Case:
         flop=flop,
         bytes=size,
         memory_bytes=count * size,
+        build=build,
+        graph=True,
+    )
+
+
+def _gemm_fp8(device: Device, m: int, n: int, k: int) -> Case:
+    """A product of two quantised matrices: what quantising costs is a case of its own."""
+    flop, size = 2.0 * m * n * k, float(m * k + n * k) + ELEMENT_BYTES[device.dtype] * m * n
+    count = copies(device, float(n * k))
+
+    def build() -> Sequence[Call]:
+        x = fp8.quantise(_random(device, m, k))
+        weights = [fp8.quantise(_random(device, n, k)) for _ in range(count)]
+        return [lambda w=w: fp8.product(x, w, torch_dtype(device)) for w in weights]  # type: ignore[misc]
+
+    return Case(
+        id=f"gemm-fp8-m{m}-n{n}-k{k}",
+        shape=_shape(device, "gemm", m=m, n=n, k=k, kernel_source="torch_scaled_mm") | {"dtype": "fp8"},
+        flop=flop,
+        bytes=size,
+        memory_bytes=count * size + 6.0 * n * k,
+        build=build,
+        graph=True,
+    )
+
+
+def _quantise(device: Device, m: int, k: int) -> Case:
+    """Activations ``(m, k)`` from 16 bits into 8, with the scale of what they hold just now."""
+    element = ELEMENT_BYTES[device.dtype]
+    size = m * k * (element + 1.0)
+    count = copies(device, size)
+
+    def build() -> Sequence[Call]:
+        rows = [_random(device, m, k) for _ in range(count)]
+        return [lambda x=x: fp8.quantise(x) for x in rows]  # type: ignore[misc]
+
+    return Case(
+        id=f"quantise-m{m}-k{k}",
+        shape=_shape(device, "quantise", m=m, k=k, kernel_source="torch_dynamic_scale"),
+        flop=2.0 * m * k,
+        bytes=size,
+        memory_bytes=8.0 * count * size,
         build=build,
         graph=True,
     )
@@ -224,6 +273,16 @@ def _launch(device: Device, *, graph: bool) -> Case:
     )
 
 
+def _fp8_cases(device: Device, scale: str) -> Iterator[Case]:
+    """Products in 8 bits with the shapes of layers (engines leave the head in 16), and quantising their inputs."""
+    for n, k in FP8_PAIRS[scale]:
+        for m in GEMM_M[scale][:: FP8_STRIDE[scale]]:
+            yield _gemm_fp8(device, m, n, k)
+    for k in sorted({k for _, k in FP8_PAIRS[scale]}):
+        for m in GEMM_M["ci"]:
+            yield _quantise(device, m, k)
+
+
 def cases(device: Device, scale: str) -> Iterator[Case]:
     """All cases of the suite on a device, cheap ones first within each operation."""
     gpu = device.kind == "cuda"
@@ -236,6 +295,9 @@ def cases(device: Device, scale: str) -> Iterator[Case]:
     for n, k in (GPU_PAIRS if gpu else CPU_PAIRS)[scale]:
         for m in GEMM_M[scale]:
             yield _gemm(device, m, n, k)
+    if device.has_fp8 and device.dtype == "bfloat16":
+        yield from _fp8_cases(device, scale)
     for heads in (GPU_HEADS if gpu else CPU_HEADS)[scale]:
         for batch, kv_len, q_len in product(*ATTENTION[device.kind, scale]):
             yield _attention(device, batch, kv_len, q_len, heads)
+    yield from all_reduce_cases(device, scale)

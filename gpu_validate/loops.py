@@ -7,7 +7,9 @@ at the given rates. The contexts are random numbers in the caches: no prompt is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -25,15 +27,48 @@ from scylla_sim.trees import ROOT, DraftTree, chain, full_tree
 _CHAINS = {"ci": (1, 2, 4), "small": (1, 2, 3, 5, 8), "full": (1, 2, 3, 4, 5, 6, 8, 10)}
 _BRANCHINGS = {"ci": ((2, 2),), "small": ((2, 2), (4, 4)), "full": ((2, 2), (3, 3), (4, 4), (2, 2, 2))}
 
+
+@dataclass(frozen=True)
+class Grid:
+    """A target, a draft of some size, and the batches and contexts they are timed at with every tree."""
+
+    target: str
+    draft: str
+    batches: tuple[int, ...]
+    contexts: tuple[int, ...]
+
+
+_LLAMA, _OLD_LLAMA = "llama-3.1-8b", "llama-2-7b"
 GRIDS = {
-    ("cuda", "ci"): ("llama-3.1-8b", "llama-3.2-1b", (1, 16), (1024,)),
-    ("cuda", "small"): ("llama-3.1-8b", "llama-3.2-1b", (1, 16), (1024, 8192)),
-    ("cuda", "full"): ("llama-3.1-8b", "llama-3.2-1b", (1, 2, 4, 8, 16, 32, 64), (1024, 8192, 32768)),
-    ("cpu", "ci"): ("llama-160m", "llama-68m", (1, 4), (256,)),
-    ("cpu", "small"): ("llama-160m", "llama-68m", (1, 4, 8), (256, 1024)),
-    ("cpu", "full"): ("tinyllama-1.1b", "llama-68m", (1, 2, 4, 8), (256, 1024)),
+    ("cuda", "ci"): (
+        Grid(_LLAMA, "llama-3.2-1b", (1, 16), (1024,)),
+        Grid(_OLD_LLAMA, "llama-68m", (1,), (1024,)),
+    ),
+    ("cuda", "small"): (
+        Grid(_LLAMA, "llama-3.2-1b", (1, 16), (1024, 8192)),
+        Grid(_OLD_LLAMA, "llama-68m", (1, 16), (1024,)),
+        Grid(_OLD_LLAMA, "tinyllama-1.1b", (1,), (1024,)),
+    ),
+    ("cuda", "full"): (
+        Grid(_LLAMA, "llama-3.2-1b", (1, 2, 4, 8, 16, 32, 64), (1024, 8192, 32768)),
+        Grid(_OLD_LLAMA, "llama-68m", (1, 4, 16), (1024, 4096)),
+        Grid(_OLD_LLAMA, "llama-160m", (1, 4, 16), (1024, 4096)),
+        Grid(_OLD_LLAMA, "tinyllama-1.1b", (1, 4, 16), (1024, 4096)),
+    ),
+    ("cpu", "ci"): (
+        Grid("llama-160m", "llama-68m", (1, 4), (256,)),
+        Grid("llama-160m", "llama-160m", (1,), (256,)),
+    ),
+    ("cpu", "small"): (
+        Grid("llama-160m", "llama-68m", (1, 4, 8), (256, 1024)),
+        Grid("llama-160m", "llama-160m", (1, 4), (256,)),
+    ),
+    ("cpu", "full"): (
+        Grid("tinyllama-1.1b", "llama-68m", (1, 2, 4, 8), (256, 1024)),
+        Grid("tinyllama-1.1b", "llama-160m", (1, 2, 4, 8), (256, 1024)),
+    ),
 }
-"""Target, draft, and grids of batch and context."""
+"""Pairs share a vocabulary; drafts of several sizes for one target, a draft as large as its target the extreme."""
 
 RATES = (0.7, 0.15, 0.05, 0.02)
 """Given acceptance of the draft's first, second ... choice at every depth: of the order of published ones."""
@@ -55,13 +90,20 @@ def expected_tokens(tree: DraftTree, rates: Sequence[float]) -> float:
     return 1.0 + sum(reached)
 
 
-def _loop(target: Decoder, draft: Decoder, tree: DraftTree, batch: int, context: int) -> Loop:
+def _loop(
+    target: Decoder,
+    draft: Decoder,
+    tree: DraftTree,
+    batch: int,
+    context: int,
+    given: Sequence[Sequence[float]],
+) -> Loop:
     """A loop in the middle of a generation: ``context`` tokens a sequence in both caches."""
     device = target.norm.device
     capacity = context + tree.num_nodes + tree.draft_len + 3
     tokens = torch.randint(target.spec.vocab_size, (batch, capacity), device=device)
     lengths = torch.full((batch,), context, device=device)
-    rates = torch.tensor([RATES] * tree.draft_len, device=device)
+    rates = torch.tensor(given, device=device)
     return Loop(
         target=target,
         draft=draft,
@@ -132,10 +174,9 @@ def _cost(
     return total[0], total[1]
 
 
-def _columns(device: Device, specs: tuple[Model, Model], batch: int, context: int) -> dict[str, Any]:
-    target, draft = specs
+def _columns(device: Device, names: tuple[str, str], batch: int, context: int) -> dict[str, Any]:
     return {
-        **{"device": device.hardware, "dtype": device.dtype, "model": target.name, "draft": draft.name},
+        **{"device": device.hardware, "dtype": device.dtype, "model": names[0], "draft": names[1]},
         **{"batch": batch, "context": context, "graph": 0},
         **{"framework": "torch", "version": device.versions["torch"]},
     }
@@ -144,36 +185,79 @@ def _columns(device: Device, specs: tuple[Model, Model], batch: int, context: in
 Make = Callable[[], tuple[Decoder, Decoder]]
 
 
-def plain_case(device: Device, specs: tuple[Model, Model], make: Make, batch: int, context: int) -> Case:
-    """The plain step that speed-ups are relative to."""
+@dataclass(frozen=True)
+class Acceptance:
+    """Rates ``[depth][rank]`` at which a cycle's tokens are accepted, what they give, and what else is known."""
+
+    rates: Sequence[Sequence[float]]
+    tokens_per_cycle: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def given(tree: DraftTree) -> Acceptance:
+        """The same rates at every depth, whatever the models say."""
+        return Acceptance([RATES] * tree.draft_len, expected_tokens(tree, RATES))
+
+
+def plain_case(
+    device: Device,
+    specs: tuple[Model, Model],
+    make: Make,
+    batch: int,
+    context: int,
+    *,
+    names: tuple[str, str] | None = None,
+) -> Case:
+    """The plain step that speed-ups are relative to; ``names`` of the models where they are not their specs'."""
     element = ELEMENT_BYTES[device.dtype]
     flop, size = step_cost(specs[0], batch, context, 1, element)
     return Case(
         id=f"plain-{specs[0].name}-b{batch}-s{context}",
-        shape={"op": "plain", **_columns(device, specs, batch, context)},
+        shape={"op": "plain", **_columns(device, names or _names(specs), batch, context)},
         flop=flop,
         bytes=size,
-        memory_bytes=element * sum(spec.parameters for spec in specs) + size,
+        memory_bytes=element * sum(spec.parameters for spec in specs)
+        + element * (specs[0].kv_elements_per_token * batch * (context + 2) + 2 * batch * specs[0].vocab_size),
         build=lambda: [_plain_call(make()[0], batch, context)],
     )
 
 
+def _names(specs: tuple[Model, Model]) -> tuple[str, str]:
+    return specs[0].name, specs[1].name
+
+
 def part_case(
-    device: Device, specs: tuple[Model, Model], make: Make, shape: tuple[int, int], tree: DraftTree, part: str
+    device: Device,
+    specs: tuple[Model, Model],
+    make: Make,
+    shape: tuple[int, int],
+    tree: DraftTree,
+    part: str,
+    *,
+    names: tuple[str, str] | None = None,
+    accept: Callable[[], Acceptance] | None = None,
 ) -> Case:
-    """One part of a cycle of ``tree`` at ``shape``, ``(batch, context)``."""
+    """One part of a cycle of ``tree`` at ``shape``, ``(batch, context)``.
+
+    ``accept`` is asked when a whole cycle is about to be timed, so that it can be measured then.
+    """
     batch, context = shape
     element = ELEMENT_BYTES[device.dtype]
     flop, size = _cost(part, specs, tree, batch, context, element)
-    loops: list[Loop] = []
+    given = Acceptance.given(tree)
+    timed: list[tuple[Loop, Acceptance]] = []
 
     def build() -> Sequence[Call]:
-        loops[:] = [_loop(*make(), tree, batch, context)]
-        return [_part(loops[0], part, context)]
+        found = accept() if accept is not None and part == "cycle" else given
+        timed[:] = [(_loop(*make(), tree, batch, context, found.rates), found)]
+        return [_part(timed[0][0], part, context)]
 
     def facts() -> Mapping[str, Any]:
-        loop = loops.pop()
-        return {"tokens_per_cycle_seen": loop.tally.tokens_per_cycle} if part == "cycle" else {}
+        loop, found = timed.pop()
+        if part != "cycle":
+            return {}
+        said = {"tokens_per_cycle": found.tokens_per_cycle, **found.facts}
+        return {**said, "tokens_per_cycle_seen": loop.tally.tokens_per_cycle}
 
     width = max(tree.ranks) + 1
     tokens = batch * (context + tree.num_nodes + tree.draft_len + 3)
@@ -181,11 +265,11 @@ def part_case(
         id=f"{part}-{specs[0].name}-{specs[1].name}-b{batch}-s{context}-l{tree.draft_len}-k{width}",
         shape={
             "op": part,
-            **_columns(device, specs, batch, context),
+            **_columns(device, names or _names(specs), batch, context),
             "draft_len": tree.draft_len,
             "top_k": width,
             "verify_tokens": tree.verify_tokens,
-            "tokens_per_cycle": expected_tokens(tree, RATES),
+            "tokens_per_cycle": given.tokens_per_cycle,
         },
         flop=flop,
         bytes=size,
@@ -195,20 +279,29 @@ def part_case(
     )
 
 
+@lru_cache(maxsize=1)
+def random_pair(specs: tuple[Model, Model], device: str, dtype: torch.dtype) -> tuple[Decoder, Decoder]:
+    """Weights of target and draft that consecutive cases share; the next pair's take their place."""
+    target, draft = (Decoder(spec, device=device, dtype=dtype) for spec in specs)
+    return target, draft
+
+
+def trees(scale: str) -> list[DraftTree]:
+    """Chains and full trees that are timed at a scale."""
+    return [chain(length) for length in _CHAINS[scale]] + [full_tree(widths) for widths in _BRANCHINGS[scale]]
+
+
 def cases(device: Device, scale: str) -> Iterator[Case]:
-    """All cases of the suite; the weights of target and draft are built once, when the first case runs."""
-    target_name, draft_name, batches, contexts = GRIDS[device.kind, scale]
-    specs = (catalog.model(target_name), catalog.model(draft_name))
-
-    @cache
-    def make() -> tuple[Decoder, Decoder]:
-        target, draft = (Decoder(spec, device=device.kind, dtype=torch_dtype(device)) for spec in specs)
-        return target, draft
-
-    trees = [chain(length) for length in _CHAINS[scale]] + [full_tree(widths) for widths in _BRANCHINGS[scale]]
-    for batch in batches:
-        for context in contexts:
-            yield plain_case(device, specs, make, batch, context)
-            for tree in trees:
+    """All cases of the suite; a target's plain step is timed once at each batch and context."""
+    plain: set[str] = set()
+    for grid in GRIDS[device.kind, scale]:
+        specs = (catalog.model(grid.target), catalog.model(grid.draft))
+        make = partial(random_pair, specs, device.kind, torch_dtype(device))
+        for batch, context in product(grid.batches, grid.contexts):
+            step = plain_case(device, specs, make, batch, context)
+            if step.id not in plain:
+                plain.add(step.id)
+                yield step
+            for tree in trees(scale):
                 for part in PARTS:
                     yield part_case(device, specs, make, (batch, context), tree, part)

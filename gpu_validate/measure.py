@@ -6,27 +6,28 @@ import argparse
 import importlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gpu_validate import records
-from gpu_validate.cases import SCALES, Case, fits, plan_for, run
-from gpu_validate.device import LOCAL, Device, add_device_arguments, look
+from gpu_validate.cases import PASSES, SCALES, Case, card, fits, plan_for, run
+from gpu_validate.device import DTYPES, LOCAL, Device, add_device_arguments, described, look, release, state
 from gpu_validate.hardware import write_hardware
-from gpu_validate.timing import CACHES, Plan
-from scylla_sim.checks import InputError, fail
+from gpu_validate.timing import CACHES, Plan, Summary
+from scylla_sim.checks import InputError, fail, whole
 from scylla_sim.console import FORMATS, emit, note
 
 EPILOG = """examples:
   gpu-validate measure --suite all --device auto --scale ci --out results/measure
-  gpu-validate measure --suite kernels --device cuda --scale small --out h100 --dry-run
+  gpu-validate measure --suite all --scale small --out h100 --dry-run --hardware h100-sxm
+  gpu-validate measure --suite specdecode --target MODEL_DIR --draft DRAFT_DIR --out mine
 """
 
 SUITES = {
     "kernels": "gpu_validate.kernels",
-    "step": "gpu_validate.blocks",
+    "step": "gpu_validate.steps",
     "specdecode": "gpu_validate.loops",
 }
 """Suite -> module with ``cases(device, scale)``."""
@@ -34,22 +35,68 @@ SUITES = {
 _WHOLE_CORE = 0.95
 """A smaller share of a CPU core than this, and a latency is partly somebody else's."""
 
+_START_S = 15.0
+"""What it costs to start the processes of a group of GPUs, for the same estimate."""
+
 _BUILD_S = {"cpu": 0.02, "cuda": 0.05}
 """What allocating and warming up a case costs, for the estimate of a dry run."""
 
 
-def suite_cases(suite: str, device: Device, scale: str) -> tuple[list[Case], list[Case]]:
-    """Cases that fit into the device's memory, and those that do not."""
-    every = list(importlib.import_module(SUITES[suite]).cases(device, scale))
+Cases = tuple[list[Case], list[Case]]
+"""Cases that fit into the device's memory, and those that do not."""
+
+
+def _cases(suite: str, device: Device, args: argparse.Namespace) -> Iterable[Case]:
+    """All cases of a suite: those of its grid, or those of the models that were named."""
+    if args.target or args.draft or args.prompts:
+        if suite != "specdecode":
+            raise fail("suite", args.suite, "does not go with --target, --draft and --prompts", "specdecode does")
+        from gpu_validate import pairs
+
+        return pairs.cases(device, args.scale, target=args.target, draft=args.draft, prompts=args.prompts)
+    every: Iterable[Case] = importlib.import_module(SUITES[suite]).cases(device, args.scale)
+    return every
+
+
+def _split(device: Device, cases: Iterable[Case]) -> Cases:
+    every = list(cases)
     names = [case.id for case in every]
     if len(set(names)) != len(names):
         raise fail("case", max(names, key=names.count), "appears twice in its suite")
     return [case for case in every if fits(device, case)], [case for case in every if not fits(device, case)]
 
 
-def estimate_s(device: Device, cases: Sequence[Case], plan: Plan) -> float:
-    """Upper estimate of the seconds a suite takes: every case up to its time limit."""
-    return len(cases) * (plan.time_limit_s + _BUILD_S[device.kind])
+def estimate_s(device: Device, cases: Sequence[Case], plan: Plan, passes: int) -> float:
+    """Upper estimate of the seconds a suite takes: every case up to its time limit, in every pass."""
+    groups = {case.gpus for case in cases if case.gpus > 1}
+    return passes * len(cases) * (plan.time_limit_s + _BUILD_S[device.kind]) + len(groups) * _START_S
+
+
+def _attempt(device: Device, case: Case, plan: Plan, cache: str) -> tuple[dict[str, Any], Summary] | None:
+    """Measure one case; nothing where the memory does not suffice after all."""
+    try:
+        return run(device, case, plan, cache=cache)
+    except MemoryError:
+        pass
+    except RuntimeError as error:  # torch.OutOfMemoryError is one, and older versions know it by another name
+        if "out of memory" not in str(error):
+            raise
+    release(device)
+    return None
+
+
+def _results(
+    device: Device, cases: Sequence[Case], plan: Plan, cache: str
+) -> Iterator[tuple[Case, tuple[dict[str, Any], Summary] | None]]:
+    """Measure cases one by one; ``None`` stands for one that ran out of memory."""
+    for case in cases:
+        if case.gpus == 1:
+            yield case, _attempt(device, case, plan, cache)
+    together = [case for case in cases if case.gpus > 1]
+    if together:
+        from gpu_validate.collectives import run_together
+
+        yield from run_together(device, together, plan)
 
 
 def _progress(text: str) -> None:
@@ -59,46 +106,66 @@ def _progress(text: str) -> None:
         sys.stderr.flush()
 
 
-def run_suite(suite: str, device: Device, scale: str, folder: Path, cache: str) -> dict[str, Any]:
-    """Measure a suite, taking up results of an interrupted run, and return its record."""
+def run_suite(
+    suite: str, device: Device, every: Cases, folder: Path, *, scale: str, cache: str, models: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Measure a suite, taking up results of an interrupted run, and return its record.
+
+    The second pass over the grid, where a suite has one, begins when the first has ended; its cases have ``@2``
+    after their names.
+    """
     plan = plan_for(suite, device, scale)
-    chosen, left_out = suite_cases(suite, device, scale)
+    chosen, left_out = every
     if not chosen:
         raise InputError(
             f"suite={suite!r} has no case that fits into {device.memory_bytes:.3g} bytes of {device.name}"
         )
-    partial = records.Partial.of(folder, suite, device, {"scale": scale, "cache": cache, **asdict(plan)})
+    how: dict[str, Any] = {"scale": scale, "cache": cache, "models": list(models)}
+    partial = records.Partial.of(folder, suite, device, {**how, **asdict(plan)})
     done = partial.load()
-    resumed = [case.id for case in chosen if case.id in done]
+    before = state(device)
+    passes = {f"{case.id}@{n}" if n > 1 else case.id: (n, case) for n in _numbers(suite) for case in chosen}
+    resumed = [name for name in passes if name in done]
     if resumed:
-        note(f"{suite}: {len(resumed)} of {len(chosen)} cases taken from {partial.path.name}")
-    begin = time.monotonic()
-    for index, case in enumerate(case for case in chosen if case.id not in done):
-        spent = time.monotonic() - begin
-        todo = len(chosen) - len(resumed) - index
-        left = f", about {spent / index * todo:.0f} s left" if index else ""
-        _progress(f"{suite} {index + 1 + len(resumed)}/{len(chosen)}{left}  {case.id}")
-        try:
-            row, summary = run(device, case, plan, cache=cache)
-        except MemoryError:
-            left_out.append(case)
-            continue
-        partial.append(row, summary.row())
-        done[case.id] = (row, summary.row())
+        note(f"{suite}: {len(resumed)} of {len(passes)} cases taken from {partial.path.name}")
+    begin, index = time.monotonic(), 0
+    lost = {case.id for case in left_out}
+    for number in _numbers(suite):
+        todo = [
+            case for name, (n, case) in passes.items() if n == number and name not in done and case.id not in lost
+        ]
+        for case, result in _results(device, todo, plan, cache):
+            index += 1
+            spent = (time.monotonic() - begin) / index
+            ahead = len(passes) - len(resumed) - index
+            _progress(f"{suite} {index + len(resumed)}/{len(passes)}, about {spent * ahead:.0f} s left  {case.id}")
+            if result is None:
+                left_out.append(case)
+                lost.add(case.id)
+                continue
+            name = f"{case.id}@{number}" if number > 1 else case.id
+            done[name] = ({**result[0], "case": name, "pass": number}, result[1].row())
+            partial.append(*done[name])
     _progress("")
     record = records.build(
         suite,
-        [done[case.id] for case in chosen if case.id in done],
+        [done[name] for name in passes if name in done],
         device,
-        scale=scale,
+        **how,
         plan=asdict(plan),
-        cache=cache,
+        passes=len(_numbers(suite)),
         resumed=len(resumed),
         left_out=[case.id for case in left_out],
+        states=[before, state(device)],
     )
     records.write(folder / f"{suite}.json", record)
     partial.remove()
     return record
+
+
+def _numbers(suite: str) -> range:
+    """Passes over the grid of a suite, counted from 1."""
+    return range(1, PASSES[suite] + 1)
 
 
 def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
@@ -115,49 +182,101 @@ def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
     shared = [row["cpu_share"] for row in record["values"] if row["cpu_share"] < _WHOLE_CORE]
     if shared and record["provenance"]["device"]["kind"] == "cpu":
         note(f"{suite}: warning: {len(shared)} cases shared their cores with others, down to {min(shared):.0%}")
+    slowed = sorted({reason for now in record["provenance"]["states"] for reason in now["throttling"]})
+    if slowed:
+        note(f"{suite}: warning: the GPU was throttled: {', '.join(slowed)}")
     if record["provenance"]["left_out"]:
         note(f"{suite}: {len(record['provenance']['left_out'])} cases need more memory than the device has")
 
 
-def _dry_run(args: argparse.Namespace, suites: Sequence[str], device: Device) -> None:
+def _dry_run(args: argparse.Namespace, suites: Mapping[str, Cases], device: Device) -> None:
     rows, total_s = [], 0.0
-    for suite in suites:
-        plan = plan_for(suite, device, args.scale)
-        chosen, _ = suite_cases(suite, device, args.scale)
-        total_s += estimate_s(device, chosen, plan)
+    for suite, (chosen, left_out) in suites.items():
+        plan, passes = plan_for(suite, device, args.scale), PASSES[suite]
+        seconds = estimate_s(device, chosen, plan, passes)
+        total_s += seconds
+        note(f"{suite}: {len(chosen)} cases, {passes} pass{'es' if passes > 1 else ''}, at most {seconds:.0f} s")
+        for line in (*card(device, chosen), *_unmeasured(suite, device, left_out)):
+            note(f"  {line}")
         for case in chosen:
             row = {"suite": suite, "case": case.id, "gflop": case.flop / 1e9, "mbytes": case.bytes / 1e6}
-            rows.append({**row, "flop_per_byte": case.flop / case.bytes, "limit_s": plan.time_limit_s})
+            rows.append({**row, "flop_per_byte": case.flop / case.bytes, "limit_s": passes * plan.time_limit_s})
     footer = f"{len(rows)} cases on {device.name} ({device.kind}, {device.dtype}), at most about {total_s:.0f} s"
     emit(argparse.Namespace(format=args.format, out=None), "measure-plan", rows, footer=footer)
+
+
+def _unmeasured(suite: str, device: Device, left_out: Sequence[Case]) -> list[str]:
+    """What this device keeps a suite from measuring."""
+    lines = [f"{len(left_out)} cases left out: they need more memory than the device has"] if left_out else []
+    if suite in ("kernels", "step") and not device.has_fp8:
+        lines.append("no fp8: this device does not multiply matrices in 8-bit floating point")
+    if suite == "kernels" and device.gpus < 2:
+        lines.append("no all-reduce: that takes at least two GPUs")
+    return lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", choices=(*SUITES, "all"), default="all", help="default: all")
     add_device_arguments(parser)
+    parser.add_argument("--dtype", choices=DTYPES, default="", help="default: bfloat16 on a GPU, float32 on a CPU")
     parser.add_argument("--cache", choices=CACHES, default="rotating", help="state of the cache; default: rotating")
     parser.add_argument("--scale", choices=SCALES, default="ci", help="ci: under two minutes; default")
     parser.add_argument(
         "--out", metavar="DIR", required=True, help="records DIR/SUITE.json; an interrupted run resumes"
     )
     parser.add_argument("--dry-run", action="store_true", help="list the cases and how long they may take")
+    parser.add_argument("--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog that is not here")
+    parser.add_argument("--gpus", type=int, metavar="N", help="with --hardware: so many of them")
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the dry run; default: table")
+    pair = parser.add_argument_group("a pair of models instead of the grid's (suite specdecode)")
+    pair.add_argument("--target", metavar="DIR", help="checkpoint: config.json and *.safetensors, Llama layout")
+    pair.add_argument("--draft", metavar="DIR", help="its draft, of the same vocabulary")
+    pair.add_argument(
+        "--prompts", metavar="FILE", help="token ids, a JSON list a line; default: the target writes its own"
+    )
 
 
-def execute(args: argparse.Namespace) -> None:
+def _device(args: argparse.Namespace) -> Device:
+    """The device that is here, or the one that the dry run is about."""
     if args.threads < 1:
         raise fail("threads", args.threads, "must be at least 1")
-    device = look(args.device, threads=args.threads)
-    suites = list(SUITES) if args.suite == "all" else [args.suite]
+    if args.hardware is None:
+        if args.gpus is not None:
+            raise fail("gpus", args.gpus, "goes with --hardware", "all GPUs that torch sees are measured")
+        return look(args.device, threads=args.threads, dtype=args.dtype)
+    if not args.dry_run:
+        raise fail("hardware", args.hardware, "goes with --dry-run", "what is measured is what is here")
+    gpus = 1 if args.gpus is None else int(whole("gpus", args.gpus, 1))
+    return described(args.hardware, gpus=gpus, dtype=args.dtype)
+
+
+def _not_lossless(record: dict[str, Any]) -> list[str]:
+    """Cases whose speculative decoding did not give the target's own output."""
+    return [row["case"] for row in record["values"] if row.get("lossless_verdict") == "different"]
+
+
+def execute(args: argparse.Namespace) -> int:
+    device = _device(args)
+    names = list(SUITES) if args.suite == "all" else [args.suite]
+    suites = {name: _split(device, _cases(name, device, args)) for name in names}
     if args.dry_run:
         _dry_run(args, suites, device)
-        return
+        return 0
+    code = 0
     folder = Path(args.out)
     note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}")
-    for suite in suites:
+    for suite, every in suites.items():
+        for line in (*card(device, every[0]), *_unmeasured(suite, device, every[1])):
+            note(f"{suite}: {line}")
         begin = time.monotonic()
-        record = run_suite(suite, device, args.scale, folder, args.cache)
+        models = [name for name in (args.target, args.draft, args.prompts) if name]
+        record = run_suite(suite, device, every, folder, scale=args.scale, cache=args.cache, models=models)
         _report(suite, record, time.monotonic() - begin)
         if suite == "kernels" and device.hardware == LOCAL:
             write_hardware(folder / "hardware.toml", record)
             note(f"wrote {folder / 'hardware.toml'}: {LOCAL} with measured peaks")
+        broken = _not_lossless(record)
+        if broken:
+            note(f"{suite}: ERROR: not lossless, the output is not the target's own: {', '.join(broken)}")
+            code = 1
+    return code

@@ -15,13 +15,14 @@ from typing import Any
 
 from gpu_validate import records
 from gpu_validate.hardware import write_hardware
-from scylla_sim.checks import InputError, one_of
+from scylla_sim.checks import InputError, fail, one_of
 from scylla_sim.console import note
 from scylla_sim.records import format_csv, write_text
 
 EPILOG = """examples:
   gpu-validate rows --record results/measure/kernels.json --part train --out results/measure/kernels-train.csv
   gpu-validate rows --record results/measure/step.json --part all
+  gpu-validate rows --record results/measure/step.json --pass 2 --out again.csv
 """
 
 PARTS = ("train", "test", "all")
@@ -29,6 +30,7 @@ PARTS = ("train", "test", "all")
 SPLIT_BY = {
     "gemm": ("n", "k"),
     "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
+    "all_reduce": ("num_gpus", "bytes"),
     "step": ("model", "batch", "context"),
     "specdecode": ("model", "draft", "batch_size", "context_len"),
 }
@@ -39,7 +41,9 @@ STREAMS = ("copy", "read", "launch")
 
 _TEST_SHARE = 0.33
 PARTS_OF_A_CYCLE = ("draft", "verify", "cycle")
-_RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "cpu_share", "case")
+BYTES_ARE_SHAPE = ("elementwise", "all_reduce")
+"""Operations whose bytes are what was asked for; of the others the shape implies them."""
+_RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "peak_fraction", "cpu_share", "pass", "case")
 
 
 def shape_key(row: Mapping[str, Any]) -> str:
@@ -71,41 +75,52 @@ def held_out_keys(rows: Sequence[Mapping[str, Any]]) -> set[str]:
 def cycle_rows(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row per drafting configuration, in the column names of ``scylla-sim predict``.
 
-    ``speedup`` is relative to the plain step measured at the same batch and context. Acceptance was given, so
-    ``tokens_per_cycle`` is its exact mean and not the scatter of the few cycles that were timed.
+    ``speedup`` is relative to the target's plain step measured at the same batch and context. Acceptance was given,
+    so ``tokens_per_cycle`` is its exact mean and not the scatter of the few cycles that were timed.
     """
-    plain = {(row["batch"], row["context"]): 1e-3 * row["latency_ms"] for row in values if row["op"] == "plain"}
+    where = ("model", "batch", "context")
+    plain = {tuple(row[name] for name in where): row["latency_ms"] for row in values if row["op"] == "plain"}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in values:
         if row["op"] not in PARTS_OF_A_CYCLE:
             continue
-        key = (row["batch"], row["context"], row["draft_len"], row["top_k"], row["verify_tokens"])
+        key = tuple(row[name] for name in (*where, "draft", "draft_len", "top_k", "verify_tokens"))
         same = {name: row[name] for name in ("device", "dtype", "model", "draft", "draft_len", "top_k")}
         same |= {"verify_tokens": row["verify_tokens"], "tokens_per_cycle": row["tokens_per_cycle"]}
         shape = {"batch_size": row["batch"], "context_len": row["context"], **same}
         found.setdefault(key, {"op": "specdecode", **shape})[f"{row['op']}_s"] = 1e-3 * row["latency_ms"]
+    parts = [f"{part}_s" for part in PARTS_OF_A_CYCLE]
+    # what did not fit into the memory leaves a configuration without one of its parts
+    found = {k: out for k, out in found.items() if k[: len(where)] in plain and all(part in out for part in parts)}
     for key, out in found.items():
-        out["plain_step_s"] = plain[key[0], key[1]]
-        out["tokens_per_s"] = key[0] * out["tokens_per_cycle"] / out["cycle_s"]
+        out["plain_step_s"] = 1e-3 * plain[key[: len(where)]]
+        out["tokens_per_s"] = out["batch_size"] * out["tokens_per_cycle"] / out["cycle_s"]
         out["speedup"] = out["tokens_per_cycle"] * out["plain_step_s"] / out["cycle_s"]
     return list(found.values())
 
 
-def export(record: Mapping[str, Any], part: str, *, device: str = "", evidence: str = "") -> list[dict[str, Any]]:
+def export(
+    record: Mapping[str, Any], part: str, *, number: int = 1, device: str = "", evidence: str = ""
+) -> list[dict[str, Any]]:
     """Rows of a part of a record.
 
-    ``device`` renames the device, for calibrating a catalogued GPU as ``local``; ``evidence`` replaces the record's
-    ``live`` where it was measured earlier and committed.
+    ``number`` is the pass over the grid: the second one repeats the first. ``device`` renames the device, for
+    calibrating a catalogued GPU as ``local``; ``evidence`` replaces the record's ``live`` where it was measured
+    earlier and committed.
 
     Raises
     ------
     InputError
-        When the part holds no row.
+        When the pass was not measured, or the part holds no row.
     """
     one_of("part", part, PARTS)
-    measured = cycle_rows(record["values"]) if record["suite"] == "specdecode" else record["values"]
+    passes = sorted({row.get("pass", 1) for row in record["values"]})
+    if number not in passes:
+        raise fail("pass", number, f"was not measured by suite {record['suite']}", f"passes: {passes}")
+    values = [row for row in record["values"] if row.get("pass", 1) == number]
+    measured = cycle_rows(values) if record["suite"] == "specdecode" else values
     rows = [row for row in measured if row["op"] in SPLIT_BY]
-    streams = [{**row, "op": "elementwise"} for row in record["values"] if row["op"] in STREAMS and part != "test"]
+    streams = [{**row, "op": "elementwise"} for row in values if row["op"] in STREAMS and part != "test"]
     if part != "all":
         held_out = held_out_keys(rows)
         rows = [row for row in rows if (shape_key(row) in held_out) == (part == "test")]
@@ -116,9 +131,9 @@ def export(record: Mapping[str, Any], part: str, *, device: str = "", evidence: 
 
 
 def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without what its shape implies; of an elementwise kernel the bytes are the shape."""
+    """A row without what its shape implies."""
     kept = {key: value for key, value in row.items() if key not in _RATES}
-    return kept | ({"bytes": row["bytes"]} if row["op"] == "elementwise" else {})
+    return kept | ({"bytes": row["bytes"]} if row["op"] in BYTES_ARE_SHAPE else {})
 
 
 def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:
@@ -133,6 +148,14 @@ def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", metavar="FILE", required=True, help="written by gpu-validate measure")
     parser.add_argument("--part", choices=PARTS, default="all", help="default: all")
+    parser.add_argument(
+        "--pass",
+        dest="number",
+        type=int,
+        metavar="N",
+        default=1,
+        help="pass over the grid; 2 is the repeat, default 1",
+    )
     parser.add_argument("--device", metavar="NAME", default="", help="name the device so, instead of as recorded")
     parser.add_argument("--evidence", choices=("live", "recorded"), default="", help="default: as in the record")
     parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
@@ -143,7 +166,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     record = records.read(args.record)
-    exported = export(record, args.part, device=args.device, evidence=args.evidence)
+    exported = export(record, args.part, number=args.number, device=args.device, evidence=args.evidence)
     if args.hardware:
         write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")

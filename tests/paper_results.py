@@ -170,13 +170,16 @@ def write_kernels(folder: Path) -> None:
     live = {**errors, "evidence": "live", "n": 8, "floor_kind": "intervals"}
     for suite, by in (("kernels", "op"), ("step", "model")):
         put(folder, f"compare/local-{suite}.json", [{"group": "gemm", by: "gemm", **live}], by=[by])
-    parts = ("plain_step_s", "draft_s", "verify_s", "cycle_s", "speedup")
-    choice = {"situations": 2, "same_choice": 0.5, "median_regret": 0.07}
+    parts = ("plain_step_s", "draft_s", "verify_s", "cycle_s", "tokens_per_s", "speedup")
+    choice = {"situations": 2, "same_choice": 0.5, "within_floor": 1.0, "median_regret": 0.07}
     cycles = [{"group": "all", "quantity": part, **live, **(choice if part == "speedup" else {})} for part in parts]
     put(folder, "compare/local-specdecode.json", cycles)
     device = {"name": "Test CPU", "kind": "cpu", "threads": 1}
     (folder / "measure").mkdir()
-    (folder / "measure/kernels.json").write_text(json.dumps({"schema": "r/1", "provenance": {"device": device}}))
+    said = {"schema": "r/1", "values": [{"cpu_share": 0.9}, {"cpu_share": 1.0}]}
+    for suite in ("kernels", "specdecode"):
+        record = {**said, "provenance": {"device": device, "scale": "ci"}}
+        (folder / f"measure/{suite}.json").write_text(json.dumps(record))
 
 
 def write_results(folder: Path) -> Path:

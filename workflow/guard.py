@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ _SHARED = tuple(f"scylla_sim/{name}.py" for name in ("__init__", "checks", "cons
 _FACTS = (
     *(
         f"scylla_sim/{name}.py"
-        for name in ("acceptance", "catalog", "configs", "costs", "quantiles", "specs", "trees")
+        for name in (
+            *("acceptance", "catalog", "configs", "costs", "experts", "layers", "ops", "quantiles", "specs"),
+            "trees",
+        )
     ),
     "scylla_sim/data/*.toml",
 )
@@ -66,6 +69,27 @@ def check_config(config: Mapping[str, Any], schema_path: Path) -> None:
     if errors:
         print(f"config: {_explain(errors[0], config)}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def check_records(config: Mapping[str, Any], folder: Path, suites: Sequence[str]) -> None:
+    """End the program with one line when recorded measurements are asked for and one of them is not there.
+
+    Snakemake's own page about a missing input does not say where records come from.
+    """
+    if config["measurements"] != "recorded":
+        return
+    name = config["recorded_device"]
+    lost = [suite for suite in suites if not (folder / name / f"{suite}.json").is_file()]
+    if not lost:
+        return
+    there = sorted(path.name for path in folder.glob("*") if path.is_dir())
+    known = f"recorded: {', '.join(there)}" if there else "no device is recorded yet"
+    hint = f"gpu-validate measure --suite all --out {folder.as_posix()}/{name} makes them, or measurements: live"
+    print(
+        f"config: recorded_device={name!r} has no {lost[0]}.json in {folder.as_posix()}; {known}; {hint}",
+        file=sys.stderr,
+    )
+    raise SystemExit(2)
 
 
 def use_this_python() -> None:

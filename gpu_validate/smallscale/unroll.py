@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_validate.blocks import NORM_EPS, Decoder, Layer, rotary
+from gpu_validate.blocks import Decoder, Layer, Rope, rotary
 from gpu_validate.eagle import EagleDraft
 
 
@@ -34,6 +34,7 @@ class Branches:
     ``text`` holds ``(batch, heads, n, head_dim)``, each step of ``grown`` ``(batch, heads, anchors, head_dim)``.
     """
 
+    rope: Rope | None
     text: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     grown: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)
 
@@ -42,11 +43,11 @@ class Branches:
         self.grown = [[(k[:, :, :anchors], v[:, :, :anchors]) for k, v in layer] for layer in self.grown]
 
 
-def read(layers: nn.ModuleList, x: Tensor) -> tuple[Tensor, Branches]:
+def read(layers: nn.ModuleList, x: Tensor, rope: Rope | None = None) -> tuple[Tensor, Branches]:
     """Read a text ``(batch, n, width)`` causally; returns the last layer's outputs and what branches need of it."""
     spec = next(_each(layers)).spec
-    turn = rotary(torch.arange(x.shape[1], device=x.device)[None], spec.head_dim, x.dtype)
-    branches = Branches()
+    branches = Branches(rope)
+    turn = rotary(torch.arange(x.shape[1], device=x.device)[None], spec.head_dim, x.dtype, rope)
     for layer in _each(layers):
         q, k, v = layer.heads(x, turn)
         branches.text.append((k, v))
@@ -68,7 +69,7 @@ def step(layers: nn.ModuleList, x: Tensor, branches: Branches, positions: Tensor
         ``(batch or 1, anchors, n)``: 0 where a branch sees the text, minus infinity where it does not.
     """
     spec = next(_each(layers)).spec
-    turn = rotary(positions, spec.head_dim, x.dtype)
+    turn = rotary(positions, spec.head_dim, x.dtype, branches.rope)
     for index, layer in enumerate(_each(layers)):
         q, k, v = layer.heads(x, turn)
         branches.grown[index].append((k, v))
@@ -103,8 +104,8 @@ def mask(anchors: Tensor, length: int, dtype: torch.dtype) -> Tensor:
 
 def target_features(target: Decoder, tokens: Tensor) -> tuple[Tensor, Branches]:
     """Normed features of a text, as a draft is fed them, and what branches of the target need."""
-    x, branches = read(target.layers, target.embedding(tokens))
-    return functional.rms_norm(x, (x.shape[-1],), target.norm, NORM_EPS), branches
+    x, branches = read(target.layers, target.embedding(tokens), target.traits.rope)
+    return target.normed(x), branches
 
 
 def rollout(
@@ -136,8 +137,7 @@ def rollout(
         written.append(_next(chances[-1], None if draws is None else draws[..., index]))
         if index + 1 < length:
             x = step(target.layers, target.embedding(written[-1]), branches, anchors + 1 + index, hidden)
-            x = functional.rms_norm(x, (x.shape[-1],), target.norm, NORM_EPS)
-            logits = functional.linear(x, target.head.weight)
+            logits = functional.linear(target.normed(x), target.head.weight)
     return torch.stack(written, 2), torch.stack(chances, 2)
 
 

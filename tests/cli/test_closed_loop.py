@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gpu_validate import blocks, cli, kernels, loops, measure
+from gpu_validate import cli, kernels, loops, measure, steps
 from gpu_validate.blocks import Decoder
 from gpu_validate.cases import Case
 from gpu_validate.device import Device
@@ -49,7 +49,7 @@ def small_loops(device: Device, scale: str) -> Iterator[Case]:
 
 def small_steps(device: Device, scale: str) -> Iterator[Case]:
     for tokens in (1, 2):
-        yield blocks.step_case(device, SPEC, (1, 64, tokens), lambda: Decoder(SPEC), graph=False)
+        yield steps.step_case(device, SPEC, (1, 64, tokens), graph=False)
 
 
 @pytest.fixture(scope="module")

@@ -216,9 +216,23 @@ def test_the_closed_loop_names_each_part_and_the_choice_of_the_draft(finished_re
         "drafting",
         "verification",
         "whole cycle",
+        "throughput",
         "speed-up",
     ]
-    assert any("measured best in 50 % of 2 situations" in note for note in table.notes)
+    assert any("measured best in 50 % of 2 situations, and as good within" in note for note in table.notes)
+    assert any(note.startswith("Shown, not judged, at scale ci") for note in table.notes)
+    assert "repeat to repeat (%)" in [column.title for column in table.columns]
+
+
+def test_the_closed_loop_is_judged_above_scale_ci_and_says_what_else_ran(own_results: Path) -> None:
+    record = own_results / "measure/specdecode.json"
+    record.write_text(record.read_text().replace('"ci"', '"small"'))
+    compared = own_results / "compare/local-specdecode.json"
+    compared.write_text(compared.read_text().replace('"median_ape": 0.05', '"median_ape": 0.12'))
+    (said,) = (note for note in only(own_results, "local-cycles").notes if note.startswith("At scale small"))
+    assert "plain step 12.0 % (15 % asked)" in said
+    assert "speed-up 12.0 % (10 % asked: missed)" in said
+    assert "1 of 2 cases shared their core" in said
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gpu_validate import records, rows
-from gpu_validate.device import Device, catalog_name, parse_smi
+from gpu_validate import records, rows, smi
+from gpu_validate.device import Device, catalog_name
 from gpu_validate.hardware import hardware_toml
 from gpu_validate.timing import summarise
 from scylla_sim import catalog
@@ -193,7 +193,7 @@ def test_product_names_map_to_the_catalog_or_to_local(product: str, name: str) -
 
 def test_nvidia_smi_fields_that_a_card_lacks_are_left_out() -> None:
     line = "550.54, 1980 MHz, 1980 MHz, 2619 MHz, 700.00 W, 31, Enabled, [N/A], 0x0000000000000000\n"
-    facts = parse_smi(line)
+    facts = smi.parse(line)
     assert facts["power.limit"] == "700.00 W"
     assert "mig.mode.current" not in facts
-    assert parse_smi("garbage") == {}
+    assert smi.parse("garbage") == {}

@@ -1,10 +1,11 @@
 """This machine, or a recorded one: measure, calibrate on one part of the shapes, predict and score the other."""
 
-# cycles: nothing is fitted to them, so all are scored; what is compared is each part and the choice of the draft
+# steps and cycles: nothing is fitted to them, so all are scored, beside a second pass over the same grid
 COMPARED = {
     "kernels": "--by op",
-    "step": "--by model",
-    "specdecode": "--columns plain_step_s,draft_s,verify_s,cycle_s,speedup --best speedup",
+    "step": "--by model,dtype --repeat results/measure/step-repeat.csv",
+    "specdecode": "--columns plain_step_s,draft_s,verify_s,cycle_s,tokens_per_s,speedup --best speedup "
+    "--repeat results/measure/specdecode-repeat.csv",
 }
 
 
@@ -58,9 +59,10 @@ rule calibration_rows:
         "../../environment.yml"
     params:
         code=VALIDATOR,
+        evidence=config["measurements"],
     shell:
         "python -m gpu_validate rows --record {input} --part train --device local --hardware {output.hardware} "
-        "--out {output.rows} > {log} 2>&1"
+        "--evidence {params.evidence} --out {output.rows} > {log} 2>&1"
 
 
 rule scored_rows:
@@ -74,9 +76,26 @@ rule scored_rows:
         "../../environment.yml"
     params:
         code=VALIDATOR,
-        part=lambda w: {"specdecode": "all"}.get(w.suite, "test"),
+        part=lambda w: {"kernels": "test"}.get(w.suite, "all"),
+        evidence=config["measurements"],
     shell:
-        "python -m gpu_validate rows --record {input} --part {params.part} --device local --out {output} > {log} 2>&1"
+        "python -m gpu_validate rows --record {input} --part {params.part} --device local "
+        "--evidence {params.evidence} --out {output} > {log} 2>&1"
+
+
+rule repeated_rows:
+    input:
+        "results/measure/{suite}.json",
+    output:
+        "results/measure/{suite}-repeat.csv",
+    log:
+        "results/logs/measure/{suite}-repeat.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+    shell:
+        "python -m gpu_validate rows --record {input} --pass 2 --device local --out {output} > {log} 2>&1"
 
 
 rule calibrate_local:
@@ -119,6 +138,7 @@ rule compare_local:
     input:
         predicted="results/predicted/local/{suite}.csv",
         measured="results/measure/{suite}-test.csv",
+        repeat=lambda w: [word for word in COMPARED[w.suite].split() if word.endswith("-repeat.csv")],
     output:
         "results/compare/local-{suite}.json",
     log:
