@@ -36,10 +36,10 @@ PLANS = {
 }
 """How long a kernel is sampled, by kind of device and scale."""
 
-TIME_FACTOR = {"kernels": 1.0, "step": 2.0, "specdecode": 2.0}
+TIME_FACTOR = {"kernels": 1.0, "step": 2.0, "specdecode": 2.0, "trained": 2.0}
 """A case of a suite may take so many times the limit of a kernel, each time: it does so much more work."""
 
-PASSES = {"kernels": 1, "step": 2, "specdecode": 2}
+PASSES = {"kernels": 1, "step": 2, "specdecode": 2, "trained": 2}
 """Whole steps and cycles are measured in two passes over the grid: how far a case is from itself, minutes later, is
 the floor of what a prediction can be blamed for. Repeats one after the other would share the machine's mood."""
 

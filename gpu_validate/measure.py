@@ -31,6 +31,8 @@ SUITES = {
     "specdecode": "gpu_validate.loops",
 }
 """Suite -> module with ``cases(device, scale)``."""
+TRAINED = "trained"
+"""The suite of the models that ``train`` left; it is measured where ``--weights`` names them."""
 
 _WHOLE_CORE = 0.95
 """A smaller share of a CPU core than this, and a latency is partly somebody else's."""
@@ -54,6 +56,10 @@ def _cases(suite: str, device: Device, args: argparse.Namespace) -> Iterable[Cas
         from gpu_validate import pairs
 
         return pairs.cases(device, args.scale, target=args.target, draft=args.draft, prompts=args.prompts)
+    if suite == TRAINED:
+        from gpu_validate.smallscale import loops
+
+        return loops.cases(device, args.scale, loops.Trained.read(Path(args.weights), device.kind))
     every: Iterable[Case] = importlib.import_module(SUITES[suite]).cases(device, args.scale)
     return every
 
@@ -107,7 +113,15 @@ def _progress(text: str) -> None:
 
 
 def run_suite(
-    suite: str, device: Device, every: Cases, folder: Path, *, scale: str, cache: str, models: Sequence[str] = ()
+    suite: str,
+    device: Device,
+    every: Cases,
+    folder: Path,
+    *,
+    scale: str,
+    cache: str,
+    models: Sequence[str] = (),
+    specs: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Measure a suite, taking up results of an interrupted run, and return its record.
 
@@ -156,6 +170,7 @@ def run_suite(
         passes=len(_numbers(suite)),
         resumed=len(resumed),
         left_out=[case.id for case in left_out],
+        specs=list(specs),
         states=[before, state(device)],
     )
     records.write(folder / f"{suite}.json", record)
@@ -216,7 +231,7 @@ def _unmeasured(suite: str, device: Device, left_out: Sequence[Case]) -> list[st
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--suite", choices=(*SUITES, "all"), default="all", help="default: all")
+    parser.add_argument("--suite", choices=(*SUITES, TRAINED, "all"), default="all", help="default: all")
     add_device_arguments(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="", help="default: bfloat16 on a GPU, float32 on a CPU")
     parser.add_argument("--cache", choices=CACHES, default="rotating", help="state of the cache; default: rotating")
@@ -228,6 +243,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog that is not here")
     parser.add_argument("--gpus", type=int, metavar="N", help="with --hardware: so many of them")
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the dry run; default: table")
+    parser.add_argument("--weights", metavar="DIR", help="what train left: suite trained runs these models")
     pair = parser.add_argument_group("a pair of models instead of the grid's (suite specdecode)")
     pair.add_argument("--target", metavar="DIR", help="checkpoint: config.json and *.safetensors, Llama layout")
     pair.add_argument("--draft", metavar="DIR", help="its draft, of the same vocabulary")
@@ -250,6 +266,15 @@ def _device(args: argparse.Namespace) -> Device:
     return described(args.hardware, gpus=gpus, dtype=args.dtype)
 
 
+def _specs(suite: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Shapes of trained models; those of other suites are in the catalog."""
+    if suite != TRAINED:
+        return []
+    from gpu_validate.smallscale import loops
+
+    return loops.Trained.read(Path(args.weights), "cpu").specs()
+
+
 def _not_lossless(record: dict[str, Any]) -> list[str]:
     """Cases whose speculative decoding did not give the target's own output."""
     return [row["case"] for row in record["values"] if row.get("lossless_verdict") == "different"]
@@ -257,7 +282,9 @@ def _not_lossless(record: dict[str, Any]) -> list[str]:
 
 def execute(args: argparse.Namespace) -> int:
     device = _device(args)
-    names = list(SUITES) if args.suite == "all" else [args.suite]
+    names = [*SUITES, *[TRAINED] * bool(args.weights)] if args.suite == "all" else [args.suite]
+    if (TRAINED in names) != bool(args.weights):
+        raise fail("weights", args.weights, f"goes with --suite {TRAINED}, and is needed there")
     suites = {name: _split(device, _cases(name, device, args)) for name in names}
     if args.dry_run:
         _dry_run(args, suites, device)
@@ -270,7 +297,8 @@ def execute(args: argparse.Namespace) -> int:
             note(f"{suite}: {line}")
         begin = time.monotonic()
         models = [name for name in (args.target, args.draft, args.prompts) if name]
-        record = run_suite(suite, device, every, folder, scale=args.scale, cache=args.cache, models=models)
+        how = {"scale": args.scale, "cache": args.cache, "models": models, "specs": _specs(suite, args)}
+        record = run_suite(suite, device, every, folder, **how)
         _report(suite, record, time.monotonic() - begin)
         if suite == "kernels" and device.hardware == LOCAL:
             write_hardware(folder / "hardware.toml", record)

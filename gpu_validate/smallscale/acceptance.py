@@ -27,6 +27,9 @@ from scylla_sim.trees import ROOT, DraftTree
 _FIRST_ANCHOR = 0.25
 """Anchors lie in the rest of a window: before, the model has read too little."""
 
+PROFILE_WIDTH = 8
+"""Ranks of a draft's choices that trees and profiles know."""
+
 FloatArray = NDArray[np.float64]
 RankArray = NDArray[np.int16]
 

@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_validate.smallscale.acceptance import FloatArray, Mean, accepted, mean_over_windows, rank_profile
+from gpu_validate.smallscale.acceptance import (
+    PROFILE_WIDTH,
+    FloatArray,
+    Mean,
+    accepted,
+    mean_over_windows,
+    rank_profile,
+)
 from gpu_validate.smallscale.corpus import DOMAINS
 from gpu_validate.smallscale.plans import MAIN
 from gpu_validate.smallscale.run import Snapshot
 from scylla_sim.trees import best_tree, chain
 
 TREE_NODES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
-WIDTH = 8
-"""Ranks of a draft's choices that trees and profiles know."""
-
 Result = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -110,7 +114,7 @@ def tree_tokens(ranks: NDArray[np.int16], nodes: int) -> FloatArray:
     """
     count = np.zeros(ranks.shape[:2])
     for half in (0, 1):
-        tree = best_tree(rank_profile(ranks[1 - half :: 2], WIDTH), nodes)
+        tree = best_tree(rank_profile(ranks[1 - half :: 2], PROFILE_WIDTH), nodes)
         count[half::2] = accepted(tree, ranks[half::2])
     return count
 
@@ -144,7 +148,7 @@ def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
     for layers, members in sorted(by_layers.items()):
         for temperature in (0, 1):
             ranks = np.concatenate([member.outcome.ranks[temperature] for member in members])
-            profile = rank_profile(ranks, WIDTH)
+            profile = rank_profile(ranks, PROFILE_WIDTH)
             cycles = ranks[..., 0].size
             for depth, rank in np.ndindex(profile.shape):
                 chance = float(profile[depth, rank])

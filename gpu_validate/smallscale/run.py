@@ -21,10 +21,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from gpu_validate.blocks import Decoder
-from gpu_validate.smallscale.acceptance import Anchors, Outcome, measure, place_anchors
+from gpu_validate.smallscale.acceptance import (
+    PROFILE_WIDTH,
+    Anchors,
+    Outcome,
+    measure,
+    place_anchors,
+    rank_profile,
+)
 from gpu_validate.smallscale.corpus import DOMAINS, SPLITS, Corpus, prepare
 from gpu_validate.smallscale.plans import MAIN, Plan, Target, Task
 from gpu_validate.smallscale.training import DraftRun, train_target
@@ -190,14 +198,23 @@ def keep_weights(work: Work, folder: Path) -> None:
     """The main target and its drafts of the first seed, averaged, as trained to the last point of their curves."""
     target = next(target for target in work.plan.targets if target.name == MAIN)
     weights = load(work.path(_target_name(target)))["weights"]
-    save(folder / "target.pt", {"spec": asdict(target.spec), "weights": weights})
+    prompts = _mixed(*corpus_of(work).windows("tune"))
+    save(folder / "target.pt", {"spec": asdict(target.spec), "weights": weights, "prompts": prompts})
     seeds = [task.seed for task in work.plan.tasks]
     for task in work.plan.tasks:
-        flats = load(work.path(f"task-{task.name}.pt"))["run"]["flats"]
-        for arm, flat in zip(task.arms, flats):
+        done = load(work.path(f"task-{task.name}.pt"))
+        last = done["outcomes"][str(task.grid[-1])]
+        for arm, flat, outcome in zip(task.arms, done["run"]["flats"], last):
             if arm.name == MAIN and task.seed == min(seeds):
                 content = {"spec": asdict(arm.draft.spec), "fed": arm.draft.fed, "weights": flat["average"]}
-                save(folder / f"draft-{arm.layers}l.pt", {**content, "train_tokens": task.grid[-1]})
+                ranks = torch.from_numpy(rank_profile(outcome["greedy"].numpy(), PROFILE_WIDTH))
+                save(folder / f"draft-{arm.layers}l.pt", {**content, "ranks": ranks})
+
+
+def _mixed(windows: NDArray[np.int64], domains: NDArray[np.int64]) -> torch.Tensor:
+    """Windows in an order in which the domains take turns."""
+    place = np.concatenate([np.arange((domains == domain).sum()) for domain in np.unique(domains)])
+    return torch.from_numpy(windows[np.lexsort((domains, place))])
 
 
 def run_task(work: Work, index: int, slot: int) -> None:
