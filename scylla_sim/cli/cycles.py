@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from scylla_sim import catalog, kernels
-from scylla_sim.checks import fail
+from scylla_sim import catalog, engine_fit, kernels, trees
+from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.cli.steps import number_columns
-from scylla_sim.console import add_output, emit
+from scylla_sim.console import add_output, emit, note
 from scylla_sim.records import read_columns
+from scylla_sim.specs import Engine
 from scylla_sim.steps import Setting
-from scylla_sim.throughput import Drafting, predict
+from scylla_sim.throughput import Drafting, Prediction, predict
+from scylla_sim.units import MICRO
 
 EPILOG = """example:
   printf 'device,dtype,model,draft,draft_len,top_k,verify_tokens,tokens_per_cycle,batch_size,context_len\\n' > c.csv
   printf 'h100-sxm,bf16,llama-3.1-8b,eagle3,3,1,4,2.4,8,1024\\n' >> c.csv
   scylla-sim cycles --shapes c.csv --format csv
+with --ranks: a CSV of depth,rank,probability gives tokens_per_cycle of the trees in the column paths ("0 1 0.0");
+  other columns that both files have choose the profile
+with --fit-overheads: rows whose column half says fit, with plain_step_s and cycle_s measured, give the loop's own
+  overheads; the other rows score them
 """
 
 LABELS = ("device", "dtype", "model", "draft")
 COUNTS = ("draft_len", "top_k", "verify_tokens")
 NUMBERS = (*COUNTS, "tokens_per_cycle", "batch_size", "context_len")
+MEASURED = ("cycle_s", "plain_step_s")
+RANKS = ("depth", "rank", "probability")
+FIT, HELD_OUT = "fit", "held out"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,40 +42,120 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--calibration", metavar="FILE", help="default: each device's shipped one")
     parser.add_argument("--engine", default="ideal", help="its launch and host work are added; default ideal")
+    parser.add_argument("--ranks", metavar="FILE", help="rank profiles: predict tokens_per_cycle from them")
+    parser.add_argument(
+        "--fit-overheads", action="store_true", help="fit what the loop adds on the rows of half=fit"
+    )
     add_output(parser, default="csv")
 
 
+def _profiles(path: str, shapes: Mapping[str, list[str]]) -> tuple[list[str], dict[tuple[str, ...], FloatArray]]:
+    """Columns that choose a profile, and the profiles ``(depth, rank)`` by their values."""
+    columns = read_columns(path, needed=RANKS)
+    shared = [name for name in columns if name in shapes and name not in RANKS]
+    cells: dict[tuple[str, ...], dict[tuple[int, int], float]] = {}
+    for index in range(len(columns["depth"])):
+        key = tuple(columns[name][index].strip() for name in shared)
+        try:
+            place = (int(columns["depth"][index]), int(columns["rank"][index]))
+            chance = float(columns["probability"][index])
+        except ValueError:
+            raise InputError(f"ranks={path!r} must hold whole depths and ranks on line {index + 2}") from None
+        cells.setdefault(key, {})[place] = chance
+    found = {}
+    for key, cell in cells.items():
+        size = (max(depth for depth, _ in cell), max(rank for _, rank in cell) + 1)
+        if len(cell) != size[0] * size[1]:
+            raise fail("ranks", path, f"must hold each of {size[0]} depths and {size[1]} ranks once", f"for {key}")
+        found[key] = np.array([[cell[depth + 1, rank] for rank in range(size[1])] for depth in range(size[0])])
+    return shared, found
+
+
+def _tokens_per_cycle(path: str, shapes: Mapping[str, list[str]]) -> FloatArray:
+    """tau of each row's tree by its rank profile."""
+    if "paths" not in shapes:
+        raise fail("column", "paths", "is needed with --ranks", "rank paths of a tree, as 0 1 0.0")
+    shared, profiles = _profiles(path, shapes)
+    values = []
+    for index, text in enumerate(shapes["paths"]):
+        key = tuple(shapes[name][index].strip() for name in shared)
+        if key not in profiles:
+            raise fail("ranks", path, f"has no profile for {dict(zip(shared, key))}")
+        tree = trees.from_paths([tuple(map(int, part.split("."))) for part in text.split()])
+        values.append(float(trees.tokens_per_cycle(tree, profiles[key])))
+    return np.array(values)
+
+
+def _predictions(
+    columns: Mapping[str, list[str]], numbers: Mapping[str, FloatArray], engine: Engine, calibration: str | None
+) -> list[Prediction]:
+    """One prediction a row."""
+    given = kernels.read(calibration) if calibration else None
+    found = []
+    for index, tau in enumerate(numbers["tokens_per_cycle"].tolist()):
+        dtype = kernels.known_dtype(columns["dtype"][index].strip())
+        kv_dtype = "float32" if dtype == "float32" else "bfloat16"
+        setting = Setting(given or kernels.shipped(columns["device"][index].strip()), engine, dtype, kv_dtype)
+        length, width, verified = (int(numbers[name][index]) for name in COUNTS)
+        drafting = Drafting(catalog.draft(columns["draft"][index].strip()), length, width, verified, tau, tau, tau)
+        batch, context = numbers["batch_size"][index], numbers["context_len"][index]
+        model = catalog.model(columns["model"][index].strip())
+        found.append(predict(model, drafting, setting, batch=batch, context=context))
+    return found
+
+
+def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Prediction], engine: Engine) -> Engine:
+    """The engine with the overheads of the fitting rows; ``priced`` is without any."""
+    for name in ("half", *MEASURED):
+        if name not in columns:
+            raise fail("column", name, f"is needed with --fit-overheads in {path}")
+    seen: list[engine_fit.Observation] = []
+    for index, out in enumerate(priced):
+        if columns["half"][index] == FIT:
+            try:
+                measured = {name: float(columns[name][index]) for name in MEASURED}
+            except ValueError:
+                raise InputError(f"cycle_s and plain_step_s must be numbers on line {index + 2}") from None
+            if not all(0 < value < np.inf for value in measured.values()):
+                raise InputError(f"cycle_s and plain_step_s must be above 0 on line {index + 2}")
+            seen += engine_fit.observations(out, **measured)
+    found = engine_fit.fit_engine(f"{engine.name}, fitted", seen)
+    scalars = ", ".join(f"{name} {getattr(found, name) / MICRO:.3g} us" for name in engine_fit.SCALARS)
+    note(f"overheads fitted on {len(seen)} times: {scalars}")
+    return found
+
+
 def execute(args: argparse.Namespace) -> int:
-    columns = read_columns(args.shapes, needed=(*LABELS, *NUMBERS))
-    numbers = number_columns(args.shapes, columns, NUMBERS)
+    needed = [name for name in NUMBERS if not (args.ranks and name == "tokens_per_cycle")]
+    columns = read_columns(args.shapes, needed=(*LABELS, *needed))
+    numbers = number_columns(args.shapes, columns, needed)
     if not numbers["batch_size"].size:
         raise fail("file", args.shapes, "holds no rows")
-    given = kernels.read(args.calibration) if args.calibration else None
+    if args.ranks:
+        numbers["tokens_per_cycle"] = _tokens_per_cycle(args.ranks, columns)
     engine = catalog.engine(args.engine)
+    if args.fit_overheads:
+        bare = Engine(engine.name)
+        engine = _fitted(columns, args.shapes, _predictions(columns, numbers, bare, args.calibration), engine)
     rows: list[dict[str, Any]] = []
-    for index in range(numbers["batch_size"].size):
+    for index, out in enumerate(_predictions(columns, numbers, engine, args.calibration)):
         label = {name: columns[name][index].strip() for name in LABELS}
-        dtype = kernels.known_dtype(label["dtype"])
-        kv_dtype = "float32" if dtype == "float32" else "bfloat16"
-        setting = Setting(given or kernels.shipped(label["device"]), engine, dtype, kv_dtype)
-        tau = float(numbers["tokens_per_cycle"][index])
-        length, width, verified = (int(numbers[name][index]) for name in COUNTS)
-        drafting = Drafting(catalog.draft(label["draft"]), length, width, verified, tau, tau, tau)
-        batch, context = numbers["batch_size"][index], numbers["context_len"][index]
-        out = predict(catalog.model(label["model"]), drafting, setting, batch=batch, context=context)
+        shape = {name: int(numbers[name][index]) for name in ("batch_size", "context_len", *COUNTS)}
+        more: dict[str, Any] = {name: columns[name][index] for name in ("half", "paths") if name in columns}
         arrays = {
             "draft_s": out.draft.seconds,
             "verify_s": out.verify.seconds,
             "overhead_s": out.overhead_s,
             "cycle_s": out.cycle_s,
-            "plain_step_s": out.plain.seconds,
+            "plain_step_s": out.plain.seconds + out.plain_overhead_s,
             "tokens_per_s": out.tokens_per_s,
             "speedup": out.speedup,
             "speedup_lower": out.speedup_lower,
             "speedup_upper": out.speedup_upper,
         }
-        shape = {name: int(numbers[name][index]) for name in ("batch_size", "context_len", *COUNTS)}
         values = {name: float(np.asarray(value)) for name, value in arrays.items()}
-        rows.append({**label, **shape, "tokens_per_cycle": tau, **values, "evidence": out.verify.evidence()})
-    emit(args, "cycles", rows, inputs=[args.shapes, *([args.calibration] if args.calibration else [])])
+        tau = {"tokens_per_cycle": out.drafting.tokens_per_cycle}
+        rows.append({**label, **shape, **more, **tau, **values, "evidence": out.verify.evidence()})
+    inputs = [name for name in (args.shapes, args.calibration, args.ranks) if name]
+    emit(args, "cycles", rows, inputs=inputs)
     return 0

@@ -1,0 +1,73 @@
+"""What a decoding loop adds to its kernels, from loops that were measured: the overheads of an `Engine`.
+
+Plain steps and cycles are linear in host work, launches and tokens once their kernels are priced, so the overheads
+are the non-negative least squares of the relative errors. They say what the loop's own code costs, on the machine
+it ran on; they are scored on loops that were not fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scylla_sim.checks import FloatArray, fail
+from scylla_sim.specs import Engine
+from scylla_sim.steps import Step
+from scylla_sim.throughput import Prediction
+
+SCALARS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "launch_s")
+MIN_FIT_ROWS = 6
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One measured time: seconds of its kernels, and how often each of `SCALARS` is paid."""
+
+    device_s: float
+    paid: tuple[float, ...]
+    measured_s: float
+
+
+def _launches(step: Step) -> float:
+    return float(sum(part.count for part in step.parts))
+
+
+def observations(out: Prediction, *, cycle_s: float, plain_step_s: float) -> list[Observation]:
+    """The plain step and the cycle of one measured configuration, priced without any overhead."""
+    batch, tokens = float(out.batch), float(out.batch) * out.drafting.verify_tokens
+    cycle_launches = _launches(out.verify) + _launches(out.draft)
+    drafted = float(out.draft.seconds) + float(out.verify.seconds)
+    return [
+        Observation(float(out.plain.seconds), (1.0, batch, 0.0, 0.0, _launches(out.plain)), plain_step_s),
+        Observation(drafted, (1.0, tokens, 1.0, float(out.drafting.draft_len), cycle_launches), cycle_s),
+    ]
+
+
+def fit_engine(name: str, seen: Sequence[Observation]) -> Engine:
+    """Overheads that bring predicted times closest to the measured ones, none of them negative.
+
+    Raises
+    ------
+    InputError
+        With fewer than `MIN_FIT_ROWS` times.
+
+    Examples
+    --------
+    >>> batches = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    >>> seen = [Observation(1e-3, (1.0, b, 0.0, 0.0, 0.0), 2e-3 + b * 1e-5) for b in batches]
+    >>> engine = fit_engine("mine", seen)
+    >>> round(engine.host_s, 9), round(engine.token_s, 9)
+    (0.001, 1e-05)
+    """
+    from scipy.optimize import nnls
+
+    if len(seen) < MIN_FIT_ROWS:
+        raise fail("rows", len(seen), f"must be at least {MIN_FIT_ROWS} to fit the overheads of a loop")
+    measured = np.array([one.measured_s for one in seen])
+    paid: FloatArray = np.array([one.paid for one in seen]) / measured[:, None]
+    missing = 1.0 - np.array([one.device_s for one in seen]) / measured
+    scale = np.maximum(np.abs(paid).max(axis=0), 1e-300)
+    values = nnls(paid / scale, missing)[0] / scale
+    return Engine(name, **dict(zip(SCALARS, values.tolist())))
