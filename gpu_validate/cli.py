@@ -13,6 +13,8 @@ VERBS = {
     "device": "facts about the device that measure would use, as JSON",
     "measure": "time kernels, decoder steps and speculative decoding on this machine",
     "train": "train drafts of many sizes at small scale and measure what a target accepts of them",
+    "curves": "what training and trained loops gave, as CSV for laws and cycles",
+    "optimum": "the best number of verified tokens at each batch, from measured acceptance and passes",
     "rows": "a measured record as rows of CSV, split into train and test by shape",
     "compare": "errors of predicted against measured rows, beside the noise floor",
     "silicon": "rows that others measured on real GPUs, from aiconfigurator-core",

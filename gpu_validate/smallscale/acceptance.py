@@ -162,12 +162,27 @@ def accepted(tree: DraftTree, ranks: RankArray) -> NDArray[np.int64]:
 
 
 def rank_profile(ranks: RankArray, width: int) -> FloatArray:
-    """``(draft_len, width)``: share of cycles in which the target's token is the draft's choice of a rank.
+    """``(draft_len, width)``: how often the target's token is the draft's choice of a rank.
 
-    Of all cycles, not of those whose path was accepted so far: the target's text was given to the draft.
+    At each depth of the cycles in which all tokens before were first choices. That makes a chain exact; taken over
+    all cycles instead, the product over depths would be some 3 % low, for easy text stays easy.
+
+    Examples
+    --------
+    >>> rank_profile(np.array([[0, 0], [0, 1], [1, 0], [2, 2]]), 2).tolist()
+    [[0.5, 0.25], [0.5, 0.5]]
     """
     flat = ranks.reshape(-1, ranks.shape[-1])
-    return np.stack([(flat == rank).mean(0) for rank in range(width)], axis=1)
+    going = np.pad(np.cumprod(flat[:, :-1] == 0, axis=1, dtype=bool), ((0, 0), (1, 0)), constant_values=True)
+    chances = np.stack([((flat == rank) & going).sum(0) for rank in range(width)], axis=1)
+    return np.asarray(chances / np.maximum(first_choices(ranks), 1)[:, None])
+
+
+def first_choices(ranks: RankArray) -> NDArray[np.int64]:
+    """``(draft_len,)``: cycles in which all tokens before a depth were first choices."""
+    flat = ranks.reshape(-1, ranks.shape[-1])
+    through = np.cumprod(flat == 0, axis=1, dtype=bool).sum(0)
+    return np.concatenate([[len(flat)], through[:-1]])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from gpu_validate.smallscale.acceptance import (
     FloatArray,
     Mean,
     accepted,
+    first_choices,
     mean_over_windows,
     rank_profile,
 )
@@ -94,7 +95,7 @@ def curve_results(snapshots: Sequence[Snapshot], domains: NDArray[np.int64]) -> 
                 gain = {"gain": paired.value, "gain_stderr": paired.stderr}
             mean = mean_over_windows(way.accepted, domains)
             yield _result({**row, "domain": "all", **gain}, mean, way.accepted.size)
-            for index, name in enumerate(DOMAINS):
+            for index, name in enumerate(DOMAINS if _facts(snapshot)["arm"] == MAIN else ()):
                 inside = domains == index
                 mean = mean_over_windows(way.accepted[inside], domains[inside])
                 yield _result({**row, "domain": name}, mean, way.accepted[inside].size)
@@ -149,7 +150,7 @@ def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
         for temperature in (0, 1):
             ranks = np.concatenate([member.outcome.ranks[temperature] for member in members])
             profile = rank_profile(ranks, PROFILE_WIDTH)
-            cycles = ranks[..., 0].size
+            reached = first_choices(ranks)
             for depth, rank in np.ndindex(profile.shape):
                 chance = float(profile[depth, rank])
                 row = {
@@ -163,7 +164,8 @@ def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
                     "rank": rank,
                     "probability": chance,
                 }
-                stderr = float(np.sqrt(chance * (1 - chance) / cycles))
+                cycles = int(reached[depth])
+                stderr = float(np.sqrt(chance * (1 - chance) / max(cycles, 1)))
                 yield row, {"count": cycles, "stderr": stderr, "stopping_reason": "max_samples"}
 
 
