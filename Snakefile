@@ -15,7 +15,8 @@ sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 import guard
 
 guard.check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
-guard.check_records(config, Path("gpu_validate/recorded"), ("kernels", "step", "specdecode"))
+suites = ["kernels", "step", "specdecode", *(["smallscale", "trained"] if "here" in config["smallscale"] else [])]
+guard.check_records(config, Path("gpu_validate/recorded"), suites)
 if workflow.exec_mode.name == "DEFAULT":
     guard.release_stale_lock(Path(".snakemake"))
 
@@ -28,6 +29,7 @@ include: "workflow/rules/silicon.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/endtoend.smk"
+include: "workflow/rules/smallscale.smk"
 include: "workflow/rules/paper.smk"
 
 

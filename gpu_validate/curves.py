@@ -24,9 +24,15 @@ _HALVES = ("fit", "held out")
 
 
 def acceptance_rows(record: Mapping[str, Any]) -> list[Row]:
-    """Tokens per cycle of every draft, point, domain and tree."""
-    dropped = ("op", "case")
-    return [_without(row, dropped) for row in record["values"] if row["op"] == "acceptance"]
+    """Tokens per cycle of every draft, point, domain and tree; ``last`` marks the last point of an arm's curve."""
+    rows = [row for row in record["values"] if row["op"] == "acceptance"]
+    last: dict[str, int] = {}
+    for row in rows:
+        last[row["arm"]] = max(last.get(row["arm"], 0), row["train_tokens"])
+    return [
+        {**_without(row, ("op", "case")), "last": "yes" if row["train_tokens"] == last[row["arm"]] else "no"}
+        for row in rows
+    ]
 
 
 def rank_rows(record: Mapping[str, Any]) -> list[Row]:
@@ -125,6 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--models", metavar="DIR", help="write the models' shapes there, and name them by folder")
     parser.add_argument("--device", metavar="NAME", default="", help="name the device so, instead of as recorded")
+    parser.add_argument("--evidence", choices=("live", "recorded"), default="", help="default: as in the record")
     parser.add_argument("--out", metavar="FILE", required=True, help="CSV file")
 
 
@@ -140,6 +147,7 @@ def execute(args: argparse.Namespace) -> None:
         raise InputError(f"table={args.table!r} has no row in {args.record}")
     folders = write_models(record, Path(args.models)) if args.models else {}
     for row in rows:
+        row["evidence"] = args.evidence or record["evidence"]
         if args.device and "device" in row:
             row["device"] = args.device
         for name in ("model", "draft"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paper import cost_figures, law_figures
+from paper import cost_figures, law_figures, smallscale_figures
 from paper.drawing import Canvas, styled
 from paper.results import Results
 from scylla_sim.checks import InputError, one_of
@@ -15,6 +15,7 @@ FIGURES: dict[str, Callable[[Results], Canvas]] = {
     "fig1": law_figures.fig1,
     "fig5": law_figures.fig5,
     "turning-points": law_figures.turning_points,
+    "small-scale": smallscale_figures.small_scale,
     "table5": cost_figures.table5,
     "speedup": cost_figures.speedup,
 }

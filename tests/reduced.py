@@ -11,6 +11,7 @@ from running import run_in
 OVERLAY = """\
 measurements: recorded
 recorded_device: quick
+smallscale: [small]
 silicon_devices: [h100-sxm]
 train_rows: 48
 """

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _profiles(path: str, shapes: Mapping[str, list[str]]) -> tuple[list[str], dict[tuple[str, ...], FloatArray]]:
     """Columns that choose a profile, and the profiles ``(depth, rank)`` by their values."""
     columns = read_columns(path, needed=RANKS)
-    shared = [name for name in columns if name in shapes and name not in RANKS]
+    shared = [name for name in columns if name in shapes and name not in (*RANKS, "evidence")]
     cells: dict[tuple[str, ...], dict[tuple[int, int], float]] = {}
     for index in range(len(columns["depth"])):
         key = tuple(columns[name][index].strip() for name in shared)

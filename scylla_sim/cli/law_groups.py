@@ -49,18 +49,16 @@ def groups(args: argparse.Namespace) -> list[tuple[dict[str, str], argparse.Name
 
 
 def replicates(args: argparse.Namespace) -> list[Points]:
-    """Points of every repetition of ``--replicates``; an empty list where there is none.
+    """Points of every repetition of ``--replicates``; an empty list where nothing was asked for.
 
     Raises
     ------
     InputError
-        When there is only one, or they were not measured at the same x.
+        When they were not measured at the same x.
     """
     if not args.replicates:
         return []
     found = [read_points(_narrowed(args, labels)) for labels in _labels(args, [args.replicates])]
-    if len(found) < 2:
-        raise fail("replicates", args.replicates, "must name a column with at least 2 values", "or leave it out")
     ordered = [_sorted(points) for points in found]
     for points in ordered[1:]:
         if not np.array_equal(points.x, ordered[0].x):
@@ -82,11 +80,12 @@ def mean_of(repeated: Sequence[Points]) -> Points:
 def spread(form: str, repeated: Sequence[Points], level: float) -> Row:
     """Mean and Student-t interval of each parameter over the repetitions, and the least R² of any.
 
-    Keys are ``<parameter>_replicates_mean|lower|upper``; nothing but the count where a repetition has no fit.
+    Keys are ``<parameter>_replicates_mean|lower|upper``; nothing but the count where a repetition has no fit, or
+    where there is only one.
     """
     fits = [fit.fit(x_of(form, points), points.y, form, points.weights) for points in repeated]
     row: Row = {"replicates": len(fits)}
-    if not all(law.converged for law in fits):
+    if len(fits) < 2 or not all(law.converged for law in fits):
         return row
     values = np.array([law.values for law in fits])
     half = student_quantile(level, len(fits) - 1) * values.std(axis=0, ddof=1) / len(fits) ** 0.5

@@ -273,7 +273,7 @@ def test_a_law_is_fitted_to_every_group_and_its_spread_is_that_of_the_repetition
     ("options", "message"),
     [
         (["--by", "layer"], "column='layer'"),
-        (["--replicates", "layers", "--where", "layers=1"], "must name a column with at least 2 values"),
+        (["--replicates", "seed", "--factor", "layers"], "does not go with --replicates"),
         (["--replicates", "tau"], "points="),
         (["--replicates", "seed", "--bootstrap", "9"], "does not go with --replicates"),
     ],

@@ -27,3 +27,17 @@ def verb(path):
 def published(path):
     """Published numbers that this command reads."""
     return [word for word in COMMANDS[path].split() if word.startswith("paper/published/")]
+
+
+# measured and trained earlier on a CPU, and committed
+RECORDED_CPU = "gpu_validate/recorded/cpu/{suite}.json"
+
+
+def loops_evidence(wildcards):
+    """Whether the loops of a run were timed by it or earlier."""
+    return config["measurements"] if wildcards.run == "here" else "recorded"
+
+
+def of_run(suite):
+    """Record of a suite, by run."""
+    return lambda w: f"results/measure/{suite}.json" if w.run == "here" else RECORDED_CPU.format(suite=suite)

@@ -14,6 +14,8 @@ rule measure:
         "results/measured/{suite}.json",
     log:
         "results/logs/measured/{suite}.log",
+    wildcard_constraints:
+        suite="kernels|step|specdecode",
     conda:
         "../../environment.yml"
     threads: workflow.cores

@@ -7,6 +7,7 @@ EVIDENCE = [
     expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
     expand("results/{path}", path=COMMANDS),
     ENDTOEND,
+    SMALLSCALE,
 ]
 
 

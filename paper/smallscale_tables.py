@@ -1,0 +1,400 @@
+"""Tables of the laws by real training: tokens, layers, what breaks them, domains, the optimum, and real loops.
+
+A run is a set of results in one folder: ``here`` was trained by this run of the workflow, ``small`` earlier and
+committed. A table shows every run that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from paper.law_tables import RIVAL_MARGIN
+from paper.render import Column, Table, joined, mean
+from paper.results import Results, commits, value
+from paper.results import Table as ResultTable
+from scylla_sim.records import Row
+
+_CURVES = "acceptance.csv --x train_tokens --y tokens_per_cycle --where "
+_LAYERS = "acceptance.csv --x decoder_layers --y tokens_per_cycle --where "
+_MAIN = "arm=main,domain=all,temperature=0,drafting=chain "
+_SAMPLED = "arm=main,domain=all,temperature=1,drafting=sampled-chain "
+_RIVALS = "--forms log-linear,linear,power,saturating-exponential,logistic,broken "
+_FEW_RIVALS = "--forms log-linear,linear,power "
+
+COMMANDS = {
+    "tokens": f"{_CURVES}{_MAIN}--by decoder_layers --replicates seed {_RIVALS}",
+    "tokens-sampled": f"{_CURVES}{_SAMPLED}--by decoder_layers --replicates seed {_FEW_RIVALS}",
+    "tokens-domains": f"{_CURVES}arm=main,temperature=0,drafting=chain --by domain,decoder_layers "
+    f"--replicates seed {_FEW_RIVALS}",
+    "arms": f"{_CURVES}domain=all,temperature=0,drafting=chain,seed=0 --by arm,decoder_layers {_FEW_RIVALS}",
+    "layers": f"{_LAYERS}{_MAIN}--by train_tokens --replicates seed {_FEW_RIVALS}",
+    "optimum": "optimum.csv --x batch_size --y k_opt --forms log-linear,power ",
+    "optimum-inverse": "optimum.csv --x inverse_batch_size --y k_opt --forms linear ",
+}
+"""Laws of a run -> its CSV file and the options of ``scylla-sim laws``."""
+
+RUNS = {"small": "recorded, scale small", "here": "this run"}
+
+
+def law_path(what: str, run: str) -> str:
+    """Result file of a law of a run."""
+    return f"laws/small-scale-{what}-{run}.json"
+
+
+def how_to_fit(what: str, run: str) -> str:
+    """Command that writes `law_path`."""
+    file, options = COMMANDS[what].split(maxsplit=1)
+    out = f"--format json --out results/{law_path(what, run)}"
+    return f"scylla-sim laws results/smallscale/{run}/{file} {options}{out}"
+
+
+def there(results: Results, what: str) -> list[str]:
+    """Runs that left a law."""
+    return [run for run in RUNS if results.has(law_path(what, run))]
+
+
+def laws(results: Results, what: str) -> list[tuple[str, ResultTable]]:
+    """Fits of every run that is there; at least one must be."""
+    runs = there(results, what) or list(RUNS)[:1]
+    return [(run, results.table(law_path(what, run), how_to_fit(what, run))) for run in runs]
+
+
+def groups(table: ResultTable, by: Sequence[str]) -> list[tuple[dict[str, Any], dict[str, Row]]]:
+    """Converged rows by form, for every group of a fit, in the order of numbers."""
+    found: dict[tuple[Any, ...], dict[str, Row]] = {}
+    for row in table.rows:
+        if row.get("converged"):
+            found.setdefault(tuple(value(row, name, table.path) for name in by), {})[row["form"]] = row
+    ordered = sorted(found.items(), key=lambda item: tuple(_order(part) for part in item[0]))
+    return [(dict(zip(by, key)), forms) for key, forms in ordered]
+
+
+def _order(text: Any) -> tuple[float, str]:
+    try:
+        return float(text), ""
+    except ValueError:
+        return 0.0, str(text)
+
+
+def slope(row: Row) -> tuple[float, float, float, int]:
+    """Slope of a log-linear row with its interval: over training seeds where there are several, else of the fit."""
+    seeds = int(row.get("replicates") or 1)
+    if "a_replicates_lower" in row:
+        return row["a_replicates_mean"], row["a_replicates_lower"], row["a_replicates_upper"], seeds
+    return row["a"], row["a_lower"], row["a_upper"], seeds
+
+
+def verdict(forms: dict[str, Row]) -> str:
+    """Log-linear against its rivals by AICc, in a word; the best rival is named."""
+    scored = {name: row["delta_aicc"] for name, row in forms.items() if row.get("delta_aicc") is not None}
+    line = forms.get("log-linear")
+    if line is None or "log-linear" not in scored:
+        return "not told"
+    _, low, high, _ = slope(line)
+    if low <= 0.0 <= high:
+        return "no trend"
+    best = min(scored, key=lambda name: scored[name])
+    ahead = sorted(scored[name] for name in scored if name != "log-linear")
+    if best == "log-linear":
+        return "best" if not ahead or ahead[0] > RIVAL_MARGIN else "ties"
+    return "ties" if scored["log-linear"] <= RIVAL_MARGIN else f"{best} is better"
+
+
+def _law_row(run: str, labels: dict[str, Any], forms: dict[str, Row]) -> Row | None:
+    line = forms.get("log-linear")
+    if line is None:
+        return None
+    middle, low, high, seeds = slope(line)
+    rivals = {name: row["delta_aicc"] for name, row in forms.items() if row.get("delta_aicc") is not None}
+    base = rivals.get("log-linear", 0.0)
+    row: Row = {"run": RUNS[run], **labels, "points": line["n"], "seeds": seeds, "slope": middle}
+    row |= {"slope_lower": low, "slope_upper": high, "r2": line["r2"], "r2_least": line.get("r2_replicates_least")}
+    row |= {f"aicc_{name}": delta - base for name, delta in rivals.items() if name != "log-linear"}
+    return row | {"verdict": verdict(forms), "evidence": line.get("evidence")}
+
+
+_FITS = (
+    Column("points", "points", digits=0),
+    Column("seeds", "seeds", digits=0),
+    Column("slope", "slope per ln", "tokens/cycle", digits=3),
+    Column("slope_lower", "from", digits=3),
+    Column("slope_upper", "to", digits=3),
+    Column("r2", "R² of the mean curve", digits=3),
+    Column("r2_least", "least R² of a seed", digits=3),
+)
+_RIVAL_COLUMNS = (
+    Column("aicc_power", "power: AICc above log-linear", digits=1, signed=True),
+    Column("aicc_linear", "linear", digits=1, signed=True),
+    Column("aicc_saturating-exponential", "saturating", digits=1, signed=True),
+    Column("aicc_logistic", "logistic", digits=1, signed=True),
+    Column("aicc_broken", "broken", digits=1, signed=True),
+    Column("verdict", "log-linear"),
+    Column("evidence", "evidence"),
+)
+_INTERVAL = (
+    "Slope: with several training seeds, mean and 90 % Student-t interval over the fits of single seeds; with one "
+    "seed, the 90 % interval of the fit, which takes the points of one curve for independent and is too narrow."
+)
+_TAU = (
+    "Tokens per cycle count the target's own token. Greedy chains, exact counts on held-out text that shares no "
+    "longer run of bytes with the training text."
+)
+
+
+def _laws_table(
+    results: Results,
+    name: str,
+    title: str,
+    what: str,
+    labels: Sequence[Column],
+    notes: Sequence[str],
+    keep: Callable[[Row], bool] = lambda row: True,
+) -> Table:
+    """A table of one law, a row a group and run."""
+    tables, rows = [], []
+    for run, table in laws(results, what):
+        tables.append(table)
+        for group, forms in groups(table, [column.key for column in labels]):
+            row = _law_row(run, {key: _number(text) for key, text in group.items()}, forms)
+            if row is not None and keep(row):
+                rows.append(row)
+    columns = (Column("run", "training"), *labels, *_FITS, *_RIVAL_COLUMNS)
+    shown = [column for column in columns if any(row.get(column.key) is not None for row in rows)]
+    evidence = joined({"tokens per cycle": "small-scale", "fits": "of small-scale points"})
+    return Table(name, title, shown, rows, evidence, commits(tables), notes=list(notes))
+
+
+def _number(text: Any) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+_DEPTH = Column("decoder_layers", "decoder layers", digits=0)
+
+
+def tokens(results: Results) -> Table:
+    """Theorem 1.1 on drafts trained here."""
+    return _laws_table(
+        results,
+        "small-scale-tokens",
+        "Theorem 1.1 by training: tokens per cycle against the draft's training tokens",
+        "tokens",
+        [_DEPTH],
+        [_TAU, _INTERVAL, "The window of tokens was fixed before; positive AICc: log-linear is better."],
+    )
+
+
+def layers(results: Results) -> Table:
+    """Theorem 1.2 on drafts trained here, at every number of training tokens."""
+    return _laws_table(
+        results,
+        "small-scale-layers",
+        "Theorem 1.2 by training: tokens per cycle against decoder layers, at each number of training tokens",
+        "layers",
+        [Column("train_tokens", "training tokens", digits=0)],
+        [
+            _TAU,
+            _INTERVAL,
+            "The slope grows with training tokens: layers and tokens do not add, and the law of layers is judged "
+            "at the last row. All depths have one learning rate.",
+        ],
+    )
+
+
+def domains(results: Results) -> Table:
+    """The token law by domain of text, for the shallowest and the deepest draft."""
+
+    def ends(row: Row) -> bool:
+        return row["decoder_layers"] in (1, 4, 8)
+
+    return _laws_table(
+        results,
+        "small-scale-domains",
+        "Theorem 1.1 by domain of the text, at temperature 0",
+        "tokens-domains",
+        [Column("domain", "domain"), _DEPTH],
+        [_TAU, _INTERVAL],
+        ends,
+    )
+
+
+def sampled(results: Results) -> Table:
+    """Theorem 1.1 at temperature 1."""
+    return _laws_table(
+        results,
+        "small-scale-temperature",
+        "Theorem 1.1 at temperature 1: chains whose tokens are drawn from the draft",
+        "tokens-sampled",
+        [_DEPTH],
+        [
+            "Tokens per cycle count the target's own token; the chance of getting through is a product of "
+            "min(1, q/p) along the target's own sampled text, averaged.",
+            _INTERVAL,
+        ],
+    )
+
+
+_ARMS = {
+    "main": "as the laws have it",
+    "one-step": "trained on one step: later positions see features it never saw",
+    "slow": "learning rate 0.001: still in the foot of the curve",
+    "tokens-only": "not fed the target's features",
+    "wide": "as wide as its target",
+    "weak-target": "a shallow target that it catches up with",
+}
+
+
+def breaks(results: Results) -> Table:
+    """What breaks the law of tokens: training, features, the target."""
+    table = _laws_table(
+        results,
+        "small-scale-breaks",
+        "What bends the law of training tokens: one thing changed at a time, one seed",
+        "arms",
+        [Column("arm", "draft"), _DEPTH],
+        [_TAU, "A rival that is better, or a low R², says that the straight line does not describe the curve."],
+    )
+    kept = [row for row in table.rows if row["arm"] != "main" or row["decoder_layers"] in (1, 4)]
+    rows = [{**row, "meaning": _ARMS.get(str(row["arm"]), "")} for row in kept]
+    columns = [column for column in table.columns if column.key not in ("seeds", "r2_least")]
+    columns.insert(3, Column("meaning", "what it is"))
+    return replace(table, columns=columns, rows=rows)
+
+
+def optimum(results: Results) -> Table:
+    """Theorem 1.3 from measured acceptance of trees and measured passes of the target."""
+    rows: list[Row] = []
+    tables: list[ResultTable] = []
+    notes = []
+    for run, log_table in laws(results, "optimum"):
+        inverse_table = results.table(law_path("optimum-inverse", run), how_to_fit("optimum-inverse", run))
+        tables += [log_table, inverse_table]
+        names = ("batch_size", "k_opt", "inside", "tokens_per_cycle", "gain")
+        points = results.columns(f"smallscale/{run}/optimum.csv", "snakemake", names)
+        for index, batch in enumerate(points["batch_size"]):
+            row: Row = {"run": RUNS[run], "batch_size": int(batch), "inside": points["inside"][index]}
+            row |= {name: float(points[name][index]) for name in ("k_opt", "tokens_per_cycle", "gain")}
+            rows.append({**row, "evidence": "small-scale, live" if run == "here" else "small-scale, recorded"})
+        log = next(row for row in log_table.rows if row["form"] == "log-linear")
+        inverse = next(row for row in inverse_table.rows if row["form"] == "linear")
+        notes.append(
+            f"{RUNS[run]}: over {log['n']} batches a ln b + c has R² {log['r2']:.3f} and a leave-one-out error of "
+            f"{log['loo_rmse']:.1f} tokens, a/b + c {inverse['r2']:.3f} and {inverse['loo_rmse']:.1f}."
+        )
+    return Table(
+        "small-scale-optimum",
+        "Theorem 1.3 by measurement: best number of verified tokens against the batch",
+        (
+            Column("run", "training"),
+            Column("batch_size", "batch", digits=0),
+            Column("k_opt", "best tokens verified", digits=1),
+            Column("inside", "inside the grid"),
+            Column("tokens_per_cycle", "tokens per cycle there", digits=2),
+            Column("gain", "tokens per second of verification, over plain", digits=2),
+            Column("evidence", "evidence"),
+        ),
+        rows,
+        joined({"tokens per cycle": "small-scale", "passes of the target": "timed on the machine that trained"}),
+        commits(tables),
+        notes=[
+            "The tree that maximises tokens per cycle over the time of the target's pass; drafting is not counted, "
+            "as in the theorem.",
+            *notes,
+        ],
+    )
+
+
+def rates(results: Results) -> Table:
+    """The sweep of learning rates, on other windows than all results."""
+    path = "smallscale/small/rates.csv"
+    names = ("decoder_layers", "learning_rate", "tokens_per_cycle", "stderr", "drafting", "domain", "train_tokens")
+    columns = results.columns(path, "snakemake", names)
+    cells: dict[int, dict[float, float]] = {}
+    for index in range(len(columns["domain"])):
+        if columns["drafting"][index] == "chain" and columns["domain"][index] == "all":
+            rate = float(columns["learning_rate"][index])
+            cells.setdefault(int(columns["decoder_layers"][index]), {})[rate] = float(
+                columns["tokens_per_cycle"][index]
+            )
+    every = sorted({rate for cell in cells.values() for rate in cell})
+    rows: list[Row] = [
+        {"decoder_layers": str(depth), **{f"rate {rate:g}": cell.get(rate) for rate in every}}
+        for depth, cell in sorted(cells.items())
+    ]
+    means = {f"rate {rate:g}": mean([cell[rate] for cell in cells.values()]) for rate in every}
+    rows.append({"decoder_layers": "mean", **means})
+    best = max(means, key=lambda name: means[name])
+    return Table(
+        "small-scale-rates",
+        f"Learning rates: tokens per cycle after {int(columns['train_tokens'][0]):,} tokens, on the tuning windows",
+        [
+            Column("decoder_layers", "decoder layers"),
+            *(Column(name, name, digits=2) for name in means),
+            Column("evidence", "evidence"),
+        ],
+        [{**row, "evidence": "small-scale"} for row in rows],
+        joined({"tokens per cycle": "small-scale, recorded"}),
+        "",
+        notes=[
+            f"One rate for all depths, the one of the highest mean ({best}): rates of their own would put the "
+            "tuning into the law of layers. These windows serve nothing else. Standard error of a cell about "
+            f"{max(float(text) for text in columns['stderr']):.2f} at most, one seed.",
+        ],
+    )
+
+
+def loops(results: Results) -> Table:
+    """Does acceptance measured here, with this machine's costs, predict real loops?"""
+    rows: list[Row] = []
+    tables = []
+    for run in RUNS:
+        path = f"compare/trained-{run}.json"
+        if not results.has(path) and run != "small":
+            continue
+        table = results.table(path, "snakemake")
+        tables.append(table)
+        words = {
+            "tokens_per_cycle": "tokens per cycle, from the rank profile",
+            "plain_step_s": "plain step",
+            "cycle_s": "draft-verify cycle",
+            "tokens_per_s": "tokens per second",
+            "speedup": "speed-up",
+        }
+        rows += [
+            {**row, "run": RUNS[run], "quantity": words.get(str(row["quantity"]), row["quantity"])}
+            for row in table.rows
+            if row.get("half") in ("fit", "held out") or row.get("same_choice") is not None
+        ]
+    return Table(
+        "small-scale-loops",
+        "From measured acceptance to real loops: trained drafts decoding after real prompts",
+        (
+            Column("run", "training"),
+            Column("quantity", "quantity"),
+            Column("half", "half of the loops"),
+            Column("n", "loops", digits=0),
+            Column("median_ape", "median error", "%", digits=1, scale=100),
+            Column("mape", "mean", "%", digits=1, scale=100),
+            Column("p90_ape", "p90", "%", digits=1, scale=100),
+            Column("bias", "bias", "%", digits=1, scale=100, signed=True),
+            Column("floor_median", "noise floor", "%", digits=1, scale=100),
+            Column("same_choice", "best tree chosen", "%", digits=0, scale=100),
+            Column("within_floor", "or within the floor", "%", digits=0, scale=100),
+            Column("median_regret", "median loss by the choice", "%", digits=1, scale=100),
+            Column("evidence", "evidence"),
+        ),
+        rows,
+        joined({"loops": "timed where it was trained", "predicted": "kernels calibrated there, rank profile"}),
+        commits(tables),
+        notes=[
+            "Five overheads of the loop (per step, token, launch, draft and draft pass) are fitted on one half of "
+            "the loops, and the other half scores them. Acceptance is fitted to nothing: it comes from anchors "
+            "in other text, the loops' from the first cycles after a prompt; the later of these follow the model's "
+            "own words, which are easier to draft.",
+            "Noise floor: the same loops in a second pass over the grid.",
+        ],
+    )
