@@ -22,4 +22,4 @@ def plan(seeds: tuple[int, ...] = (0,), layers: tuple[int, ...] = (1, 2)) -> Pla
         for seed in seeds
     )
     broken = Task("broken", MAIN, training, (arm(1, "tokens-only", fed=False),), 0, GRID)
-    return Plan("ci", SOURCES, (target,), (*tasks, broken), anchors=4, draft_len=3)
+    return Plan("ci", SOURCES, (target,), (*tasks, broken), anchors=4, draft_len=4)

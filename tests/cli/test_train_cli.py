@@ -1,0 +1,182 @@
+"""``gpu-validate train``, ``curves``, ``optimum``, ``measure --suite trained`` as a user types them; tiny plan."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import GRID, plan
+
+from gpu_validate import cli, records
+from gpu_validate.smallscale import plans
+from scylla_sim.cli import main as simulate
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a tiny plan was trained through the command, in a worker process."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
+        assert cli.main(["train", "--jobs", "2", "--device", "cpu", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loops(trained: Path) -> Path:
+    """The same folder with its loops measured, a few samples each."""
+    from gpu_validate import cases
+    from gpu_validate.smallscale import loops as suite
+
+    with pytest.MonkeyPatch.context() as patch:
+        quick = {key: cases.replace(p, min_samples=3, time_limit_s=0.01) for key, p in cases.PLANS.items()}
+        patch.setattr(cases, "PLANS", quick)
+        patch.setattr(suite, "CONTEXT", 24)
+        patch.setattr(suite, "_BATCHES", {"ci": (1, 4)})
+        patch.setattr(suite, "_VERIFIED", {"ci": ((1, 4, 16), (1, 4, 16))})
+        options = ["--suite", "trained", "--weights", str(trained / "weights"), "--device", "cpu"]
+        assert cli.main(["measure", *options, "--out", str(trained)]) == 0
+    return trained
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open()))
+
+
+def test_the_record_says_where_it_comes_from(trained: Path) -> None:
+    record = records.read(trained / "smallscale.json")
+    assert record["evidence"] == "small-scale"
+    facts = record["provenance"]
+    assert len(facts["corpus"]["sha256"]) == 64 and facts["targets"][0]["nats_per_token"]["code"] > 0
+    assert set(facts["cpu_s"]) == {"target-main", "task-main-seed0", "task-main-seed1", "task-broken"}
+    assert not (trained / "work").exists()
+
+
+def test_values_are_within_their_bounds_and_gains_are_over_the_shallowest(trained: Path) -> None:
+    for row in records.read(trained / "smallscale.json")["values"]:
+        if row["op"] == "acceptance":
+            assert 1.0 <= row["tokens_per_cycle"] <= row["draft_len"] + 1
+            if row["arm"] == "main" and row["decoder_layers"] == 1 and "gain" in row:
+                assert row["gain"] == 0.0
+
+
+def test_trees_accept_more_the_larger_they_are(trained: Path) -> None:
+    found: dict[tuple[str, ...], list[float]] = {}
+    for row in records.read(trained / "smallscale.json")["values"]:
+        if row["op"] == "acceptance" and row["drafting"] == "tree":
+            found.setdefault((row["seed"], row["decoder_layers"], row["temperature"]), []).append(
+                row["tokens_per_cycle"]
+            )
+    assert len(found) == 8
+    assert all(curve[0] < curve[-1] for curve in found.values())
+
+
+def test_the_same_command_gives_the_same_numbers(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
+    assert cli.main(["train", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    first, second = (records.read(folder / "smallscale.json") for folder in (trained, tmp_path))
+    assert first["values"] == second["values"]
+
+
+def test_a_record_of_training_that_was_edited_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    record = json.loads((trained / "smallscale.json").read_text())
+    record["values"][0]["tokens_per_cycle"] += 1.0
+    (tmp_path / "edited.json").write_text(json.dumps(record))
+    options = ["--record", str(tmp_path / "edited.json"), "--table", "acceptance", "--out", str(tmp_path / "a.csv")]
+    assert cli.main(["curves", *options]) == 2
+    said = capsys.readouterr().err
+    assert "does not match its checksum" in said and said.count("\n") == 1
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_curves_are_what_laws_reads(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "acceptance.csv"
+    assert (
+        cli.main(
+            ["curves", "--record", str(trained / "smallscale.json"), "--table", "acceptance", "--out", str(out)]
+        )
+        == 0
+    )
+    chains = [row for row in rows(out) if (row["arm"], row["drafting"], row["domain"]) == ("main", "chain", "all")]
+    assert {int(row["train_tokens"]) for row in chains} == set(GRID)
+    assert {row["last"] for row in chains if int(row["train_tokens"]) == GRID[-1]} == {"yes"}
+    assert {row["evidence"] for row in chains} == {"small-scale"}
+
+
+def test_loops_are_predicted_from_the_rank_profile_and_overheads_of_the_other_half(
+    loops: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    record, timed = loops / "smallscale.json", loops / "trained.json"
+    for source, table in ((record, "ranks"), (record, "acceptance"), (timed, "loops"), (timed, "verify")):
+        options = ["--record", str(source), "--table", table, "--out", str(tmp_path / f"{table}.csv")]
+        options += ["--models", str(tmp_path / "models"), "--device", "h100-sxm"] if table == "loops" else []
+        assert cli.main(["curves", *options]) == 0
+    predicted = tmp_path / "predicted.csv"
+    options = ["--shapes", str(tmp_path / "loops.csv"), "--ranks", str(tmp_path / "ranks.csv"), "--fit-overheads"]
+    assert simulate(["cycles", *options, "--out", str(predicted)]) == 0
+    assert "overheads fitted on" in capsys.readouterr().err
+    by_hand = {
+        (int(row["depth"]), int(row["rank"])): float(row["probability"])
+        for row in rows(tmp_path / "ranks.csv")
+        if row["decoder_layers"] == "1"
+    }
+    chain_2 = next(row for row in rows(predicted) if row["paths"] == "0 0.0" and row["draft"].endswith("d1"))
+    wanted = 1 + by_hand[1, 0] * (1 + by_hand[2, 0])
+    assert float(chain_2["tokens_per_cycle"]) == pytest.approx(wanted)
+    assert {row["half"] for row in rows(predicted)} == {"fit", "held out"}
+    best = tmp_path / "optimum.csv"
+    files = ["--acceptance", str(tmp_path / "acceptance.csv"), "--verify", str(tmp_path / "verify.csv")]
+    assert cli.main(["optimum", *files, "--out", str(best)]) == 0
+    assert [row["batch_size"] for row in rows(best)] == ["1", "4", "16"]
+
+
+def test_trained_models_decode_losslessly(trained: Path) -> None:
+    from gpu_validate.smallscale.loops import Trained
+    from gpu_validate.specdecode import decode_plain, decode_speculatively
+    from scylla_sim.trees import full_tree
+
+    models = Trained.read(trained / "weights", "cpu")
+    assert [head.layers for head in models.heads] == [1, 2]
+    prompts = models.prompts[:4, :16]
+    for head in models.heads:
+        fast, _ = decode_speculatively(models.target, head.draft, full_tree([2, 2]), prompts, 12)
+        assert torch.equal(fast, decode_plain(models.target, prompts, 12))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--jobs", "-1", "--out", "x"], "jobs=-1 must be at least 1"),
+        (["train", "--seed", "-2", "--out", "x"], "seed=-2"),
+        (["measure", "--suite", "trained", "--out", "x"], "goes with --suite trained, and is needed there"),
+        (["measure", "--suite", "trained", "--weights", "nowhere", "--out", "x"], "holds no target.pt"),
+        (["measure", "--suite", "step", "--weights", "w", "--out", "x"], "goes with --suite trained"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_curves_of_the_wrong_record_are_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = ["--record", str(trained / "smallscale.json"), "--table", "loops", "--out", str(tmp_path / "x.csv")]
+    assert cli.main(["curves", *options]) == 2
+    assert "is of suite smallscale, loops needs trained" in capsys.readouterr().err
