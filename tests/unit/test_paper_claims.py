@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paper_results import log_law, put
 
 from paper.claims import CLAIMS, judged, write
 from paper.results import Results
@@ -73,18 +72,6 @@ def test_a_form_falls_with_its_slope_its_r2_and_a_better_rival(own_results: Path
     assert status(own_results, words) == "partly"
     edit(path, lambda row: row.update(a_lower=-0.1) if row["form"] == "log-linear" else None)
     assert status(own_results, words) == "contradicted"
-
-
-def test_training_at_small_scale_is_not_checked_until_its_file_is_there(own_results: Path) -> None:
-    words = "Theorem 1.1 the law holds for drafts trained here"
-    assert status(own_results, words) == "not checked"
-    row = log_law(8, 0.3, 2.0, (), r2=0.98) | {"evidence": "small-scale"}
-    put(own_results, "laws/small-scale-tokens.json", [row])
-    assert status(own_results, words) == "reproduced"
-    levels = [
-        row["evidence"] for row in judged(Results(own_results)) if row["file"] == "laws/small-scale-tokens.json"
-    ]
-    assert levels == ["small-scale"]
 
 
 def test_the_turning_points_hold_only_with_the_constants_of_the_figure(own_results: Path) -> None:

@@ -1,0 +1,94 @@
+"""Results of training in the schema of the workflow, small and exact, for tests of `paper`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paper.smallscale_tables import COMMANDS, law_path
+from scylla_sim.records import format_csv, write_text
+
+Put = Callable[..., None]
+DEPTHS, TOKENS, SEEDS = (1, 2, 4), (1024, 2048, 4096, 8192), (0, 1, 2)
+
+
+def tau(depth: int, tokens: int, seed: int = 1) -> float:
+    """What the made-up drafts accept: rising with both, slope 0.5 and more, seeds 0.01 apart."""
+    return 2.0 + 0.5 * math.log(tokens / 1024) * (1 + 0.1 * math.log(depth)) + 0.01 * seed
+
+
+def fits(by: dict[str, Any], slope: float, n: int, *, replicates: int = 3) -> list[dict[str, Any]]:
+    """Log-linear ahead of two rivals, with the spread over seeds."""
+    rows = []
+    for form, delta in (("log-linear", 0.0), ("power", 4.0), ("linear", 9.0)):
+        row = {**by, "form": form, "formula": form, "n": n, "level": 0.9, "converged": True, "r2": 0.98}
+        row |= {"delta_aicc": delta, "loo_rmse": 0.05, "evidence": "small-scale", "replicates": replicates}
+        row |= {"a": slope, "a_stderr": 0.01, "a_lower": slope - 0.02, "a_upper": slope + 0.02, "c": 1.0}
+        if replicates > 1:
+            row |= {"a_replicates_mean": slope, "a_replicates_lower": slope - 0.1, "r2_replicates_least": 0.97}
+            row |= {"a_replicates_upper": slope + 0.1}
+        rows.append(row)
+    return rows
+
+
+def write_run(folder: Path, put: Put, run: str, replicates: int) -> None:
+    """One run: its laws, its points, its optimum and its loops."""
+    groups: dict[str, list[dict[str, Any]]] = {
+        "tokens": [{"decoder_layers": str(depth)} for depth in DEPTHS],
+        "tokens-sampled": [{"decoder_layers": str(depth)} for depth in DEPTHS],
+        "tokens-domains": [{"domain": name, "decoder_layers": "1"} for name in ("code", "prose")],
+        "arms": [{"arm": name, "decoder_layers": "1"} for name in ("main", "slow", "wide")],
+        "layers": [{"train_tokens": str(tokens)} for tokens in TOKENS],
+        "optimum": [{}],
+        "optimum-inverse": [{}],
+    }
+    assert set(groups) == set(COMMANDS)
+    for what, each in groups.items():
+        rows = [row for by in each for row in fits(by, 0.5, 4, replicates=replicates)]
+        if what == "optimum":
+            rows = [{**row, "loo_rmse": 5.0} for row in rows]
+        put(folder, law_path(what, run), rows)
+    points = [
+        {"arm": "main", "domain": "all", "temperature": 0, "drafting": "chain", "decoder_layers": depth}
+        | {"train_tokens": tokens, "seed": seed, "tokens_per_cycle": tau(depth, tokens, seed)}
+        for depth in DEPTHS
+        for tokens in TOKENS
+        for seed in SEEDS[:replicates]
+    ]
+    write_text(folder / f"smallscale/{run}/acceptance.csv", format_csv(points))
+    best = [
+        {"batch_size": b, "k_opt": 1 + 16 / b, "inside": "yes", "tokens_per_cycle": 3.0, "gain": 1.5}
+        for b in (1, 4, 16)
+    ]
+    write_text(folder / f"smallscale/{run}/optimum.csv", format_csv(best))
+    loops = [
+        {
+            "group": half,
+            "half": half,
+            "quantity": quantity,
+            "n": 12,
+            "median_ape": 0.1,
+            "mape": 0.12,
+            "p90_ape": 0.2,
+        }
+        | {"bias": -0.05, "floor_median": 0.02, "evidence": "live"}
+        for half in ("fit", "held out", "all")
+        for quantity in ("tokens_per_cycle", "cycle_s", "speedup")
+    ]
+    loops[-1] |= {"same_choice": 0.5, "within_floor": 1.0, "median_regret": 0.01}
+    put(folder, f"compare/trained-{run}.json", loops)
+
+
+def write_small_scale(folder: Path, put: Put) -> None:
+    """A recorded run of three seeds, and one of this run with one."""
+    write_run(folder, put, "small", 3)
+    write_run(folder, put, "here", 1)
+    sweep = [
+        {"decoder_layers": depth, "learning_rate": rate, "tokens_per_cycle": 2.0 + rate, "stderr": 0.05}
+        | {"drafting": "chain", "domain": "all", "train_tokens": 4096}
+        for depth in (1, 8)
+        for rate in (0.01, 0.02)
+    ]
+    write_text(folder / "smallscale/small/rates.csv", format_csv(sweep))
