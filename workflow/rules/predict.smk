@@ -43,6 +43,8 @@ rule laws:
         "results/laws/{name}.json",
     log:
         "results/logs/laws/{name}.log",
+    wildcard_constraints:
+        name="(?!small-scale-).+",
     conda:
         "../../environment.yml"
     params:

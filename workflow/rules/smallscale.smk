@@ -136,9 +136,6 @@ rule small_scale_laws:
         "> {log} 2>&1"
 
 
-ruleorder: small_scale_laws > laws
-
-
 rule calibrate_recorded_cpu:
     input:
         RECORDED_CPU.format(suite="kernels"),
