@@ -7,11 +7,15 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gpu_validate import records
 from gpu_validate.device import KINDS, cores, look
 from scylla_sim.checks import fail, whole
-from scylla_sim.console import note
+from scylla_sim.console import FORMATS, emit, note
+
+if TYPE_CHECKING:
+    from gpu_validate.smallscale.plans import Plan
 
 EPILOG = """examples:
   gpu-validate train --axis all --scale ci --out results/smallscale
@@ -62,6 +66,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", required=True, help=f"records DIR/{SUITE}.json; an interrupted run resumes"
     )
+    parser.add_argument("--dry-run", action="store_true", help="list what would be trained")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of the dry run; default: table")
+
+
+def _dry_run(args: argparse.Namespace, plan: Plan) -> None:
+    """List targets and drafts with their size and training."""
+    rows: list[dict[str, Any]] = []
+    for target in plan.targets:
+        row = {"task": "target", "model": target.spec.name, "seed": target.seed, "layers": target.spec.num_layers}
+        rows.append({**row, "tokens": target.training.tokens, "points": 1, "learning_rate": target.training.lr})
+    for task in plan.tasks:
+        for arm in task.arms:
+            row = {"task": arm.name, "model": arm.draft.spec.name, "seed": task.seed, "layers": arm.layers}
+            rows.append({**row, "tokens": task.grid[-1], "points": len(task.grid), "learning_rate": arm.draft.lr})
+    size = sum(row["tokens"] * row["layers"] for row in rows)
+    footer = f"{len(plan.targets)} targets, {len(rows) - len(plan.targets)} drafts, {size:.3g} tokens times layers"
+    emit(argparse.Namespace(format=args.format, out=None), "train-plan", rows, footer=footer)
 
 
 def execute(args: argparse.Namespace) -> None:
@@ -71,9 +92,12 @@ def execute(args: argparse.Namespace) -> None:
     if args.jobs < 0:
         raise fail("jobs", args.jobs, "must be at least 1")
     device = look(args.device, threads=1)
-    plan = plan_of(args.scale, args.axis)
+    plan = plan_of(args.scale, args.axis, device.kind)
     if args.seed is not None:
         plan = plan.with_seed(int(whole("seed", args.seed, 0)))
+    if args.dry_run:
+        _dry_run(args, plan)
+        return
     jobs = args.jobs or (1 if device.kind == "cuda" else cores())
     folder = Path(args.out)
     work = run.Work.of(folder, plan, device.kind)

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Encoder:
     def _merged(self, word: bytes) -> list[int]:
         tokens = list(word)
         while len(tokens) > 1:
-            pairs = list(zip(tokens, tokens[1:]))
+            pairs = list(pairwise(tokens))
             best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
             if best not in self._ranks:
                 break
@@ -99,7 +100,7 @@ def learn(texts: Sequence[bytes], vocab_size: int) -> Encoder:
     pairs: Counter[Pair] = Counter()
     places: dict[Pair, set[int]] = {}
     for index, word in enumerate(words):
-        for pair in zip(word, word[1:]):
+        for pair in pairwise(word):
             pairs[pair] += times[index]
             places.setdefault(pair, set()).add(index)
     heap = [(-count, pair) for pair, count in pairs.items()]
@@ -116,11 +117,11 @@ def learn(texts: Sequence[bytes], vocab_size: int) -> Encoder:
         changed: set[Pair] = set()
         for index in places.pop(best):
             word = words[index]
-            for pair in zip(word, word[1:]):
+            for pair in pairwise(word):
                 pairs[pair] -= times[index]
                 changed.add(pair)
             words[index] = word = _replaced(word, best, new)
-            for pair in zip(word, word[1:]):
+            for pair in pairwise(word):
                 pairs[pair] += times[index]
                 places.setdefault(pair, set()).add(index)
                 changed.add(pair)

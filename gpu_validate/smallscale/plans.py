@@ -112,6 +112,7 @@ class _Size:
     seeds: tuple[int, ...]
     anchors: int
     draft_len: int
+    learning_rate: float = LEARNING_RATE
 
 
 def _doublings(first: int, count: int) -> tuple[int, ...]:
@@ -173,14 +174,35 @@ _SIZES = {
 }
 SCALES = tuple(_SIZES)
 
+_GPU_VOCAB = 4096
+_GPU_FULL = replace(
+    _SIZES["full"],
+    sources=replace(
+        _SIZES["full"].sources, bible=False, packages=("numpy", "scipy", "torch"), vocab_size=_GPU_VOCAB
+    ),
+    target=model("target-12l", 12, 512, head_dim=64, vocab_size=_GPU_VOCAB),
+    target_training=Training(per_domain=8, length=256, tokens=64_000_000, lr=1e-3),
+    weak_tokens=4_000_000,
+    draft_width=256,
+    layers=((1, 2, 3, 4, 6, 8, 10),),
+    per_domain=8,
+    grid=_doublings(1 << 19, 6),
+    broken_grid=_doublings(1 << 19, 5),
+    learning_rate=1e-3,
+)
+"""What scale ``full`` is on a GPU: byte pairs, a wider target, drafts of 1 to 10 layers. Never run so far: none was
+at hand. Packages are those that such a machine has."""
 
-def plan_of(scale: str, axis: str = "all") -> Plan:
-    """The plan of a scale.
+
+def plan_of(scale: str, axis: str = "all", kind: str = "cpu") -> Plan:
+    """The plan of a scale on a kind of device (``cpu``, ``cuda``); they differ at scale ``full`` only.
 
     ``axis`` leaves out what the other law needs: ``tokens`` trains the shallowest and the deepest draft, ``layers``
     all depths but no counter-examples, ``rates`` sweeps learning rates on the tuning windows instead.
     """
     size = _SIZES[one_of("scale", scale, SCALES)]
+    if (scale, kind) == ("full", "cuda"):
+        size = _GPU_FULL
     one_of("axis", axis, AXES)
     target = Target("main", size.target, size.target_training)
     training = Training(size.per_domain, size.target_training.length, size.grid[-1], lr=0.0)
@@ -211,14 +233,14 @@ def plan_of(scale: str, axis: str = "all") -> Plan:
 
 
 def _arm(size: _Size, name: str, layers: int, **changed: object) -> Arm:
-    spec = model(f"small-draft-{layers}l", layers, size.draft_width)
-    draft = DraftTraining(spec, LEARNING_RATE, _UNROLLED, fed=True)
+    spec = model(f"small-draft-{layers}l", layers, size.draft_width, vocab_size=size.target.vocab_size)
+    draft = DraftTraining(spec, size.learning_rate, _UNROLLED, fed=True)
     return Arm(name, layers, replace(draft, **changed))  # type: ignore[arg-type]
 
 
 def _weak(size: _Size) -> Target:
     """A target that a draft can catch up with: two layers, trained on little."""
-    spec = model("weak-target-2l", 2, size.target.hidden_size)
+    spec = replace(size.target, name="weak-target-2l", num_layers=2)
     return Target("weak", spec, replace(size.target_training, tokens=size.weak_tokens))
 
 
@@ -231,7 +253,8 @@ def _counter_examples(size: _Size, training: Training) -> list[Task]:
             _arm(size, "slow", layers, lr=_SLOW_RATE),
             _arm(size, "tokens-only", layers, fed=False),
         ]
-    wide = replace(_arm(size, "wide", 1).draft, spec=model("wide-draft-1l", 1, size.target.hidden_size))
+    spec = replace(size.target, name="wide-draft-1l", num_layers=1)
+    wide = replace(_arm(size, "wide", 1).draft, spec=spec)
     broken.append(Arm("wide", 1, wide))
     grid = size.broken_grid
     training = replace(training, tokens=grid[-1])

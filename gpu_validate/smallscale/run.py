@@ -316,7 +316,7 @@ def run_plan(work: Work, jobs: int, say: Say) -> None:
 def _said(share: float, first: float, spent: float) -> str:
     """Progress with the time left, from the rate of this run."""
     rate = (share - first) / spent if spent > 0 else 0.0
-    left = f", about {(1 - share) / rate:.0f} s left" if rate > 0 else ""
+    left = f", about {max(1 - share, 0) / rate:.0f} s left" if rate > 0 and share < 1 else ""
     return f"trained {share:.0%}{left}"
 
 

@@ -20,7 +20,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a tiny plan was trained through the command, in a worker process."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
+        patch.setattr(plans, "plan_of", lambda scale, axis, kind: plan(seeds=(0, 1)))
         assert cli.main(["train", "--jobs", "2", "--device", "cpu", "--out", str(folder)]) == 0
     return folder
 
@@ -77,7 +77,7 @@ def test_trees_accept_more_the_larger_they_are(trained: Path) -> None:
 def test_the_same_command_gives_the_same_numbers(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis, kind: plan(seeds=(0, 1)))
     assert cli.main(["train", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
     first, second = (records.read(folder / "smallscale.json") for folder in (trained, tmp_path))
     assert first["values"] == second["values"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ def naive(texts: list[bytes], vocab_size: int) -> list[tuple[int, int]]:
     while BASE + len(merges) < vocab_size:
         pairs: Counter[tuple[int, int]] = Counter()
         for word, tokens in words.items():
-            for pair in zip(tokens, tokens[1:]):
+            for pair in pairwise(tokens):
                 pairs[pair] += counts[word]
         best = min(pairs, key=lambda pair: (-pairs[pair], pair), default=None)
         if best is None or pairs[best] < 2:

@@ -99,3 +99,12 @@ def test_too_much_asked_of_the_held_out_text_is_one_line() -> None:
 def test_a_package_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match="package='no_such_package' is not installed"):
         prepare(replace(SOURCES, packages=("no_such_package",)))
+
+
+def test_a_larger_vocabulary_encodes_the_same_text_in_fewer_tokens(corpus: module.Corpus) -> None:
+    pairs = prepare(replace(SOURCES, vocab_size=300, window=16))
+    assert pairs.facts["vocab_size"] == 300
+    for domain in DOMAINS:
+        assert pairs.train[domain].size < 0.8 * corpus.train[domain].size
+        assert pairs.train[domain].max() < 300
+        assert pairs.held_out["test"][domain].shape == (2, 16)

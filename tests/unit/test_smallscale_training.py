@@ -134,10 +134,11 @@ def test_prepared_text_that_was_edited_is_refused(tmp_path: Path) -> None:
         corpus_of(work)
 
 
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("axis", AXES)
-def test_plans_name_every_task_once_and_cover_what_the_axis_asks(scale: str, axis: str) -> None:
-    made = plan_of(scale, axis)
+def test_plans_name_every_task_once_and_cover_what_the_axis_asks(scale: str, axis: str, kind: str) -> None:
+    made = plan_of(scale, axis, kind)
     names = [task.name for task in made.tasks]
     assert len(set(names)) == len(names)
     assert {task.target for task in made.tasks} <= {target.name for target in made.targets}

@@ -57,7 +57,7 @@ def commands(block: Block) -> list[str]:
 def quick(command: str) -> str:
     """The command itself; a measurement is only listed, since it would take minutes."""
     words = shlex.split(command)
-    measures = "measure" in words and not {"--help", "--dry-run"} & set(words)
+    measures = {"measure", "train"} & set(words) and not {"--help", "--dry-run"} & set(words)
     return f"{command} --dry-run" if measures else command
 
 
