@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scylla_sim.acceptance import RANK_EXPONENT, rank_profile
 from scylla_sim.checks import FloatArray, fail, in_range, whole
@@ -106,10 +107,24 @@ def beta_mixture(
     >>> mixture.mean_profile[:, 0].round(3).tolist()
     [0.75, 0.655, 0.592]
     """
+    return mixture_of(position_profile(first_rate, draft_len, exponent=exponent), top_k, confidence=confidence)
+
+
+def mixture_of(acceptance_rate: ArrayLike, top_k: int, *, confidence: float = CONFIDENCE) -> Mixture:
+    """Mixture whose average context has given conditional rates over positions, shape (depth,), and the rank law.
+
+    Examples
+    --------
+    >>> mixture_of([0.8, 0.6], 3).mean_profile[:, 0].round(3).tolist()
+    [0.8, 0.6]
+    """
     share = float(in_range("confidence", confidence, 0, 0.999))
     width = int(whole("top_k", top_k, 1))
+    rates_by_depth = in_range("acceptance_rate", acceptance_rate, 0, 1)
+    if rates_by_depth.ndim != 1 or not rates_by_depth.size:
+        raise fail("acceptance_rate", rates_by_depth.shape, "must be one profile over positions")
     levels = []
-    for mean in position_profile(first_rate, draft_len, exponent=exponent).tolist():
+    for mean in rates_by_depth.tolist():
         rates = _class_rates(mean, share)
         levels.append(rank_profile(rates, width, exponent=_within_exponent(rates, mean)))
     return Mixture(np.stack(levels, axis=1))

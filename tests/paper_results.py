@@ -79,6 +79,10 @@ def write_laws(folder: Path) -> None:
     ]
     for name in ("decay", "decay-specbundle", "decay-traces"):
         put(folder, f"laws/{name}.json", decay)
+    for name in ("eagle", "eagle-3"):
+        for tree, tau in (("beam", 4.0), ("dynamic", 4.2)):
+            row = {"tree": tree, "draft_len": 6, "top_k": 10, "verify_tokens": 61, "tokens_per_cycle": tau}
+            put(folder, f"laws/tree-{name}-{tree}.json", [row | {"evidence": "published"}])
     few = {"aicc": None, "delta_aicc": None}
     put(folder, "laws/theorem-1.3.json", [log_law(4, -23.7, 108.8, (), r2=0.90, loo_rmse=15.5) | few])
     put(folder, "laws/theorem-1.3-inverse.json", [law("linear", "a x + c", 4, a=460.8, c=8.0, loo_rmse=1.9) | few])

@@ -150,6 +150,18 @@ def test_the_rival_is_judged_against_the_logarithm(finished_results: Path, own_r
         assert any(verdict in note for note in only(own_results, "rival-law").notes)
 
 
+def test_trees_are_predicted_from_the_published_rates(finished_results: Path) -> None:
+    rows = only(finished_results, "trees-from-rates").rows
+    assert [row["dynamic_error"] for row in rows] == [pytest.approx(4.2 / 4.05 - 1), pytest.approx(4.2 / 6.13 - 1)]
+    assert rows[0]["chain"] == pytest.approx(2.735, abs=1e-3)
+    for name, series in (("eagle", "EAGLE MT-Bench"), ("eagle-3", "EAGLE-3 MT-Bench")):
+        words = COMMANDS[f"laws/tree-{name}-dynamic.json"].split()
+        given = [float(rate) for rate in words[words.index("--acceptance") + 1].split(",")]
+        assert given == list(
+            published.series("rates_by_position", "position", "acceptance_rate", series=series).values()
+        )
+
+
 def test_forms_that_did_not_converge_are_left_out(finished_results: Path) -> None:
     laws = [row["law"] for row in only(finished_results, "theorem-1.1").rows]
     assert not any("logistic" in law for law in laws)
