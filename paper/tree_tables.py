@@ -23,7 +23,7 @@ def _file(results: Results, method: str, tree: str) -> ResultTable:
 def _chain(method: str, draft_len: int) -> float:
     """Tokens per cycle of a chain with the published rates, for comparison."""
     rates = published.series("rates_by_position", "position", "acceptance_rate", series=f"{method} MT-Bench")
-    return 1.0 + sum(accumulate(list(rates.values())[:draft_len], mul))
+    return float(1.0 + sum(accumulate(list(rates.values())[:draft_len], mul)))
 
 
 def trees_from_rates(results: Results) -> Table:
@@ -67,7 +67,7 @@ def trees_from_rates(results: Results) -> Table:
             *(row["source"] for row in published.rows("rates_by_position", series="EAGLE-3 MT-Bench")),
         ],
         notes=[
-            "Ranks beyond the first follow the rank law fitted to Medusa and Sequoia; the draft's confidence is that "
+            "Ranks beyond the first follow the rank law fitted to Medusa and Sequoia; the draft's confidence was "
             "fitted to Vicuna-7B on Spec-Bench. Depth of EAGLE-3's tree: 8 is assumed.",
         ],
     )
