@@ -27,6 +27,10 @@ _SMALL_TREE = "--verify-tokens theorem-1.3 "
 # conditional rates of EAGLE and EAGLE-3 on MT-Bench, as in rates_by_position.csv
 _EAGLE_RATES = "scylla-sim acceptance --acceptance 0.71,0.64,0.6,0.57,0.59,0.56,0.51,0.53 --draft-len 6 "
 _EAGLE3_RATES = "scylla-sim acceptance --acceptance 0.8,0.78,0.78,0.79,0.79,0.79,0.81,0.8 --draft-len 8 "
+# Osprey's chains of 5 (pretraining_elsewhere.csv), carried to the tree at which Fig. 1 was measured
+_OSPREY = (
+    "scylla-sim acceptance --known-draft-len 5 --draft-len 6 --top-k 10 --verify-tokens 61 --evidence published "
+)
 _TREE = "--top-k 10 --verify-tokens 61 --evidence published "
 
 COMMANDS = {
@@ -62,6 +66,13 @@ COMMANDS = {
     "--factor series --draft-parameters draft_parameters --evidence published ",
     "laws/rival-data-elsewhere.json": LAWS + "capacity_data.csv --x data_scale --y acceptance_rate "
     "--factor series --train-tokens data_scale:0.1B --evidence published ",
+    "laws/rival-pretraining.json": LAWS + "fig1_tokens.csv --x pretrain_tokens_b --y tokens_per_cycle "
+    "--train-tokens pretrain_tokens_b:1B --tuning-tokens 1B --forms log1p,sdsl,sdsl-loss,saturating-exponential "
+    "--predict 84,462 --evidence published ",
+    "laws/osprey-84.json": _OSPREY + "--tokens-per-cycle 3.552 ",
+    "laws/osprey-462.json": _OSPREY + "--tokens-per-cycle 3.578 ",
+    "laws/epochs-elsewhere.json": LAWS + "capacity_epochs.csv --x epochs --y tokens_per_cycle --factor series "
+    "--forms log-linear,log1p,linear --evidence published ",
     "laws/decay.json": "scylla-sim decay paper/published/tau_vs_draft_len.csv --by series --evidence published ",
     "laws/decay-specbundle.json": "scylla-sim decay paper/published/tau_vs_draft_len_specbundle.csv --by series "
     "--evidence published ",
