@@ -51,6 +51,12 @@ def test_a_higher_rate_anywhere_never_yields_less(alpha, data):
     assert acceptance.tokens_per_cycle(better) >= acceptance.tokens_per_cycle(alpha) - 1e-12
 
 
+@given(rates)
+def test_a_longer_draft_never_yields_less(alpha):
+    taus = [float(acceptance.tokens_per_cycle(alpha[:length])) for length in range(1, len(alpha) + 1)]
+    assert (np.diff([1.0, *taus]) >= -1e-12).all()
+
+
 @given(st.floats(0, 1), st.integers(1, 30))
 def test_the_closed_form_is_the_sum(alpha, gamma):
     summed = acceptance.tokens_per_cycle(np.full(gamma, alpha))
@@ -159,6 +165,26 @@ def test_the_best_tree_is_the_best_of_all_trees(p, nodes):
 def test_more_nodes_never_make_the_best_tree_worse(p, nodes):
     small, large = (trees.tokens_per_cycle(trees.best_tree(p, n), p) for n in (nodes, nodes + 1))
     assert large >= small - 1e-12
+
+
+@given(rank_profiles(min_ranks=2), st.integers(1, 40))
+def test_more_choices_never_make_the_best_tree_worse(p, nodes):
+    p = -np.sort(-p, axis=1)
+    taus = [
+        float(trees.tokens_per_cycle(trees.best_tree(p[:, :k], nodes), p[:, :k])) for k in range(1, p.shape[1] + 1)
+    ]
+    assert (np.diff(taus) >= -1e-12).all()
+
+
+@given(st.floats(0.01, 0.99), st.integers(1, 5), st.integers(1, 4), st.data())
+def test_verifying_more_of_a_beam_never_yields_less(alpha, steps, top_k, data):
+    p = np.broadcast_to(acceptance.rank_profile(alpha, top_k), (steps, top_k))
+    most = top_k + (steps - 1) * top_k**2 + 1
+    few, many = sorted(data.draw(st.integers(2, most)) for _ in range(2))
+    less, more = (
+        float(trees.tokens_per_cycle(trees.beam_tree(p, top_k=top_k, verify_tokens=n), p)) for n in (few, many)
+    )
+    assert less <= more + 1e-12
 
 
 @given(st.floats(0.01, 0.99), st.integers(1, 6), st.integers(1, 5), st.integers(1, 30))
