@@ -24,6 +24,15 @@ _BOTH = (
 )
 _SMALL_TREE = "--verify-tokens theorem-1.3 "
 
+# conditional rates of EAGLE and EAGLE-3 on MT-Bench, as in rates_by_position.csv
+_EAGLE_RATES = "scylla-sim acceptance --acceptance 0.71,0.64,0.6,0.57,0.59,0.56,0.51,0.53 --draft-len 6 "
+_EAGLE3_RATES = "scylla-sim acceptance --acceptance 0.8,0.78,0.78,0.79,0.79,0.79,0.81,0.8 --draft-len 8 "
+# Osprey's chains of 5 (pretraining_elsewhere.csv), carried to the tree at which Fig. 1 was measured
+_OSPREY = (
+    "scylla-sim acceptance --known-draft-len 5 --draft-len 6 --top-k 10 --verify-tokens 61 --evidence published "
+)
+_TREE = "--top-k 10 --verify-tokens 61 --evidence published "
+
 COMMANDS = {
     "laws/theorem-1.1.json": LAWS + "fig1_tokens.csv --x pretrain_tokens_b --y tokens_per_cycle "
     "--where pretrained=yes --evidence published --predict 0.5,1,2,5,10,20,50,100,200 ",
@@ -57,11 +66,23 @@ COMMANDS = {
     "--factor series --draft-parameters draft_parameters --evidence published ",
     "laws/rival-data-elsewhere.json": LAWS + "capacity_data.csv --x data_scale --y acceptance_rate "
     "--factor series --train-tokens data_scale:0.1B --evidence published ",
+    "laws/rival-pretraining.json": LAWS + "fig1_tokens.csv --x pretrain_tokens_b --y tokens_per_cycle "
+    "--train-tokens pretrain_tokens_b:1B --tuning-tokens 1B --forms log1p,sdsl,sdsl-loss,saturating-exponential "
+    "--predict 84,462 --evidence published ",
+    "laws/osprey-84.json": _OSPREY + "--tokens-per-cycle 3.552 ",
+    "laws/osprey-462.json": _OSPREY + "--tokens-per-cycle 3.578 ",
+    "laws/epochs-elsewhere.json": LAWS + "capacity_epochs.csv --x epochs --y tokens_per_cycle --factor series "
+    "--forms log-linear,log1p,linear --evidence published ",
     "laws/decay.json": "scylla-sim decay paper/published/tau_vs_draft_len.csv --by series --evidence published ",
     "laws/decay-specbundle.json": "scylla-sim decay paper/published/tau_vs_draft_len_specbundle.csv --by series "
     "--evidence published ",
     "laws/decay-traces.json": "scylla-sim decay paper/published/tau_vs_draft_len_traces.csv --by series "
     "--evidence published ",
+    **{
+        f"laws/tree-{name}-{tree}.json": f"{rates}{_TREE}--tree {tree} "
+        for name, rates in (("eagle", _EAGLE_RATES), ("eagle-3", _EAGLE3_RATES))
+        for tree in ("beam", "dynamic")
+    },
     "laws/optimum-dspark.json": LAWS + "optimal_draft_len.csv --x batch_size --y k_opt --where series=dspark "
     "--forms log-linear --evidence published ",
     "laws/optimum-dspark-inverse.json": LAWS + "optimal_draft_len.csv --x inverse_batch_size --y k_opt "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from paper import published
+from paper.inputs import how_to_make
 from paper.law_tables import RIVAL_MARGIN, coefficients, law_table
 from paper.render import Column, Table, joined
 from paper.results import Results, commits, value
@@ -91,5 +92,63 @@ def rival_law(results: Results) -> Table:
             "With several series, R² is within a series, and each has an offset. SDSL states its law of a rate; "
             "tokens per cycle take the same form, for over the range of Fig. 1 they are a straight line in it "
             "within 0.01 tokens. DSpark's points, which range wider, give the same order in rates as in tokens.",
+        ],
+    )
+
+
+def pretraining_elsewhere(results: Results) -> Table:
+    """What more pretraining is worth beyond Fig. 1's points: predicted by each law, and measured by others."""
+    laws = law_table(results, "laws/rival-pretraining.json")
+    less, more = published.rows("pretraining_elsewhere")
+    carried = {
+        tokens: results.table(f"laws/osprey-{tokens}.json", how_to_make(f"laws/osprey-{tokens}.json"))
+        for tokens in (f"{less['pretrain_tokens_b']:g}", f"{more['pretrain_tokens_b']:g}")
+    }
+    at = [float(value(table.rows[0], "tokens_per_cycle", table.path)) for table in carried.values()]
+    measured = at[1] - at[0]
+    rows: list[Row] = []
+    for law in laws.rows:
+        if not law.get("converged"):
+            continue
+        ends = [float(value(law, f"y({tokens})", laws.path)) for tokens in carried]
+        gain = ends[1] - ends[0]
+        low, high = sorted(gain * law[f"a_{end}"] / law["a"] for end in ("lower", "upper"))
+        rows.append(
+            {
+                "law": f"{law['form']}: {law['formula']}",
+                "gain": gain,
+                "interval": f"{low:.3f} to {high:.3f}",
+                "measured": measured,
+                "verdict": "holds it"
+                if low <= measured <= high
+                else "too much"
+                if low > measured
+                else "too little",
+                "evidence": law.get("evidence"),
+            }
+        )
+    first, last = (f"{row['pretrain_tokens_b']:g} B" for row in (less, more))
+    gained = more["tokens_per_cycle"] - less["tokens_per_cycle"]
+    return Table(
+        "pretraining-elsewhere",
+        f"What pretraining from {first} to {last} tokens is worth: laws of Fig. 1 against {less['series']}",
+        (
+            Column("law", "law, fitted to Fig. 1 (0 to 100 B)"),
+            Column("gain", "predicted gain", "tokens/cycle", digits=3),
+            Column("interval", "90 % interval of the slope"),
+            Column("measured", "measured gain", "tokens/cycle", digits=3),
+            Column("verdict", "the interval"),
+            Column("evidence", "evidence"),
+        ),
+        rows,
+        joined({"laws": "of published points", "measured": "published (secondary), carried"}),
+        commits([laws, *carried.values()]),
+        sources=[row["source"] for row in (less, more, *published.rows("fig1_tokens"))],
+        notes=[
+            f"Measured: {less['tokens_per_cycle']:g} to {more['tokens_per_cycle']:g} ({gained:+.3f}) on "
+            f"{less['target_model']} with chains of {less['draft_len']:g}, carried to Fig. 1's tree by the law of "
+            "decay and the rank law. No law was fitted to these two points.",
+            "Another target, a draft of two layers, and a difference that is small beside the scatter of such "
+            "measurements: evidence against a logarithm without end, not for one rival.",
         ],
     )

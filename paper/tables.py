@@ -18,6 +18,7 @@ from paper import (
     rival_tables,
     smallscale_tables,
     step_tables,
+    tree_tables,
     turning_tables,
 )
 from paper.results import Results
@@ -41,10 +42,13 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "theorem-1.2": law_tables.theorem_1_2,
     "data-elsewhere": law_tables.data_elsewhere,
     "layers-elsewhere": law_tables.layers_elsewhere,
+    "epochs-elsewhere": law_tables.epochs_elsewhere,
     "rival-law": rival_tables.rival_law,
+    "pretraining-elsewhere": rival_tables.pretraining_elsewhere,
     "positions": law_tables.positions,
     "positions-by-series": law_tables.positions_by_series,
     "ranks": law_tables.ranks,
+    "trees-from-rates": tree_tables.trees_from_rates,
     "decay": decay_tables.decay,
     "decay-pairs": decay_tables.decay_pairs,
     "theorem-1.3": turning_tables.theorem_1_3,

@@ -133,19 +133,41 @@ def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
     return np.atleast_1d(rates), rates.size == 1
 
 
+def read_spread(text: str) -> tuple[float, float] | None:
+    """Lower and upper end of the accepted tokens of a cycle over their mean, where a rates file says them.
+
+    ``scylla-sim ingest`` writes them from the counts; rates given on the command line have no interval.
+    """
+    try:
+        [float(part) for part in text.split(",")]
+    except ValueError:
+        file = read_json(text)
+    else:
+        return None
+    names = [f"tokens_per_cycle{end}" for end in ("", "_lower", "_upper")]
+    if not all(name in file for name in names):
+        return None
+    tau, lower, upper = (float(in_range(name, file[name], 1)) for name in names)
+    if not lower <= tau <= upper:
+        raise fail("tokens_per_cycle", tau, f"must lie between its ends {lower:g} and {upper:g} in {text}")
+    return ((lower - 1) / (tau - 1), (upper - 1) / (tau - 1)) if tau > 1 else None
+
+
 def resolve(
     draft: Draft,
     s: Shape,
     *,
     tokens_per_cycle: float | None = None,
     rates: FloatArray | None = None,
+    spread: tuple[float, float] | None = None,
     layers: int | None = None,
     train_tokens: float | None = None,
     reference_tau: Sequence[float] | None = None,
 ) -> tuple[Drafting, list[str]]:
     """Drafting configuration with its tau and interval, and remarks on what was assumed.
 
-    ``reference_tau`` is tau at the `reference` tree, alone or with its lower and upper end.
+    ``reference_tau`` is tau at the `reference` tree, alone or with its lower and upper end; ``spread`` is the
+    interval of measured ``rates`` (`read_spread`).
     """
     remarks: list[str] = []
     if tokens_per_cycle is not None:
@@ -158,6 +180,8 @@ def resolve(
                 "ranks beyond the first follow the default rank law (scylla_sim.acceptance.rank_profile)"
             )
         tau = lower = upper = _profile_tau(rates, s)
+        if spread is not None:
+            lower, upper = (1.0 + (tau - 1.0) * end for end in spread)
     elif reference_tau is not None:
         tau, lower, upper = _from_reference(reference_tau, s)
     elif layers is not None or train_tokens is not None or draft.name.startswith("scylla"):

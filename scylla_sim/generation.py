@@ -13,6 +13,8 @@ from scylla_sim.acceptance import cycle_distribution
 from scylla_sim.checks import FloatArray, fail, in_range, whole
 
 _NEGLIGIBLE = 1e-16
+MOST_TOKENS = 100_000
+"""Longest generation that a command works out; the distribution takes seconds there."""
 
 
 def cycles_distribution(acceptance_rate: ArrayLike, num_tokens: int) -> FloatArray:
@@ -75,3 +77,19 @@ def generation_tokens_per_cycle(acceptance_rate: ArrayLike, num_tokens: int) -> 
     """
     distribution = cycles_distribution(acceptance_rate, num_tokens)
     return num_tokens / float(distribution @ np.arange(distribution.size))
+
+
+def summary(acceptance_rate: ArrayLike, num_tokens: int) -> dict[str, float]:
+    """Median and 99th percentile of the cycles of a generation, and what a cycle of it is worth.
+
+    Examples
+    --------
+    >>> summary([0.5], 2)["generation_cycles_p99"]
+    2
+    """
+    return {
+        "generation_tokens": num_tokens,
+        "generation_cycles_p50": cycles_quantile(acceptance_rate, num_tokens, 0.5),
+        "generation_cycles_p99": cycles_quantile(acceptance_rate, num_tokens, 0.99),
+        "generation_tokens_per_cycle": generation_tokens_per_cycle(acceptance_rate, num_tokens),
+    }

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scylla_sim.acceptance import RANK_EXPONENT, rank_profile
 from scylla_sim.checks import FloatArray, fail, in_range, whole
@@ -24,6 +25,8 @@ give 4.11, so the dynamics are worth 6 %. Vicuna-13B, not used, is met: 3.64 -> 
 value goes with the default exponent over positions; with one rate for all depths 0.1 fits both targets as well."""
 
 NUM_CLASSES = 16
+LEAST_CONFIDENCE = 1e-4
+"""Below it a class's rate lies within 0.5 points of the mean; taken as 0, for the quantiles would lose digits."""
 _CALIBRATION_RANKS = 10
 
 
@@ -55,7 +58,7 @@ class Mixture:
 
 def _class_rates(mean: float, confidence: float) -> FloatArray:
     """Mean top-1 rate within each of `NUM_CLASSES` equally likely slices of a Beta distribution."""
-    if confidence <= 0 or mean <= 0 or mean >= 1:
+    if confidence < LEAST_CONFIDENCE or mean <= 0 or mean >= 1:
         return np.full(NUM_CLASSES, mean)
     size = 1.0 / confidence - 1.0
     a, b = max(mean * size, 1e-6), max((1 - mean) * size, 1e-6)
@@ -104,10 +107,24 @@ def beta_mixture(
     >>> mixture.mean_profile[:, 0].round(3).tolist()
     [0.75, 0.655, 0.592]
     """
+    return mixture_of(position_profile(first_rate, draft_len, exponent=exponent), top_k, confidence=confidence)
+
+
+def mixture_of(acceptance_rate: ArrayLike, top_k: int, *, confidence: float = CONFIDENCE) -> Mixture:
+    """Mixture whose average context has given conditional rates over positions, shape (depth,), and the rank law.
+
+    Examples
+    --------
+    >>> mixture_of([0.8, 0.6], 3).mean_profile[:, 0].round(3).tolist()
+    [0.8, 0.6]
+    """
     share = float(in_range("confidence", confidence, 0, 0.999))
     width = int(whole("top_k", top_k, 1))
+    rates_by_depth = in_range("acceptance_rate", acceptance_rate, 0, 1)
+    if rates_by_depth.ndim != 1 or not rates_by_depth.size:
+        raise fail("acceptance_rate", rates_by_depth.shape, "must be one profile over positions")
     levels = []
-    for mean in position_profile(first_rate, draft_len, exponent=exponent).tolist():
+    for mean in rates_by_depth.tolist():
         rates = _class_rates(mean, share)
         levels.append(rank_profile(rates, width, exponent=_within_exponent(rates, mean)))
     return Mixture(np.stack(levels, axis=1))

@@ -65,11 +65,17 @@ def write_laws(folder: Path) -> None:
         name = f"a[series={level}]"
         elsewhere |= {name: slope, f"{name}_stderr": 0.03, f"{name}_lower": slope - 0.05}
         elsewhere |= {f"{name}_upper": slope + 0.05}
-    for name in ("layers-elsewhere", "data-elsewhere", "positions", "ranks"):
+    for name in ("layers-elsewhere", "data-elsewhere", "epochs-elsewhere", "positions", "ranks"):
         put(folder, f"laws/{name}.json", [elsewhere])
     rivals = [law("sdsl", "a P + c", 8, a=-0.03, c=5.6, aicc=-33.0), log_law(8, 0.08, 5.07, (), aicc=-28.0)]
     for name in (*("tokens", "tokens-zero", "layers", "both", "both-10b", "layers-elsewhere", "data-elsewhere"),):
         put(folder, f"laws/rival-{name}.json", rivals)
+    beyond = {"y(84)": 5.4, "y(462)": 5.43}
+    saturated = law("saturating-exponential", "c - a exp(-x / s)", 8, a=0.3, c=5.4) | {"y(84)": 5.4, "y(462)": 5.4}
+    logarithm = law("log1p", "a ln(x + 1) + c", 8, a=0.08, c=5.08) | {"y(84)": 5.4, "y(462)": 5.54}
+    put(folder, "laws/rival-pretraining.json", [rivals[0] | beyond, logarithm, saturated])
+    for tokens, tau in (("84", 4.75), ("462", 4.78)):
+        put(folder, f"laws/osprey-{tokens}.json", [{"tokens_per_cycle": tau, "evidence": "published"}])
     decay = [
         {"series": name, "known": known, "draft_len": k, "iid_error": 0.1 * k, "error": -0.01 * k}
         | {"measured": 3.0, "iid": 3.3, "predicted": 2.9, "lower": 2.5, "upper": 3.3, "evidence": "published"}
@@ -79,6 +85,10 @@ def write_laws(folder: Path) -> None:
     ]
     for name in ("decay", "decay-specbundle", "decay-traces"):
         put(folder, f"laws/{name}.json", decay)
+    for name in ("eagle", "eagle-3"):
+        for tree, tau in (("beam", 4.0), ("dynamic", 4.2)):
+            row = {"tree": tree, "draft_len": 6, "top_k": 10, "verify_tokens": 61, "tokens_per_cycle": tau}
+            put(folder, f"laws/tree-{name}-{tree}.json", [row | {"evidence": "published"}])
     few = {"aicc": None, "delta_aicc": None}
     put(folder, "laws/theorem-1.3.json", [log_law(4, -23.7, 108.8, (), r2=0.90, loo_rmse=15.5) | few])
     put(folder, "laws/theorem-1.3-inverse.json", [law("linear", "a x + c", 4, a=460.8, c=8.0, loo_rmse=1.9) | few])

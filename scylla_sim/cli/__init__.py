@@ -21,6 +21,7 @@ VERBS = {
     "calibrate": "fit a device's kernel parameters to measured rows",
     "laws": "fit and compare acceptance laws on a CSV",
     "decay": "tokens per cycle of longer drafts from shorter ones, each series by a law fitted on the others",
+    "acceptance": "what acceptance rates yield as a chain, a tree or a dynamic tree, and over a whole generation",
     "ingest": "engine logs, metrics or counts of accepted tokens -> acceptance.json for predict",
     "catalog": "list or show hardware, models, drafts and engines with value, unit and source",
 }

@@ -103,18 +103,8 @@ def execute(args: argparse.Namespace) -> None:
     rates = [row["acceptance_rate"] for row in rows]
     facts |= {f"tokens_per_cycle_p{q}": float(acceptance.cycle_quantile(rates, q / 100)) for q in (50, 99)}
     if args.generation is not None:
-        facts |= _generation(rates, int(whole("generation", args.generation, 1, 1_000_000)))
+        facts |= generation.summary(rates, int(whole("generation", args.generation, 1, generation.MOST_TOKENS)))
     _emit(args, facts | {"level": level, "evidence": args.evidence}, rows, inputs)
-
-
-def _generation(rates: list[float], num_tokens: int) -> Row:
-    """Cycles of a whole generation: median, 99th percentile, and tokens a cycle with the last one cut off."""
-    return {
-        "generation_tokens": num_tokens,
-        "generation_cycles_p50": generation.cycles_quantile(rates, num_tokens, 0.5),
-        "generation_cycles_p99": generation.cycles_quantile(rates, num_tokens, 0.99),
-        "generation_tokens_per_cycle": generation.generation_tokens_per_cycle(rates, num_tokens),
-    }
 
 
 def _emit(args: argparse.Namespace, facts: Row, rows: list[Row], inputs: list[str]) -> None:

@@ -91,16 +91,18 @@ def _settings(args: argparse.Namespace, names: list[str]) -> list[Setting]:
 
 def _draftings(args: argparse.Namespace) -> list[Drafting]:
     found: list[Drafting] = []
-    rates = None
+    rates = spread = None
     if args.acceptance is not None:
         rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
+        spread = drafting.read_spread(args.acceptance)
     for name in args.draft.split(","):
         draft = catalog.draft(name)
         if draft.kind == "none":
             found.append(no_drafting(draft))
             continue
         for length in whole("draft_len", counts("draft_len", args.draft_len), 1).tolist():
-            item, remarks = drafting.resolve(draft, drafting.shape(draft, length, None, None), rates=rates)
+            shape = drafting.shape(draft, length, None, None)
+            item, remarks = drafting.resolve(draft, shape, rates=rates, spread=spread)
             for remark in remarks:
                 note(f"note: {remark}")
             found.append(item)

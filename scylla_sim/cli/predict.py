@@ -154,9 +154,10 @@ def draftings(args: argparse.Namespace, verify_tokens: int | None = None) -> lis
     train_tokens = None
     if args.draft_train_tokens is not None:
         train_tokens = count("draft_train_tokens", args.draft_train_tokens)
-    rates = None
+    rates = spread = None
     if args.acceptance is not None:
         rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
+        spread = drafting.read_spread(args.acceptance)
     reference_tau = None
     if args.reference_tokens_per_cycle is not None:
         reference_tau = counts("reference_tokens_per_cycle", args.reference_tokens_per_cycle)
@@ -168,6 +169,7 @@ def draftings(args: argparse.Namespace, verify_tokens: int | None = None) -> lis
             drafting.shape(draft, length, width, verify_tokens),
             tokens_per_cycle=args.tokens_per_cycle,
             rates=rates,
+            spread=spread,
             layers=args.draft_layers,
             train_tokens=train_tokens,
             reference_tau=reference_tau,

@@ -80,7 +80,7 @@ def test_an_sglang_log_needs_its_draft_length_and_keeps_its_tau(file, capsys):
         (DECODE, ["--draft-len", "1"], "tokens_per_cycle=2.5 must be below draft_len + 1 = 2"),
         (LINE, ["--draft-len", "5"], "draft_len=5 must be 3, the positions in"),
         (LINE, ["--level", "2"], "level=2.0 must lie in [0.5, 0.999]"),
-        (LINE, ["--generation", "0"], "generation=0.0 must lie in [1, 1e+06]"),
+        (LINE, ["--generation", "0"], "generation=0.0 must lie in [1, 100000]"),
         (LINE, ["--before", "missing.txt"], "file='missing.txt' cannot be read"),
         ("\x00\x01 hello", [], "holds no acceptance"),
     ],

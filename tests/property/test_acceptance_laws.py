@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scylla_sim import acceptance, trees
+from scylla_sim import acceptance, mixture, trees
 
 rates = hnp.arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 1))
 
@@ -49,6 +49,12 @@ def test_a_higher_rate_anywhere_never_yields_less(alpha, data):
     i = data.draw(st.integers(0, len(alpha) - 1))
     better[i] = data.draw(st.floats(alpha[i], 1))
     assert acceptance.tokens_per_cycle(better) >= acceptance.tokens_per_cycle(alpha) - 1e-12
+
+
+@given(rates)
+def test_a_longer_draft_never_yields_less(alpha):
+    taus = [float(acceptance.tokens_per_cycle(alpha[:length])) for length in range(1, len(alpha) + 1)]
+    assert (np.diff([1.0, *taus]) >= -1e-12).all()
 
 
 @given(st.floats(0, 1), st.integers(1, 30))
@@ -161,6 +167,26 @@ def test_more_nodes_never_make_the_best_tree_worse(p, nodes):
     assert large >= small - 1e-12
 
 
+@given(rank_profiles(min_ranks=2), st.integers(1, 40))
+def test_more_choices_never_make_the_best_tree_worse(p, nodes):
+    p = -np.sort(-p, axis=1)
+    taus = [
+        float(trees.tokens_per_cycle(trees.best_tree(p[:, :k], nodes), p[:, :k])) for k in range(1, p.shape[1] + 1)
+    ]
+    assert (np.diff(taus) >= -1e-12).all()
+
+
+@given(st.floats(0.01, 0.99), st.integers(1, 5), st.integers(1, 4), st.data())
+def test_verifying_more_of_a_beam_never_yields_less(alpha, steps, top_k, data):
+    p = np.broadcast_to(acceptance.rank_profile(alpha, top_k), (steps, top_k))
+    most = top_k + (steps - 1) * top_k**2 + 1
+    few, many = sorted(data.draw(st.integers(2, most)) for _ in range(2))
+    less, more = (
+        float(trees.tokens_per_cycle(trees.beam_tree(p, top_k=top_k, verify_tokens=n), p)) for n in (few, many)
+    )
+    assert less <= more + 1e-12
+
+
 @given(st.floats(0.01, 0.99), st.integers(1, 6), st.integers(1, 5), st.integers(1, 30))
 def test_a_beam_is_never_better_than_the_best_tree_of_its_size(alpha, steps, top_k, nodes):
     p = np.broadcast_to(acceptance.rank_profile(alpha, top_k), (steps, top_k))
@@ -197,12 +223,40 @@ def _simulate(tree, p, cycles, rng):
     return tokens
 
 
-@settings(max_examples=15, deadline=None)
+def _chain(data, p):
+    return trees.chain(data.draw(st.integers(1, p.shape[0])))
+
+
+def _full(data, p):
+    depth = data.draw(st.integers(1, min(p.shape[0], 3)))
+    return trees.full_tree([data.draw(st.integers(1, p.shape[1])) for _ in range(depth)])
+
+
+def _sparse(data, p):
+    return data.draw(trees_within(p))
+
+
+def _best(data, p):
+    return trees.best_tree(p, data.draw(st.integers(1, 20)))
+
+
+def _beam(data, p):
+    """SGLang's (steps, topk, num_draft_tokens)."""
+    k = data.draw(st.integers(1, p.shape[1]))
+    candidates = k + (p.shape[0] - 1) * k**2
+    tokens = data.draw(st.none() | st.integers(2, candidates + 1))
+    return trees.beam_tree(-np.sort(-p, axis=1), top_k=k, verify_tokens=tokens)
+
+
+@settings(max_examples=8, deadline=None)
+@pytest.mark.parametrize("build", [_chain, _full, _sparse, _best, _beam], ids=lambda build: build.__name__[1:])
 @given(st.data(), st.integers(0, 2**32 - 1))
-def test_a_simulated_tree_agrees_with_the_formula(data, seed):
+def test_a_simulated_tree_agrees_with_the_formula(build, data, seed):
     """Mean of 4,000 cycles within 5 standard errors, each depth's survival within 5 binomial ones."""
     p = data.draw(rank_profiles())
-    tree = data.draw(trees_within(p))
+    if build is _beam:
+        p = -np.sort(-p, axis=1)
+    tree = build(data, p)
     cycles = 4000
     tokens = _simulate(tree, p, cycles, np.random.default_rng(seed))
     tau = float(trees.tokens_per_cycle(tree, p))
@@ -211,3 +265,67 @@ def test_a_simulated_tree_agrees_with_the_formula(data, seed):
     seen = np.array([(tokens > depth).mean() for depth in range(1, tree.draft_len + 1)])
     spread = np.sqrt(survival * (1 - survival) / cycles)
     assert (np.abs(seen - survival) <= 5 * spread + 5 / cycles).all()
+
+
+def _grown(p, top_k, nodes, rng):
+    """EAGLE-2's tree of one random context (expand by confidence, rerank), and the class behind each path."""
+    kinds, depth = p.shape[:2]
+    value, kind, beam = {(): 1.0}, {(): rng.integers(kinds)}, [()]
+    for level in range(depth):
+        grown = []
+        for path in beam:
+            for rank in range(top_k):
+                child = (*path, rank)
+                value[child] = value[path] * p[kind[path], level, rank]
+                kind[child] = rng.integers(kinds)
+                grown.append(child)
+        beam = sorted(grown, key=lambda path: -value[path])[:top_k]
+    return set(sorted(list(value)[1:], key=lambda path: -value[path])[:nodes]), kind
+
+
+def _accepted(p, chosen, kind, rng):
+    """Drafted tokens of the tree that the target accepts."""
+    path = ()
+    while len(path) < p.shape[1]:
+        edges = np.cumsum(p[kind[path], len(path)])
+        child = (*path, int(np.searchsorted(edges, rng.random(), side="right")))
+        if child not in chosen:
+            break
+        path = child
+    return len(path)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.floats(0.2, 0.9),
+    st.floats(0, 0.6),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.data(),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_simulated_dynamic_tree_agrees_with_its_integral(rate, confidence, depth, top_k, data, seed):
+    """EAGLE-2 under the mixture: 1,000 cycles against 1,000 integrated trees, within 5 standard errors."""
+    mixed = mixture.beta_mixture(rate, depth, top_k, confidence=confidence)
+    tokens = data.draw(st.integers(2, top_k + (depth - 1) * top_k**2 + 1))
+    tau, error = mixture.dynamic_tokens_per_cycle(mixed, top_k=top_k, verify_tokens=tokens, samples=1000, seed=seed)
+    rng, cycles = np.random.default_rng(seed + 1), 1000
+    p = mixed.rank_probability
+    seen = np.array([1 + _accepted(p, *_grown(p, top_k, tokens - 1, rng), rng) for _ in range(cycles)])
+    allowed = 5 * np.hypot(error, seen.std() / np.sqrt(cycles)) + 5 * depth / cycles
+    assert abs(seen.mean() - tau) <= allowed
+    assert 1 <= tau <= depth + 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(rank_profiles(max_depth=5, max_ranks=4), st.integers(1, 200))
+def test_the_search_for_the_best_tree_handles_each_node_at_most_twice(p, nodes):
+    """Two pushes a node bound the heap, and so the search by O(n log n)."""
+    pushes = []
+    real = trees.heapq.heappush
+    trees.heapq.heappush = lambda heap, item: (pushes.append(1), real(heap, item))
+    try:
+        tree = trees.best_tree(p, nodes)
+    finally:
+        trees.heapq.heappush = real
+    assert len(pushes) <= 2 * tree.num_nodes

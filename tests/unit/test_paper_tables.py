@@ -150,6 +150,32 @@ def test_the_rival_is_judged_against_the_logarithm(finished_results: Path, own_r
         assert any(verdict in note for note in only(own_results, "rival-law").notes)
 
 
+def test_pretraining_beyond_fig_1_is_held_against_every_law(finished_results: Path) -> None:
+    rows = {row["law"].partition(":")[0]: row for row in only(finished_results, "pretraining-elsewhere").rows}
+    assert [rows[name]["verdict"] for name in ("sdsl", "log1p", "saturating-exponential")] == [
+        "holds it",
+        "too much",
+        "too little",
+    ]
+    assert rows["sdsl"]["measured"] == pytest.approx(0.03) and rows["log1p"]["gain"] == pytest.approx(0.14)
+    known = published.series("pretraining_elsewhere", "pretrain_tokens_b", "tokens_per_cycle")
+    assert known.keys() == {84, 462}
+    for tokens, tau in known.items():
+        assert f"--tokens-per-cycle {tau:g} " in COMMANDS[f"laws/osprey-{tokens:g}.json"]
+
+
+def test_trees_are_predicted_from_the_published_rates(finished_results: Path) -> None:
+    rows = only(finished_results, "trees-from-rates").rows
+    assert [row["dynamic_error"] for row in rows] == [pytest.approx(4.2 / 4.05 - 1), pytest.approx(4.2 / 6.13 - 1)]
+    assert rows[0]["chain"] == pytest.approx(2.735, abs=1e-3)
+    for name, series in (("eagle", "EAGLE MT-Bench"), ("eagle-3", "EAGLE-3 MT-Bench")):
+        words = COMMANDS[f"laws/tree-{name}-dynamic.json"].split()
+        given = [float(rate) for rate in words[words.index("--acceptance") + 1].split(",")]
+        assert given == list(
+            published.series("rates_by_position", "position", "acceptance_rate", series=series).values()
+        )
+
+
 def test_forms_that_did_not_converge_are_left_out(finished_results: Path) -> None:
     laws = [row["law"] for row in only(finished_results, "theorem-1.1").rows]
     assert not any("logistic" in law for law in laws)

@@ -54,6 +54,24 @@ def test_cumulative_rates_are_not_conditional_ones(tmp_path):
         drafting.read_rates(str(file), "conditional")
 
 
+def test_the_interval_of_measured_rates_reaches_the_drafting_also_at_another_length(tmp_path):
+    file = tmp_path / "a.json"
+    content = {"acceptance_rate": [0.8, 0.5], "kind": "conditional", "tokens_per_cycle": 2.2}
+    content |= {"tokens_per_cycle_lower": 2.08, "tokens_per_cycle_upper": 2.32}
+    file.write_text(json.dumps(content))
+    rates, _ = drafting.read_rates(str(file), "conditional")
+    spread = drafting.read_spread(str(file))
+    assert spread == pytest.approx((0.9, 1.1))
+    item, _ = chain(2, rates=rates, spread=spread)
+    assert (item.tau_lower, item.tau_upper) == (pytest.approx(2.08), pytest.approx(2.32))
+    item, _ = chain(1, rates=rates, spread=spread)
+    assert (item.tau_lower, item.tau_upper) == (pytest.approx(1.72), pytest.approx(1.88))
+    file.write_text(json.dumps(content | {"tokens_per_cycle_upper": 2.1}))
+    with pytest.raises(InputError, match="must lie between its ends"):
+        drafting.read_spread(str(file))
+    assert drafting.read_spread("0.8,0.5") is None
+
+
 @pytest.mark.parametrize("text", ["1.2", "-0.1", "nan", "high", "0.5,2"])
 def test_rates_outside_zero_and_one_are_refused(text):
     with pytest.raises(InputError, match="acceptance"):

@@ -1,0 +1,82 @@
+"""``scylla-sim acceptance`` as a user types it."""
+
+import json
+
+import pytest
+
+from scylla_sim import acceptance, decay, trees
+from scylla_sim.cli import main
+
+
+def rows_of(capsys, *args):
+    assert main(["acceptance", *map(str, args), "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert result["schema"] == "scylla-sim/acceptance-of/1"
+    return result["rows"], captured.err
+
+
+def test_chains_of_several_lengths(capsys):
+    rows, words = rows_of(capsys, "--acceptance", "0.8,0.5", "--draft-len", "1,2,3", "--generation", 100)
+    assert [row["tokens_per_cycle"] for row in rows] == [pytest.approx(x) for x in (1.8, 2.2, 2.4)]
+    assert "2 values for draft_len=3: the last is repeated" in words
+    assert [row["p99"] for row in rows] == [2, 3, 4]
+    assert rows[2]["generation_cycles_p50"] <= rows[2]["generation_cycles_p99"] <= 100
+
+
+def test_cumulative_rates_are_said_to_be(capsys):
+    (row,), _ = rows_of(capsys, "--acceptance", "0.8,0.4", "--acceptance-kind", "cumulative")
+    assert row["tokens_per_cycle"] == pytest.approx(2.2)
+
+
+def test_trees_are_ordered_and_repeat(capsys):
+    args = ["--acceptance", "0.7", "--draft-len", 4, "--top-k", 4, "--verify-tokens", 16]
+    (chain,), _ = rows_of(capsys, "--acceptance", "0.7", "--draft-len", 4)
+    (beam,), words = rows_of(capsys, *args)
+    (best,), _ = rows_of(capsys, *args, "--tree", "best")
+    (dynamic,), _ = rows_of(capsys, *args, "--tree", "dynamic", "--samples", 2000)
+    again, _ = rows_of(capsys, *args, "--tree", "dynamic", "--samples", 2000)
+    assert "default rank law" in words
+    assert chain["tokens_per_cycle"] < beam["tokens_per_cycle"] <= best["tokens_per_cycle"] + 1e-9
+    assert dynamic["tokens_per_cycle"] > best["tokens_per_cycle"] + 3 * dynamic["stderr"]
+    assert again == [dynamic]
+    p = acceptance.rank_profile([0.7] * 4, 4)
+    assert best["tokens_per_cycle"] == pytest.approx(float(trees.tokens_per_cycle(trees.best_tree(p, 15), p)))
+    assert sum(int(n) for n in best["widths"].split("+")) == 15
+
+
+def test_a_longer_chain_from_one_tau_has_the_interval_of_the_law_of_decay(capsys):
+    args = ["--tokens-per-cycle", 2.4, "--known-draft-len", 3, "--draft-len", "3,7"]
+    (known, longer), words = rows_of(capsys, *args)
+    assert "law of decay" in words
+    assert known["tokens_per_cycle"] == pytest.approx(2.4, abs=1e-6)
+    value, lower, upper = decay.fit_decay(3, 2.4).predict(7)
+    found = [longer[f"tokens_per_cycle{end}"] for end in ("", "_lower", "_upper")]
+    assert found == [pytest.approx(float(x)) for x in (value, lower, upper)]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "give --acceptance, or --tokens-per-cycle"),
+        (["--acceptance", "0.7", "--tokens-per-cycle", "2"], "give --acceptance, or --tokens-per-cycle"),
+        (["--tokens-per-cycle", "2"], "known_draft_len=None is needed"),
+        (["--tokens-per-cycle", "5", "--known-draft-len", "3"], "must be below draft_len + 1 = 4"),
+        (["--acceptance", "1.2"], "acceptance_rate=1.2 must lie in [0, 1]"),
+        (["--acceptance", "0.7", "--tree", "bush"], "tree='bush' is not known"),
+        (["--acceptance", "0.7", "--verify-tokens", "9"], "must be draft_len + 1 = 2 for a chain"),
+        (["--acceptance", "0.7", "--top-k", "2", "--verify-tokens", "9"], "exceeds the 3 tokens"),
+        (["--acceptance", "0.7", "--generation", "0"], "generation=0.0 must lie in"),
+        (["--acceptance", "0.7", "--draft-len", "0"], "draft_len=0.0 must lie in"),
+        (
+            ["--acceptance", "0.7", "--top-k", "2", "--tree", "dynamic", "--confidence", "2"],
+            "confidence=2.0 must lie",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(args, message, capsys):
+    assert main(["acceptance", *args]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
