@@ -318,6 +318,5 @@ def step_cost(
     flop = 2.0 * rows * weights + 4.0 * rows * spec.num_layers * spec.num_heads * spec.head_dim * seen
     kv_tokens = batch * (seen + tokens)
     saved = 0.0 if layer_bytes is None else (element_bytes - layer_bytes) * layers
-    return flop, -saved + element_bytes * (
-        weights + spec.kv_elements_per_token * kv_tokens + rows * spec.vocab_size
-    )
+    elements = weights + spec.kv_elements_per_token * kv_tokens + rows * spec.vocab_size
+    return flop, element_bytes * elements - saved

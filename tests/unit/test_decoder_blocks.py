@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpu_validate import blocks, kernels, loops, measure, steps
 from gpu_validate.blocks import Cache, Decoder, Place, attention, causal_mask, packed_mask, place_after, step_cost
-from gpu_validate.cases import PASSES, SCALES, Case, copies, fits, plan_for
+from gpu_validate.cases import PASSES, SCALES, Case, Kept, copies, fits, plan_for
 from gpu_validate.device import Device, described
 from gpu_validate.rows import SPLIT_BY, held_out_keys
 from scylla_sim.specs import Model
@@ -171,6 +171,27 @@ def test_cases_that_exceed_the_memory_are_known_before_they_run() -> None:
     small = device("cuda", memory_bytes=24 * 2.0**30)
     sizes = [fits(small, case) for case in steps.cases(small, "small")]
     assert any(sizes) and not all(sizes)
+
+
+def test_weights_are_kept_for_the_next_case_and_let_go_before_others_are_made() -> None:
+    held: list[int] = []
+    most: list[int] = []
+
+    class Weights:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            held.append(1)
+            most.append(len(held))
+
+        def __del__(self) -> None:
+            held.pop()
+
+    make = Kept(Weights)
+    names = [make(name).name for name in ("a", "a", "b", "b", "a")]
+    assert names == ["a", "a", "b", "b", "a"]
+    assert most == [1, 1, 1], "three were made, never two at a time"
+    make.forget()
+    assert held == []
 
 
 def test_a_rotation_exceeds_the_cache() -> None:
