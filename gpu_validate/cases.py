@@ -32,10 +32,10 @@ T = TypeVar("T")
 PLANS = {
     ("cpu", "ci"): Plan(relative_error=0.03, min_samples=6, time_limit_s=0.15),
     ("cpu", "small"): Plan(relative_error=0.01, min_samples=10, time_limit_s=0.5),
-    ("cpu", "full"): Plan(relative_error=0.005, min_samples=30, time_limit_s=10.0),
+    ("cpu", "full"): Plan(relative_error=0.005, min_samples=30, time_limit_s=4.0),
     ("cuda", "ci"): Plan(relative_error=0.02, min_samples=10, time_limit_s=0.2),
     ("cuda", "small"): Plan(relative_error=0.005, min_samples=20, time_limit_s=0.35),
-    ("cuda", "full"): Plan(relative_error=0.002, min_samples=50, time_limit_s=3.0),
+    ("cuda", "full"): Plan(relative_error=0.002, min_samples=50, time_limit_s=1.5),
 }
 """How long a kernel is sampled, by kind of device and scale."""
 

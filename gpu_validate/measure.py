@@ -37,8 +37,8 @@ TRAINED = "trained"
 _WHOLE_CORE = 0.95
 """A smaller share of a CPU core than this, and a latency is partly somebody else's."""
 
-_START_S = 15.0
-"""What it costs to start the processes of a group of GPUs, for the same estimate."""
+_START_S = 10.0
+"""Starting the processes of a group of GPUs, for the same estimate: two take 4 s on a CPU, libraries add theirs."""
 
 _BUILD_S = {"cpu": 0.02, "cuda": 0.05}
 """What allocating and warming up a case costs, for the estimate of a dry run."""

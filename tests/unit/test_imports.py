@@ -26,7 +26,7 @@ RANKS = {
 
 MEASURING_MAY_USE = {"catalog", "checks", "console", "costs", "records", "specs", "trees", "units"}
 PRINTING_MAY_USE = {"checks", "console", "records", "units"}
-LAZY = {"scipy": {"aggregated", "calibrate", "fit"}, "matplotlib": {"drawing"}}
+LAZY = {"scipy": {"aggregated", "calibrate", "engine_fit", "fit"}, "matplotlib": {"drawing"}}
 """Libraries that the simulator may import inside a function, and the modules that do."""
 
 
