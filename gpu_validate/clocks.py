@@ -17,7 +17,7 @@ Call = Callable[[], object]
 
 _UNDISTURBED = 0.95
 """Share of its time on the core from which a call counts as undisturbed."""
-_RETRIES = 2
+_RETRIES = 1
 
 
 class Clock(Protocol):
@@ -39,7 +39,8 @@ class HostClock:
     """Monotonic clock of the host, for work that is done when the call returns.
 
     With ``busy``, the processor seconds of this process of one thread, calls during which another process held the
-    core are timed again, a few times at most; the least disturbed try counts. On an idle machine nothing changes.
+    core are timed once more; interrupted again, they count by the least processor seconds of the tries, which is
+    what they would take alone but for a shared cache and memory. On an idle machine nothing changes.
     """
 
     read: Callable[[], float] = time.perf_counter
@@ -50,7 +51,7 @@ class HostClock:
         return self.read()
 
     def elapsed(self, calls: Sequence[Call]) -> float:
-        tries: list[tuple[float, float]] = []
+        tries: list[float] = []
         while len(tries) <= _RETRIES:
             begin_busy = self.busy() if self.busy else 0.0
             start = self.read()
@@ -59,11 +60,11 @@ class HostClock:
             seconds = self.read() - start
             if self.busy is None:
                 return seconds
-            share = (self.busy() - begin_busy) / max(seconds, 1e-9)
-            if share >= _UNDISTURBED:
+            own = self.busy() - begin_busy
+            if own >= _UNDISTURBED * seconds:
                 return seconds
-            tries.append((share, seconds))
-        return max(tries)[1]
+            tries.append(own)
+        return min(tries)
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,14 @@ def repeat_ratio(measured: Columns, repeat: Columns, column: str) -> FloatArray:
     return ratio
 
 
-def _floor(ratio: FloatArray | None, half_width: FloatArray | None) -> dict[str, Any]:
-    """Noise floor of a group: repeats where there are any, else the measurement's own intervals."""
+def _floor(measured: FloatArray, ratio: FloatArray | None, half_width: FloatArray | None) -> dict[str, Any]:
+    """Noise floor of a group: repeats where there are any, else the measurement's own intervals.
+
+    One measurement that stands in several rows, as a plain step beside all its drafts, counts once.
+    """
     if ratio is not None and np.isfinite(ratio).any():
-        ratio = ratio[np.isfinite(ratio)]
+        known = np.isfinite(ratio)
+        ratio = np.unique(np.stack([measured[known], ratio[known]]), axis=1)[1]
         size = np.abs(ratio / np.median(ratio) - 1.0)
         kind, middle = "repeat", float(np.median(ratio))
     elif half_width is not None:
@@ -121,7 +125,7 @@ class Joined:
             low, high = (bound[chosen] for bound in self.bounds)
             row["coverage"] = float(np.mean((low <= measured) & (measured <= high)))
         own = None if self.half_width is None else self.half_width[chosen]
-        return row | _floor(None if self.ratio is None else self.ratio[chosen], own)
+        return row | _floor(measured, None if self.ratio is None else self.ratio[chosen], own)
 
 
 def _time(measured: Columns) -> str:

@@ -8,7 +8,6 @@ same code runs on CUDA (bf16) and on a CPU (fp32); only the grids differ in size
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 
 from gpu_validate import fp8
 from gpu_validate.blocks import attention, causal_mask, linear
-from gpu_validate.cases import ELEMENT_BYTES, Case, copies
+from gpu_validate.cases import ELEMENT_BYTES, Case, Kept, copies
 from gpu_validate.clocks import Call
 from gpu_validate.collectives import all_reduce_cases
 from gpu_validate.device import Device, torch_dtype
@@ -131,7 +130,7 @@ def _shape(device: Device, op: str, **columns: Any) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)
+@Kept
 def _weights(device: str, dtype: torch.dtype, n: int, k: int, count: int) -> tuple[torch.Tensor, ...]:
     """Weight matrices of a rotation; consecutive cases differ in m only and share them."""
     return tuple(torch.randn(n, k, device=device, dtype=dtype) for _ in range(count))

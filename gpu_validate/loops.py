@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from itertools import product
 from typing import Any
 
 import torch
 
 from gpu_validate.blocks import Cache, Decoder, step_cost
-from gpu_validate.cases import ELEMENT_BYTES, Case
+from gpu_validate.cases import ELEMENT_BYTES, Case, Kept
 from gpu_validate.clocks import Call
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.ragged import TreeTables, causal_place
@@ -279,9 +279,9 @@ def part_case(
     )
 
 
-@lru_cache(maxsize=1)
+@Kept
 def random_pair(specs: tuple[Model, Model], device: str, dtype: torch.dtype) -> tuple[Decoder, Decoder]:
-    """Weights of target and draft that consecutive cases share; the next pair's take their place."""
+    """Weights of target and draft that consecutive cases share."""
     target, draft = (Decoder(spec, device=device, dtype=dtype) for spec in specs)
     return target, draft
 

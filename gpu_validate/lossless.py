@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_validate.blocks import Cache, Decoder
+from gpu_validate.blocks import Cache, Decoder, linear
 from gpu_validate.ragged import causal_place
 
 NEAR_TIE = 4.0
@@ -50,7 +50,8 @@ def shortfall(target: Decoder, prompts: Tensor, new: Tensor) -> Tensor:
     tokens = torch.cat((prompts, new[:, :-1]), dim=1)
     cache = Cache.empty(target.spec, len(tokens), tokens.shape[1], target.norm)
     starts = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
-    logits = target(tokens, cache, causal_place(starts, tokens.shape[1], target.spec))[:, prompts.shape[1] - 1 :]
+    features = target.features(tokens, cache, causal_place(starts, tokens.shape[1], target.spec))
+    logits = linear(features[:, prompts.shape[1] - 1 :], target.head.weight)
     unit = torch.finfo(logits.dtype).eps * logits.abs().amax(-1).double()
     chosen = logits.gather(-1, new[..., None])[..., 0].double()
     behind: Tensor = (logits.amax(-1).double() - chosen) / unit

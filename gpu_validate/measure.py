@@ -37,8 +37,8 @@ TRAINED = "trained"
 _WHOLE_CORE = 0.95
 """A smaller share of a CPU core than this, and a latency is partly somebody else's."""
 
-_START_S = 15.0
-"""What it costs to start the processes of a group of GPUs, for the same estimate."""
+_START_S = 10.0
+"""Starting the processes of a group of GPUs, for the same estimate: two take 4 s on a CPU, libraries add theirs."""
 
 _BUILD_S = {"cpu": 0.02, "cuda": 0.05}
 """What allocating and warming up a case costs, for the estimate of a dry run."""
@@ -136,46 +136,63 @@ def run_suite(
         )
     how: dict[str, Any] = {"scale": scale, "cache": cache, "models": list(models)}
     partial = records.Partial.of(folder, suite, device, {**how, **asdict(plan)})
-    done = partial.load()
-    before = state(device)
-    passes = {f"{case.id}@{n}" if n > 1 else case.id: (n, case) for n in _numbers(suite) for case in chosen}
-    resumed = [name for name in passes if name in done]
+    named = {_name(case, number): (number, case) for number in _numbers(suite) for case in chosen}
+    done = {name: result for name, result in partial.load().items() if name in named}
+    resumed = len(done)
     if resumed:
-        note(f"{suite}: {len(resumed)} of {len(passes)} cases taken from {partial.path.name}")
-    begin, index = time.monotonic(), 0
-    lost = {case.id for case in left_out}
-    for number in _numbers(suite):
-        todo = [
-            case for name, (n, case) in passes.items() if n == number and name not in done and case.id not in lost
-        ]
-        for case, result in _results(device, todo, plan, cache):
-            index += 1
-            spent = (time.monotonic() - begin) / index
-            ahead = len(passes) - len(resumed) - index
-            _progress(f"{suite} {index + len(resumed)}/{len(passes)}, about {spent * ahead:.0f} s left  {case.id}")
-            if result is None:
-                left_out.append(case)
-                lost.add(case.id)
-                continue
-            name = f"{case.id}@{number}" if number > 1 else case.id
-            done[name] = ({**result[0], "case": name, "pass": number}, result[1].row())
-            partial.append(*done[name])
-    _progress("")
+        note(f"{suite}: {resumed} of {len(named)} cases taken from {partial.path.name}")
+    before = state(device)
+    lost = _measure(suite, device, named, partial, done, plan=plan, cache=cache)
     record = records.build(
         suite,
-        [done[name] for name in passes if name in done],
+        [done[name] for name in named if name in done],
         device,
         **how,
         plan=asdict(plan),
         passes=len(_numbers(suite)),
-        resumed=len(resumed),
-        left_out=[case.id for case in left_out],
+        resumed=resumed,
+        left_out=[case.id for case in left_out] + lost,
         specs=list(specs),
         states=[before, state(device)],
     )
     records.write(folder / f"{suite}.json", record)
     partial.remove()
     return record
+
+
+def _measure(
+    suite: str,
+    device: Device,
+    named: Mapping[str, tuple[int, Case]],
+    partial: records.Partial,
+    done: dict[str, records.Result],
+    *,
+    plan: Plan,
+    cache: str,
+) -> list[str]:
+    """Measure what is not ``done``, pass by pass, and put it there; returns the cases that ran out of memory."""
+    begin, before, index = time.monotonic(), len(done), 0
+    lost: list[str] = []
+    for number in _numbers(suite):
+        todo = [case for name, (n, case) in named.items() if n == number and name not in done]
+        for case, result in _results(device, [case for case in todo if case.id not in lost], plan, cache):
+            index += 1
+            spent, ahead = time.monotonic() - begin, len(named) - before - index
+            left = f"about {spent / index * ahead:.0f} s left"
+            _progress(f"{suite} {before + index}/{len(named)}, {left}  {case.id}")
+            if result is None:
+                lost.append(case.id)
+                continue
+            name = _name(case, number)
+            done[name] = ({**result[0], "case": name, "pass": number}, result[1].row())
+            partial.append(*done[name])
+    _progress("")
+    return lost
+
+
+def _name(case: Case, number: int) -> str:
+    """A case in a pass; the first goes without its number."""
+    return case.id if number == 1 else f"{case.id}@{number}"
 
 
 def _numbers(suite: str) -> range:

@@ -8,8 +8,8 @@ user the target writes them itself, sampled at temperature 1: its own distributi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gpu_validate import checkpoints, lossless
 from gpu_validate.blocks import Decoder
-from gpu_validate.cases import Case
+from gpu_validate.cases import Case, Kept
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.loops import PARTS, Acceptance, part_case, plain_case, random_pair, trees
 from gpu_validate.specdecode import Policy, Tally, decode_plain, decode_speculatively
@@ -37,6 +37,9 @@ GRIDS = {
     ("cpu", "full"): ((1, 2, 4, 8), (128, 1024)),
 }
 """Batches, and tokens of a prompt."""
+
+Given = tuple[tuple[int, ...], ...] | None
+"""Prompts of the user, or none."""
 
 NEW_TOKENS = {"ci": 32, "small": 128, "full": 256}
 """Decoded after each prompt to measure acceptance."""
@@ -59,7 +62,7 @@ def _specs(target: str, draft: str) -> tuple[tuple[Model, Model], bool]:
     return (specs[0], specs[1]), all(real)
 
 
-@lru_cache(maxsize=1)
+@Kept
 def _load(target: str, draft: str, device: str, dtype: torch.dtype) -> tuple[Decoder, Decoder]:
     first, second = (checkpoints.load(name, device=device, dtype=dtype) for name in (target, draft))
     return first, second
@@ -89,7 +92,7 @@ def read_prompts(path: str, vocab_size: int) -> list[list[int]]:
     return found
 
 
-def given_prompts(prompts: list[list[int]], batch: int, context: int, device: str) -> Tensor:
+def given_prompts(prompts: Sequence[Sequence[int]], batch: int, context: int, device: str) -> Tensor:
     """The last ``context`` tokens of ``batch`` prompts that have so many, the file from its beginning again."""
     long = [tokens[-context:] for tokens in prompts if len(tokens) >= context]
     return torch.tensor([long[index % len(long)] for index in range(batch)], device=device)
@@ -112,12 +115,33 @@ def rates_of(tally: Tally) -> list[list[float]]:
     return rates
 
 
-def decode(pair: tuple[Decoder, Decoder], prompts: Tensor, tree: DraftTree, new_tokens: int) -> Acceptance:
+@dataclass(frozen=True)
+class Texts:
+    """What a pair continues at one batch and context, and what the target alone writes, ``(batch, n)`` each."""
+
+    prompts: Tensor
+    plain: Tensor
+
+
+@Kept
+def _texts(
+    make: Callable[[], tuple[Decoder, Decoder]], given: Given, batch: int, context: int, new_tokens: int
+) -> Texts:
+    """Prompts and plain continuations, which all trees share."""
+    target, _ = make()
+    device = str(target.norm.device)
+    if given is None:
+        prompts = written_prompts(target, batch, context)
+    else:
+        prompts = given_prompts(given, batch, context, device)
+    return Texts(prompts, decode_plain(target, prompts, new_tokens))
+
+
+def decode(pair: tuple[Decoder, Decoder], texts: Texts, tree: DraftTree) -> Acceptance:
     """Decode for real: what is accepted, and whether the output is the target's own."""
     target, draft = pair
-    plain = decode_plain(target, prompts, new_tokens)
-    fast, tally = decode_speculatively(target, draft, tree, prompts, new_tokens)
-    judged = lossless.judge(target, prompts, fast, plain)
+    fast, tally = decode_speculatively(target, draft, tree, texts.prompts, texts.plain.shape[1])
+    judged = lossless.judge(target, texts.prompts, fast, texts.plain)
     facts = {f"lossless_{name}": value for name, value in asdict(judged).items()}
     counts = {"accepted": tally.accepted.tolist(), "chances": tally.chances.tolist()}
     return Acceptance(rates_of(tally), tally.tokens_per_cycle, {**facts, **counts})
@@ -139,9 +163,9 @@ def cases(
     if prompts is not None and not real:
         raise fail("prompts", prompts, "goes with checkpoints", "models of the catalog have random weights")
     batches, contexts = GRIDS[device.kind, scale]
-    texts = None if prompts is None else read_prompts(prompts, specs[0].vocab_size)
-    if texts is not None:
-        longest = max(map(len, texts))
+    given = None if prompts is None else tuple(map(tuple, read_prompts(prompts, specs[0].vocab_size)))
+    if given is not None:
+        longest = max(map(len, given))
         contexts = tuple(length for length in contexts if length <= longest) or (longest,)
     make: Callable[[], tuple[Decoder, Decoder]] = (
         partial(_load, target, draft, device.kind, torch_dtype(device))
@@ -152,29 +176,17 @@ def cases(
     for batch, context in product(batches, contexts):
         yield plain_case(device, specs, make, batch, context, names=names)
         for tree in trees(scale):
-            accept = _accept(make, texts, batch, context, tree, NEW_TOKENS[scale]) if real else None
+            accept = _accept(make, given, (batch, context), tree, NEW_TOKENS[scale]) if real else None
             for part in PARTS:
                 yield part_case(device, specs, make, (batch, context), tree, part, names=names, accept=accept)
 
 
 def _accept(
     make: Callable[[], tuple[Decoder, Decoder]],
-    texts: list[list[int]] | None,
-    batch: int,
-    context: int,
+    given: Given,
+    shape: tuple[int, int],
     tree: DraftTree,
     new_tokens: int,
 ) -> Callable[[], Acceptance]:
     """Acceptance of one configuration, measured when it is asked for and then kept for the second pass."""
-
-    @lru_cache(maxsize=1)
-    def accept() -> Acceptance:
-        pair = make()
-        device = str(pair[0].norm.device)
-        if texts is None:
-            prompts = written_prompts(pair[0], batch, context)
-        else:
-            prompts = given_prompts(texts, batch, context, device)
-        return decode(pair, prompts, tree, new_tokens)
-
-    return accept
+    return lru_cache(maxsize=1)(lambda: decode(make(), _texts(make, given, *shape, new_tokens), tree))

@@ -21,6 +21,8 @@ from scylla_sim.checks import InputError, fail, one_of
 from scylla_sim.records import EVIDENCE, dump_json, provenance, read_json, write_text
 
 SCHEMA = "gpu-validate/record/1"
+Result = tuple[dict[str, Any], dict[str, Any]]
+"""Row of a case and the summary of its samples."""
 REASONS = ("converged", "time_limit", "max_samples")
 _KEYS = ("schema", "suite", "values", "samples", "stopping_reason", "evidence", "provenance", "sha256")
 TRAINED = "smallscale"
@@ -130,7 +132,7 @@ class Partial:
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         return Partial(folder / f"{suite}.partial.jsonl", digest)
 
-    def load(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    def load(self) -> dict[str, Result]:
         """Results by case; a line cut off by an interruption is measured again."""
         found = {}
         try:

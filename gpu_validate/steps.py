@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 
 import torch
 
 from gpu_validate.blocks import Cache, Decoder, place_after, step_cost
-from gpu_validate.cases import ELEMENT_BYTES, Case
+from gpu_validate.cases import ELEMENT_BYTES, Case, Kept
 from gpu_validate.clocks import Call
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.fp8 import to_fp8
@@ -74,9 +73,9 @@ _FP8_SHAPES = {"ci": 2, "small": 2, "full": 4}
 """So many batches, contexts and tokens, from the smallest on, are timed in 8 bits too where the device has them."""
 
 
-@lru_cache(maxsize=1)
+@Kept
 def _model(spec: Model, device: str, dtype: torch.dtype, fp8: bool) -> Decoder:
-    """Weights that consecutive cases share; the next model's take the place of the last one's."""
+    """Weights that consecutive cases share."""
     model = Decoder(spec, device=device, dtype=dtype)
     if fp8:
         to_fp8(model.layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -91,6 +92,112 @@ def test_a_dry_run_lists_cases_and_writes_nothing(tmp_path: Path, capsys: pytest
     assert listed[0]["case"] == "gemm-m1-n16-k64"
     assert len(listed) == 7
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_lists_what_a_gpu_that_is_not_here_would_measure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    options = ["--out", "x", "--dry-run", "--scale", "small", "--hardware", "h100-sxm", "--gpus", "2"]
+    assert run("measure", *options, "--format", "json") == 0
+    printed = capsys.readouterr()
+    listed = json.loads(printed.out)["rows"]
+    assert {row["suite"] for row in listed} == {"kernels", "step", "specdecode"}
+    assert sum(row["limit_s"] for row in listed) < 540
+    cases = {row["case"] for row in listed}
+    assert {"gemm-fp8-m1-n6144-k4096", "all-reduce-2x-1024B-graph", "step-llama-3.1-8b-b1-s512-n1-eager"} <= cases
+    assert "decode_attention bfloat16: 120 cases" in printed.err, "the card of what the shapes imply"
+    assert "datasheet" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--hardware", "h100-sxm"], "goes with --dry-run"),
+        (["--gpus", "2"], "goes with --hardware"),
+        (["--dry-run", "--hardware", "h100"], "did you mean h100-sxm?"),
+        (["--dry-run", "--hardware", "h100-sxm", "--gpus", "0"], "gpus=0"),
+        (["--dtype", "fp64"], "--dtype"),
+    ],
+)
+def test_options_of_a_dry_run_that_do_not_go_together_are_refused(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("measure", "--out", "x", *options) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_this_device_does_not_have_is_left_out_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(tmp_path)
+    said = capsys.readouterr().err
+    assert "no fp8: this device" in said
+    assert "no all-reduce: that takes at least two GPUs" in said
+    assert "gemm float32: 6 cases" in said, "the card is there before anything is measured"
+
+
+def test_a_campaign_runs_in_the_precision_that_is_asked_for(tmp_path: Path) -> None:
+    assert run("measure", "--device", "cpu", "--dtype", "bfloat16", "--out", str(tmp_path)) == 0
+    record = json.loads((tmp_path / "kernels.json").read_text())
+    assert {row["dtype"] for row in record["values"]} == {"bfloat16"}
+
+
+def test_a_second_pass_begins_when_the_first_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeats back to back would share the machine's mood; an interruption in between resumes in between."""
+    monkeypatch.setitem(measure.PASSES, "kernels", 2)
+    ran: list[str] = []
+    real = measure.run
+
+    def stopping(device: Device, case: Case, plan: Any, **options: Any) -> Any:
+        if len(ran) == 9:
+            ran.append("the interruption")
+            raise KeyboardInterrupt
+        ran.append(case.id)
+        return real(device, case, plan, **options)
+
+    monkeypatch.setattr(measure, "run", stopping)
+    assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 130
+    assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 0
+    ran.remove("the interruption")
+    assert ran[:7] == ran[7:]
+    record = json.loads((tmp_path / "kernels.json").read_text())
+    names = [row["case"] for row in record["values"]]
+    assert names[7:] == [f"{name}@2" for name in names[:7]]
+    assert [row["pass"] for row in record["values"]] == [1] * 7 + [2] * 7
+    assert record["provenance"]["passes"] == 2
+    assert len(record["provenance"]["states"]) == 2
+
+
+def test_a_killed_campaign_keeps_what_was_measured(tmp_path: Path) -> None:
+    """Not even asked to stop: the process is gone in the middle of a case."""
+    code = (
+        "import os, signal, sys\n"
+        "from dataclasses import replace\n"
+        "from types import SimpleNamespace\n"
+        "from gpu_validate import cases, cli, kernels, measure\n"
+        "tiny = lambda device, scale: [kernels._gemm(device, m, 16, 64) for m in range(1, 8)]\n"
+        "sys.modules['tiny'] = SimpleNamespace(cases=tiny)\n"
+        "measure.SUITES = {'kernels': 'tiny'}\n"
+        "short = {'min_samples': 2, 'time_limit_s': 0.01}\n"
+        "cases.PLANS = {key: replace(plan, **short) for key, plan in cases.PLANS.items()}\n"
+        "real, ran = measure.run, []\n"
+        "def dying(*args, **options):\n"
+        "    ran.append(real(*args, **options))\n"
+        "    if len(ran) == 4:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return ran[-1]\n"
+        "if sys.argv[1] == 'die':\n"
+        "    measure.run = dying\n"
+        "sys.exit(cli.main(['measure', '--suite', 'kernels', '--device', 'cpu', '--out', sys.argv[2]]))\n"
+    )
+    killed, resumed = (
+        subprocess.run([sys.executable, "-c", code, how, str(tmp_path)], capture_output=True, text=True)
+        for how in ("die", "go on")
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert resumed.returncode == 0, resumed.stderr
+    assert "kernels: 3 of 7 cases taken from kernels.partial.jsonl" in resumed.stderr
 
 
 def test_measure_writes_a_record_that_rows_turns_into_csv(tmp_path: Path) -> None:
@@ -214,7 +321,10 @@ def test_measuring_needs_neither_pandas_nor_scipy_and_comparing_no_torch() -> No
     )
     absent = "pandas,jsonschema,tqdm,scipy,pyarrow,aiconfigurator_core,yaml"
     for blocked, modules in (
-        (absent, "gpu_validate.cli,gpu_validate.measure,gpu_validate.kernels,gpu_validate.blocks"),
+        (
+            absent,
+            "gpu_validate.cli,gpu_validate.measure,gpu_validate.kernels,gpu_validate.steps,gpu_validate.pairs",
+        ),
         (f"{absent},torch", "gpu_validate.cli,gpu_validate.compare,gpu_validate.rows,gpu_validate.timing"),
     ):
         done = subprocess.run([sys.executable, "-c", code, blocked, modules], capture_output=True, text=True)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from gpu_validate import blocks, clocks, kernels, specdecode, timing  # noqa: E402
+from gpu_validate import (  # noqa: E402
+    blocks,
+    checkpoints,
+    clocks,
+    collectives,
+    fp8,
+    kernels,
+    lossless,
+    specdecode,
+    steps,
+    timing,
+)
 from gpu_validate.cases import run  # noqa: E402
 from gpu_validate.clocks import EventClock  # noqa: E402
-from gpu_validate.device import look  # noqa: E402
+from gpu_validate.device import look, state  # noqa: E402
 from gpu_validate.timing import Plan  # noqa: E402
 from scylla_sim import trees  # noqa: E402
 from scylla_sim.specs import Model  # noqa: E402
@@ -86,3 +99,52 @@ def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: t
     prompts = torch.randint(TINY.vocab_size, (3, 5), device="cuda")
     fast, _ = specdecode.decode_speculatively(target, draft, tree, prompts, 30)
     assert torch.equal(fast, specdecode.decode_plain(target, prompts, 30))
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 9),
+    reason="NOT CHECKED: this GPU does not multiply in 8-bit floating point",
+)
+def test_products_and_steps_in_8_bits_are_near_those_in_16() -> None:
+    device = look("cuda")
+    assert device.has_fp8
+    for case in (kernels._gemm_fp8(device, 1, 4096, 4096), kernels._quantise(device, 16, 4096)):
+        assert 0 < run(device, case, PLAN)[0]["latency_ms"] < 100
+    x, weight = (torch.randn(size, 256, device="cuda", dtype=torch.bfloat16) for size in (3, 64))
+    found = fp8.product(fp8.quantise(x), fp8.quantise(weight), torch.bfloat16).float()
+    exact = x.float() @ weight.float().T
+    assert float((found - exact).norm() / exact.norm()) < 0.06
+    assert run(device, steps.step_case(device, TINY, (2, 64, 3), graph=True, fp8=True), PLAN)[0]["latency_ms"] > 0
+
+
+def test_a_checkpoint_decodes_on_the_gpu_as_on_the_cpu(tmp_path: Path) -> None:
+    model = blocks.Decoder(TINY, seed=2)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.mul_(5.0)
+    checkpoints.save(model, tmp_path)
+    prompts = torch.randint(TINY.vocab_size, (3, 5))
+    loaded = checkpoints.load(tmp_path, device="cuda")
+    there = specdecode.decode_plain(loaded, prompts.cuda(), 16)
+    assert torch.equal(there.cpu(), specdecode.decode_plain(model, prompts, 16))
+    half = checkpoints.load(tmp_path, device="cuda", dtype=torch.bfloat16)
+    plain = specdecode.decode_plain(half, prompts.cuda(), 64)
+    fast, _ = specdecode.decode_speculatively(half, half, trees.chain(3), prompts.cuda(), 64)
+    assert lossless.judge(half, prompts.cuda(), fast, plain).verdict in ("exact", "near ties")
+
+
+@pytest.mark.skipif(
+    torch.cuda.device_count() < 2, reason="NOT CHECKED: fewer than two GPUs, no all-reduce was measured"
+)
+def test_two_gpus_sum_a_message_in_a_graph_and_without() -> None:
+    device = look("cuda")
+    listed = [collectives.all_reduce_case(device, 2, 2.0**20, graph=graph) for graph in (True, False)]
+    for _, (row, summary) in collectives.run_together(device, listed, PLAN):
+        assert summary.clock == "cuda_events"
+        assert 0 < row["latency_ms"] < 10
+
+
+def test_a_gpu_tells_its_clocks_and_what_slows_it() -> None:
+    now = state(look("cuda"))
+    assert set(now) == {"nvidia_smi", "throttling"}

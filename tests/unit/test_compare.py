@@ -140,6 +140,33 @@ def test_columns_of_one_name_are_compared_and_the_predicted_choice_is_judged(wri
     assert rows[1]["max_regret"] == pytest.approx(1 - 1.1 / 1.21)
 
 
+def test_a_measurement_in_several_rows_counts_once_in_the_floor(write: Write) -> None:
+    """A plain step beside two drafts in one situation, and three measurements in all."""
+    header = "model,draft_len,batch_size,plain_step_s\n"
+    first = [("t", 1, 1, 1.0), ("t", 2, 1, 1.0), ("t", 4, 1, 1.0), ("t", 1, 4, 2.0), ("t", 1, 8, 3.0)]
+    drawn = {1: 1.0, 4: 1.1, 8: 0.9}
+    files = [
+        write(name, header + "".join(f"{m},{d},{b},{s * (drawn[b] if again else 1)}\n" for m, d, b, s in first))
+        for name, again in (("m.csv", False), ("r.csv", True))
+    ]
+    row = compare.compare(files[0], files[0], repeat=files[1], columns=["plain_step_s"])[-1]
+    assert row["floor_n"] == 3
+    assert row["floor_median"] == pytest.approx(0.1)
+
+
+def test_a_choice_that_loses_less_than_two_measurements_differ_is_within_the_floor(write: Write) -> None:
+    """At batch 1 the predicted best loses 5 % and at batch 8 half a percent; the repeat differs by 2 %."""
+    predicted = write("p.csv", CYCLES.format(1, 1.5, 1, 1.4, 1, 1.5, 1, 1.4))
+    measured = write("m.csv", CYCLES.format(1, 1.9, 1, 2.0, 1, 1.98, 1, 1.99))
+    again = write("r.csv", CYCLES.format(1, 1.9 * 1.02, 1, 2.0 * 0.98, 1, 1.98 * 1.02, 1, 1.99 * 0.98))
+    rows = compare.compare(predicted, measured, repeat=again, columns=["speedup"], best="speedup")
+    assert rows[0]["floor_median"] == pytest.approx(0.02)
+    assert rows[0]["same_choice"] == 0.0
+    assert rows[0]["within_floor"] == 0.5
+    alone = compare.compare(predicted, measured, columns=["speedup"], best="speedup")
+    assert alone[0]["within_floor"] is None, "without a repeat there is no floor"
+
+
 def test_a_repeat_gives_every_column_its_own_floor(write: Write) -> None:
     predicted = write("p.csv", CYCLES.format(1, 1, 1, 1, 1, 1, 1, 1))
     measured = write("m.csv", CYCLES.format(1, 1, 1, 1, 1, 1, 1, 1))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from gpu_validate import clocks, timing
+from gpu_validate.cases import Case, run
 from gpu_validate.clocks import EventClock
+from gpu_validate.device import described
 from gpu_validate.timing import Plan
 
 
@@ -69,7 +73,8 @@ class FakeCuda:
         self.side_stream = False
 
     @contextmanager
-    def graph(self, graph: Any) -> Iterator[None]:
+    def graph(self, graph: Any, **options: Any) -> Iterator[None]:
+        self.options = options
         assert self.done_s >= self.queue_s, "capture while work is in flight"
         self.capturing = graph.nodes
         yield
@@ -114,6 +119,34 @@ def test_a_graph_is_warmed_up_on_a_side_stream_captured_once_and_replayed() -> N
     assert cuda.log == ["wait", *["side"] * 8, "wait"]
     summary = timing.measure(EventClock(cuda), [replay], Plan(time_limit_s=60), work_per_call=4)
     assert summary.median_s == pytest.approx(1e-3)
+
+
+def test_options_of_a_capture_reach_the_graph() -> None:
+    """Several GPUs: other threads of the library touch the device while this one captures."""
+    cuda = FakeCuda()
+    clocks.capture(cuda, [cuda.launch], capture_error_mode="thread_local")
+    assert cuda.options == {"capture_error_mode": "thread_local"}
+
+
+def case(cuda: FakeCuda, *, graph: bool, copies: int) -> Case:
+    shape = {"op": "gemm", "dtype": "bfloat16"}
+    return Case("x", shape, 1e9, 1e6, 1.0, lambda: [cuda.launch] * copies, graph=graph)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("cache", ["rotating", "warm"])
+def test_a_case_on_a_gpu_gives_the_seconds_of_one_call(
+    graph: bool, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way from a case to its row, with the fake device in the place of torch's."""
+    cuda = FakeCuda(call_s=1e-3)
+    monkeypatch.setattr(torch, "cuda", cuda)
+    device = replace(described("h100-sxm"), threads=1)
+    row, summary = run(device, case(cuda, graph=graph, copies=5), Plan(min_sample_s=0.0), cache=cache)
+    assert row["latency_ms"] == pytest.approx(1.0)
+    assert summary.clock == "cuda_events"
+    assert row["peak_fraction"] == pytest.approx(1e9 / 989.4e12 / 1e-3)
+    assert ("side" in cuda.log) == graph, "a capture is warmed up on a stream of its own, and nothing else is"
 
 
 def test_the_empty_call_floor_is_what_two_events_cost() -> None:

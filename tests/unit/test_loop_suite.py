@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -12,6 +14,7 @@ from gpu_validate.blocks import Decoder
 from gpu_validate.cases import run
 from gpu_validate.device import Device
 from gpu_validate.timing import Plan
+from scylla_sim import catalog
 from scylla_sim.specs import Model
 from scylla_sim.trees import DraftTree, chain, full_tree
 
@@ -34,10 +37,13 @@ def part(name: str, tree: DraftTree, batch: int = 2) -> loops.Case:
 
 @pytest.mark.parametrize("name", TREES)
 def test_declared_flop_of_drafting_and_verifying_is_what_torch_counts_and_masks_apart(name: str) -> None:
-    """The cache is read to the end of its tree by every pass, so attention counts a little more than is useful."""
+    """The cache is read to the end of its tree by every pass, so attention counts a little more than is useful.
+
+    Four sequences: fewer rows than four are filled up on a CPU.
+    """
     tree = TREES[name]
     for which in ("draft", "verify"):
-        case = part(which, tree)
+        case = part(which, tree, batch=4)
         call = case.build()[0]
         with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             call()
@@ -54,6 +60,33 @@ def test_a_cycle_costs_its_parts() -> None:
 def test_timed_cycles_accept_at_the_given_rates(name: str) -> None:
     row, _ = run(DEVICE, part("cycle", TREES[name], batch=64), PLAN)
     assert row["tokens_per_cycle_seen"] == pytest.approx(row["tokens_per_cycle"], rel=0.05)
+
+
+def test_a_configuration_without_one_of_its_parts_gives_no_row() -> None:
+    """What did not fit into the memory is missing from a record."""
+    values = [run(DEVICE, loops.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)[0]]
+    values += [run(DEVICE, part(name, TREES["chain"]), PLAN)[0] for name in loops.PARTS]
+    assert len(rows.cycle_rows(values)) == 1
+    for index in range(len(values)):
+        assert rows.cycle_rows(values[:index] + values[index + 1 :]) == []
+
+
+def test_drafts_of_two_sizes_at_one_shape_are_two_rows() -> None:
+    values = [run(DEVICE, loops.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)[0]]
+    for name in loops.PARTS:
+        row, _ = run(DEVICE, part(name, TREES["chain"]), PLAN)
+        values += [row, {**row, "draft": "another"}]
+    assert [line["draft"] for line in rows.cycle_rows(values)] == ["draft", "another"]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("scale", ["ci", "small", "full"])
+def test_every_grid_covers_batch_draft_length_tree_and_draft_size(kind: str, scale: str) -> None:
+    shapes = [case.shape for case in loops.cases(replace(DEVICE, kind=kind), scale) if case.shape["op"] == "cycle"]
+    for column in ("batch", "draft_len", "top_k", "draft"):
+        assert len({shape[column] for shape in shapes}) > 1, column
+    for grid in loops.GRIDS[kind, scale]:
+        assert catalog.model(grid.target).vocab_size == catalog.model(grid.draft).vocab_size
 
 
 def test_expected_tokens_of_a_tree_are_one_and_the_chance_of_each_node() -> None:

@@ -49,7 +49,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         cases, "PLANS", {key: replace(plan, min_samples=2, time_limit_s=0.01) for key, plan in cases.PLANS.items()}
     )
-    pairs._load.cache_clear()
+    pairs._load.forget()
+    pairs._texts.forget()
 
 
 def sloppy(tables: TreeTables, tokens: torch.Tensor, logits: torch.Tensor) -> Accepted:

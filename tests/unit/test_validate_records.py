@@ -145,6 +145,20 @@ def test_copies_calibrate_elementwise_kernels_and_are_never_scored() -> None:
     assert all(row["op"] == "gemm" for row in rows.export(value, "test"))
 
 
+def again(row: dict[str, Any], summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {**row, "case": f"{row['case']}@2", "pass": 2, "latency_ms": 1.1 * row["latency_ms"]}, summary
+
+
+def test_the_second_pass_is_exported_by_its_number_and_one_that_was_not_measured_is_refused() -> None:
+    value = records.build("kernels", [*RESULTS, *(again(*result) for result in RESULTS[:4])], DEVICE)
+    first, second = (rows.export(value, "all", number=number) for number in (1, 2))
+    assert (len(first), len(second)) == (len(RESULTS), 4)
+    assert [row["latency_ms"] for row in second] == [1.1 * row["latency_ms"] for row in first[:4]]
+    assert "pass" not in first[0]
+    with pytest.raises(InputError, match=r"pass=3 was not measured by suite kernels; passes: \[1, 2\]"):
+        rows.export(value, "all", number=3)
+
+
 def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
     values = [row for row, _ in RESULTS]
     assert rows.held_out_keys(values) == rows.held_out_keys(values[::-1])
@@ -189,6 +203,25 @@ def test_the_hardware_description_is_read_by_the_catalog_and_holds_the_best_rate
 def test_product_names_map_to_the_catalog_or_to_local(product: str, name: str) -> None:
     assert catalog_name(product) == name
     assert name == "local" or name in catalog.names("hardware")
+
+
+def test_peaks_of_two_precisions_are_told_apart() -> None:
+    row, summary = result(64, 4096, 512, seconds=1e-4)
+    value = records.build("kernels", [*RESULTS, ({**row, "case": "x", "dtype": "bfloat16"}, summary)], DEVICE)
+    local = hardware_toml(value)
+    best = max(row["flop_per_s"] for row, _ in RESULTS) / 1e9
+    assert f"peak_fp32 = {{ value = {best:.6g}" in local
+    assert f"peak_bf16 = {{ value = {row['flop_per_s'] / 1e9:.6g}" in local
+
+
+def test_why_a_gpu_is_slowed_is_said_in_words() -> None:
+    def reasons(active: str) -> list[str]:
+        return smi.throttling({"clocks_throttle_reasons.active": active})
+
+    assert reasons("0x0000000000000001") == [], "an idle GPU lowers its clocks"
+    assert reasons("0x0000000000000004") == ["power limit"]
+    assert reasons("0x0000000000000060") == ["software thermal limit", "hardware thermal limit"]
+    assert reasons("[N/A]") == smi.throttling({}) == []
 
 
 def test_nvidia_smi_fields_that_a_card_lacks_are_left_out() -> None:

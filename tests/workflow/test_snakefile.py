@@ -100,6 +100,22 @@ def test_recorded_measurements_need_no_measuring(checkout: Path) -> None:
     assert "rule record:" in said and "rule measure:" not in said
 
 
+def test_recorded_measurements_that_are_not_there_are_one_line(checkout: Path) -> None:
+    for name, said in (
+        ("h900", "config: recorded_device='h900' has no kernels.json in gpu_validate/recorded; "),
+        ("partly", "config: recorded_device='partly' has no specdecode.json in gpu_validate/recorded; recorded: "),
+    ):
+        folder = checkout / "gpu_validate/recorded/partly"
+        folder.mkdir(parents=True, exist_ok=True)
+        for suite in ("kernels", "step"):
+            (folder / f"{suite}.json").write_text("{}")
+        done = run_in(checkout, "snakemake", "-n", "--config", "measurements=recorded", f"recorded_device={name}")
+        assert done.returncode == 2
+        lines = [line for line in done.stderr.splitlines() if line.startswith(("config:", "Missing", "Traceback"))]
+        assert len(lines) == 1 and lines[0].startswith(said), done.stderr
+        assert "measurements: live" in lines[0]
+
+
 def test_the_schema_knows_the_devices_and_operations_that_can_be_read() -> None:
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
     assert schema["properties"]["silicon_devices"]["items"]["enum"] == sorted(silicon.DEVICES)
