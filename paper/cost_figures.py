@@ -45,11 +45,13 @@ def _floats(cells: list[str], name: str, path: str) -> FloatArray:
 
 
 def _ratios(results: Results, path: str, along: tuple[str, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """x (product of ``along``), predicted and naive over measured, of the bf16 rows of the drafting regime."""
+    """x (product of ``along``), predicted and naive over measured of bf16 rows, no GEMMs of large batches."""
     names = ("dtype", "regime", "latency_ms", "predicted_s", "naive_s", *along)
     columns = results.columns(path, _MAKE_KERNELS, names)
     chosen = [
-        i for i, pair in enumerate(zip(columns["dtype"], columns["regime"])) if pair == ("bfloat16", "drafting")
+        i
+        for i, (dtype, regime) in enumerate(zip(columns["dtype"], columns["regime"]))
+        if dtype == "bfloat16" and regime != "large"
     ]
     picked = {name: _floats([columns[name][i] for i in chosen], name, path) for name in names[2:]}
     measured_s = 1e-3 * picked["latency_ms"]

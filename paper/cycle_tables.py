@@ -71,12 +71,13 @@ def _cycles(results: Results, path: str) -> tuple[ResultTable, dict[int, tuple[f
     return table, found
 
 
-def _token_s(results: Results) -> tuple[ResultTable, float]:
-    """Seconds per token of the vLLM preset, fitted to verification of 128 and 256 tokens."""
+def _token_term(results: Results) -> tuple[ResultTable, float, str]:
+    """Seconds per token of the vLLM preset, fitted to verification of 128 and 256 tokens; its interval in words."""
     table = results.table(ENGINE_FILE, "scylla-sim catalog engines vllm --format json")
     for row in table.rows:
         if row.get("field") == "token_s" and row.get("unit") == "us":
-            return table, MICRO * float(row["value"])
+            words = f"{value(row, 'lower', table.path)} to {value(row, 'upper', table.path)}"
+            return table, MICRO * float(row["value"]), words
     raise fail("token_s", None, f"is missing in {ENGINE_FILE}")
 
 
@@ -94,7 +95,7 @@ def _heads_apart(cells: Sequence[Row]) -> float | None:
 
 def specbundle(results: Results) -> Table:
     """Cycle times of EAGLE-3 on an H200 by draft length, on the tasks that the engine preset was not taken from."""
-    engine, token_s = _token_s(results)
+    engine, token_s, _ = _token_term(results)
     tables = [engine]
     rows: list[Row] = []
     for depth, width, tokens in ((0, 1, 1), *TREES):
@@ -222,7 +223,7 @@ def verify_gap(results: Results) -> Table:
     """What a published fit of verification takes beyond the kernels, and what one term per token leaves of it."""
     path = "steps/llama-8b-verify.json"
     table = results.table(path, how_to_make(path))
-    engine, token_s = _token_s(results)
+    engine, token_s, interval = _token_term(results)
     rows: list[Row] = []
     for row in table.rows:
         batch, context, width = (
@@ -262,8 +263,8 @@ def verify_gap(results: Results) -> Table:
         sources=[published.rows("step_times", component="forward")[0]["source"]],
         notes=[
             f"Gap per token: median {_median(each) / MICRO:.1f} us, from {each[0] / MICRO:.1f} to "
-            f"{each[-1] / MICRO:.1f}; the vLLM preset has {token_s / MICRO:.1f} us. This is where the term was "
-            "fitted, so the last column is no test of it; SpecBundle and the SGLang series are, as it stands.",
+            f"{each[-1] / MICRO:.1f}; the vLLM preset has {token_s / MICRO:.1f} us, {interval}. This is where the "
+            "term was fitted, so the last column is no test of it; SpecBundle and the SGLang series are.",
             "The source fitted a straight line to batches of 1 to 64; whether the gap is host work or the line "
             "going on, it does not tell.",
         ],

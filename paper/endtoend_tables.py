@@ -145,7 +145,7 @@ def serving_runs_fitted(results: Results) -> Table:
 
 FEW_ROWS = 32
 """Rows of each precision that a GPU of its own contributes to the second half of the table."""
-FITS = {"carried": "H100, datasheet peaks", "few": f"{FEW_ROWS} rows of its own"}
+FITS = {"carried": "H100 and priors, datasheet peaks", "few": f"{FEW_ROWS} rows of its own"}
 
 
 def transfer(results: Results) -> Table:
@@ -191,9 +191,10 @@ def transfer(results: Results) -> Table:
         commits(tables),
         sources=["measurements of the Python package aiconfigurator-core (Apache-2.0)"],
         notes=[
-            "A carried calibration keeps the kernels' shape parameters and takes bandwidth, peak, SMs and L2 from "
-            "the datasheet; its interval is twice as wide. The priors of the fits were set once with sight of "
-            "several devices, B200 among them.",
+            "A carried calibration takes bandwidth, peak, SMs and L2 from the datasheet. In its family (H200) it "
+            "keeps the kernels' shape parameters; elsewhere they count for a quarter beside the prior of the form, "
+            "and its interval is wider. That prior is a joint fit to training shapes of H100, B300, GB200, GB300: "
+            "no row of a GPU that is scored here, but B300 and GB200 are relatives of B200, which helps.",
             "Noise floor: the same shapes measured by another framework, its median ratio taken out.",
         ],
     )

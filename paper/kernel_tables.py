@@ -11,9 +11,17 @@ from paper.results import Table as ResultTable
 from scylla_sim.checks import InputError, fail
 from scylla_sim.records import Row
 
-OPS = {"gemm": "GEMM", "decode_attention": "decode attention", "all_reduce": "all-reduce"}
+OPS = {
+    "gemm": "GEMM",
+    "decode_attention": "decode attention",
+    "experts": "mixture-of-experts",
+    "all_reduce": "all-reduce",
+}
 WORDS = {
-    "regime": {"drafting": "small batch", "large": "large batch", "": "other shapes"},
+    "regime": {
+        **{"drafting": "small batch", "large": "large batch", "": "other shapes"},
+        **{"beyond_l2": "beyond L2", "in_l2": "in L2", "message": "8 KB to 16 MB", "bulk": "larger"},
+    },
     "graph": {"0": "eager", "1": "CUDA graph"},
     "dtype": {"bfloat16": "bf16", "float32": "fp32"},
     "kv_dtype": {"bfloat16": "KV bf16", "fp8": "KV fp8", "float32": "KV fp32"},
@@ -99,6 +107,14 @@ def silicon(results: Results, op: str) -> Table:
             "Small batch: m ≤ 512 rows, n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6 (decoding and verification); large "
             "batch: the same with m up to 8192."
         )
+    if op == "experts":
+        notes.append(
+            "A layer of gated experts as the framework runs it: sorting, both products, activation, weighted sum; "
+            "balanced routing, one rank's slice of every expert, models held out whole. Small batch: up to 512 "
+            "tokens; large batch: up to 8192."
+        )
+    if any("beyond L2" in row["group"] for row in rows):
+        notes.append("Beyond L2: the KV cache is at least 1.5 times the L2, as in service; in L2: smaller.")
     return Table(
         f"silicon-{op.replace('_', '-')}",
         f"Predicted against measured {OPS[op]} kernels, by device",
@@ -129,6 +145,11 @@ def silicon_gemm(results: Results) -> Table:
 def silicon_attention(results: Results) -> Table:
     """Decode attention on silicon."""
     return silicon(results, "decode_attention")
+
+
+def silicon_experts(results: Results) -> Table:
+    """Layers of experts on silicon."""
+    return silicon(results, "experts")
 
 
 def silicon_all_reduce(results: Results) -> Table:

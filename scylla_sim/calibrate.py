@@ -19,22 +19,26 @@ from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.costs import Columns
-from scylla_sim.forms import FORMS, Form, Rates, evaluate, forms_for, rates
-from scylla_sim.kernels import Calibration, Fitted
+from scylla_sim.fitted import Band, Fitted
+from scylla_sim.forms import FORMS, Form, evaluate, forms_for
+from scylla_sim.kernels import Calibration
+from scylla_sim.rates import Rates, rates
 from scylla_sim.shapes import Rows
 from scylla_sim.specs import Hardware
 from scylla_sim.units import MILLI
 
-MIN_ROWS = {"gemm": 16, "decode_attention": 16, "all_reduce": 8, "elementwise": 3}
+MIN_ROWS = {"gemm": 16, "decode_attention": 16, "experts": 16, "all_reduce": 8, "elementwise": 3}
 """Fewer rows than this say less than the prior: the group is refused and named."""
 MAX_ROWS = 4096
 """More rows than this add seconds, not accuracy (256 are within 0.5 points of 7,000): a fixed subset is taken."""
 
-RESIDUAL_SCALE = 0.04
-"""Typical log error of a row around these forms, where the robust loss turns from quadratic to linear. The
-scatter of one measurement is 2-5 % (the same GEMM through another framework)."""
+RESIDUAL_SCALE = {"gemm": 0.04, "decode_attention": 0.02, "experts": 0.04, "all_reduce": 0.04, "elementwise": 0.04}
+"""Typical log error of a row around these forms, where the robust loss turns from quadratic to linear. One GEMM
+scatters by 2-5 % (measured through another framework), attention by about 1 %."""
 FOLDS = 4
 LEVEL = 0.9
+MIN_BAND_ROWS = 40
+"""Fewer rows than this do not tell the 5 % quantile of one half of the executions: both halves share theirs."""
 IDENTIFIED = 0.7
 """A parameter whose posterior spread exceeds this share of its prior spread is called not identified."""
 
@@ -108,6 +112,7 @@ def _usable(op: str, part: Rows) -> str:
     names = {
         "gemm": ("m", "n", "k"),
         "decode_attention": ("batch", "kv_len", "num_kv_heads"),
+        "experts": ("num_tokens", "groups", "hidden_size", "inter_size"),
         "all_reduce": ("bytes",),
         "elementwise": ("bytes",),
     }
@@ -140,12 +145,12 @@ def _fit_once(form: Form, columns: Columns, seconds: FloatArray, r: Rates) -> _M
     """Posterior mode of a form, the best over its starts."""
     from scipy.optimize import least_squares
 
-    spread = np.asarray(form.spread)
+    spread, scale = np.asarray(form.spread), RESIDUAL_SCALE[form.op]
     target = np.log(seconds)
 
     def residuals(theta: FloatArray, prior: FloatArray) -> FloatArray:
         predicted = evaluate(form, np.exp(theta).tolist(), columns, r)
-        return np.concatenate([_loss((np.log(predicted) - target) / RESIDUAL_SCALE), (theta - prior) / spread])
+        return np.concatenate([_loss((np.log(predicted) - target) / scale), (theta - prior) / spread])
 
     solutions = [
         least_squares(residuals, prior, x_scale=spread, max_nfev=200, args=(prior,))
@@ -159,23 +164,28 @@ def _take(columns: Columns, at: NDArray[Any]) -> dict[str, FloatArray]:
     return {name: column[at] for name, column in columns.items()}
 
 
-def _fold(op: str, columns: Columns) -> NDArray[np.int64]:
-    """Fold of each row; rows of one weight shape, head configuration or size stay together."""
-    by = {
-        "gemm": ("n", "k"),
-        "decode_attention": ("num_heads", "num_kv_heads"),
-        "all_reduce": ("bytes",),
-        "elementwise": ("bytes",),
-    }[op]
-    shapes = np.column_stack([columns[name] for name in by])
+HELD_TOGETHER = {
+    "gemm": ("n", "k"),
+    "decode_attention": ("num_heads", "num_kv_heads"),
+    "experts": ("hidden_size", "inter_size", "experts_per_token"),
+    "all_reduce": ("bytes",),
+    "elementwise": ("bytes",),
+}
+"""Rows of one weight shape, head configuration or size stay on one side of every split."""
+
+
+def _shapes(op: str, columns: Columns) -> FloatArray:
+    """What a row shares with others of its shape, one line a row."""
+    shapes = np.column_stack([columns[name] for name in HELD_TOGETHER[op]])
     if np.unique(shapes, axis=0).shape[0] < 2 * FOLDS:  # too few shapes to hold any out: rows take their place
-        shapes = np.column_stack(list(columns.values()))
-    return np.array([zlib.crc32(row.tobytes()) % FOLDS for row in shapes])
+        return np.column_stack(list(columns.values()))
+    return shapes
 
 
-def _held_out(form: Form, columns: Columns, seconds: FloatArray, folds: NDArray[np.int64], r: Rates) -> FloatArray:
-    """Log(measured / predicted) of every row, from a fit that did not see its fold."""
+def _held_out(form: Form, columns: Columns, seconds: FloatArray, shapes: FloatArray, r: Rates) -> FloatArray:
+    """Log(measured / predicted) of every row, from a fit that did not see its shape."""
     out = np.empty(seconds.size)
+    folds = np.array([zlib.crc32(row.tobytes()) % FOLDS for row in shapes])
     for fold in range(FOLDS):
         test = folds == fold
         if not test.any():
@@ -184,6 +194,28 @@ def _held_out(form: Form, columns: Columns, seconds: FloatArray, folds: NDArray[
         mode = _fit_once(form, _take(columns, train), seconds[train], r)
         out[test] = np.log(seconds[test] / evaluate(form, np.exp(mode.theta).tolist(), _take(columns, test), r))
     return out
+
+
+def _band(log_error: FloatArray, shapes: FloatArray) -> Band:
+    """Interval that a row of a new shape falls into nine times out of ten.
+
+    The i-th smallest of n has i / (n + 1) of the population below it on average, so the tails are counted from
+    n + 1. Rows of one shape err together in part: n is the geometric mean of rows and distinct shapes.
+    """
+    count = np.sqrt(log_error.size * np.unique(shapes, axis=0).shape[0])
+    tail = max(0.0, ((1.0 - LEVEL) / 2.0 * (count + 1.0) - 1.0) / (count - 1.0)) if count > 1.0 else 0.0
+    low, high = np.exp(np.quantile(log_error, [tail, 1.0 - tail])).tolist()
+    return Band(min(low, 1.0), max(high, 1.0))
+
+
+def _bands(predicted_s: FloatArray, log_error: FloatArray, shapes: FloatArray) -> tuple[Band, Band, float]:
+    """Spread of long and of short executions, and the seconds that part them; few rows are not parted."""
+    split_s = float(np.median(predicted_s))
+    short = predicted_s < split_s
+    if min(short.sum(), (~short).sum()) < MIN_BAND_ROWS:
+        band = _band(log_error, shapes)
+        return band, band, 0.0
+    return _band(log_error[~short], shapes[~short]), _band(log_error[short], shapes[short]), split_s
 
 
 def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str) -> Group:
@@ -203,16 +235,12 @@ def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str)
     modes = {name: _fit_once(FORMS[name], columns, seconds, r) for name in candidates}
     form_name = min(modes, key=lambda candidate: modes[candidate].cost)
     form, mode = FORMS[form_name], modes[form_name]
-    log_error = _held_out(form, columns, seconds, _fold(op, columns), r)
+    shapes = _shapes(op, columns)
+    log_error = _held_out(form, columns, seconds, shapes, r)
     error = np.abs(np.expm1(-log_error))
-    low, high = np.quantile(log_error, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    kernel = Fitted(
-        form=form_name,
-        parameters=tuple(np.exp(mode.theta).tolist()),
-        lower_ratio=float(min(np.exp(low), 1.0)),
-        upper_ratio=float(max(np.exp(high), 1.0)),
-        evidence=evidence,
-    )
+    parameters = tuple(np.exp(mode.theta).tolist())
+    band, short, split_s = _bands(evaluate(form, parameters, columns, r), log_error, shapes)
+    kernel = Fitted(form_name, parameters, band, short, split_s, evidence)
     deviation = np.sqrt(np.clip(np.diag(mode.covariance), 0.0, None))
     intervals = {
         parameter: {

@@ -17,7 +17,7 @@ from typing import Any
 
 from scylla_sim.checks import InputError, fail, one_of, whole
 from scylla_sim.configs import model_from_config
-from scylla_sim.specs import Draft, Engine, Hardware, Model
+from scylla_sim.specs import OVERHEADS, Draft, Engine, Hardware, Model
 from scylla_sim.units import UNITS
 
 KINDS = ("hardware", "models", "drafts", "engines")
@@ -30,7 +30,6 @@ _HARDWARE_FIELDS = {
     "link_bandwidth": "link_bytes_per_s",
     "gpus_per_node": "gpus_per_node",
 }
-_ENGINE_FIELDS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "launch_s")
 
 _SCYLLA = re.compile(r"scylla-(\d+)l")
 
@@ -188,12 +187,23 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
 
 
 def engine(name: str) -> Engine:
-    """Engine preset by name; every overhead of a preset has its source in engines.toml."""
+    """Engine preset by name; every overhead of a preset has its source and interval in engines.toml."""
     entry = _data("engines")[one_of("engine", name, names("engines"))]
-    values = {field: quantity(name, field, entry[field]) for field in _ENGINE_FIELDS if field in entry}
-    sources = {field: str(entry[field]["source"]) for field in _ENGINE_FIELDS if field in entry}
+    given = {field: entry[field] for field in OVERHEADS if field in entry}
+    values = {field: quantity(name, field, item) for field, item in given.items()}
+    intervals = {field: _interval(name, field, item) for field, item in given.items()}
+    sources = {field: str(item["source"]) for field, item in given.items()}
     limit = int(entry.get("max_graph_tokens", {"value": 0})["value"])
-    return Engine(name=name, max_graph_tokens=limit, sources=sources, **values)
+    return Engine(name=name, max_graph_tokens=limit, intervals=intervals, sources=sources, **values)
+
+
+def _interval(entry: str, field: str, given: Mapping[str, Any]) -> tuple[float, float]:
+    """Lower and upper end of a quantity in SI base units."""
+    for key in ("lower", "upper"):
+        if key not in given:
+            raise fail(f"{entry}.{field}", given["value"], f"lacks its {key} end")
+    lower, upper = (quantity(entry, field, {**given, "value": given[key]}) for key in ("lower", "upper"))
+    return lower, upper
 
 
 def describe(kind: str, name: str) -> list[dict[str, Any]]:
@@ -213,6 +223,7 @@ def describe(kind: str, name: str) -> list[dict[str, Any]]:
                 "name": name,
                 "field": field,
                 "value": item["value"],
+                **{key: item[key] for key in ("lower", "upper") if key in item},
                 "unit": item.get("unit", ""),
                 "source": cited.get(source, source),
                 "note": item.get("note", entry.get("note", "") if not isinstance(given, Mapping) else ""),

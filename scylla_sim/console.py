@@ -176,8 +176,7 @@ def emit_columns(
     """Print the columns of a file as they were, with computed columns added, in the asked format."""
     numbers = {key: column.tolist() for key, column in added.items()}
     if args.format == "csv":
-        text = {**given, **{key: [repr(value) for value in column] for key, column in numbers.items()}}
-        emit_text(args, format_columns(text))
+        emit_text(args, format_columns({**given, **numbers}))
         return
     both: dict[str, Sequence[Any]] = {**given, **numbers}
     rows = [dict(zip(both, values)) for values in zip(*both.values())]

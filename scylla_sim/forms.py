@@ -1,7 +1,8 @@
 """Closed forms for the seconds of one kernel: what is fitted, and nothing else.
 
 A `Form` is a function of shape columns, device rates and a few positive parameters, with a prior for each. The
-priors are medians over the devices with silicon data and let 16 rows calibrate what 16 rows can tell. The
+priors let 16 rows calibrate what 16 rows can tell; that of the library GEMM is one joint fit to the training shapes
+of H100, B300, GB200 and GB300, so that H200 and B200, to which H100's fit is carried and scored, are not in it. The
 datasheet roofline (`naive_seconds`) is 25-75 % too fast on these kernels; every form here starts from it and adds
 what real kernels do: achieved fractions, launch latency, tiles and split-K plans, waves, caches.
 """
@@ -16,66 +17,34 @@ import numpy as np
 from scylla_sim.checks import FloatArray
 from scylla_sim.costs import (
     Columns,
-    ElementBytes,
     all_reduce_bytes,
     attention_flops,
-    element_bytes,
     gemm_bytes,
     gemm_flops,
     kv_bytes,
     query_bytes,
 )
+from scylla_sim.product_forms import (
+    COPY_PRIOR,
+    experts_layer_seconds,
+    gemm_dispatched_seconds,
+    gemm_quantised_seconds,
+    gemm_roofline_seconds,
+    gemm_tiles_seconds,
+)
+from scylla_sim.rates import QUANTISED, Rates
 from scylla_sim.specs import Hardware
+from scylla_sim.traffic_forms import (
+    all_reduce_bridge_seconds,
+    all_reduce_shots_seconds,
+    attention_roofline_seconds,
+    attention_waves_seconds,
+    elementwise_copy_seconds,
+)
 from scylla_sim.units import MEBI
-
-_PEAK = {
-    "float32": "fp32",
-    "bfloat16": "bf16",
-    "fp8": "fp8",
-    "fp8_block": "fp8",
-    "int8_wo": "bf16",
-    "int4_wo": "bf16",
-    "sq": "int8",
-    "nvfp4": "fp4",
-}
-QUANTISED = ("fp8", "fp8_block", "sq", "nvfp4")
-"""Dtypes whose linear layer quantises its input first."""
 
 BLOCK = 16384
 """Rows evaluated at once: the intermediates of one block stay in the L2 cache of a CPU core."""
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Datasheet rates that a form scales, for one precision: FLOP/s, bytes/s, units of parallelism, cache."""
-
-    flop_per_s: float
-    bytes_per_s: float
-    sm_count: int
-    l2_bytes: float
-    link_bytes_per_s: float
-    size: ElementBytes
-
-
-def rates(hardware: Hardware, dtype: str, kv_dtype: str = "") -> Rates:
-    """Rates of a device for kernels of a dtype; for attention ``kv_dtype`` sets the bytes of the cache."""
-    size = element_bytes(dtype, kv_dtype)
-    return Rates(
-        flop_per_s=hardware.peak(_PEAK[dtype]),
-        bytes_per_s=hardware.memory_bytes_per_s,
-        sm_count=hardware.sm_count,
-        l2_bytes=hardware.l2_bytes,
-        link_bytes_per_s=hardware.link_bytes_per_s,
-        size=size,
-    )
-
-
-def smooth_max(norm: float, *parts: FloatArray) -> FloatArray:
-    """The ``norm``-norm of positive arrays: their maximum when one dominates, more where they compete."""
-    top = parts[0]
-    for part in parts[1:]:
-        top = np.maximum(top, part)
-    return top * sum((part / top) ** norm for part in parts) ** (1.0 / norm)
 
 
 def naive_seconds(op: str, c: Columns, r: Rates) -> FloatArray:
@@ -87,173 +56,11 @@ def naive_seconds(op: str, c: Columns, r: Rates) -> FloatArray:
         return np.maximum(attention_flops(c) / r.flop_per_s, moved / r.bytes_per_s)
     if op == "elementwise":
         return c["bytes"] / r.bytes_per_s
+    if op == "experts":
+        weights = 3.0 * c["hidden_size"] * c["inter_size"]
+        flops = 2.0 * weights * c["num_tokens"] * c["experts_per_token"]
+        return np.maximum(flops / r.flop_per_s, r.size.stored * c["groups"] * weights / r.bytes_per_s)
     return all_reduce_bytes(c) / r.link_bytes_per_s
-
-
-# -- GEMM ------------------------------------------------------------------------------------------------------
-
-_TILES = ((64, 64), (64, 128), (128, 256))
-_SPLITS = (1, 2, 8)
-_RESIDENCY_ORDER = 6.0
-
-
-def _tiled_gemm(
-    p: Sequence[float], c: Columns, r: Rates, tiles: Sequence[tuple[int, int]], splits: Sequence[int]
-) -> FloatArray:
-    """Best plan over tiles and split-K: waves of tiles against memory, plus launch and split cost.
-
-    A plan is chosen by ``max``, its cost is the p-norm: 10 times faster than a p-norm a plan, and the fit uses
-    the same choice.
-    """
-    bandwidth, compute, launch_s, overlap, operand, split_s, stage_s, wave, l2_ratio, copies = p[:10]
-    m, n, k = c["m"], c["n"], c["k"]
-    weights = r.size.stored * n * k
-    # A benchmark that rotates few weight copies finds small ones in L2; serving does not (copies = inf).
-    warm = 1.0 / (1.0 + (copies * weights / r.l2_bytes) ** _RESIDENCY_ORDER)
-    moved = weights * (1.0 - warm + warm / l2_ratio) + (gemm_bytes(c, r.size) - weights)
-    memory = moved / (bandwidth * r.bytes_per_s)
-    sm_flop = compute * r.flop_per_s / r.sm_count
-    sm_bytes = operand * r.bytes_per_s / r.sm_count
-    best = np.full(np.shape(memory), np.inf)
-    best_sm, best_extra = np.zeros_like(best), np.zeros_like(best)
-    for rows, cols in tiles:
-        count = np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count
-        step = np.maximum(
-            2.0 * rows * cols / sm_flop + stage_s / 64.0,
-            r.size.activation * (np.minimum(rows, m) + cols) / sm_bytes,
-        )
-        for split in splits:
-            tiles_a_sm = count * split
-            waves = wave * np.ceil(tiles_a_sm) + (1.0 - wave) * np.maximum(tiles_a_sm, 1.0)
-            busy = waves * np.maximum(k / split, 64.0) * step
-            extra = split_s + 4.0 * split * m * n / (operand * r.bytes_per_s) if split > 1 else 0.0
-            bound = np.maximum(busy, memory) + extra
-            better = bound < best
-            best = np.where(better, bound, best)
-            best_sm = np.where(better, busy, best_sm)
-            best_extra = np.where(better, extra, best_extra)
-    return launch_s + smooth_max(overlap, best_sm, memory) + best_extra
-
-
-def _gemm_tiles(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Library GEMM (cuBLAS): three tile shapes, split-K by 1, 2 or 8."""
-    return _tiled_gemm(p, c, r, _TILES, _SPLITS)
-
-
-def _gemm_quantised(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """8-bit linear layer with dynamic quantisation of its input: no split-K, the quantiser's traffic on top."""
-    quantiser = 5.0 * c["m"] * c["k"] / (p[10] * r.bytes_per_s)
-    return _tiled_gemm(p, c, r, (*_TILES, (128, 128)), (1,)) + quantiser
-
-
-_DISPATCH = ((64.0, (64, 64)), (128.0, (64, 128)), (np.inf, (128, 128)))
-"""Rows up to which a library picks a tile by the number of rows alone (CUTLASS in vLLM on Hopper)."""
-
-
-def _gemm_dispatched(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """As `_gemm_quantised`, with the tile given by the rows: latency jumps at 65 and 129 rows."""
-    m, n, k = np.broadcast_arrays(c["m"], c["n"], c["k"])
-    out = np.empty(m.shape)
-    below = 0.0
-    for limit, tile in _DISPATCH:
-        here = (m > below) & (m <= limit)
-        below = limit
-        if here.any():
-            out[here] = _tiled_gemm(p, {"m": m[here], "n": n[here], "k": k[here]}, r, (tile,), (1,))
-    quantiser: FloatArray = 5.0 * m * k / (p[10] * r.bytes_per_s)
-    return out + quantiser
-
-
-CPU_ROWS = 4.0
-"""Rows that a CPU library multiplies at a time. Source: gpu-validate on an AVX-512 core, torch 2.13 with oneMKL: of
-the weights (6144, 768) five and six rows take as long as eight within 5 %, nine and ten as long as twelve; two and
-three are filled up to four by `gpu_validate.blocks.linear`."""
-
-
-def _gemm_roofline(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Achieved fractions, latency and overlap: the form for a CPU, where tiles and SMs mean nothing.
-
-    Few rows reach only a part of the compute peak: ``m / (m + half_rows)`` of it, ``m`` in steps of `CPU_ROWS`. One
-    row is a product of a matrix and a vector, for which libraries have a kernel that waits for memory alone: half
-    the time of two rows.
-    """
-    bandwidth, compute, launch_s, overlap, half_rows = p
-    filled = {**c, "m": CPU_ROWS * np.ceil(c["m"] / CPU_ROWS)}
-    rate = compute * r.flop_per_s * filled["m"] / (filled["m"] + half_rows)
-    arithmetic = np.where(c["m"] < 2.0, 0.0, gemm_flops(filled) / rate)
-    return launch_s + smooth_max(overlap, arithmetic, gemm_bytes(c, r.size) / (bandwidth * r.bytes_per_s))
-
-
-# -- Attention -------------------------------------------------------------------------------------------------
-
-ROWS_PER_TILE = 64.0
-"""Query rows (tokens times heads per KV head) that share one pass over the keys in packed-GQA kernels."""
-
-
-def _passes(c: Columns, reread: float) -> FloatArray:
-    """How often the KV cache is read: 1 when all query rows fit one tile, up to once a tile (``reread`` = 1)."""
-    tiles = np.ceil(c["q_len"] * c["num_heads"] / c["num_kv_heads"] / ROWS_PER_TILE)
-    return 1.0 + reread * (tiles - 1.0)
-
-
-def _attention_waves(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Decode and verify attention: launch, then the slowest of memory, one head's stream, CTA waves, compute.
-
-    KV beyond the L2 is read at the achieved bandwidth and costs ``cold_s`` once; KV that stays in it is read
-    ``l2_ratio`` times as fast.
-    """
-    bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread = p
-    kv = kv_bytes(c, r.size)
-    cold = 1.0 / (1.0 + (l2_fill * r.l2_bytes / kv) ** 8)
-    achieved = bandwidth * r.bytes_per_s
-    memory = (
-        kv * _passes(c, reread) * (cold + (1.0 - cold) / l2_ratio) / achieved + query_bytes(c, r.size) / achieved
-    )
-    heads = c["batch"] * c["num_kv_heads"]
-    stream = kv / heads / (head * r.bytes_per_s)
-    tiles = np.ceil(c["q_len"] * c["num_heads"] / c["num_kv_heads"] / ROWS_PER_TILE)
-    waves = wave_s * np.ceil(heads * tiles / r.sm_count)
-    padded = np.maximum(1.0, tiles * ROWS_PER_TILE * c["num_kv_heads"] / (c["q_len"] * c["num_heads"]))
-    math = attention_flops(c) * np.where(c["q_len"] > 1, padded, 1.0) / (compute * r.flop_per_s)
-    return launch_s + cold_s * cold + smooth_max(overlap, memory, stream, waves, math)
-
-
-def _attention_roofline(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Achieved fractions, latency and overlap, with the KV read once a query tile of ``reread``."""
-    bandwidth, compute, launch_s, overlap, reread = p
-    passes = 1.0 + reread * (c["q_len"] - 1.0)
-    memory = (kv_bytes(c, r.size) * passes + query_bytes(c, r.size)) / (bandwidth * r.bytes_per_s)
-    return launch_s + smooth_max(overlap, memory, attention_flops(c) / (compute * r.flop_per_s))
-
-
-# -- All-reduce ------------------------------------------------------------------------------------------------
-
-
-def _all_reduce_shots(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Up to a cut-off the better of one-shot (every GPU reads all others) and two-shot; beyond it NCCL.
-
-    Engines keep their own kernels for small messages and hand large ones to NCCL: latency jumps two- to threefold
-    where they do (8 MiB in vLLM on A100 and Hopper; less with more GPUs on B200).
-    """
-    launch_s, one_shot, sync_s, two_shot, gpu_s, large_s, large, cutoff_bytes, cutoff_order = p
-    gpus, size, link = c["num_gpus"], c["bytes"], r.link_bytes_per_s
-    start = launch_s + gpu_s * (gpus - 2.0)
-    one = start + (gpus - 1.0) * size / (one_shot * link)
-    two = start + sync_s + all_reduce_bytes(c) / (two_shot * link)
-    cutoff = cutoff_bytes / (gpus / 2.0) ** cutoff_order
-    return np.where(size < cutoff, np.minimum(one, two), large_s + all_reduce_bytes(c) / (large * link))
-
-
-# -- Everything else -------------------------------------------------------------------------------------------
-
-
-def _elementwise_copy(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Norms, rotary embedding, activations, sampling: launch and bytes at the achieved bandwidth."""
-    bandwidth, launch_s = p
-    return launch_s + c["bytes"] / (bandwidth * r.bytes_per_s)
-
-
-# -- The table of forms ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -284,7 +91,7 @@ class Form:
 _GEMM = ("m", "n", "k")
 _ATTENTION = ("batch", "kv_len", "q_len", "num_heads", "num_kv_heads", "head_dim", "window")
 _TILED = (
-    *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "operand_ratio"),
+    *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity"),
     *("split_s", "stage_s", "wave_weight", "l2_ratio", "weight_copies"),
 )
 
@@ -292,26 +99,37 @@ FORMS = {
     "gemm_tiles": Form(
         op="gemm",
         parameters=_TILED,
-        prior=(0.85, 0.87, 2.8e-6, 3.5, 4.2, 1.9e-6, 40e-9, 0.1, 1.8, 6.0),
+        prior=(0.85, 0.91, 2.4e-6, 3.1, 110.0, 2.6e-6, 46e-9, 0.03, 1.0, 6.0),
         spread=(0.15, 0.25, 0.5, 0.4, 0.5, 0.5, 0.7, 1.0, 0.4, 0.15),
         columns=_GEMM,
-        seconds=_gemm_tiles,
+        seconds=gemm_tiles_seconds,
     ),
     "gemm_quantised": Form(
         op="gemm",
         parameters=(*_TILED, "quantiser_ratio"),
-        prior=(0.82, 0.70, 5.3e-6, 2.5, 3.5, 1.9e-6, 5e-9, 0.5, 1.8, 6.0, 0.4),
+        prior=(0.95, 0.90, 5.5e-6, 1.5, 120.0, 1.9e-6, 20e-9, 0.35, 2.5, 6.0, 0.3),
         spread=(0.15, 0.30, 0.5, 0.4, 0.5, 0.01, 0.7, 1.0, 0.4, 0.15, 0.8),
         columns=_GEMM,
-        seconds=_gemm_quantised,
+        seconds=gemm_quantised_seconds,
     ),
     "gemm_dispatched": Form(
         op="gemm",
         parameters=(*_TILED, "quantiser_ratio"),
-        prior=(0.82, 0.70, 5.3e-6, 2.5, 3.5, 1.9e-6, 5e-9, 1.0, 1.8, 6.0, 0.4),
+        prior=(0.82, 0.70, 5.3e-6, 2.5, 120.0, 1.9e-6, 5e-9, 1.0, 1.8, 6.0, 0.4),
         spread=(0.15, 0.30, 0.5, 0.4, 0.5, 0.01, 0.7, 1.0, 0.4, 0.15, 0.8),
         columns=_GEMM,
-        seconds=_gemm_dispatched,
+        seconds=gemm_dispatched_seconds,
+    ),
+    "experts_layer": Form(
+        op="experts",
+        parameters=(
+            *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity", "stage_s"),
+            *("wave_weight", "quantiser_ratio"),
+        ),
+        prior=(0.75, 0.6, 8e-6, 3.0, 110.0, 60e-9, 0.3, 0.4),
+        spread=(0.4, 0.4, 0.7, 0.4, 0.5, 0.7, 1.0, 0.8),
+        columns=("num_tokens", "experts_per_token", "hidden_size", "inter_size", "groups"),
+        seconds=experts_layer_seconds,
     ),
     "gemm_roofline": Form(
         op="gemm",
@@ -319,18 +137,18 @@ FORMS = {
         prior=(0.8, 0.8, 5e-6, 3.0, 2.0),
         spread=(0.5, 0.5, 1.5, 0.5, 1.5),
         columns=_GEMM,
-        seconds=_gemm_roofline,
+        seconds=gemm_roofline_seconds,
     ),
     "attention_waves": Form(
         op="decode_attention",
         parameters=(
             *("bandwidth_fraction", "launch_s", "wave_s", "l2_ratio", "cold_s", "head_ratio", "overlap_norm"),
-            *("l2_fill", "compute_fraction", "reread_fraction"),
+            *("l2_fill", "compute_fraction", "reread_fraction", "wave_norm"),
         ),
-        prior=(0.93, 9e-6, 2.5e-6, 1.6, 5e-6, 0.5, 3.0, 0.9, 0.6, 0.1),
-        spread=(0.15, 0.4, 0.7, 0.5, 0.7, 0.7, 0.4, 0.15, 0.3, 1.0),
+        prior=(0.93, 9e-6, 2.5e-6, 1.6, 5e-6, 0.5, 3.0, 0.9, 0.6, 0.1, 1.5),
+        spread=(0.15, 0.4, 0.7, 0.5, 0.7, 0.7, 0.2, 0.15, 0.3, 1.0, 0.4),
         columns=_ATTENTION,
-        seconds=_attention_waves,
+        seconds=attention_waves_seconds,
     ),
     "attention_roofline": Form(
         op="decode_attention",
@@ -338,32 +156,40 @@ FORMS = {
         prior=(0.5, 0.3, 2e-5, 3.0, 0.1),
         spread=(1.0, 1.0, 1.5, 0.5, 1.5),
         columns=_ATTENTION,
-        seconds=_attention_roofline,
+        seconds=attention_roofline_seconds,
     ),
     "all_reduce_shots": Form(
         op="all_reduce",
         parameters=(
             *("launch_s", "one_shot_fraction", "sync_s", "two_shot_fraction", "gpu_s"),
             *("large_s", "large_fraction", "cutoff_bytes", "cutoff_order"),
+            *("link_order", "large_order", "floor_s"),
         ),
-        prior=(4.5e-6, 0.5, 5e-6, 0.7, 2e-7, 2e-5, 0.8, 5.7 * MEBI, 1e-9),
-        spread=(0.7, 1.0, 1.0, 0.7, 1.5, 0.7, 0.4, 1e-3, 1e-3),
+        prior=(4.5e-6, 0.5, 5e-6, 0.7, 2e-7, 2e-5, 0.8, 5.7 * MEBI, 1e-9, 0.15, 0.2, 8e-6),
+        spread=(0.7, 1.0, 1.0, 0.7, 1.5, 0.7, 0.4, 1e-3, 1e-3, 0.7, 1.0, 1.5),
         columns=("num_gpus", "bytes"),
-        seconds=_all_reduce_shots,
+        seconds=all_reduce_shots_seconds,
         starts=tuple(
             {"cutoff_bytes": 2.0**power * 1.41, "cutoff_order": order}
             for order in (1e-9, 1.0)
             for power in range(17, 25)
         ),
     ),
+    "all_reduce_bridge": Form(
+        op="all_reduce",
+        parameters=("launch_s", "gpu_s", "pair_fraction", "shared_fraction", "floor_s"),
+        prior=(5e-6, 2e-6, 1.2, 0.5, 8e-6),
+        spread=(0.7, 1.0, 0.5, 0.5, 1.5),
+        columns=("num_gpus", "bytes"),
+        seconds=all_reduce_bridge_seconds,
+    ),
     "elementwise_copy": Form(
         op="elementwise",
         parameters=("bandwidth_fraction", "launch_s"),
-        # Nobody published elementwise kernels of these devices: 1.5 us inside a CUDA graph is an assumption.
-        prior=(0.8, 1.5e-6),
+        prior=COPY_PRIOR,
         spread=(0.5, 1.5),
         columns=("bytes",),
-        seconds=_elementwise_copy,
+        seconds=elementwise_copy_seconds,
     ),
 }
 
@@ -374,9 +200,9 @@ def forms_for(op: str, dtype: str, hardware: Hardware) -> tuple[str, ...]:
     A CPU has no SMs, and libraries differ in how they pick tiles for 8-bit products.
     """
     if op == "all_reduce":
-        return ("all_reduce_shots",)
-    if op == "elementwise":
-        return ("elementwise_copy",)
+        return ("all_reduce_bridge",) if hardware.link == "pcie" else ("all_reduce_shots",)
+    if op in ("elementwise", "experts"):
+        return ("elementwise_copy",) if op == "elementwise" else ("experts_layer",)
     if hardware.sm_count == 0:
         return ("gemm_roofline",) if op == "gemm" else ("attention_roofline",)
     if op == "gemm":

@@ -16,65 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import catalog
-from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of, positive
+from scylla_sim import catalog, fitted
+from scylla_sim.checks import FloatArray, InputError, fail, one_of
 from scylla_sim.costs import ATTENTION, PRECISION_DTYPE, STORED_BYTES, Columns, Op
-from scylla_sim.forms import FORMS, Form, Rates, evaluate, forms_for, rates
+from scylla_sim.fitted import Fitted
+from scylla_sim.forms import FORMS, forms_for
+from scylla_sim.product_forms import expert_product
+from scylla_sim.rates import Rates, rates
 from scylla_sim.records import read_json
 from scylla_sim.specs import Hardware
 
 SCHEMA = "scylla-sim/calibration/1"
-OPS = ("gemm", "decode_attention", "all_reduce", "elementwise")
-
-PRIOR_RATIO = 1.5
-"""Half-width of the interval of a kernel that was never fitted: a factor either way."""
-TRANSFER_WIDENING = 2.0
-"""A fit carried to another device of its family: log-residuals are this many times as wide (H100 to B200 5.3 %
-median against 4.9 % on its own rows, but A100 20 %: an assumption, checked by the coverage table)."""
+OPS = ("gemm", "decode_attention", "experts", "all_reduce", "elementwise")
 
 LATENT_HEAD_DIM = 128
 """Head size whose fitted kernel stands in for latent attention: the one that libraries tune most. Of 128 and 256 it
 is the nearer to measured latent attention on H100 and H200 (aiconfigurator-core's tables, TensorRT-LLM: median
 error 8-10 %; with a cache in 8 bits the kernels of head size 256 are twice as slow)."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """One form with its parameters and the spread of measured over predicted seconds (5 % to 95 %)."""
-
-    form: str
-    parameters: tuple[float, ...]
-    lower_ratio: float = 1.0 / PRIOR_RATIO
-    upper_ratio: float = PRIOR_RATIO
-    evidence: str = "theory"
-
-    def __post_init__(self) -> None:
-        form = FORMS[one_of("form", self.form, FORMS)]
-        if len(self.parameters) != len(form.parameters):
-            raise fail("parameters", len(self.parameters), f"must be {len(form.parameters)} for {self.form}")
-        positive("parameters", self.parameters)
-        in_range("lower_ratio", self.lower_ratio, 0, 1, above=True)
-        in_range("upper_ratio", self.upper_ratio, 1)
-
-    def stretched(self) -> Fitted:
-        """The form lent to a kernel of another kind, never fitted: a wider interval, and evidence theory."""
-        return replace(
-            self,
-            lower_ratio=self.lower_ratio / PRIOR_RATIO,
-            upper_ratio=self.upper_ratio * PRIOR_RATIO,
-            evidence="theory",
-        )
-
-    def cold(self) -> Fitted:
-        """The same kernel in service: between two steps gigabytes of weights pass the L2, so nothing stays in it.
-
-        A benchmark that repeats one small shape finds its weights or KV there and is up to 5 times as fast (L40S).
-        """
-        names = FORMS[self.form].parameters
-        if "l2_ratio" not in names:
-            return self
-        at = names.index("l2_ratio")
-        return replace(self, parameters=(*self.parameters[:at], 1.0, *self.parameters[at + 1 :]))
 
 
 @dataclass(frozen=True)
@@ -95,10 +53,10 @@ class Calibration:
 
     def find(self, op: str, *groups: str) -> Fitted:
         """The first of ``groups`` that was fitted, else the prior of the form this device would use."""
-        fitted = self.kernels.get(op, {})
+        known = self.kernels.get(op, {})
         for group in groups:
-            if group in fitted:
-                return fitted[group]
+            if group in known:
+                return known[group]
         dtype = groups[-1].split("/")[0]
         name = forms_for(op, dtype, self.hardware)[0]
         return Fitted(form=name, parameters=FORMS[name].prior)
@@ -118,6 +76,10 @@ class Calibration:
         near = min(sizes, key=lambda size: abs(np.log(size / head_dim)), default=head_dim)
         return self.find("decode_attention", f"{exact}@{source}", exact, f"{kv_dtype}/{near}")
 
+    def experts(self, dtype: str, source: str = "") -> Fitted:
+        """Kernels of a layer of experts of a dtype; ``source`` picks one library where several were fitted."""
+        return self.find("experts", f"{dtype}@{source}", dtype)
+
     def all_reduce(self, *, graph: bool = True) -> Fitted:
         """All-reduce inside a CUDA graph, or launched eagerly."""
         return self.find("all_reduce", "graph" if graph else "eager")
@@ -127,19 +89,12 @@ class Calibration:
         return self.find("elementwise", "copy")
 
     def carried_to(self, hardware: Hardware) -> Calibration:
-        """The same kernel shapes at another device's datasheet rates, with a wider interval."""
+        """The same kernels at another device's datasheet rates, with a wider interval; see `Fitted.carried`."""
         if hardware == self.hardware:
             return self
+        same_family = hardware.family == self.hardware.family
         kernels = {
-            op: {
-                group: replace(
-                    kernel,
-                    lower_ratio=kernel.lower_ratio**TRANSFER_WIDENING,
-                    upper_ratio=kernel.upper_ratio**TRANSFER_WIDENING,
-                    evidence="transferred",
-                )
-                for group, kernel in groups.items()
-            }
+            op: {group: kernel.carried(same_family=same_family) for group, kernel in groups.items()}
             for op, groups in self.kernels.items()
         }
         return replace(self, hardware=hardware, kernels=kernels, evidence="transferred")
@@ -156,8 +111,8 @@ class Seconds:
 
 
 def _apply(kernel: Fitted, columns: Columns, r: Rates) -> Seconds:
-    value = evaluate(FORMS[kernel.form], kernel.parameters, columns, r)
-    return Seconds(value, value * kernel.lower_ratio, value * kernel.upper_ratio, kernel.evidence)
+    value = kernel.seconds(columns, r)
+    return Seconds(value, *kernel.interval(value), kernel.evidence)
 
 
 def _as_one_gemm(c: Columns) -> Columns:
@@ -180,8 +135,22 @@ def _grouped(op: Op, calibration: Calibration, dtype: str) -> Seconds:
     kernel, r = calibration.gemm(dtype).cold().stretched(), rates(calibration.hardware, dtype)
     one, c = _as_one_gemm(op.columns), op.columns
     rest = r.size.activation * (c["m"] - one["m"]) * c["k"] / r.bytes_per_s
-    value = evaluate(FORMS[kernel.form], kernel.parameters, one, r) + rest
-    return Seconds(value, value * kernel.lower_ratio, value * kernel.upper_ratio, kernel.evidence)
+    value = kernel.seconds(one, r) + rest
+    return Seconds(value, *kernel.interval(value), kernel.evidence)
+
+
+def _expert(op: Op, calibration: Calibration, dtype: str) -> Seconds:
+    """Grouped product over experts: as fitted to layers of experts, else priced from the dense fit.
+
+    The fit saw balanced routing only. Where a few experts take many rows their tiles take longer than the mean's:
+    see the rows of skewed routing in the table of the kernels.
+    """
+    if dtype not in calibration.kernels.get("experts", {}):
+        return _grouped(op, calibration, dtype)
+    kernel = calibration.experts(dtype)
+    value = expert_product(kernel.parameters, op.columns, rates(calibration.hardware, dtype))
+    layer = kernel.interval(2.0 * value)  # fitted to layers, of two such products
+    return Seconds(value, 0.5 * layer[0], 0.5 * layer[1], kernel.evidence)
 
 
 def op_seconds(op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, graph: bool = True) -> Seconds:
@@ -200,6 +169,8 @@ def op_seconds(op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, g
         return _apply(calibration.gemm(dtype).cold(), c, rates(hardware, dtype))
     if op.kind == "grouped_gemm":
         return _grouped(op, calibration, dtype)
+    if op.kind == "expert_gemm":
+        return _expert(op, calibration, dtype)
     if op.kind in ATTENTION:
         # Attention computes in 16 bits whatever the weights are stored in; only the cache may be narrower.
         compute = "float32" if dtype == "float32" else "bfloat16"
@@ -223,7 +194,7 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
     hardware = {field.name: getattr(calibration.hardware, field.name) for field in fields(Hardware)}
     hardware["peak_flop_per_s"] = dict(calibration.hardware.peak_flop_per_s)
     kernels = {
-        op: {group: _fitted_json(kernel) for group, kernel in groups.items()}
+        op: {group: fitted.to_json(kernel) for group, kernel in groups.items()}
         for op, groups in calibration.kernels.items()
     }
     return {
@@ -236,34 +207,11 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def _fitted_json(kernel: Fitted) -> dict[str, Any]:
-    form: Form = FORMS[kernel.form]
-    return {
-        "form": kernel.form,
-        "parameters": dict(zip(form.parameters, kernel.parameters)),
-        "lower_ratio": kernel.lower_ratio,
-        "upper_ratio": kernel.upper_ratio,
-        "evidence": kernel.evidence,
-    }
-
-
-def _fitted_from(entry: Mapping[str, Any]) -> Fitted:
-    names = FORMS[one_of("form", str(entry["form"]), FORMS)].parameters
-    given = entry["parameters"]
-    return Fitted(
-        form=entry["form"],
-        parameters=tuple(float(given[name]) for name in names),
-        lower_ratio=float(entry["lower_ratio"]),
-        upper_ratio=float(entry["upper_ratio"]),
-        evidence=str(entry["evidence"]),
-    )
-
-
 def from_json(value: Mapping[str, Any], *, path: str = "calibration") -> Calibration:
     """Calibration from the object of a calibration file."""
     try:
         kernels = {
-            op: {group: _fitted_from(entry) for group, entry in groups.items()}
+            op: {group: fitted.from_json(entry) for group, entry in groups.items()}
             for op, groups in value["kernels"].items()
         }
         return Calibration(

@@ -42,8 +42,10 @@ class Pass:
         return Op(name, "elementwise", count, {"bytes": self.output_bytes * elements * self.rows})
 
 
-def _grouped(name: str, count: int, m: FloatArray, groups: FloatArray, n: float, k: float) -> Op:
-    return Op(name, "grouped_gemm", count, {"m": m, "n": scalar(n), "k": scalar(k), "groups": groups})
+def _grouped(
+    name: str, count: int, m: FloatArray, groups: FloatArray, n: float, k: float, kind: str = "grouped_gemm"
+) -> Op:
+    return Op(name, kind, count, {"m": m, "n": scalar(n), "k": scalar(k), "groups": groups})
 
 
 def _grouped_query(model: Model, p: Pass) -> list[Op]:
@@ -140,9 +142,9 @@ def _experts(model: Model, part: Experts, p: Pass) -> list[Op]:
         p.gemm("router", count, float(part.num_experts), hidden),
         Op("router_top_k", "elementwise", count, scores),
         Op("expert_sort", "elementwise", count, {"bytes": 2.0 * INDEX_BYTES * routed}),
-        _grouped("expert_gate_up", count, routed, touched, 2.0 * width, hidden),
+        _grouped("expert_gate_up", count, routed, touched, 2.0 * width, hidden, "expert_gemm"),
         p.moved("expert_activation", count, 3.0 * chosen * width),
-        _grouped("expert_down", count, routed, touched, hidden, width),
+        _grouped("expert_down", count, routed, touched, hidden, width, "expert_gemm"),
         p.moved("expert_combine", count, (chosen + 1.0) * hidden),
     ]
     if part.shared_intermediate_size:

@@ -32,6 +32,7 @@ PRECISION_DTYPE = {"bf16": "bfloat16", "fp8": "fp8", "fp32": "float32"}
 """Precision of the command line -> dtype of the kernels CSV."""
 
 
+GROUPED = ("grouped_gemm", "expert_gemm")
 ATTENTION = ("decode_attention", "latent_attention")
 """Kinds of operations that read the KV cache."""
 
@@ -116,7 +117,8 @@ class Op:
     Attributes
     ----------
     kind
-        ``gemm``; ``grouped_gemm`` (``m`` rows in all, each multiplied by one of ``groups`` weights of n x k);
+        ``gemm``; ``grouped_gemm`` (``m`` rows in all, each multiplied by one of ``groups`` weights of n x k) and
+        ``expert_gemm`` (the same, the groups being experts that a router chose);
         ``decode_attention`` (any ``q_len``); ``latent_attention`` (the same, on a compressed cache);
         ``elementwise`` or ``all_reduce``.
     count
@@ -132,7 +134,7 @@ class Op:
 
     def flops(self) -> FloatArray:
         """FLOPs of all executions; 0 for what only moves data."""
-        if self.kind in ("gemm", "grouped_gemm"):
+        if self.kind in ("gemm", *GROUPED):
             return self.count * gemm_flops(self.columns)
         if self.kind in ATTENTION:
             return self.count * attention_flops(self.columns)
@@ -142,7 +144,7 @@ class Op:
         """Bytes of device memory moved by all executions, each tensor once."""
         if self.kind == "gemm":
             return self.count * gemm_bytes(self.columns, element_bytes(dtype))
-        if self.kind == "grouped_gemm":
+        if self.kind in GROUPED:
             return self.count * grouped_gemm_bytes(self.columns, element_bytes(dtype))
         if self.kind in ATTENTION:
             size = element_bytes(dtype, kv_dtype)

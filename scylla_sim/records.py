@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,17 @@ def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def format_columns(columns: Mapping[str, Sequence[str]]) -> str:
-    """Columns of text as CSV text; all have one length."""
+def format_columns(columns: Mapping[str, Sequence[str | float]]) -> str:
+    """Columns of text or numbers as CSV text; all have one length, and numbers keep every digit."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values()))
     return text.getvalue()
+
+
+READ_BLOCK = 4096
+"""Lines of a CSV file that are turned into columns at once."""
 
 
 def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, list[str]]:
@@ -154,27 +159,36 @@ def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, l
     InputError
         When the file is missing, empty, has a repeated or blank column name, or a line of another length.
     """
+    lines = 0
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]
-            lines = [line for line in reader if line]
+            width = len(header)
+            columns: list[list[str]] = [[] for _ in header]
+            filled = filter(None, reader)
+            # block by block: a million lists alive at once would keep the garbage collector busy
+            while block := list(islice(filled, READ_BLOCK)):
+                if set(map(len, block)) != {width}:
+                    break
+                for column, cells in zip(columns, zip(*block)):
+                    column.extend(cells)
+                lines += len(block)
     except OSError as error:
         raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise fail("file", str(path), f"is not CSV text ({error})") from None
     if not header or not all(header):
         raise fail("file", str(path), "must begin with a line of column names")
-    if len(set(header)) != len(header):
+    if len(set(header)) != width:
         twice = next(name for name in header if header.count(name) > 1)
         raise fail("column", twice, f"appears twice in {path}")
-    width = len(header)
-    if any(len(line) != width for line in lines):
-        number = next(i for i, line in enumerate(lines) if len(line) != width)
+    if block:
+        at = next(i for i, line in enumerate(block) if len(line) != width)
         raise InputError(
-            f"line={number + 2} has {len(lines[number])} fields, not {width}, in {path}; is a comma missing?"
+            f"line={lines + at + 2} has {len(block[at])} fields, not {width}, in {path}; is a comma missing?"
         )
     for name in needed:
         if name not in header:
             raise fail("column", name, f"is missing from {path}", f"columns: {', '.join(header)}")
-    return {name: list(column) for name, column in zip(header, zip(*lines))} if lines else {n: [] for n in header}
+    return dict(zip(header, columns))

@@ -20,6 +20,7 @@ from scylla_sim.records import read_columns
 NEEDED = {
     "gemm": ("m", "n", "k"),
     "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
+    "experts": ("num_tokens", "experts_per_token", "hidden_size", "inter_size", "groups"),
     "all_reduce": ("num_gpus", "bytes"),
     "elementwise": ("bytes",),
 }
@@ -27,6 +28,7 @@ OPTIONAL = {
     "decode_attention": {"q_len": 1.0, "window": 0.0},
     "all_reduce": {"graph": 1.0},
     "gemm": {},
+    "experts": {},
     "elementwise": {},
 }
 MAX_NUMBER = 1e15
@@ -83,12 +85,13 @@ def _number_column(
 ) -> FloatArray:
     """Numbers of the rows that use a column; ``4096.0`` is 4096, an empty cell is the default or an error."""
     out = np.full(len(text), np.nan)
-    cells = [text[i].strip() for i in rows]
-    if default is not None:
-        cells = [cell or str(default) for cell in cells]
+    cells = list(text) if rows.size == len(text) else [text[i] for i in rows]
+    if default is not None and not all(map(str.strip, set(cells))):
+        cells = [cell.strip() or str(default) for cell in cells]
     try:
         values = np.array(cells, dtype=np.float64)
     except ValueError:
+        cells = [cell.strip() for cell in cells]
         for i, cell in zip(rows, cells):
             if not cell:
                 raise fail(name, "", f"is empty {_line(path, int(i))}") from None
@@ -112,19 +115,23 @@ def _number_column(
     return out
 
 
+def _stripped(cells: Sequence[str]) -> NDArray[np.str_]:
+    """Cells without blanks around them; a million cells hold few different labels, so those are looked at."""
+    if any(cell != cell.strip() for cell in set(cells)):
+        cells = [cell.strip() for cell in cells]
+    return np.array(cells, dtype=np.str_)
+
+
 def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | None) -> dict[str, NDArray[np.str_]]:
     size = len(columns["op"])
-    labels = {
-        name: np.array([cell.strip() for cell in columns[name]] if name in columns else [""] * size, dtype=np.str_)
-        for name in LABELS
-    }
+    labels = {name: _stripped(columns[name]) if name in columns else np.full(size, "") for name in LABELS}
     unknown = ~np.isin(labels["op"], OPS)
     if unknown.any():
         at = int(np.flatnonzero(unknown)[0])
         raise fail("op", str(labels["op"][at]), f"is not known {_line(path, at)}", f"known: {', '.join(OPS)}")
     if device is not None:
         labels["device"] = np.where(labels["device"] == "", device, labels["device"])
-    computes = np.isin(labels["op"], ["gemm", "decode_attention"])
+    computes = np.isin(labels["op"], ["gemm", "decode_attention", "experts"])
     labels["dtype"] = np.where((labels["dtype"] == "") & ~computes, "bfloat16", labels["dtype"])
     for name in ("dtype", "kv_dtype"):
         for value in np.unique(labels[name]):

@@ -325,6 +325,10 @@ class Draft:
             raise fail("draft model", self.model, f"does not go with kind={self.kind!r}")
 
 
+OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "launch_s")
+"""What an engine may add to the kernels, in seconds."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """What a serving engine adds to the kernels, all of it explicit and in seconds.
@@ -341,6 +345,8 @@ class Engine:
         Per kernel when a step is launched eagerly; 0 under a CUDA graph.
     max_graph_tokens
         Tokens up to which steps were captured as a CUDA graph; 0 means no limit.
+    intervals
+        Lower and upper end of an overhead, in seconds; one without an entry is taken as exact.
     """
 
     name: str
@@ -350,9 +356,14 @@ class Engine:
     draft_pass_host_s: float = 0.0
     launch_s: float = 0.0
     max_graph_tokens: int = 0
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "launch_s"):
+        for name in OVERHEADS:
             in_range(name, getattr(self, name), 0)
+        for name, (lower, upper) in self.intervals.items():
+            value = getattr(self, one_of("overhead", name, OVERHEADS))
+            if not 0 <= lower <= value <= upper:
+                raise fail(name, value, f"must lie in its own interval, {lower:g} to {upper:g} s")
         whole("max_graph_tokens", self.max_graph_tokens, 0)

@@ -6,7 +6,7 @@ kept apart, because its value decides whether large batches gain from speculatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,16 +187,44 @@ def draft_step(
     return _total(parts)
 
 
-def host_seconds(engine: Engine, draft: Draft, *, tokens: ArrayLike, draft_len: int) -> FloatArray:
-    """Seconds an engine adds to one cycle: host work, work per token scored, and per sequential draft pass.
+def step_terms(tokens: ArrayLike) -> dict[str, FloatArray]:
+    """How often one step of the target pays each overhead of an engine; ``tokens`` as in `host_terms`."""
+    return {"host_s": np.asarray(1.0), "token_s": positive("tokens", tokens)}
+
+
+def host_terms(draft: Draft, *, tokens: ArrayLike, draft_len: int) -> dict[str, FloatArray]:
+    """How often a cycle pays each overhead of an engine: host work, per token scored, per sequential draft pass.
 
     ``tokens`` counts all tokens handed to the target (batch times tokens scored per sequence).
     """
-    total = engine.host_s + engine.token_s * positive("tokens", tokens)
+    terms = step_terms(tokens)
     if draft.kind == "none":
-        return total
+        return terms
     passes = 1 if draft.kind == "medusa" else draft_len if draft.kind != "ngram" else 0
-    return total + engine.draft_host_s + passes * engine.draft_pass_host_s
+    return {**terms, "draft_host_s": np.asarray(1.0), "draft_pass_host_s": np.asarray(float(passes))}
+
+
+def host_seconds(engine: Engine, draft: Draft, *, tokens: ArrayLike, draft_len: int) -> FloatArray:
+    """Seconds an engine adds to one cycle; arguments as in `host_terms`."""
+    return paid(engine, host_terms(draft, tokens=tokens, draft_len=draft_len))
+
+
+def paid(engine: Engine, terms: Mapping[str, FloatArray]) -> FloatArray:
+    """Seconds of overheads that are paid so often."""
+    return sum((getattr(engine, name) * often for name, often in terms.items()), np.asarray(0.0))
+
+
+def with_host(
+    step: Step, engine: Engine, terms: Mapping[str, FloatArray]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Seconds of a step with its engine's overheads, and their 90 % interval, deviations in quadrature."""
+    seconds, down, up = step.seconds, (step.seconds - step.lower) ** 2, (step.upper - step.seconds) ** 2
+    for name, often in terms.items():
+        value = getattr(engine, name)
+        lower, upper = engine.intervals.get(name, (value, value))
+        seconds = seconds + value * often
+        down, up = down + ((value - lower) * often) ** 2, up + ((upper - value) * often) ** 2
+    return seconds, seconds - np.sqrt(down), seconds + np.sqrt(up)
 
 
 def bound(steps: Sequence[Step], overhead_s: FloatArray) -> list[str]:

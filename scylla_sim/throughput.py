@@ -6,6 +6,7 @@ its own step and host work per token. Every quantity is an array over the broadc
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
 from scylla_sim.costs import resident_bytes
-from scylla_sim.specs import Draft, Model
-from scylla_sim.steps import Setting, Step, bound, draft_step, host_seconds, target_step
+from scylla_sim.specs import Draft, Engine, Model
+from scylla_sim.steps import Setting, Step, bound, draft_step, host_terms, paid, step_terms, target_step
 
 MEMORY_SHARE = 0.9
 """Share of device memory for weights and KV cache; the rest is activations and buffers. Source: vLLM's default
@@ -65,7 +66,7 @@ def no_drafting(draft: Draft) -> Drafting:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Arrays over the grid; seconds, tokens per second, and the interval of the speed-up."""
+    """Arrays over the grid: seconds, tokens per second and speed-up, with the 90 % intervals of the last two."""
 
     batch: FloatArray
     context: FloatArray
@@ -78,6 +79,8 @@ class Prediction:
     fits_memory: np.ndarray
     speedup_lower: FloatArray
     speedup_upper: FloatArray
+    tokens_per_s_lower: FloatArray
+    tokens_per_s_upper: FloatArray
 
     @property
     def cycle_s(self) -> FloatArray:
@@ -109,34 +112,44 @@ class Prediction:
         return bound([self.draft, self.verify], np.asarray(self.overhead_s))
 
 
-def _speedup_interval(
-    drafting: Drafting,
-    draft: Step,
-    verify: Step,
-    plain: Step,
+def _engine_ratios(
+    engine: Engine,
     cycle: FloatArray,
+    cycle_terms: Mapping[str, FloatArray],
     base: FloatArray,
-    speedup: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Interval of the speed-up: relative deviations of tau, draft, verify and plain steps in quadrature.
+    base_terms: Mapping[str, FloatArray],
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Speed-up with one overhead at either end of its interval, over the speed-up with its value.
 
-    Verify and plain steps run the same kernels and so err together in part; taking them as independent makes the
-    interval wider than it need be, never narrower.
+    Cycle and plain step pay the same overhead, so what they share cancels in part; without ``base_terms`` the plain
+    step stays as it is, and the ratio is that of throughputs.
     """
-    tau = drafting.tokens_per_cycle
-    below = (
-        ((tau - drafting.tau_lower) / tau) ** 2
-        + ((draft.upper - draft.seconds) / cycle) ** 2
-        + ((verify.upper - verify.seconds) / cycle) ** 2
-        + ((plain.seconds - plain.lower) / base) ** 2
-    )
-    above = (
-        ((drafting.tau_upper - tau) / tau) ** 2
-        + ((draft.seconds - draft.lower) / cycle) ** 2
-        + ((verify.seconds - verify.lower) / cycle) ** 2
-        + ((plain.upper - plain.seconds) / base) ** 2
-    )
-    return speedup / (1.0 + np.sqrt(below)), speedup * (1.0 + np.sqrt(above))
+    nothing = np.asarray(0.0)
+    for name, ends in engine.intervals.items():
+        if ends[0] == ends[1]:
+            continue
+        changes = [end - getattr(engine, name) for end in ends]
+        low, high = (
+            (1.0 + change * base_terms.get(name, nothing) / base)
+            / (1.0 + change * cycle_terms.get(name, nothing) / cycle)
+            for change in changes
+        )
+        yield low, high
+
+
+def _interval(
+    value: FloatArray,
+    down: Sequence[FloatArray],
+    up: Sequence[FloatArray],
+    ratios: Iterable[tuple[FloatArray, FloatArray]],
+) -> tuple[FloatArray, FloatArray]:
+    """Interval of a rate: relative deviations that lower it, that raise it, and its engine's, in quadrature."""
+    below = sum((part**2 for part in down), np.zeros_like(value))
+    above = sum((part**2 for part in up), np.zeros_like(value))
+    for low, high in ratios:
+        below = below + np.maximum(1.0 / np.minimum(low, high) - 1.0, 0.0) ** 2
+        above = above + np.maximum(np.maximum(low, high) - 1.0, 0.0) ** 2
+    return value / (1.0 + np.sqrt(below)), value * (1.0 + np.sqrt(above))
 
 
 def predict(
@@ -201,21 +214,33 @@ def combine(
     A search prices each step once, for plain steps do not depend on the drafting, verify steps only on the tokens
     verified, and drafting not on them. ``batch`` and ``context`` have one shape, that of the steps.
     """
-    b, draft, engine = batch, drafting.draft, setting.engine
-    plain_overhead = np.asarray(engine.host_s + engine.token_s * b)
-    overhead = plain_overhead
-    if draft.kind != "none":
-        overhead = host_seconds(engine, draft, tokens=b * drafting.verify_tokens, draft_len=drafting.draft_len)
+    b, draft, engine, tau = batch, drafting.draft, setting.engine, drafting.tokens_per_cycle
+    plain_terms = step_terms(b)
+    terms = host_terms(draft, tokens=b * drafting.verify_tokens, draft_len=drafting.draft_len)
+    overhead, plain_overhead = paid(engine, terms), paid(engine, plain_terms)
     held = resident_bytes(
         target, draft, batch=b, context=context, tp=setting.tp, dtype=setting.dtype, kv_dtype=setting.kv_dtype
     )
     cycle = drafted.seconds + verify.seconds + overhead
     base = plain.seconds + plain_overhead
-    speedup = drafting.tokens_per_cycle * base / cycle
+    slower = [
+        np.asarray(1.0 - drafting.tau_lower / tau),
+        *((step.upper - step.seconds) / cycle for step in (drafted, verify)),
+    ]
+    faster = [
+        np.asarray(drafting.tau_upper / tau - 1.0),
+        *((step.seconds - step.lower) / cycle for step in (drafted, verify)),
+    ]
+    rates = _interval(b * tau / cycle, slower, faster, _engine_ratios(engine, cycle, terms, base, {}))
     if draft.kind == "none":
-        lower = upper = np.ones(b.shape)
+        gains = np.ones(b.shape), np.ones(b.shape)
     else:
-        lower, upper = _speedup_interval(drafting, drafted, verify, plain, cycle, base, speedup)
+        # Verify and plain steps run the same kernels and so err together in part; taking them as independent makes
+        # the interval wider than it need be, never narrower.
+        slower.append((plain.seconds - plain.lower) / base)
+        faster.append((plain.upper - plain.seconds) / base)
+        shared = _engine_ratios(engine, cycle, terms, base, plain_terms)
+        gains = _interval(tau * base / cycle, slower, faster, shared)
     return Prediction(
         batch=b,
         context=context,
@@ -226,6 +251,8 @@ def combine(
         overhead_s=np.broadcast_to(overhead, b.shape),
         plain_overhead_s=np.broadcast_to(plain_overhead, b.shape),
         fits_memory=held <= MEMORY_SHARE * setting.calibration.hardware.memory_bytes,
-        speedup_lower=lower,
-        speedup_upper=upper,
+        speedup_lower=gains[0],
+        speedup_upper=gains[1],
+        tokens_per_s_lower=rates[0],
+        tokens_per_s_upper=rates[1],
     )

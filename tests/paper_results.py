@@ -164,6 +164,7 @@ def write_kernels(folder: Path) -> None:
         for op, by, keys in (
             ("gemm", ["dtype", "regime"], [("bfloat16", "drafting"), ("fp8", "drafting"), ("all", "all")]),
             ("decode_attention", ["kv_dtype"], [("fp8",), ("all",)]),
+            ("experts", ["dtype", "regime"], [("bfloat16", "drafting"), ("all", "all")]),
             ("all_reduce", ["graph"], [("0",), ("1",), ("all",)]),
         ):
             rows = [{"group": ",".join(key), **dict(zip(by, key)), "n": 10, **errors} for key in keys]

@@ -74,7 +74,8 @@ def execute(args: argparse.Namespace) -> int:
     kind = one_of("kind", args.kind, catalog.KINDS)
     if args.name is not None:
         rows = catalog.describe(kind, args.name)
-        emit(args, "catalog", rows, columns=("field", "value", "unit", "source", "note"))
+        ends = ("lower", "upper") if any("lower" in row for row in rows) else ()
+        emit(args, "catalog", rows, columns=("field", "value", *ends, "unit", "source", "note"))
         return 0
     make = {"hardware": _hardware_row, "models": _model_row, "drafts": _draft_row, "engines": _engine_row}[kind]
     emit(args, "catalog", [make(name) for name in catalog.names(kind)])

@@ -9,7 +9,8 @@ import numpy as np
 from scylla_sim import catalog, kernels, shapes
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
-from scylla_sim.forms import FORMS, evaluate, naive_seconds, rates
+from scylla_sim.forms import FORMS, naive_seconds
+from scylla_sim.rates import rates
 
 EPILOG = """example:
   printf 'op,device,dtype,m,n,k\\ngemm,h100-sxm,bf16,64,4096,4096\\n' > shapes.csv
@@ -56,17 +57,17 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
             kernel = calibration.gemm(dtype, source)
         elif op == "decode_attention":
             kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), source)
+        elif op == "experts":
+            kernel = calibration.experts(dtype, source)
         elif op == "elementwise":
             kernel = calibration.elementwise()
         else:
             kernel = calibration.all_reduce(graph=bool(rows.numbers["graph"][first]))
-        form = FORMS[kernel.form]
-        columns = {name: rows.numbers[name][at] for name in form.columns}
+        columns = {name: rows.numbers[name][at] for name in FORMS[kernel.form].columns}
         r = rates(calibration.hardware, dtype or "bfloat16", kv_dtype)
-        out["predicted_s"][at] = evaluate(form, kernel.parameters, columns, r)
-        out["naive_s"][at] = naive_seconds(op, columns, r)
-        out["lower_s"][at] = out["predicted_s"][at] * kernel.lower_ratio
-        out["upper_s"][at] = out["predicted_s"][at] * kernel.upper_ratio
+        seconds = kernel.seconds(columns, r)
+        out["predicted_s"][at], out["naive_s"][at] = seconds, naive_seconds(op, columns, r)
+        out["lower_s"][at], out["upper_s"][at] = kernel.interval(seconds)
     return out
 
 

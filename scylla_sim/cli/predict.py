@@ -220,12 +220,15 @@ def rows_of(out: Prediction, setting: Setting, model: Model, precision: str) -> 
         "plain_step_upper_s": out.plain.upper,
         "tokens_per_cycle_lower": np.asarray(d.tau_lower),
         "tokens_per_cycle_upper": np.asarray(d.tau_upper),
+        "tokens_per_s_lower": out.tokens_per_s_lower,
+        "tokens_per_s_upper": out.tokens_per_s_upper,
     }
     size = out.batch.size
     columns = {name: np.broadcast_to(value, out.batch.shape).reshape(-1).tolist() for name, value in arrays.items()}
     batch, context = out.batch.reshape(-1).tolist(), out.context.reshape(-1).tolist()
     fits, bounds, evidence = out.fits_memory.reshape(-1).tolist(), out.bound(), out.verify.evidence()
-    tail = ("plain_step_lower_s", "plain_step_upper_s", "tokens_per_cycle_lower", "tokens_per_cycle_upper")
+    tail = [f"{name}_{end}" for name in ("tokens_per_cycle", "tokens_per_s") for end in ("lower", "upper")]
+    tail = ["plain_step_lower_s", "plain_step_upper_s", *tail]
     return [
         {
             **fixed_left,

@@ -12,7 +12,7 @@ from scylla_sim import catalog, kernels
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
 from scylla_sim.records import read_columns
-from scylla_sim.steps import Setting, target_step
+from scylla_sim.steps import Setting, step_terms, target_step, with_host
 
 EPILOG = """example:
   printf 'device,dtype,model,batch,context,tokens\\nh100-sxm,bf16,llama-3.1-8b,8,1024,4\\n' > steps.csv
@@ -68,9 +68,8 @@ def execute(args: argparse.Namespace) -> int:
         setting = Setting(calibration, engine, name, kv_dtype)
         shape = {column: numbers[column][at] for column in NUMBERS}
         step = target_step(catalog.model(model), setting, **shape)
-        host = engine.host_s + engine.token_s * shape["batch"] * shape["tokens"]
-        out["predicted_s"][at] = step.seconds + host
-        out["lower_s"][at], out["upper_s"][at] = step.lower + host, step.upper + host
+        terms = step_terms(shape["batch"] * shape["tokens"])
+        out["predicted_s"][at], out["lower_s"][at], out["upper_s"][at] = with_host(step, engine, terms)
         out["naive_s"][at] = sum(np.maximum(part.memory_s, part.compute_s) for part in step.parts)
     inputs = [args.shapes, *([args.calibration] if args.calibration else [])]
     emit_columns(args, "steps", columns, out, inputs=inputs)

@@ -3,10 +3,13 @@
 import csv
 import io
 
+import numpy as np
 import pytest
 
 from scylla_sim import catalog, cli, kernels
 from scylla_sim.cli.kernels import predict
+from scylla_sim.fitted import SOURCE_WEIGHT
+from scylla_sim.forms import FORMS
 from scylla_sim.records import dump_json
 from scylla_sim.shapes import from_columns
 
@@ -36,7 +39,18 @@ def test_a_carried_row_uses_its_own_datasheet_and_a_wider_interval(capsys, files
     assert carried["predicted_s"] < own["predicted_s"] == still[1]["predicted_s"]
     assert carried["naive_s"] == pytest.approx(own["naive_s"] * 3.35 / 7.7)
     width = [row["upper_s"] / row["lower_s"] for row in (own, carried)]
-    assert width[1] == pytest.approx(width[0] ** kernels.TRANSFER_WIDENING)
+    assert width[1] > width[0] ** 1.2
+
+
+def test_within_a_family_parameters_are_kept_and_outside_pooled_with_the_prior():
+    given = kernels.shipped("h100-sxm").gemm("bfloat16")
+    family, other = given.carried(same_family=True), given.carried(same_family=False)
+    assert family.parameters == given.parameters
+    prior = np.log(FORMS[given.form].prior)
+    share = (np.log(other.parameters) - prior) / (np.log(given.parameters) - prior)
+    assert share == pytest.approx(np.full(share.size, SOURCE_WEIGHT))
+    assert given.band.upper_ratio < family.band.upper_ratio < other.band.upper_ratio
+    assert other.evidence == family.evidence == "transferred"
 
 
 def test_the_file_and_the_library_agree(capsys, files):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from scylla_sim import catalog, costs, kernels
 from scylla_sim.experts import distinct_experts, routing_probabilities
-from scylla_sim.forms import FORMS, evaluate, naive_seconds, rates
+from scylla_sim.forms import FORMS, evaluate, naive_seconds
+from scylla_sim.rates import rates
 from scylla_sim.specs import Experts, Hardware
 from scylla_sim.steps import Setting, draft_step, target_step
 from scylla_sim.throughput import Drafting, predict
@@ -86,8 +87,7 @@ def test_a_gemm_is_monotone_in_every_dimension(device, m, n, k):
     form, r = FORMS[kernel.form], rates(catalog.hardware(device), "bfloat16")
     at = {"m": np.array([m, m + 64, m, m]), "n": np.array([n, n, n + 64, n]), "k": np.array([k, k, k, k + 64])}
     t = evaluate(form, kernel.parameters, {name: value.astype(float) for name, value in at.items()}, r)
-    # A tile plan is chosen by max() and priced by a p-norm, so a plan that wins may cost a little more: 10 %.
-    assert (t[1:] >= t[0] * 0.9).all()
+    assert (t[1:] >= t[0] * (1 - 1e-12)).all()
 
 
 @given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))
@@ -191,7 +191,7 @@ def test_plain_decoding_of_a_mixture_grows_with_the_batch(device, name, batch, c
 def test_ranks_share_expert_flops_and_meet_the_same_experts(name, batch, n, tp):
     def experts(ranks):
         ops = costs.forward_ops(catalog.model(name), batch=batch, context=100, tokens=n, tp=ranks)
-        return [op for op in ops if op.name.startswith("expert_") and op.kind == "grouped_gemm"]
+        return [op for op in ops if op.kind == "expert_gemm"]
 
     for one, part in zip(experts(1), experts(tp)):
         assert np.isclose(float(one.flops()), tp * float(part.flops()))

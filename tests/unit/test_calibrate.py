@@ -5,7 +5,8 @@ import pytest
 
 from scylla_sim import calibrate, catalog, kernels, shapes
 from scylla_sim.checks import InputError
-from scylla_sim.forms import FORMS, evaluate, rates
+from scylla_sim.forms import FORMS, evaluate
+from scylla_sim.rates import rates
 
 H100 = catalog.hardware("h100-sxm")
 
@@ -60,9 +61,22 @@ def test_interval_covers_nine_of_ten_rows_it_never_saw():
     kernel = calibration.gemm("bfloat16")
     columns = {name: fresh.numbers[name] for name in ("m", "n", "k")}
     predicted = evaluate(FORMS[kernel.form], kernel.parameters, columns, rates(H100, "bfloat16"))
-    ratio = fresh.numbers["latency_ms"] / 1e3 / predicted
-    inside = (ratio >= kernel.lower_ratio) & (ratio <= kernel.upper_ratio)
-    assert 0.82 < inside.mean() < 0.97
+    lower, upper = kernel.interval(predicted)
+    measured = fresh.numbers["latency_ms"] / 1e3
+    assert 0.82 < np.mean((lower <= measured) & (measured <= upper)) < 0.98
+
+
+def test_long_and_short_executions_have_intervals_of_their_own():
+    columns = gemm_rows(256, noise=0.0, seed=3)
+    scatter = np.random.default_rng(4).standard_normal(256)
+    latency = np.array(columns["latency_ms"], dtype=float)
+    noise = np.where(latency < np.median(latency), 0.08, 0.01)
+    columns["latency_ms"] = [repr(value) for value in (latency * np.exp(noise * scatter)).tolist()]
+    _, (group,), _ = fit(columns)
+    kernel = group.kernel
+    assert kernel.split_s > 0
+    assert kernel.short.upper_ratio > 1 + 2 * (kernel.band.upper_ratio - 1)
+    assert kernel.short.lower_ratio < kernel.band.lower_ratio <= 1 <= kernel.band.upper_ratio
 
 
 def test_too_few_rows_are_refused_with_the_number():

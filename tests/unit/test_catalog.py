@@ -6,6 +6,7 @@ import pytest
 
 from scylla_sim import catalog
 from scylla_sim.checks import InputError
+from scylla_sim.specs import Engine
 
 REQUIRED_HARDWARE = """h100-sxm h100-pcie h200-sxm h800-sxm a100-sxm a100-sxm-40gb a100-pcie b200-sxm b300-sxm gb200
 gb300 l40s l4 rtx-3090 rtx-4090 rtx-pro-6000 mi300x""".split()
@@ -146,3 +147,16 @@ def test_engine_values_say_where_they_come_from():
     assert engine.host_s == pytest.approx(1.207e-3)
     assert "2601.11580" in engine.sources["host_s"]
     assert catalog.engine("ideal").host_s == 0
+
+
+@pytest.mark.parametrize("name", catalog.names("engines"))
+def test_engine_values_lie_in_intervals_of_their_own(name):
+    engine = catalog.engine(name)
+    for field, (lower, upper) in engine.intervals.items():
+        assert 0 <= lower <= getattr(engine, field) <= upper
+    assert name == "ideal" or any(lower < upper for lower, upper in engine.intervals.values())
+
+
+def test_a_value_outside_its_interval_is_refused():
+    with pytest.raises(InputError, match="host_s=0.001 must lie in its own interval"):
+        Engine("x", host_s=1e-3, intervals={"host_s": (2e-3, 3e-3)})

@@ -77,8 +77,8 @@ def test_the_gap_of_verification_is_per_token_and_only_from_128_tokens(results: 
 def test_transfer_names_what_each_row_was_calibrated_on(results: Results) -> None:
     rows = endtoend_tables.transfer(results).rows
     assert [(row["device"], row["fit"], row["dtype"]) for row in rows] == [
-        ("b200-sxm", "H100, datasheet peaks", "bf16"),
-        ("b200-sxm", "H100, datasheet peaks", "fp8"),
+        ("b200-sxm", "H100 and priors, datasheet peaks", "bf16"),
+        ("b200-sxm", "H100 and priors, datasheet peaks", "fp8"),
         ("h100-sxm", "32 rows of its own", "bf16"),
         ("h100-sxm", "32 rows of its own", "fp8"),
     ]

@@ -1,10 +1,14 @@
 """Steps and throughput against published end-to-end measurements that nothing here was fitted to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scylla_sim import catalog, kernels
 from scylla_sim.checks import InputError
+from scylla_sim.fitted import Band
+from scylla_sim.specs import Engine
 from scylla_sim.steps import Setting, draft_step, host_seconds, target_step
 from scylla_sim.throughput import Drafting, no_drafting, predict
 
@@ -61,8 +65,40 @@ def test_host_work_of_an_engine_by_hand():
     engine = catalog.engine("vllm")
     plain = host_seconds(engine, catalog.draft("none"), tokens=8, draft_len=0)
     drafted = host_seconds(engine, catalog.draft("eagle3"), tokens=32, draft_len=3)
-    assert float(plain) == pytest.approx(1.207e-3 + 8 * 9.9e-6)
-    assert float(drafted) == pytest.approx(1.207e-3 + 32 * 9.9e-6 + 3 * 0.38e-3)
+    assert float(plain) == pytest.approx(1.207e-3 + 8 * 11.1e-6)
+    assert float(drafted) == pytest.approx(1.207e-3 + 32 * 11.1e-6 + 3 * 0.37e-3)
+
+
+def sure(setting, engine):
+    """The setting with kernels that are known exactly, under an engine that may not be."""
+    exact = {
+        op: {name: replace(item, band=Band(1, 1), short=Band(1, 1)) for name, item in groups.items()}
+        for op, groups in setting.calibration.kernels.items()
+    }
+    calibration = replace(setting.calibration, kernels=exact)
+    return replace(setting, calibration=calibration, engine=engine)
+
+
+def test_the_interval_of_an_engine_reaches_throughput_and_speedup():
+    drafting = Drafting(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.4, 2.4)
+    engine = Engine("x", host_s=2e-3, draft_host_s=1e-3, intervals={"host_s": (1e-3, 4e-3)})
+    low, middle, high = (
+        predict(LLAMA8, drafting, sure(H100, replace(engine, host_s=host, intervals={})), batch=4, context=512)
+        for host in (1e-3, 2e-3, 4e-3)
+    )
+    out = predict(LLAMA8, drafting, sure(H100, engine), batch=4, context=512)
+    # the elementwise kernels keep their priors' interval, so what the engine adds is compared with its absence
+    without = np.log(float(middle.tokens_per_s / middle.tokens_per_s_lower))
+    assert float(out.tokens_per_s_lower) < float(high.tokens_per_s) * (1 + 1e-9)
+    assert float(out.tokens_per_s_upper) > float(low.tokens_per_s) * (1 - 1e-9)
+    assert np.log(float(out.tokens_per_s / out.tokens_per_s_lower)) > without
+    # more host work slows the cycle and the plain step alike: what they share cancels in the speed-up
+    ratio = float(high.speedup / middle.speedup)
+    assert 1.0 < ratio < float(middle.tokens_per_s / high.tokens_per_s)
+    grown = (float(out.speedup_upper / out.speedup) - 1) ** 2 - (
+        float(middle.speedup_upper / middle.speedup) - 1
+    ) ** 2
+    assert grown == pytest.approx((ratio - 1) ** 2, rel=1e-6)
 
 
 def test_vllm_drafting_overhead_closes_the_published_draft_phase():

@@ -2,7 +2,7 @@
 
 FORMATS = ["md", "tex", "csv"]
 EVIDENCE = [
-    expand("results/compare/silicon-{device}-{op}.json", device=DEVICES, op=OPS),
+    [f"results/compare/silicon-{device}-{op}.json" for device in DEVICES for op in ops_of(device)],
     expand("results/compare/local-{suite}.json", suite=COMPARED),
     expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
     expand("results/{path}", path=COMMANDS),

@@ -18,7 +18,7 @@ rule silicon:
 
 rule calibrate_silicon:
     input:
-        expand("results/silicon/{{device}}/{op}-train.csv", op=OPS),
+        lambda w: expand("results/silicon/{device}/{op}-train.csv", device=w.device, op=ops_of(w.device)),
     output:
         "results/calibration/{device}.json",
     log:
@@ -63,7 +63,12 @@ rule compare_silicon:
         "../../environment.yml"
     params:
         code=VALIDATOR,
-        by=lambda w: {"gemm": "dtype,regime", "decode_attention": "kv_dtype", "all_reduce": "graph"}[w.op],
+        by=lambda w: {
+            "gemm": "dtype,regime",
+            "experts": "dtype,regime",
+            "decode_attention": "kv_dtype,head_dim,regime",
+            "all_reduce": "graph,regime",
+        }[w.op],
     shell:
         "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
         "--repeat {input.repeat} --by {params.by} --format json --out {output} > {log} 2>&1"

@@ -1,0 +1,118 @@
+"""Seconds of the cost half; prints a table and, as its last line, JSON. Nothing is asserted.
+
+python benchmarks/bench_costs.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from scylla_sim import catalog, cli, kernels
+from scylla_sim.forms import FORMS, naive_seconds
+from scylla_sim.rates import rates
+from scylla_sim.steps import Setting
+from scylla_sim.throughput import Drafting, predict
+
+REPEATS = 3
+SHAPES, LOOPED, ROWS = 1_000_000, 2_000, 200_000
+
+
+def best_of(call: Callable[[], object]) -> float:
+    """Least CPU time of a few repetitions, after one that is not counted."""
+    call()
+    times = []
+    for _ in range(REPEATS):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> list[float]:
+    """The library GEMM written down shape by shape, as one would in a first version."""
+    hardware = catalog.hardware("h100-sxm")
+    r = rates(hardware, "bfloat16")
+    sm_flop, out = r.flop_per_s / r.sm_count, []
+    for m, n, k in shapes:
+        memory = 2.0 * (n * k + m * k + m * n) / (p["bandwidth_fraction"] * r.bytes_per_s)
+        best = math.inf
+        for rows, cols in ((64, 64), (64, 128), (128, 256)):
+            step = max(
+                2.0 * rows * cols / (p["compute_fraction"] * sm_flop) + p["stage_s"] / 64.0,
+                p["intensity"] * (min(rows, m) + cols) / sm_flop,
+            )
+            for split in (1, 2, 8):
+                tiles = math.ceil(m / rows) * math.ceil(n / cols) / r.sm_count * split
+                waves = p["wave_weight"] * math.ceil(tiles) + (1.0 - p["wave_weight"]) * max(tiles, 1.0)
+                busy, norm = waves * max(k / split, 64.0) * step, p["overlap_norm"]
+                top = max(busy, memory)
+                plan = top * ((busy / top) ** norm + (memory / top) ** norm) ** (1.0 / norm)
+                if split > 1:
+                    plan += p["split_s"] + 4.0 * split * m * n * p["intensity"] / (2.0 * r.flop_per_s)
+                best = min(best, plan)
+        out.append(p["launch_s"] + best)
+    return out
+
+
+def _csv(path: Path, shapes: np.ndarray) -> None:
+    lines = "".join(f"gemm,h100-sxm,bf16,{m},{n},{k}\n" for m, n, k in shapes.astype(int).tolist())
+    path.write_text("op,device,dtype,m,n,k\n" + lines)
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    shapes = np.stack([rng.integers(1, 513, SHAPES), *rng.integers(1024, 16385, (2, SHAPES))], axis=1).astype(float)
+    columns = dict(zip("mnk", shapes.T))
+    h100 = kernels.shipped("h100-sxm")
+    fitted, r = h100.gemm("bfloat16").cold(), rates(h100.hardware, "bfloat16")
+    p = dict(zip(FORMS[fitted.form].parameters, fitted.parameters))
+    few = [tuple(row) for row in shapes[:LOOPED].tolist()]
+    worst = np.abs(
+        np.array(_loop(p, few)) / fitted.seconds({n: c[:LOOPED] for n, c in columns.items()}, r) - 1
+    ).max()
+    model, setting = catalog.model("llama-3.1-8b"), Setting(h100, catalog.engine("vllm"))
+    drafting = Drafting(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
+    batch, context = np.arange(1.0, 257.0)[:, None], np.linspace(128, 32768, 256)[None, :]
+
+    def cycles() -> object:
+        return predict(model, drafting, setting, batch=batch, context=context)
+
+    def one() -> object:
+        return [fitted.seconds({"m": np.asarray(m), "n": n, "k": k}, r) for m, n, k in few]
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in.csv", Path(folder) / "out.csv"
+        _csv(source, shapes[:ROWS])
+
+        def command() -> object:
+            with contextlib.redirect_stderr(io.StringIO()):
+                return cli.main(["kernels", "--shapes", str(source), "--out", str(target)])
+
+        cases: dict[str, tuple[Callable[[], object], int]] = {
+            "GEMM shapes, arrays": (lambda: fitted.seconds(columns, r), SHAPES),
+            "GEMM shapes, one by one through numpy": (one, LOOPED),
+            "GEMM shapes, a straightforward loop": (lambda: _loop(p, few), LOOPED),
+            "GEMM shapes, naive roofline, arrays": (lambda: naive_seconds("gemm", columns, r), SHAPES),
+            "draft-verify cycles with intervals, a grid": (cycles, 256 * 256),
+            "kernels through the command line, CSV in and out": (command, ROWS),
+        }
+        results = {}
+        for name, (call, count) in cases.items():
+            seconds = best_of(call)
+            results[name] = {"seconds": seconds, "per_second": count / seconds}
+            print(f"{name:52} {seconds * 1e3:9.1f} ms  {count / seconds:14,.0f} /s")
+    print(f"largest difference between loop and arrays: {worst:.1e}")
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

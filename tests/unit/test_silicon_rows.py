@@ -1,0 +1,53 @@
+"""Rows of other people's kernels: which regime each belongs to, and how many of each are sampled."""
+
+from __future__ import annotations
+
+import pytest
+
+pd = pytest.importorskip("pandas")
+from gpu_validate import silicon  # noqa: E402
+
+
+def attention(**columns: object) -> pd.DataFrame:
+    shape = {"device": "h100-sxm", "kv_dtype": "fp8", "batch": 1, "num_kv_heads": 8, "head_dim": 128, "window": 0}
+    return pd.DataFrame({**shape, **columns})
+
+
+def test_a_cache_beyond_the_l2_is_told_from_one_inside() -> None:
+    # H100: 50 MiB of L2; 2 x 8 heads x 128 elements of one byte are 2048 bytes a token
+    tokens = 1.5 * 50 * 2**20 / 2048
+    frame = attention(kv_len=[tokens - 1, tokens + 1, tokens + 1], window=[0, 0, 1024])
+    assert silicon.regime(frame, "decode_attention").tolist() == ["in_l2", "beyond_l2", ""]
+
+
+def test_messages_and_experts_have_regimes_by_size() -> None:
+    sizes = pd.DataFrame({"bytes": [4096, 8192, 2**24, 2**25]})
+    assert silicon.regime(sizes, "all_reduce").tolist() == ["", "message", "message", "bulk"]
+    tokens = pd.DataFrame({"num_tokens": [1, 512, 513, 16384]})
+    assert silicon.regime(tokens, "experts").tolist() == ["drafting", "drafting", "large", ""]
+
+
+def test_half_of_the_sampled_attention_reads_from_memory_while_there_is_enough_of_it() -> None:
+    frame = attention(kv_len=range(1000), dtype="bfloat16", kernel_source="fa3")
+    frame["regime"] = ["beyond_l2"] * 100 + ["in_l2"] * 900
+    counts = silicon.sample(frame, "decode_attention", 64, 0)["regime"].value_counts()
+    assert counts.to_dict() == {"beyond_l2": 32, "in_l2": 32}
+    counts = silicon.sample(frame, "decode_attention", 400, 0)["regime"].value_counts()
+    assert counts.to_dict() == {"in_l2": 300, "beyond_l2": 100}
+    again = silicon.sample(frame, "decode_attention", 64, 0)
+    assert again.equals(silicon.sample(frame, "decode_attention", 64, 0))
+
+
+def test_experts_of_two_matrices_and_skewed_routing_are_left_out() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    frame = silicon.read("h100-sxm", "experts")
+    assert (frame["groups"] <= frame["num_experts"]).all()
+    assert set(frame["dtype"]) == set(silicon.EXPERT_DTYPES)
+    assert not (frame["hidden_size"] == 2688).any()  # Nemotron 3 Nano, whose MLP is not gated
+
+
+def test_held_out_models_share_no_shape_with_training() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    by = silicon.SPLIT_BY["experts"]
+    train, test = (silicon.export("h100-sxm", "experts", part=part) for part in ("train", "test"))
+    assert not set(map(tuple, train[by].to_numpy())) & set(map(tuple, test[by].to_numpy()))
