@@ -57,7 +57,8 @@ def commands(block: Block) -> list[str]:
 def quick(command: str) -> str:
     """The command itself; a measurement is only listed, since it would take minutes."""
     words = shlex.split(command)
-    measures = {"measure", "train"} & set(words) and not {"--help", "--dry-run"} & set(words)
+    verb = {*words[1:2], *words[3:4]}  # after the command, or after python -m package
+    measures = {"measure", "train"} & verb and not {"--help", "--dry-run"} & set(words)
     return f"{command} --dry-run" if measures else command
 
 
