@@ -19,14 +19,17 @@ train_rows: 48
 _SHORT = """\
 import sys
 from dataclasses import replace
-from gpu_validate import cases, cli
-cases.PLANS = {key: replace(plan, min_samples=3, time_limit_s=0.01) for key, plan in cases.PLANS.items()}
+from gpu_validate import cases, cli, loops, steps
+short = {"min_samples": 3, "time_limit_s": 0.01, "warmup_calls": 1}
+cases.PLANS = {key: replace(plan, **short) for key, plan in cases.PLANS.items()}
+steps.GRIDS["cpu", "ci"] = (steps.Grid("target", "llama-68m", (1, 4), (64,), (1, 2)),)
+loops.GRIDS["cpu", "ci"] = (loops.Grid("llama-68m", "llama-68m", (1, 2), (64,)),)
 sys.exit(cli.main(sys.argv[1:]))
 """
 
 
 def measure(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """``gpu-validate measure`` with fewer samples of each case than any scale takes."""
+    """``gpu-validate measure`` with fewer samples of each case, steps and cycles than any scale takes."""
     return run_in(folder, sys.executable, "-c", _SHORT, "measure", *options)
 
 
