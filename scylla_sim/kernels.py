@@ -142,8 +142,8 @@ def _grouped(op: Op, calibration: Calibration, dtype: str) -> Seconds:
 def _expert(op: Op, calibration: Calibration, dtype: str) -> Seconds:
     """Grouped product over experts: as fitted to layers of experts, else priced from the dense fit.
 
-    The fit saw balanced routing only. Where a few experts take many rows their tiles take longer than the mean does,
-    and the time is too low: by 15 to 30 % on skewed rows of up to 512 tokens, which no table scores.
+    The fit saw balanced routing only. Where a few experts take many rows their tiles take longer than the mean, and
+    the time is too low: by 15 to 30 % on skewed rows of up to 512 tokens, which no table scores.
     """
     if dtype not in calibration.kernels.get("experts", {}):
         return _grouped(op, calibration, dtype)

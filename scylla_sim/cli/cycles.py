@@ -81,7 +81,11 @@ def _tokens_per_cycle(path: str, shapes: Mapping[str, list[str]]) -> FloatArray:
         key = tuple(shapes[name][index].strip() for name in shared)
         if key not in profiles:
             raise fail("ranks", path, f"has no profile for {dict(zip(shared, key))}")
-        tree = trees.from_paths([tuple(map(int, part.split("."))) for part in text.split()])
+        try:
+            paths = [tuple(map(int, part.split("."))) for part in text.split()]
+        except ValueError:
+            raise fail("paths", text, f"must be rank paths such as 0 1 0.0 on line {index + 2}") from None
+        tree = trees.from_paths(paths)
         values.append(float(trees.tokens_per_cycle(tree, profiles[key])))
     return np.array(values)
 

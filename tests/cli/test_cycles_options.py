@@ -1,0 +1,127 @@
+"""``scylla-sim cycles --ranks`` and ``--fit-overheads``: acceptance of any tree, and what a loop adds to kernels."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scylla_sim.cli import main
+
+TREES = {"chain": ("0 0.0", 2, 1, 3), "wide": ("0 1 0.0", 2, 1, 4), "long": ("0 0.0 0.0.0", 3, 1, 4)}
+OVERHEADS = {"host_s": 2e-3, "token_s": 1e-5, "draft_host_s": 1e-3, "draft_pass_host_s": 5e-4}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def shapes(**more: Any) -> list[dict[str, Any]]:
+    """Loops of two batches and three trees on an H100."""
+    return [
+        {
+            "device": "h100-sxm",
+            "dtype": "bf16",
+            "model": "llama-3.1-8b",
+            "draft": "llama-3.2-1b",
+            "draft_len": length,
+        }
+        | {"top_k": width, "verify_tokens": tokens, "tokens_per_cycle": 2.0, "batch_size": batch}
+        | {"context_len": 512, "paths": paths, **more}
+        for batch in (1, 16)
+        for paths, length, width, tokens in TREES.values()
+    ]
+
+
+def ranks() -> list[dict[str, Any]]:
+    """Three depths of two ranks: 0.6, 0.2 at the first, a little less each further one."""
+    return [
+        {"depth": depth, "rank": rank, "probability": (0.6, 0.2)[rank] - 0.1 * (depth - 1) * (1 - rank)}
+        for depth in (1, 2, 3)
+        for rank in (0, 1)
+    ]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    assert main(["cycles", *arguments, "--format", "json"]) == 0
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["rows"]
+    return rows
+
+
+def test_tokens_per_cycle_are_those_of_the_tree_and_profile_by_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = run(
+        capsys, "--shapes", write(tmp_path / "s.csv", shapes()), "--ranks", write(tmp_path / "r.csv", ranks())
+    )
+    wanted = {"0 0.0": 1 + 0.6 + 0.6 * 0.5, "0 1 0.0": 1 + 0.6 + 0.2 + 0.6 * 0.5}
+    wanted["0 0.0 0.0.0"] = wanted["0 0.0"] + 0.6 * 0.5 * 0.4
+    for row in rows:
+        assert row["tokens_per_cycle"] == pytest.approx(wanted[row["paths"]])
+
+
+def test_columns_that_both_files_have_choose_the_profile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = [{**row, "decoder_layers": 8, "probability": 0.5} for row in ranks()]
+    both = write(tmp_path / "r.csv", [*({**row, "decoder_layers": 1} for row in ranks()), *deep])
+    rows = run(capsys, "--shapes", write(tmp_path / "s.csv", shapes(decoder_layers=8)), "--ranks", both)
+    assert rows[0]["tokens_per_cycle"] == pytest.approx(1.75)
+
+
+def test_overheads_that_were_put_in_are_found_and_predict_the_other_half(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Times made of kernels and known overheads: the fit finds them from the fitting half, and the rest agrees."""
+    bare = run(capsys, "--shapes", write(tmp_path / "s.csv", shapes()))
+    measured = shapes()
+    for index, (row, out) in enumerate(zip(measured, bare)):
+        tokens = row["batch_size"] * row["verify_tokens"]
+        added = OVERHEADS["host_s"] + OVERHEADS["token_s"] * tokens
+        added += OVERHEADS["draft_host_s"] + OVERHEADS["draft_pass_host_s"] * row["draft_len"]
+        row |= {"cycle_s": out["cycle_s"] + added, "half": "held out" if index == 4 else "fit"}
+        row["plain_step_s"] = out["plain_step_s"] + OVERHEADS["host_s"] + OVERHEADS["token_s"] * row["batch_size"]
+    path = write(tmp_path / "m.csv", measured)
+    fitted = run(capsys, "--shapes", path, "--fit-overheads")
+    assert fitted[4]["half"] == "held out"
+    for row, out in zip(measured, fitted):
+        assert out["cycle_s"] == pytest.approx(row["cycle_s"], rel=1e-6)
+        assert out["plain_step_s"] == pytest.approx(row["plain_step_s"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, ["--fit-overheads"], "column='half' is needed with --fit-overheads"),
+        ({"half": "fit", "cycle_s": "x", "plain_step_s": 1}, ["--fit-overheads"], "must be numbers on line 2"),
+        ({"half": "fit", "cycle_s": 0, "plain_step_s": 1}, ["--fit-overheads"], "must be above 0 on line 2"),
+        ({"half": "held out", "cycle_s": 1, "plain_step_s": 1}, ["--fit-overheads"], "rows=0 must be at least 6"),
+        ({"paths": "0 0.0.0"}, ["--ranks"], "needs its parent among the paths"),
+        ({"paths": "0 a"}, ["--ranks"], "paths='0 a'"),
+        ({"paths": "0 7"}, ["--ranks"], "must cover the tree's"),
+        ({"decoder_layers": 3}, ["--ranks", "decoder_layers"], "has no profile for {'decoder_layers': '3'}"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    change: dict[str, Any], options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "s.csv", shapes(**change))
+    if options[0] == "--ranks":
+        more = {"decoder_layers": 1} if len(options) > 1 else {}
+        options = ["--ranks", write(tmp_path / "r.csv", [{**row, **more} for row in ranks()])]
+    assert main(["cycles", "--shapes", path, *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_a_profile_with_a_hole_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    holed = write(tmp_path / "r.csv", ranks()[:-1])
+    assert main(["cycles", "--shapes", write(tmp_path / "s.csv", shapes()), "--ranks", holed]) == 2
+    assert "must hold each of 3 depths and 2 ranks once" in capsys.readouterr().err
