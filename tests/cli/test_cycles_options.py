@@ -1,4 +1,4 @@
-"""``scylla-sim cycles --ranks`` and ``--fit-overheads``: acceptance of any tree, and what a loop adds to kernels."""
+"""``scylla-sim cycles --ranks`` and ``--fit-overheads``: acceptance of any tree, and what a loop costs besides."""
 
 from __future__ import annotations
 
