@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from smallscale_results import DEPTHS, TOKENS
 
-from paper import smallscale_tables, smallscale_verdicts
+from paper import smallscale_measured, smallscale_tables, smallscale_verdicts
 from paper.claims import judged
 from paper.results import Results
 from paper.smallscale_tables import law_path, verdict
@@ -91,6 +91,6 @@ def test_nothing_trained_is_nothing_claimed(tmp_path: Path) -> None:
 
 
 def test_one_learning_rate_is_named_with_the_highest_mean(finished_results: Path) -> None:
-    table = smallscale_tables.rates(Results(finished_results))
+    table = smallscale_measured.rates(Results(finished_results))
     assert table.rows[-1]["rate 0.02"] == pytest.approx(2.02)
     assert "highest mean (rate 0.02)" in table.notes[0]
