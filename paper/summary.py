@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paper import claims, kernel_tables, step_tables
+from paper import claims, kernel_tables, smallscale_tables, step_tables
 from paper.law_tables import form, law_table
 from paper.render import mean, percent
 from paper.results import Results
@@ -39,6 +39,17 @@ def _law(results: Results, path: str) -> str:
     return f"{row['a']:.4f} ln x + {row['c']:.3f}, R² {row['r2']:.3f}"
 
 
+def _trained(results: Results) -> str:
+    """The law of tokens on drafts that were really trained, by this run where it trained any."""
+    run, table = smallscale_tables.laws(results, "tokens")[-1]
+    lines = [forms["log-linear"] for _, forms in smallscale_tables.groups(table, ["decoder_layers"])]
+    scores = [float(line["r2"]) for line in lines]
+    return (
+        f"{len(lines)} depths trained ({smallscale_tables.RUNS[run]}): straight in ln(tokens) with R² "
+        f"{min(scores):.3f} to {max(scores):.3f}"
+    )
+
+
 def _table5(results: Results) -> str:
     _, rows = step_tables.table5_rows(results)
     return ", ".join(
@@ -57,6 +68,7 @@ def lines(results: Results) -> list[str]:
         "decode steps": f"Llama-3.1-8B on an H100: {percent(mean(llama))} mean error against a published fit",
         "Theorem 1.1": f"refit {_law(results, 'laws/theorem-1.1.json')} (x in billions of tokens)",
         "Theorem 1.2": f"refit {_law(results, 'laws/theorem-1.2.json')} (x in decoder layers)",
+        "small scale": _trained(results),
         "Table 5": f"mean error {_table5(results)}",
         "claims": ", ".join(f"{statuses.count(status)} {status}" for status in STATUSES),
         "read": f"{results.root / 'paper'}: claims.md, table-*.md, figure-*.svg, report.html",
