@@ -125,7 +125,9 @@ def execute(args: argparse.Namespace) -> None:
     records.write(folder / f"{SUITE}.json", record)
     if args.axis != "rates":
         run.keep_weights(work, folder / WEIGHTS)
-    shutil.rmtree(work.folder.parent, ignore_errors=True)
+    shutil.rmtree(work.folder, ignore_errors=True)
+    if not any(work.folder.parent.iterdir()):  # else another plan is half done there
+        work.folder.parent.rmdir()
     note(
         f"{SUITE}: {len(results)} rows in {time.monotonic() - begin:.0f} s, {sum(cpu_s.values()):.0f} s of CPU time"
     )
