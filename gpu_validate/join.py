@@ -14,11 +14,11 @@ SHAPE = (
     *("op", "device", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "num_heads", "num_kv_heads"),
     *("head_dim", "num_tokens", "experts_per_token", "num_experts", "hidden_size", "inter_size", "groups"),
     *("num_gpus", "bytes", "window", "graph", "model", "context", "tokens"),
-    *("draft", "batch_size", "context_len", "draft_len", "top_k", "verify_tokens"),
+    *("draft", "batch_size", "context_len", "draft_len", "top_k", "verify_tokens", "paths"),
     *("engine", "engine_version", "checkpoint", "tp", "input_len", "output_len"),
 )
 """Columns that say what was run; framework, version and kernel source say with what."""
-DRAFTING = ("draft", "draft_len", "top_k", "verify_tokens")
+DRAFTING = ("draft", "draft_len", "top_k", "verify_tokens", "paths")
 """What a scheduler chooses; the other shape columns are the situation it chooses in."""
 
 TIE_BREAKERS = ("kernel_source", "framework", "version")

@@ -241,7 +241,7 @@ def sampled(results: Results) -> Table:
 _ARMS = {
     "main": "as the laws have it",
     "one-step": "trained on one step: later positions see features it never saw",
-    "slow": "learning rate 0.001: still in the foot of the curve",
+    "slow": "learning rate 0.001: the same line, some times later",
     "tokens-only": "not fed the target's features",
     "wide": "as wide as its target",
     "weak-target": "a shallow target that it catches up with",

@@ -229,7 +229,8 @@ def cases(device: Device, scale: str, models: Trained) -> Iterator[Case]:
     places = sorted({place % len(models.heads) for place in _DRAFTS[scale]})
     for head in (models.heads[place] for place in places):
         trees = {f"chain-{length}": chain(length) for length in _CHAINS[scale]}
-        trees |= {f"tree-{nodes}": best_tree(np.asarray(head.ranks), nodes) for nodes in _TREES[scale]}
+        best = {f"tree-{nodes}": best_tree(np.asarray(head.ranks), nodes) for nodes in _TREES[scale]}
+        trees |= {label: tree for label, tree in best.items() if tree not in trees.values()}  # it may be a chain
         for label, tree in trees.items():
             counted = cache(partial(tokens_per_cycle, models, head, tree))  # once, whatever the batches and passes
             for batch in batches:
