@@ -126,7 +126,7 @@ _SIZES = {
         target_training=Training(per_domain=2, length=128, tokens=450_000, lr=4e-3),
         weak_tokens=150_000,
         draft_width=32,
-        layers=((1, 2, 4), (8,)),
+        layers=((1, 2, 3, 4), (8,)),
         per_domain=1,
         grid=_doublings(1 << 14, 5),
         broken_grid=_doublings(1 << 14, 4),
