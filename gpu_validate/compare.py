@@ -156,9 +156,11 @@ def _join_latency(predicted: Columns, measured: Columns, repeat: Columns | None,
 def _join_column(
     predicted: Columns, measured: Columns, repeat: Columns | None, p: Lines, m: Lines, column: str
 ) -> Joined:
-    """A column that both files have under one name and in one unit."""
+    """A column that both files have under one name and in one unit; ``naive_`` before it is its naive roofline."""
     ratio = None if repeat is None else repeat_ratio(measured, repeat, column)[m]
-    return Joined(predicted.numbers(column)[p], measured.numbers(column)[m], ratio=ratio)
+    name = f"naive_{column}"
+    naive = predicted.numbers(name)[p] if name in predicted.cells else None
+    return Joined(predicted.numbers(column)[p], measured.numbers(column)[m], naive=naive, ratio=ratio)
 
 
 def compare(

@@ -249,6 +249,8 @@ def local_cycles(results: Results) -> Table:
             Column("mape", "mean", "%", digits=1, scale=100),
             Column("p90_ape", "p90", "%", digits=1, scale=100),
             Column("bias", "bias", "%", digits=1, scale=100, signed=True),
+            Column("naive_median_ape", "naive roofline: median", "%", digits=1, scale=100),
+            Column("naive_bias", "its bias", "%", digits=1, scale=100, signed=True),
             Column("floor_median", "repeat to repeat", "%", digits=1, scale=100),
             Column("evidence", "evidence"),
         ),

@@ -125,6 +125,8 @@ def loops(results: Results) -> Table:
             Column("mape", "mean", "%", digits=1, scale=100),
             Column("p90_ape", "p90", "%", digits=1, scale=100),
             Column("bias", "bias", "%", digits=1, scale=100, signed=True),
+            Column("naive_median_ape", "naive roofline: median", "%", digits=1, scale=100),
+            Column("naive_bias", "its bias", "%", digits=1, scale=100, signed=True),
             Column("floor_median", "noise floor", "%", digits=1, scale=100),
             Column("same_choice", "best tree chosen", "%", digits=0, scale=100),
             Column("within_floor", "or within the floor", "%", digits=0, scale=100),
@@ -139,6 +141,7 @@ def loops(results: Results) -> Table:
             "the loops, and the other half scores them. Acceptance is fitted to nothing: it comes from anchors "
             "in other text, the loops' from the first cycles after a prompt; the later of these follow the model's "
             "own words, which are easier to draft.",
-            "Noise floor: the same loops in a second pass over the grid.",
+            "Naive roofline: FLOPs at the peak or bytes at the bandwidth of the machine, the longer of the two, no "
+            "overhead, the same tokens per cycle. Noise floor: the same loops in a second pass over the grid.",
         ],
     )

@@ -99,7 +99,7 @@ def _sums(step: Step) -> tuple[FloatArray, FloatArray, FloatArray]:
     return (
         sum((part.compute_s for part in step.parts), zero),
         sum((part.memory_s for part in step.parts), zero),
-        sum((np.maximum(part.memory_s, part.compute_s) for part in step.parts), zero),
+        step.datasheet_s,
     )
 
 

@@ -48,6 +48,11 @@ class Step:
     lower: FloatArray
     upper: FloatArray
 
+    @property
+    def datasheet_s(self) -> FloatArray:
+        """The naive roofline: the larger of bytes / bandwidth and FLOPs / peak, operation by operation."""
+        return sum((np.maximum(part.memory_s, part.compute_s) for part in self.parts), np.zeros_like(self.seconds))
+
     def evidence(self) -> str:
         """The weakest evidence among the parts that carry weights, KV or messages."""
         found = {part.evidence for part in self.parts if part.kind != "elementwise"}

@@ -129,6 +129,20 @@ def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Predic
     return found
 
 
+def _naive(out: Prediction) -> dict[str, FloatArray]:
+    """What the datasheet's roofline says of the same, with the same tokens per cycle and no overhead."""
+    draft, verify, plain = (np.asarray(step.datasheet_s) for step in (out.draft, out.verify, out.plain))
+    tau, cycle = out.drafting.tokens_per_cycle, draft + verify
+    return {
+        "draft_s": draft,
+        "verify_s": verify,
+        "cycle_s": cycle,
+        "plain_step_s": plain,
+        "tokens_per_s": out.batch * tau / cycle,
+        "speedup": tau * plain / cycle,
+    }
+
+
 def execute(args: argparse.Namespace) -> int:
     needed = [name for name in NUMBERS if not (args.ranks and name == "tokens_per_cycle")]
     columns = read_columns(args.shapes, needed=(*LABELS, *needed))
@@ -157,6 +171,7 @@ def execute(args: argparse.Namespace) -> int:
             "speedup_lower": out.speedup_lower,
             "speedup_upper": out.speedup_upper,
         }
+        arrays |= {f"naive_{name}": value for name, value in _naive(out).items()}
         values = {name: float(np.asarray(value)) for name, value in arrays.items()}
         tau = {"tokens_per_cycle": out.drafting.tokens_per_cycle}
         rows.append({**label, **shape, **more, **tau, **values, "evidence": out.verify.evidence()})

@@ -96,6 +96,18 @@ def test_overheads_that_were_put_in_are_found_and_predict_the_other_half(
         assert out["plain_step_s"] == pytest.approx(row["plain_step_s"], rel=1e-6)
 
 
+def test_the_naive_roofline_stands_beside_every_prediction_and_is_faster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """7.5 B weights in 16 bits and 128 KiB of cache a token, at the datasheet's 3.35 TB/s, and little besides."""
+    for row in run(capsys, "--shapes", write(tmp_path / "s.csv", shapes())):
+        moved = 2 * 7.5e9 + row["batch_size"] * 512 * 131072
+        assert row["naive_plain_step_s"] == pytest.approx(moved / 3.35e12, rel=0.02)
+        assert row["naive_cycle_s"] == pytest.approx(row["naive_draft_s"] + row["naive_verify_s"])
+        assert all(row[f"naive_{name}"] < row[name] for name in ("plain_step_s", "draft_s", "verify_s", "cycle_s"))
+        assert row["naive_speedup"] == pytest.approx(2.0 * row["naive_plain_step_s"] / row["naive_cycle_s"])
+
+
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
