@@ -28,7 +28,8 @@ def quoted_optimum(batch: float) -> float:
 
 def command(table: ResultTable) -> str:
     """The command line that made a file, as its provenance has it: the assumptions in one line."""
-    return " ".join(map(str, table.provenance.get("argv", []))) or "not recorded"
+    program, *options = map(str, table.provenance.get("argv") or ["not recorded"])
+    return " ".join(["scylla-sim" if program == "__main__.py" else program, *options])
 
 
 def by_batch(table: ResultTable, key: str) -> dict[float, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from paper.law_tables import coefficients, significant
 from paper.results import Results
 from paper.step_tables import published_step_s
 from paper.tables import TABLES, build, write
-from paper.turning_tables import quoted_optimum
+from paper.turning_tables import command, quoted_optimum
 from scylla_sim.checks import InputError
 
 
@@ -187,6 +188,16 @@ def test_turning_points_at_the_edge_of_the_figure_have_no_error(finished_results
     assert rows[1]["quoted_error"] is None and rows[4]["paper_error"] is None
     assert rows[8]["paper_error"] == pytest.approx((470 / 8 + 7) / 66 - 1)
     assert quoted_optimum(64) == pytest.approx(14.4, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "program", ["__main__.py", "scylla-sim"]
+)  # python -m scylla_sim, and the installed command
+def test_the_command_of_a_file_is_one_that_a_reader_can_type(finished_results: Path, program: str) -> None:
+    table = Results(finished_results).table("steps/fig5-paper.json", "")
+    made = replace(table, provenance={"argv": [program, "turning-points", "--peak", "dense"]})
+    assert command(made) == "scylla-sim turning-points --peak dense"
+    assert command(replace(table, provenance={})) == "not recorded"
 
 
 def test_fig5_errors_compare_points_of_equal_batch_and_k(finished_results: Path) -> None:
