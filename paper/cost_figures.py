@@ -103,10 +103,10 @@ def kernels(results: Results) -> Canvas:
     drawing = canvas(
         "kernels",
         "Predicted over measured seconds on GPUs: calibrated kernels and the naive datasheet roofline",
-        "bf16 kernels on shapes that the calibration never saw; line: median, band: 10 to 90 % of the kernels, "
-        "numbers: median error. Above: matrix products (n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6, m ≤ 512). Below: "
-        "decode attention without sliding window. Measured: aiconfigurator-core (evidence silicon). Naive: the "
-        "larger of FLOPs / peak and bytes / bandwidth.",
+        "Kernels on shapes that the calibration never saw; line: median, band: 10 to 90 % of the kernels, numbers: "
+        "median error. Above: bf16 matrix products (n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6, m ≤ 512). Below: decode "
+        "attention with bf16 and fp8 KV caches, no sliding window. Measured: aiconfigurator-core (evidence "
+        "silicon). Naive: the larger of FLOPs / peak and bytes / bandwidth.",
         size=(2.15 * len(devices) + 0.6, 5.2),
         rows=2,
         columns=len(devices),
