@@ -238,7 +238,7 @@ def verify_gap(results: Results) -> Table:
             {"tokens": tokens, "context_len": context, "reported_s": reported, "kernels_s": kernels}
             | {"gap_s": reported - kernels, "per_token_s": (reported - kernels) / tokens}
             | {"error": kernels / reported - 1, "with_term_error": (kernels + tokens * token_s) / reported - 1}
-            | {"evidence": "published"}
+            | {"evidence": f"published, {value(row, 'evidence', table.path)}"}
         )
     if not rows:
         raise fail("verify_tokens", "[]", f"none of 128 or more in {path}")

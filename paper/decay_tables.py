@@ -98,7 +98,11 @@ def decay(results: Results) -> Table:
 
 
 def _named(rows: list[Row]) -> str:
-    return "; ".join(f"{row['collection']}, known {row['known']}" for row in rows)
+    """Collections, each with the known lengths of its rows."""
+    known: dict[str, list[str]] = {}
+    for row in rows:
+        known.setdefault(row["collection"], []).append(row["known"])
+    return "; nor with ".join(f"{name} (known: {'; '.join(lengths)})" for name, lengths in known.items())
 
 
 def decay_pairs(results: Results) -> Table:

@@ -141,6 +141,10 @@ _TAU = (
     "Tokens per cycle count the target's own token. Greedy chains, exact counts on held-out text that shares no "
     "longer run of bytes with the training text."
 )
+_AICC = (
+    "AICc: Akaike's criterion for small samples, that of a rival form less that of the log-linear one; positive: "
+    f"log-linear is better; within {RIVAL_MARGIN:g}: they tie. A dash: too few points for it, or no fit found."
+)
 
 
 def _laws_table(
@@ -163,7 +167,7 @@ def _laws_table(
     columns = (Column("run", "training"), *labels, *_FITS, *_RIVAL_COLUMNS)
     shown = [column for column in columns if any(row.get(column.key) is not None for row in rows)]
     evidence = joined({"tokens per cycle": "small-scale", "fits": "of small-scale points"})
-    return Table(name, title, shown, rows, evidence, commits(tables), notes=list(notes))
+    return Table(name, title, shown, rows, evidence, commits(tables), notes=[*notes, _AICC])
 
 
 def _number(text: Any) -> Any:
@@ -184,7 +188,7 @@ def tokens(results: Results) -> Table:
         "Theorem 1.1 by training: tokens per cycle against the draft's training tokens",
         "tokens",
         [_DEPTH],
-        [_TAU, _INTERVAL, "The window of tokens was fixed before; positive AICc: log-linear is better."],
+        [_TAU, _INTERVAL, "The window of tokens was fixed before."],
     )
 
 
@@ -200,7 +204,7 @@ def layers(results: Results) -> Table:
             _TAU,
             _INTERVAL,
             "The slope grows with training tokens: layers and tokens do not add, and the law of layers is judged "
-            "at the last row. All depths have one learning rate.",
+            "at the largest number. All depths have one learning rate.",
         ],
     )
 
