@@ -10,6 +10,7 @@ all sizes is timed too: where it stops being free is what Theorem 1.3 is about.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import product
@@ -85,22 +86,45 @@ class Trained:
         """
         if not (folder / "target.pt").is_file():
             raise fail("weights", str(folder), "holds no target.pt", "gpu-validate train leaves it in OUT/weights")
-        content = load(folder / "target.pt", device)
-        target = Decoder(_spec(content["spec"]), device=device)
-        target.load_state_dict(content["weights"])
+        target, prompts = _target(folder / "target.pt", device)
         heads = [_head(path, target, device) for path in folder.glob("draft-*.pt")]
-        return Trained(target, tuple(sorted(heads, key=lambda head: head.layers)), content["prompts"].to(device))
+        if not heads:
+            raise fail(
+                "weights", str(folder), "holds no draft-*.pt", "gpu-validate train leaves them in OUT/weights"
+            )
+        return Trained(target, tuple(sorted(heads, key=lambda head: head.layers)), prompts)
 
 
 def _spec(content: Mapping[str, Any]) -> Model:
     return Model(**{**content, "windows": tuple(content["windows"])})
 
 
+@contextmanager
+def _belonging(path: Path) -> Iterator[None]:
+    """Say which file lacks something, or holds weights that its shapes do not."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, RuntimeError):
+        raise fail("weights", str(path), "holds no model of train that fits its shapes", "train again") from None
+
+
+def _target(path: Path, device: str) -> tuple[Decoder, Tensor]:
+    content = load(path, device)
+    with _belonging(path):
+        target = Decoder(_spec(content["spec"]), device=device)
+        target.load_state_dict(content["weights"])
+        return target, content["prompts"].to(device)
+
+
 def _head(path: Path, target: Decoder, device: str) -> Head:
     content = load(path, device)
-    draft = EagleDraft(_spec(content["spec"]), target, fed=bool(content["fed"])).requires_grad_(False)
-    torch.nn.utils.vector_to_parameters(content["weights"], draft.parameters())
-    return Head(draft, draft.spec.num_layers, content["ranks"].double().cpu().numpy())
+    with _belonging(path):
+        draft = EagleDraft(_spec(content["spec"]), target, fed=bool(content["fed"])).requires_grad_(False)
+        held, wanted = content["weights"].numel(), sum(part.numel() for part in draft.parameters())
+        if held != wanted:
+            raise fail("weights", str(path), f"holds {held} weights, and its shapes take {wanted}", "train again")
+        torch.nn.utils.vector_to_parameters(content["weights"], draft.parameters())
+        return Head(draft, draft.spec.num_layers, content["ranks"].double().cpu().numpy())
 
 
 def _loop(trained: Trained, head: Head, tree: DraftTree, batch: int) -> Loop:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -83,17 +85,34 @@ class Work:
         return self.folder / name
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise fail("out", str(folder), f"cannot be made ({error.strerror})") from None
+
+
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write tensors whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(content, beside)
-    beside.replace(path)
+    try:
+        torch.save(content, beside)
+        beside.replace(path)
+    except OSError as error:
+        raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
 
 
 def load(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read what `save` wrote."""
-    content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    """Read what `save` wrote; refuse what is missing, cut off or something else with one line."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except OSError as error:
+        raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
+        raise fail("file", str(path), "is cut off, or no file of train", "delete it and train again") from None
+    if not isinstance(content, dict):
+        raise fail("file", str(path), "is no file of train")
     return content
 
 
@@ -274,11 +293,22 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started meanwhile leave an interrupt from the keyboard to this one, which ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def run_plan(work: Work, jobs: int, say: Say) -> None:
     """Train all targets and drafts of a plan in ``jobs`` processes; ``say`` is told the progress.
 
     A task starts when its target is there, the longest first.
     """
+    _make(work.folder)
     say("reading and splitting the text")
     corpus_of(work)
     plan = work.plan
@@ -289,11 +319,12 @@ def run_plan(work: Work, jobs: int, say: Say) -> None:
     begin = time.monotonic()
     first = None
     with _environment(_ALLOCATOR), ProcessPoolExecutor(jobs, context, _worker, (progress,)) as pool:
-        running: dict[Future[None], str] = {
-            pool.submit(run_target, work, index, index): target.name for index, target in enumerate(plan.targets)
-        }
         waiting = sorted(range(len(plan.tasks)), key=lambda index: -plan.tasks[index].cost)
+        running: dict[Future[None], str] = {}
         try:
+            with _deaf():  # a call may start a process
+                for index, target in enumerate(plan.targets):
+                    running[pool.submit(run_target, work, index, index)] = target.name
             while running:
                 finished, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -302,13 +333,15 @@ def run_plan(work: Work, jobs: int, say: Say) -> None:
                     for index in [index for index in waiting if plan.tasks[index].target == name]:
                         waiting.remove(index)
                         slot = len(plan.targets) + index
-                        running[pool.submit(run_task, work, index, slot)] = ""
+                        with _deaf():
+                            running[pool.submit(run_task, work, index, slot)] = ""
                 share = float(np.dot(progress, costs) / sum(costs))
                 first = share if first is None else first
                 say(_said(share, first, time.monotonic() - begin))
         except BaseException:
+            processes = list((pool._processes or {}).values())  # shutdown forgets them
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
+            for process in processes:
                 process.terminate()
             raise
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,7 @@ import torch
 from tiny_training import GRID, plan
 
 from gpu_validate import cli, records
-from gpu_validate.smallscale import plans
+from gpu_validate.smallscale import plans, run
 from scylla_sim.cli import main as simulate
 
 
@@ -180,3 +185,106 @@ def test_curves_of_the_wrong_record_are_refused(
     options = ["--record", str(trained / "smallscale.json"), "--table", "loops", "--out", str(tmp_path / "x.csv")]
     assert cli.main(["curves", *options]) == 2
     assert "is of suite smallscale, loops needs trained" in capsys.readouterr().err
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "draft-1l.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _without_drafts(folder: Path) -> None:
+    for path in folder.glob("draft-*.pt"):
+        path.unlink()
+
+
+def _other_shape(folder: Path) -> None:
+    content = torch.load(folder / "target.pt")
+    content["spec"]["hidden_size"] *= 2
+    torch.save(content, folder / "target.pt")
+
+
+def _too_long(folder: Path) -> None:
+    content = torch.load(folder / "draft-1l.pt")
+    torch.save({**content, "weights": content["weights"].repeat(2)}, folder / "draft-1l.pt")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_cut, "is cut off, or no file of train; delete it and train again"),
+        (lambda folder: (folder / "target.pt").write_text("hi"), "is cut off, or no file of train"),
+        (lambda folder: torch.save({"a": 1}, folder / "target.pt"), "holds no model of train that fits its shapes"),
+        (_without_drafts, "holds no draft-*.pt"),
+        (_other_shape, "holds no model of train that fits its shapes"),
+        (_too_long, "and its shapes take"),
+    ],
+)
+def test_damaged_weights_are_one_line(
+    damage: Callable[[Path], None], message: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    weights = shutil.copytree(trained / "weights", tmp_path / "weights")
+    damage(weights)
+    options = ["--suite", "trained", "--weights", str(weights), "--device", "cpu", "--out", str(tmp_path / "new")]
+    assert cli.main(["measure", *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    assert cli.main(["train", "--device", "cpu", "--out", str(tmp_path / "file")]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be made (Not a directory)" in said and said.count("\n") == 1
+
+
+def test_an_interrupt_ends_the_worker_processes(tmp_path: Path) -> None:
+    def interrupt(text: str) -> None:
+        if text.startswith("trained"):
+            workers.extend(multiprocessing.active_children())
+            raise KeyboardInterrupt
+
+    workers: list[multiprocessing.process.BaseProcess] = []
+    with pytest.raises(KeyboardInterrupt):
+        run.run_plan(run.Work.of(tmp_path, plan(seeds=(0,)), "cpu"), 2, interrupt)
+    for worker in workers:
+        worker.join()
+    assert workers and all(worker.exitcode is not None and worker.exitcode < 0 for worker in workers)
+
+
+def test_workers_leave_an_interrupt_from_the_keyboard_to_the_command() -> None:
+    struck = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('unmoved')"
+    with run._deaf():
+        said = subprocess.run([sys.executable, "-c", struck], capture_output=True, text=True, check=True)
+    assert said.stdout == "unmoved\n"
+
+
+ACCEPTED = "drafting,temperature,nodes,tokens_per_cycle\ntree,0,3,2.0\ntree,0,7,2.5\n"
+TIMED = "batch_size,tokens,verify_s\n1,1,0.1\n1,8,0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "timed", "message"),
+    [
+        (ACCEPTED.replace("2.5", "nan"), TIMED, "tokens_per_cycle='nan' must be a number of at least 1 in row 2"),
+        (ACCEPTED.replace("2.5", ""), TIMED, "tokens_per_cycle='' must be a number"),
+        (ACCEPTED.replace(",7,", ",x,"), TIMED, "nodes='x' must be a number of at least 1 in row 2"),
+        (ACCEPTED.replace("tree", "chain"), TIMED, "has no row of drafting=tree"),
+        (ACCEPTED, TIMED.replace("0.2", "-0.2"), "verify_s='-0.2' must be a number above 0 in row 2"),
+        (ACCEPTED, TIMED.replace("1,8", "0,8"), "batch_size='0' must be a number of at least 1"),
+        (ACCEPTED, TIMED.replace("1,8", "1,8.5"), "tokens='8.5' must be a whole number in row 2"),
+        (ACCEPTED, TIMED + "1,8,0.3\n", "tokens=8 appears twice for its batch in row 3"),
+        (ACCEPTED, TIMED.replace("1,1,0.1\n", ""), "batch_size=1 has no pass of tokens=1"),
+        (ACCEPTED, "batch_size,tokens,verify_s\n", "verify has no row"),
+    ],
+)
+def test_an_optimum_of_unusable_numbers_is_refused(
+    accepted: str, timed: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "a.csv").write_text(accepted)
+    (tmp_path / "v.csv").write_text(timed)
+    files = ["--acceptance", str(tmp_path / "a.csv"), "--verify", str(tmp_path / "v.csv")]
+    assert cli.main(["optimum", *files, "--out", str(tmp_path / "o.csv")]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not (tmp_path / "o.csv").exists()
