@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim import catalog, engine_fit, kernels, trees
-from scylla_sim.checks import FloatArray, InputError, fail
+from scylla_sim.checks import FloatArray, InputError, fail, whole
 from scylla_sim.cli.steps import number_columns
 from scylla_sim.console import add_output, emit, note
 from scylla_sim.records import read_columns
@@ -61,7 +61,11 @@ def _profiles(path: str, shapes: Mapping[str, list[str]]) -> tuple[list[str], di
             chance = float(columns["probability"][index])
         except ValueError:
             raise InputError(f"ranks={path!r} must hold whole depths and ranks on line {index + 2}") from None
-        cells.setdefault(key, {})[place] = chance
+        if place[0] < 1 or place[1] < 0:
+            raise fail("ranks", path, f"must hold depths from 1 and ranks from 0 on line {index + 2}")
+        if place in cells.setdefault(key, {}):
+            raise fail("ranks", path, f"holds depth {place[0]}, rank {place[1]} twice, again on line {index + 2}")
+        cells[key][place] = chance
     found = {}
     for key, cell in cells.items():
         size = (max(depth for depth, _ in cell), max(rank for _, rank in cell) + 1)
@@ -86,6 +90,9 @@ def _tokens_per_cycle(path: str, shapes: Mapping[str, list[str]]) -> FloatArray:
         except ValueError:
             raise fail("paths", text, f"must be rank paths such as 0 1 0.0 on line {index + 2}") from None
         tree = trees.from_paths(paths)
+        for name, size in (("draft_len", tree.draft_len), ("verify_tokens", tree.verify_tokens)):
+            if float(shapes[name][index]) != size:
+                raise fail(name, shapes[name][index], f"must be {size}, of the tree in paths, on line {index + 2}")
         values.append(float(trees.tokens_per_cycle(tree, profiles[key])))
     return np.array(values)
 
@@ -115,7 +122,7 @@ def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Predic
             raise fail("column", name, f"is needed with --fit-overheads in {path}")
     seen: list[engine_fit.Observation] = []
     for index, out in enumerate(priced):
-        if columns["half"][index] == FIT:
+        if columns["half"][index].strip() == FIT:
             try:
                 measured = {name: float(columns[name][index]) for name in MEASURED}
             except ValueError:
@@ -147,6 +154,8 @@ def execute(args: argparse.Namespace) -> int:
     needed = [name for name in NUMBERS if not (args.ranks and name == "tokens_per_cycle")]
     columns = read_columns(args.shapes, needed=(*LABELS, *needed))
     numbers = number_columns(args.shapes, columns, needed)
+    for name in (*COUNTS, "batch_size", "context_len"):
+        whole(name, numbers[name], 1)
     if not numbers["batch_size"].size:
         raise fail("file", args.shapes, "holds no rows")
     if args.ranks:

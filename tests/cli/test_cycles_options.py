@@ -117,7 +117,7 @@ def test_the_naive_roofline_stands_beside_every_prediction_and_is_faster(
         ({"half": "held out", "cycle_s": 1, "plain_step_s": 1}, ["--fit-overheads"], "rows=0 must be at least 6"),
         ({"paths": "0 0.0.0"}, ["--ranks"], "needs its parent among the paths"),
         ({"paths": "0 a"}, ["--ranks"], "paths='0 a'"),
-        ({"paths": "0 7"}, ["--ranks"], "must cover the tree's"),
+        ({"paths": "0 7", "draft_len": 1, "verify_tokens": 3}, ["--ranks"], "must cover the tree's"),
         ({"decoder_layers": 3}, ["--ranks", "decoder_layers"], "has no profile for {'decoder_layers': '3'}"),
     ],
 )
@@ -137,3 +137,28 @@ def test_a_profile_with_a_hole_is_refused(tmp_path: Path, capsys: pytest.Capture
     holed = write(tmp_path / "r.csv", ranks()[:-1])
     assert main(["cycles", "--shapes", write(tmp_path / "s.csv", shapes()), "--ranks", holed]) == 2
     assert "must hold each of 3 depths and 2 ranks once" in capsys.readouterr().err
+
+
+RANKS = "depth,rank,probability\n1,0,0.7\n1,1,0.1\n2,0,0.6\n2,1,0.1\n3,0,0.5\n3,1,0.1\n"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "change", "message"),
+    [
+        (RANKS + "1,0,0.2\n", {}, "holds depth 1, rank 0 twice, again on line 8"),
+        (RANKS.replace("3,0", "0,0"), {}, "must hold depths from 1 and ranks from 0 on line 6"),
+        (RANKS.replace("3,0", "3,-1"), {}, "must hold depths from 1 and ranks from 0 on line 6"),
+        (RANKS, {"draft_len": 9, "verify_tokens": 10}, "draft_len='9' must be 2, of the tree in paths, on line 2"),
+        (RANKS, {"verify_tokens": 7}, "verify_tokens='7' must be 3, of the tree in paths, on line 2"),
+        (RANKS, {"draft_len": 2.5}, "draft_len=2.5 must be a whole number"),
+        (RANKS, {"batch_size": 1.5}, "batch_size=1.5 must be a whole number"),
+    ],
+)
+def test_profiles_and_trees_that_do_not_go_together_are_refused(
+    ranks: str, change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "ranks.csv").write_text(ranks)
+    given = write(tmp_path / "shapes.csv", [row | change for row in shapes()])
+    assert main(["cycles", "--shapes", given, "--ranks", str(tmp_path / "ranks.csv")]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err and shown.err.count("\n") == 1 and shown.out == ""
