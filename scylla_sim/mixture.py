@@ -28,6 +28,8 @@ NUM_CLASSES = 16
 LEAST_CONFIDENCE = 1e-4
 """Below it a class's rate lies within 0.5 points of the mean; taken as 0, for the quantiles would lose digits."""
 _CALIBRATION_RANKS = 10
+MOST_SAMPLES = 100_000
+"""Contexts of a simulated dynamic tree; all of them are held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def dynamic_tokens_per_cycle(
     """
     p = mixture.rank_probability
     classes, depth, ranks = p.shape
-    k, count = int(whole("top_k", top_k, 1)), int(whole("samples", samples, 2))
+    k, count = int(whole("top_k", top_k, 1)), int(whole("samples", samples, 2, MOST_SAMPLES))
     if k > ranks:
         raise fail("top_k", k, f"exceeds the {ranks} ranks of the mixture")
     candidates = k + (depth - 1) * k * k

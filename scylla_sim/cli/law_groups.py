@@ -25,7 +25,7 @@ from scylla_sim.records import Row, read_columns
 def _narrowed(args: argparse.Namespace, labels: dict[str, str]) -> argparse.Namespace:
     """The same request for the rows with these values only."""
     narrowed = copy.copy(args)
-    narrowed.where = ",".join([args.where] * bool(args.where) + [f"{key}={value}" for key, value in labels.items()])
+    narrowed.group = {**getattr(args, "group", {}), **labels}  # not into --where: a value may hold a comma
     return narrowed
 
 
@@ -34,7 +34,7 @@ def _labels(args: argparse.Namespace, names: Sequence[str]) -> list[dict[str, st
     columns = read_columns(args.file)
     for name in names:
         one_of("column", name, columns)
-    rows = selected(columns, args.where, len(columns[names[0]]))
+    rows = selected(columns, args.where, len(columns[names[0]]), getattr(args, "group", None))
     found = dict.fromkeys(tuple(columns[name][row].strip() for name in names) for row in rows)
     if not found:
         raise fail("points", 0, f"are left in {args.file}", "check --where")

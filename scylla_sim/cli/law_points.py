@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -71,9 +71,13 @@ def scales(text: str, variables: int) -> list[float]:
     return found * variables if len(found) == 1 else found
 
 
-def selected(columns: dict[str, list[str]], where: str | None, size: int) -> list[int]:
-    """Rows in which all columns of ``where`` have their values."""
+def selected(
+    columns: dict[str, list[str]], where: str | None, size: int, group: Mapping[str, str] | None = None
+) -> list[int]:
+    """Rows of a group, in which moreover all columns of ``where`` have their values."""
     rows = list(range(size))
+    for name, value in (group or {}).items():
+        rows = [row for row in rows if columns[name][row].strip() == value]
     for part in where.split(",") if where else []:
         name, equals, value = part.partition("=")
         if not equals:
@@ -90,9 +94,9 @@ def read_points(args: argparse.Namespace) -> Points:
     if len(names) > MOST_VARIABLES:
         raise fail("x", args.x, f"must be at most {MOST_VARIABLES} columns")
     factors = args.factor.split(",") if args.factor else []
-    for name in filter(None, (*names, args.y, args.weight, *factors)):
+    for name in (*names, args.y, *factors, *([args.weight] if args.weight else [])):
         one_of("column", name, columns)
-    rows = selected(columns, args.where, len(columns[args.y]))
+    rows = selected(columns, args.where, len(columns[args.y]), getattr(args, "group", None))
     if len(rows) < MIN_POINTS:
         raise fail("points", len(rows), f"must be at least {MIN_POINTS} in {args.file}", "check --where")
 

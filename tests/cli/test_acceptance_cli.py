@@ -72,6 +72,10 @@ def test_a_longer_chain_from_one_tau_has_the_interval_of_the_law_of_decay(capsys
             ["--acceptance", "0.7", "--top-k", "2", "--tree", "dynamic", "--confidence", "2"],
             "confidence=2.0 must lie",
         ),
+        (
+            ["--acceptance", "0.7", "--top-k", "2", "--tree", "dynamic", "--samples", "1000000000000"],
+            "samples=1000000000000.0 must lie in [2, 100000]",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(args, message, capsys):

@@ -146,7 +146,7 @@ GOOD = "tokens,tau\n1,5.1\n2,5.2\n4,5.3\n8,5.4\n"
         (GOOD, ["--draw", "law.pdf"], "must end in .svg or .png"),
         (GOOD, ["--level", "90"], "level=90.0 must lie in [0.5, 0.999]"),
         (GOOD, ["--x-scale", "0"], "x_scale=0.0 must be above 0"),
-        (GOOD, ["--bootstrap", "-1"], "bootstrap=-1.0 must be at least 0"),
+        (GOOD, ["--bootstrap", "-1"], "bootstrap=-1.0 must lie in [0, 100000]"),
         (GOOD, ["--seed", "-1", "--bootstrap", "9"], "seed=-1.0 must be at least 0"),
         (GOOD.replace("5.2", "nan"), [], "tau='nan' must be finite in line 3"),
         (GOOD.replace("5.2", "fast"), [], "tau='fast' is no number in line 3"),
@@ -282,3 +282,26 @@ def test_groups_and_repetitions_that_make_no_sense_are_refused(grown, capsys, op
     assert main(["laws", str(grown), "--x", "tokens", "--y", "tau", *options]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_groups_may_have_commas_and_equals_signs_in_their_names(tmp_path, capsys):
+    path = tmp_path / "named.csv"
+    path.write_text("k=v,x,y\n" + "".join(f'"a,b",{x},{x}\nc=d,{x},{2 * x}\n' for x in range(1, 6)))
+    args = [path, "--x", "x", "--y", "y", "--by", "k=v", "--forms", "linear", "--format", "json"]
+    assert main(["laws", *map(str, args)]) == 0
+    slopes = {row["k=v"]: row["a"] for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert slopes == {"a,b": pytest.approx(1.0), "c=d": pytest.approx(2.0)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--x", "tokens,"], "column='' is not known; known: tokens, tau, panel, weight"),
+        (["--x", "tokens", "--factor", "panel,"], "column='' is not known"),
+        (["--x", "tokens", "--bootstrap", "999999999999"], "bootstrap=999999999999.0 must lie in [0, 100000]"),
+    ],
+)
+def test_blank_columns_and_endless_bootstraps_are_refused(options, message, fig_1, capsys):
+    assert main(["laws", str(fig_1), "--y", "tau", *options]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown and shown.count("\n") == 1
