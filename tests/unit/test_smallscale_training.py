@@ -70,7 +70,7 @@ def test_a_run_that_goes_on_from_its_state_ends_where_an_uninterrupted_one_does(
 def test_training_lowers_the_target_s_loss_below_the_alphabet_s(corpus: Corpus) -> None:
     how = Training(per_domain=2, length=64, tokens=40_000, lr=4e-3)
     model_ = list(train_target(model("t", 1, 32), corpus, how, seed=0))[-1][1]
-    assert max(runner._quality(model_, corpus).values()) < 0.85 * np.log(128)
+    assert np.mean(list(runner._quality(model_, corpus).values())) < 0.8 * np.log(128)
 
 
 def test_the_average_is_the_power_function_one() -> None:
