@@ -103,8 +103,8 @@ def _without(row: Mapping[str, Any], dropped: Sequence[str]) -> Row:
 
 
 TABLES: dict[str, tuple[str, Callable[..., list[Row]]]] = {
-    "acceptance": (records.TRAINED, acceptance_rows),
-    "ranks": (records.TRAINED, rank_rows),
+    "acceptance": (records.TRAINING, acceptance_rows),
+    "ranks": (records.TRAINING, rank_rows),
     "verify": ("trained", verify_rows),
     "loops": ("trained", loop_rows),
 }

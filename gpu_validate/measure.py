@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpu_validate import records
+from gpu_validate import progress, records
 from gpu_validate.cases import PASSES, SCALES, Case, card, fits, plan_for, run
 from gpu_validate.device import DTYPES, LOCAL, Device, add_device_arguments, described, look, release, state
 from gpu_validate.hardware import write_hardware
 from gpu_validate.timing import CACHES, Plan, Summary
 from scylla_sim.checks import InputError, fail, whole
 from scylla_sim.console import FORMATS, emit, note
+
+if TYPE_CHECKING:
+    from gpu_validate.smallscale.loops import Trained
 
 EPILOG = """examples:
   gpu-validate measure --suite all --device auto --scale ci --out results/measure
@@ -48,6 +51,14 @@ Cases = tuple[list[Case], list[Case]]
 """Cases that fit into the device's memory, and those that do not."""
 
 
+@functools.cache
+def _trained(weights: str, kind: str) -> Trained:
+    """What ``train`` left, read once: its cases and its shapes come from the same models."""
+    from gpu_validate.smallscale import loops
+
+    return loops.Trained.read(Path(weights), kind)
+
+
 def _cases(suite: str, device: Device, args: argparse.Namespace) -> Iterable[Case]:
     """All cases of a suite: those of its grid, or those of the models that were named."""
     if args.target or args.draft or args.prompts:
@@ -59,7 +70,7 @@ def _cases(suite: str, device: Device, args: argparse.Namespace) -> Iterable[Cas
     if suite == TRAINED:
         from gpu_validate.smallscale import loops
 
-        return loops.cases(device, args.scale, loops.Trained.read(Path(args.weights), device.kind))
+        return loops.cases(device, args.scale, _trained(args.weights, device.kind))
     every: Iterable[Case] = importlib.import_module(SUITES[suite]).cases(device, args.scale)
     return every
 
@@ -103,13 +114,6 @@ def _results(
         from gpu_validate.collectives import run_together
 
         yield from run_together(device, together, plan)
-
-
-def _progress(text: str) -> None:
-    """One line that replaces itself on a terminal; nothing in a log file."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[2K{text}")
-        sys.stderr.flush()
 
 
 def run_suite(
@@ -179,14 +183,14 @@ def _measure(
             index += 1
             spent, ahead = time.monotonic() - begin, len(named) - before - index
             left = f"about {spent / index * ahead:.0f} s left"
-            _progress(f"{suite} {before + index}/{len(named)}, {left}  {case.id}")
+            progress.line(f"{suite} {before + index}/{len(named)}, {left}  {case.id}")
             if result is None:
                 lost.append(case.id)
                 continue
             name = _name(case, number)
             done[name] = ({**result[0], "case": name, "pass": number}, result[1].row())
             partial.append(*done[name])
-    _progress("")
+    progress.line("")
     return lost
 
 
@@ -283,13 +287,9 @@ def _device(args: argparse.Namespace) -> Device:
     return described(args.hardware, gpus=gpus, dtype=args.dtype)
 
 
-def _specs(suite: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+def _specs(suite: str, device: Device, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Shapes of trained models; those of other suites are in the catalog."""
-    if suite != TRAINED:
-        return []
-    from gpu_validate.smallscale import loops
-
-    return loops.Trained.read(Path(args.weights), "cpu").specs()
+    return _trained(args.weights, device.kind).specs() if suite == TRAINED else []
 
 
 def _not_lossless(record: dict[str, Any]) -> list[str]:
@@ -314,7 +314,7 @@ def execute(args: argparse.Namespace) -> int:
             note(f"{suite}: {line}")
         begin = time.monotonic()
         models = [name for name in (args.target, args.draft, args.prompts) if name]
-        how = {"scale": args.scale, "cache": args.cache, "models": models, "specs": _specs(suite, args)}
+        how = {"scale": args.scale, "cache": args.cache, "models": models, "specs": _specs(suite, device, args)}
         record = run_suite(suite, device, every, folder, **how)
         _report(suite, record, time.monotonic() - begin)
         if suite == "kernels" and device.hardware == LOCAL:

@@ -25,12 +25,12 @@ Result = tuple[dict[str, Any], dict[str, Any]]
 """Row of a case and the summary of its samples."""
 REASONS = ("converged", "time_limit", "max_samples")
 _KEYS = ("schema", "suite", "values", "samples", "stopping_reason", "evidence", "provenance", "sha256")
-TRAINED = "smallscale"
+TRAINING = "smallscale"
 """The suite whose values are means over decoding cycles, not times."""
-_VALUE_KEYS = {"": ("case", "op", "dtype", "latency_ms"), TRAINED: ("case", "op")}
+_VALUE_KEYS = {"": ("case", "op", "dtype", "latency_ms"), TRAINING: ("case", "op")}
 _SAMPLE_KEYS = {
     "": ("case", "median_s", "interval_low_s", "interval_high_s", "count", "stopping_reason", "floor_s"),
-    TRAINED: ("case", "count", "stderr", "stopping_reason"),
+    TRAINING: ("case", "count", "stderr", "stopping_reason"),
 }
 
 

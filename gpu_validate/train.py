@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_validate import records
+from gpu_validate import progress, records
+from gpu_validate.cases import SCALES
 from gpu_validate.device import KINDS, cores, look
+from gpu_validate.smallscale import AXES
 from scylla_sim.checks import fail, whole
 from scylla_sim.console import FORMATS, emit, note
 
@@ -22,11 +23,9 @@ EPILOG = """examples:
   gpu-validate train --axis rates --scale small --out rates
 """
 
-SUITE = "smallscale"
+SUITE = records.TRAINING
 WEIGHTS = "weights"
 """Folder of the trained models that ``measure --suite trained`` runs."""
-_AXES = ("tokens", "layers", "all", "rates")
-_SCALES = ("ci", "small", "full")
 _LOG_EVERY_S = 15.0
 
 
@@ -37,27 +36,24 @@ class _Progress:
         self.said_s = -_LOG_EVERY_S
 
     def __call__(self, text: str) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[2K{SUITE} {text}")
-            sys.stderr.flush()
-        elif time.monotonic() - self.said_s >= _LOG_EVERY_S:
+        shown = progress.line(f"{SUITE} {text}")
+        if not shown and time.monotonic() - self.said_s >= _LOG_EVERY_S:
             note(f"{SUITE}: {text}")
             self.said_s = time.monotonic()
 
     def end(self) -> None:
         """Leave the line."""
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[2K")
+        progress.line("")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--axis",
-        choices=_AXES,
+        choices=AXES,
         default="all",
         help="law to train for; rates: sweep learning rates on tuning windows; default: all",
     )
-    parser.add_argument("--scale", choices=_SCALES, default="ci", help="ci: under two minutes; default")
+    parser.add_argument("--scale", choices=SCALES, default="ci", help="ci: under two minutes; default")
     parser.add_argument("--device", choices=KINDS, default="auto", help="default: auto, a GPU where torch sees one")
     parser.add_argument(
         "--jobs", type=int, default=0, metavar="N", help="processes; default: the cores, 1 on a GPU"

@@ -29,7 +29,7 @@ WORDS = {
 }
 """Column that rows are grouped by -> its values in words; what the regimes mean stands in the notes."""
 
-_ERRORS = (
+ERRORS = (
     Column("n", "shapes", digits=0),
     Column("median_ape", "median error", "%", digits=1, scale=100),
     Column("mape", "mean", "%", digits=1, scale=100),
@@ -72,7 +72,7 @@ def _groups(table: ResultTable) -> list[Row]:
     for row in rows:
         parts = [str(row.get(name, "")) for name in by] or [str(value(row, "group", table.path))]
         words = [_word(name, part) for name, part in zip(by or ["group"], parts)]
-        for column in _ERRORS[:5]:
+        for column in ERRORS[:5]:
             value(row, column.key, table.path)
         group = "all" if set(words) == {"all"} else ", ".join(words)
         shown.append({**row, "group": group})
@@ -86,7 +86,7 @@ def _error_notes(rows: list[Row], floors: Mapping[str, str] = _FLOORS) -> list[s
 
 
 def _error_columns(rows: list[Row]) -> list[Column]:
-    return [column for column in _ERRORS if any(row.get(column.key) is not None for row in rows)]
+    return [column for column in ERRORS if any(row.get(column.key) is not None for row in rows)]
 
 
 def silicon(results: Results, op: str) -> Table:
@@ -245,12 +245,7 @@ def local_cycles(results: Results) -> Table:
         (
             Column("part", "part"),
             Column("n", "configurations", digits=0),
-            Column("median_ape", "median error", "%", digits=1, scale=100),
-            Column("mape", "mean", "%", digits=1, scale=100),
-            Column("p90_ape", "p90", "%", digits=1, scale=100),
-            Column("bias", "bias", "%", digits=1, scale=100, signed=True),
-            Column("naive_median_ape", "naive roofline: median", "%", digits=1, scale=100),
-            Column("naive_bias", "its bias", "%", digits=1, scale=100, signed=True),
+            *ERRORS[1:7],
             Column("floor_median", "repeat to repeat", "%", digits=1, scale=100),
             Column("evidence", "evidence"),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from paper.kernel_tables import ERRORS
 from paper.render import Column, Table, joined, mean
 from paper.results import Results, commits
 from paper.results import Table as ResultTable
@@ -121,12 +122,7 @@ def loops(results: Results) -> Table:
             Column("quantity", "quantity"),
             Column("half", "half of the loops"),
             Column("n", "loops", digits=0),
-            Column("median_ape", "median error", "%", digits=1, scale=100),
-            Column("mape", "mean", "%", digits=1, scale=100),
-            Column("p90_ape", "p90", "%", digits=1, scale=100),
-            Column("bias", "bias", "%", digits=1, scale=100, signed=True),
-            Column("naive_median_ape", "naive roofline: median", "%", digits=1, scale=100),
-            Column("naive_bias", "its bias", "%", digits=1, scale=100, signed=True),
+            *ERRORS[1:7],
             Column("floor_median", "noise floor", "%", digits=1, scale=100),
             Column("same_choice", "best tree chosen", "%", digits=0, scale=100),
             Column("within_floor", "or within the floor", "%", digits=0, scale=100),

@@ -59,11 +59,6 @@ class Anchors:
     written: tuple[Tensor, Tensor]
     chances: Tensor
 
-    @property
-    def cycles(self) -> int:
-        """Cycles measured at each temperature."""
-        return self.positions.numel()
-
 
 @torch.inference_mode()
 def place_anchors(

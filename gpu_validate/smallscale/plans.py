@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gpu_validate.cases import SCALES
+from gpu_validate.smallscale import AXES
 from gpu_validate.smallscale.corpus import VOCAB_SIZE, Sources
 from gpu_validate.smallscale.training import DraftTraining, Training
 from scylla_sim.checks import one_of
 from scylla_sim.specs import Model
-
-AXES = ("tokens", "layers", "all", "rates")
 
 MAIN = "main"
 """The arm that the laws are fitted to; the others show what breaks them."""
@@ -172,8 +172,6 @@ _SIZES = {
         draft_len=8,
     ),
 }
-SCALES = tuple(_SIZES)
-
 _GPU_VOCAB = 4096
 _GPU_FULL = replace(
     _SIZES["full"],
