@@ -139,8 +139,8 @@ def specbundle(results: Results) -> Table:
         commits(tables),
         sources=[published.rows("specbundle_cycles")[0]["source"]],
         notes=[
-            "The SGLang preset was derived from the MT-Bench runs with chains (top-k 1), which are not scored; the "
-            "trees (top-k 3 and 4) test what it says of building and checking a tree, which is nothing.",
+            "The SGLang preset was derived from the MT-Bench runs, which are not scored: host work and drafting "
+            "from chains (top-k 1), what a tree adds from trees (top-k 3 and 4).",
             "Six other tasks, two draft heads each. A measured cycle is tokens per cycle over tokens per second of "
             "the whole run, so prefill is in it, most on tasks with short answers.",
             "Noise floor: median difference between two draft heads of one shape on the same task.",

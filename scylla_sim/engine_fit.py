@@ -7,41 +7,39 @@ it ran on; they are scored on loops that were not fitted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray, fail
-from scylla_sim.specs import Engine
-from scylla_sim.steps import Step
-from scylla_sim.throughput import Prediction
+from scylla_sim.specs import OVERHEADS, Engine
+from scylla_sim.steps import Step, step_terms
+from scylla_sim.throughput import Prediction, cycle_terms
 
-SCALARS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "launch_s")
 MIN_FIT_ROWS = 6
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One measured time: seconds of its kernels, and how often each of `SCALARS` is paid."""
+    """One measured time: seconds of its kernels, and how often each of `OVERHEADS` is paid (not named: never)."""
 
     device_s: float
-    paid: tuple[float, ...]
+    paid: Mapping[str, float]
     measured_s: float
 
 
-def _launches(step: Step) -> float:
-    return float(sum(part.count for part in step.parts))
+def _paid(terms: Mapping[str, FloatArray], *steps: Step) -> dict[str, float]:
+    launches = sum(part.count for step in steps for part in step.parts)
+    return {**{name: float(often) for name, often in terms.items()}, "launch_s": float(launches)}
 
 
 def observations(out: Prediction, *, cycle_s: float, plain_step_s: float) -> list[Observation]:
     """The plain step and the cycle of one measured configuration, priced without any overhead."""
-    batch, tokens = float(out.batch), float(out.batch) * out.drafting.verify_tokens
-    cycle_launches = _launches(out.verify) + _launches(out.draft)
     drafted = float(out.draft.seconds) + float(out.verify.seconds)
     return [
-        Observation(float(out.plain.seconds), (1.0, batch, 0.0, 0.0, _launches(out.plain)), plain_step_s),
-        Observation(drafted, (1.0, tokens, 1.0, float(out.drafting.draft_len), cycle_launches), cycle_s),
+        Observation(float(out.plain.seconds), _paid(step_terms(out.batch), out.plain), plain_step_s),
+        Observation(drafted, _paid(cycle_terms(out.drafting, out.batch), out.verify, out.draft), cycle_s),
     ]
 
 
@@ -56,7 +54,7 @@ def fit_engine(name: str, seen: Sequence[Observation]) -> Engine:
     Examples
     --------
     >>> batches = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-    >>> seen = [Observation(1e-3, (1.0, b, 0.0, 0.0, 0.0), 2e-3 + b * 1e-5) for b in batches]
+    >>> seen = [Observation(1e-3, {"host_s": 1.0, "token_s": b}, 2e-3 + b * 1e-5) for b in batches]
     >>> engine = fit_engine("mine", seen)
     >>> round(engine.host_s, 9), round(engine.token_s, 9)
     (0.001, 1e-05)
@@ -66,8 +64,10 @@ def fit_engine(name: str, seen: Sequence[Observation]) -> Engine:
     if len(seen) < MIN_FIT_ROWS:
         raise fail("rows", len(seen), f"must be at least {MIN_FIT_ROWS} to fit the overheads of a loop")
     measured = np.array([one.measured_s for one in seen])
-    paid: FloatArray = np.array([one.paid for one in seen]) / measured[:, None]
+    paid: FloatArray = (
+        np.array([[one.paid.get(name, 0.0) for name in OVERHEADS] for one in seen]) / measured[:, None]
+    )
     missing = 1.0 - np.array([one.device_s for one in seen]) / measured
     scale = np.maximum(np.abs(paid).max(axis=0), 1e-300)
     values = nnls(paid / scale, missing)[0] / scale
-    return Engine(name, **dict(zip(SCALARS, values.tolist())))
+    return Engine(name, **dict(zip(OVERHEADS, values.tolist())))

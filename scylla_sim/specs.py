@@ -325,7 +325,7 @@ class Draft:
             raise fail("draft model", self.model, f"does not go with kind={self.kind!r}")
 
 
-OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "launch_s")
+OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s")
 """What an engine may add to the kernels, in seconds."""
 
 
@@ -341,6 +341,9 @@ class Engine:
         The same per token handed to the target in a step (b n of them).
     draft_host_s
         Added to every cycle that drafts; ``draft_pass_host_s`` to every sequential draft pass.
+    tree_host_s
+        Added to every cycle that drafts a tree (top-k above 1): choosing its paths, its mask, moving the cache of
+        the accepted one.
     launch_s
         Per kernel when a step is launched eagerly; 0 under a CUDA graph.
     max_graph_tokens
@@ -354,6 +357,7 @@ class Engine:
     token_s: float = 0.0
     draft_host_s: float = 0.0
     draft_pass_host_s: float = 0.0
+    tree_host_s: float = 0.0
     launch_s: float = 0.0
     max_graph_tokens: int = 0
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)

@@ -197,8 +197,8 @@ def step_terms(tokens: ArrayLike) -> dict[str, FloatArray]:
     return {"host_s": np.asarray(1.0), "token_s": positive("tokens", tokens)}
 
 
-def host_terms(draft: Draft, *, tokens: ArrayLike, draft_len: int) -> dict[str, FloatArray]:
-    """How often a cycle pays each overhead of an engine: host work, per token scored, per sequential draft pass.
+def host_terms(draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1) -> dict[str, FloatArray]:
+    """How often a cycle pays each overhead of an engine: a step, each token scored, draft, draft pass and tree.
 
     ``tokens`` counts all tokens handed to the target (batch times tokens scored per sequence).
     """
@@ -206,12 +206,17 @@ def host_terms(draft: Draft, *, tokens: ArrayLike, draft_len: int) -> dict[str, 
     if draft.kind == "none":
         return terms
     passes = 1 if draft.kind == "medusa" else draft_len if draft.kind != "ngram" else 0
-    return {**terms, "draft_host_s": np.asarray(1.0), "draft_pass_host_s": np.asarray(float(passes))}
+    return {
+        **terms,
+        "draft_host_s": np.asarray(1.0),
+        "draft_pass_host_s": np.asarray(float(passes)),
+        "tree_host_s": np.asarray(float(top_k > 1)),
+    }
 
 
-def host_seconds(engine: Engine, draft: Draft, *, tokens: ArrayLike, draft_len: int) -> FloatArray:
+def host_seconds(engine: Engine, draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1) -> FloatArray:
     """Seconds an engine adds to one cycle; arguments as in `host_terms`."""
-    return paid(engine, host_terms(draft, tokens=tokens, draft_len=draft_len))
+    return paid(engine, host_terms(draft, tokens=tokens, draft_len=draft_len, top_k=top_k))
 
 
 def paid(engine: Engine, terms: Mapping[str, FloatArray]) -> FloatArray:

@@ -112,6 +112,12 @@ class Prediction:
         return bound([self.draft, self.verify], np.asarray(self.overhead_s))
 
 
+def cycle_terms(drafting: Drafting, batch: FloatArray) -> dict[str, FloatArray]:
+    """How often one cycle of a batch pays each overhead of an engine."""
+    tokens = batch * drafting.verify_tokens
+    return host_terms(drafting.draft, tokens=tokens, draft_len=drafting.draft_len, top_k=drafting.top_k)
+
+
 def _engine_ratios(
     engine: Engine,
     cycle: FloatArray,
@@ -216,7 +222,7 @@ def combine(
     """
     b, draft, engine, tau = batch, drafting.draft, setting.engine, drafting.tokens_per_cycle
     plain_terms = step_terms(b)
-    terms = host_terms(draft, tokens=b * drafting.verify_tokens, draft_len=drafting.draft_len)
+    terms = cycle_terms(drafting, b)
     overhead, plain_overhead = paid(engine, terms), paid(engine, plain_terms)
     held = resident_bytes(
         target, draft, batch=b, context=context, tp=setting.tp, dtype=setting.dtype, kv_dtype=setting.kv_dtype

@@ -66,7 +66,7 @@ def _source(kind: str, name: str) -> str:
 
 def _engine_row(name: str) -> dict[str, Any]:
     item = catalog.engine(name)
-    fields = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s")
+    fields = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s")
     return {"name": name, **{field: getattr(item, field) for field in fields}}
 
 

@@ -13,7 +13,7 @@ from scylla_sim.checks import FloatArray, InputError, fail, whole
 from scylla_sim.cli.steps import number_columns
 from scylla_sim.console import add_output, emit, note
 from scylla_sim.records import read_columns
-from scylla_sim.specs import Engine
+from scylla_sim.specs import OVERHEADS, Engine
 from scylla_sim.steps import Setting
 from scylla_sim.throughput import Drafting, Prediction, predict
 from scylla_sim.units import MICRO
@@ -131,7 +131,7 @@ def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Predic
                 raise InputError(f"cycle_s and plain_step_s must be above 0 on line {index + 2}")
             seen += engine_fit.observations(out, **measured)
     found = engine_fit.fit_engine(f"{engine.name}, fitted", seen)
-    scalars = ", ".join(f"{name} {getattr(found, name) / MICRO:.3g} us" for name in engine_fit.SCALARS)
+    scalars = ", ".join(f"{name} {getattr(found, name) / MICRO:.3g} us" for name in OVERHEADS)
     note(f"overheads fitted on {len(seen)} times: {scalars}")
     return found
 

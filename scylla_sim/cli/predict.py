@@ -15,9 +15,9 @@ from scylla_sim import catalog, drafting, kernels, laws
 from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.costs import PRECISION_DTYPE
-from scylla_sim.specs import BYTES_PER_ELEMENT, Model
+from scylla_sim.specs import BYTES_PER_ELEMENT, Engine, Model
 from scylla_sim.steps import Setting, Step
-from scylla_sim.throughput import Drafting, Prediction, no_drafting, predict
+from scylla_sim.throughput import Drafting, Prediction, cycle_terms, no_drafting, predict
 
 EPILOG = """example:
   scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 \\
@@ -245,7 +245,7 @@ def rows_of(out: Prediction, setting: Setting, model: Model, precision: str) -> 
     ]
 
 
-def breakdown_rows(out: Prediction) -> list[dict[str, Any]]:
+def breakdown_rows(out: Prediction, engine: Engine) -> list[dict[str, Any]]:
     """Every operation of draft and verify, every overhead, per point of the grid."""
     phases: Sequence[tuple[str, Step]] = (("draft", out.draft), ("verify", out.verify))
     rows = []
@@ -268,9 +268,12 @@ def breakdown_rows(out: Prediction) -> list[dict[str, Any]]:
                         "evidence": part.evidence,
                     }
                 )
-        host = _at(out.overhead_s, out, i)
-        named = {"phase": "overhead", "op": "engine", "kind": "overhead", "count": 1, "seconds": host}
-        rows.append({**where, **named, "share": host / cycle, "datasheet_s": None, "evidence": "published"})
+        for name, often in cycle_terms(out.drafting, out.batch).items():
+            count, cost = _at(often, out, i), getattr(engine, name)
+            if cost > 0.0 and count > 0.0:
+                host = {"phase": "overhead", "op": name.removesuffix("_s"), "kind": "overhead", "count": int(count)}
+                seconds = {"seconds": count * cost, "share": count * cost / cycle, "datasheet_s": None}
+                rows.append({**where, **host, **seconds, "evidence": "published"})
     return rows
 
 
@@ -293,7 +296,7 @@ def execute(args: argparse.Namespace) -> int:
             out = predict(model, item, target, batch=column, context=context, draft_setting=draft_setting)
             rows += rows_of(out, target, model, args.precision)
             if args.breakdown:
-                parts += breakdown_rows(out)
+                parts += breakdown_rows(out, target.engine)
     inputs = [args.calibration] if args.calibration else []
     if args.breakdown:
         emit(args, "breakdown", parts, inputs=inputs)

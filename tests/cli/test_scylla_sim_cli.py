@@ -98,6 +98,8 @@ def test_breakdown_adds_up_to_the_cycle(capsys):
     assert sum(part["seconds"] for part in parts) == pytest.approx(whole["cycle_s"])
     assert sum(part["share"] for part in parts) == pytest.approx(1)
     assert {part["phase"] for part in parts} == {"draft", "verify", "overhead"}
+    paid = {part["op"]: part["count"] for part in parts if part["phase"] == "overhead"}
+    assert paid == {"host": 1, "token": 8 * 4, "draft_pass_host": 3}
 
 
 def test_the_laws_feed_predict_with_their_interval(capsys):
