@@ -87,21 +87,25 @@ def group_names(rows: Rows) -> NDArray[np.str_]:
 
 
 def _groups(rows: Rows) -> Iterator[tuple[str, str, Rows]]:
-    """Yield (op, group, rows): the commonest library under the plain name, others as ``name@library``."""
+    """Yield (op, group, rows), kernels of different makers apart.
+
+    The framework of a group's first rows has the plain name, another one ``name@framework``. Of the libraries that
+    one framework chooses among the commonest is meant by that, others are ``name@library``.
+    """
     names = group_names(rows)
     for op in dict.fromkeys(rows.labels["op"].tolist()):
         for name in dict.fromkeys(names[rows.labels["op"] == op].tolist()):
             chosen = (rows.labels["op"] == op) & (names == name)
-            libraries, counts = np.unique(rows.labels["kernel_source"][chosen], return_counts=True)
             if op in ("all_reduce", "elementwise"):  # the library name of an all-reduce repeats what `graph` says
-                libraries = libraries[:0]
-            if libraries.size <= 1:
                 yield op, name, rows.where(chosen)
                 continue
-            for rank, at in enumerate(np.argsort(-counts, kind="stable")):
-                library = str(libraries[at])
-                part = rows.where(chosen & (rows.labels["kernel_source"] == library))
-                yield op, name if rank == 0 else f"{name}@{library}", part
+            for order, framework in enumerate(dict.fromkeys(rows.labels["framework"][chosen].tolist())):
+                made = chosen & (rows.labels["framework"] == framework)
+                libraries, counts = np.unique(rows.labels["kernel_source"][made], return_counts=True)
+                for rank, library in enumerate(libraries[np.argsort(-counts, kind="stable")].tolist()):
+                    maker = library if rank else framework if order else ""
+                    part = rows.where(made & (rows.labels["kernel_source"] == library))
+                    yield op, f"{name}@{maker}" if maker else name, part
 
 
 def _usable(op: str, part: Rows) -> str:

@@ -194,7 +194,10 @@ def engine(name: str) -> Engine:
     intervals = {field: _interval(name, field, item) for field, item in given.items()}
     sources = {field: str(item["source"]) for field, item in given.items()}
     limit = int(entry.get("max_graph_tokens", {"value": 0})["value"])
-    return Engine(name=name, max_graph_tokens=limit, intervals=intervals, sources=sources, **values)
+    framework = str(entry.get("framework", {"value": ""})["value"])
+    return Engine(
+        name=name, framework=framework, max_graph_tokens=limit, intervals=intervals, sources=sources, **values
+    )
 
 
 def _interval(entry: str, field: str, given: Mapping[str, Any]) -> tuple[float, float]:

@@ -6,7 +6,7 @@ to a datasheet: a device with no fit for an operation uses the form's prior and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
@@ -35,6 +35,11 @@ is the nearer to measured latent attention on H100 and H200 (aiconfigurator-core
 error 8-10 %; with a cache in 8 bits the kernels of head size 256 are twice as slow)."""
 
 
+def _made_by(makers: Sequence[str], group: str) -> list[str]:
+    """Names of a group as single libraries or frameworks have it."""
+    return [f"{group}@{maker}" for maker in makers if maker]
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Fitted kernels of one device, keyed ``op`` and ``group`` (for example ``gemm``, ``bfloat16``)."""
@@ -61,11 +66,11 @@ class Calibration:
         name = forms_for(op, dtype, self.hardware)[0]
         return Fitted(form=name, parameters=FORMS[name].prior)
 
-    def gemm(self, dtype: str, source: str = "") -> Fitted:
-        """Kernel of a GEMM dtype; ``source`` picks one library where several were fitted."""
-        return self.find("gemm", f"{dtype}@{source}", dtype)
+    def gemm(self, dtype: str, *makers: str) -> Fitted:
+        """Kernel of a GEMM dtype: of the first of ``makers`` (libraries, frameworks) that was fitted apart."""
+        return self.find("gemm", *_made_by(makers, dtype), dtype)
 
-    def attention(self, kv_dtype: str, head_dim: int, source: str = "") -> Fitted:
+    def attention(self, kv_dtype: str, head_dim: int, *makers: str) -> Fitted:
         """Attention kernel of a KV dtype and head size; the nearest fitted size stands in for a missing one."""
         exact = f"{kv_dtype}/{head_dim}"
         sizes = [
@@ -74,11 +79,11 @@ class Calibration:
             if group.startswith(f"{kv_dtype}/") and "@" not in group
         ]
         near = min(sizes, key=lambda size: abs(np.log(size / head_dim)), default=head_dim)
-        return self.find("decode_attention", f"{exact}@{source}", exact, f"{kv_dtype}/{near}")
+        return self.find("decode_attention", *_made_by(makers, exact), exact, f"{kv_dtype}/{near}")
 
-    def experts(self, dtype: str, source: str = "") -> Fitted:
-        """Kernels of a layer of experts of a dtype; ``source`` picks one library where several were fitted."""
-        return self.find("experts", f"{dtype}@{source}", dtype)
+    def experts(self, dtype: str, *makers: str) -> Fitted:
+        """Kernels of a layer of experts of a dtype; ``makers`` as in `gemm`."""
+        return self.find("experts", *_made_by(makers, dtype), dtype)
 
     def all_reduce(self, *, graph: bool = True) -> Fitted:
         """All-reduce inside a CUDA graph, or launched eagerly."""
@@ -124,7 +129,7 @@ def _as_one_gemm(c: Columns) -> Columns:
     return {"m": c["m"] / c["groups"], "n": c["groups"] * c["n"], "k": c["k"]}
 
 
-def _grouped(op: Op, calibration: Calibration, dtype: str) -> Seconds:
+def _grouped(op: Op, calibration: Calibration, dtype: str, maker: str) -> Seconds:
     """Grouped GEMM priced by the GEMM form of its dtype, to which no grouped kernel was fitted.
 
     Checked against measured mixtures of experts (aiconfigurator-core, bf16, up to 512 tokens and 8 slices): median
@@ -132,29 +137,33 @@ def _grouped(op: Op, calibration: Calibration, dtype: str) -> Seconds:
     8 bits 12-23 % on B200 and L40S; on Hopper vLLM's 8-bit rows take 2.5-3.4 times as long as its own in bf16, and
     lie outside.
     """
-    kernel, r = calibration.gemm(dtype).cold().stretched(), rates(calibration.hardware, dtype)
+    kernel, r = calibration.gemm(dtype, maker).cold().stretched(), rates(calibration.hardware, dtype)
     one, c = _as_one_gemm(op.columns), op.columns
     rest = r.size.activation * (c["m"] - one["m"]) * c["k"] / r.bytes_per_s
     value = kernel.seconds(one, r) + rest
     return Seconds(value, *kernel.interval(value), kernel.evidence)
 
 
-def _expert(op: Op, calibration: Calibration, dtype: str) -> Seconds:
+def _expert(op: Op, calibration: Calibration, dtype: str, maker: str) -> Seconds:
     """Grouped product over experts: as fitted to layers of experts, else priced from the dense fit.
 
     The fit saw balanced routing only. Where a few experts take many rows their tiles take longer than the mean, and
     the time is too low: by 15 to 30 % on skewed rows of up to 512 tokens, which no table scores.
     """
     if dtype not in calibration.kernels.get("experts", {}):
-        return _grouped(op, calibration, dtype)
-    kernel = calibration.experts(dtype)
+        return _grouped(op, calibration, dtype, maker)
+    kernel = calibration.experts(dtype, maker)
     value = expert_product(kernel.parameters, op.columns, rates(calibration.hardware, dtype))
     layer = kernel.interval(2.0 * value)  # fitted to layers, of two such products
     return Seconds(value, 0.5 * layer[0], 0.5 * layer[1], kernel.evidence)
 
 
-def op_seconds(op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, graph: bool = True) -> Seconds:
+def op_seconds(
+    op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, graph: bool = True, maker: str = ""
+) -> Seconds:
     """Seconds of one execution of an operation in service: weights cold, inside a CUDA graph or eager.
+
+    ``maker`` names the framework whose kernels run, where those were fitted apart.
 
     Examples
     --------
@@ -166,18 +175,18 @@ def op_seconds(op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, g
     """
     hardware, c = calibration.hardware, op.columns
     if op.kind == "gemm":
-        return _apply(calibration.gemm(dtype).cold(), c, rates(hardware, dtype))
+        return _apply(calibration.gemm(dtype, maker).cold(), c, rates(hardware, dtype))
     if op.kind == "grouped_gemm":
-        return _grouped(op, calibration, dtype)
+        return _grouped(op, calibration, dtype, maker)
     if op.kind == "expert_gemm":
-        return _expert(op, calibration, dtype)
+        return _expert(op, calibration, dtype, maker)
     if op.kind in ATTENTION:
         # Attention computes in 16 bits whatever the weights are stored in; only the cache may be narrower.
         compute = "float32" if dtype == "float32" else "bfloat16"
         if op.kind == "latent_attention":
-            kernel = calibration.attention(kv_dtype, LATENT_HEAD_DIM).cold().stretched()
+            kernel = calibration.attention(kv_dtype, LATENT_HEAD_DIM, maker).cold().stretched()
         else:
-            kernel = calibration.attention(kv_dtype, int(c["head_dim"])).cold()
+            kernel = calibration.attention(kv_dtype, int(c["head_dim"]), maker).cold()
         return _apply(kernel, c, rates(hardware, compute, kv_dtype))
     if op.kind == "elementwise":
         return _apply(calibration.elementwise(), c, rates(hardware, dtype))

@@ -34,7 +34,7 @@ OPTIONAL = {
 MAX_NUMBER = 1e15
 MEASURED = ("latency_ms", "bytes")
 """Columns that need not be whole numbers."""
-LABELS = ("op", "device", "dtype", "kv_dtype", "kernel_source")
+LABELS = ("op", "device", "dtype", "kv_dtype", "kernel_source", "framework")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Rows:
     numbers
         Numeric columns as float64, NaN where the row's operation does not use them.
     labels
-        ``op``, ``device``, ``dtype``, ``kv_dtype``, ``kernel_source`` as text arrays, empty where absent.
+        The columns of `LABELS` as text arrays, empty where absent.
     """
 
     columns: Mapping[str, list[str]]

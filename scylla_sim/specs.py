@@ -346,6 +346,8 @@ class Engine:
         the accepted one.
     launch_s
         Per kernel when a step is launched eagerly; 0 under a CUDA graph.
+    framework
+        Whose kernels its steps run, where a calibration holds those of several; empty: the calibration's first.
     max_graph_tokens
         Tokens up to which steps were captured as a CUDA graph; 0 means no limit.
     intervals
@@ -359,6 +361,7 @@ class Engine:
     draft_pass_host_s: float = 0.0
     tree_host_s: float = 0.0
     launch_s: float = 0.0
+    framework: str = ""
     max_graph_tokens: int = 0
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)

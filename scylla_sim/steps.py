@@ -89,7 +89,14 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray) -> Step:
     peak = max(hardware.peak_flop_per_s.values())
     parts = []
     for op in ops:
-        one = op_seconds(op, setting.calibration, dtype=setting.dtype, kv_dtype=setting.kv_dtype, graph=graph)
+        one = op_seconds(
+            op,
+            setting.calibration,
+            dtype=setting.dtype,
+            kv_dtype=setting.kv_dtype,
+            graph=graph,
+            maker=setting.engine.framework,
+        )
         moved = op.memory_bytes(setting.dtype, setting.kv_dtype)
         parts.append(
             Part(

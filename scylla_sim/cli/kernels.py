@@ -41,7 +41,7 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
     labels = rows.labels
     group = np.zeros(size, dtype=np.int64)
     for column in (
-        *(labels[name] for name in ("op", "device", "dtype", "kv_dtype", "kernel_source")),
+        *(labels[name] for name in shapes.LABELS),
         *(rows.numbers[name] for name in ("head_dim", "graph") if name in rows.numbers),
     ):
         values, code = np.unique(column, return_inverse=True)
@@ -50,15 +50,16 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     for at in np.split(order, starts[1:]):
         first = at[0]
-        op, dtype, source = (str(labels[name][first]) for name in ("op", "dtype", "kernel_source"))
+        op, dtype = str(labels["op"][first]), str(labels["dtype"][first])
+        makers = str(labels["kernel_source"][first]), str(labels["framework"][first])
         calibration = calibrations[str(labels["device"][first])]
         kv_dtype = str(labels["kv_dtype"][first]) if op == "decode_attention" else ""
         if op == "gemm":
-            kernel = calibration.gemm(dtype, source)
+            kernel = calibration.gemm(dtype, *makers)
         elif op == "decode_attention":
-            kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), source)
+            kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), *makers)
         elif op == "experts":
-            kernel = calibration.experts(dtype, source)
+            kernel = calibration.experts(dtype, *makers)
         elif op == "elementwise":
             kernel = calibration.elementwise()
         else:

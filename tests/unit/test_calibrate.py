@@ -5,6 +5,7 @@ import pytest
 
 from scylla_sim import calibrate, catalog, kernels, shapes
 from scylla_sim.checks import InputError
+from scylla_sim.costs import Op
 from scylla_sim.forms import FORMS, evaluate
 from scylla_sim.rates import rates
 
@@ -114,6 +115,27 @@ def test_rows_with_a_sliding_window_are_left_out():
     }
     with pytest.raises(InputError, match="10 rows, at least 16"):
         fit(columns)
+
+
+def made_by(framework, library, *, bandwidth):
+    """64 rows of one maker, whose kernels reach a share of the bandwidth."""
+    planted = [bandwidth, *FORMS["gemm_tiles"].prior[1:]]
+    return gemm_rows(64, parameters=planted) | {"framework": [framework] * 64, "kernel_source": [library] * 64}
+
+
+def test_kernels_of_another_framework_and_of_a_second_library_are_fitted_apart():
+    """The first framework's commonest library has the plain name; an engine finds its own, others the plain one."""
+    makers = [("vllm", "cutlass", 0.9), ("vllm", "deepgemm", 0.7), ("sglang", "sgl_kernel", 0.5)]
+    parts = [made_by(framework, library, bandwidth=share) for framework, library, share in makers]
+    rows = shapes.concatenate([shapes.from_columns(part, "rows.csv", measured=True) for part in parts])
+    calibration, _, _ = calibrate.fit(rows, H100, evidence="silicon")
+    assert set(calibration.kernels["gemm"]) == {"bfloat16", "bfloat16@deepgemm", "bfloat16@sglang"}
+    op = Op("x", "gemm", 1, {"m": np.array(1.0), "n": np.array(8192.0), "k": np.array(8192.0)})
+    seconds = {
+        maker: float(kernels.op_seconds(op, calibration, dtype="bfloat16", kv_dtype="bfloat16", maker=maker).value)
+        for maker in ("", "vllm", "sglang", "deepgemm")
+    }
+    assert seconds[""] == seconds["vllm"] < seconds["deepgemm"] < seconds["sglang"]
 
 
 def test_a_calibration_file_reads_back_to_the_same_prediction(tmp_path):

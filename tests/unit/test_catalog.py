@@ -149,6 +149,10 @@ def test_engine_values_say_where_they_come_from():
     assert catalog.engine("ideal").host_s == 0
 
 
+def test_an_engine_runs_the_kernels_of_its_own_framework():
+    assert [catalog.engine(name).framework for name in ("vllm", "sglang", "ideal")] == ["vllm", "sglang", ""]
+
+
 @pytest.mark.parametrize("name", catalog.names("engines"))
 def test_engine_values_lie_in_intervals_of_their_own(name):
     engine = catalog.engine(name)
