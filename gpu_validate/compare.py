@@ -252,12 +252,12 @@ def choice_quality(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--predicted", metavar="FILE", required=True, help="CSV with predicted_s (scylla-sim kernels)"
+        "--predicted", metavar="FILE,...", required=True, help="CSV with predicted_s (scylla-sim kernels)"
     )
     parser.add_argument(
-        "--measured", metavar="FILE", required=True, help="CSV with latency_ms or tpot_ms (rows, silicon)"
+        "--measured", metavar="FILE,...", required=True, help="CSV with latency_ms or tpot_ms (rows, silicon)"
     )
-    parser.add_argument("--repeat", metavar="FILE", help="the same shapes measured again: the noise floor")
+    parser.add_argument("--repeat", metavar="FILE,...", help="the same shapes measured again: the noise floor")
     parser.add_argument(
         "--columns", default="", metavar="COL,...", help="columns of one name in both files instead"
     )
@@ -282,8 +282,8 @@ def execute(args: argparse.Namespace) -> None:
     for name in ("predicted", "measured"):
         if not getattr(args, name):
             raise fail(name, "", "must name a file")
-    paths = [path for path in (args.predicted, args.measured, args.repeat) if path]
-    files = [read(path) for path in paths]
+    lists = [text.split(",") for text in (args.predicted, args.measured, args.repeat) if text]
+    files = [read(*paths) for paths in lists]
     rows = compare(
         files[0],
         files[1],
@@ -294,7 +294,11 @@ def execute(args: argparse.Namespace) -> None:
         evidence=args.evidence,
     )
     if args.format == "json":
-        table = {"schema": SCHEMA, "rows": rows, "provenance": provenance(inputs=paths, by=by, columns=columns)}
+        table = {
+            "schema": SCHEMA,
+            "rows": rows,
+            "provenance": provenance(inputs=[path for paths in lists for path in paths], by=by, columns=columns),
+        }
         emit_text(args, dump_json(table))
     elif args.format == "csv":
         emit_text(args, format_csv(rows))

@@ -32,10 +32,23 @@ _SAME = {"bf16": "bfloat16", "fp32": "float32"}
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of one file as text; ``path`` is for error lines."""
+    """Columns of files, one after the other, as text; ``files`` (path, rows) are for error lines."""
 
-    path: str
+    files: tuple[tuple[str, int], ...]
     cells: Mapping[str, list[str]]
+
+    @property
+    def path(self) -> str:
+        """The files by name."""
+        return ",".join(path for path, _ in self.files)
+
+    def place(self, row: int) -> str:
+        """Where a row stands, as an error line says it."""
+        for path, rows in self.files:
+            if row < rows:
+                return f"on line {row + 2} of {path}"
+            row -= rows
+        raise IndexError(row)
 
     @property
     def size(self) -> int:
@@ -50,9 +63,9 @@ class Columns:
             try:
                 values[line] = float(cell)
             except ValueError:
-                raise fail(name, cell, f"must be a number on line {line + 2} of {self.path}") from None
+                raise fail(name, cell, f"must be a number {self.place(line)}") from None
             if not (np.isfinite(values[line]) and values[line] > 0):
-                raise fail(name, cell, f"must be finite and above 0 on line {line + 2} of {self.path}")
+                raise fail(name, cell, f"must be finite and above 0 {self.place(line)}")
         return values
 
     def keys(self, names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -69,12 +82,21 @@ def _canonical(name: str, cell: str) -> str:
         return text
 
 
-def read(path: str) -> Columns:
-    """Read a CSV file that holds at least one row."""
-    columns = Columns(path, read_columns(path))
-    if not columns.size:
-        raise fail("file", path, "holds no rows")
-    return columns
+def read(*paths: str) -> Columns:
+    """Read CSV files of at least one row each, one after the other; a column that a file lacks is empty there."""
+    parts = [(path, read_columns(path)) for path in paths]
+    files = tuple((path, len(next(iter(cells.values())))) for path, cells in parts)
+    for path, rows in files:
+        if not rows:
+            raise fail("file", path, "holds no rows")
+    names = dict.fromkeys(name for _, cells in parts for name in cells)
+    return Columns(
+        files,
+        {
+            name: [cell for (_, cells), (_, rows) in zip(parts, files) for cell in cells.get(name, [""] * rows)]
+            for name in names
+        },
+    )
 
 
 def shared_columns(one: Columns, other: Columns) -> list[str]:

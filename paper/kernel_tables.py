@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from paper.render import Column, Table, joined, percent
@@ -25,6 +25,7 @@ WORDS = {
     "graph": {"0": "eager", "1": "CUDA graph"},
     "dtype": {"bfloat16": "bf16", "float32": "fp32"},
     "kv_dtype": {"bfloat16": "KV bf16", "fp8": "KV fp8", "float32": "KV fp32"},
+    "framework": {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"},
     "op": OPS,
 }
 """Column that rows are grouped by -> its values in words; what the regimes mean stands in the notes."""
@@ -89,18 +90,26 @@ def _error_columns(rows: list[Row]) -> list[Column]:
     return [column for column in ERRORS if any(row.get(column.key) is not None for row in rows)]
 
 
-def silicon(results: Results, op: str) -> Table:
-    """Predicted against measured kernels of every device with silicon data, one operation."""
-    pattern = f"compare/silicon-*-{op}.json"
-    paths = results.matching(pattern)
-    if not paths:
+def _by_device(results: Results, op: str) -> list[tuple[str, ResultTable]]:
+    """Comparisons of one table of operations with their device; empty where no device has it."""
+    paths = results.matching(f"compare/silicon-*-{op}.json")
+    devices = [PurePosixPath(path).stem.removeprefix("silicon-").removesuffix(f"-{op}") for path in paths]
+    return [(device, results.table(path, "snakemake")) for device, path in zip(devices, paths)]
+
+
+def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
+    """Predicted against measured kernels of every device with silicon data, one operation.
+
+    ``others`` are tables of the same operation as other frameworks run it, shown after each device's own.
+    """
+    found = _by_device(results, op)
+    if not found:
+        pattern = f"compare/silicon-*-{op}.json"
         raise InputError(f"file={str(results.root / pattern)!r} is missing; make it with: snakemake")
-    tables = [results.table(path, "snakemake") for path in paths]
-    rows = [
-        {"device": PurePosixPath(path).stem.removeprefix("silicon-").removesuffix(f"-{op}"), **row}
-        for path, table in zip(paths, tables)
-        for row in _groups(table)
-    ]
+    found += [pair for table in others for pair in _by_device(results, table)]
+    found.sort(key=lambda pair: pair[0])
+    tables = [table for _, table in found]
+    rows = [{"device": device, **row} for device, table in found for row in _groups(table)]
     notes = _error_notes(rows)
     if any("small batch" in row["group"] for row in rows) and op == "gemm":
         notes.append(
@@ -138,8 +147,37 @@ def silicon(results: Results, op: str) -> Table:
 
 
 def silicon_gemm(results: Results) -> Table:
-    """Matrix products on silicon."""
-    return silicon(results, "gemm")
+    """Matrix products on silicon, of the usual framework and of SGLang."""
+    return silicon(results, "gemm", others=["gemm-sglang"])
+
+
+def silicon_gemm_pooled(results: Results) -> Table:
+    """Matrix products of all devices together, by dtype: up to 512 rows, beyond, and all."""
+    found = [
+        results.table(f"compare/silicon-all-gemm-by-{by}.json", "snakemake") for by in ("dtype-regime", "dtype")
+    ]
+    rows = [row for table in found for row in _groups(table) if row["group"] != "all"]
+    rows = [{"regime": "any batch", **row, "dtype": WORDS["dtype"].get(row["dtype"], row["dtype"])} for row in rows]
+    rows.sort(key=lambda row: str(row["dtype"]))
+    return Table(
+        "silicon-gemm-pooled",
+        "Predicted against measured GEMM kernels, all devices together",
+        (
+            Column("dtype", "weights"),
+            Column("regime", "shapes"),
+            *_error_columns(rows),
+            Column("evidence", "evidence"),
+        ),
+        [{**row, "regime": WORDS["regime"].get(row["regime"], row["regime"])} for row in rows],
+        joined({"measured": ", ".join(found[0].levels()), "predicted": "each device calibrated on other shapes"}),
+        commits(found),
+        sources=["measurements of the Python package aiconfigurator-core (Apache-2.0)"],
+        notes=[
+            *_error_notes(rows),
+            "Kernels of vLLM (A100: of SGLang), every device's test shapes with the same weight. Small and large "
+            "batch as in the table by device.",
+        ],
+    )
 
 
 def silicon_attention(results: Results) -> Table:

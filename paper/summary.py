@@ -15,7 +15,7 @@ def _gemm(results: Results) -> str:
     """Median error of bf16 products of the drafting regime by device, the naive roofline's beside it."""
     rows = [
         row
-        for row in kernel_tables.silicon_gemm(results).rows
+        for row in kernel_tables.silicon(results, "gemm").rows
         if row.get("dtype") == "bfloat16" and row.get("regime", "drafting") == "drafting"
     ]
     shown = ", ".join(f"{row['device']} {percent(row['median_ape'])}" for row in rows)

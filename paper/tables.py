@@ -27,6 +27,7 @@ from scylla_sim.checks import InputError, one_of
 
 TABLES: dict[str, Callable[[Results], render.Table]] = {
     "silicon-gemm": kernel_tables.silicon_gemm,
+    "silicon-gemm-pooled": kernel_tables.silicon_gemm_pooled,
     "silicon-decode-attention": kernel_tables.silicon_attention,
     "silicon-experts": kernel_tables.silicon_experts,
     "silicon-all-reduce": kernel_tables.silicon_all_reduce,

@@ -148,6 +148,10 @@ def write_turning_points(folder: Path) -> None:
         put(folder, f"steps/fig5-curves-{name}.json", curves)
 
 
+PRODUCTS = ["framework", "dtype", "regime"]
+LAYERS = [("bfloat16", "drafting"), ("fp8", "drafting")]
+
+
 def write_kernels(folder: Path) -> None:
     """Comparisons and predicted kernels: 5 % too slow everywhere, the naive roofline 40 % too fast."""
     errors = {
@@ -162,7 +166,8 @@ def write_kernels(folder: Path) -> None:
     errors |= {"floor_kind": "repeat"}
     for device in DEVICES:
         for op, by, keys in (
-            ("gemm", ["dtype", "regime"], [("bfloat16", "drafting"), ("fp8", "drafting"), ("all", "all")]),
+            ("gemm", PRODUCTS, [("vllm", *key) for key in LAYERS] + [("all",) * 3]),
+            ("gemm-sglang", PRODUCTS, [("sglang", *key) for key in LAYERS] + [("all",) * 3]),
             ("decode_attention", ["kv_dtype"], [("fp8",), ("all",)]),
             ("experts", ["dtype", "regime"], [("bfloat16", "drafting"), ("all", "all")]),
             ("all_reduce", ["graph"], [("0",), ("1",), ("all",)]),
@@ -179,6 +184,11 @@ def write_kernels(folder: Path) -> None:
             path = folder / "predicted" / device / f"{op}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(format_csv(cells))
+    for by, keys in ((["dtype", "regime"], LAYERS), (["dtype"], [("bfloat16",), ("fp8",)])):
+        rows = [
+            {"group": ",".join(key), **dict(zip(by, key)), "n": 20, **errors} for key in (*keys, ("all",) * len(by))
+        ]
+        put(folder, f"compare/silicon-all-gemm-by-{'-'.join(by)}.json", rows, by=by)
     live = {**errors, "evidence": "live", "n": 8, "floor_kind": "intervals"}
     for suite, by in (("kernels", "op"), ("step", "model")):
         put(folder, f"compare/local-{suite}.json", [{"group": "gemm", by: "gemm", **live}], by=[by])

@@ -54,6 +54,23 @@ def test_rows_are_joined_by_shape_and_not_by_order(write: Write) -> None:
     assert every["floor_kind"] is None
 
 
+def test_files_are_compared_together_and_errors_name_the_one_they_are_in(write: Write, tmp_path: Path) -> None:
+    """Each device has its own file; the pooled errors are those of all rows."""
+    for device in ("a", "b"):
+        for name, text in (("p", PREDICTED), ("m", MEASURED)):
+            head, *rows = text.splitlines()
+            write(f"{name}-{device}.csv", "\n".join([f"{head},device", *(f"{row},{device}" for row in rows)]))
+    predicted, measured = (join.read(*(str(tmp_path / f"{name}-{d}.csv") for d in "ab")) for name in "pm")
+    alone = compare.compare(write("p.csv", PREDICTED), write("m.csv", MEASURED))[-1]
+    together = compare.compare(predicted, measured)[-1]
+    assert together["n"] == 2 * alone["n"]
+    for name in ("median_ape", "mape", "bias", "naive_median_ape", "coverage"):
+        assert together[name] == pytest.approx(alone[name])
+    write("m-c.csv", "op,device,latency_ms\ngemm,c,1\ngemm,c,nothing")
+    with pytest.raises(InputError, match=r"latency_ms='nothing' must be a number on line 3 of .*m-c\.csv"):
+        join.read(str(tmp_path / "m-a.csv"), str(tmp_path / "m-c.csv")).numbers("latency_ms")
+
+
 def test_the_floor_of_a_repeat_is_taken_after_its_median_ratio(write: Write) -> None:
     again = """op,dtype,m,n,k,latency_ms,framework
 gemm,bfloat16,1,8,8,1.1,sglang

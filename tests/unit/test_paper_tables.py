@@ -209,7 +209,15 @@ def test_fig5_errors_compare_points_of_equal_batch_and_k(finished_results: Path)
 
 def test_kernel_groups_are_named_in_words(finished_results: Path) -> None:
     groups = [row["group"] for row in only(finished_results, "silicon-gemm").rows]
-    assert groups[:3] == ["bf16, small batch", "fp8, small batch", "all"]
+    ours = ["vLLM, bf16, small batch", "vLLM, fp8, small batch", "all"]
+    assert groups[:6] == [*ours, "SGLang, bf16, small batch", "SGLang, fp8, small batch", "all"]
+    pooled = only(finished_results, "silicon-gemm-pooled").rows
+    assert [(row["dtype"], row["regime"]) for row in pooled] == [
+        ("bf16", "small batch"),
+        ("bf16", "any batch"),
+        ("fp8", "small batch"),
+        ("fp8", "any batch"),
+    ]
     assert [row["group"] for row in only(finished_results, "silicon-all-reduce").rows][:2] == [
         "eager",
         "CUDA graph",

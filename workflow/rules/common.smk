@@ -6,8 +6,8 @@ guard.use_this_python()
 
 DEVICES = config["silicon_devices"]
 OPS = config["silicon_ops"]
-# experts with balanced routing were measured on all devices but this one
-UNMEASURED = {"a100-sxm": ["experts"]}
+# experts with balanced routing were measured on all devices but this one, and its GEMMs are SGLang's anyway
+UNMEASURED = {"a100-sxm": ["experts", "gemm-sglang"]}
 
 # hashes of the code behind a rule: Snakemake does not look into an imported package, so a parameter tells it
 SIMULATOR = guard.code_hash("scylla_sim")
@@ -17,13 +17,20 @@ PRINTER = guard.code_hash("paper")
 
 wildcard_constraints:
     device=r"(?!local\b)[a-z0-9-]+",
-    op="gemm|decode_attention|experts|all_reduce",
+    op="gemm|gemm-sglang|decode_attention|experts|all_reduce",
     part="train|test|repeat",
 
 
 def ops_of(device):
-    """Operations that were measured on a device."""
-    return [op for op in OPS if op not in UNMEASURED.get(device, [])]
+    """Tables of operations that were measured on a device: products by SGLang too, whose 8-bit kernels are others."""
+    tables = [*OPS, *(["gemm-sglang"] if "gemm" in OPS else [])]
+    return [op for op in tables if op not in UNMEASURED.get(device, [])]
+
+
+def table_of(op):
+    """Options that name a table of silicon data: the operation, and the framework where it is not the usual one."""
+    name, _, framework = op.partition("-")
+    return f"--op {name} --framework {framework}" if framework else f"--op {name}"
 
 
 def verb(path):

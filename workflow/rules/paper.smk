@@ -3,6 +3,7 @@
 FORMATS = ["md", "tex", "csv"]
 EVIDENCE = [
     [f"results/compare/silicon-{device}-{op}.json" for device in DEVICES for op in ops_of(device)],
+    expand("results/compare/silicon-all-gemm-by-{by}.json", by=["dtype", "dtype-regime"]),
     expand("results/compare/local-{suite}.json", suite=COMPARED),
     expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
     expand("results/{path}", path=COMMANDS),

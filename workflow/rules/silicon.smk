@@ -10,9 +10,10 @@ rule silicon:
         "../../environment.yml"
     params:
         code=VALIDATOR,
+        table=lambda w: table_of(w.op),
         rows=lambda w: f"--rows {config['train_rows']}" if w.part == "train" else "",
     shell:
-        "python -m gpu_validate silicon --device {wildcards.device} --op {wildcards.op} "
+        "python -m gpu_validate silicon --device {wildcards.device} {params.table} "
         "--part {wildcards.part} {params.rows} --out {output} > {log} 2>&1"
 
 
@@ -64,7 +65,8 @@ rule compare_silicon:
     params:
         code=VALIDATOR,
         by=lambda w: {
-            "gemm": "dtype,regime",
+            "gemm": "framework,dtype,regime",
+            "gemm-sglang": "framework,dtype,regime",
             "experts": "dtype,regime",
             "decode_attention": "kv_dtype,head_dim,regime",
             "all_reduce": "graph,regime",
@@ -72,3 +74,25 @@ rule compare_silicon:
     shell:
         "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
         "--repeat {input.repeat} --by {params.by} --format json --out {output} > {log} 2>&1"
+
+
+rule compare_all_silicon:
+    input:
+        predicted=expand("results/predicted/{device}/gemm.csv", device=DEVICES),
+        measured=expand("results/silicon/{device}/gemm-test.csv", device=DEVICES),
+        repeat=expand("results/silicon/{device}/gemm-repeat.csv", device=DEVICES),
+    output:
+        "results/compare/silicon-all-gemm-by-{by}.json",
+    log:
+        "results/logs/compare/all-gemm-by-{by}.log",
+    wildcard_constraints:
+        by="dtype|dtype-regime",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+        files=lambda w, input: " ".join(f"--{name} {','.join(files)}" for name, files in input.items()),
+        by=lambda w: w.by.replace("-", ","),
+    shell:
+        "python -m gpu_validate compare {params.files} --by {params.by} --format json "
+        "--out {output} > {log} 2>&1"
