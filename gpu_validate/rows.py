@@ -114,6 +114,8 @@ def export(
         When the pass was not measured, or the part holds no row.
     """
     one_of("part", part, PARTS)
+    if record["suite"] in ("trained", records.TRAINING):
+        raise fail("suite", record["suite"], "holds no kernels, steps or cycles", "its rows: gpu-validate curves")
     passes = sorted({row.get("pass", 1) for row in record["values"]})
     if number not in passes:
         raise fail("pass", number, f"was not measured by suite {record['suite']}", f"passes: {passes}")

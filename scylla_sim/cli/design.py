@@ -60,7 +60,7 @@ def execute(args: argparse.Namespace) -> int:
         raise fail("draft", args.draft, "has no training laws", "they hold for eagle, eagle2, eagle3, mtp")
     tokens = count("train_tokens", args.train_tokens)
     flop = count("train_flop", args.train_flop) if args.train_flop else float("inf")
-    chosen = [one_of("law", law, LAWS) for law in args.law.split(",")]
+    chosen = list(dict.fromkeys(one_of("law", law, LAWS) for law in args.law.split(",")))
     found = [
         item
         for law in chosen

@@ -128,6 +128,8 @@ def _form_rows(points: Points, forms: list[str], targets: dict[str, float], args
     found = fit.in_order([fit.fit(x_of(form, points), points.y, form, points.weights) for form in forms])
     best = min((law.aicc for law in found if law.converged and law.aicc is not None), default=None)
     rows = [_row(law, points, targets, best, args) for law in found]
+    if targets and points.perplexity_at is None and any(law.form not in FORMS for law in found):
+        note("note: --predict leaves out the laws of perplexity: one column of --x must say all of the draft")
     if args.draw:
         from scylla_sim.drawing import draw_laws
 

@@ -229,6 +229,15 @@ def test_the_rival_law_takes_the_drafts_perplexity(fig_1, capsys):
     assert with_zero["log1p"]["delta_aicc"] > 4, "the rival is the better law of these points"
 
 
+def test_a_rival_law_that_cannot_predict_says_so(tmp_path, capsys):
+    """Its perplexity comes from two columns, and --x names one of them."""
+    rows = [f"{tokens}B,{size}M,{2 + 0.1 * tokens + 0.001 * size}" for tokens in (1, 2, 4) for size in (70, 300)]
+    (tmp_path / "t.csv").write_text("\n".join(["tokens,parameters,tau", *rows]))
+    args = [str(tmp_path / "t.csv"), "--x", "tokens", "--y", "tau", "--predict", "8B"]
+    assert main(["laws", *args, "--train-tokens", "tokens", "--draft-parameters", "parameters"]) == 0
+    assert "--predict leaves out the laws of perplexity" in capsys.readouterr().err
+
+
 def test_own_slopes_of_a_factor_stand_beside_the_common_one(tmp_path, capsys):
     path = tmp_path / "tasks.csv"
     lines = [

@@ -185,6 +185,22 @@ def test_curves_of_the_wrong_record_are_refused(
     options = ["--record", str(trained / "smallscale.json"), "--table", "loops", "--out", str(tmp_path / "x.csv")]
     assert cli.main(["curves", *options]) == 2
     assert "is of suite smallscale, loops needs trained" in capsys.readouterr().err
+    assert cli.main(["rows", "--record", str(trained / "smallscale.json")]) == 2
+    assert "its rows: gpu-validate curves" in capsys.readouterr().err
+
+
+def test_a_record_of_another_version_is_one_line(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    record = records.read(trained / "smallscale.json")
+    for row in record["values"]:
+        row.pop("train_tokens", None)
+    record["sha256"] = records.checksum(record)
+    records.write(tmp_path / "old.json", record)
+    options = ["--record", str(tmp_path / "old.json"), "--table", "acceptance", "--out", str(tmp_path / "x.csv")]
+    assert cli.main(["curves", *options]) == 2
+    said = capsys.readouterr().err
+    assert "lacks '" in said and "another version" in said and said.count("\n") == 1
 
 
 def _cut(folder: Path) -> None:
