@@ -45,6 +45,7 @@ TABLES = {
     "decode_attention": ("attention", "generation_attention_perf.parquet"),
     "experts": ("moe", "moe_perf.parquet"),
     "all_reduce": ("comm", "custom_allreduce_perf.parquet"),
+    "elementwise": ("quantize", "scale_matrix_perf.parquet"),
 }
 FRAMEWORKS = ("vllm", "sglang", "trtllm")
 PARTS = ("all", "train", "test", "repeat")
@@ -59,12 +60,14 @@ KEYS = {
         *("dtype", "kernel_source", "num_tokens", "experts_per_token", "hidden_size", "inter_size", "num_experts"),
     ],
     "all_reduce": ["dtype", "num_gpus", "bytes", "graph"],
+    "elementwise": ["dtype", "bytes"],
 }
 SPLIT_BY = {
     "gemm": ["n", "k"],
     "decode_attention": ["num_heads", "num_kv_heads", "head_dim"],
     "experts": ["hidden_size", "num_experts", "experts_per_token"],
     "all_reduce": ["bytes"],
+    "elementwise": ["bytes"],
 }
 """What never appears on both sides of a split: weight shapes, head configurations, models, message sizes."""
 EXPERT_DTYPES = ("bfloat16", "fp8", "fp8_block")
@@ -76,7 +79,7 @@ one (the package's `sdk/models/nemotron_h.py`): no model of the catalog's famili
 
 _HASH = 2654435761
 _TEST_SHARE = 0.25
-_BF16_BYTES = 2
+_BF16_BYTES, _FP8_BYTES = 2, 1
 
 
 def _systems() -> Path:
@@ -139,6 +142,8 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
         frame["window"] = raw.get("window_size", 0)
     elif op == "experts":
         frame = frame.assign(**_experts(raw))
+    elif op == "elementwise":  # scaling to 8 bits, the only kernel of its kind in the tables: read, scale, write
+        frame["dtype"], frame["bytes"] = "bfloat16", (_BF16_BYTES + _FP8_BYTES) * raw["m"] * raw["k"]
     else:
         frame["dtype"], frame["num_gpus"] = raw["allreduce_dtype"], raw["num_gpus"]
         frame["bytes"] = raw["message_size"] * _BF16_BYTES
@@ -201,6 +206,7 @@ def regime(frame: pd.DataFrame, op: str) -> pd.Series:
 
     GEMM: n >= 1024, 1024 <= k <= 16384, n k >= 4e6; ``drafting`` up to 512 rows, ``large`` up to 8192.
     Attention without a window: ``beyond_l2`` or ``in_l2``, by the bytes of its KV cache.
+    Elementwise: ``beyond_l2`` or ``in_l2``, by the bytes it moves.
     Experts: ``drafting`` and ``large`` as GEMM. All-reduce: from 8 KB on ``message``, ``bulk`` beyond 16 MB.
     """
     import numpy as np
@@ -214,12 +220,14 @@ def regime(frame: pd.DataFrame, op: str) -> pd.Series:
         tokens = frame["num_tokens"]
         size = np.where(tokens <= SMALL_ROWS, "drafting", np.where(tokens <= 8192, "large", ""))
         return pd.Series(size, index=frame.index)
-    if op == "decode_attention":
-        stored = frame["kv_dtype"].map(STORED_BYTES)
-        kept = 2.0 * stored * frame["batch"] * frame["kv_len"] * frame["num_kv_heads"] * frame["head_dim"]
+    if op in ("decode_attention", "elementwise"):
+        moved, wanted = frame.get("bytes"), True
+        if op == "decode_attention":
+            stored, wanted = frame["kv_dtype"].map(STORED_BYTES), frame["window"] == 0
+            moved = 2.0 * stored * frame["batch"] * frame["kv_len"] * frame["num_kv_heads"] * frame["head_dim"]
         l2 = COLD_CACHE * frame["device"].map(lambda name: catalog.hardware(name).l2_bytes)
-        where = np.where(kept > l2, "beyond_l2", "in_l2")
-        return pd.Series(np.where(frame["window"] == 0, where, ""), index=frame.index)
+        where = np.where(moved > l2, "beyond_l2", "in_l2")
+        return pd.Series(np.where(wanted, where, ""), index=frame.index)
     size = frame["bytes"]
     kind = np.where(size <= LARGEST_MESSAGE, "message", "bulk")
     return pd.Series(np.where(size < 8192, "", kind), index=frame.index)

@@ -16,6 +16,7 @@ OPS = {
     "decode_attention": "decode attention",
     "experts": "mixture-of-experts",
     "all_reduce": "all-reduce",
+    "elementwise": "elementwise",
 }
 WORDS = {
     "regime": {
@@ -122,7 +123,12 @@ def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
             "balanced routing, one rank's slice of every expert, models held out whole. Small batch: up to 512 "
             "tokens; large batch: up to 8192."
         )
-    if any("beyond L2" in row["group"] for row in rows):
+    if op == "elementwise":
+        notes.append(
+            "Scaling bf16 activations to 8 bits, the one kernel of its kind in the tables; it stands for norms, "
+            "rotary embedding, activation and sampling. Beyond L2: more than 1.5 times the L2 moved; in L2: less."
+        )
+    elif any("beyond L2" in row["group"] for row in rows):
         notes.append("Beyond L2: the KV cache is at least 1.5 times the L2, as in service; in L2: smaller.")
     return Table(
         f"silicon-{op.replace('_', '-')}",
@@ -193,6 +199,11 @@ def silicon_experts(results: Results) -> Table:
 def silicon_all_reduce(results: Results) -> Table:
     """All-reduce on silicon."""
     return silicon(results, "all_reduce")
+
+
+def silicon_elementwise(results: Results) -> Table:
+    """Kernels that only move data, on silicon."""
+    return silicon(results, "elementwise")
 
 
 def local_device(results: Results) -> str:

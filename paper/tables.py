@@ -31,6 +31,7 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "silicon-decode-attention": kernel_tables.silicon_attention,
     "silicon-experts": kernel_tables.silicon_experts,
     "silicon-all-reduce": kernel_tables.silicon_all_reduce,
+    "silicon-elementwise": kernel_tables.silicon_elementwise,
     "local": kernel_tables.local,
     "local-cycles": kernel_tables.local_cycles,
     "transfer": endtoend_tables.transfer,

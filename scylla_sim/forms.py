@@ -39,6 +39,7 @@ from scylla_sim.traffic_forms import (
     all_reduce_shots_seconds,
     attention_roofline_seconds,
     attention_waves_seconds,
+    elementwise_cached_seconds,
     elementwise_copy_seconds,
 )
 from scylla_sim.units import MEBI
@@ -191,6 +192,14 @@ FORMS = {
         columns=("bytes",),
         seconds=elementwise_copy_seconds,
     ),
+    "elementwise_cached": Form(
+        op="elementwise",
+        parameters=("bandwidth_fraction", "launch_s", "l2_ratio", "l2_fill"),
+        prior=(0.83, 2.1e-6, 1.5, 1.1),
+        spread=(0.2, 0.4, 1.0, 0.5),
+        columns=("bytes",),
+        seconds=elementwise_cached_seconds,
+    ),
 }
 
 
@@ -201,10 +210,12 @@ def forms_for(op: str, dtype: str, hardware: Hardware) -> tuple[str, ...]:
     """
     if op == "all_reduce":
         return ("all_reduce_bridge",) if hardware.link == "pcie" else ("all_reduce_shots",)
-    if op in ("elementwise", "experts"):
-        return ("elementwise_copy",) if op == "elementwise" else ("experts_layer",)
+    if op == "experts":
+        return ("experts_layer",)
     if hardware.sm_count == 0:
-        return ("gemm_roofline",) if op == "gemm" else ("attention_roofline",)
+        return {"gemm": ("gemm_roofline",), "elementwise": ("elementwise_copy",)}.get(op, ("attention_roofline",))
+    if op == "elementwise":
+        return ("elementwise_cached",)
     if op == "gemm":
         return ("gemm_quantised", "gemm_dispatched") if dtype in QUANTISED else ("gemm_tiles",)
     return ("attention_waves",)

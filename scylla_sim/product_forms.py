@@ -11,8 +11,7 @@ from scylla_sim.costs import Columns, gemm_bytes, gemm_flops, grouped_gemm_bytes
 from scylla_sim.rates import Rates, smooth_max
 
 COPY_PRIOR = (0.8, 1.5e-6)
-"""Achieved bandwidth and launch of a kernel that only moves data. Nobody published elementwise kernels of GPUs:
-1.5 us inside a CUDA graph is an assumption."""
+"""Achieved bandwidth and launch of a kernel that only moves data, where none was measured: an assumption."""
 
 _TILES = ((64, 64), (64, 128), (128, 256))
 _SPLITS = (1, 2, 8)

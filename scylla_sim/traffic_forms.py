@@ -92,3 +92,18 @@ def elementwise_copy_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatA
     """Norms, rotary embedding, activations, sampling: launch and bytes at the achieved bandwidth."""
     bandwidth, launch_s = p
     return launch_s + c["bytes"] / (bandwidth * r.bytes_per_s)
+
+
+_SPILL_ORDER = 4.0
+
+
+def elementwise_cached_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """As `elementwise_copy_seconds`, on a GPU, whose L2 holds what the kernel before has written.
+
+    Up to ``l2_fill`` of its size, bytes move ``l2_ratio`` times as fast. So they do in service too: activations
+    come from the kernel before, whatever weights stream past.
+    """
+    bandwidth, launch_s, l2_ratio, l2_fill = p
+    spilled = 1.0 / (1.0 + (l2_fill * r.l2_bytes / c["bytes"]) ** _SPILL_ORDER)
+    slowed = c["bytes"] * (spilled + (1.0 - spilled) / l2_ratio)
+    return launch_s + slowed / (bandwidth * r.bytes_per_s)

@@ -171,6 +171,7 @@ def write_kernels(folder: Path) -> None:
             ("decode_attention", ["kv_dtype"], [("fp8",), ("all",)]),
             ("experts", ["dtype", "regime"], [("bfloat16", "drafting"), ("all", "all")]),
             ("all_reduce", ["graph"], [("0",), ("1",), ("all",)]),
+            ("elementwise", ["regime"], [("beyond_l2",), ("in_l2",), ("all",)]),
         ):
             rows = [{"group": ",".join(key), **dict(zip(by, key)), "n": 10, **errors} for key in keys]
             put(folder, f"compare/silicon-{device}-{op}.json", rows, by=by)

@@ -49,3 +49,12 @@ def test_a_split_gemm_is_chosen_where_few_tiles_would_leave_the_device_idle():
     shape = {"m": 16, "n": 1024, "k": 16384}
     never = seconds("gemm_tiles", H100, {"split_s": 1.0}, **shape)
     assert seconds("gemm_tiles", H100, **shape) < 0.6 * never
+
+
+def test_a_moving_kernel_is_faster_within_the_l2_by_hand():
+    """At a 24th of the L2 all bytes move at twice the rate, at 24 times its size none does."""
+    r = rates(catalog.hardware("h100-sxm"), "bfloat16")
+    form = FORMS["elementwise_cached"]
+    small, large = evaluate(form, (0.8, 2e-6, 2.0, 1.0), {"bytes": np.array([r.l2_bytes / 24, r.l2_bytes * 24])}, r)
+    assert small == pytest.approx(2e-6 + r.l2_bytes / 24 / (2.0 * 0.8 * r.bytes_per_s), rel=1e-5)
+    assert large == pytest.approx(2e-6 + r.l2_bytes * 24 / (0.8 * r.bytes_per_s), rel=1e-5)

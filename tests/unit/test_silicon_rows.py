@@ -23,6 +23,8 @@ def test_a_cache_beyond_the_l2_is_told_from_one_inside() -> None:
 def test_messages_and_experts_have_regimes_by_size() -> None:
     sizes = pd.DataFrame({"bytes": [4096, 8192, 2**24, 2**25]})
     assert silicon.regime(sizes, "all_reduce").tolist() == ["", "message", "message", "bulk"]
+    moved = pd.DataFrame({"device": "h100-sxm", "bytes": [75 * 2**20, 75 * 2**20 + 1]})
+    assert silicon.regime(moved, "elementwise").tolist() == ["in_l2", "beyond_l2"]
     tokens = pd.DataFrame({"num_tokens": [1, 512, 513, 16384]})
     assert silicon.regime(tokens, "experts").tolist() == ["drafting", "drafting", "large", ""]
 

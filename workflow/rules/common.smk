@@ -6,8 +6,8 @@ guard.use_this_python()
 
 DEVICES = config["silicon_devices"]
 OPS = config["silicon_ops"]
-# experts with balanced routing were measured on all devices but this one, and its GEMMs are SGLang's anyway
-UNMEASURED = {"a100-sxm": ["experts", "gemm-sglang"]}
+# what was not measured on a device (its GEMMs are SGLang's anyway)
+UNMEASURED = {"a100-sxm": ["experts", "gemm-sglang", "elementwise"]}
 
 # hashes of the code behind a rule: Snakemake does not look into an imported package, so a parameter tells it
 SIMULATOR = guard.code_hash("scylla_sim")
@@ -17,7 +17,7 @@ PRINTER = guard.code_hash("paper")
 
 wildcard_constraints:
     device=r"(?!local\b)[a-z0-9-]+",
-    op="gemm|gemm-sglang|decode_attention|experts|all_reduce",
+    op="gemm|gemm-sglang|decode_attention|experts|all_reduce|elementwise",
     part="train|test|repeat",
 
 

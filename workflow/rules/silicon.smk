@@ -55,7 +55,7 @@ rule compare_silicon:
     input:
         predicted="results/predicted/{device}/{op}.csv",
         measured="results/silicon/{device}/{op}-test.csv",
-        repeat="results/silicon/{device}/{op}-repeat.csv",
+        repeat=lambda w: f"results/silicon/{w.device}/{w.op}-repeat.csv" if w.op != "elementwise" else [],
     output:
         "results/compare/silicon-{device}-{op}.json",
     log:
@@ -70,10 +70,13 @@ rule compare_silicon:
             "experts": "dtype,regime",
             "decode_attention": "kv_dtype,head_dim,regime",
             "all_reduce": "graph,regime",
+            "elementwise": "regime",
         }[w.op],
+        # the elementwise kernels of other frameworks are other kernels, not the same one again
+        repeat=lambda w, input: f"--repeat {input.repeat}" if input.repeat else "",
     shell:
         "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
-        "--repeat {input.repeat} --by {params.by} --format json --out {output} > {log} 2>&1"
+        "{params.repeat} --by {params.by} --format json --out {output} > {log} 2>&1"
 
 
 rule compare_all_silicon:
