@@ -17,8 +17,8 @@ import numpy as np
 from scylla_sim import costs, drafting, laws, sdsl
 from scylla_sim.checks import FloatArray, one_of, positive
 from scylla_sim.specs import Draft, Model
-from scylla_sim.steps import Setting, Step, draft_step, target_step
-from scylla_sim.throughput import Drafting, combine
+from scylla_sim.steps import Setting
+from scylla_sim.throughput import Drafting, predict_each
 
 LAYERS = tuple(range(1, 11))
 DRAFT_LENGTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -141,13 +141,7 @@ def _predict_grid(
     grid: Sequence[drafting.Shape],
     law: str,
 ) -> tuple[_Grid, FloatArray]:
-    """Every design of the grid; each step is priced once."""
-    b, s = np.broadcast_arrays(batch, np.asarray(context, dtype=np.float64))
-    plain = target_step(target, setting, batch=b, context=s)
-    verify = {
-        n: target_step(target, setting, batch=b, context=s, tokens=n)
-        for n in dict.fromkeys(shape.verify_tokens for shape in grid)
-    }
+    """Every design of the grid."""
     axes = (3, len(LAYERS), len(grid), batch.size)
     out = _Grid(
         speedup=np.empty(axes),
@@ -157,36 +151,21 @@ def _predict_grid(
         high=np.empty(axes[1:]),
     )
     trained = np.empty(len(LAYERS))
+    items: list[Drafting] = []
     for i, layers in enumerate(LAYERS):
         draft = replace(head, num_layers=layers)
         trained[i] = affordable_tokens(draft, target, budget)
         rates = _rates(law, draft, target, trained[i])
-        taus = np.array([drafting.yielded(rate, grid) for rate in rates])
-        drafted: dict[tuple[int, int], Step] = {}
+        out.tau[:, i, :] = [drafting.yielded(rate, grid) for rate in rates]
         for j, shape in enumerate(grid):
-            size = (shape.draft_len, shape.top_k)
-            if size not in drafted:
-                drafted[size] = draft_step(
-                    draft, target, setting, batch=b, context=s, draft_len=size[0], width=size[1]
-                )
-            low, tau, high = taus[:, j]
-            item = Drafting(draft, shape.draft_len, shape.top_k, shape.verify_tokens, tau, low, high)
-            result = combine(
-                target,
-                item,
-                setting,
-                plain=plain,
-                verify=verify[shape.verify_tokens],
-                drafted=drafted[size],
-                batch=b,
-                context=s,
-            )
-            for end in range(3):
-                factor = taus[end, j] / tau
-                out.speedup[end, i, j] = result.speedup * factor
-                out.tokens_per_s[end, i, j] = result.tokens_per_s * factor
-                out.tau[end, i, j] = taus[end, j]
-            out.low[i, j], out.high[i, j] = result.speedup_lower, result.speedup_upper
+            low, tau, high = out.tau[:, i, j].tolist()
+            items.append(Drafting(draft, shape.draft_len, shape.top_k, shape.verify_tokens, tau, low, high))
+    predicted = predict_each(target, items, setting, batch=batch, context=context)
+    for (i, j), result in zip(np.ndindex(axes[1:3]), predicted):
+        factor = (out.tau[:, i, j] / out.tau[1, i, j])[:, None]
+        out.speedup[:, i, j] = result.speedup * factor
+        out.tokens_per_s[:, i, j] = result.tokens_per_s * factor
+        out.low[i, j], out.high[i, j] = result.speedup_lower, result.speedup_upper
     return out, trained
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.specs import Model
 from scylla_sim.steps import Setting
-from scylla_sim.throughput import Drafting, Prediction, predict
+from scylla_sim.throughput import Drafting, Prediction, predict_each
 
 SECONDS_PER_HOUR = 3600.0
 RANKINGS = ("tokens_per_s_per_gpu", "tpot_s", "cost_per_million_tokens")
@@ -123,8 +123,7 @@ def search(
     fastest: float | None = None
     for setting in settings:
         price = (prices or {}).get(setting.calibration.hardware.name)
-        for drafting in draftings:
-            out = predict(model, drafting, setting, batch=sizes, context=context)
+        for out in predict_each(model, draftings, setting, batch=sizes, context=context):
             fits = np.broadcast_to(out.fits_memory, sizes.shape)
             if not fits.any():
                 too_large += 1

@@ -6,16 +6,18 @@ its own step and host work per token. Every quantity is an array over the broadc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
 from scylla_sim.costs import resident_bytes
+from scylla_sim.deviations import Pace, interval
 from scylla_sim.specs import Draft, Engine, Model
-from scylla_sim.steps import Setting, Step, bound, draft_step, host_terms, paid, step_terms, target_step
+from scylla_sim.steps import EMPTY, Setting, Step, bound, draft_step, host_terms, paid, step_terms, target_step
 
 MEMORY_SHARE = 0.9
 """Share of device memory for weights and KV cache; the rest is activations and buffers. Source: vLLM's default
@@ -64,6 +66,12 @@ def no_drafting(draft: Draft) -> Drafting:
     return Drafting(draft, 0, 1, 1, 1.0, 1.0, 1.0)
 
 
+def cycle_terms(drafting: Drafting, batch: FloatArray) -> dict[str, FloatArray]:
+    """How often one cycle of a batch pays each overhead of an engine."""
+    tokens = batch * drafting.verify_tokens
+    return host_terms(drafting.draft, tokens=tokens, draft_len=drafting.draft_len, top_k=drafting.top_k)
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Arrays over the grid: seconds, tokens per second and speed-up, with the 90 % intervals of the last two."""
@@ -71,21 +79,49 @@ class Prediction:
     batch: FloatArray
     context: FloatArray
     drafting: Drafting
+    engine: Engine
     draft: Step
     verify: Step
     plain: Step
-    overhead_s: FloatArray
-    plain_overhead_s: FloatArray
     fits_memory: np.ndarray
-    speedup_lower: FloatArray
-    speedup_upper: FloatArray
-    tokens_per_s_lower: FloatArray
-    tokens_per_s_upper: FloatArray
+
+    @cached_property
+    def pace(self) -> Pace:
+        """Drafting and verifying, to be held against another way of decoding."""
+        d = self.drafting
+        terms = cycle_terms(d, self.batch)
+        return Pace(
+            tau=d.tokens_per_cycle,
+            tau_lower=d.tau_lower,
+            tau_upper=d.tau_upper,
+            scored=self.verify,
+            tokens=d.verify_tokens,
+            drafted=self.draft,
+            width=d.top_k,
+            terms=terms,
+            seconds=self.draft.seconds + self.verify.seconds + paid(self.engine, terms),
+        )
+
+    @cached_property
+    def plain_pace(self) -> Pace:
+        """The same batch without a draft."""
+        terms = step_terms(self.batch)
+        return Pace(*(1.0, 1.0, 1.0), self.plain, 1, EMPTY, 1, terms, self.plain.seconds + paid(self.engine, terms))
+
+    @property
+    def overhead_s(self) -> FloatArray:
+        """What the engine adds to a cycle."""
+        return np.broadcast_to(paid(self.engine, self.pace.terms), self.batch.shape)
+
+    @property
+    def plain_overhead_s(self) -> FloatArray:
+        """What the engine adds to a plain step."""
+        return np.broadcast_to(paid(self.engine, self.plain_pace.terms), self.batch.shape)
 
     @property
     def cycle_s(self) -> FloatArray:
         """Draft, verify and overhead."""
-        return self.draft.seconds + self.verify.seconds + self.overhead_s
+        return self.pace.seconds
 
     @property
     def tpot_s(self) -> FloatArray:
@@ -100,62 +136,49 @@ class Prediction:
     @property
     def plain_tokens_per_s(self) -> FloatArray:
         """The same batch without a draft."""
-        return self.batch / (self.plain.seconds + self.plain_overhead_s)
+        return self.batch / self.plain_pace.seconds
 
     @property
     def speedup(self) -> FloatArray:
         """Throughput over plain throughput, same batch and context."""
         return self.tokens_per_s / self.plain_tokens_per_s
 
+    @cached_property
+    def _speedup_ends(self) -> tuple[FloatArray, FloatArray]:
+        return interval(self.speedup, self.pace, self.engine, self.plain_pace)
+
+    @cached_property
+    def _rate_ends(self) -> tuple[FloatArray, FloatArray]:
+        return interval(self.tokens_per_s, self.pace, self.engine)
+
+    @property
+    def speedup_lower(self) -> FloatArray:
+        """Lower end of `speedup`."""
+        return self._speedup_ends[0]
+
+    @property
+    def speedup_upper(self) -> FloatArray:
+        """Upper end of `speedup`."""
+        return self._speedup_ends[1]
+
+    @property
+    def tokens_per_s_lower(self) -> FloatArray:
+        """Lower end of `tokens_per_s`."""
+        return self._rate_ends[0]
+
+    @property
+    def tokens_per_s_upper(self) -> FloatArray:
+        """Upper end of `tokens_per_s`."""
+        return self._rate_ends[1]
+
+    def over(self, other: Prediction) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Our throughput over that of another drafting on the same grid, with lower and upper end."""
+        ratio = self.tokens_per_s / other.tokens_per_s
+        return ratio, *interval(ratio, self.pace, self.engine, other.pace)
+
     def bound(self) -> list[str]:
         """What takes most of a cycle, over the flattened grid."""
         return bound([self.draft, self.verify], np.asarray(self.overhead_s))
-
-
-def cycle_terms(drafting: Drafting, batch: FloatArray) -> dict[str, FloatArray]:
-    """How often one cycle of a batch pays each overhead of an engine."""
-    tokens = batch * drafting.verify_tokens
-    return host_terms(drafting.draft, tokens=tokens, draft_len=drafting.draft_len, top_k=drafting.top_k)
-
-
-def _engine_ratios(
-    engine: Engine,
-    cycle: FloatArray,
-    cycle_terms: Mapping[str, FloatArray],
-    base: FloatArray,
-    base_terms: Mapping[str, FloatArray],
-) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Speed-up with one overhead at either end of its interval, over the speed-up with its value.
-
-    Cycle and plain step pay the same overhead, so what they share cancels in part; without ``base_terms`` the plain
-    step stays as it is, and the ratio is that of throughputs.
-    """
-    nothing = np.asarray(0.0)
-    for name, ends in engine.intervals.items():
-        if ends[0] == ends[1]:
-            continue
-        changes = [end - getattr(engine, name) for end in ends]
-        low, high = (
-            (1.0 + change * base_terms.get(name, nothing) / base)
-            / (1.0 + change * cycle_terms.get(name, nothing) / cycle)
-            for change in changes
-        )
-        yield low, high
-
-
-def _interval(
-    value: FloatArray,
-    down: Sequence[FloatArray],
-    up: Sequence[FloatArray],
-    ratios: Iterable[tuple[FloatArray, FloatArray]],
-) -> tuple[FloatArray, FloatArray]:
-    """Interval of a rate: relative deviations that lower it, that raise it, and its engine's, in quadrature."""
-    below = sum((part**2 for part in down), np.zeros_like(value))
-    above = sum((part**2 for part in up), np.zeros_like(value))
-    for low, high in ratios:
-        below = below + np.maximum(1.0 / np.minimum(low, high) - 1.0, 0.0) ** 2
-        above = above + np.maximum(np.maximum(low, high) - 1.0, 0.0) ** 2
-    return value / (1.0 + np.sqrt(below)), value * (1.0 + np.sqrt(above))
 
 
 def predict(
@@ -185,80 +208,58 @@ def predict(
     >>> bool(out.speedup[0] > out.speedup[1])
     True
     """
-    b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
-    draft = drafting.draft
-    plain = target_step(target, setting, batch=b, context=s)
-    if draft.kind == "none":
-        verify, drafted = plain, Step((), np.zeros(b.shape), np.zeros(b.shape), np.zeros(b.shape))
-    else:
-        verify = target_step(target, setting, batch=b, context=s, tokens=drafting.verify_tokens)
-        drafted = draft_step(
-            draft,
-            target,
-            draft_setting or setting,
-            batch=b,
-            context=s,
-            draft_len=drafting.draft_len,
-            width=drafting.top_k,
-        )
-    return combine(target, drafting, setting, plain=plain, verify=verify, drafted=drafted, batch=b, context=s)
+    (out,) = predict_each(target, [drafting], setting, batch=batch, context=context, draft_setting=draft_setting)
+    return out
 
 
-def combine(
+def predict_each(
     target: Model,
-    drafting: Drafting,
+    draftings: Iterable[Drafting],
     setting: Setting,
     *,
-    plain: Step,
-    verify: Step,
-    drafted: Step,
-    batch: FloatArray,
-    context: FloatArray,
-) -> Prediction:
-    """A prediction from steps that are known: what `predict` does once it has them.
+    batch: ArrayLike,
+    context: ArrayLike,
+    draft_setting: Setting | None = None,
+) -> Iterator[Prediction]:
+    """Predict several drafting configurations over one grid, in their order; arguments as in `predict`.
 
-    A search prices each step once, for plain steps do not depend on the drafting, verify steps only on the tokens
-    verified, and drafting not on them. ``batch`` and ``context`` have one shape, that of the steps.
+    Each step is priced once: plain steps do not depend on the drafting, verify steps only on the tokens verified,
+    and drafting not on them.
     """
-    b, draft, engine, tau = batch, drafting.draft, setting.engine, drafting.tokens_per_cycle
-    plain_terms = step_terms(b)
-    terms = cycle_terms(drafting, b)
-    overhead, plain_overhead = paid(engine, terms), paid(engine, plain_terms)
-    held = resident_bytes(
-        target, draft, batch=b, context=context, tp=setting.tp, dtype=setting.dtype, kv_dtype=setting.kv_dtype
-    )
-    cycle = drafted.seconds + verify.seconds + overhead
-    base = plain.seconds + plain_overhead
-    slower = [
-        np.asarray(1.0 - drafting.tau_lower / tau),
-        *((step.upper - step.seconds) / cycle for step in (drafted, verify)),
-    ]
-    faster = [
-        np.asarray(drafting.tau_upper / tau - 1.0),
-        *((step.seconds - step.lower) / cycle for step in (drafted, verify)),
-    ]
-    rates = _interval(b * tau / cycle, slower, faster, _engine_ratios(engine, cycle, terms, base, {}))
-    if draft.kind == "none":
-        gains = np.ones(b.shape), np.ones(b.shape)
-    else:
-        # Verify and plain steps run the same kernels and so err together in part; taking them as independent makes
-        # the interval wider than it need be, never narrower.
-        slower.append((plain.seconds - plain.lower) / base)
-        faster.append((plain.upper - plain.seconds) / base)
-        shared = _engine_ratios(engine, cycle, terms, base, plain_terms)
-        gains = _interval(tau * base / cycle, slower, faster, shared)
-    return Prediction(
-        batch=b,
-        context=context,
-        drafting=drafting,
-        draft=drafted,
-        verify=verify,
-        plain=plain,
-        overhead_s=np.broadcast_to(overhead, b.shape),
-        plain_overhead_s=np.broadcast_to(plain_overhead, b.shape),
-        fits_memory=held <= MEMORY_SHARE * setting.calibration.hardware.memory_bytes,
-        speedup_lower=gains[0],
-        speedup_upper=gains[1],
-        tokens_per_s_lower=rates[0],
-        tokens_per_s_upper=rates[1],
-    )
+    b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
+    plain = target_step(target, setting, batch=b, context=s)
+    verify: dict[int, Step] = {1: plain}
+    drafted: dict[tuple[Draft, int, int], Step] = {}
+    for item in draftings:
+        tokens, size = item.verify_tokens, (item.draft, item.draft_len, item.top_k)
+        if tokens not in verify:
+            verify[tokens] = target_step(target, setting, batch=b, context=s, tokens=tokens)
+        if size not in drafted:
+            drafted[size] = draft_step(
+                item.draft,
+                target,
+                draft_setting or setting,
+                batch=b,
+                context=s,
+                draft_len=item.draft_len,
+                width=item.top_k,
+            )
+        held = resident_bytes(
+            target,
+            item.draft,
+            batch=b,
+            context=s,
+            tp=setting.tp,
+            dtype=setting.dtype,
+            kv_dtype=setting.kv_dtype,
+        )
+        yield Prediction(
+            batch=b,
+            context=s,
+            drafting=item,
+            engine=setting.engine,
+            draft=drafted[size],
+            verify=verify[tokens],
+            plain=plain,
+            fits_memory=held <= MEMORY_SHARE * setting.calibration.hardware.memory_bytes,
+        )
