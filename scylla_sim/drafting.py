@@ -174,7 +174,7 @@ def resolve(
         tau = lower = upper = float(in_range("tokens_per_cycle", tokens_per_cycle, 1))
     elif rates is not None:
         if 1 < rates.size < s.draft_len:
-            remarks.append(f"acceptance has {rates.size} values for draft_len={s.draft_len}: the last is repeated")
+            remarks.append(f"acceptance has {rates.size} values; a longer draft repeats the last")
         if s.top_k > 1:
             remarks.append(
                 "ranks beyond the first follow the default rank law (scylla_sim.acceptance.rank_profile)"

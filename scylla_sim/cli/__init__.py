@@ -13,6 +13,7 @@ VERBS = {
     "predict": "tokens/s and speed-up of one or many configurations",
     "turning-points": "arithmetic intensity, ridge point, and the k where verification turns compute-bound",
     "design": "the draft to train, and the tree to run, for a training budget and a serving load",
+    "schedule": "best draft length per batch and context, crossover batch, ready-to-paste engine settings",
     "plan": "what-if capacity planning: which deployments fit, meet a latency limit, and cost least",
     "kernels": "seconds of given kernel shapes, CSV in and out",
     "steps": "seconds of given decode and verify steps, CSV in and out",

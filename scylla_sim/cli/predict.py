@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scylla_sim import catalog, drafting, kernels, laws
-from scylla_sim.checks import fail, one_of, whole
+from scylla_sim.checks import FloatArray, fail, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.costs import PRECISION_DTYPE
-from scylla_sim.specs import BYTES_PER_ELEMENT, Engine, Model
+from scylla_sim.specs import BYTES_PER_ELEMENT, Draft, Model
 from scylla_sim.steps import Setting, Step
-from scylla_sim.throughput import Drafting, Prediction, cycle_terms, no_drafting, predict
+from scylla_sim.throughput import Drafting, Prediction, no_drafting, predict
 
 EPILOG = """example:
   scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 \\
@@ -41,8 +42,8 @@ def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="NAME|config.json", help="scylla-sim catalog models")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_hardware_arguments(parser)
+def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that name precisions, draft, what is drafted and what is known of its acceptance."""
     parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(BYTES_PER_ELEMENT)}")
     parser.add_argument("--kv-precision", help="of the KV cache; default bf16 (fp32 with --precision fp32)")
     parser.add_argument(
@@ -53,6 +54,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draft-train-tokens", metavar="COUNT", help="pretraining tokens, e.g. 10B; tau from the laws"
     )
+    parser.add_argument("--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or JSON")
+    parser.add_argument("--acceptance-kind", default="conditional", choices=drafting.KINDS)
+    parser.add_argument(
+        "--reference-tokens-per-cycle",
+        metavar="TAU[,LOW,HIGH]",
+        help="tau at EAGLE-2's tree (depth 6, top-k 10, 60 nodes), carried to this drafting",
+    )
+
+
+def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: str, engine: str) -> None:
+    """Options of what is served, with these defaults, and of the engine that serves it."""
+    parser.add_argument("--batch", default=batch, metavar="N[,N]", help=f"decoded together; default {batch}")
+    parser.add_argument(
+        "--context", default=context, metavar="N[,N]", help=f"tokens in each KV cache; default {context}"
+    )
+    parser.add_argument(
+        "--router-skew",
+        type=float,
+        metavar="A",
+        help="Zipf exponent of the popularity of experts; default 0, uniform",
+    )
+    parser.add_argument("--engine", default=engine, help=f"ideal (kernels only), vllm or sglang; default {engine}")
+    for name, what in NOT_MODELLED.items():
+        parser.add_argument(f"--{name}", type=int, default=1, help=f"refused above 1: {what} is not modelled")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_hardware_arguments(parser)
+    add_drafting_arguments(parser)
     parser.add_argument(
         "--draft-len", metavar="N[,N]", help="sequential draft steps; default 3 (eagle2, scylla: 6)"
     )
@@ -64,26 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N[,N]|theorem-1.3",
         help="tokens verified per sequence, root included; a list gives one per --batch",
     )
-    parser.add_argument("--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or JSON")
-    parser.add_argument("--acceptance-kind", default="conditional", choices=drafting.KINDS)
     parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="overrides acceptance and laws")
-    parser.add_argument(
-        "--reference-tokens-per-cycle",
-        metavar="TAU[,LOW,HIGH]",
-        help="tau at EAGLE-2's tree (depth 6, top-k 10, 60 nodes), carried to this drafting",
-    )
-    parser.add_argument("--batch", default="1", metavar="N[,N]", help="sequences decoded together; default 1")
-    parser.add_argument("--context", default="1024", metavar="N[,N]", help="tokens in each KV cache; default 1024")
-    parser.add_argument(
-        "--router-skew",
-        type=float,
-        metavar="A",
-        help="Zipf exponent of the popularity of experts; default 0, uniform",
-    )
-    parser.add_argument("--engine", default="ideal", help="ideal (kernels only), vllm or sglang; default ideal")
+    add_load_arguments(parser, batch="1", context="1024", engine="ideal")
     parser.add_argument("--breakdown", action="store_true", help="every operation of a cycle instead of a summary")
-    for name, what in NOT_MODELLED.items():
-        parser.add_argument(f"--{name}", type=int, default=1, help=f"refused above 1: {what} is not modelled")
     add_output(parser)
 
 
@@ -119,7 +132,20 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Set
     return target, replace(target, dtype=PRECISION_DTYPE[draft_precision])
 
 
-def _whole_list(name: str, text: str | None, low: int) -> list[int | None]:
+def target_model(args: argparse.Namespace) -> Model:
+    """The model that the options name, with the router's skew they ask for."""
+    model = catalog.model(args.model)
+    return model if args.router_skew is None else model.with_router_skew(args.router_skew)
+
+
+def input_files(args: argparse.Namespace) -> list[str]:
+    """Files that the options name, for the provenance: calibration and measured acceptance."""
+    given = (args.calibration, args.acceptance)
+    return [name for name in given if name is not None and Path(name).is_file()]
+
+
+def whole_list(name: str, text: str | None, low: int) -> list[int | None]:
+    """Whole numbers of an option; ``None`` alone where it was not given."""
     if text is None:
         return [None]
     return [int(value) for value in whole(name, counts(name, text), low)]
@@ -151,23 +177,36 @@ def draftings(args: argparse.Namespace, verify_tokens: int | None = None) -> lis
         if args.acceptance is not None:
             _note_once("note: --acceptance does nothing with --draft none")
         return [no_drafting(draft)]
+    lengths, widths = whole_list("draft_len", args.draft_len, 1), whole_list("top_k", args.top_k, 1)
+    shapes = [drafting.shape(draft, length, width, verify_tokens) for length, width in product(lengths, widths)]
+    return resolved(args, draft, shapes, tokens_per_cycle=args.tokens_per_cycle)
+
+
+def resolved(
+    args: argparse.Namespace,
+    draft: Draft,
+    shapes: Sequence[drafting.Shape],
+    *,
+    tokens_per_cycle: float | None = None,
+    rates: FloatArray | None = None,
+) -> list[Drafting]:
+    """Drafting configurations of these shapes, with the acceptance that the options (or ``rates``) tell."""
     train_tokens = None
     if args.draft_train_tokens is not None:
         train_tokens = count("draft_train_tokens", args.draft_train_tokens)
-    rates = spread = None
-    if args.acceptance is not None:
+    spread = None
+    if args.acceptance is not None and rates is None:
         rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
         spread = drafting.read_spread(args.acceptance)
     reference_tau = None
     if args.reference_tokens_per_cycle is not None:
         reference_tau = counts("reference_tokens_per_cycle", args.reference_tokens_per_cycle)
     found, remarks = [], []
-    lengths, widths = _whole_list("draft_len", args.draft_len, 1), _whole_list("top_k", args.top_k, 1)
-    for length, width in product(lengths, widths):
+    for shape in shapes:
         item, said = drafting.resolve(
             draft,
-            drafting.shape(draft, length, width, verify_tokens),
-            tokens_per_cycle=args.tokens_per_cycle,
+            shape,
+            tokens_per_cycle=tokens_per_cycle,
             rates=rates,
             spread=spread,
             layers=args.draft_layers,
@@ -245,7 +284,7 @@ def rows_of(out: Prediction, setting: Setting, model: Model, precision: str) -> 
     ]
 
 
-def breakdown_rows(out: Prediction, engine: Engine) -> list[dict[str, Any]]:
+def breakdown_rows(out: Prediction) -> list[dict[str, Any]]:
     """Every operation of draft and verify, every overhead, per point of the grid."""
     phases: Sequence[tuple[str, Step]] = (("draft", out.draft), ("verify", out.verify))
     rows = []
@@ -268,8 +307,8 @@ def breakdown_rows(out: Prediction, engine: Engine) -> list[dict[str, Any]]:
                         "evidence": part.evidence,
                     }
                 )
-        for name, often in cycle_terms(out.drafting, out.batch).items():
-            count, cost = _at(often, out, i), getattr(engine, name)
+        for name, often in out.pace.terms.items():
+            count, cost = _at(often, out, i), getattr(out.engine, name)
             if cost > 0.0 and count > 0.0:
                 host = {"phase": "overhead", "op": name.removesuffix("_s"), "kind": "overhead", "count": int(count)}
                 seconds = {"seconds": count * cost, "share": count * cost / cycle, "datasheet_s": None}
@@ -283,9 +322,7 @@ def _at(array: Any, out: Prediction, i: int) -> float:
 
 def execute(args: argparse.Namespace) -> int:
     target, draft_setting = settings(args, args.hardware)
-    model = catalog.model(args.model)
-    if args.router_skew is not None:
-        model = model.with_router_skew(args.router_skew)
+    model = target_model(args)
     batch = whole("batch", counts("batch", args.batch), 1).tolist()
     context = whole("context", counts("context", args.context), 1)[None, :]
     rows: list[dict[str, Any]] = []
@@ -296,26 +333,30 @@ def execute(args: argparse.Namespace) -> int:
             out = predict(model, item, target, batch=column, context=context, draft_setting=draft_setting)
             rows += rows_of(out, target, model, args.precision)
             if args.breakdown:
-                parts += breakdown_rows(out, target.engine)
-    inputs = [args.calibration] if args.calibration else []
+                parts += breakdown_rows(out)
+    inputs = input_files(args)
     if args.breakdown:
         emit(args, "breakdown", parts, inputs=inputs)
         return 0
     varied = [name for name in ("draft_len", "top_k", "verify_tokens") if len({row[name] for row in rows}) > 1]
     if args.format == "table":  # people read milliseconds; files keep SI units
         rows = [{**row, "cycle_ms": 1e3 * row["cycle_s"], "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
-    emit(args, "predict", rows, columns=(*varied, *SHOWN), inputs=inputs, footer=_footer(rows, target))
+    emit(args, "predict", rows, columns=(*varied, *SHOWN), inputs=inputs, footer=footer(rows[0]))
     return 0
 
 
-def _footer(rows: Sequence[dict[str, Any]], setting: Setting) -> str:
-    first = rows[0]
-    evidence = {
-        "silicon": "kernels fitted to silicon measurements of this GPU",
-        "transferred": "kernels fitted on another GPU of the family, at this one's datasheet rates",
-        "theory": "some or all kernels were never measured on this device; --breakdown says which",
-        "live": "kernels fitted to measurements of this machine",
-    }.get(first["evidence"], first["evidence"])
-    draft = "no draft" if first["draft"] == "none" else f"draft {first['draft']}"
-    head = f"{first['model']} on {first['tp']}x {first['hardware']}, {first['precision']}, {draft}"
-    return f"{head}, engine {first['engine']}; evidence: {first['evidence']} ({evidence})"
+EVIDENCE = {
+    "silicon": "kernels fitted to silicon measurements of this GPU",
+    "transferred": "kernels fitted on another GPU of the family, at this one's datasheet rates",
+    "theory": "some or all kernels were never measured on this device; --breakdown says which",
+    "live": "kernels fitted to measurements of this machine",
+}
+"""Level of evidence of a step -> what it means."""
+
+
+def footer(row: Mapping[str, Any]) -> str:
+    """One line under a table: what was priced, and on what evidence."""
+    evidence = EVIDENCE.get(row["evidence"], row["evidence"])
+    draft = "no draft" if row["draft"] == "none" else f"draft {row['draft']}"
+    head = f"{row['model']} on {row['tp']}x {row['hardware']}, {row['precision']}, {draft}"
+    return f"{head}, engine {row['engine']}; evidence: {row['evidence']} ({evidence})"

@@ -29,7 +29,7 @@ def test_chain_tau_by_hand():
 def test_a_short_list_repeats_its_last_value_and_says_so():
     item, (remark,) = chain(3, rates=np.array([0.8, 0.5]))
     assert item.tokens_per_cycle == pytest.approx(1 + 0.8 + 0.4 + 0.2)
-    assert "2 values for draft_len=3" in remark
+    assert "2 values; a longer draft repeats the last" in remark
 
 
 def test_tokens_per_cycle_overrides_everything():

@@ -1,0 +1,246 @@
+"""``scylla-sim schedule``: best draft length per batch and context, where speculation ends, and what to set."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from scylla_sim import acceptance, catalog, design, drafting, engine_flags
+from scylla_sim.checks import FloatArray, fail, in_range, whole
+from scylla_sim.cli.predict import (
+    add_drafting_arguments,
+    add_hardware_arguments,
+    add_load_arguments,
+    footer,
+    input_files,
+    resolved,
+    settings,
+    target_model,
+    whole_list,
+)
+from scylla_sim.console import add_output, counts, emit, emit_text, format_table, note
+from scylla_sim.engine_flags import Flags
+from scylla_sim.records import dump_json, table
+from scylla_sim.schedule import MOST_SEQUENCES, Choice, Crossover, Schedule, schedule
+from scylla_sim.specs import Draft
+from scylla_sim.throughput import Drafting
+
+EPILOG = """example:
+  scylla-sim schedule --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --acceptance 0.62 \\
+      --batch 1,16,64,128,256 --context 1024,4096 --engine vllm
+"""
+
+CHAINS = tuple(range(1, 8))
+"""Draft lengths considered unless told: engines' examples use 2 to 5, SpecBundle measured up to 7."""
+SHOWN = (
+    *("batch_size", "context_len", "best", "tokens_per_cycle", "tpot_ms", "tokens_per_s", "speedup"),
+    *("speedup_lower", "speedup_upper", "may_be_best", "loss_at_most", "gain_over_fixed", "bound", "fits_memory"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_hardware_arguments(parser)
+    add_drafting_arguments(parser)
+    parser.add_argument(
+        "--draft-len", metavar="N[,N]", help="candidates; default 1 to 7 (eagle2, scylla: chains and trees)"
+    )
+    parser.add_argument("--top-k", metavar="N[,N]", help="candidates; default 1, and those of the trees")
+    parser.add_argument("--verify-tokens", metavar="N[,N]", help="sizes of trees to consider, root included")
+    parser.add_argument(
+        "--tokens-per-cycle",
+        type=float,
+        metavar="TAU",
+        help="measured with a chain of --measured-draft-len; carried to the others by one rate",
+    )
+    parser.add_argument("--measured-draft-len", type=int, metavar="N", help="where --tokens-per-cycle was measured")
+    add_load_arguments(parser, batch="1,2,4,8,16,32,64,128,256", context="1024", engine="vllm")
+    parser.add_argument(
+        "--max-batch",
+        type=int,
+        default=MOST_SEQUENCES,
+        help=f"last batch searched for the crossover; default {MOST_SEQUENCES}, memory may end it earlier",
+    )
+    add_output(parser)
+
+
+def _shapes(args: argparse.Namespace, draft: Draft) -> list[drafting.Shape]:
+    """Candidates: the product of what was given; nothing given means chains, and trees for drafts that grow one."""
+    default = drafting.shape(draft, None, None, None)
+    asked = (args.draft_len, args.top_k, args.verify_tokens)
+    if asked == (None, None, None) and default.top_k > 1:
+        return design.shapes()
+    depths = [n for n in CHAINS if draft.kind != "medusa" or n <= draft.num_layers]
+    lengths = depths if args.draft_len is None else whole_list("draft_len", args.draft_len, 1)
+    widths, sizes = whole_list("top_k", args.top_k, 1), whole_list("verify_tokens", args.verify_tokens, 2)
+    found = []
+    for length, width, size in product(lengths, widths, sizes):
+        chain = (default.top_k if width is None else width) == 1
+        found.append(drafting.shape(draft, length, width, None if chain else size))
+    return list(dict.fromkeys(found))
+
+
+def _measured_rate(args: argparse.Namespace) -> FloatArray | None:
+    """The one rate with which a chain of the measured length yields the measured tokens per cycle."""
+    if args.tokens_per_cycle is None:
+        if args.measured_draft_len is not None:
+            raise fail("measured_draft_len", args.measured_draft_len, "goes with --tokens-per-cycle")
+        return None
+    if args.measured_draft_len is None:
+        hint = "give --measured-draft-len; other lengths yield other values"
+        raise fail("tokens_per_cycle", args.tokens_per_cycle, "holds at one draft length", hint)
+    length = int(whole("measured_draft_len", args.measured_draft_len, 1, drafting.MAX_DRAFT_LEN))
+    tau = float(in_range("tokens_per_cycle", args.tokens_per_cycle, 1, length + 1))
+    return np.atleast_1d(acceptance.iid_rate(tau, length))
+
+
+def _candidates(args: argparse.Namespace) -> list[Drafting]:
+    draft = catalog.draft(args.draft, layers=args.draft_layers)
+    if draft.kind == "none":
+        raise fail("draft", args.draft, "leaves nothing to schedule", "name one, for example --draft eagle3")
+    return resolved(args, draft, _shapes(args, draft), rates=_measured_rate(args))
+
+
+def label(item: Drafting) -> str:
+    """A candidate in a word: ``plain``, a chain by its length, a tree as length x top-k / verified tokens."""
+    if item.draft.kind == "none":
+        return "plain"
+    return str(item.draft_len) if item.top_k == 1 else f"{item.draft_len}x{item.top_k}/{item.verify_tokens}"
+
+
+def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[str, Any]:
+    d = choice.drafting
+    numbers = {
+        name: value
+        for name, value in asdict(choice).items()
+        if name not in ("drafting", "next_best", "may_be_best", "lead", "evidence", "bound", "fits_memory")
+    }
+    place = {name: numbers.pop(name) for name in ("batch_size", "context_len")}
+    loss = {name: numbers.pop(name) for name in ("loss_at_most", "gain_over_fixed")}
+    return {
+        **fixed,
+        **place,
+        "best": label(d),
+        "draft_len": d.draft_len,
+        "top_k": d.top_k,
+        "verify_tokens": d.verify_tokens,
+        "tokens_per_cycle": d.tokens_per_cycle,
+        **numbers,
+        "next_best": None if choice.next_best is None else label(choice.next_best),
+        "lead": choice.lead,
+        "may_be_best": " ".join(label(item) for item in choice.may_be_best),
+        **loss,
+        "bound": choice.bound,
+        "fits_memory": choice.fits_memory,
+        "crossover_batch": crossover.batch,
+        "crossover_lower": crossover.lower,
+        "crossover_upper": crossover.upper,
+        "searched_to": crossover.searched_to,
+        "search_limit": crossover.limit,
+        "evidence": choice.evidence,
+    }
+
+
+def _crossover_row(item: Crossover) -> dict[str, Any]:
+    return {
+        "context_len": item.context_len,
+        "drafting": "best" if item.drafting is None else label(item.drafting),
+        "crossover_batch": item.batch,
+        "crossover_lower": item.lower,
+        "crossover_upper": item.upper,
+        "searched_to": item.searched_to,
+        "search_limit": item.limit,
+    }
+
+
+def _worth_showing(found: Schedule) -> list[Crossover]:
+    """Crossovers of few candidates all; of many those of the candidates that are chosen somewhere."""
+    chosen = {None, found.fixed, found.fixed_chain, *(span.drafting for span in (*found.spans, *found.chain_spans))}
+    chosen |= {choice.drafting for choice in found.choices}
+    few = len({item.drafting for item in found.crossovers}) <= 1 + len(CHAINS)
+    return [item for item in found.crossovers if few or item.drafting in chosen]
+
+
+def _shown_crossovers(items: Sequence[Crossover]) -> str:
+    """The crossovers as people read them; an end that was not found says how far it was looked for."""
+
+    def cell(value: int | None, item: Crossover) -> str:
+        if item.searched_to == 0:
+            return "does not fit"
+        return f"none to {item.searched_to}" if value is None else str(value)
+
+    rows = [
+        {
+            "context_len": item.context_len,
+            "drafting": "best" if item.drafting is None else label(item.drafting),
+            "plain_wins_from_batch": cell(item.batch, item),
+            "at_the_earliest": cell(item.lower, item),
+            "at_the_latest": cell(item.upper, item),
+            "search_ended_by": "memory" if item.limit == "memory" else "--max-batch",
+        }
+        for item in items
+    ]
+    return format_table(rows)
+
+
+def _settings_text(found: Schedule, flags: Sequence[Flags]) -> str:
+    if found.fixed is None:
+        return engine_flags.text_of(flags)
+    gain = f"{found.fixed_gain:.3g} times plain decoding on the mean of the rows"
+    return f"Best fixed drafting: {label(found.fixed)}, {gain}.\n{engine_flags.text_of(flags)}"
+
+
+def execute(args: argparse.Namespace) -> int:
+    target, draft_setting = settings(args, args.hardware)
+    model, candidates = target_model(args), _candidates(args)
+    batch = whole("batch", counts("batch", args.batch), 1).tolist()
+    context = whole("context", counts("context", args.context), 1).tolist()
+    found = schedule(
+        model,
+        candidates,
+        target,
+        batch=batch,
+        context=context,
+        max_batch=args.max_batch,
+        draft_setting=draft_setting,
+    )
+    draft = candidates[0].draft
+    fixed = {
+        "hardware": target.calibration.hardware.name,
+        "model": model.name,
+        "tp": target.tp,
+        "precision": args.precision,
+        "engine": target.engine.name,
+        "draft": draft.name,
+    }
+    best = {item.context_len: item for item in found.crossovers if item.drafting is None}
+    rows = [_row(choice, best[choice.context_len], fixed) for choice in found.choices]
+    chosen = [args.engine] if args.engine in engine_flags.ENGINES else engine_flags.ENGINES
+    flags = [item for engine in chosen for item in engine_flags.flags(engine, draft, found)]
+    _print(args, found, rows, flags)
+    return 0
+
+
+def _print(args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]], flags: list[Flags]) -> None:
+    if args.format == "csv":
+        emit(args, "schedule", rows)
+        note("note: crossovers of each draft length and the engine's settings are in --format table and json")
+        return
+    if args.format == "json":
+        value = table("scylla-sim/schedule/1", rows, inputs=input_files(args))
+        provenance = value.pop("provenance")
+        value["crossovers"] = [_crossover_row(item) for item in found.crossovers]
+        value["settings"] = [asdict(item) for item in flags]
+        emit_text(args, dump_json({**value, "provenance": provenance}))
+        return
+    shown = [{**row, "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
+    parts = (
+        format_table(shown, SHOWN) + footer(rows[0]) + "\n",
+        _shown_crossovers(_worth_showing(found)),
+        _settings_text(found, flags),
+    )
+    emit_text(args, "\n".join(parts))

@@ -1,0 +1,148 @@
+"""``scylla-sim schedule`` as a person meets it: what to draft, from which batch on not, and what to paste."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from scylla_sim import cli
+
+COMMAND = ["schedule", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--draft", "eagle3"]
+RATES = [*COMMAND, "--acceptance", "0.4", "--context", "256"]
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def result(capsys, *arguments):
+    code, out, _ = run(capsys, *arguments, "--format", "json")
+    assert code == 0
+    value = json.loads(out)
+    assert value["schema"] == "scylla-sim/schedule/1"
+    assert value["provenance"]["version"]
+    return value
+
+
+def test_rows_say_what_to_draft_how_sure_that_is_and_where_it_ends(capsys):
+    value = result(capsys, *RATES, "--batch", "1,64,256")
+    small, _, large = value["rows"]
+    assert (small["draft_len"] > 0, large["best"], large["draft_len"]) == (True, "plain", 0)
+    assert small["speedup_lower"] < small["speedup"] < small["speedup_upper"]
+    assert small["best"] in small["may_be_best"].split()
+    assert small["verify_tokens"] == small["draft_len"] + 1
+    best = next(row for row in value["crossovers"] if row["drafting"] == "best")
+    assert best["crossover_lower"] <= best["crossover_batch"] <= best["crossover_upper"] <= best["searched_to"]
+    for row in value["rows"]:
+        assert (row["best"] == "plain") == (row["batch_size"] >= best["crossover_batch"])
+        assert row["crossover_batch"] == best["crossover_batch"]
+        assert row["evidence"] == "silicon"
+
+
+def test_the_choice_has_the_numbers_that_predict_gives_it(capsys):
+    (row,) = result(capsys, *RATES, "--batch", "16")["rows"]
+    _, out, _ = run(
+        capsys,
+        *("predict", *RATES[1:], "--batch", "16", "--engine", "vllm", "--draft-len", row["draft_len"]),
+        *("--format", "json"),
+    )
+    (same,) = json.loads(out)["rows"]
+    for name in ("tokens_per_cycle", "tpot_s", "tokens_per_s", "plain_tokens_per_s", "speedup", "speedup_lower"):
+        assert row[name] == pytest.approx(same[name], rel=1e-12)
+
+
+def test_settings_are_ready_to_paste(capsys):
+    vllm = result(capsys, *RATES)["settings"]
+    assert [item["scope"] for item in vllm] == ["fixed", "by batch"]
+    option, _, quoted = vllm[1]["options"].partition(" ")
+    assert option == "--speculative-config"
+    ranges = json.loads(quoted.strip("'"))["num_speculative_tokens_per_batch_size"]
+    assert ranges[0][0] == 1
+    assert ranges[-1][2] == 0
+    both = result(capsys, *RATES, "--engine", "ideal")["settings"]
+    assert {item["engine"] for item in both} == {"vllm", "sglang"}
+
+
+def test_the_table_says_it_all_in_words(capsys):
+    code, out, _ = run(capsys, *RATES, "--batch", "1", "--max-batch", "60", "--draft-len", "1,5")
+    assert code == 0
+    assert "none to 60" in out
+    assert "--max-batch" in out
+    assert "evidence: silicon" in out
+    assert "<path of your draft>" in out
+
+
+def test_csv_holds_the_rows_and_says_what_it_does_not_hold(capsys, tmp_path):
+    code, out, err = run(capsys, *RATES, "--batch", "1,256", "--format", "csv")
+    assert code == 0
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert [line["best"] == "plain" for line in lines] == [False, True]
+    assert int(lines[0]["crossover_batch"]) > 1
+    assert "--format table and json" in err
+    code, out, err = run(capsys, *RATES, "--format", "json", "--out", tmp_path / "s.json")
+    assert (code, out) == (0, "")
+    assert json.loads((tmp_path / "s.json").read_text())["settings"]
+
+
+def test_measured_files_are_in_the_provenance_and_carry_their_interval(capsys, tmp_path):
+    file = tmp_path / "acceptance.json"
+    content = {"acceptance_rate": [0.8, 0.5], "kind": "conditional", "tokens_per_cycle": 2.2}
+    content |= {"tokens_per_cycle_lower": 2.0, "tokens_per_cycle_upper": 2.4}
+    file.write_text(json.dumps(content))
+    value = result(capsys, *COMMAND, "--acceptance", file, "--batch", "1")
+    assert value["provenance"]["inputs"]["acceptance.json"]
+    (exact,) = result(capsys, *COMMAND, "--acceptance", "0.8,0.5", "--batch", "1")["rows"]
+    (row,) = value["rows"]
+    assert row["speedup"] == exact["speedup"]
+    assert row["speedup_lower"] < exact["speedup_lower"]
+
+
+def test_tokens_per_cycle_measured_at_one_length_are_carried_to_the_others(capsys):
+    measured = [*COMMAND, "--tokens-per-cycle", "2.44", "--measured-draft-len", "2", "--batch", "1,200"]
+    by_rate = [*COMMAND, "--acceptance", "0.8", "--batch", "1,200"]
+    for a, b in zip(result(capsys, *measured)["rows"], result(capsys, *by_rate)["rows"]):
+        assert a["best"] == b["best"]
+        assert a["tokens_per_cycle"] == pytest.approx(b["tokens_per_cycle"], rel=1e-6)
+
+
+def test_tree_drafts_consider_trees_and_lists_of_them(capsys):
+    tree = ["schedule", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--draft", "eagle2"]
+    tree += ["--reference-tokens-per-cycle", "4.3", "--engine", "ideal"]
+    (row,) = result(capsys, *tree, "--batch", "1")["rows"]
+    assert row["top_k"] > 1
+    assert row["best"] == f"{row['draft_len']}x{row['top_k']}/{row['verify_tokens']}"
+    given = result(capsys, *tree, "--draft-len", "3", "--top-k", "1,4", "--verify-tokens", "8,12", "--batch", "1")
+    assert [item["drafting"] for item in given["crossovers"]] == ["best", "3", "3x4/8", "3x4/12"]
+
+
+def test_a_model_of_experts_and_a_gpu_without_data_are_scheduled_with_their_evidence(capsys):
+    moe = ["schedule", "--hardware", "rtx-pro-6000", "--model", "gpt-oss-20b", "--router-skew", "0.5"]
+    (row,) = result(capsys, *moe, "--draft", "eagle3", "--acceptance", "0.7", "--batch", "8")["rows"]
+    assert row["evidence"] in ("transferred", "theory")
+    assert row["speedup_lower"] < row["speedup"] < row["speedup_upper"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "line"),
+    [
+        (["--draft", "none"], "draft='none' leaves nothing to schedule"),
+        ([], "acceptance=None is needed for draft='eagle3'"),
+        (["--acceptance", "0.7", "--draft-len", "0"], "draft_len=0.0 must be at least 1"),
+        (["--acceptance", "0.7", "--batch", "0"], "batch=0.0 must be at least 1"),
+        (["--acceptance", "0.7", "--max-batch", "0"], "max_batch=0.0 must lie in [1, 16384]"),
+        (["--acceptance", "0.7", "--batch", "20000"], "batch=20000.0 must lie in [1, 16384]"),
+        (["--tokens-per-cycle", "2"], "tokens_per_cycle=2.0 holds at one draft length; give --measured-draft-len"),
+        (["--acceptance", "0.7", "--measured-draft-len", "2"], "measured_draft_len=2 goes with --tokens-per-cycle"),
+        (["--tokens-per-cycle", "9", "--measured-draft-len", "2"], "tokens_per_cycle=9.0 must lie in [1, 3]"),
+        (["--acceptance", "0.7", "--pp", "2"], "pp=2 must be 1; pipeline parallelism is not modelled"),
+        (["--acceptance", "0.7", "--engine", "trt"], "engine='trt' is not known"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_two(capsys, extra, line):
+    code, out, err = run(capsys, *COMMAND, *extra)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert line in err

@@ -1,0 +1,111 @@
+"""Laws of schedules: what must hold for every device, draft and acceptance."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from scylla_sim import catalog, kernels
+from scylla_sim.acceptance import iid_tokens_per_cycle
+from scylla_sim.schedule import WORTH, schedule, spans_of
+from scylla_sim.steps import Setting
+from scylla_sim.throughput import Drafting
+
+devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090"])
+engines = st.sampled_from(["ideal", "vllm", "sglang"])
+rates = st.floats(0.02, 0.98)
+contexts = st.sampled_from([128, 1024, 4096])
+MAX_BATCH = 200
+MODEL = catalog.model("llama-3.2-1b")
+few = settings(max_examples=25, deadline=None)
+NEVER = float("inf")
+
+
+def chain(length, rate, draft="eagle3", spread=0.0):
+    tau, low, high = (
+        float(iid_tokens_per_cycle(np.clip(rate * share, 0, 1), length)) for share in (1, 1 - spread, 1 + spread)
+    )
+    return Drafting(catalog.draft(draft), length, 1, length + 1, tau, low, high)
+
+
+def scheduled(device, engine, rate, context, *, draft="eagle3", lengths=(1, 2, 4, 6), spread=0.0):
+    setting = Setting(kernels.shipped(device), catalog.engine(engine))
+    items = [chain(length, rate, draft, spread) for length in lengths]
+    return schedule(MODEL, items, setting, batch=[1, 32], context=[context], max_batch=MAX_BATCH)
+
+
+def batches(item):
+    """Lower end, value and upper end of a crossover, the one that was not found beyond all."""
+    return [NEVER if value is None else value for value in (item.lower, item.batch, item.upper)]
+
+
+@few
+@given(devices, engines, rates, contexts, st.floats(0, 0.3))
+def test_a_crossover_lies_in_its_own_interval(device, engine, rate, context, spread):
+    for item in scheduled(device, engine, rate, context, spread=spread).crossovers:
+        lower, value, upper = batches(item)
+        assert 1 <= lower <= value <= upper
+
+
+@few
+@given(devices, engines, rates, st.floats(0, 0.5), contexts)
+def test_better_acceptance_never_lowers_the_crossover(device, engine, rate, more, context):
+    worse = scheduled(device, engine, rate, context).crossovers
+    better = scheduled(device, engine, min(rate + more, 0.999), context).crossovers
+    for a, b in zip(worse, better):
+        assert all(x <= y for x, y in zip(batches(a), batches(b)))
+
+
+@few
+@given(devices, contexts)
+def test_a_draft_that_costs_nothing_and_is_always_accepted_has_no_crossover(device, context):
+    for item in scheduled(device, "ideal", 1.0, context, draft="ngram").crossovers:
+        assert item.batch is None
+
+
+@few
+@given(devices, engines, contexts)
+def test_a_draft_that_is_never_accepted_loses_from_the_first_batch(device, engine, context):
+    found = scheduled(device, engine, 0.0, context)
+    assert {item.batch for item in found.crossovers} == {1}
+    assert all(choice.drafting.draft.kind == "none" for choice in found.choices)
+
+
+@few
+@given(devices, engines, rates, contexts)
+def test_the_best_of_all_pays_at_least_as_long_as_any_one(device, engine, rate, context):
+    best, *each = scheduled(device, engine, rate, context).crossovers
+    for one in each:
+        assert all(x <= y for x, y in zip(batches(one), batches(best)))
+
+
+@few
+@given(devices, engines, rates, contexts)
+def test_no_choice_is_slower_than_plain_decoding_or_outside_its_interval(device, engine, rate, context):
+    for choice in scheduled(device, engine, rate, context).choices:
+        assert choice.tokens_per_s >= choice.plain_tokens_per_s * (1 - 1e-12)
+        assert choice.speedup_lower <= choice.speedup <= choice.speedup_upper
+        assert choice.drafting in choice.may_be_best
+
+
+@few
+@given(devices, engines, rates, contexts)
+def test_a_schedule_covers_every_batch_once_and_changes_at_each_range(device, engine, rate, context):
+    spans = scheduled(device, engine, rate, context).spans
+    assert spans[0].first == 1
+    for before, after in pairwise(spans):
+        assert after.first == before.last + 1
+        assert after.drafting != before.drafting
+
+
+@given(arrays.arrays(float, st.tuples(st.integers(1, 4), st.integers(1, 40)), elements=st.floats(-2, 2)))
+def test_no_single_candidate_and_no_best_of_each_batch_beats_a_schedule_by_what_its_changes_cost(score):
+    weight = np.log1p(1.0 / np.arange(1, score.shape[1] + 1))
+    spans = spans_of(score)
+    total = sum(float(weight[a - 1 : b] @ score[c, a - 1 : b]) for a, b, c in spans)
+    price = WORTH * np.log(2.0)
+    assert total - price * (len(spans) - 1) >= (score @ weight).max() - 1e-9
+    hops = int((np.diff(score.argmax(axis=0)) != 0).sum())
+    assert total - price * (len(spans) - 1) >= float(score.max(axis=0) @ weight) - price * hops - 1e-9
