@@ -19,6 +19,7 @@ import numpy as np
 from scylla_sim import catalog, cli, kernels
 from scylla_sim.forms import FORMS, naive_seconds
 from scylla_sim.rates import rates
+from scylla_sim.schedule import schedule
 from scylla_sim.steps import Setting
 from scylla_sim.throughput import Drafting, predict
 
@@ -84,7 +85,13 @@ def main() -> None:
     batch, context = np.arange(1.0, 257.0)[:, None], np.linspace(128, 32768, 256)[None, :]
 
     def cycles() -> object:
-        return predict(model, drafting, setting, batch=batch, context=context)
+        out = predict(model, drafting, setting, batch=batch, context=context)
+        return out.speedup_lower, out.tokens_per_s_lower
+
+    lengths = [Drafting(catalog.draft("eagle3"), n, 1, n + 1, 1 + 0.5 * n, 1.0, n + 1.0) for n in range(1, 8)]
+
+    def search() -> object:
+        return schedule(model, lengths, setting, batch=[1, 16, 64, 256], context=[1024], max_batch=1024)
 
     def one() -> object:
         return [fitted.seconds({"m": np.asarray(m), "n": n, "k": k}, r) for m, n, k in few]
@@ -103,6 +110,7 @@ def main() -> None:
             "GEMM shapes, a straightforward loop": (lambda: _loop(p, few), LOOPED),
             "GEMM shapes, naive roofline, arrays": (lambda: naive_seconds("gemm", columns, r), SHAPES),
             "draft-verify cycles with intervals, a grid": (cycles, 256 * 256),
+            "schedule: 7 draft lengths at each of 1,024 batches": (search, 7 * 1024),
             "kernels through the command line, CSV in and out": (command, ROWS),
         }
         results = {}

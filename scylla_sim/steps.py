@@ -6,7 +6,7 @@ kept apart, because its value decides whether large batches gain from speculatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -218,18 +218,30 @@ def draft_step(
     The first pass extends one token a sequence, the others ``width``. Medusa drafts all depths in one pass; an
     n-gram draft costs the device nothing.
     """
-    b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
-    if draft.kind in ("none", "ngram"):
-        return EMPTY
 
     def one_pass(candidates: int) -> Step:
-        ops = draft_ops(draft, target, batch=b, context=s, width=candidates, tp=setting.tp, dtype=setting.dtype)
-        return _step(ops, setting, b * candidates)
+        return draft_pass(draft, target, setting, batch=batch, context=context, width=candidates)
 
+    return drafted_step(draft, draft_len, width, one_pass)
+
+
+def draft_pass(
+    draft: Draft, target: Model, setting: Setting, *, batch: ArrayLike, context: ArrayLike, width: int = 1
+) -> Step:
+    """Device seconds of one sequential pass of a draft over ``width`` candidates of each sequence."""
+    b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
+    ops = draft_ops(draft, target, batch=b, context=s, width=width, tp=setting.tp, dtype=setting.dtype)
+    return _step(ops, setting, b * width)
+
+
+def drafted_step(draft: Draft, draft_len: int, width: int, one_pass: Callable[[int], Step]) -> Step:
+    """A cycle's drafting from passes of one candidate and of ``width``, which ``one_pass`` prices."""
+    if draft.kind in ("none", "ngram"):
+        return EMPTY
     first = one_pass(1)
     if draft.kind == "medusa" or draft_len == 1:
         return first
-    rest = one_pass(width) if width > 1 else first
+    rest = one_pass(width)
     times = draft_len - 1
     parts = tuple(
         Part(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,18 @@ from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
 from scylla_sim.costs import resident_bytes
 from scylla_sim.deviations import Pace, interval
 from scylla_sim.specs import Draft, Engine, Model
-from scylla_sim.steps import EMPTY, Setting, Step, bound, draft_step, host_terms, paid, step_terms, target_step
+from scylla_sim.steps import (
+    EMPTY,
+    Setting,
+    Step,
+    bound,
+    draft_pass,
+    drafted_step,
+    host_terms,
+    paid,
+    step_terms,
+    target_step,
+)
 
 MEMORY_SHARE = 0.9
 """Share of device memory for weights and KV cache; the rest is activations and buffers. Source: vLLM's default
@@ -224,26 +235,20 @@ def predict_each(
     """Predict several drafting configurations over one grid, in their order; arguments as in `predict`.
 
     Each step is priced once: plain steps do not depend on the drafting, verify steps only on the tokens verified,
-    and drafting not on them.
+    and a pass of the draft on its width.
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     plain = target_step(target, setting, batch=b, context=s)
-    verify: dict[int, Step] = {1: plain}
-    drafted: dict[tuple[Draft, int, int], Step] = {}
+
+    @cache
+    def verified(tokens: int) -> Step:
+        return plain if tokens == 1 else target_step(target, setting, batch=b, context=s, tokens=tokens)
+
+    @cache
+    def one_pass(draft: Draft, width: int) -> Step:
+        return draft_pass(draft, target, draft_setting or setting, batch=b, context=s, width=width)
+
     for item in draftings:
-        tokens, size = item.verify_tokens, (item.draft, item.draft_len, item.top_k)
-        if tokens not in verify:
-            verify[tokens] = target_step(target, setting, batch=b, context=s, tokens=tokens)
-        if size not in drafted:
-            drafted[size] = draft_step(
-                item.draft,
-                target,
-                draft_setting or setting,
-                batch=b,
-                context=s,
-                draft_len=item.draft_len,
-                width=item.top_k,
-            )
         held = resident_bytes(
             target,
             item.draft,
@@ -258,8 +263,8 @@ def predict_each(
             context=s,
             drafting=item,
             engine=setting.engine,
-            draft=drafted[size],
-            verify=verify[tokens],
+            draft=drafted_step(item.draft, item.draft_len, item.top_k, partial(one_pass, item.draft)),
+            verify=verified(item.verify_tokens),
             plain=plain,
             fits_memory=held <= MEMORY_SHARE * setting.calibration.hardware.memory_bytes,
         )
