@@ -15,7 +15,7 @@ import numpy as np
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.specs import OVERHEADS, Engine
 from scylla_sim.steps import Step, step_terms
-from scylla_sim.throughput import Prediction, cycle_terms
+from scylla_sim.throughput import Prediction
 
 MIN_FIT_ROWS = 6
 
@@ -39,7 +39,7 @@ def observations(out: Prediction, *, cycle_s: float, plain_step_s: float) -> lis
     drafted = float(out.draft.seconds) + float(out.verify.seconds)
     return [
         Observation(float(out.plain.seconds), _paid(step_terms(out.batch), out.plain), plain_step_s),
-        Observation(drafted, _paid(cycle_terms(out.drafting, out.batch), out.verify, out.draft), cycle_s),
+        Observation(drafted, _paid(out.pace.terms, out.verify, out.draft), cycle_s),
     ]
 
 

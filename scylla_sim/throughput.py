@@ -77,12 +77,6 @@ def no_drafting(draft: Draft) -> Drafting:
     return Drafting(draft, 0, 1, 1, 1.0, 1.0, 1.0)
 
 
-def cycle_terms(drafting: Drafting, batch: FloatArray) -> dict[str, FloatArray]:
-    """How often one cycle of a batch pays each overhead of an engine."""
-    tokens = batch * drafting.verify_tokens
-    return host_terms(drafting.draft, tokens=tokens, draft_len=drafting.draft_len, top_k=drafting.top_k)
-
-
 @dataclass(frozen=True)
 class Prediction:
     """Arrays over the grid: seconds, tokens per second and speed-up, with the 90 % intervals of the last two."""
@@ -100,7 +94,8 @@ class Prediction:
     def pace(self) -> Pace:
         """Drafting and verifying, to be held against another way of decoding."""
         d = self.drafting
-        terms = cycle_terms(d, self.batch)
+        tokens = self.batch * d.verify_tokens
+        terms = host_terms(d.draft, tokens=tokens, draft_len=d.draft_len, top_k=d.top_k)
         return Pace(
             tau=d.tokens_per_cycle,
             tau_lower=d.tau_lower,
