@@ -87,9 +87,11 @@ def _vllm_option(config: dict[str, object]) -> str:
 def _vllm(draft: Draft, found: Schedule) -> list[Flags]:
     method, fixed, spans = _vllm_method(draft), found.fixed_chain, found.chain_spans
     if fixed is None:
-        no_trees = "vLLM drafts chains only (tree attention was removed, #42121): give candidates with --top-k 1"
+        no_trees = (
+            "vLLM drafts chains only (tree attention was removed, vLLM #42121): give candidates with --top-k 1"
+        )
         return [Flags("vllm", "fixed", "", "", (no_trees,))]
-    tree = ("of the chains only: vLLM has no trees (#42121)",) if found.fixed != fixed else ()
+    tree = ("of the chains only: vLLM has no trees (vLLM #42121)",) if found.fixed != fixed else ()
     static = Flags("vllm", "fixed", _vllm_option({**method, "num_speculative_tokens": fixed.draft_len}), "", tree)
     results = [_off("vllm", "fixed") if found.fixed_chain_gain <= 1.0 else static]
     if _plain(spans):
@@ -103,10 +105,10 @@ def _vllm(draft: Draft, found: Schedule) -> list[Flags]:
     notes = (
         "[first batch, last batch, draft length]; vLLM 0.25 or newer, which tests EAGLE, EAGLE-3 and DFlash only",
         "not with --data-parallel-size above 1; model runner V1 then captures piecewise graphs only, and one "
-        "report (#49548) saw throughput collapse where the length becomes 0: measure it",
-        "a draft that is loaded costs 6-20 % even where it drafts nothing (#49548): above the crossover for good, "
-        "start vLLM without it",
-        "disable_by_batch_size does nothing since 0.10 (#35060)",
+        "report (vLLM #49548) saw throughput collapse where the length becomes 0: measure it",
+        "a draft that is loaded costs 6-20 % even where it drafts nothing (vLLM #49548): above the crossover for "
+        "good, start vLLM without it",
+        "disable_by_batch_size does nothing since 0.10 (vLLM #35060)",
     )
     return [*results, Flags("vllm", "by batch", _vllm_option(config), "", (*tree, *notes))]
 
