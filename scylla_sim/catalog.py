@@ -193,10 +193,18 @@ def engine(name: str) -> Engine:
     values = {field: quantity(name, field, item) for field, item in given.items()}
     intervals = {field: _interval(name, field, item) for field, item in given.items()}
     sources = {field: str(item["source"]) for field, item in given.items()}
-    limit = int(entry.get("max_graph_tokens", {"value": 0})["value"])
-    framework = str(entry.get("framework", {"value": ""})["value"])
+    tokens, batch = (
+        int(entry.get(limit, {"value": 0})["value"]) for limit in ("max_graph_tokens", "max_graph_batch")
+    )
     return Engine(
-        name=name, framework=framework, max_graph_tokens=limit, intervals=intervals, sources=sources, **values
+        name=name,
+        framework=str(entry.get("framework", {"value": ""})["value"]),
+        eager=False,
+        max_graph_tokens=tokens,
+        max_graph_batch=batch,
+        intervals=intervals,
+        sources=sources,
+        **values,
     )
 
 

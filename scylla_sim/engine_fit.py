@@ -14,7 +14,7 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.specs import OVERHEADS, Engine
-from scylla_sim.steps import Step, step_terms
+from scylla_sim.steps import LAUNCH, Step, step_terms
 from scylla_sim.throughput import Prediction
 
 MIN_FIT_ROWS = 6
@@ -29,17 +29,23 @@ class Observation:
     measured_s: float
 
 
-def _paid(terms: Mapping[str, FloatArray], *steps: Step) -> dict[str, float]:
-    launches = sum(part.count for step in steps for part in step.parts)
-    return {**{name: float(often) for name, often in terms.items()}, "launch_s": float(launches)}
+def _paid(terms: Mapping[str, FloatArray], steps: Sequence[Step], launches_add: bool) -> dict[str, float]:
+    paid = {name: float(often) for name, often in terms.items()}
+    launches = sum(part.count for step in steps for part in step.parts if part.kind != LAUNCH)
+    return {**paid, "launch_s": float(launches) if launches_add else 0.0}
 
 
-def observations(out: Prediction, *, cycle_s: float, plain_step_s: float) -> list[Observation]:
-    """The plain step and the cycle of one measured configuration, priced without any overhead."""
+def observations(out: Prediction, *, cycle_s: float, plain_step_s: float, launches_add: bool) -> list[Observation]:
+    """The plain step and the cycle of one measured configuration, priced without overheads.
+
+    ``launches_add`` says that the device waits while the host launches: a CPU, which is both.
+    """
     drafted = float(out.draft.seconds) + float(out.verify.seconds)
     return [
-        Observation(float(out.plain.seconds), _paid(step_terms(out.batch), out.plain), plain_step_s),
-        Observation(drafted, _paid(out.pace.terms, out.verify, out.draft), cycle_s),
+        Observation(
+            float(out.plain.seconds), _paid(step_terms(out.batch), [out.plain], launches_add), plain_step_s
+        ),
+        Observation(drafted, _paid(out.pace.terms, [out.verify, out.draft], launches_add), cycle_s),
     ]
 
 
@@ -70,4 +76,5 @@ def fit_engine(name: str, seen: Sequence[Observation]) -> Engine:
     missing = 1.0 - np.array([one.device_s for one in seen]) / measured
     scale = np.maximum(np.abs(paid).max(axis=0), 1e-300)
     values = nnls(paid / scale, missing)[0] / scale
-    return Engine(name, **dict(zip(OVERHEADS, values.tolist())))
+    found = dict(zip(OVERHEADS, values.tolist()))
+    return Engine(name, eager=found["launch_s"] > 0.0, **found)

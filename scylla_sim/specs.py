@@ -345,11 +345,14 @@ class Engine:
         Added to every cycle that drafts a tree (top-k above 1): choosing its paths, its mask, moving the cache of
         the accepted one.
     launch_s
-        Per kernel when a step is launched eagerly; 0 under a CUDA graph.
+        What the host needs to launch one operation of a step that is not a CUDA graph. A GPU works on while the
+        host launches, so such a step takes at least as long as its launches; on a CPU they add to it.
     framework
         Whose kernels its steps run, where a calibration holds those of several; empty: the calibration's first.
-    max_graph_tokens
-        Tokens up to which steps were captured as a CUDA graph; 0 means no limit.
+    eager
+        No step is a CUDA graph.
+    max_graph_tokens, max_graph_batch
+        Tokens, or sequences, up to which steps were captured as CUDA graphs; 0 means no limit.
     intervals
         Lower and upper end of an overhead, in seconds; one without an entry is taken as exact.
     """
@@ -362,7 +365,9 @@ class Engine:
     tree_host_s: float = 0.0
     launch_s: float = 0.0
     framework: str = ""
+    eager: bool = False
     max_graph_tokens: int = 0
+    max_graph_batch: int = 0
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -374,3 +379,4 @@ class Engine:
             if not 0 <= lower <= value <= upper:
                 raise fail(name, value, f"must lie in its own interval, {lower:g} to {upper:g} s")
         whole("max_graph_tokens", self.max_graph_tokens, 0)
+        whole("max_graph_batch", self.max_graph_batch, 0)

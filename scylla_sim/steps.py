@@ -18,6 +18,8 @@ from scylla_sim.kernels import Calibration, Seconds, op_seconds
 from scylla_sim.specs import Draft, Engine, Model
 
 BOUNDS = ("memory", "compute", "communication", "overhead")
+LAUNCH = "launch"
+"""Kind of the part of an eager step in which the device waits for the host."""
 
 NOT_FITTED_HERE = ("theory", "transferred")
 """Evidence of kernels whose errors all shapes share.
@@ -74,7 +76,7 @@ class Step:
 
     def evidence(self) -> str:
         """The weakest evidence among the parts that carry weights, KV or messages."""
-        found = {part.evidence for part in self.parts if part.kind != "elementwise"}
+        found = {part.evidence for part in self.parts if part.kind not in ("elementwise", LAUNCH)}
         for level in ("theory", "transferred", "published"):
             if level in found:
                 return level
@@ -91,20 +93,24 @@ class Setting:
     kv_dtype: str = "bfloat16"
     tp: int = 1
 
-    def eager(self, tokens: FloatArray) -> NDArray[np.bool_]:
-        """Whether steps of so many tokens are launched kernel by kernel: past what was captured as a graph."""
-        limit = self.engine.max_graph_tokens
-        return tokens > limit if limit else np.full(np.shape(tokens), self.engine.launch_s > 0.0)
+    def eager(self, tokens: FloatArray, batch: FloatArray) -> NDArray[np.bool_]:
+        """Whether steps of so many tokens, of so many sequences, are launched kernel by kernel, not as a graph."""
+        engine = self.engine
+        past = np.full(np.shape(tokens), engine.eager)
+        for size, limit in ((tokens, engine.max_graph_tokens), (batch, engine.max_graph_batch)):
+            past = past | (size > limit) if limit else past
+        return past
 
 
 EMPTY = Step((), np.asarray(0.0), np.asarray(0.0), np.asarray(0.0))
 
 
-def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray) -> Step:
-    """Price a list of operations; an eager step pays the engine's launch for every kernel."""
+def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatArray) -> Step:
+    """Price a list of operations, and launches that an eager step waits for."""
     hardware = setting.calibration.hardware
-    eager = setting.eager(tokens)
-    launch_s = np.where(eager, setting.engine.launch_s, 0.0)
+    eager = setting.eager(tokens, batch)
+    works_on = hardware.sm_count > 0  # while the host launches
+    launch_s = np.where(eager, 0.0 if works_on else setting.engine.launch_s, 0.0)
     peak = max(hardware.peak_flop_per_s.values())
     parts = []
     for op in ops:
@@ -123,7 +129,21 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray) -> Step:
                 evidence=one.evidence,
             )
         )
+    if works_on and setting.engine.launch_s > 0.0:
+        parts.append(_waiting(parts, setting.engine, eager))
     return _total(tuple(parts))
+
+
+def _waiting(parts: Sequence[Part], engine: Engine, eager: NDArray[np.bool_]) -> Part:
+    """What the device waits for the host in an eager step: by how much its launches outlast its operations."""
+    launches = sum(part.count for part in parts)
+    none = np.zeros(eager.shape)
+    seconds = lower = upper = none
+    if eager.any():
+        busy = sum((part.seconds for part in parts), none)
+        each = (engine.launch_s, *engine.intervals.get("launch_s", (engine.launch_s, engine.launch_s)))
+        seconds, lower, upper = (np.where(eager, np.maximum(launches * one - busy, 0.0), none) for one in each)
+    return Part("waiting_for_launches", LAUNCH, launches, seconds, lower, upper, none, none, "published")
 
 
 def _one(op: Op, setting: Setting, eager: NDArray[np.bool_]) -> Seconds:
@@ -200,7 +220,7 @@ def target_step(
         positive("batch", batch), positive("context", context), positive("tokens", tokens)
     )
     ops = forward_ops(model, batch=b, context=s, tokens=n, tp=setting.tp, dtype=setting.dtype)
-    return _step(ops, setting, b * n)
+    return _step(ops, setting, b * n, b)
 
 
 def draft_step(
@@ -231,7 +251,7 @@ def draft_pass(
     """Device seconds of one sequential pass of a draft over ``width`` candidates of each sequence."""
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     ops = draft_ops(draft, target, batch=b, context=s, width=width, tp=setting.tp, dtype=setting.dtype)
-    return _step(ops, setting, b * width)
+    return _step(ops, setting, b * width, b)
 
 
 def drafted_step(draft: Draft, draft_len: int, width: int, one_pass: Callable[[int], Step]) -> Step:
@@ -314,8 +334,9 @@ def bound(steps: Sequence[Step], overhead_s: FloatArray) -> list[str]:
     share = {name: np.zeros(shape) for name in BOUNDS}
     share["overhead"] = share["overhead"] + overhead_s
     for part in (part for step in steps for part in step.parts):
-        if part.kind == "all_reduce":
-            share["communication"] = share["communication"] + part.seconds
+        other = {"all_reduce": "communication", LAUNCH: "overhead"}.get(part.kind)
+        if other is not None:
+            share[other] = share[other] + part.seconds
             continue
         math = part.compute_s > part.memory_s
         share["compute"] = share["compute"] + np.where(math, part.seconds, 0.0)

@@ -115,11 +115,18 @@ def _predictions(
     return found
 
 
-def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Prediction], engine: Engine) -> Engine:
+def _fitted(
+    columns: Mapping[str, list[str]],
+    path: str,
+    priced: Sequence[Prediction],
+    engine: Engine,
+    calibration: str | None,
+) -> Engine:
     """The engine with the overheads of the fitting rows; ``priced`` is without any."""
     for name in ("half", *MEASURED):
         if name not in columns:
             raise fail("column", name, f"is needed with --fit-overheads in {path}")
+    given = kernels.read(calibration) if calibration else None
     seen: list[engine_fit.Observation] = []
     for index, out in enumerate(priced):
         if columns["half"][index].strip() == FIT:
@@ -129,7 +136,8 @@ def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Predic
                 raise InputError(f"cycle_s and plain_step_s must be numbers on line {index + 2}") from None
             if not all(0 < value < np.inf for value in measured.values()):
                 raise InputError(f"cycle_s and plain_step_s must be above 0 on line {index + 2}")
-            seen += engine_fit.observations(out, **measured)
+            device = given or kernels.shipped(columns["device"][index].strip())
+            seen += engine_fit.observations(out, **measured, launches_add=device.hardware.sm_count == 0)
     found = engine_fit.fit_engine(f"{engine.name}, fitted", seen)
     scalars = ", ".join(f"{name} {getattr(found, name) / MICRO:.3g} us" for name in OVERHEADS)
     note(f"overheads fitted on {len(seen)} times: {scalars}")
@@ -163,7 +171,8 @@ def execute(args: argparse.Namespace) -> int:
     engine = catalog.engine(args.engine)
     if args.fit_overheads:
         bare = Engine(engine.name)
-        engine = _fitted(columns, args.shapes, _predictions(columns, numbers, bare, args.calibration), engine)
+        priced = _predictions(columns, numbers, bare, args.calibration)
+        engine = _fitted(columns, args.shapes, priced, engine, args.calibration)
     rows: list[dict[str, Any]] = []
     for index, out in enumerate(_predictions(columns, numbers, engine, args.calibration)):
         label = {name: columns[name][index].strip() for name in LABELS}

@@ -17,7 +17,7 @@ from scylla_sim.checks import FloatArray, fail, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.costs import PRECISION_DTYPE
 from scylla_sim.specs import BYTES_PER_ELEMENT, Draft, Model
-from scylla_sim.steps import Setting, Step
+from scylla_sim.steps import LAUNCH, Setting, Step
 from scylla_sim.throughput import Drafting, Prediction, no_drafting, predict
 
 EPILOG = """example:
@@ -76,6 +76,9 @@ def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: 
         help="Zipf exponent of the popularity of experts; default 0, uniform",
     )
     parser.add_argument("--engine", default=engine, help=f"ideal (kernels only), vllm or sglang; default {engine}")
+    parser.add_argument(
+        "--eager", action="store_true", help="no CUDA graphs, as with --enforce-eager or --disable-cuda-graph"
+    )
     for name, what in NOT_MODELLED.items():
         parser.add_argument(f"--{name}", type=int, default=1, help=f"refused above 1: {what} is not modelled")
 
@@ -122,7 +125,9 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Set
     if tp > hardware.gpus_per_node:
         hint = "several nodes are not modelled"
         raise fail("tp", tp, f"must be at most {hardware.gpus_per_node}, the GPUs of a {hardware.name} node", hint)
-    engine = catalog.engine(args.engine)
+    engine = replace(catalog.engine(args.engine), eager=getattr(args, "eager", False))
+    if engine.eager and not engine.launch_s:
+        raise fail("eager", engine.name, "has no cost of a launch", "engines that have: vllm, sglang")
     target = Setting(calibration, engine, PRECISION_DTYPE[precision], PRECISION_DTYPE[kv_precision], tp)
     draft_precision = one_of(
         "draft_precision", getattr(args, "draft_precision", None) or precision, BYTES_PER_ELEMENT
@@ -294,6 +299,8 @@ def breakdown_rows(out: Prediction) -> list[dict[str, Any]]:
         for phase, step in phases:
             for part in step.parts:
                 value = _at(part.seconds, out, i)
+                if part.kind == LAUNCH and value == 0.0:
+                    continue
                 rows.append(
                     {
                         **where,

@@ -102,6 +102,17 @@ def test_breakdown_adds_up_to_the_cycle(capsys):
     assert paid == {"host": 1, "token": 8 * 4, "draft_pass_host": 3}
 
 
+def test_without_graphs_a_small_model_waits_for_its_launches(capsys):
+    small = ["predict", "--hardware", "h100-sxm", "--model", "qwen2.5-0.5b", "--engine", "vllm"]
+    (graph,), (eager,) = rows(capsys, *small), rows(capsys, *small, "--eager")
+    assert eager["plain_step_s"] > 2 * graph["plain_step_s"]
+    assert eager["bound"] == "overhead"
+    parts = {part["op"]: part for part in rows(capsys, *small, "--eager", "--breakdown")}
+    assert parts["waiting_for_launches"]["seconds"] > 0.5 * eager["cycle_s"]
+    assert "waiting_for_launches" not in {part["op"] for part in rows(capsys, *small, "--breakdown")}
+    assert "eager='ideal' has no cost of a launch" in refused(capsys, *small, "--engine", "ideal", "--eager")
+
+
 def test_the_laws_feed_predict_with_their_interval(capsys):
     (row,) = rows(capsys, *PREDICT, "--draft", "scylla-5l", "--draft-train-tokens", "10B")
     assert row["tokens_per_cycle_lower"] < row["tokens_per_cycle"] < row["tokens_per_cycle_upper"]

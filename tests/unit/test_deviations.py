@@ -91,20 +91,6 @@ def test_operations_of_a_kernel_that_was_carried_err_together():
     assert float(own.upper - own.seconds) < sum(float(error.up) for error in own.errors.values())
 
 
-def test_steps_past_the_captured_size_are_launched_kernel_by_kernel_and_only_those():
-    model, calibration = catalog.model("llama-3.1-8b"), kernels.shipped("h100-sxm")
-    engine = Engine("graphs", launch_s=1e-5, max_graph_tokens=8)
-    batch = np.array([1.0, 8.0, 9.0, 64.0])
-    for tp in (1, 2):
-        inside = target_step(model, Setting(calibration, Engine("all"), tp=tp), batch=batch, context=512)
-        eager = target_step(
-            model, Setting(calibration, Engine("none", launch_s=1e-5), tp=tp), batch=batch, context=512
-        )
-        mixed = target_step(model, Setting(calibration, engine, tp=tp), batch=batch, context=512)
-        assert mixed.seconds.tolist() == [*inside.seconds[:2].tolist(), *eager.seconds[2:].tolist()]
-        assert (eager.seconds > inside.seconds).all()
-
-
 @cache
 def held_out(op):
     pytest.importorskip("aiconfigurator_core")

@@ -9,7 +9,7 @@ from scylla_sim import catalog, kernels
 from scylla_sim.checks import InputError
 from scylla_sim.fitted import Band
 from scylla_sim.specs import Engine
-from scylla_sim.steps import Setting, draft_step, host_seconds, target_step
+from scylla_sim.steps import Setting, bound, draft_step, host_seconds, target_step
 from scylla_sim.throughput import Drafting, no_drafting, predict
 
 IDEAL = catalog.engine("ideal")
@@ -147,3 +147,55 @@ def test_a_device_without_calibration_says_so():
     assert transferred.evidence() == "transferred"
     assert measured.evidence() == "silicon"
     assert float(transferred.upper / transferred.seconds) > float(measured.upper / measured.seconds)
+
+
+LIMITS = [
+    pytest.param({"max_graph_tokens": 8}, 1, [False, False, True, True], id="tokens"),
+    pytest.param({"max_graph_tokens": 8}, 4, [False, True, True, True], id="tokens-of-a-tree"),
+    pytest.param({"max_graph_batch": 8}, 4, [False, False, True, True], id="sequences"),
+    pytest.param({"eager": True}, 1, [True] * 4, id="no-graphs"),
+]
+
+
+@pytest.mark.parametrize(("limit", "tokens", "past"), LIMITS)
+@pytest.mark.parametrize("tp", [1, 2])
+def test_the_cost_jumps_past_what_was_captured_as_a_graph(limit, tokens, past, tp):
+    """Steps within the limit are those without one; others take as long as their launches, which outlast them."""
+    batch, slow = np.array([1.0, 8.0, 9.0, 64.0]), 1e-3
+
+    def step(**graphs):
+        setting = replace(H100, engine=Engine("x", launch_s=slow, **graphs), tp=tp)
+        return target_step(LLAMA8, setting, batch=batch, context=512, tokens=tokens)
+
+    mixed, inside, outside = step(**limit), step(), step(eager=True)
+    launches = sum(part.count for part in outside.parts if part.kind != "launch")
+    assert outside.seconds == pytest.approx(np.full(4, launches * slow))
+    assert mixed.seconds.tolist() == np.where(past, outside.seconds, inside.seconds).tolist()
+    assert (outside.seconds > inside.seconds).all()
+
+
+def test_launches_hide_behind_kernels_that_take_longer():
+    quick = replace(H100, engine=Engine("x", launch_s=1e-9, eager=True))
+    step = target_step(LLAMA8, quick, batch=64, context=512)
+    assert float(step.seconds) == float(target_step(LLAMA8, H100, batch=64, context=512).seconds)
+    assert step.evidence() == "silicon"
+
+
+def test_waiting_for_the_host_has_the_interval_of_a_launch_and_counts_as_overhead():
+    engine = Engine("x", launch_s=1e-3, eager=True, intervals={"launch_s": (0.5e-3, 2e-3)})
+    step = target_step(LLAMA8, replace(H100, engine=engine), batch=1, context=512)
+    (waiting,) = [part for part in step.parts if part.kind == "launch"]
+    busy = float(step.seconds - waiting.seconds)
+    ends = [float(waiting.lower), float(waiting.seconds), float(waiting.upper)]
+    assert ends == pytest.approx([waiting.count * each - busy for each in (0.5e-3, 1e-3, 2e-3)])
+    assert bound([step], np.asarray(0.0)) == ["overhead"]
+
+
+def test_drafting_waits_for_its_launches_too():
+    """Two passes of a tree draft: one within the limit, one of three candidates past it."""
+    engine = Engine("x", launch_s=1e-3, max_graph_tokens=8)
+    setting, draft = replace(H100, engine=engine), catalog.draft("eagle3")
+    both = draft_step(draft, LLAMA8, setting, batch=8, context=512, draft_len=2, width=3)
+    first = draft_step(draft, LLAMA8, setting, batch=8, context=512, draft_len=1)
+    launches = sum(part.count for part in first.parts if part.kind != "launch")
+    assert float(both.seconds) == pytest.approx(float(first.seconds) + launches * 1e-3)
