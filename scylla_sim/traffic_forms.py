@@ -7,41 +7,50 @@ from collections.abc import Sequence
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.costs import Columns, all_reduce_bytes, attention_flops, kv_bytes, query_bytes
+from scylla_sim.costs import Columns, all_reduce_bytes, attention_flops, cached, kv_bytes, query_bytes
 from scylla_sim.rates import Rates, smooth_max
 
 ROWS_PER_TILE = 64.0
 """Query rows (tokens times heads per KV head) that share one pass over the keys in packed-GQA kernels."""
 
 
-def _passes(c: Columns, reread: float) -> FloatArray:
-    """How often the KV cache is read: 1 when all query rows fit one tile, up to once a tile (``reread`` = 1)."""
-    tiles = np.ceil(c["q_len"] * c["num_heads"] / c["num_kv_heads"] / ROWS_PER_TILE)
-    return 1.0 + reread * (tiles - 1.0)
+SPLIT_ELEMENTS = 16384.0
+"""Keys of a head (tokens times head size) beyond which FlashAttention-2 gives a head to several CTAs: one block of
+128 keys of 128 (256 of 64, 64 of 256; ``csrc/flash_attn/flash_api.cpp``). The rows show the same step in others."""
+SCHEDULED_SEQUENCES = 512.0
+"""Sequences up to which vLLM replays a captured graph. Its attention is then launched for the most splits it may use
+(``flash_attn_max_num_splits_for_cuda_graph``, 32), used or not; beyond, for those it needs: in heads of 512 on H100,
+1024 sequences take 0.18 ms where 512 take 2.0 ms."""
 
 
 def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Decode and verify attention: launch, then the slowest of memory, one head's stream and math, and CTA waves.
+    """Decode and verify attention: what every launch costs, then CTA waves and the slowest of stream, head and math.
 
     KV beyond the L2 is read at the achieved bandwidth and costs ``cold_s`` once; KV that stays in it is read
-    ``l2_ratio`` times as fast. Tensor cores compute whole tiles of query rows, few or many of them in use. Waves of
-    CTAs hide behind the reading or add to it, which differs between libraries: they have a norm of their own
-    (FlashAttention-3 about 1, a plain sum; the kernels of Blackwell 2-3).
+    ``l2_ratio`` times as fast. Heads that lie token by token beside each other are read in short runs, which slows
+    GDDR6 by 13 % at 8 heads (``stride_order``). One head is read at ``head_ratio`` of the bandwidth by all the CTAs
+    it can be split over, then ``merge_s`` puts their parts together. FlashAttention-2 splits no head that has but
+    one query head, so that a single CTA streams it (``unsplit_ratio``), and copies queries and results where their
+    order in memory is not that of the KV heads (``copy_s``). Tensor cores compute whole tiles of query rows, few or
+    many of them in use. Waves of CTAs after the first hide behind the reading or add to it, which differs between
+    libraries: they have a norm of their own (FlashAttention-3 about 1, a plain sum; the kernels of Blackwell 3-4).
     """
-    bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread, wave_norm = p
-    kv = kv_bytes(c, r.size)
+    bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread, wave_norm = p[:11]
+    copy_s, merge_s, unsplit, query, sequence_s, stride = p[11:]
+    kv, kv_heads, rows = kv_bytes(c, r.size), c["num_kv_heads"], c["q_len"] * c["num_heads"]
+    heads, grouped = c["batch"] * kv_heads, c["num_heads"] > kv_heads
+    tiles = np.ceil(rows / kv_heads / ROWS_PER_TILE)
     cold = 1.0 / (1.0 + (l2_fill * r.l2_bytes / kv) ** 8)
-    achieved = bandwidth * r.bytes_per_s
-    memory = (
-        kv * _passes(c, reread) * (cold + (1.0 - cold) / l2_ratio) / achieved + query_bytes(c, r.size) / achieved
-    )
-    heads = c["batch"] * c["num_kv_heads"]
-    stream = kv / heads / (head * r.bytes_per_s)
-    tiles = np.ceil(c["q_len"] * c["num_heads"] / c["num_kv_heads"] / ROWS_PER_TILE)
-    waves = wave_s * np.ceil(heads * tiles / r.sm_count)
-    padded = tiles * ROWS_PER_TILE * c["num_kv_heads"] / (c["q_len"] * c["num_heads"])
-    math = attention_flops(c) * padded / (compute * r.flop_per_s)
-    return launch_s + cold_s * cold + smooth_max(wave_norm, waves, smooth_max(overlap, memory, stream, math))
+    passes = 1.0 + reread * (tiles - 1.0)
+    memory = kv * kv_heads ** np.log2(stride) * passes * (cold + (1.0 - cold) / l2_ratio) / (bandwidth * r.bytes_per_s)
+    stream = kv / heads / (np.where(grouped, head, head * unsplit) * r.bytes_per_s)
+    math = attention_flops(c) * (tiles * ROWS_PER_TILE * kv_heads / rows) / (compute * r.flop_per_s)
+    merge = np.where(cached(c) * c["head_dim"] > SPLIT_ELEMENTS, merge_s, 0.0)
+    waves = wave_s * (np.ceil(heads * tiles / r.sm_count) - 1.0)
+    copy = np.where(grouped & (kv_heads > 1.0) & (c["batch"] > 1.0), copy_s, 0.0)
+    scheduling = sequence_s * np.minimum(c["batch"], SCHEDULED_SEQUENCES)
+    fixed = launch_s + cold_s * cold + copy + scheduling + query * query_bytes(c, r.size) / r.bytes_per_s
+    return fixed + smooth_max(wave_norm, waves, merge + smooth_max(overlap, memory, stream, math))
 
 
 def attention_roofline_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
