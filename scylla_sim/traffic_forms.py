@@ -18,22 +18,24 @@ SPLIT_ELEMENTS = 16384.0
 """Keys of a head (tokens times head size) beyond which FlashAttention-2 gives a head to several CTAs: one block of
 128 keys of 128 (256 of 64, 64 of 256; ``csrc/flash_attn/flash_api.cpp``). The rows show the same step in others."""
 SCHEDULED_SEQUENCES = 512.0
-"""Sequences up to which vLLM replays a captured graph. Its attention is then launched for the most splits it may use
-(``flash_attn_max_num_splits_for_cuda_graph``, 32), used or not; beyond, for those it needs: in heads of 512 on H100,
-1024 sequences take 0.18 ms where 512 take 2.0 ms."""
+"""Sequences up to which each costs time of its own in vLLM's rows: the most it captures in a graph by default.
+
+A captured kernel is launched for the most splits it may use (``flash_attn_max_num_splits_for_cuda_graph``, 32),
+used or not; beyond, for those it needs. With heads of 512 on H100, 512 sequences take 2.0 ms and 1024 0.18 ms."""
 
 
 def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Decode and verify attention: what every launch costs, then CTA waves and the slowest of stream, head and math.
+    """Decode and verify attention: costs of every launch, then CTA waves and the slowest of stream, head and math.
 
     KV beyond the L2 is read at the achieved bandwidth and costs ``cold_s`` once; KV that stays in it is read
-    ``l2_ratio`` times as fast. Heads that lie token by token beside each other are read in short runs, which slows
-    GDDR6 by 13 % at 8 heads (``stride_order``). One head is read at ``head_ratio`` of the bandwidth by all the CTAs
-    it can be split over, then ``merge_s`` puts their parts together. FlashAttention-2 splits no head that has but
-    one query head, so that a single CTA streams it (``unsplit_ratio``), and copies queries and results where their
-    order in memory is not that of the KV heads (``copy_s``). Tensor cores compute whole tiles of query rows, few or
-    many of them in use. Waves of CTAs after the first hide behind the reading or add to it, which differs between
-    libraries: they have a norm of their own (FlashAttention-3 about 1, a plain sum; the kernels of Blackwell 3-4).
+    ``l2_ratio`` times as fast. Heads that lie token by token beside each other are read in short runs, slower by
+    ``stride_ratio`` for each doubling of their number (1.02-1.04 from L40S's GDDR6, 1 from HBM). One head is read
+    at ``head_ratio`` of the bandwidth by all CTAs that may share it, then ``merge_s`` puts their parts together.
+    FlashAttention-2 splits no head that has but one query head: a single CTA streams it (``unsplit_ratio``). It
+    copies queries and results where their order in memory is not that of the KV heads (``copy_s``). Tensor cores
+    compute whole tiles of query rows, few or many of them in use. Waves of CTAs after the first hide behind the
+    reading or add to it, which differs between libraries: they have a norm of their own (FlashAttention-3 1 to 2,
+    nearly a plain sum; the kernels of Blackwell 3 to 7).
     """
     bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread, wave_norm = p[:11]
     copy_s, merge_s, unsplit, query, sequence_s, stride = p[11:]
@@ -42,7 +44,8 @@ def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatAr
     tiles = np.ceil(rows / kv_heads / ROWS_PER_TILE)
     cold = 1.0 / (1.0 + (l2_fill * r.l2_bytes / kv) ** 8)
     passes = 1.0 + reread * (tiles - 1.0)
-    memory = kv * kv_heads ** np.log2(stride) * passes * (cold + (1.0 - cold) / l2_ratio) / (bandwidth * r.bytes_per_s)
+    slowing = passes * kv_heads ** np.log2(stride) * (cold + (1.0 - cold) / l2_ratio)
+    memory = kv * slowing / (bandwidth * r.bytes_per_s)
     stream = kv / heads / (np.where(grouped, head, head * unsplit) * r.bytes_per_s)
     math = attention_flops(c) * (tiles * ROWS_PER_TILE * kv_heads / rows) / (compute * r.flop_per_s)
     merge = np.where(cached(c) * c["head_dim"] > SPLIT_ELEMENTS, merge_s, 0.0)

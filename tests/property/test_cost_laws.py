@@ -90,6 +90,26 @@ def test_a_gemm_is_monotone_in_every_dimension(device, m, n, k):
     assert (t[1:] >= t[0] * (1 - 1e-12)).all()
 
 
+@given(
+    devices,
+    st.sampled_from(["bfloat16", "fp8"]),
+    st.sampled_from([64, 128, 256]),
+    st.sampled_from([1, 2, 8, 32]),
+    st.sampled_from([1, 4, 8, 16]),
+    batches,
+    contexts,
+    tokens,
+    st.integers(1, 1000),
+)
+def test_attention_is_monotone_in_batch_context_and_queries(device, kv, size, kv_heads, group, b, s, q, more):
+    kernel = kernels.shipped(device).attention(kv, size).cold()
+    at = {"batch": [b, b + more, b, b], "kv_len": [s, s, s + more, s], "q_len": [q, q, q, q + more]}
+    fixed = {"num_heads": kv_heads * group, "num_kv_heads": kv_heads, "head_dim": size, "window": 0}
+    columns = {name: np.asarray(value, dtype=float) for name, value in (at | fixed).items()}
+    t = kernel.seconds(columns, rates(catalog.hardware(device), "bfloat16", kv))
+    assert (t[1:] >= t[0] * (1 - 1e-12)).all()
+
+
 @given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))
 def test_speedup_never_exceeds_tokens_per_cycle(device, batch, context, length, share, engine):
     tau = 1 + share * length
