@@ -27,11 +27,10 @@ from scylla_sim.costs import (
 from scylla_sim.product_forms import (
     COPY_PRIOR,
     experts_layer_seconds,
-    gemm_dispatched_seconds,
-    gemm_quantised_seconds,
     gemm_roofline_seconds,
     gemm_tiles_seconds,
 )
+from scylla_sim.quantised_forms import DISPATCH, gemm_dispatched_seconds, gemm_quantised_seconds
 from scylla_sim.rates import QUANTISED, Rates
 from scylla_sim.specs import Hardware
 from scylla_sim.traffic_forms import (
@@ -91,15 +90,19 @@ class Form:
 
 _GEMM = ("m", "n", "k")
 _ATTENTION = ("batch", "kv_len", "q_len", "num_heads", "num_kv_heads", "head_dim", "window")
-_TILED = (
-    *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity"),
-    *("split_s", "stage_s", "wave_weight", "l2_ratio", "weight_copies"),
+_QUANTISED = (
+    *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity", "stage_s"),
+    *("fill_depth", "l2_ratio", "weight_copies", "quantiser_ratio", "sustained_fraction"),
 )
+_QUANTISED_SPREAD = (0.15, 0.25, 0.5, 0.4, 0.5, 0.7, 0.7, 0.4, 0.15, 0.8, 0.3)
 
 FORMS = {
     "gemm_tiles": Form(
         op="gemm",
-        parameters=_TILED,
+        parameters=(
+            *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity"),
+            *("split_s", "stage_s", "wave_weight", "l2_ratio", "weight_copies"),
+        ),
         prior=(0.85, 0.91, 2.4e-6, 3.1, 110.0, 2.6e-6, 46e-9, 0.03, 1.0, 6.0),
         spread=(0.15, 0.25, 0.5, 0.4, 0.5, 0.5, 0.7, 1.0, 0.4, 0.15),
         columns=_GEMM,
@@ -107,17 +110,17 @@ FORMS = {
     ),
     "gemm_quantised": Form(
         op="gemm",
-        parameters=(*_TILED, "quantiser_ratio"),
-        prior=(0.95, 0.90, 5.5e-6, 1.5, 120.0, 1.9e-6, 20e-9, 0.35, 2.5, 6.0, 0.3),
-        spread=(0.15, 0.30, 0.5, 0.4, 0.5, 0.01, 0.7, 1.0, 0.4, 0.15, 0.8),
+        parameters=_QUANTISED,
+        prior=(0.9, 1.1, 5.8e-6, 1.9, 63.0, 33e-9, 300.0, 1.5, 6.0, 1.1, 1.3),
+        spread=_QUANTISED_SPREAD,
         columns=_GEMM,
         seconds=gemm_quantised_seconds,
     ),
     "gemm_dispatched": Form(
         op="gemm",
-        parameters=(*_TILED, "quantiser_ratio"),
-        prior=(0.82, 0.70, 5.3e-6, 2.5, 120.0, 1.9e-6, 5e-9, 1.0, 1.8, 6.0, 0.4),
-        spread=(0.15, 0.30, 0.5, 0.4, 0.5, 0.01, 0.7, 1.0, 0.4, 0.15, 0.8),
+        parameters=_QUANTISED,
+        prior=(0.82, 1.25, 5.3e-6, 2.0, 66.0, 18e-9, 640.0, 2.5, 8.0, 0.35, 1.2),
+        spread=_QUANTISED_SPREAD,
         columns=_GEMM,
         seconds=gemm_dispatched_seconds,
     ),
@@ -222,7 +225,9 @@ def forms_for(op: str, dtype: str, hardware: Hardware) -> tuple[str, ...]:
     if op == "elementwise":
         return ("elementwise_cached",)
     if op == "gemm":
-        return ("gemm_quantised", "gemm_dispatched") if dtype in QUANTISED else ("gemm_tiles",)
+        if dtype not in QUANTISED:
+            return ("gemm_tiles",)
+        return ("gemm_quantised", *(("gemm_dispatched",) if hardware.family in DISPATCH else ()))
     return ("attention_waves",)
 
 

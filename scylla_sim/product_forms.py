@@ -1,4 +1,4 @@
-"""Seconds of matrix products: library GEMMs, quantised linear layers, layers of experts."""
+"""Seconds of matrix products: library GEMMs, layers of experts."""
 
 from __future__ import annotations
 
@@ -18,32 +18,37 @@ _SPLITS = (1, 2, 8)
 _RESIDENCY_ORDER = 6.0
 
 
-def _tiled_gemm(
-    p: Sequence[float], c: Columns, r: Rates, tiles: Sequence[tuple[int, int]], splits: Sequence[int]
-) -> FloatArray:
-    """Least over tiles and split-K plans: waves of tiles against memory, plus launch and split cost.
+def gemm_moved_bytes(c: Columns, r: Rates, copies: float, l2_ratio: float) -> FloatArray:
+    """Bytes of a GEMM, those of weights that stay in L2 divided by how much faster it is.
+
+    A benchmark that rotates few copies of small weights finds them there; serving does not (``l2_ratio`` 1).
+    """
+    weights = r.size.stored * c["n"] * c["k"]
+    warm = 1.0 / (1.0 + (copies * weights / r.l2_bytes) ** _RESIDENCY_ORDER)
+    moved: FloatArray = gemm_bytes(c, r.size) - weights * warm * (1.0 - 1.0 / l2_ratio)
+    return moved
+
+
+def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """Library GEMM (cuBLAS), the least over three tiles and split-K by 1, 2 or 8: waves of tiles against memory.
 
     What a plan costs beyond its tiles depends on the split alone, so the best tile of a split is the least busy
     one, and one p-norm a split is exact. Every plan grows with every size, and so does the least of them.
     """
-    bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies = p[:10]
+    bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies = p
     m, n, k = c["m"], c["n"], c["k"]
-    weights = r.size.stored * n * k
-    # A benchmark that rotates few weight copies finds small ones in L2; serving does not (copies = inf).
-    warm = 1.0 / (1.0 + (copies * weights / r.l2_bytes) ** _RESIDENCY_ORDER)
-    moved = weights * (1.0 - warm + warm / l2_ratio) + (gemm_bytes(c, r.size) - weights)
-    memory = moved / (bandwidth * r.bytes_per_s)
+    memory = gemm_moved_bytes(c, r, copies, l2_ratio) / (bandwidth * r.bytes_per_s)
     sm_flop = r.flop_per_s / r.sm_count
     steps = [
         np.maximum(
             2.0 * rows * cols / (compute * sm_flop) + stage_s / 64.0,
             intensity * (np.minimum(rows, m) + cols) / sm_flop,
         )
-        for rows, cols in tiles
+        for rows, cols in _TILES
     ]
-    counts = [np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count for rows, cols in tiles]
+    counts = [np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count for rows, cols in _TILES]
     best = np.full(np.shape(memory), np.inf)
-    for split in splits:
+    for split in _SPLITS:
         least = None
         for count, step in zip(counts, steps):
             tiles_a_sm = count * split
@@ -55,35 +60,6 @@ def _tiled_gemm(
             plan += split_s + 4.0 * split * m * n * intensity / (r.size.activation * r.flop_per_s)
         best = np.minimum(best, plan)
     return launch_s + best
-
-
-def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Library GEMM (cuBLAS): three tile shapes, split-K by 1, 2 or 8."""
-    return _tiled_gemm(p, c, r, _TILES, _SPLITS)
-
-
-def gemm_quantised_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """8-bit linear layer with dynamic quantisation of its input: no split-K, the quantiser's traffic on top."""
-    quantiser = 5.0 * c["m"] * c["k"] / (p[10] * r.bytes_per_s)
-    return _tiled_gemm(p, c, r, (*_TILES, (128, 128)), (1,)) + quantiser
-
-
-_DISPATCH = ((64.0, (64, 64)), (128.0, (64, 128)), (np.inf, (128, 128)))
-"""Rows up to which a library picks a tile by the number of rows alone (CUTLASS in vLLM on Hopper)."""
-
-
-def gemm_dispatched_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """As `gemm_quantised_seconds`, with the tile given by the rows: latency jumps at 65 and 129 rows."""
-    m, n, k = np.broadcast_arrays(c["m"], c["n"], c["k"])
-    out = np.empty(m.shape)
-    below = 0.0
-    for limit, tile in _DISPATCH:
-        here = (m > below) & (m <= limit)
-        below = limit
-        if here.any():
-            out[here] = _tiled_gemm(p, {"m": m[here], "n": n[here], "k": k[here]}, r, (tile,), (1,))
-    quantiser: FloatArray = 5.0 * m * k / (p[10] * r.bytes_per_s)
-    return out + quantiser
 
 
 CPU_ROWS = 4.0

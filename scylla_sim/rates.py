@@ -26,7 +26,10 @@ QUANTISED = ("fp8", "fp8_block", "sq", "nvfp4")
 
 @dataclass(frozen=True)
 class Rates:
-    """Datasheet rates that a form scales, for one precision: FLOP/s, bytes/s, units of parallelism, cache."""
+    """Datasheet rates that a form scales, for one precision: FLOP/s, bytes/s, units of parallelism, cache.
+
+    ``family`` names the kind of SM, for which libraries keep tables of their own.
+    """
 
     flop_per_s: float
     bytes_per_s: float
@@ -34,6 +37,7 @@ class Rates:
     l2_bytes: float
     link_bytes_per_s: float
     size: ElementBytes
+    family: str = ""
 
 
 def rates(hardware: Hardware, dtype: str, kv_dtype: str = "") -> Rates:
@@ -46,6 +50,7 @@ def rates(hardware: Hardware, dtype: str, kv_dtype: str = "") -> Rates:
         l2_bytes=hardware.l2_bytes,
         link_bytes_per_s=hardware.link_bytes_per_s,
         size=size,
+        family=hardware.family,
     )
 
 

@@ -1,0 +1,126 @@
+"""Seconds of linear layers whose input is quantised first (8 bits and fewer): tiles picked by a table, or freely.
+
+Libraries that write such products themselves (CUTLASS in vLLM and SGLang) do not search for a plan: a table names the
+tile for a range of rows and columns, and nothing is split along k. So the time of one more row is a step where the
+table changes, as high as the new tile is slower on these weights, and no step at all where memory hides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scylla_sim.checks import FloatArray
+from scylla_sim.costs import Columns
+from scylla_sim.product_forms import gemm_moved_bytes
+from scylla_sim.rates import Rates, smooth_max
+
+_QUANTISER_BYTES = 5.0
+"""Of each input value: 2 read for the scale, 2 read and 1 written to quantise it."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Tile that a library runs on products of more than ``m_above`` rows and ``n_above`` columns, up to ``m_to`` and
+    ``n_to``. ``together`` of them along m start as one cluster: a launch is filled up to whole clusters."""
+
+    rows: int
+    cols: int
+    m_above: int = 0
+    m_to: float = np.inf
+    n_above: int = 0
+    n_to: float = np.inf
+    together: int = 1
+
+
+DISPATCH = {
+    "hopper": (
+        Tile(16, 64, m_to=16),
+        Tile(16, 64, m_above=16, m_to=64, n_to=1280),
+        Tile(64, 64, m_above=16, m_to=64, n_above=1280),
+        Tile(64, 128, m_above=64, m_to=128, together=2),
+        Tile(128, 128, m_above=128, together=2),
+    ),
+    "ada": (
+        Tile(16, 64, m_to=16, n_to=8192),
+        Tile(16, 128, m_to=16, n_above=8192, n_to=16384),
+        Tile(32, 64, m_to=16, n_above=16384),
+        Tile(32, 64, m_above=16, m_to=32, n_to=8192),
+        Tile(32, 128, m_above=16, m_to=32, n_above=8192, n_to=16384),
+        Tile(32, 64, m_above=16, m_to=32, n_above=16384),
+        Tile(64, 64, m_above=32, m_to=64, n_to=8192),
+        Tile(64, 128, m_above=32, m_to=64, n_above=8192, n_to=16384),
+        Tile(64, 64, m_above=32, m_to=64, n_above=16384),
+        Tile(64, 128, m_above=64, m_to=128, n_to=8192),
+        Tile(128, 128, m_above=64, m_to=128, n_above=8192, n_to=16384),
+        Tile(128, 64, m_above=64, m_to=128, n_above=16384),
+        Tile(64, 128, m_above=128, m_to=256, n_to=4096),
+        Tile(128, 128, m_above=128, m_to=256, n_above=4096),
+        Tile(128, 128, m_above=256, n_to=4096),
+        Tile(256, 128, m_above=256, n_above=4096, n_to=8192),
+        Tile(128, 128, m_above=256, n_above=8192),
+    ),
+    "blackwell": (
+        Tile(32, 128, m_to=16),
+        Tile(64, 128, m_above=16, m_to=64),
+        Tile(64, 128, m_above=64, m_to=256, together=2),
+        Tile(128, 128, m_above=256, together=2),
+    ),
+}
+"""Tiles of 8-bit products by GPU family. Source: vLLM, csrc/quantization, scaled_mm_sm90_fp8_dispatch.cuh,
+scaled_mm_c2x_sm89_fp8_dispatch.cuh and scaled_mm_sm100_fp8_dispatch.cuh. Up to 64 rows Hopper and Blackwell swap the
+operands: rows are then the narrow side. A tile that two SMs of Blackwell share is counted as two."""
+
+_FREE_TILES = ((64, 64), (64, 128), (128, 128), (128, 256))
+
+
+def _step_seconds(p: Sequence[float], rows: float, cols: int, r: Rates, filled: FloatArray | float) -> FloatArray:
+    """Seconds that an SM spends on a tile for each unit of k: its math or its operands, and a latency."""
+    compute, intensity, stage_s = p[1], p[4], p[5]
+    sm_flop = r.flop_per_s / r.sm_count
+    return np.maximum(2.0 * rows * cols / compute, intensity * (filled + cols)) / sm_flop + stage_s / 64.0
+
+
+def _quantised(p: Sequence[float], c: Columns, r: Rates, tile_s: FloatArray) -> FloatArray:
+    """Memory, waves of tiles and the sustained rate of the whole device, and the quantiser's traffic on top.
+
+    ``tile_s`` is what the busiest SM spends on a unit of k. Filling a tile's pipeline and writing its output takes as
+    long as ``fill_depth`` units. Few tiles run at the full clock; a device that computes on all its SMs is held back
+    by its power limit (L40S to 0.6 of the peak), which is the sustained rate.
+    """
+    bandwidth, _, launch_s, overlap, _, _, fill_depth, l2_ratio, copies, quantiser, sustained = p
+    m, n, k = c["m"], c["n"], c["k"]
+    memory = gemm_moved_bytes(c, r, copies, l2_ratio) / (bandwidth * r.bytes_per_s)
+    math = 2.0 * m * n * k / (sustained * r.flop_per_s)
+    quantise = _QUANTISER_BYTES * m * k / (quantiser * r.bytes_per_s)
+    return launch_s + smooth_max(overlap, memory, tile_s * (k + fill_depth), math) + quantise
+
+
+def gemm_quantised_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """Linear layer of a library whose tiles are not known: the best of four, which read only the rows there are."""
+    m, n = c["m"], c["n"]
+    busy: FloatArray = np.full(np.shape(m), np.inf)
+    for rows, cols in _FREE_TILES:
+        waves = np.ceil(np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count)
+        busy = np.minimum(busy, waves * _step_seconds(p, rows, cols, r, np.minimum(rows, m)))
+    return _quantised(p, c, r, busy)
+
+
+def gemm_dispatched_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """Linear layer with the tile that the table of the device's family names, read in full.
+
+    A table may name a tile that is faster on a larger product. As a product is never faster than a part of it here,
+    the slowest counts of what the table names for products up to this size.
+    """
+    if r.family not in DISPATCH:
+        return gemm_quantised_seconds(p, c, r)
+    m, n = c["m"], c["n"]
+    busy: FloatArray = np.zeros(np.shape(m))
+    for tile in DISPATCH[r.family]:
+        clusters = np.ceil(np.minimum(m, tile.m_to) / (tile.rows * tile.together))
+        tiles = tile.together * clusters * np.ceil(np.minimum(n, tile.n_to) / tile.cols)
+        here = np.ceil(tiles / r.sm_count) * _step_seconds(p, tile.rows, tile.cols, r, tile.rows)
+        busy = np.maximum(busy, np.where((m > tile.m_above) & (n > tile.n_above), here, 0.0))
+    return _quantised(p, c, r, busy)
