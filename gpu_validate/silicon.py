@@ -320,7 +320,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", required=True, help=f"one of {', '.join(DEVICES)}")
     ops = ", ".join((*TABLES, f"{serving_runs.OP} (whole serving runs)"))
     parser.add_argument("--op", required=True, help=f"one of {ops}")
-    parser.add_argument("--framework", help="vllm, sglang or trtllm; default vllm (A100 GEMM: sglang; fp8_block GEMM: trtllm)")
+    parser.add_argument(
+        "--framework", help="vllm, sglang or trtllm; default vllm (A100 GEMM: sglang; fp8_block GEMM: trtllm)"
+    )
     parser.add_argument("--part", default="all", choices=PARTS, help="side of the split by shape; default: all")
     parser.add_argument("--rows", type=int, help="at most so many rows of each kind of kernel")
     parser.add_argument("--dtype", default="", help="comma-separated; default: all")

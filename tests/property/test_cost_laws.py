@@ -81,11 +81,28 @@ def test_scaling_both_rates_scales_every_roofline_time(op, factor, m, n):
     assert np.isclose(float(fast) * factor, float(slow))
 
 
-@given(devices, st.integers(1, 1024), st.integers(64, 16384), st.integers(64, 16384))
-def test_a_gemm_is_monotone_in_every_dimension(device, m, n, k):
-    kernel = kernels.shipped(device).gemm("bfloat16").cold()
-    form, r = FORMS[kernel.form], rates(catalog.hardware(device), "bfloat16")
-    at = {"m": np.array([m, m + 64, m, m]), "n": np.array([n, n, n + 64, n]), "k": np.array([k, k, k, k + 64])}
+gemms = st.sampled_from(
+    [
+        (device, dtype)
+        for device in ("h100-sxm", "b200-sxm", "l40s", "l4")
+        for dtype in ("bfloat16", "fp8", "fp8_block")
+    ]
+    + [("a100-sxm", "bfloat16"), ("b200-sxm", "nvfp4"), ("a100-sxm", "sq")]
+)
+
+
+@given(
+    gemms, st.integers(1, 1024), st.integers(64, 16384), st.integers(64, 16384), st.sampled_from([1, 64, 500, 4000])
+)
+def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
+    device, dtype = gemm
+    kernel = kernels.shipped(device).gemm(dtype).cold()
+    form, r = FORMS[kernel.form], rates(catalog.hardware(device), dtype)
+    at = {
+        "m": np.array([m, m + more, m, m]),
+        "n": np.array([n, n, n + more, n]),
+        "k": np.array([k, k, k, k + more]),
+    }
     t = evaluate(form, kernel.parameters, {name: value.astype(float) for name, value in at.items()}, r)
     assert (t[1:] >= t[0] * (1 - 1e-12)).all()
 

@@ -53,3 +53,14 @@ def test_held_out_models_share_no_shape_with_training() -> None:
     by = silicon.SPLIT_BY["experts"]
     train, test = (silicon.export("h100-sxm", "experts", part=part) for part in ("train", "test"))
     assert not set(map(tuple, train[by].to_numpy())) & set(map(tuple, test[by].to_numpy()))
+
+
+def test_products_scaled_by_blocks_are_read_where_they_were_timed_in_a_graph() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    default, asked = silicon.read("l40s", "gemm"), silicon.read("l40s", "gemm", framework="vllm")
+    source = default.groupby("dtype")["framework"].unique().map(list).to_dict()
+    assert source == {"bfloat16": ["vllm"], "fp8": ["vllm"], "fp8_block": ["trtllm"]}
+    assert set(asked["framework"]) == {"vllm"}
+    fastest = [frame.loc[frame["dtype"] == "fp8_block", "latency_ms"].min() for frame in (default, asked)]
+    assert fastest[0] < 0.01 < 0.2 < fastest[1]
+    assert default[silicon.KEYS["gemm"]].equals(default[silicon.KEYS["gemm"]].sort_values(silicon.KEYS["gemm"]))
