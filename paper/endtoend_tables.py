@@ -194,8 +194,8 @@ def transfer(results: Results) -> Table:
             "A carried calibration takes bandwidth, peak, SMs and L2 from the datasheet. In its family (H200) it "
             "keeps the kernels' shape parameters; elsewhere they count for a quarter beside the prior of the form, "
             "and its interval is wider. That prior is a joint fit to training shapes of H100, B300, GB200, GB300: "
-            "no row of a GPU that is scored here, but B300 and GB200 are relatives of B200, which helps. Nothing of "
-            "nvfp4 is H100's: it is the prior alone.",
+            "no row of a GPU that is scored here, but B300 and GB200 are relatives of B200, which helps. H100 "
+            "has no nvfp4: there it is the prior alone.",
             "Noise floor: the same shapes measured by another framework, its median ratio taken out.",
         ],
     )

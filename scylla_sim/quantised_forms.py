@@ -118,8 +118,9 @@ def gemm_quantised_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArr
 def gemm_dispatched_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Linear layer with the tile that the table of the device's family names, read in full.
 
-    Each unit of k has a latency besides, in the first wave: it is over before memory streams at its full rate, so
-    B200 reads 2.5 TB/s with 16 tiles, 5 with 64 and 6.6 with 512. Later tiles are fetched while earlier ones compute.
+    Each unit of k has a latency besides, in the first wave, before memory streams at its full rate: B200 reads 2.5
+    TB/s with 16 tiles, 5 with 64 and 6.6 with 512. Later tiles are fetched while earlier ones compute.
+
     A table may name a tile that is faster on a larger product. As a product is never faster than a part of it here,
     the slowest counts of what the table names for products up to this size.
     """

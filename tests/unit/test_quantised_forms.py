@@ -40,7 +40,8 @@ def test_a_larger_tile_costs_where_tiles_are_the_bound_and_nothing_where_memory_
 
 def test_tiles_of_a_cluster_start_together():
     # 257 rows are three tiles of 128 and start as four, as 512 do; 256 are two
-    alone = {"quantiser_ratio": 1e6, "bandwidth_fraction": 1e6, "sustained_fraction": 1e6, "launch_s": 1e-9}
+    alone = {"quantiser_ratio": 1e6, "bandwidth_fraction": 1e6, "sustained_fraction": 1e6}
+    alone |= {"launch_s": 1e-9, "stage_s": 1e-15}
     two, three, four = seconds("h100-sxm", np.array([256.0, 257.0, 512.0]), 16384.0, 2048.0, **alone)
     assert three == pytest.approx(four)
     assert three == pytest.approx(2 * two, rel=1e-3)
