@@ -308,7 +308,7 @@ def export(
         frame = frame[frame["dtype"].isin(wanted)]
     if part == "repeat":
         other = "vllm" if frame["framework"].iloc[0] == "sglang" else "sglang"
-        again = read(device, op, framework=other)
+        again = read(device, op, framework=None if other == default_framework(device, op) else other)
         shape = [key for key in KEYS[op] if key != "kernel_source"]
         frame = again.merge(frame[[*shape, "regime"]].drop_duplicates(), on=shape)
     if rows is not None:

@@ -180,8 +180,9 @@ def silicon_gemm_pooled(results: Results) -> Table:
         sources=["measurements of the Python package aiconfigurator-core (Apache-2.0)"],
         notes=[
             *_error_notes(rows),
-            "Kernels of vLLM (A100: of SGLang), every device's test shapes with the same weight. Small and large "
-            "batch as in the table by device.",
+            "Kernels of vLLM (A100: of SGLang; fp8_block: of TensorRT-LLM, since vLLM's were timed from the host, "
+            "launch by launch), every device's test shapes with the same weight. Small and large batch as in the "
+            "table by device.",
         ],
     )
 
