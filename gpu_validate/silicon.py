@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_validate import serving_runs
 from scylla_sim import catalog, console
 from scylla_sim.checks import InputError, fail, one_of, whole
-from scylla_sim.costs import STORED_BYTES
+from scylla_sim.costs import ATTENTION, STORED_BYTES
 from scylla_sim.records import write_text
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ DEVICES = {
 TABLES = {
     "gemm": ("gemm", "gemm_perf.parquet"),
     "decode_attention": ("attention", "generation_attention_perf.parquet"),
+    "latent_attention": ("mla", "generation_mla_perf.parquet"),
     "experts": ("moe", "moe_perf.parquet"),
     "all_reduce": ("comm", "custom_allreduce_perf.parquet"),
     "elementwise": ("quantize", "scale_matrix_perf.parquet"),
@@ -56,6 +57,7 @@ KEYS = {
         *("dtype", "kv_dtype", "kernel_source", "batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
         "window",
     ],
+    "latent_attention": ["dtype", "kv_dtype", "kernel_source", "batch", "kv_len", "num_heads"],
     "experts": [
         *("dtype", "kernel_source", "num_tokens", "experts_per_token", "hidden_size", "inter_size", "num_experts"),
     ],
@@ -65,11 +67,17 @@ KEYS = {
 SPLIT_BY = {
     "gemm": ["n", "k"],
     "decode_attention": ["num_heads", "num_kv_heads", "head_dim"],
+    "latent_attention": ["num_heads"],
     "experts": ["hidden_size", "num_experts", "experts_per_token"],
     "all_reduce": ["bytes"],
     "elementwise": ["bytes"],
 }
 """What never appears on both sides of a split: weight shapes, head configurations, models, message sizes."""
+ALTERNATE = {"latent_attention": ("num_heads", 0), "all_reduce": ("bytes", 1)}
+"""Few sizes, all powers of two: every other one is held out, those whose exponent has this remainder. Of latent
+attention 1, 4, 16 and 64 heads a rank; 128 are fitted: only their arithmetic takes as long as the reading."""
+KV_RANK, ROPE_DIM = 512, 64
+"""Latent of DeepSeek-V2, V3 and R1, the only one measured; aiconfigurator's collectors say so, not its tables."""
 EXPERT_DTYPES = ("bfloat16", "fp8", "fp8_block")
 MOST_SLICES = 8
 """Tensor-parallel ranks of one node; the tables go to 32."""
@@ -116,8 +124,33 @@ def source_file(device: str, op: str, framework: str) -> tuple[Path, str]:
 
 
 def default_framework(device: str, op: str) -> str:
-    """vLLM, except A100 GEMM: there its table has 21 values of m only, SGLang's has 74."""
+    """vLLM, except A100 GEMM (its table has 21 values of m only, SGLang's has 74) and latent attention.
+
+    Of latent attention vLLM has whole blocks only, projections included. The kernel alone, in a CUDA graph,
+    TensorRT-LLM has, and it stands for vLLM's on Hopper and Blackwell: what a block of vLLM takes longer for a
+    longer context agrees with it within 6 %. SGLang's rows agree too, but with an 8-bit cache on Hopper they time
+    a conversion of the whole cache. On L40S TensorRT-LLM ran a kernel that splits no context and takes up to 8
+    times as long as SGLang's Triton kernel, which vLLM has too; on A100 there is only that kernel, which no engine
+    here runs.
+    """
+    if op == "latent_attention":
+        return "sglang" if device == "l40s" else "trtllm"
     return "sglang" if (device, op) == ("a100-sxm", "gemm") else "vllm"
+
+
+def second_framework(device: str, op: str, first: str) -> str:
+    """Whose measurements, beside those of ``first``, say how far two of them are apart.
+
+    Raises
+    ------
+    InputError
+        Where nobody else measured a kernel of the same kind.
+    """
+    if op == "latent_attention":
+        if device == "l40s":
+            raise fail("part", "repeat", f"has no rows: no two frameworks measured one kind of {op} on {device}")
+        return "trtllm" if first == "sglang" else "sglang"
+    return "vllm" if first == "sglang" else "sglang"
 
 
 def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
@@ -160,6 +193,10 @@ def _table(device: str, op: str, chosen: str) -> pd.DataFrame:
         frame["num_heads"], frame["num_kv_heads"] = raw["num_heads"], raw["num_key_value_heads"]
         frame["head_dim"] = raw["head_dim"]
         frame["window"] = raw.get("window_size", 0)
+    elif op == "latent_attention":
+        frame["dtype"], frame["kv_dtype"] = raw["mla_dtype"], raw["kv_cache_dtype"]
+        frame["batch"], frame["kv_len"], frame["q_len"] = raw["batch_size"], raw["step"] + 1, 1
+        frame["num_heads"], frame["kv_rank"], frame["rope_dim"] = raw["num_heads"], KV_RANK, ROPE_DIM
     elif op == "experts":
         frame = frame.assign(**_experts(raw))
     elif op == "elementwise":  # scaling to 8 bits, the only kernel of its kind in the tables: read, scale, write
@@ -205,9 +242,10 @@ def in_test(frame: pd.DataFrame, op: str) -> pd.Series:
     for column in SPLIT_BY[op]:
         code = (code * np.uint64(31) + frame[column].to_numpy(np.uint64)) * np.uint64(_HASH)
         code ^= code >> np.uint64(29)
-    if op == "all_reduce":  # few sizes, all powers of two: alternate ones are held out
-        sizes = np.log2(frame["bytes"].to_numpy(float)).round().astype(int)
-        return pd.Series(sizes % 2 == 1, index=frame.index)
+    if op in ALTERNATE:
+        column, remainder = ALTERNATE[op]
+        sizes = np.log2(frame[column].to_numpy(float)).round().astype(int)
+        return pd.Series(sizes % 2 == remainder, index=frame.index)
     return pd.Series((code % np.uint64(1000)) < 1000 * _TEST_SHARE, index=frame.index)
 
 
@@ -225,7 +263,7 @@ def regime(frame: pd.DataFrame, op: str) -> pd.Series:
     """Which part of the tables a row belongs to, or nothing.
 
     GEMM: n >= 1024, 1024 <= k <= 16384, n k >= 4e6; ``drafting`` up to 512 rows, ``large`` up to 8192.
-    Attention without a window: ``beyond_l2`` or ``in_l2``, by the bytes of its KV cache.
+    Attention without a window, and latent attention: ``beyond_l2`` or ``in_l2``, by the bytes of its KV cache.
     Elementwise: ``beyond_l2`` or ``in_l2``, by the bytes it moves.
     Experts: ``drafting`` and ``large`` as GEMM. All-reduce: from 8 KB on ``message``, ``bulk`` beyond 16 MB.
     """
@@ -240,11 +278,15 @@ def regime(frame: pd.DataFrame, op: str) -> pd.Series:
         tokens = frame["num_tokens"]
         size = np.where(tokens <= SMALL_ROWS, "drafting", np.where(tokens <= 8192, "large", ""))
         return pd.Series(size, index=frame.index)
-    if op in ("decode_attention", "elementwise"):
+    if op in (*ATTENTION, "elementwise"):
         moved, wanted = frame.get("bytes"), True
-        if op == "decode_attention":
-            stored, wanted = frame["kv_dtype"].map(STORED_BYTES), frame["window"] == 0
-            moved = 2.0 * stored * frame["batch"] * frame["kv_len"] * frame["num_kv_heads"] * frame["head_dim"]
+        if op in ATTENTION:
+            dense = op == "decode_attention"
+            wanted = frame["window"] == 0 if dense else True
+            kept = (
+                2.0 * frame["num_kv_heads"] * frame["head_dim"] if dense else frame["kv_rank"] + frame["rope_dim"]
+            )
+            moved = frame["kv_dtype"].map(STORED_BYTES) * frame["batch"] * frame["kv_len"] * kept
         l2 = COLD_CACHE * frame["device"].map(lambda name: catalog.hardware(name).l2_bytes)
         where = np.where(moved > l2, "beyond_l2", "in_l2")
         return pd.Series(np.where(wanted, where, ""), index=frame.index)
@@ -307,8 +349,10 @@ def export(
             one_of("dtype", name, sorted(frame["dtype"].unique()))
         frame = frame[frame["dtype"].isin(wanted)]
     if part == "repeat":
-        other = "vllm" if frame["framework"].iloc[0] == "sglang" else "sglang"
+        other = second_framework(device, op, frame["framework"].iloc[0])
         again = read(device, op, framework=None if other == default_framework(device, op) else other)
+        if op == "latent_attention" and catalog.hardware(device).family == "hopper":
+            again = again[again["kv_dtype"] == "bfloat16"]  # see `default_framework`
         shape = [key for key in KEYS[op] if key != "kernel_source"]
         frame = again.merge(frame[[*shape, "regime"]].drop_duplicates(), on=shape)
     if rows is not None:
@@ -320,9 +364,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", required=True, help=f"one of {', '.join(DEVICES)}")
     ops = ", ".join((*TABLES, f"{serving_runs.OP} (whole serving runs)"))
     parser.add_argument("--op", required=True, help=f"one of {ops}")
-    parser.add_argument(
-        "--framework", help="vllm, sglang or trtllm; default vllm (A100 GEMM: sglang; fp8_block GEMM: trtllm)"
-    )
+    parser.add_argument("--framework", help="vllm, sglang or trtllm; default: see docs/add-a-gpu.md")
     parser.add_argument("--part", default="all", choices=PARTS, help="side of the split by shape; default: all")
     parser.add_argument("--rows", type=int, help="at most so many rows of each kind of kernel")
     parser.add_argument("--dtype", default="", help="comma-separated; default: all")

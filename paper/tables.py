@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[Results], render.Table]] = {
     "silicon-gemm": kernel_tables.silicon_gemm,
     "silicon-gemm-pooled": kernel_tables.silicon_gemm_pooled,
     "silicon-decode-attention": kernel_tables.silicon_attention,
+    "silicon-latent-attention": kernel_tables.silicon_latent,
     "silicon-experts": kernel_tables.silicon_experts,
     "silicon-all-reduce": kernel_tables.silicon_all_reduce,
     "silicon-elementwise": kernel_tables.silicon_elementwise,

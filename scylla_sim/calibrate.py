@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray, InputError, fail
-from scylla_sim.costs import Columns
+from scylla_sim.costs import ATTENTION, Columns
 from scylla_sim.fitted import Band, Fitted
 from scylla_sim.forms import FORMS, Form, evaluate, forms_for
 from scylla_sim.kernels import Calibration
@@ -27,12 +27,18 @@ from scylla_sim.shapes import Rows
 from scylla_sim.specs import Hardware
 from scylla_sim.units import MILLI
 
-MIN_ROWS = {"gemm": 16, "decode_attention": 16, "experts": 16, "all_reduce": 8, "elementwise": 3}
+MIN_ROWS = {
+    **{"gemm": 16, "decode_attention": 16, "latent_attention": 16, "experts": 16},
+    **{"all_reduce": 8, "elementwise": 3},
+}
 """Fewer rows than this say less than the prior: the group is refused and named."""
 MAX_ROWS = 4096
 """More rows than this add seconds, not accuracy (256 are within 0.5 points of 7,000): a fixed subset is taken."""
 
-RESIDUAL_SCALE = {"gemm": 0.04, "decode_attention": 0.02, "experts": 0.04, "all_reduce": 0.04, "elementwise": 0.04}
+RESIDUAL_SCALE = {
+    **{"gemm": 0.04, "decode_attention": 0.02, "latent_attention": 0.02, "experts": 0.04},
+    **{"all_reduce": 0.04, "elementwise": 0.04},
+}
 """Typical log error of a row around these forms, where the robust loss turns from quadratic to linear. One GEMM
 scatters by 2-5 % (measured through another framework), attention by about 1 %."""
 FOLDS = 4
@@ -79,6 +85,8 @@ def group_names(rows: Rows) -> NDArray[np.str_]:
     if attention.any():
         size = rows.numbers["head_dim"][attention].astype(np.int64).astype(str)
         names[attention] = np.char.add(np.char.add(labels["kv_dtype"][attention], "/"), size)
+    latent = labels["op"] == "latent_attention"
+    names[latent] = labels["kv_dtype"][latent]
     reduce_ = labels["op"] == "all_reduce"
     if reduce_.any():
         names[reduce_] = np.where(rows.numbers["graph"][reduce_] > 0, "graph", "eager")
@@ -116,6 +124,7 @@ def _usable(op: str, part: Rows) -> str:
     names = {
         "gemm": ("m", "n", "k"),
         "decode_attention": ("batch", "kv_len", "num_kv_heads"),
+        "latent_attention": ("batch", "kv_len", "num_heads"),
         "experts": ("num_tokens", "groups", "hidden_size", "inter_size"),
         "all_reduce": ("bytes",),
         "elementwise": ("bytes",),
@@ -171,6 +180,7 @@ def _take(columns: Columns, at: NDArray[Any]) -> dict[str, FloatArray]:
 HELD_TOGETHER = {
     "gemm": ("n", "k"),
     "decode_attention": ("num_heads", "num_kv_heads"),
+    "latent_attention": ("batch", "num_heads"),
     "experts": ("hidden_size", "inter_size", "experts_per_token"),
     "all_reduce": ("bytes",),
     "elementwise": ("bytes",),
@@ -225,10 +235,12 @@ def _bands(predicted_s: FloatArray, log_error: FloatArray, shapes: FloatArray) -
 def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str) -> Group:
     """Fit one group of rows; raises `InputError` when the rows cannot support a fit."""
     problem = _usable(op, part)
+    if op == "latent_attention" and hardware.sm_count == 0:
+        problem = "no form for a CPU"
     if problem:
         raise InputError(f"{op} {name}: {problem}")
     dtype = str(part.labels["dtype"][0]) or "bfloat16"
-    r = rates(hardware, dtype, str(part.labels["kv_dtype"][0]) if op == "decode_attention" else "")
+    r = rates(hardware, dtype, str(part.labels["kv_dtype"][0]) if op in ATTENTION else "")
     candidates = forms_for(op, dtype, hardware)
     if len(part) > MAX_ROWS:
         keep = np.zeros(len(part), dtype=np.bool_)

@@ -31,6 +31,9 @@ from scylla_sim.ops import (
     gemm_flops,
     grouped_gemm_bytes,
     kv_bytes,
+    latent_bytes,
+    latent_flops,
+    latent_query_bytes,
     query_bytes,
     scalar,
 )
@@ -58,6 +61,9 @@ __all__ = [
     "gemm_flops",
     "grouped_gemm_bytes",
     "kv_bytes",
+    "latent_bytes",
+    "latent_flops",
+    "latent_query_bytes",
     "query_bytes",
     "resident_bytes",
 ]

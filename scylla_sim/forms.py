@@ -11,7 +11,7 @@ split-K plans, waves, caches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from scylla_sim.costs import (
     gemm_bytes,
     gemm_flops,
     kv_bytes,
+    latent_bytes,
+    latent_flops,
+    latent_query_bytes,
     query_bytes,
 )
 from scylla_sim.product_forms import (
@@ -41,6 +44,7 @@ from scylla_sim.traffic_forms import (
     attention_waves_seconds,
     elementwise_cached_seconds,
     elementwise_copy_seconds,
+    latent_tiles_seconds,
 )
 from scylla_sim.units import MEBI
 
@@ -55,6 +59,9 @@ def naive_seconds(op: str, c: Columns, r: Rates) -> FloatArray:
     if op == "decode_attention":
         moved = kv_bytes(c, r.size) + query_bytes(c, r.size)
         return np.maximum(attention_flops(c) / r.flop_per_s, moved / r.bytes_per_s)
+    if op == "latent_attention":
+        moved = latent_bytes(c, r.size) + latent_query_bytes(c, r.size)
+        return np.maximum(latent_flops(c) / r.flop_per_s, moved / r.bytes_per_s)
     if op == "elementwise":
         return c["bytes"] / r.bytes_per_s
     if op == "experts":
@@ -96,6 +103,18 @@ _QUANTISED = (
     *("fill_depth", "l2_ratio", "weight_copies", "quantiser_ratio", "sustained_fraction"),
 )
 _QUANTISED_SPREAD = (0.15, 0.25, 0.5, 0.4, 0.5, 0.7, 0.7, 0.4, 0.3, 0.8, 0.3)
+
+_LATENT = Form(
+    op="latent_attention",
+    parameters=(
+        *("bandwidth_fraction", "launch_s", "compute_fraction", "l2_ratio", "reread_fraction", "query_passes"),
+        *("chain_s", "chain_tokens", "wave_s", "narrow_rows", "wide_rows"),
+    ),
+    prior=(0.88, 11e-6, 0.75, 1.7, 0.1, 2.0, 1e-5, 3000.0, 3e-6, 64.0, 64.0),
+    spread=(0.08, 0.4, 0.4, 0.5, 1.0, 0.5, 0.7, 0.7, 0.7, 1e-3, 1e-3),
+    columns=("batch", "kv_len", "q_len", "num_heads", "kv_rank", "rope_dim"),
+    seconds=latent_tiles_seconds,
+)
 
 FORMS = {
     "gemm_tiles": Form(
@@ -170,6 +189,14 @@ FORMS = {
         columns=_ATTENTION,
         seconds=attention_roofline_seconds,
     ),
+    "latent_flashmla": _LATENT,
+    "latent_tiles": replace(
+        _LATENT,
+        starts=tuple(
+            {"narrow_rows": narrow, "wide_rows": wide}
+            for narrow, wide in ((64.0, 64.0), (16.0, 16.0), (16.0, 64.0), (16.0, 128.0))
+        ),
+    ),
     "all_reduce_shots": Form(
         op="all_reduce",
         parameters=(
@@ -217,12 +244,16 @@ FORMS = {
 def forms_for(op: str, dtype: str, hardware: Hardware) -> tuple[str, ...]:
     """Forms that may describe an operation on a device, the likeliest first; a fit keeps the one that fits best.
 
-    A CPU has no SMs, and libraries differ in how they pick tiles for 8-bit products.
+    A CPU has no SMs, and libraries differ in how they pick tiles for 8-bit products. Of latent attention the tiles
+    of Hopper are known: with an 8-bit cache the rows of H100 hardly tell them from others, which carried to H200,
+    where whole tiles keep the arithmetic busy, are wrong by a fifth.
     """
     if op == "all_reduce":
         return ("all_reduce_bridge",) if hardware.link == "pcie" else ("all_reduce_shots",)
     if op == "experts":
         return ("experts_layer",)
+    if op == "latent_attention":
+        return ("latent_flashmla",) if hardware.family == "hopper" else ("latent_tiles",)
     if hardware.sm_count == 0:
         return {"gemm": ("gemm_roofline",), "elementwise": ("elementwise_copy",)}.get(op, ("attention_roofline",))
     if op == "elementwise":

@@ -27,12 +27,12 @@ from scylla_sim.records import read_json
 from scylla_sim.specs import Hardware
 
 SCHEMA = "scylla-sim/calibration/1"
-OPS = ("gemm", "decode_attention", "experts", "all_reduce", "elementwise")
+OPS = ("gemm", "decode_attention", "latent_attention", "experts", "all_reduce", "elementwise")
 
 LATENT_HEAD_DIM = 128
-"""Head size whose fitted kernel stands in for latent attention: the one that libraries tune most. Of 128 and 256 it
-is the nearer to measured latent attention on H100 and H200 (aiconfigurator-core's tables, TensorRT-LLM: median
-error 8-10 %; with a cache in 8 bits the kernels of head size 256 are twice as slow)."""
+"""Head size whose fitted kernel stands in for latent attention where that was not fitted: the one that libraries
+tune most. Of 128 and 256 it is the nearer to measured latent attention on H100 and H200 (with a cache in 8 bits the
+kernels of head size 256 are twice as slow); `table-silicon-latent-attention` scores it beside the fits."""
 
 
 def _made_by(makers: Sequence[str], group: str) -> list[str]:
@@ -93,6 +93,13 @@ class Calibration:
         """Kernels that only move data."""
         return self.find("elementwise", "copy")
 
+    def without(self, *ops: str) -> Calibration:
+        """The same device as if no kernel of these operations had been fitted."""
+        for op in ops:
+            one_of("op", op, OPS)
+        kept = {op: groups for op, groups in self.kernels.items() if op not in ops}
+        return replace(self, kernels=kept)
+
     def carried_to(self, hardware: Hardware) -> Calibration:
         """The same kernels at another device's datasheet rates, with a wider interval; see `Fitted.carried`."""
         if hardware == self.hardware:
@@ -118,6 +125,29 @@ class Seconds:
 def _apply(kernel: Fitted, columns: Columns, r: Rates) -> Seconds:
     value = kernel.seconds(columns, r)
     return Seconds(value, *kernel.interval(value), kernel.evidence)
+
+
+def _as_dense(c: Columns) -> Columns:
+    """Latent attention in the columns of a grouped-query kernel, which has no form for it.
+
+    One KV head of half the latent's size, keys and values being one read, and as many query heads as give the
+    FLOPs; queries and results then move the right bytes too.
+    """
+    kept = c["kv_rank"] + c["rope_dim"]
+    return {
+        **{name: c[name] for name in ("batch", "kv_len", "q_len")},
+        "num_heads": c["num_heads"] * (kept + c["kv_rank"]) / kept,
+        "num_kv_heads": np.ones_like(kept),
+        "head_dim": kept / 2.0,
+        "window": np.zeros_like(kept),
+    }
+
+
+def latent_kernel(calibration: Calibration, c: Columns, kv_dtype: str, *makers: str) -> tuple[Fitted, Columns]:
+    """Kernel of latent attention and the columns it reads: the fitted one, or the dense one that stands in."""
+    if kv_dtype in calibration.kernels.get("latent_attention", {}):
+        return calibration.find("latent_attention", *_made_by(makers, kv_dtype), kv_dtype), c
+    return calibration.attention(kv_dtype, LATENT_HEAD_DIM, *makers).stretched(), _as_dense(c)
 
 
 def _as_one_gemm(c: Columns) -> Columns:
@@ -184,10 +214,10 @@ def op_seconds(
         # Attention computes in 16 bits whatever the weights are stored in; only the cache may be narrower.
         compute = "float32" if dtype == "float32" else "bfloat16"
         if op.kind == "latent_attention":
-            kernel = calibration.attention(kv_dtype, LATENT_HEAD_DIM, maker).cold().stretched()
+            kernel, c = latent_kernel(calibration, c, kv_dtype, maker)
         else:
-            kernel = calibration.attention(kv_dtype, int(c["head_dim"]), maker).cold()
-        return _apply(kernel, c, rates(hardware, compute, kv_dtype))
+            kernel = calibration.attention(kv_dtype, int(c["head_dim"]), maker)
+        return _apply(kernel.cold(), c, rates(hardware, compute, kv_dtype))
     if op.kind == "elementwise":
         return _apply(calibration.elementwise(), c, rates(hardware, dtype))
     if hardware.link_bytes_per_s <= 0:

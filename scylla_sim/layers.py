@@ -80,9 +80,7 @@ def _latent(model: Model, part: Latent, p: Pass) -> list[Op]:
     """Latent attention in its absorbed form: keys are never expanded, each head's query is brought to the latent.
 
     All heads attend one vector of ``kv_rank + rope_dim`` a token; its first ``kv_rank`` elements are the value too.
-    In the words of a grouped-query kernel that is one KV head of half that size (keys and values are one read) and
-    as many query heads as give its FLOPs, 2 (2 kv_rank + rope_dim) a head, key and query; queries and results then
-    move the right bytes too. Down-projections are replicated on all ranks, heads are shared, the cache is not.
+    Down-projections are replicated on all ranks, heads are shared, the cache is not.
 
     Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C.
     """
@@ -107,10 +105,9 @@ def _latent(model: Model, part: Latent, p: Pass) -> list[Op]:
         "batch": p.batch,
         "kv_len": p.context,
         "q_len": p.tokens,
-        "num_heads": scalar(heads * (kept + part.kv_rank) / kept),
-        "num_kv_heads": scalar(1.0),
-        "head_dim": scalar(kept / 2.0),
-        "window": scalar(0.0),
+        "num_heads": each,
+        "kv_rank": scalar(part.kv_rank),
+        "rope_dim": scalar(part.rope_dim),
     }
     return [
         *ops,

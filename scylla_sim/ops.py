@@ -100,6 +100,22 @@ def query_bytes(c: Columns, size: ElementBytes) -> FloatArray:
     return 2.0 * size.output * c["batch"] * c["q_len"] * c["num_heads"] * c["head_dim"]
 
 
+def latent_flops(c: Columns) -> FloatArray:
+    """2 FLOPs per query row, key and element: scores take kv_rank + rope_dim elements, values kv_rank."""
+    return 2.0 * c["batch"] * c["num_heads"] * c["q_len"] * c["kv_len"] * (2.0 * c["kv_rank"] + c["rope_dim"])
+
+
+def latent_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """One read of the compressed cache: a vector of kv_rank + rope_dim a token, for all heads and query tokens."""
+    return size.stored * c["batch"] * c["kv_len"] * (c["kv_rank"] + c["rope_dim"])
+
+
+def latent_query_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """Queries of kv_rank + rope_dim elements in, results of kv_rank out."""
+    rows = c["batch"] * c["q_len"] * c["num_heads"]
+    return size.output * rows * (2.0 * c["kv_rank"] + c["rope_dim"])
+
+
 def all_reduce_bytes(c: Columns) -> FloatArray:
     """Bytes over one GPU's link, one way, in a bandwidth-optimal all-reduce: 2 (P-1)/P of the message."""
     return 2.0 * (c["num_gpus"] - 1.0) / c["num_gpus"] * c["bytes"]
@@ -137,7 +153,8 @@ class Op:
         if self.kind in ("gemm", *GROUPED):
             return self.count * gemm_flops(self.columns)
         if self.kind in ATTENTION:
-            return self.count * attention_flops(self.columns)
+            flops = latent_flops if self.kind == "latent_attention" else attention_flops
+            return self.count * flops(self.columns)
         return np.zeros_like(self.columns["bytes"])
 
     def memory_bytes(self, dtype: str, kv_dtype: str) -> FloatArray:
@@ -148,6 +165,8 @@ class Op:
             return self.count * grouped_gemm_bytes(self.columns, element_bytes(dtype))
         if self.kind in ATTENTION:
             size = element_bytes(dtype, kv_dtype)
+            if self.kind == "latent_attention":
+                return self.count * (latent_bytes(self.columns, size) + latent_query_bytes(self.columns, size))
             return self.count * (kv_bytes(self.columns, size) + query_bytes(self.columns, size))
         if self.kind == "elementwise":
             return self.count * self.columns["bytes"]

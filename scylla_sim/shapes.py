@@ -14,18 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray, InputError, fail
+from scylla_sim.costs import ATTENTION
 from scylla_sim.kernels import OPS, known_dtype
 from scylla_sim.records import read_columns
 
 NEEDED = {
     "gemm": ("m", "n", "k"),
     "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
+    "latent_attention": ("batch", "kv_len", "num_heads", "kv_rank", "rope_dim"),
     "experts": ("num_tokens", "experts_per_token", "hidden_size", "inter_size", "groups"),
     "all_reduce": ("num_gpus", "bytes"),
     "elementwise": ("bytes",),
 }
 OPTIONAL = {
     "decode_attention": {"q_len": 1.0, "window": 0.0},
+    "latent_attention": {"q_len": 1.0},
     "all_reduce": {"graph": 1.0},
     "gemm": {},
     "experts": {},
@@ -131,7 +134,7 @@ def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | No
         raise fail("op", str(labels["op"][at]), f"is not known {_line(path, at)}", f"known: {', '.join(OPS)}")
     if device is not None:
         labels["device"] = np.where(labels["device"] == "", device, labels["device"])
-    computes = np.isin(labels["op"], ["gemm", "decode_attention", "experts"])
+    computes = np.isin(labels["op"], ["gemm", *ATTENTION, "experts"])
     labels["dtype"] = np.where((labels["dtype"] == "") & ~computes, "bfloat16", labels["dtype"])
     for name in ("dtype", "kv_dtype"):
         for value in np.unique(labels[name]):

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.costs import Columns, all_reduce_bytes, attention_flops, cached, kv_bytes, query_bytes
+from scylla_sim.costs import (
+    Columns,
+    all_reduce_bytes,
+    attention_flops,
+    cached,
+    kv_bytes,
+    latent_bytes,
+    latent_flops,
+    latent_query_bytes,
+    query_bytes,
+)
 from scylla_sim.rates import Rates, smooth_max
 
 ROWS_PER_TILE = 64.0
@@ -62,6 +72,37 @@ def attention_roofline_seconds(p: Sequence[float], c: Columns, r: Rates) -> Floa
     passes = 1.0 + reread * (c["q_len"] - 1.0)
     memory = (kv_bytes(c, r.size) * passes + query_bytes(c, r.size)) / (bandwidth * r.bytes_per_s)
     return launch_s + smooth_max(overlap, memory, attention_flops(c) / (compute * r.flop_per_s))
+
+
+WIDE_HEADS = 64.0
+"""Query heads from which kernels of latent attention take their wide tile."""
+_LATENT_NORM = 8.0
+"""Nearly a maximum: arithmetic of latent attention hides behind the reading, or the other way round. Norms of 4 and
+less fit as well, with a bandwidth above the datasheet's."""
+_LATENT_L2_FILL = 0.9
+
+
+def latent_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """Latent attention: launch, chain of parts, waves, queries, and the longer of the cache's read and arithmetic.
+
+    One read of the cache serves all heads of a tile, each further tile of heads pays ``reread_fraction`` of a read;
+    arithmetic comes in whole tiles of query rows. These hold 64 rows in the kernels of Hopper and 16 in Triton's.
+    On Blackwell they hold 128, but 16 below `WIDE_HEADS` heads: 32 take half as long again as 16 or 64 do. A
+    context is split over the SMs, so no head waits for a stream of its own; adding up its parts costs up to
+    ``chain_s``. A query token more than one shares the read, and adds rows.
+    """
+    bandwidth, launch_s, compute, l2_ratio, reread, passes, chain_s, chain_tokens, wave_s, narrow, wide = p
+    heads = c["num_heads"]
+    tile = np.where(heads < WIDE_HEADS, np.rint(narrow), np.rint(wide))
+    tiles = np.ceil(c["q_len"] * heads / tile)
+    cache, achieved = latent_bytes(c, r.size), bandwidth * r.bytes_per_s
+    cold = 1.0 / (1.0 + (_LATENT_L2_FILL * r.l2_bytes / cache) ** 8)
+    reads = (1.0 + reread * (np.ceil(heads / tile) - 1.0)) * (cold + (1.0 - cold) / l2_ratio)
+    math = latent_flops(c) * tiles * tile / (c["q_len"] * heads) / (compute * r.flop_per_s)
+    chain = chain_s * c["kv_len"] / (c["kv_len"] + chain_tokens)
+    waves = wave_s * c["batch"] * tiles / r.sm_count
+    queries = passes * latent_query_bytes(c, r.size) / achieved
+    return launch_s + chain + waves + queries + smooth_max(_LATENT_NORM, cache * reads / achieved, math)
 
 
 _FLOOR_NORM = 8.0

@@ -9,7 +9,8 @@ import numpy as np
 from scylla_sim import catalog, kernels, shapes
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
-from scylla_sim.forms import FORMS, naive_seconds
+from scylla_sim.costs import ATTENTION, Columns
+from scylla_sim.forms import naive_seconds
 from scylla_sim.rates import rates
 
 EPILOG = """example:
@@ -27,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--carry",
         action="store_true",
         help="carry --calibration to each row's own device: its kernels' shapes at that datasheet's rates",
+    )
+    parser.add_argument(
+        "--without",
+        default="",
+        metavar="OP,...",
+        help="take these operations as never fitted: what stands in for them, or the priors of their forms",
     )
     add_output(parser, default="csv")
 
@@ -53,21 +60,24 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
         op, dtype = str(labels["op"][first]), str(labels["dtype"][first])
         makers = str(labels["kernel_source"][first]), str(labels["framework"][first])
         calibration = calibrations[str(labels["device"][first])]
-        kv_dtype = str(labels["kv_dtype"][first]) if op == "decode_attention" else ""
+        kv_dtype = str(labels["kv_dtype"][first]) if op in ATTENTION else ""
+        columns: Columns = {name: rows.numbers[name][at] for name in (*shapes.NEEDED[op], *shapes.OPTIONAL[op])}
+        r = rates(calibration.hardware, dtype or "bfloat16", kv_dtype)
+        out["naive_s"][at] = naive_seconds(op, columns, r)
         if op == "gemm":
             kernel = calibration.gemm(dtype, *makers)
         elif op == "decode_attention":
             kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), *makers)
+        elif op == "latent_attention":
+            kernel, columns = kernels.latent_kernel(calibration, columns, kv_dtype, *makers)
         elif op == "experts":
             kernel = calibration.experts(dtype, *makers)
         elif op == "elementwise":
             kernel = calibration.elementwise()
         else:
             kernel = calibration.all_reduce(graph=bool(rows.numbers["graph"][first]))
-        columns = {name: rows.numbers[name][at] for name in FORMS[kernel.form].columns}
-        r = rates(calibration.hardware, dtype or "bfloat16", kv_dtype)
         seconds = kernel.seconds(columns, r)
-        out["predicted_s"][at], out["naive_s"][at] = seconds, naive_seconds(op, columns, r)
+        out["predicted_s"][at] = seconds
         out["lower_s"][at], out["upper_s"][at] = kernel.interval(seconds)
     return out
 
@@ -81,6 +91,8 @@ def execute(args: argparse.Namespace) -> int:
         if given is None:
             raise fail("carry", "yes", "needs --calibration", "the one to carry")
         calibrations = {name: given.carried_to(catalog.hardware(name)) for name in devices}
+    unfitted = [name for name in args.without.split(",") if name]
+    calibrations = {name: calibration.without(*unfitted) for name, calibration in calibrations.items()}
     inputs = [args.shapes, *([args.calibration] if args.calibration else [])]
     emit_columns(args, "kernels", rows.columns, predict(rows, calibrations), inputs=inputs)
     return 0

@@ -208,6 +208,32 @@ def test_kernels_of_an_unknown_device_or_column_is_one_line(capsys, tmp_path):
     assert "hardware='h300' is not known" in refused(capsys, "kernels", "--shapes", shapes)
     shapes.write_text("op,device,dtype,m,n\ngemm,h100-sxm,bf16,1,1\n")
     assert "column='k' is missing" in refused(capsys, "kernels", "--shapes", shapes)
+    latent = "op,device,dtype,batch,kv_len,num_heads,kv_rank{}\nlatent_attention,h100-sxm,bf16,8,1024,16,512{}\n"
+    shapes.write_text(latent.format("", ""))
+    line = refused(capsys, "kernels", "--shapes", shapes)
+    assert "column='rope_dim' is missing" in line
+    assert "op latent_attention needs it" in line
+    shapes.write_text(latent.format(",rope_dim", ","))
+    assert "rope_dim='' is empty on line 2" in refused(capsys, "kernels", "--shapes", shapes)
+    shapes.write_text(latent.format(",rope_dim", ",64"))
+    line = refused(capsys, "kernels", "--shapes", shapes, "--without", "mla")
+    assert "op='mla' is not known; known: gemm, decode_attention, latent_attention" in line
+
+
+def test_kernels_without_an_operation_price_what_stands_in_for_it(capsys, tmp_path):
+    shapes = tmp_path / "shapes.csv"
+    shapes.write_text(
+        "op,device,dtype,batch,kv_len,num_heads,kv_rank,rope_dim\nlatent_attention,h100-sxm,bf16,8,1024,16,512,64\n"
+    )
+
+    def priced(*options):
+        (row,) = csv.DictReader(io.StringIO(run(capsys, "kernels", "--shapes", shapes, *options)[1]))
+        return {name: float(row[name]) for name in ("naive_s", "lower_s", "predicted_s", "upper_s")}
+
+    fitted, lent = priced(), priced("--without", "latent_attention")
+    assert fitted["naive_s"] == lent["naive_s"] < min(fitted["predicted_s"], lent["predicted_s"])
+    assert lent["upper_s"] / lent["lower_s"] > 1.5 * fitted["upper_s"] / fitted["lower_s"]
+    assert priced("--without", "gemm") == fitted
 
 
 def test_steps_agree_with_predict(capsys, tmp_path):

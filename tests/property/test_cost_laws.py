@@ -54,7 +54,7 @@ def test_one_rank_communicates_nothing(model, batch, context, n):
 
 
 @given(
-    st.sampled_from(["gemm", "decode_attention", "all_reduce", "elementwise"]),
+    st.sampled_from(["gemm", "decode_attention", "latent_attention", "all_reduce", "elementwise"]),
     st.floats(0.1, 10),
     st.integers(1, 4096),
     st.integers(64, 8192),
@@ -74,6 +74,7 @@ def test_scaling_both_rates_scales_every_roofline_time(op, factor, m, n):
         for name, value in {
             **{"m": m, "n": n, "k": 4096, "batch": m, "kv_len": n, "q_len": 1, "num_heads": 32},
             **{"num_kv_heads": 8, "head_dim": 128, "window": 0, "num_gpus": 4, "bytes": 1000 * m},
+            **{"kv_rank": 512, "rope_dim": 64},
         }.items()
     }
     slow = naive_seconds(op, columns, rates(base, "bfloat16", "bfloat16"))
@@ -125,6 +126,29 @@ def test_attention_is_monotone_in_batch_context_and_queries(device, kv, size, kv
     columns = {name: np.asarray(value, dtype=float) for name, value in (at | fixed).items()}
     t = kernel.seconds(columns, rates(catalog.hardware(device), "bfloat16", kv))
     assert (t[1:] >= t[0] * (1 - 1e-12)).all()
+
+
+@given(
+    devices,
+    st.sampled_from(["bfloat16", "fp8"]),
+    st.integers(1, 128),
+    *(st.integers(1, limit) for limit in (1024, 131072, 64, 1024, 65536, 8)),
+    st.booleans(),
+)
+def test_latent_attention_is_monotone_and_inside_its_interval(
+    device, kv_dtype, heads, batch, context, n, more, longer, tokens, cold
+):
+    shape = {"batch": [batch, batch + more, batch, batch], "kv_len": [context, context, context + longer, context]}
+    fixed = {"num_heads": heads, "kv_rank": 512, "rope_dim": 64}
+    c = {name: np.array(value, float) for name, value in {**shape, "q_len": [n, n, n, n + tokens]}.items()}
+    c |= {name: np.full(4, float(value)) for name, value in fixed.items()}
+    calibration = kernels.shipped(device)
+    kernel, c = kernels.latent_kernel(calibration, c, kv_dtype)
+    kernel = kernel.cold() if cold else kernel
+    t = kernel.seconds(c, rates(calibration.hardware, "bfloat16", kv_dtype))
+    low, high = kernel.interval(t)
+    assert (t[1:] >= t[0] * (1 - 1e-12)).all()
+    assert (low <= t).all() and (t <= high).all()
 
 
 @given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))

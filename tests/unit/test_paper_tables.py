@@ -224,6 +224,13 @@ def test_kernel_groups_are_named_in_words(finished_results: Path) -> None:
     ]
 
 
+def test_latent_attention_stands_beside_the_dense_kernel_in_its_place(finished_results: Path) -> None:
+    table = only(finished_results, "silicon-latent-attention")
+    assert [row["group"] for row in table.rows][:3] == ["KV fp8, beyond L2", "KV fp8, in L2", "all"]
+    assert {(row["median_ape"], row["stand_in_median_ape"]) for row in table.rows} == {(0.05, 0.25)}
+    assert "dense kernel in its place: median" in [column.heading for column in table.columns]
+
+
 def test_the_local_table_names_the_device_and_the_level(finished_results: Path) -> None:
     table = only(finished_results, "local")
     assert "Test CPU, cpu, 1 thread)" in table.caption

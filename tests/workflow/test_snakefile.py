@@ -76,7 +76,7 @@ def test_every_rule_is_used(checkout: Path) -> None:
     rules = {
         name
         for file in [checkout / "Snakefile", *(checkout / "workflow/rules").glob("*.smk")]
-        for name in re.findall(r"^rule (\w+):", file.read_text(), flags=re.MULTILINE)
+        for name in re.findall(r"^(?:use rule \w+ as|rule) (\w+)", file.read_text(), flags=re.MULTILINE)
     }
     planned = set(re.findall(r"^rule (\w+):", plan(checkout, "all", "calibrations"), flags=re.MULTILINE))
     assert planned == rules

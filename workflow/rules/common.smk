@@ -6,8 +6,13 @@ guard.use_this_python()
 
 DEVICES = config["silicon_devices"]
 OPS = config["silicon_ops"]
-# what was not measured on a device (its GEMMs are SGLang's anyway)
-UNMEASURED = {"a100-sxm": ["experts", "gemm-sglang", "elementwise"]}
+# what was not measured on a device: its GEMMs are SGLang's anyway, and its latent attention was measured by one framework
+# only, with a kernel that no engine of the catalog runs
+UNMEASURED = {"a100-sxm": ["experts", "gemm-sglang", "elementwise", "latent_attention"]}
+# what nobody else measured with the same kind of kernel has no noise floor
+UNREPEATED = [("l40s", "latent_attention"), *((device, "elementwise") for device in DEVICES)]
+# operations that a dense kernel stands in for on other devices; how well it does is scored beside the fit
+STOOD_IN = ["latent_attention"]
 
 # hashes of the code behind a rule: Snakemake does not look into an imported package, so a parameter tells it
 SIMULATOR = guard.code_hash("scylla_sim")
@@ -17,7 +22,7 @@ PRINTER = guard.code_hash("paper")
 
 wildcard_constraints:
     device=r"(?!local\b)[a-z0-9-]+",
-    op="gemm|gemm-sglang|decode_attention|experts|all_reduce|elementwise",
+    op="gemm|gemm-sglang|decode_attention|latent_attention|experts|all_reduce|elementwise",
     part="train|test|repeat",
 
 

@@ -4,6 +4,12 @@ FORMATS = ["md", "tex", "csv"]
 EVIDENCE = [
     [f"results/compare/silicon-{device}-{op}.json" for device in DEVICES for op in ops_of(device)],
     expand("results/compare/silicon-all-gemm-by-{by}.json", by=["dtype", "dtype-regime"]),
+    [
+        f"results/compare/stand-in-{device}-{op}.json"
+        for device in DEVICES
+        for op in ops_of(device)
+        if op in STOOD_IN
+    ],
     expand("results/compare/local-{suite}.json", suite=COMPARED),
     expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
     expand("results/{path}", path=COMMANDS),

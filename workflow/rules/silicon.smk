@@ -46,16 +46,27 @@ rule predict_silicon:
         "../../environment.yml"
     params:
         code=SIMULATOR,
+        without="",
     shell:
-        "python -m scylla_sim kernels --shapes {input.shapes} --calibration {input.calibration} "
+        "python -m scylla_sim kernels --shapes {input.shapes} --calibration {input.calibration} {params.without} "
         "--out {output} > {log} 2>&1"
+
+
+use rule predict_silicon as predict_stand_in with:
+    output:
+        "results/predicted/{device}/{op}-stand-in.csv",
+    log:
+        "results/logs/predicted/{device}-{op}-stand-in.log",
+    params:
+        code=SIMULATOR,
+        without=lambda w: f"--without {w.op}",
 
 
 rule compare_silicon:
     input:
         predicted="results/predicted/{device}/{op}.csv",
         measured="results/silicon/{device}/{op}-test.csv",
-        repeat=lambda w: f"results/silicon/{w.device}/{w.op}-repeat.csv" if w.op != "elementwise" else [],
+        repeat=lambda w: ([] if (w.device, w.op) in UNREPEATED else f"results/silicon/{w.device}/{w.op}-repeat.csv"),
     output:
         "results/compare/silicon-{device}-{op}.json",
     log:
@@ -69,14 +80,14 @@ rule compare_silicon:
             "gemm-sglang": "framework,dtype,regime",
             "experts": "dtype,regime",
             "decode_attention": "kv_dtype,head_dim,regime",
+            "latent_attention": "kv_dtype,regime",
             "all_reduce": "graph,regime",
             "elementwise": "regime",
         }[w.op],
-        # the elementwise kernels of other frameworks are other kernels, not the same one again
         repeat=lambda w, input: f"--repeat {input.repeat}" if input.repeat else "",
     shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
-        "{params.repeat} --by {params.by} --format json --out {output} > {log} 2>&1"
+        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} {params.repeat} "
+        "--by {params.by} --format json --out {output} > {log} 2>&1"
 
 
 rule compare_all_silicon:
@@ -99,3 +110,14 @@ rule compare_all_silicon:
     shell:
         "python -m gpu_validate compare {params.files} --by {params.by} --format json "
         "--out {output} > {log} 2>&1"
+
+
+use rule compare_silicon as compare_stand_in with:
+    input:
+        predicted="results/predicted/{device}/{op}-stand-in.csv",
+        measured="results/silicon/{device}/{op}-test.csv",
+        repeat=[],
+    output:
+        "results/compare/stand-in-{device}-{op}.json",
+    log:
+        "results/logs/compare/{device}-{op}-stand-in.log",
