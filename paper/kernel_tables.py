@@ -28,6 +28,11 @@ WORDS = {
     "dtype": {"bfloat16": "bf16", "float32": "fp32"},
     "kv_dtype": {"bfloat16": "KV bf16", "fp8": "KV fp8", "float32": "KV fp32"},
     "framework": {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"},
+    "distribution": {
+        "balanced": "even loads",
+        "power_law_1.01": "power law 1.01",
+        "power_law_1.2": "power law 1.2",
+    },
     "op": OPS,
 }
 """Column that rows are grouped by -> its values in words; what the regimes mean stands in the notes."""
@@ -135,8 +140,10 @@ def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
     if op == "experts":
         notes.append(
             "A layer of gated experts as the framework runs it: sorting, both products, activation, weighted sum; "
-            "balanced routing, one rank's slice of every expert, models held out whole. Small batch: up to 512 "
-            "tokens; large batch: up to 8192."
+            "one rank's slice of every expert, models held out whole. Fitted to even loads alone (A100, where only "
+            "uneven ones were measured: to those); a power law draws the loads of experts from a density of that "
+            "exponent, and its rows are predicted from the experts and tiles that the draws fill. Small batch: up "
+            "to 512 tokens; large batch: up to 8192."
         )
     if op == "latent_attention":
         notes.append(

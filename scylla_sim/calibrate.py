@@ -42,6 +42,10 @@ RESIDUAL_SCALE = {
 """Typical log error of a row around these forms, where the robust loss turns from quadratic to linear. One GEMM
 scatters by 2-5 % (measured through another framework), attention by about 1 %."""
 FOLDS = 4
+FEWEST_SHAPES = {"experts": 3}
+"""Distinct shapes below which rows are held out instead, where that is not twice the folds: models are few."""
+MOST_FOLDS = 16
+"""Of groups whose shapes are left out one by one."""
 LEVEL = 0.9
 MIN_BAND_ROWS = 40
 """Fewer rows than this do not tell the 5 % quantile of one half of the executions: both halves share theirs."""
@@ -181,29 +185,35 @@ HELD_TOGETHER = {
     "gemm": ("n", "k"),
     "decode_attention": ("num_heads", "num_kv_heads"),
     "latent_attention": ("batch", "num_heads"),
-    "experts": ("hidden_size", "inter_size", "experts_per_token"),
+    "experts": ("hidden_size", "experts_per_token"),
     "all_reduce": ("bytes",),
     "elementwise": ("bytes",),
 }
-"""Rows of one weight shape, head configuration or size stay on one side of every split."""
+"""Rows of one weight shape, head configuration, size or model stay on one side of every split. Slices of a model's
+experts err together: with only some of them held out, intervals for new models would be too narrow."""
 
 
 def _shapes(op: str, columns: Columns) -> FloatArray:
     """What a row shares with others of its shape, one line a row."""
     shapes = np.column_stack([columns[name] for name in HELD_TOGETHER[op]])
-    if np.unique(shapes, axis=0).shape[0] < 2 * FOLDS:  # too few shapes to hold any out: rows take their place
-        return np.column_stack(list(columns.values()))
+    if np.unique(shapes, axis=0).shape[0] < FEWEST_SHAPES.get(op, 2 * FOLDS):
+        return np.column_stack(list(columns.values()))  # too few to hold any out: rows take their place
     return shapes
 
 
-def _held_out(form: Form, columns: Columns, seconds: FloatArray, shapes: FloatArray, r: Rates) -> FloatArray:
-    """Log(measured / predicted) of every row, from a fit that did not see its shape."""
+def _folds(op: str, shapes: FloatArray) -> NDArray[np.intp]:
+    """Fold of each row: shapes are dealt out to `FOLDS`, the few models of experts are left out one by one."""
+    distinct, place = np.unique(shapes, axis=0, return_inverse=True)
+    if op in FEWEST_SHAPES and distinct.shape[0] <= MOST_FOLDS:
+        return np.asarray(place.reshape(-1), dtype=np.intp)
+    return np.array([zlib.crc32(row.tobytes()) % FOLDS for row in shapes], dtype=np.intp)
+
+
+def _held_out(form: Form, columns: Columns, seconds: FloatArray, folds: NDArray[np.intp], r: Rates) -> FloatArray:
+    """Log(measured / predicted) of every row, from a fit that did not see its fold."""
     out = np.empty(seconds.size)
-    folds = np.array([zlib.crc32(row.tobytes()) % FOLDS for row in shapes])
-    for fold in range(FOLDS):
+    for fold in np.unique(folds):
         test = folds == fold
-        if not test.any():
-            continue
         train = ~test if (~test).any() else test
         mode = _fit_once(form, _take(columns, train), seconds[train], r)
         out[test] = np.log(seconds[test] / evaluate(form, np.exp(mode.theta).tolist(), _take(columns, test), r))
@@ -241,7 +251,7 @@ def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str)
         raise InputError(f"{op} {name}: {problem}")
     dtype = str(part.labels["dtype"][0]) or "bfloat16"
     r = rates(hardware, dtype, str(part.labels["kv_dtype"][0]) if op in ATTENTION else "")
-    candidates = forms_for(op, dtype, hardware)
+    candidates = forms_for(op, dtype, hardware, library=str(part.labels["kernel_source"][0]))
     if len(part) > MAX_ROWS:
         keep = np.zeros(len(part), dtype=np.bool_)
         keep[np.linspace(0, len(part) - 1, MAX_ROWS).astype(int)] = True
@@ -252,7 +262,7 @@ def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str)
     form_name = min(modes, key=lambda candidate: modes[candidate].cost)
     form, mode = FORMS[form_name], modes[form_name]
     shapes = _shapes(op, columns)
-    log_error = _held_out(form, columns, seconds, shapes, r)
+    log_error = _held_out(form, columns, seconds, _folds(op, shapes), r)
     error = np.abs(np.expm1(-log_error))
     parameters = tuple(np.exp(mode.theta).tolist())
     band, short, split_s = _bands(evaluate(form, parameters, columns, r), log_error, shapes)

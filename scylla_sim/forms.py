@@ -28,9 +28,11 @@ from scylla_sim.costs import (
     latent_query_bytes,
     query_bytes,
 )
+from scylla_sim.experts import LOADS
 from scylla_sim.product_forms import (
     COPY_PRIOR,
     experts_layer_seconds,
+    experts_padded_seconds,
     gemm_roofline_seconds,
     gemm_tiles_seconds,
 )
@@ -98,6 +100,7 @@ class Form:
 
 _GEMM = ("m", "n", "k")
 _ATTENTION = ("batch", "kv_len", "q_len", "num_heads", "num_kv_heads", "head_dim", "window")
+_EXPERTS = ("num_tokens", "experts_per_token", "hidden_size", "inter_size", *LOADS)
 _QUANTISED = (
     *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity", "stage_s"),
     *("fill_depth", "l2_ratio", "weight_copies", "quantiser_ratio", "sustained_fraction"),
@@ -154,8 +157,19 @@ FORMS = {
         ),
         prior=(0.75, 0.6, 8e-6, 3.0, 110.0, 60e-9, 0.3, 0.4),
         spread=(0.4, 0.4, 0.7, 0.4, 0.5, 0.7, 1.0, 0.8),
-        columns=("num_tokens", "experts_per_token", "hidden_size", "inter_size", "groups"),
+        columns=_EXPERTS,
         seconds=experts_layer_seconds,
+    ),
+    "experts_padded": Form(
+        op="experts",
+        parameters=(
+            *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "tile_s", "first_tile"),
+            *("quantiser_ratio", "padding"),
+        ),
+        prior=(0.75, 0.2, 15e-6, 3.0, 8e-6, 0.2, 0.4, 0.8),
+        spread=(0.4, 0.7, 0.7, 0.4, 0.7, 1.0, 0.8, 0.7),
+        columns=_EXPERTS,
+        seconds=experts_padded_seconds,
     ),
     "gemm_roofline": Form(
         op="gemm",
@@ -241,17 +255,19 @@ FORMS = {
 }
 
 
-def forms_for(op: str, dtype: str, hardware: Hardware) -> tuple[str, ...]:
+def forms_for(op: str, dtype: str, hardware: Hardware, *, library: str = "") -> tuple[str, ...]:
     """Forms that may describe an operation on a device, the likeliest first; a fit keeps the one that fits best.
 
-    A CPU has no SMs, and libraries differ in how they pick tiles for 8-bit products. Of latent attention the tiles
-    of Hopper are known: with an 8-bit cache the rows of H100 hardly tell them from others, which carried to H200,
-    where whole tiles keep the arithmetic busy, are wrong by a fifth.
+    A CPU has no SMs, and libraries differ in how they pick tiles for 8-bit products. For experts CUTLASS has one
+    tile, Triton and TensorRT-LLM pick theirs by the rows; where the ``library`` of the rows is not known, both are
+    tried. Of latent attention the tiles of Hopper are known: with an 8-bit cache the rows of H100 hardly tell them
+    from others, which carried to H200, where whole tiles keep the arithmetic busy, are wrong by a fifth.
     """
     if op == "all_reduce":
         return ("all_reduce_bridge",) if hardware.link == "pcie" else ("all_reduce_shots",)
     if op == "experts":
-        return ("experts_layer",)
+        fixed = not library or "cutlass" in library
+        return ("experts_layer", "experts_padded") if fixed else ("experts_layer",)
     if op == "latent_attention":
         return ("latent_flashmla",) if hardware.family == "hopper" else ("latent_tiles",)
     if hardware.sm_count == 0:

@@ -21,7 +21,7 @@ from scylla_sim.checks import FloatArray, InputError, fail, one_of
 from scylla_sim.costs import ATTENTION, PRECISION_DTYPE, STORED_BYTES, Columns, Op
 from scylla_sim.fitted import Fitted
 from scylla_sim.forms import FORMS, forms_for
-from scylla_sim.product_forms import expert_product
+from scylla_sim.product_forms import EXPERT_PRODUCTS
 from scylla_sim.rates import Rates, rates
 from scylla_sim.records import read_json
 from scylla_sim.specs import Hardware
@@ -181,15 +181,11 @@ def _grouped(op: Op, calibration: Calibration, dtype: str, maker: str) -> Second
 
 
 def _expert(op: Op, calibration: Calibration, dtype: str, maker: str) -> Seconds:
-    """Grouped product over experts: as fitted to layers of experts, else priced from the dense fit.
-
-    The fit saw balanced routing only. Where a few experts take many rows their tiles take longer than the mean, and
-    the time is too low: by 15 to 30 % on skewed rows of up to 512 tokens, which no table scores.
-    """
+    """Grouped product over experts: as fitted to layers of experts, else priced from the dense fit."""
     if dtype not in calibration.kernels.get("experts", {}):
         return _grouped(op, calibration, dtype, maker)
     kernel = calibration.experts(dtype, maker)
-    value = expert_product(kernel.parameters, op.columns, rates(calibration.hardware, dtype))
+    value = EXPERT_PRODUCTS[kernel.form](kernel.parameters, op.columns, rates(calibration.hardware, dtype))
     layer = kernel.interval(2.0 * value)  # fitted to layers, of two such products
     return Seconds(value, 0.5 * layer[0], 0.5 * layer[1], kernel.evidence)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.experts import distinct_experts
+from scylla_sim.experts import routed_loads
 from scylla_sim.ops import Op, scalar
 from scylla_sim.specs import Experts, Latent, Model
 
@@ -42,10 +42,8 @@ class Pass:
         return Op(name, "elementwise", count, {"bytes": self.output_bytes * elements * self.rows})
 
 
-def _grouped(
-    name: str, count: int, m: FloatArray, groups: FloatArray, n: float, k: float, kind: str = "grouped_gemm"
-) -> Op:
-    return Op(name, kind, count, {"m": m, "n": scalar(n), "k": scalar(k), "groups": groups})
+def _grouped(name: str, count: int, m: FloatArray, groups: FloatArray, n: float, k: float) -> Op:
+    return Op(name, "grouped_gemm", count, {"m": m, "n": scalar(n), "k": scalar(k), "groups": groups})
 
 
 def _grouped_query(model: Model, p: Pass) -> list[Op]:
@@ -133,15 +131,17 @@ def _experts(model: Model, part: Experts, p: Pass) -> list[Op]:
     """Router, the experts that any token meets as two grouped GEMMs, the shared expert, and the weighted sum."""
     count, hidden = model.expert_layers, float(model.hidden_size)
     chosen, width = float(part.experts_per_token), part.intermediate_size / p.tp
-    routed, touched = chosen * p.rows, distinct_experts(part, p.rows)
+    routed, loads = chosen * p.rows, routed_loads(part, p.rows)
+    up = {"m": routed, "n": scalar(2.0 * width), "k": scalar(hidden), **loads}
+    down = {"m": routed, "n": scalar(hidden), "k": scalar(width), **loads}
     scores = {"bytes": 2.0 * FLOAT_BYTES * part.num_experts * p.rows}
     ops = [
         p.gemm("router", count, float(part.num_experts), hidden),
         Op("router_top_k", "elementwise", count, scores),
         Op("expert_sort", "elementwise", count, {"bytes": 2.0 * INDEX_BYTES * routed}),
-        _grouped("expert_gate_up", count, routed, touched, 2.0 * width, hidden, "expert_gemm"),
+        Op("expert_gate_up", "expert_gemm", count, up),
         p.moved("expert_activation", count, 3.0 * chosen * width),
-        _grouped("expert_down", count, routed, touched, hidden, width, "expert_gemm"),
+        Op("expert_down", "expert_gemm", count, down),
         p.moved("expert_combine", count, (chosen + 1.0) * hidden),
     ]
     if part.shared_intermediate_size:

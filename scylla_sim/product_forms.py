@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.costs import Columns, gemm_bytes, gemm_flops, grouped_gemm_bytes
+from scylla_sim.experts import LOADS
 from scylla_sim.rates import Rates, smooth_max
 
 COPY_PRIOR = (0.8, 1.5e-6)
@@ -87,38 +89,74 @@ _MOVING_KERNELS = 3.0
 """Sorting, activation and weighted sum between and around the two products of a layer of experts."""
 
 
-def expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """One grouped product: ``m`` rows in all, spread evenly over ``groups`` weights of ``n`` x ``k``.
+def _input_seconds(ratio: float, c: Columns, r: Rates) -> FloatArray | float:
+    """Seconds of quantising the rows of an 8-bit product first."""
+    quantised = r.size.activation < r.size.output
+    return 5.0 * c["m"] * c["k"] / (ratio * r.bytes_per_s) if quantised else 0.0
 
-    Each group has tiles of its own, so few rows a group fill theirs badly. 8-bit products quantise their input.
+
+def expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """One grouped product: ``m`` rows in all over ``groups`` weights of ``n`` x ``k``, in the best of four tiles.
+
+    Each weight has tiles of its own, ``tiles_h`` of them in all where a tile has h rows: uneven rows, and few rows
+    a weight, fill theirs badly.
     """
     bandwidth, compute, launch_s, overlap, intensity, stage_s, wave, quantiser = p
-    m, n, k, groups = c["m"], c["n"], c["k"], c["groups"]
+    m, n, k = c["m"], c["n"], c["k"]
     memory = grouped_gemm_bytes(c, r.size) / (bandwidth * r.bytes_per_s)
-    sm_flop, rows = r.flop_per_s / r.sm_count, m / groups
+    sm_flop, rows = r.flop_per_s / r.sm_count, m / c["groups"]
+    whole = min(wave, 1.0)  # of a started wave; more would make a fuller wave cheaper
     busy = np.full(np.shape(memory), np.inf)
     for tile_rows, cols in _EXPERT_TILES:
-        tiles_a_sm = groups * np.ceil(rows / tile_rows) * np.ceil(n / cols) / r.sm_count
-        waves = wave * np.ceil(tiles_a_sm) + (1.0 - wave) * np.maximum(tiles_a_sm, 1.0)
+        tiles_a_sm = c[f"tiles_{tile_rows}"] * np.ceil(n / cols) / r.sm_count
+        waves = whole * np.ceil(tiles_a_sm) + (1.0 - whole) * np.maximum(tiles_a_sm, 1.0)
         step = np.maximum(
             2.0 * tile_rows * cols / (compute * sm_flop) + stage_s / 64.0,
             intensity * (np.minimum(tile_rows, rows) + cols) / sm_flop,
         )
         busy = np.minimum(busy, waves * k * step)
-    quantised = r.size.activation < r.size.output
-    input_s = 5.0 * m * k / (quantiser * r.bytes_per_s) if quantised else 0.0
-    return launch_s + smooth_max(overlap, busy, memory) + input_s
+    return launch_s + smooth_max(overlap, busy, memory) + _input_seconds(quantiser, c, r)
 
 
-def experts_layer_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+def padded_expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+    """The same in tiles of 128 x 128 whatever the rows (CUTLASS grouped GEMM, as FlashInfer gives it to vLLM).
+
+    A tile takes at least ``tile_s`` and one that is part-filled longer than a full one, by ``padding``: measured
+    layers of 8-bit experts on Hopper take half as long with 128 rows an expert as with 8, and with 192 as long as
+    with 128 and with 64 together. An SM takes tiles one by one, the first of them behind a fill of its pipeline.
+    """
+    bandwidth, compute, launch_s, overlap, tile_s, first, quantiser, padding = p
+    n, k, tiles = c["n"], c["k"], c["tiles_128"]
+    memory = grouped_gemm_bytes(c, r.size) / (bandwidth * r.bytes_per_s)
+    side = 128.0
+    full = 2.0 * side * side * k * r.sm_count / (compute * r.flop_per_s)
+    each = np.hypot(tile_s, full * (1.0 + padding * c["ragged"] / tiles))
+    busy = (tiles * np.ceil(n / side) / r.sm_count + first) * each
+    return launch_s + smooth_max(overlap, busy, memory) + _input_seconds(quantiser, c, r)
+
+
+Product = Callable[[Sequence[float], Columns, Rates], FloatArray]
+
+
+def _layer_seconds(product: Product, p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Both products of a layer of experts and the kernels that move rows, as frameworks measure them: in one."""
     tokens, hidden, inter = c["num_tokens"], c["hidden_size"], c["inter_size"]
     routed = tokens * c["experts_per_token"]
+    loads = {name: c[name] for name in LOADS}
     moved = r.size.output * (3.0 * inter * routed + hidden * (routed + tokens)) + 8.0 * routed
     fraction, launch_s = COPY_PRIOR
     return (
-        expert_product(p, {"m": routed, "n": 2.0 * inter, "k": hidden, "groups": c["groups"]}, r)
-        + expert_product(p, {"m": routed, "n": hidden, "k": inter, "groups": c["groups"]}, r)
+        product(p, {"m": routed, "n": 2.0 * inter, "k": hidden, **loads}, r)
+        + product(p, {"m": routed, "n": hidden, "k": inter, **loads}, r)
         + _MOVING_KERNELS * launch_s
         + moved / (fraction * r.bytes_per_s)
     )
+
+
+EXPERT_PRODUCTS: dict[str, Product] = {
+    "experts_layer": expert_product,
+    "experts_padded": padded_expert_product,
+}
+"""Form of a layer of experts -> seconds of one of its two products."""
+experts_layer_seconds = partial(_layer_seconds, expert_product)
+experts_padded_seconds = partial(_layer_seconds, padded_expert_product)

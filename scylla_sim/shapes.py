@@ -1,7 +1,8 @@
 """The kernels CSV: rows of shapes, in the columns that `scylla-sim kernels` and `scylla-sim calibrate` read.
 
 Columns are text in the file and arrays here. Only the columns of the operations that occur are needed; whatever is
-missing, empty or no number is refused with the line it is on. Unknown columns pass through untouched.
+missing, empty or no number is refused with the line it is on. Unknown columns pass through untouched. Layers of
+experts whose rows spread unevenly say so in `scylla_sim.experts.LOADS`; without those columns they spread evenly.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.costs import ATTENTION
+from scylla_sim.experts import LOADS, even_loads
 from scylla_sim.kernels import OPS, known_dtype
 from scylla_sim.records import read_columns
 
@@ -35,8 +37,8 @@ OPTIONAL = {
     "elementwise": {},
 }
 MAX_NUMBER = 1e15
-MEASURED = ("latency_ms", "bytes")
-"""Columns that need not be whole numbers."""
+MEASURED = ("latency_ms", "bytes", *LOADS)
+"""Columns that need not be whole numbers: measurements and expectations."""
 LABELS = ("op", "device", "dtype", "kv_dtype", "kernel_source", "framework")
 
 
@@ -103,7 +105,7 @@ def _number_column(
             except ValueError:
                 raise fail(name, cell, f"must be a number {_line(path, int(i))}") from None
         raise
-    low = 0.0 if default == 0.0 or name == "graph" else 1e-300
+    low = 0.0 if default == 0.0 or name in ("graph", "ragged") else 1e-300
     bad = ~np.isfinite(values) | (values < low) | (values > MAX_NUMBER)
     if bad.any():
         at = int(np.flatnonzero(bad)[0])
@@ -172,6 +174,16 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
     )
 
 
+def _even_loads(numbers: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Tiles of layers of experts whose file names none: rows spread evenly over the experts that are met."""
+    used = np.isfinite(numbers["groups"])
+    routed = numbers["num_tokens"][used] * numbers["experts_per_token"][used]
+    found = {name: np.full(used.shape, np.nan) for name in LOADS}
+    for name, values in even_loads(routed, numbers["groups"][used]).items():
+        found[name][used] = values
+    return found
+
+
 def from_columns(
     columns: Mapping[str, list[str]], path: Path | str, *, device: str | None = None, measured: bool = False
 ) -> Rows:
@@ -185,7 +197,8 @@ def from_columns(
     for op in OPS:
         if not (labels["op"] == op).any():
             continue
-        for name in (*NEEDED[op], *(("latency_ms",) if measured else ())):
+        uneven = LOADS if op == "experts" and any(name in columns for name in LOADS[1:]) else ()
+        for name in dict.fromkeys((*NEEDED[op], *uneven, *(("latency_ms",) if measured else ()))):
             if name not in columns:
                 raise fail("column", name, f"is missing from {path}", f"op {op} needs it")
             users.setdefault(name, []).append((op, None))
@@ -196,11 +209,13 @@ def from_columns(
         rows = np.flatnonzero(np.isin(labels["op"], [op for op, _ in uses]))
         text = columns.get(name, [""] * len(columns["op"]))
         numbers[name] = _number_column(path, name, text, rows, uses[0][1])
+    if "groups" in numbers and LOADS[-1] not in numbers:
+        numbers |= _even_loads(numbers)
     if "num_kv_heads" in numbers:
         heads, kv_heads = numbers["num_heads"], numbers["num_kv_heads"]
-        uneven = np.isfinite(kv_heads) & (np.mod(heads, kv_heads) != 0)
-        if uneven.any():
-            at = int(np.flatnonzero(uneven)[0])
+        unequal = np.isfinite(kv_heads) & (np.mod(heads, kv_heads) != 0)
+        if unequal.any():
+            at = int(np.flatnonzero(unequal)[0])
             raise fail("num_kv_heads", kv_heads[at], f"must divide num_heads={heads[at]:g} {_line(path, at)}")
     return Rows(columns=columns, numbers=numbers, labels=labels)
 

@@ -170,7 +170,11 @@ def write_kernels(folder: Path) -> None:
             ("gemm-sglang", PRODUCTS, [("sglang", *key) for key in LAYERS] + [("all",) * 3]),
             ("decode_attention", ["kv_dtype"], [("fp8",), ("all",)]),
             ("latent_attention", ["kv_dtype", "regime"], [("fp8", "beyond_l2"), ("fp8", "in_l2"), ("all", "all")]),
-            ("experts", ["dtype", "regime"], [("bfloat16", "drafting"), ("all", "all")]),
+            (
+                "experts",
+                ["dtype", "distribution", "regime"],
+                [("bfloat16", "balanced", "drafting"), ("bfloat16", "power_law_1.2", "large"), ("all",) * 3],
+            ),
             ("all_reduce", ["graph"], [("0",), ("1",), ("all",)]),
             ("elementwise", ["regime"], [("beyond_l2",), ("in_l2",), ("all",)]),
         ):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scylla_sim import catalog, costs, kernels
-from scylla_sim.experts import distinct_experts, routing_probabilities
+from scylla_sim.experts import TILE_ROWS, distinct_experts, filled_tiles, routed_loads, routing_probabilities
 from scylla_sim.forms import FORMS, evaluate, naive_seconds
 from scylla_sim.rates import rates
 from scylla_sim.specs import Experts, Hardware
@@ -231,6 +231,40 @@ def test_zero_skew_is_the_uniform_router(count, data, total):
     assert np.isclose(float(distinct_experts(Experts(count, chosen, 64), total)), uniform, rtol=1e-9)
     almost = Experts(count, chosen, 64, router_skew=1e-9)
     assert np.isclose(float(distinct_experts(almost, total)), uniform, rtol=1e-6)
+
+
+@given(st.integers(2, 64), st.data(), st.integers(1, 300), st.sampled_from(TILE_ROWS))
+def test_tiles_of_zero_skew_are_those_of_the_uniform_router(count, data, total, rows):
+    chosen = data.draw(st.integers(1, count - 1))
+    p, found = chosen / count, np.arange(total + 1.0)
+    factorials = np.cumsum(np.log(np.maximum(found, 1.0)))
+    choices = factorials[-1] - factorials - factorials[::-1]
+    binomial = np.exp(choices + found * np.log(p) + found[::-1] * np.log1p(-p))
+    uniform = count * float(binomial @ np.ceil(found / rows))
+    assert np.isclose(float(filled_tiles(Experts(count, chosen, 64), total, rows)), uniform, rtol=1e-9)
+    almost = Experts(count, chosen, 64, router_skew=1e-9)
+    assert np.isclose(float(filled_tiles(almost, total, rows)), uniform, rtol=1e-6)
+
+
+@given(mixtures(), st.integers(1, 10000), st.integers(0, 10000))
+def test_tiles_hold_all_rows_of_every_expert_met_and_grow_with_tokens(experts, total, more):
+    few, many = (routed_loads(experts, tokens) for tokens in (total, total + more))
+    for rows in TILE_ROWS:
+        tiles = few[f"tiles_{rows}"]
+        assert tiles >= few["groups"] * (1 - 1e-9)
+        assert tiles * rows >= experts.experts_per_token * total * (1 - 1e-9)
+        assert tiles <= (few["groups"] + experts.experts_per_token * total / rows) * (1 + 1e-9)
+        assert tiles <= many[f"tiles_{rows}"] * (1 + 1e-9)
+
+
+@given(st.sampled_from(["h100-sxm", "h200-sxm", "b200-sxm", "l40s"]), sparse, skews, batches, contexts, tokens)
+def test_verification_of_8_bit_experts_is_never_cheaper_than_decoding(device, name, skew, batch, context, n):
+    model = catalog.model(name).with_router_skew(skew)
+    setting = Setting(kernels.shipped(device), IDEAL, dtype="fp8")
+    verify, decode = (
+        float(target_step(model, setting, batch=batch, context=context, tokens=k).seconds) for k in (n, 1)
+    )
+    assert verify >= decode * (1 - 1e-12)
 
 
 @given(devices, sparse, skews, batches, contexts, tokens)

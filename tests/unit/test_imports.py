@@ -24,7 +24,7 @@ RANKS = {
 }
 """Layers: a module may use those of its own and below, also through modules that are not named here."""
 
-MEASURING_MAY_USE = {"catalog", "checks", "console", "costs", "records", "specs", "trees", "units"}
+MEASURING_MAY_USE = {"catalog", "checks", "console", "costs", "experts", "records", "specs", "trees", "units"}
 PRINTING_MAY_USE = {"checks", "console", "records", "units"}
 LAZY = {"scipy": {"aggregated", "calibrate", "engine_fit", "fit"}, "matplotlib": {"drawing"}}
 """Libraries that the simulator may import inside a function, and the modules that do."""

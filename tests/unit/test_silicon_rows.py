@@ -40,12 +40,32 @@ def test_half_of_the_sampled_attention_reads_from_memory_while_there_is_enough_o
     assert again.equals(silicon.sample(frame, "decode_attention", 64, 0))
 
 
-def test_experts_of_two_matrices_and_skewed_routing_are_left_out() -> None:
+def test_experts_of_two_matrices_are_left_out() -> None:
     pytest.importorskip("aiconfigurator_core")
     frame = silicon.read("h100-sxm", "experts")
     assert (frame["groups"] <= frame["num_experts"]).all()
     assert set(frame["dtype"]) == set(silicon.EXPERT_DTYPES)
     assert not (frame["hidden_size"] == 2688).any()  # Nemotron 3 Nano, whose MLP is not gated
+
+
+def test_even_loads_are_fitted_and_uneven_ones_only_scored_where_there_are_both() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    seen = {
+        (device, part): set(silicon.export(device, "experts", part=part)["distribution"])
+        for device in ("h100-sxm", "a100-sxm")
+        for part in ("train", "test")
+    }
+    uneven = {"power_law_1.01", "power_law_1.2"}
+    assert seen["h100-sxm", "train"] == {"balanced"}
+    assert seen["h100-sxm", "test"] == {"balanced", *uneven}
+    assert seen["a100-sxm", "train"] == seen["a100-sxm", "test"] == uneven
+
+
+def test_balanced_rows_of_a_router_that_is_limited_to_groups_are_left_out() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    frame = silicon.read("h100-sxm", "experts")
+    deepseek = frame[(frame["hidden_size"] == 7168) & (frame["num_experts"] == 256)]
+    assert set(deepseek["distribution"]) == {"power_law_1.01", "power_law_1.2"}
 
 
 def test_held_out_models_share_no_shape_with_training() -> None:

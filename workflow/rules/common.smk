@@ -8,7 +8,7 @@ DEVICES = config["silicon_devices"]
 OPS = config["silicon_ops"]
 # what was not measured on a device: its GEMMs are SGLang's anyway, and its latent attention was measured by one framework
 # only, with a kernel that no engine of the catalog runs
-UNMEASURED = {"a100-sxm": ["experts", "gemm-sglang", "elementwise", "latent_attention"]}
+UNMEASURED = {"a100-sxm": ["gemm-sglang", "elementwise", "latent_attention"]}
 # what nobody else measured with the same kind of kernel has no noise floor
 UNREPEATED = [("l40s", "latent_attention"), *((device, "elementwise") for device in DEVICES)]
 # operations that a dense kernel stands in for on other devices; how well it does is scored beside the fit

@@ -78,7 +78,7 @@ rule compare_silicon:
         by=lambda w: {
             "gemm": "framework,dtype,regime",
             "gemm-sglang": "framework,dtype,regime",
-            "experts": "dtype,regime",
+            "experts": "dtype,distribution,regime",
             "decode_attention": "kv_dtype,head_dim,regime",
             "latent_attention": "kv_dtype,regime",
             "all_reduce": "graph,regime",
