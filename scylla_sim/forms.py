@@ -153,10 +153,10 @@ FORMS = {
         op="experts",
         parameters=(
             *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity", "stage_s"),
-            *("wave_weight", "quantiser_ratio"),
+            *("wave_weight", "quantiser_ratio", "l2_ratio"),
         ),
-        prior=(0.75, 0.6, 8e-6, 3.0, 110.0, 60e-9, 0.3, 0.4),
-        spread=(0.4, 0.4, 0.7, 0.4, 0.5, 0.7, 1.0, 0.8),
+        prior=(0.75, 0.6, 8e-6, 3.0, 110.0, 60e-9, 0.3, 0.4, 3.0),
+        spread=(0.4, 0.4, 0.7, 0.4, 0.5, 0.7, 1.0, 0.8, 0.7),
         columns=_EXPERTS,
         seconds=experts_layer_seconds,
     ),

@@ -162,10 +162,10 @@ def _as_one_gemm(c: Columns) -> Columns:
 def _grouped(op: Op, calibration: Calibration, dtype: str, maker: str) -> Seconds:
     """Grouped GEMM priced by the GEMM form of its dtype, to which no grouped kernel was fitted.
 
-    Checked against measured mixtures of experts (aiconfigurator-core, bf16, up to 512 tokens and 8 slices): median
-    error 3-15 % with balanced routing, 12-21 % with skewed; 90-100 % of the rows lie in the stretched interval. In
-    8 bits 12-23 % on B200 and L40S; on Hopper vLLM's 8-bit rows take 2.5-3.4 times as long as its own in bf16, and
-    lie outside.
+    Checked against measured mixtures of experts (aiconfigurator-core, bf16, up to 512 tokens and 8 slices, models
+    held out): median error 3-11 % with even loads, 5-14 % with uneven ones; 96-100 % of the rows lie in the
+    stretched interval. In 8 bits 11-12 % on B200 and L40S; on Hopper rows in 8 bits take 2.5-3.4 times as long as
+    those in bf16, and lie outside.
 
     The two products around latent attention (bf16, up to 512 tokens) are 13-32 % off measured rows on Hopper, A100
     and B200, mostly below. Those rows are no kernel's time alone: one product in a CUDA graph, on weights that stay
@@ -181,7 +181,7 @@ def _grouped(op: Op, calibration: Calibration, dtype: str, maker: str) -> Second
 
 
 def _expert(op: Op, calibration: Calibration, dtype: str, maker: str) -> Seconds:
-    """Grouped product over experts: as fitted to layers of experts, else priced from the dense fit."""
+    """Grouped product over experts, weights cold: as fitted to layers of experts, else from the dense fit."""
     if dtype not in calibration.kernels.get("experts", {}):
         return _grouped(op, calibration, dtype, maker)
     kernel = calibration.experts(dtype, maker)

@@ -87,6 +87,8 @@ def gemm_roofline_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArra
 _EXPERT_TILES = ((16, 64), *_TILES)
 _MOVING_KERNELS = 3.0
 """Sorting, activation and weighted sum between and around the two products of a layer of experts."""
+_LAYER_RESIDENCY_ORDER = 12.0
+"""A benchmark routes the same rows again and again: the experts they touch are in L2 if all of them fit."""
 
 
 def _input_seconds(ratio: float, c: Columns, r: Rates) -> FloatArray | float:
@@ -99,11 +101,13 @@ def expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """One grouped product: ``m`` rows in all over ``groups`` weights of ``n`` x ``k``, in the best of four tiles.
 
     Each weight has tiles of its own, ``tiles_h`` of them in all where a tile has h rows: uneven rows, and few rows
-    a weight, fill theirs badly.
+    a weight, fill theirs badly. ``warm`` is the share of the weights that is read from L2, none where it is absent.
     """
-    bandwidth, compute, launch_s, overlap, intensity, stage_s, wave, quantiser = p
+    bandwidth, compute, launch_s, overlap, intensity, stage_s, wave, quantiser, l2_ratio = p
     m, n, k = c["m"], c["n"], c["k"]
-    memory = grouped_gemm_bytes(c, r.size) / (bandwidth * r.bytes_per_s)
+    found = c.get("warm", 0.0) * r.size.stored * c["groups"] * n * k
+    moved = grouped_gemm_bytes(c, r.size) - found * (1.0 - 1.0 / l2_ratio)
+    memory = moved / (bandwidth * r.bytes_per_s)
     sm_flop, rows = r.flop_per_s / r.sm_count, m / c["groups"]
     whole = min(wave, 1.0)  # of a started wave; more would make a fuller wave cheaper
     busy = np.full(np.shape(memory), np.inf)
@@ -142,12 +146,14 @@ def _layer_seconds(product: Product, p: Sequence[float], c: Columns, r: Rates) -
     """Both products of a layer of experts and the kernels that move rows, as frameworks measure them: in one."""
     tokens, hidden, inter = c["num_tokens"], c["hidden_size"], c["inter_size"]
     routed = tokens * c["experts_per_token"]
-    loads = {name: c[name] for name in LOADS}
+    touched = r.size.stored * c["groups"] * 3.0 * hidden * inter
+    warm = 1.0 / (1.0 + (touched / r.l2_bytes) ** _LAYER_RESIDENCY_ORDER)
+    shared = {"m": routed, "warm": warm, **{name: c[name] for name in LOADS}}
     moved = r.size.output * (3.0 * inter * routed + hidden * (routed + tokens)) + 8.0 * routed
     fraction, launch_s = COPY_PRIOR
     return (
-        product(p, {"m": routed, "n": 2.0 * inter, "k": hidden, **loads}, r)
-        + product(p, {"m": routed, "n": hidden, "k": inter, **loads}, r)
+        product(p, {"n": 2.0 * inter, "k": hidden, **shared}, r)
+        + product(p, {"n": hidden, "k": inter, **shared}, r)
         + _MOVING_KERNELS * launch_s
         + moved / (fraction * r.bytes_per_s)
     )

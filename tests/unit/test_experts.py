@@ -174,6 +174,20 @@ def test_two_expert_products_and_the_kernels_between_them_are_the_layer_that_was
     assert 3 * 1.5e-6 < rest < 0.05 * float(products)
 
 
+def test_experts_that_fit_in_l2_are_warm_in_a_benchmark_and_cold_in_service():
+    kernel, r = kernels.shipped("l40s").experts("bfloat16"), rates(catalog.hardware("l40s"), "bfloat16")
+    cold = []
+    for inter in (1792.0, 3584.0):  # 84 and 168 MiB of weights are touched; the L2 holds 96
+        loads = even_loads(2.0, 2.0)
+        layer = {"num_tokens": 1.0, "experts_per_token": 2.0, "hidden_size": 4096.0, "inter_size": inter, **loads}
+        products = sum(
+            float(EXPERT_PRODUCTS[kernel.form](kernel.parameters, {"m": 2.0, "n": n, "k": k, **loads}, r))
+            for n, k in ((2 * inter, 4096.0), (4096.0, inter))
+        )
+        cold.append(float(kernel.seconds(layer, r)) > products)
+    assert cold == [False, True]
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "fp8"])
 def test_more_experts_touched_cost_more(dtype):
     kernel, r = kernels.shipped("h100-sxm").experts(dtype), rates(catalog.hardware("h100-sxm"), dtype)

@@ -6,6 +6,8 @@ from scylla_sim import shapes
 from scylla_sim.checks import InputError
 
 GOOD = "op,device,dtype,m,n,k\ngemm,h100-sxm,bf16,64,4096.0,4096\n"
+EXPERTS = "op,device,dtype,num_tokens,experts_per_token,hidden_size,inter_size,groups"
+LAYER = "experts,h100-sxm,bf16,256,2,4096,14336,7.5"
 
 
 def read(tmp_path, text, **options):
@@ -34,6 +36,25 @@ def test_an_optional_cell_may_be_empty_and_means_its_default(tmp_path):
     assert rows.numbers["graph"].tolist() == [1.0]
 
 
+def test_rows_of_experts_spread_evenly_unless_the_file_says_how(tmp_path):
+    even = read(tmp_path, f"{EXPERTS}\n{LAYER}\n").numbers
+    assert [even[name].tolist() for name in ("tiles_16", "tiles_64", "tiles_128", "ragged")] == [
+        [37.5],
+        [15.0],
+        [7.5],
+        [7.5],
+    ]
+    given = read(tmp_path, f"{EXPERTS},tiles_16,tiles_64,tiles_128,ragged\n{LAYER},36,12.5,9,0\n").numbers
+    assert given["tiles_64"].tolist() == [12.5]
+    assert given["ragged"].tolist() == [0.0]
+
+
+def test_rows_of_other_operations_have_no_tiles(tmp_path):
+    text = f"{EXPERTS},m,n,k\n{LAYER},,,\ngemm,h100-sxm,bf16,,,,,,64,4096,4096\n"
+    tiles = read(tmp_path, text).numbers["tiles_128"]
+    assert tiles[0] == 7.5 and tiles[1] != tiles[1]
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -49,6 +70,8 @@ def test_an_optional_cell_may_be_empty_and_means_its_default(tmp_path):
         (GOOD + "gemm,h100-sxm,bf17,1,4096,4096\n", "dtype='bf17' is not known.* on line 3"),
         (GOOD + "gmem,h100-sxm,bf16,1,4096,4096\n", "op='gmem' is not known on line 3"),
         (GOOD + "gemm,h100-sxm\n", "line=3 has 2 fields, not 6"),
+        (f"{EXPERTS},tiles_16\n{LAYER},40\n", "column='tiles_64' is missing.*op experts needs it"),
+        (f"{EXPERTS},tiles_16,tiles_64,tiles_128,ragged\n{LAYER},40,,10,8\n", "tiles_64='' is empty on line 2"),
     ],
 )
 def test_bad_files_are_one_line_that_names_the_place(tmp_path, text, line):
