@@ -80,7 +80,7 @@ rule claims:
 
 rule calibrations:
     input:
-        expand("results/calibration/{device}.json", device=DEVICES),
+        expand("results/calibration/{device}.json", device=MEASURED),
 
 
 PAPER = [*rules.claims.output, *rules.tables.output, *rules.figures.output]
