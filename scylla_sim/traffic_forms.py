@@ -37,18 +37,19 @@ used or not; beyond, for those it needs. With heads of 512 on H100, 512 sequence
 def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Decode and verify attention: costs of every launch, then CTA waves and the slowest of stream, head and math.
 
-    KV beyond the L2 is read at the achieved bandwidth and costs ``cold_s`` once; KV that stays in it is read
-    ``l2_ratio`` times as fast. Heads that lie token by token beside each other are read in short runs, slower by
-    ``stride_ratio`` for each doubling of their number (1.02-1.04 from L40S's GDDR6, 1 from HBM). One head is read
-    at ``head_ratio`` of the bandwidth by all CTAs that may share it, then ``merge_s`` puts their parts together.
-    FlashAttention-2 splits no head that has but one query head: a single CTA streams it (``unsplit_ratio``). It
-    copies queries and results where their order in memory is not that of the KV heads (``copy_s``). Tensor cores
-    compute whole tiles of query rows, few or many of them in use. Waves of CTAs after the first hide behind the
-    reading or add to it, which differs between libraries: they have a norm of their own (FlashAttention-3 1 to 2,
-    nearly a plain sum; the kernels of Blackwell 3 to 7).
+    The floor grows by ``write_s`` a KV head (B200: 9 us with one, 17 us with 96), as if one CTA wrote the new keys
+    and values of a sequence. KV beyond the L2 is read at the achieved bandwidth and costs ``cold_s`` once; KV that
+    stays in it is read ``l2_ratio`` times as fast. Heads that lie token by token beside each other are read in
+    short runs, slower by ``stride_ratio`` for each doubling of their number (1.02-1.04 from L40S's GDDR6, 1 from
+    HBM). One head is read at ``head_ratio`` of the bandwidth by all CTAs that may share it, then ``merge_s`` puts
+    their parts together. FlashAttention-2 splits no head that has but one query head: a single CTA streams it
+    (``unsplit_ratio``). It copies queries and results where their order in memory is not that of the KV heads
+    (``copy_s``). Tensor cores compute whole tiles of query rows, few or many of them in use. Waves of CTAs after
+    the first hide behind the reading or add to it, which differs between libraries: they have a norm of their own
+    (FlashAttention-3 1 to 2, nearly a plain sum; the kernels of Blackwell 3 to 7).
     """
     bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread, wave_norm = p[:11]
-    copy_s, merge_s, unsplit, query, sequence_s, stride = p[11:]
+    copy_s, merge_s, unsplit, query, sequence_s, stride, write_s = p[11:]
     kv, kv_heads, rows = kv_bytes(c, r.size), c["num_kv_heads"], c["q_len"] * c["num_heads"]
     heads, grouped = c["batch"] * kv_heads, c["num_heads"] > kv_heads
     tiles = np.ceil(rows / kv_heads / ROWS_PER_TILE)
@@ -62,7 +63,8 @@ def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatAr
     waves = wave_s * (np.ceil(heads * tiles / r.sm_count) - 1.0)
     copy = np.where(grouped & (kv_heads > 1.0) & (c["batch"] > 1.0), copy_s, 0.0)
     scheduling = sequence_s * np.minimum(c["batch"], SCHEDULED_SEQUENCES)
-    fixed = launch_s + cold_s * cold + copy + scheduling + query * query_bytes(c, r.size) / r.bytes_per_s
+    queries = query * query_bytes(c, r.size) / r.bytes_per_s
+    fixed = launch_s + write_s * kv_heads + cold_s * cold + copy + scheduling + queries
     return fixed + smooth_max(wave_norm, waves, merge + smooth_max(overlap, memory, stream, math))
 
 

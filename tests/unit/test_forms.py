@@ -78,6 +78,13 @@ def test_one_cta_streams_a_head_that_is_not_split_however_few_there_are():
     assert attention(whole, batch=1, **(shape | {"num_heads": 16})) < 0.3 * one
 
 
+def test_the_floor_grows_with_the_kv_heads_that_are_written():
+    with_it, without = ({"write_s": value} for value in (1e-6, 1e-15))
+    for kv_heads in (1, 32):
+        shape = {"num_heads": 32, "num_kv_heads": kv_heads}
+        assert attention(with_it, **shape) - attention(without, **shape) == pytest.approx(kv_heads * 1e-6, rel=1e-3)
+
+
 def test_scheduling_costs_each_sequence_up_to_the_largest_captured_batch():
     with_it, without = ({"sequence_s": value} for value in (1e-6, 1e-15))
     for batch, counted in ((8, 8), (512, 512), (2048, 512)):
