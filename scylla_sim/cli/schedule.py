@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-batch",
         type=int,
         default=MOST_SEQUENCES,
-        help=f"last batch searched for the crossover; default {MOST_SEQUENCES}, memory may end it earlier",
+        help=f"last batch searched for the crossover, or the last of --batch; default {MOST_SEQUENCES}",
     )
     add_output(parser)
 
@@ -114,33 +114,29 @@ def label(item: Drafting) -> str:
 
 def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[str, Any]:
     d = choice.drafting
-    numbers = {
-        name: value
-        for name, value in asdict(choice).items()
-        if name not in ("drafting", "next_best", "may_be_best", "lead", "evidence", "bound", "fits_memory")
-    }
-    place = {name: numbers.pop(name) for name in ("batch_size", "context_len")}
-    loss = {name: numbers.pop(name) for name in ("loss_at_most", "gain_over_fixed")}
+    speeds = ("tpot_s", "tokens_per_s", "plain_tokens_per_s", "speedup", "speedup_lower", "speedup_upper")
     return {
         **fixed,
-        **place,
+        "batch_size": choice.batch_size,
+        "context_len": choice.context_len,
         "best": label(d),
         "draft_len": d.draft_len,
         "top_k": d.top_k,
         "verify_tokens": d.verify_tokens,
         "tokens_per_cycle": d.tokens_per_cycle,
-        **numbers,
+        **{name: getattr(choice, name) for name in speeds},
         "next_best": None if choice.next_best is None else label(choice.next_best),
         "lead": choice.lead,
         "may_be_best": " ".join(label(item) for item in choice.may_be_best),
-        **loss,
+        "loss_at_most": choice.loss_at_most,
+        "gain_over_fixed": choice.gain_over_fixed,
         "bound": choice.bound,
         "fits_memory": choice.fits_memory,
-        "crossover_batch": crossover.batch,
-        "crossover_lower": crossover.lower,
-        "crossover_upper": crossover.upper,
-        "searched_to": crossover.searched_to,
-        "search_limit": crossover.limit,
+        **{
+            name: value
+            for name, value in _crossover_row(crossover).items()
+            if name not in ("context_len", "drafting")
+        },
         "evidence": choice.evidence,
     }
 
