@@ -25,8 +25,8 @@ NOT_FITTED_HERE = ("theory", "transferred")
 """Evidence of kernels whose errors all shapes share.
 
 Of H100's bf16 GEMM carried to A100 the errors of two shapes at one m correlate by 0.7-0.8 (carried to H200 by
-0.2-0.5), of those fitted on their own device by 0-0.14. On A100, sums of four carried shapes lay in an interval that
-took them as independent in 60-87 % of cases, and in 92-100 % with their deviations added (training rows of
+0.2-0.5), of those fitted on their own device by 0-0.14. On A100, sums of four carried shapes lay in an interval
+that took them as independent in 60-87 % of cases, and in 92-100 % with their deviations added (training rows of
 aiconfigurator-core)."""
 
 

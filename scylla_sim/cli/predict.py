@@ -355,7 +355,7 @@ def execute(args: argparse.Namespace) -> int:
 EVIDENCE = {
     "silicon": "kernels fitted to silicon measurements of this GPU",
     "transferred": "kernels fitted on another GPU of the family, at this one's datasheet rates",
-    "theory": "some or all kernels were never measured on this device; --breakdown says which",
+    "theory": "some or all kernels were never measured on this device; predict --breakdown says which",
     "live": "kernels fitted to measurements of this machine",
 }
 """Level of evidence of a step -> what it means."""
