@@ -2,7 +2,9 @@
 
 The libraries behind them (CUTLASS in vLLM and SGLang) do not search for a plan: a table names the tile for a range
 of rows and columns, and nothing is split along k. One more row is a step in time where the table changes, as high
-as the new tile is slower on these weights, and no step where memory hides it.
+as the new tile is slower on these weights, and lower where memory hides it. On Hopper a cluster with few rows takes
+longer than a full one, so that measured steps at 129 and 257 rows are higher and time falls again after them: times
+here grow with every size, and lie in the middle.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def test_a_table_names_one_tile_for_every_product(family):
     assert (named == 1).all()
 
 
-def test_a_larger_tile_costs_where_tiles_are_the_bound_and_nothing_where_memory_is():
+def test_a_larger_tile_costs_where_tiles_are_the_bound_and_little_where_memory_is():
     m = np.array([128.0, 129.0])
     narrow = seconds("h100-sxm", m, 1024.0, 8192.0, quantiser_ratio=1e6)
     wide = seconds("h100-sxm", m, 16384.0, 8192.0, quantiser_ratio=1e6, overlap_norm=20.0)
