@@ -61,7 +61,7 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
         makers = str(labels["kernel_source"][first]), str(labels["framework"][first])
         calibration = calibrations[str(labels["device"][first])]
         kv_dtype = str(labels["kv_dtype"][first]) if op in ATTENTION else ""
-        columns: Columns = {name: rows.numbers[name][at] for name in (*shapes.NEEDED[op], *shapes.OPTIONAL[op])}
+        columns: Columns = {name: numbers[at] for name, numbers in rows.numbers.items()}
         r = rates(calibration.hardware, dtype or "bfloat16", kv_dtype)
         out["naive_s"][at] = naive_seconds(op, columns, r)
         if op == "gemm":
