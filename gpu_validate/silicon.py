@@ -94,6 +94,11 @@ LIMITED = {"hidden_size": 7168, "num_experts": 256, "experts_per_token": 8}
 """DeepSeek-V3, whose router keeps a token within 4 of 8 groups of experts. Balanced scores tie between groups and
 all tokens get the first four: on every device the balanced rows take as long as 132 touched experts do."""
 
+CALLS_PER_GRAPH = {"gemm": 5, "decode_attention": 1, "elementwise": 5}
+"""Executions that the collectors time in one CUDA graph, whose launch each of them holds a share of. Source:
+ai-dynamo/aiconfigurator, collector/vllm/collect_{gemm,attn,computescale}.py and their likes; of other tables it was
+not looked up, and no share is taken off."""
+
 _HASH = 2654435761
 _TEST_SHARE = 0.25
 _BF16_BYTES, _FP8_BYTES = 2, 1
@@ -212,6 +217,8 @@ def _table(device: str, op: str, chosen: str) -> pd.DataFrame:
         frame["graph"] = (~raw.get("backend", raw["kernel_source"]).str.contains("eager")).astype(int)
     frame["framework"], frame["version"] = chosen, version
     frame["kernel_source"] = raw["kernel_source"]
+    if op in CALLS_PER_GRAPH:
+        frame["calls_per_graph"] = CALLS_PER_GRAPH[op]
     frame["latency_ms"] = raw["latency"]
     if op == "experts":
         whole_model = (raw["moe_ep_size"] == 1) & (raw["moe_tp_size"] <= MOST_SLICES)

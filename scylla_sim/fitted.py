@@ -23,6 +23,9 @@ GB200, GB300, RTX PRO 6000 and H200 0.81-0.84), and one device cannot tell which
 the prior is fitted to."""
 
 
+LEAST_LAUNCH = 0.1
+
+
 @dataclass(frozen=True)
 class Band:
     """Spread of measured over predicted seconds, 5 % to 95 %."""
@@ -53,6 +56,8 @@ class Fitted:
         Spread of executions that take ``split_s`` or longer.
     short
         Spread of shorter ones: launches scatter otherwise than streams of gigabytes.
+    graph_share_s
+        What each measured execution holds of the launch of its benchmark's own CUDA graph.
     """
 
     form: str
@@ -61,6 +66,7 @@ class Fitted:
     short: Band = Band()
     split_s: float = 0.0
     evidence: str = "theory"
+    graph_share_s: float = 0.0
 
     def __post_init__(self) -> None:
         form = FORMS[one_of("form", self.form, FORMS)]
@@ -68,6 +74,7 @@ class Fitted:
             raise fail("parameters", len(self.parameters), f"must be {len(form.parameters)} for {self.form}")
         positive("parameters", self.parameters)
         in_range("split_s", self.split_s, 0)
+        in_range("graph_share_s", self.graph_share_s, 0)
 
     def seconds(self, columns: Mapping[str, Any], r: Rates) -> FloatArray:
         """Predicted seconds of shapes on a device of these rates."""
@@ -96,6 +103,18 @@ class Fitted:
         at = names.index("l2_ratio")
         return replace(self, parameters=(*self.parameters[:at], 1.0, *self.parameters[at + 1 :]))
 
+    def in_step(self) -> Fitted:
+        """The same kernel among the others of a step, which are one graph together and launched once.
+
+        At least `LEAST_LAUNCH` of its own launch stays, however small that was fitted.
+        """
+        names = FORMS[self.form].parameters
+        if self.graph_share_s == 0.0 or "launch_s" not in names:
+            return self
+        at = names.index("launch_s")
+        launch_s = max(self.parameters[at] - self.graph_share_s, LEAST_LAUNCH * self.parameters[at])
+        return replace(self, parameters=(*self.parameters[:at], launch_s, *self.parameters[at + 1 :]))
+
     def carried(self, *, same_family: bool) -> Fitted:
         """The same kernel on another device: its own parameters in its family, pooled with the prior elsewhere."""
         parameters, widening = self.parameters, FAMILY_WIDENING
@@ -120,6 +139,7 @@ def to_json(kernel: Fitted) -> dict[str, Any]:
         "short_lower_ratio": kernel.short.lower_ratio,
         "short_upper_ratio": kernel.short.upper_ratio,
         "evidence": kernel.evidence,
+        "graph_share_s": kernel.graph_share_s,
     }
 
 
@@ -134,4 +154,5 @@ def from_json(entry: Mapping[str, Any]) -> Fitted:
         short=Band(float(entry["short_lower_ratio"]), float(entry["short_upper_ratio"])),
         split_s=float(entry["split_s"]),
         evidence=str(entry["evidence"]),
+        graph_share_s=float(entry.get("graph_share_s", 0.0)),
     )

@@ -173,7 +173,7 @@ def _grouped(op: Op, calibration: Calibration, dtype: str, maker: str) -> Second
     Without that the error is 9-16 % of some 3 us on Hopper and B200. A fit would learn the launch of graphs, so
     there is none.
     """
-    kernel, r = calibration.gemm(dtype, maker).cold().stretched(), rates(calibration.hardware, dtype)
+    kernel, r = calibration.gemm(dtype, maker).cold().in_step().stretched(), rates(calibration.hardware, dtype)
     one, c = _as_one_gemm(op.columns), op.columns
     rest = r.size.activation * (c["m"] - one["m"]) * c["k"] / r.bytes_per_s
     value = kernel.seconds(one, r) + rest
@@ -193,7 +193,7 @@ def _expert(op: Op, calibration: Calibration, dtype: str, maker: str) -> Seconds
 def op_seconds(
     op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, graph: bool = True, maker: str = ""
 ) -> Seconds:
-    """Seconds of one execution of an operation in service: weights cold, inside a CUDA graph or eager.
+    """Seconds of one execution of an operation in service: weights cold, one of many in a CUDA graph, or eager.
 
     ``maker`` names the framework whose kernels run, where those were fitted apart.
 
@@ -207,7 +207,7 @@ def op_seconds(
     """
     hardware, c = calibration.hardware, op.columns
     if op.kind == "gemm":
-        return _apply(calibration.gemm(dtype, maker).cold(), c, rates(hardware, dtype))
+        return _apply(calibration.gemm(dtype, maker).cold().in_step(), c, rates(hardware, dtype))
     if op.kind == "grouped_gemm":
         return _grouped(op, calibration, dtype, maker)
     if op.kind == "expert_gemm":
@@ -219,9 +219,9 @@ def op_seconds(
             kernel, c = latent_kernel(calibration, c, kv_dtype, maker)
         else:
             kernel = calibration.attention(kv_dtype, int(c["head_dim"]), maker)
-        return _apply(kernel.cold(), c, rates(hardware, compute, kv_dtype))
+        return _apply(kernel.cold().in_step(), c, rates(hardware, compute, kv_dtype))
     if op.kind == "elementwise":
-        return _apply(calibration.elementwise(), c, rates(hardware, dtype))
+        return _apply(calibration.elementwise().in_step(), c, rates(hardware, dtype))
     if hardware.link_bytes_per_s <= 0:
         raise fail("tp", int(c["num_gpus"]), f"needs a link, and {hardware.name} has none")
     return _apply(calibration.all_reduce(graph=graph), c, rates(hardware, dtype))

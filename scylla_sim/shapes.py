@@ -29,12 +29,12 @@ NEEDED = {
     "elementwise": ("bytes",),
 }
 OPTIONAL = {
-    "decode_attention": {"q_len": 1.0, "window": 0.0},
+    "decode_attention": {"q_len": 1.0, "window": 0.0, "calls_per_graph": 0.0},
     "latent_attention": {"q_len": 1.0},
     "all_reduce": {"graph": 1.0},
-    "gemm": {},
+    "gemm": {"calls_per_graph": 0.0},
     "experts": {},
-    "elementwise": {},
+    "elementwise": {"calls_per_graph": 0.0},
 }
 MAX_NUMBER = 1e15
 MEASURED = ("latency_ms", "bytes", *LOADS)
