@@ -235,9 +235,9 @@ def _band(log_error: FloatArray, shapes: FloatArray) -> Band:
 GRAPH_LAUNCH_S = {"hopper": 1.3e-6, "blackwell": 2.7e-6, "ada": 1.8e-6, "ampere": 2.9e-6}
 """Seconds that the GPU spends on launching a CUDA graph, by family.
 
-Source: aiconfigurator-core has products of 1 to 128 rows with weights of 512 x 128 and 128 x 512 twice, one call in a
-graph (mla_bmm, one head) and five (gemm); what one call takes longer is four fifths of a launch. Medians over GPUs,
-vLLM and SGLang: Hopper 1.0-1.9 us, Blackwell 2.5-3.5, L40S 0.8-2.8, A100 1.8-4.1."""
+Source: aiconfigurator-core has products of 1 to 128 rows with weights of 512 x 128 and 128 x 512 twice, one call in
+a graph (mla_bmm, one head) and five (gemm); what one call takes longer is four fifths of a launch. Medians over
+GPUs, vLLM and SGLang: Hopper 1.0-1.9 us, Blackwell 2.5-3.5, L40S 0.8-2.8, A100 1.8-4.1."""
 
 
 def _graph_share(part: Rows, hardware: Hardware) -> float:

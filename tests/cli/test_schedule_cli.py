@@ -119,7 +119,7 @@ def test_tree_drafts_consider_trees_and_lists_of_them(capsys):
 
 
 def test_a_model_of_experts_and_a_gpu_without_data_are_scheduled_with_their_evidence(capsys):
-    moe = ["schedule", "--hardware", "rtx-pro-6000", "--model", "gpt-oss-20b", "--router-skew", "0.5"]
+    moe = ["schedule", "--hardware", "h100-pcie", "--model", "gpt-oss-20b", "--router-skew", "0.5"]
     (row,) = result(capsys, *moe, "--draft", "eagle3", "--acceptance", "0.7", "--batch", "8")["rows"]
     assert row["evidence"] in ("transferred", "theory")
     assert row["speedup_lower"] < row["speedup"] < row["speedup_upper"]

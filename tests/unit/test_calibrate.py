@@ -1,8 +1,11 @@
 """Calibration: planted parameters come back, poor rows are refused, files round-trip."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from gpu_validate import silicon
 from scylla_sim import calibrate, catalog, kernels, shapes
 from scylla_sim.checks import InputError
 from scylla_sim.costs import Op
@@ -117,6 +120,20 @@ def test_rows_with_a_sliding_window_are_left_out():
         fit(columns)
 
 
+def test_a_step_does_not_pay_for_the_graph_of_a_benchmark():
+    """Five executions in one graph hold a fifth of its launch each; rows that do not say so hold nothing."""
+    columns = gemm_rows(64) | {"calls_per_graph": ["5"] * 64}
+    (kernel,) = fit(columns)[0].kernels["gemm"].values()
+    (silent,) = fit(gemm_rows(64))[0].kernels["gemm"].values()
+    assert (kernel.graph_share_s, silent.graph_share_s) == (calibrate.GRAPH_LAUNCH_S["hopper"] / 5, 0.0)
+    shape, r = {"m": np.array(1.0), "n": np.array(8192.0), "k": np.array(8192.0)}, rates(H100, "bfloat16")
+    saved = kernel.seconds(shape, r) - kernel.in_step().seconds(shape, r)
+    assert float(saved) == pytest.approx(kernel.graph_share_s)
+    assert silent.in_step() == silent
+    tiny = replace(kernel, graph_share_s=1.0).in_step()
+    assert float(tiny.seconds(shape, r)) > 0, "a share larger than the launch leaves some of it"
+
+
 def made_by(framework, library, *, bandwidth):
     """64 rows of one maker, whose kernels reach a share of the bandwidth."""
     planted = [bandwidth, *FORMS["gemm_tiles"].prior[1:]]
@@ -161,7 +178,7 @@ def test_a_damaged_calibration_file_is_one_line(tmp_path):
         kernels.read(path)
 
 
-@pytest.mark.parametrize("name", ["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s"])
+@pytest.mark.parametrize("name", kernels.shipped_devices())
 def test_shipped_calibrations_are_this_catalogs_devices(name):
     calibration = kernels.shipped(name)
     assert calibration.hardware == catalog.hardware(name)
@@ -176,3 +193,8 @@ def test_missing_head_size_falls_back_to_the_nearest_and_missing_op_to_the_prior
     assert h100.attention("bfloat16", 120) == h100.attention("bfloat16", 128)
     assert h100.gemm("int8_wo").evidence == "theory"
     assert h100.gemm("int8_wo").parameters == FORMS["gemm_tiles"].prior
+
+
+def test_every_gpu_with_measurements_ships_its_own_calibration():
+    assert set(kernels.shipped_devices()) == set(silicon.DEVICES)
+    assert all(catalog.calibration_name(name) == name for name in silicon.DEVICES)
