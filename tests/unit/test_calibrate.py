@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gpu_validate import silicon
+from gpu_validate import silicon_tables
 from scylla_sim import calibrate, catalog, kernels, shapes
 from scylla_sim.checks import InputError
 from scylla_sim.costs import Op
@@ -196,5 +196,5 @@ def test_missing_head_size_falls_back_to_the_nearest_and_missing_op_to_the_prior
 
 
 def test_every_gpu_with_measurements_ships_its_own_calibration():
-    assert set(kernels.shipped_devices()) == set(silicon.DEVICES)
-    assert all(catalog.calibration_name(name) == name for name in silicon.DEVICES)
+    assert set(kernels.shipped_devices()) == set(silicon_tables.DEVICES)
+    assert all(catalog.calibration_name(name) == name for name in silicon_tables.DEVICES)

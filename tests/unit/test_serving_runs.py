@@ -77,9 +77,9 @@ def test_a_device_without_runs_is_named(tmp_path: Path) -> None:
 
 def test_the_package_itself_holds_the_351_runs_of_blank_precision() -> None:
     pytest.importorskip("aiconfigurator_core")
-    from gpu_validate import silicon
+    from gpu_validate import silicon_tables
 
-    path = silicon._systems().parent / "silicon_sample.csv"
+    path = silicon_tables.systems().parent / "silicon_sample.csv"
     frame = serving_runs.runs(path, "h100-sxm", "h100_sxm")
     blank = frame[frame["precision"] == serving_runs.NOTE_BLANK]
     assert len(blank) == 351 - 20  # 20 are saturated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 pd = pytest.importorskip("pandas")
-from gpu_validate import silicon  # noqa: E402
+from gpu_validate import silicon, silicon_tables  # noqa: E402
 
 
 def attention(**columns: object) -> pd.DataFrame:
@@ -42,9 +42,9 @@ def test_half_of_the_sampled_attention_reads_from_memory_while_there_is_enough_o
 
 def test_experts_of_two_matrices_are_left_out() -> None:
     pytest.importorskip("aiconfigurator_core")
-    frame = silicon.read("h100-sxm", "experts")
+    frame = silicon_tables.read("h100-sxm", "experts")
     assert (frame["groups"] <= frame["num_experts"]).all()
-    assert set(frame["dtype"]) == set(silicon.EXPERT_DTYPES)
+    assert set(frame["dtype"]) == set(silicon_tables.EXPERT_DTYPES)
     assert not (frame["hidden_size"] == 2688).any()  # Nemotron 3 Nano, whose MLP is not gated
 
 
@@ -63,7 +63,7 @@ def test_even_loads_are_fitted_and_uneven_ones_only_scored_where_there_are_both(
 
 def test_balanced_rows_of_a_router_that_is_limited_to_groups_are_left_out() -> None:
     pytest.importorskip("aiconfigurator_core")
-    frame = silicon.read("h100-sxm", "experts")
+    frame = silicon_tables.read("h100-sxm", "experts")
     deepseek = frame[(frame["hidden_size"] == 7168) & (frame["num_experts"] == 256)]
     assert set(deepseek["distribution"]) == {"power_law_1.01", "power_law_1.2"}
 
@@ -77,10 +77,11 @@ def test_held_out_models_share_no_shape_with_training() -> None:
 
 def test_products_scaled_by_blocks_are_read_where_they_were_timed_in_a_graph() -> None:
     pytest.importorskip("aiconfigurator_core")
-    default, asked = silicon.read("l40s", "gemm"), silicon.read("l40s", "gemm", framework="vllm")
+    default, asked = silicon_tables.read("l40s", "gemm"), silicon_tables.read("l40s", "gemm", framework="vllm")
     source = default.groupby("dtype")["framework"].unique().map(list).to_dict()
     assert source == {"bfloat16": ["vllm"], "fp8": ["vllm"], "fp8_block": ["trtllm"]}
     assert set(asked["framework"]) == {"vllm"}
     fastest = [frame.loc[frame["dtype"] == "fp8_block", "latency_ms"].min() for frame in (default, asked)]
     assert fastest[0] < 0.01 < 0.2 < fastest[1]
-    assert default[silicon.KEYS["gemm"]].equals(default[silicon.KEYS["gemm"]].sort_values(silicon.KEYS["gemm"]))
+    keys = silicon_tables.KEYS["gemm"]
+    assert default[keys].equals(default[keys].sort_values(keys))

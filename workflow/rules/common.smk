@@ -1,4 +1,4 @@
-from gpu_validate.silicon import DEVICES as MEASURED
+from gpu_validate.silicon_tables import DEVICES as MEASURED
 from paper.figures import FIGURES
 from paper.inputs import COMMANDS
 from paper.tables import TABLES
