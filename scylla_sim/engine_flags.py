@@ -19,7 +19,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scylla_sim.schedule import Schedule, Span
+from scylla_sim.crossover import Span
+from scylla_sim.schedule import Schedule
 from scylla_sim.specs import Draft
 from scylla_sim.throughput import Drafting
 

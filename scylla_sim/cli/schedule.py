@@ -24,9 +24,10 @@ from scylla_sim.cli.predict import (
     whole_list,
 )
 from scylla_sim.console import add_output, counts, emit, emit_text, format_table, note
+from scylla_sim.crossover import Crossover
 from scylla_sim.engine_flags import Flags
 from scylla_sim.records import dump_json, table
-from scylla_sim.schedule import MOST_SEQUENCES, Choice, Crossover, Schedule, schedule
+from scylla_sim.schedule import MOST_SEQUENCES, Choice, Schedule, schedule
 from scylla_sim.specs import Draft
 from scylla_sim.throughput import Drafting
 

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as arrays
 
 from scylla_sim import catalog, kernels
 from scylla_sim.acceptance import iid_tokens_per_cycle
-from scylla_sim.schedule import WORTH, schedule, spans_of
+from scylla_sim.crossover import WORTH, spans_of
+from scylla_sim.schedule import schedule
 from scylla_sim.steps import Setting
 from scylla_sim.throughput import Drafting
 

@@ -11,7 +11,8 @@ from running import ROOT
 from scylla_sim import catalog, engine_flags, kernels
 from scylla_sim.acceptance import iid_tokens_per_cycle
 from scylla_sim.checks import InputError
-from scylla_sim.schedule import Crossover, Schedule, Span, crossover_batch, schedule, spans_of
+from scylla_sim.crossover import Crossover, Span, crossover_batch, spans_of
+from scylla_sim.schedule import Schedule, schedule
 from scylla_sim.steps import Setting
 from scylla_sim.throughput import Drafting, no_drafting, predict
 
