@@ -185,9 +185,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", default="all", choices=PARTS, help="side of the split by shape; default: all")
     parser.add_argument("--rows", type=int, help="at most so many rows of each kind of kernel")
     parser.add_argument("--dtype", default="", help="comma-separated; default: all")
-    parser.add_argument(
-        "--whole-range", action="store_true", help="do not restrict a part to the regime of drafting"
-    )
     parser.add_argument("--seed", type=int, default=0, help="of the sampling with --rows")
     parser.add_argument("--out", metavar="FILE", help="CSV file; default: stdout")
 

@@ -38,7 +38,7 @@ class Flags:
     Attributes
     ----------
     scope
-        ``fixed``: one drafting at every batch; ``by batch``: what `Schedule.spans` says.
+        ``fixed``: one drafting at every batch; ``by batch``: what `Schedule.chain_spans` says.
     options
         What to add to the command line; empty where the engine cannot do it, or where speculation is best left off.
     file

@@ -24,6 +24,7 @@ the prior is fitted to."""
 
 
 LEAST_LAUNCH = 0.1
+"""Share of a fitted launch that stays when the launch of its benchmark's graph is taken off."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,16 @@ class Fitted:
     def cold(self) -> Fitted:
         """The same kernel in service: between two steps gigabytes of weights pass the L2, so nothing stays in it.
 
-        A benchmark that repeats one small shape finds its weights or KV there and is up to 5 times as fast (L40S).
+        A benchmark that repeats one small shape finds its weights or KV there and is several times as fast (L40S).
+        A fitted ratio below 1 is no cache, but whatever else slows small shapes, and stays.
         """
         names = FORMS[self.form].parameters
         if "l2_ratio" not in names:
             return self
         at = names.index("l2_ratio")
-        return replace(self, parameters=(*self.parameters[:at], 1.0, *self.parameters[at + 1 :]))
+        return replace(
+            self, parameters=(*self.parameters[:at], min(self.parameters[at], 1.0), *self.parameters[at + 1 :])
+        )
 
     def in_step(self) -> Fitted:
         """The same kernel among the others of a step, which are one graph together and launched once.

@@ -3,7 +3,7 @@
 A `Form` is a function of shape columns, device rates and a few positive parameters, with a prior for each. The
 priors let 16 rows calibrate what 16 rows can tell; those of GEMMs (in 16 bits, in fp8, and in fp8_block with nvfp4)
 are each one joint fit to the training shapes of H100, B300, GB200 and GB300, so that H200 and B200, to which H100's
-fit is carried and scored, are not in them. The datasheet roofline (`naive_seconds`) is 25-75 % too fast on these
+fit is carried and scored, are not in them. The datasheet roofline (`naive_seconds`) is 18-95 % too fast on these
 kernels; every form here starts from it and adds what real kernels do: achieved fractions, launch latency, tiles and
 split-K plans, waves, caches.
 """

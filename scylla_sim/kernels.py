@@ -170,8 +170,8 @@ def _grouped(op: Op, calibration: Calibration, dtype: str, maker: str) -> Second
     The two products around latent attention (bf16, up to 512 tokens) are 13-32 % off measured rows on Hopper, A100
     and B200, mostly below. Those rows are no kernel's time alone: one product in a CUDA graph, on weights that stay
     in L2, and 1-2.5 us longer than the same product in the GEMM tables, which repeat it five times in a graph.
-    Without that the error is 9-16 % of some 3 us on Hopper and B200. A fit would learn the launch of graphs, so
-    there is none.
+    Without that the error is 9-16 % of some 3 us on Hopper and B200. There is no fit to them: weights that stay in
+    L2 say little of service.
     """
     kernel, r = calibration.gemm(dtype, maker).cold().in_step().stretched(), rates(calibration.hardware, dtype)
     one, c = _as_one_gemm(op.columns), op.columns

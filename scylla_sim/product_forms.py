@@ -91,10 +91,14 @@ _LAYER_RESIDENCY_ORDER = 12.0
 """A benchmark routes the same rows again and again: the experts they touch are in L2 if all of them fit."""
 
 
+QUANTISER_BYTES = 5.0
+"""Of each input value: 2 read for the scale, 2 read and 1 written to quantise it."""
+
+
 def _input_seconds(ratio: float, c: Columns, r: Rates) -> FloatArray | float:
     """Seconds of quantising the rows of an 8-bit product first."""
     quantised = r.size.activation < r.size.output
-    return 5.0 * c["m"] * c["k"] / (ratio * r.bytes_per_s) if quantised else 0.0
+    return QUANTISER_BYTES * c["m"] * c["k"] / (ratio * r.bytes_per_s) if quantised else 0.0
 
 
 def expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:

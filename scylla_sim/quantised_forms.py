@@ -16,11 +16,8 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.costs import Columns
-from scylla_sim.product_forms import gemm_moved_bytes
+from scylla_sim.product_forms import QUANTISER_BYTES, gemm_moved_bytes
 from scylla_sim.rates import Rates, smooth_max
-
-_QUANTISER_BYTES = 5.0
-"""Of each input value: 2 read for the scale, 2 read and 1 written to quantise it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def _quantised(p: Sequence[float], c: Columns, r: Rates, tile_s: FloatArray) -> 
     # below 1 the ratio would be no cache, but whatever else sets small weights apart
     memory = gemm_moved_bytes(c, r, copies, max(l2_ratio, 1.0)) / (bandwidth * r.bytes_per_s)
     math = 2.0 * m * n * k / (sustained * r.flop_per_s)
-    quantise = _QUANTISER_BYTES * m * k / (quantiser * r.bytes_per_s)
+    quantise = QUANTISER_BYTES * m * k / (quantiser * r.bytes_per_s)
     return launch_s + smooth_max(overlap, memory, tile_s * (k + fill_depth), math) + quantise
 
 

@@ -7,7 +7,7 @@ kept apart, because its value decides whether large batches gain from speculatio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.costs import ATTENTION, Op, draft_ops, forward_ops
 from scylla_sim.kernels import Calibration, Seconds, op_seconds
+from scylla_sim.rates import rates
 from scylla_sim.specs import Draft, Engine, Model
 
 BOUNDS = ("memory", "compute", "communication", "overhead")
@@ -111,7 +112,6 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatA
     eager = setting.eager(tokens, batch)
     works_on = hardware.sm_count > 0  # while the host launches
     launch_s = np.where(eager, 0.0 if works_on else setting.engine.launch_s, 0.0)
-    peak = max(hardware.peak_flop_per_s.values())
     parts = []
     for op in ops:
         one = _one(op, setting, eager)
@@ -125,13 +125,22 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatA
                 lower=op.count * (one.lower + launch_s),
                 upper=op.count * (one.upper + launch_s),
                 memory_s=moved / hardware.memory_bytes_per_s,
-                compute_s=op.flops() / _peak(setting, op, peak),
+                compute_s=op.flops() / _peak(setting, op),
                 evidence=one.evidence,
             )
         )
     if works_on and setting.engine.launch_s > 0.0:
-        parts.append(_waiting(parts, setting.engine, eager))
+        waiting = _waiting(parts, setting.engine, eager)
+        parts = [*(_hidden(part, waiting.seconds > 0.0) for part in parts), waiting]
     return _total(tuple(parts))
+
+
+def _hidden(part: Part, behind: NDArray[np.bool_]) -> Part:
+    """An operation of a step that takes as long as its launches, however wrong its own seconds are."""
+    if not behind.any():
+        return part
+    lower, upper = (np.where(behind, part.seconds, end) for end in (part.lower, part.upper))
+    return replace(part, lower=lower, upper=upper)
 
 
 def _waiting(parts: Sequence[Part], engine: Engine, eager: NDArray[np.bool_]) -> Part:
@@ -143,7 +152,7 @@ def _waiting(parts: Sequence[Part], engine: Engine, eager: NDArray[np.bool_]) ->
         busy = sum((part.seconds for part in parts), none)
         each = (engine.launch_s, *engine.intervals.get("launch_s", (engine.launch_s, engine.launch_s)))
         seconds, lower, upper = (np.where(eager, np.maximum(launches * one - busy, 0.0), none) for one in each)
-    return Part("waiting_for_launches", LAUNCH, launches, seconds, lower, upper, none, none, "published")
+    return Part("waiting_for_launches", LAUNCH, launches, seconds, lower, upper, none, none, "theory")
 
 
 def _one(op: Op, setting: Setting, eager: NDArray[np.bool_]) -> Seconds:
@@ -170,13 +179,10 @@ def _one(op: Op, setting: Setting, eager: NDArray[np.bool_]) -> Seconds:
     )
 
 
-def _peak(setting: Setting, op: Op, highest: float) -> float:
+def _peak(setting: Setting, op: Op) -> float:
     """Peak of the precision an operation computes in: attention in 16 bits, GEMMs in the weights' dtype."""
-    peaks = setting.calibration.hardware.peak_flop_per_s
-    name = {"float32": "fp32", "fp8": "fp8"}.get(setting.dtype, "bf16")
-    if op.kind in ATTENTION and name == "fp8":
-        name = "bf16"
-    return peaks.get(name, highest)
+    dtype = "bfloat16" if op.kind in ATTENTION and setting.dtype != "float32" else setting.dtype
+    return rates(setting.calibration.hardware, dtype).flop_per_s
 
 
 def _errors(parts: Sequence[Part]) -> dict[str, Error]:

@@ -46,7 +46,7 @@ def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatAr
     (``unsplit_ratio``). It copies queries and results where their order in memory is not that of the KV heads
     (``copy_s``). Tensor cores compute whole tiles of query rows, few or many of them in use. Waves of CTAs after
     the first hide behind the reading or add to it, which differs between libraries: they have a norm of their own
-    (FlashAttention-3 1 to 2, nearly a plain sum; the kernels of Blackwell 3 to 7).
+    (1 is a plain sum, 8 nearly the longer of the two).
     """
     bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread, wave_norm = p[:11]
     copy_s, merge_s, unsplit, query, sequence_s, stride, write_s = p[11:]
@@ -87,7 +87,7 @@ _LATENT_L2_FILL = 0.9
 def latent_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Latent attention: launch, chain of parts, waves, queries, and the longer of the cache's read and arithmetic.
 
-    One read of the cache serves all heads of a tile, each further tile of heads pays ``reread_fraction`` of a read;
+    One read of the cache serves the query rows of a tile, each further tile pays ``reread_fraction`` of a read;
     arithmetic comes in whole tiles of query rows. These hold 64 rows in the kernels of Hopper and 16 in Triton's.
     On Blackwell they hold 128, but 16 below `WIDE_HEADS` heads: 32 take half as long again as 16 or 64 do. A
     context is split over the SMs, so no head waits for a stream of its own; adding up its parts costs up to
@@ -99,7 +99,7 @@ def latent_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray
     tiles = np.ceil(c["q_len"] * heads / tile)
     cache, achieved = latent_bytes(c, r.size), bandwidth * r.bytes_per_s
     cold = 1.0 / (1.0 + (_LATENT_L2_FILL * r.l2_bytes / cache) ** 8)
-    reads = (1.0 + reread * (np.ceil(heads / tile) - 1.0)) * (cold + (1.0 - cold) / l2_ratio)
+    reads = (1.0 + reread * (tiles - 1.0)) * (cold + (1.0 - cold) / l2_ratio)
     math = latent_flops(c) * tiles * tile / (c["q_len"] * heads) / (compute * r.flop_per_s)
     chain = chain_s * c["kv_len"] / (c["kv_len"] + chain_tokens)
     waves = wave_s * c["batch"] * tiles / r.sm_count
