@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_validate import routing, serving_runs
 from gpu_validate.silicon_tables import DEVICES, KEYS, TABLES, default_framework, read, second_framework, systems
 from scylla_sim import catalog, console
-from scylla_sim.checks import one_of, whole
+from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.costs import ATTENTION, STORED_BYTES
 from scylla_sim.records import write_text
 
@@ -192,6 +192,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     dtypes = [name for name in args.dtype.split(",") if name]
     if args.op == serving_runs.OP:
+        if args.part != "all" or args.rows is not None:
+            raise fail("op", args.op, "goes without --part and --rows", "whole serving runs are not split")
         folder = DEVICES[one_of("device", args.device, DEVICES)]
         frame = serving_runs.export(systems().parent, args.device, folder, engine=args.framework, dtypes=dtypes)
         what = "serving runs"

@@ -104,6 +104,8 @@ def source_file(device: str, op: str, framework: str) -> tuple[Path, str]:
     versions = [path.name for path in folder.glob("*") if (path / table).exists()]
     if not versions:
         found = sorted({p.parts[-3] for p in folder.parent.glob(f"*/*/{table}")} & set(FRAMEWORKS))
+        if not found:
+            raise fail("op", op, f"was not measured on {device}")
         raise fail("framework", framework, f"has no {op} data for {device}", f"known: {', '.join(found)}")
     newest = max(versions, key=_version_key)
     return folder / newest / table, newest

@@ -98,6 +98,10 @@ def group_names(rows: Rows) -> NDArray[np.str_]:
     return names
 
 
+UNNAMED = "unnamed"
+"""What a blank framework or library is called where rows beside it have one."""
+
+
 def _groups(rows: Rows) -> Iterator[tuple[str, str, Rows]]:
     """Yield (op, group, rows), kernels of different makers apart.
 
@@ -108,16 +112,16 @@ def _groups(rows: Rows) -> Iterator[tuple[str, str, Rows]]:
     for op in dict.fromkeys(rows.labels["op"].tolist()):
         for name in dict.fromkeys(names[rows.labels["op"] == op].tolist()):
             chosen = (rows.labels["op"] == op) & (names == name)
-            if op in ("all_reduce", "elementwise"):  # the library name of an all-reduce repeats what `graph` says
-                yield op, name, rows.where(chosen)
-                continue
             for order, framework in enumerate(dict.fromkeys(rows.labels["framework"][chosen].tolist())):
                 made = chosen & (rows.labels["framework"] == framework)
+                other = f"@{framework or UNNAMED}" if order else ""
+                if op in ("all_reduce", "elementwise"):  # the library of an all-reduce repeats what `graph` says
+                    yield op, f"{name}{other}", rows.where(made)
+                    continue
                 libraries, counts = np.unique(rows.labels["kernel_source"][made], return_counts=True)
                 for rank, library in enumerate(libraries[np.argsort(-counts, kind="stable")].tolist()):
-                    maker = library if rank else framework if order else ""
                     part = rows.where(made & (rows.labels["kernel_source"] == library))
-                    yield op, f"{name}@{maker}" if maker else name, part
+                    yield op, f"{name}@{library or UNNAMED}" if rank else f"{name}{other}", part
 
 
 def _usable(op: str, part: Rows) -> str:

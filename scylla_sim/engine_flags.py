@@ -55,7 +55,9 @@ class Flags:
 
 
 def flags(engine: str, draft: Draft, found: Schedule) -> list[Flags]:
-    """Settings of one engine: for every batch alike, and by batch."""
+    """Settings of one engine: for every batch alike, and by batch; none where not even one sequence fits."""
+    if not found.spans:
+        return [Flags(engine, "fixed", "", "", ("target, draft and one sequence do not fit in memory",))]
     return _vllm(draft, found) if engine == "vllm" else _sglang(draft, found)
 
 

@@ -30,6 +30,8 @@ ACTIVATION_BYTES = {**STORED_BYTES, "int8_wo": 2.0, "int4_wo": 2.0}
 
 PRECISION_DTYPE = {"bf16": "bfloat16", "fp8": "fp8", "fp32": "float32"}
 """Precision of the command line -> dtype of the kernels CSV."""
+WEIGHT_DTYPE = {**PRECISION_DTYPE, "fp8_block": "fp8_block"}
+"""The same for weights, which may be scaled by blocks (the fp8 checkpoints of DeepSeek-V3 and Qwen3)."""
 
 
 GROUPED = ("grouped_gemm", "expert_gemm")

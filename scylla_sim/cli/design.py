@@ -10,8 +10,8 @@ from scylla_sim import catalog
 from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.cli.predict import add_hardware_arguments, settings
 from scylla_sim.console import add_output, count, counts, emit, note
+from scylla_sim.costs import WEIGHT_DTYPE
 from scylla_sim.design import LAWS, Budget, design
-from scylla_sim.specs import BYTES_PER_ELEMENT
 
 EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B
@@ -34,7 +34,7 @@ NOTES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_hardware_arguments(parser)
-    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(BYTES_PER_ELEMENT)}")
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_DTYPE)}")
     parser.add_argument("--kv-precision", help="of the KV cache; default bf16")
     parser.add_argument(
         "--draft", default="eagle2", help="kind of head: eagle, eagle2, eagle3, mtp; default eagle2"

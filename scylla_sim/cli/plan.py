@@ -10,8 +10,8 @@ from scylla_sim import catalog, costs, drafting
 from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli.predict import NOT_MODELLED, settings
 from scylla_sim.console import add_output, count, counts, emit, note
+from scylla_sim.costs import WEIGHT_DTYPE
 from scylla_sim.plan import RANKINGS, search
-from scylla_sim.specs import BYTES_PER_ELEMENT
 from scylla_sim.steps import Setting
 from scylla_sim.throughput import Drafting, no_drafting
 from scylla_sim.units import parse_seconds
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", metavar="FILE", help="one calibration for all; default: each one's shipped"
     )
     parser.add_argument("--tp", default="1,2,4,8", metavar="N[,N]", help="tensor-parallel degrees; default 1,2,4,8")
-    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(BYTES_PER_ELEMENT)}")
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_DTYPE)}")
     parser.add_argument("--kv-precision", help="of the KV cache; default bf16")
     parser.add_argument("--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider")
     parser.add_argument("--context", default="1024", help="tokens in each KV cache; default 1024")

@@ -15,7 +15,8 @@ import numpy as np
 from scylla_sim import catalog, drafting, kernels, laws
 from scylla_sim.checks import FloatArray, fail, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit, note
-from scylla_sim.costs import PRECISION_DTYPE
+from scylla_sim.costs import PRECISION_DTYPE, WEIGHT_DTYPE
+from scylla_sim.rates import rates
 from scylla_sim.specs import BYTES_PER_ELEMENT, Draft, Model
 from scylla_sim.steps import LAUNCH, Setting, Step
 from scylla_sim.throughput import Drafting, Prediction, no_drafting, predict
@@ -44,7 +45,7 @@ def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that name precisions, draft, what is drafted and what is known of its acceptance."""
-    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(BYTES_PER_ELEMENT)}")
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_DTYPE)}")
     parser.add_argument("--kv-precision", help="of the KV cache; default bf16 (fp32 with --precision fp32)")
     parser.add_argument(
         "--draft", default="none", help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, MODEL"
@@ -108,7 +109,7 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Set
     for name, what in NOT_MODELLED.items():
         if getattr(args, name, 1) != 1:
             raise fail(name, getattr(args, name), "must be 1", f"{what} is not modelled")
-    precision = one_of("precision", args.precision, BYTES_PER_ELEMENT)
+    precision = one_of("precision", args.precision, WEIGHT_DTYPE)
     kv_default = "fp32" if precision == "fp32" else "bf16"
     kv_precision = one_of("kv_precision", args.kv_precision or kv_default, BYTES_PER_ELEMENT)
     given = kernels.read(args.calibration) if args.calibration else None
@@ -128,18 +129,18 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Set
     engine = replace(catalog.engine(args.engine), eager=getattr(args, "eager", False))
     if engine.eager and not engine.launch_s:
         raise fail("eager", engine.name, "has no cost of a launch", "engines that have: vllm, sglang")
-    target = Setting(calibration, engine, PRECISION_DTYPE[precision], PRECISION_DTYPE[kv_precision], tp)
-    draft_precision = one_of(
-        "draft_precision", getattr(args, "draft_precision", None) or precision, BYTES_PER_ELEMENT
-    )
-    hardware.peak(precision)
-    hardware.peak(draft_precision)
-    return target, replace(target, dtype=PRECISION_DTYPE[draft_precision])
+    target = Setting(calibration, engine, WEIGHT_DTYPE[precision], PRECISION_DTYPE[kv_precision], tp)
+    draft_precision = one_of("draft_precision", getattr(args, "draft_precision", None) or precision, WEIGHT_DTYPE)
+    for dtype in (WEIGHT_DTYPE[precision], WEIGHT_DTYPE[draft_precision]):
+        rates(hardware, dtype)
+    return target, replace(target, dtype=WEIGHT_DTYPE[draft_precision])
 
 
 def target_model(args: argparse.Namespace) -> Model:
     """The model that the options name, with the router's skew they ask for."""
     model = catalog.model(args.model)
+    if model.experts is not None and args.precision == "fp8":
+        note("note: fp8 is scaled by tensor; of checkpoints scaled by blocks (DeepSeek-V3, Qwen3): fp8_block")
     return model if args.router_skew is None else model.with_router_skew(args.router_skew)
 
 

@@ -185,7 +185,7 @@ def _shown_crossovers(items: Sequence[Crossover]) -> str:
 
 
 def _settings_text(found: Schedule, flags: Sequence[Flags]) -> str:
-    if found.fixed is None:
+    if found.fixed is None or not found.spans:
         return engine_flags.text_of(flags)
     gain = f"{found.fixed_gain:.3g} times plain decoding on the mean of the rows"
     return f"Best fixed drafting: {label(found.fixed)}, {gain}.\n{engine_flags.text_of(flags)}"

@@ -118,6 +118,27 @@ def test_tree_drafts_consider_trees_and_lists_of_them(capsys):
     assert [item["drafting"] for item in given["crossovers"]] == ["best", "3", "3x4/8", "3x4/12"]
 
 
+def test_a_model_that_does_not_fit_gets_no_settings(capsys):
+    """Nothing to paste, and no claim that plain decoding is faster."""
+    large = [
+        "schedule",
+        "--hardware",
+        "l40s",
+        "--model",
+        "llama-3.1-70b",
+        "--draft",
+        "eagle3",
+        "--acceptance",
+        "0.7",
+    ]
+    found = result(capsys, *large, "--batch", "1")
+    assert not found["rows"][0]["fits_memory"]
+    assert {item["options"] for item in found["settings"]} == {""}
+    assert {note for item in found["settings"] for note in item["notes"]} == {
+        "target, draft and one sequence do not fit in memory"
+    }
+
+
 def test_a_model_of_experts_and_a_gpu_without_data_are_scheduled_with_their_evidence(capsys):
     moe = ["schedule", "--hardware", "h100-pcie", "--model", "gpt-oss-20b", "--router-skew", "0.5"]
     (row,) = result(capsys, *moe, "--draft", "eagle3", "--acceptance", "0.7", "--batch", "8")["rows"]

@@ -113,6 +113,18 @@ def test_without_graphs_a_small_model_waits_for_its_launches(capsys):
     assert "eager='ideal' has no cost of a launch" in refused(capsys, *small, "--engine", "ideal", "--eager")
 
 
+def test_experts_scaled_by_blocks_are_kernels_of_their_own(capsys):
+    """On Hopper vLLM's kernels for experts scaled by tensor are far slower, and a note says which is meant."""
+    model = ["predict", "--hardware", "h200-sxm", "--model", "qwen3-30b-a3b", "--batch", "8"]
+    (blocks,) = rows(capsys, *model, "--precision", "fp8_block")
+    (tensor,) = rows(capsys, *model, "--precision", "fp8")
+    assert blocks["precision"] == "fp8_block"
+    assert blocks["plain_step_s"] < 0.7 * tensor["plain_step_s"]
+    run(capsys, *model, "--precision", "fp8")
+    assert "fp8_block" in run(capsys, *model, "--precision", "fp8")[2]
+    assert "kv_precision" in refused(capsys, *model, "--kv-precision", "fp8_block")
+
+
 def test_the_laws_feed_predict_with_their_interval(capsys):
     (row,) = rows(capsys, *PREDICT, "--draft", "scylla-5l", "--draft-train-tokens", "10B")
     assert row["tokens_per_cycle_lower"] < row["tokens_per_cycle"] < row["tokens_per_cycle_upper"]

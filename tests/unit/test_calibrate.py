@@ -155,6 +155,14 @@ def test_kernels_of_another_framework_and_of_a_second_library_are_fitted_apart()
     assert seconds[""] == seconds["vllm"] < seconds["deepgemm"] < seconds["sglang"]
 
 
+def test_rows_without_a_framework_beside_others_are_a_group_of_their_own():
+    parts = [made_by(framework, "cutlass", bandwidth=share) for framework, share in (("vllm", 0.9), ("", 0.5))]
+    rows = shapes.concatenate([shapes.from_columns(part, "rows.csv", measured=True) for part in parts])
+    calibration, groups, _ = calibrate.fit(rows, H100, evidence="silicon")
+    assert [group.name for group in groups] == ["bfloat16", "bfloat16@unnamed"]
+    assert len(calibration.kernels["gemm"]) == 2
+
+
 def test_a_calibration_file_reads_back_to_the_same_prediction(tmp_path):
     from scylla_sim.records import dump_json, write_text
 

@@ -6,6 +6,7 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 from gpu_validate import silicon, silicon_tables  # noqa: E402
+from scylla_sim.checks import InputError  # noqa: E402
 
 
 def attention(**columns: object) -> pd.DataFrame:
@@ -85,3 +86,9 @@ def test_products_scaled_by_blocks_are_read_where_they_were_timed_in_a_graph() -
     assert fastest[0] < 0.01 < 0.2 < fastest[1]
     keys = silicon_tables.KEYS["gemm"]
     assert default[keys].equals(default[keys].sort_values(keys))
+
+
+def test_what_was_not_measured_on_a_gpu_is_named() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    with pytest.raises(InputError, match="op='elementwise' was not measured on a100-sxm"):
+        silicon_tables.read("a100-sxm", "elementwise")
