@@ -192,8 +192,12 @@ def silicon_gemm_pooled(results: Results) -> Table:
     found = [
         results.table(f"compare/silicon-all-gemm-by-{by}.json", "snakemake") for by in ("dtype-regime", "dtype")
     ]
-    rows = [row for table in found for row in _groups(table) if row["group"] != "all"]
-    rows = [{"regime": "any batch", **row, "dtype": WORDS["dtype"].get(row["dtype"], row["dtype"])} for row in rows]
+    rows = [
+        {**row, "dtype": _word("dtype", row["dtype"]), "regime": _word("regime", row.get("regime", "any batch"))}
+        for table in found
+        for row in _groups(table)
+        if row["group"] != "all"
+    ]
     rows.sort(key=lambda row: str(row["dtype"]))
     return Table(
         "silicon-gemm-pooled",
@@ -204,7 +208,7 @@ def silicon_gemm_pooled(results: Results) -> Table:
             *_error_columns(rows),
             Column("evidence", "evidence"),
         ),
-        [{**row, "regime": WORDS["regime"].get(row["regime"], row["regime"])} for row in rows],
+        rows,
         joined({"measured": ", ".join(found[0].levels()), "predicted": "each device calibrated on other shapes"}),
         commits(found),
         sources=["measurements of the Python package aiconfigurator-core (Apache-2.0)"],

@@ -14,7 +14,7 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.specs import OVERHEADS, Engine
-from scylla_sim.steps import LAUNCH, Step, step_terms
+from scylla_sim.steps import LAUNCH, Setting, Step
 from scylla_sim.throughput import Prediction
 
 MIN_FIT_ROWS = 6
@@ -29,23 +29,19 @@ class Observation:
     measured_s: float
 
 
-def _paid(terms: Mapping[str, FloatArray], steps: Sequence[Step], launches_add: bool) -> dict[str, float]:
+def _paid(setting: Setting, terms: Mapping[str, FloatArray], *steps: Step) -> dict[str, float]:
     paid = {name: float(often) for name, often in terms.items()}
     launches = sum(part.count for step in steps for part in step.parts if part.kind != LAUNCH)
-    return {**paid, "launch_s": float(launches) if launches_add else 0.0}
+    return {**paid, "launch_s": float(launches) if setting.launches_add else 0.0}
 
 
-def observations(out: Prediction, *, cycle_s: float, plain_step_s: float, launches_add: bool) -> list[Observation]:
-    """The plain step and the cycle of one measured configuration, priced without overheads.
-
-    ``launches_add`` says that the device waits while the host launches: a CPU, which is both.
-    """
+def observations(out: Prediction, *, cycle_s: float, plain_step_s: float) -> list[Observation]:
+    """The plain step and the cycle of one measured configuration, priced without overheads."""
     drafted = float(out.draft.seconds) + float(out.verify.seconds)
+    plain = _paid(out.setting, out.plain_pace.terms, out.plain)
     return [
-        Observation(
-            float(out.plain.seconds), _paid(step_terms(out.batch), [out.plain], launches_add), plain_step_s
-        ),
-        Observation(drafted, _paid(out.pace.terms, [out.verify, out.draft], launches_add), cycle_s),
+        Observation(float(out.plain.seconds), plain, plain_step_s),
+        Observation(drafted, _paid(out.setting, out.pace.terms, out.verify, out.draft), cycle_s),
     ]
 
 

@@ -94,6 +94,11 @@ class Setting:
     kv_dtype: str = "bfloat16"
     tp: int = 1
 
+    @property
+    def launches_add(self) -> bool:
+        """Whether the device waits while its host launches: a CPU, which is both. A GPU works on."""
+        return self.calibration.hardware.sm_count == 0
+
     def eager(self, tokens: FloatArray, batch: FloatArray) -> NDArray[np.bool_]:
         """Whether steps of so many tokens, of so many sequences, are launched kernel by kernel, not as a graph."""
         engine = self.engine
@@ -110,8 +115,7 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatA
     """Price a list of operations, and launches that an eager step waits for."""
     hardware = setting.calibration.hardware
     eager = setting.eager(tokens, batch)
-    works_on = hardware.sm_count > 0  # while the host launches
-    launch_s = np.where(eager, 0.0 if works_on else setting.engine.launch_s, 0.0)
+    launch_s = np.where(eager, setting.engine.launch_s if setting.launches_add else 0.0, 0.0)
     parts = []
     for op in ops:
         one = _one(op, setting, eager)
@@ -129,16 +133,15 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatA
                 evidence=one.evidence,
             )
         )
-    if works_on and setting.engine.launch_s > 0.0:
+    if setting.engine.launch_s > 0.0 and not setting.launches_add:
         waiting = _waiting(parts, setting.engine, eager)
-        parts = [*(_hidden(part, waiting.seconds > 0.0) for part in parts), waiting]
+        behind = waiting.seconds > 0.0
+        parts = [*([_hidden(part, behind) for part in parts] if behind.any() else parts), waiting]
     return _total(tuple(parts))
 
 
 def _hidden(part: Part, behind: NDArray[np.bool_]) -> Part:
     """An operation of a step that takes as long as its launches, however wrong its own seconds are."""
-    if not behind.any():
-        return part
     lower, upper = (np.where(behind, part.seconds, end) for end in (part.lower, part.upper))
     return replace(part, lower=lower, upper=upper)
 

@@ -84,11 +84,16 @@ class Prediction:
     batch: FloatArray
     context: FloatArray
     drafting: Drafting
-    engine: Engine
+    setting: Setting
     draft: Step
     verify: Step
     plain: Step
     fits_memory: np.ndarray
+
+    @property
+    def engine(self) -> Engine:
+        """What serves it."""
+        return self.setting.engine
 
     @cached_property
     def pace(self) -> Pace:
@@ -112,7 +117,17 @@ class Prediction:
     def plain_pace(self) -> Pace:
         """The same batch without a draft."""
         terms = step_terms(self.batch)
-        return Pace(*(1.0, 1.0, 1.0), self.plain, 1, EMPTY, 1, terms, self.plain.seconds + paid(self.engine, terms))
+        return Pace(
+            tau=1.0,
+            tau_lower=1.0,
+            tau_upper=1.0,
+            scored=self.plain,
+            tokens=1,
+            drafted=EMPTY,
+            width=1,
+            terms=terms,
+            seconds=self.plain.seconds + paid(self.engine, terms),
+        )
 
     @property
     def overhead_s(self) -> FloatArray:
@@ -257,7 +272,7 @@ def predict_each(
             batch=b,
             context=s,
             drafting=item,
-            engine=setting.engine,
+            setting=setting,
             draft=drafted_step(item.draft, item.draft_len, item.top_k, partial(one_pass, item.draft)),
             verify=verified(item.verify_tokens),
             plain=plain,

@@ -98,10 +98,12 @@ def _tokens_per_cycle(path: str, shapes: Mapping[str, list[str]]) -> FloatArray:
 
 
 def _predictions(
-    columns: Mapping[str, list[str]], numbers: Mapping[str, FloatArray], engine: Engine, calibration: str | None
+    columns: Mapping[str, list[str]],
+    numbers: Mapping[str, FloatArray],
+    engine: Engine,
+    given: kernels.Calibration | None,
 ) -> list[Prediction]:
-    """One prediction a row."""
-    given = kernels.read(calibration) if calibration else None
+    """One prediction a row, with the calibration given or the shipped one of each device."""
     found = []
     for index, tau in enumerate(numbers["tokens_per_cycle"].tolist()):
         dtype = kernels.known_dtype(columns["dtype"][index].strip())
@@ -115,18 +117,11 @@ def _predictions(
     return found
 
 
-def _fitted(
-    columns: Mapping[str, list[str]],
-    path: str,
-    priced: Sequence[Prediction],
-    engine: Engine,
-    calibration: str | None,
-) -> Engine:
+def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Prediction], engine: Engine) -> Engine:
     """The engine with the overheads of the fitting rows; ``priced`` is without any."""
     for name in ("half", *MEASURED):
         if name not in columns:
             raise fail("column", name, f"is needed with --fit-overheads in {path}")
-    given = kernels.read(calibration) if calibration else None
     seen: list[engine_fit.Observation] = []
     for index, out in enumerate(priced):
         if columns["half"][index].strip() == FIT:
@@ -136,8 +131,7 @@ def _fitted(
                 raise InputError(f"cycle_s and plain_step_s must be numbers on line {index + 2}") from None
             if not all(0 < value < np.inf for value in measured.values()):
                 raise InputError(f"cycle_s and plain_step_s must be above 0 on line {index + 2}")
-            device = given or kernels.shipped(columns["device"][index].strip())
-            seen += engine_fit.observations(out, **measured, launches_add=device.hardware.sm_count == 0)
+            seen += engine_fit.observations(out, **measured)
     found = engine_fit.fit_engine(f"{engine.name}, fitted", seen)
     scalars = ", ".join(f"{name} {getattr(found, name) / MICRO:.3g} us" for name in OVERHEADS)
     note(f"overheads fitted on {len(seen)} times: {scalars}")
@@ -169,12 +163,13 @@ def execute(args: argparse.Namespace) -> int:
     if args.ranks:
         numbers["tokens_per_cycle"] = _tokens_per_cycle(args.ranks, columns)
     engine = catalog.engine(args.engine)
+    given = kernels.read(args.calibration) if args.calibration else None
     if args.fit_overheads:
         bare = Engine(engine.name)
-        priced = _predictions(columns, numbers, bare, args.calibration)
-        engine = _fitted(columns, args.shapes, priced, engine, args.calibration)
+        priced = _predictions(columns, numbers, bare, given)
+        engine = _fitted(columns, args.shapes, priced, engine)
     rows: list[dict[str, Any]] = []
-    for index, out in enumerate(_predictions(columns, numbers, engine, args.calibration)):
+    for index, out in enumerate(_predictions(columns, numbers, engine, given)):
         label = {name: columns[name][index].strip() for name in LABELS}
         shape = {name: int(numbers[name][index]) for name in ("batch_size", "context_len", *COUNTS)}
         more: dict[str, Any] = {name: columns[name][index] for name in ("half", "paths") if name in columns}
