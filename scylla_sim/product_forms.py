@@ -15,7 +15,8 @@ from scylla_sim.rates import Rates, smooth_max
 COPY_PRIOR = (0.8, 1.5e-6)
 """Achieved bandwidth and launch of a kernel that only moves data, where none was measured: an assumption."""
 
-_TILES = ((64, 64), (64, 128), (128, 256))
+TILES = ((64, 64), (64, 128), (128, 128), (128, 256))
+"""Rows and columns of the tiles that a library may choose among, where its table is not known."""
 _SPLITS = (1, 2, 8)
 _RESIDENCY_ORDER = 6.0
 
@@ -32,32 +33,36 @@ def gemm_moved_bytes(c: Columns, r: Rates, copies: float, l2_ratio: float) -> Fl
 
 
 def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Library GEMM (cuBLAS), the least over three tiles and split-K by 1, 2 or 8: waves of tiles against memory.
+    """Library GEMM (cuBLAS), the least over four tiles and split-K by 1, 2 or 8: tiles, memory, sustained rate.
 
     What a plan costs beyond its tiles depends on the split alone, so the best tile of a split is the least busy
-    one, and one p-norm a split is exact. Every plan grows with every size, and so does the least of them.
+    one, and one p-norm a split is exact. Filling a tile's pipeline and writing its output takes as long as
+    ``fill_depth`` units of k. Few tiles run at the full clock; a device that computes on all its SMs is held back
+    by its power limit, to ``sustained_fraction`` of its peak. Every plan grows with every size, and so does the
+    least of them.
     """
-    bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies = p
+    bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies, fill, sustained = p
     m, n, k = c["m"], c["n"], c["k"]
     memory = gemm_moved_bytes(c, r, copies, l2_ratio) / (bandwidth * r.bytes_per_s)
+    math = 2.0 * m * n * k / (sustained * r.flop_per_s)
     sm_flop = r.flop_per_s / r.sm_count
     steps = [
         np.maximum(
             2.0 * rows * cols / (compute * sm_flop) + stage_s / 64.0,
             intensity * (np.minimum(rows, m) + cols) / sm_flop,
         )
-        for rows, cols in _TILES
+        for rows, cols in TILES
     ]
-    counts = [np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count for rows, cols in _TILES]
+    counts = [np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count for rows, cols in TILES]
+    whole_device = smooth_max(overlap, memory, math)
     best = np.full(np.shape(memory), np.inf)
     for split in _SPLITS:
-        least = None
+        least: FloatArray = np.full(np.shape(memory), np.inf)
         for count, step in zip(counts, steps):
             tiles_a_sm = count * split
             waves = wave * np.ceil(tiles_a_sm) + (1.0 - wave) * np.maximum(tiles_a_sm, 1.0)
-            busy = waves * step
-            least = busy if least is None else np.minimum(least, busy)
-        plan = smooth_max(overlap, least * np.maximum(k / split, 64.0), memory)
+            least = np.minimum(least, waves * step)
+        plan = smooth_max(overlap, least * (k / split + fill), whole_device)
         if split > 1:  # partial sums in float32, written and read again
             plan += split_s + 4.0 * split * m * n * intensity / (r.size.activation * r.flop_per_s)
         best = np.minimum(best, plan)
@@ -84,7 +89,7 @@ def gemm_roofline_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArra
     return launch_s + smooth_max(overlap, arithmetic, gemm_bytes(c, r.size) / (bandwidth * r.bytes_per_s))
 
 
-_EXPERT_TILES = ((16, 64), *_TILES)
+_EXPERT_TILES = ((16, 64), (64, 64), (64, 128), (128, 256))
 _MOVING_KERNELS = 3.0
 """Sorting, activation and weighted sum between and around the two products of a layer of experts."""
 _LAYER_RESIDENCY_ORDER = 12.0

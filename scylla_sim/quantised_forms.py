@@ -16,7 +16,7 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.costs import Columns
-from scylla_sim.product_forms import QUANTISER_BYTES, gemm_moved_bytes
+from scylla_sim.product_forms import QUANTISER_BYTES, TILES, gemm_moved_bytes
 from scylla_sim.rates import Rates, smooth_max
 
 
@@ -74,8 +74,6 @@ DISPATCH = {
 scaled_mm_c2x_sm89_fp8_dispatch.cuh and scaled_mm_sm100_fp8_dispatch.cuh. Up to 64 rows Hopper and Blackwell swap
 the operands: a tile's rows are here those of the input all the same. One that two SMs of Blackwell share is two."""
 
-_FREE_TILES = ((64, 64), (64, 128), (128, 128), (128, 256))
-
 
 def _step_seconds(p: Sequence[float], rows: float, cols: int, r: Rates, filled: FloatArray | float) -> FloatArray:
     """Seconds that an SM spends on a tile for each unit of k: its math, or the operands that it reads."""
@@ -108,7 +106,7 @@ def gemm_quantised_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArr
     """
     m, n, stage_s = c["m"], c["n"], p[5]
     busy: FloatArray = np.full(np.shape(m), np.inf)
-    for rows, cols in _FREE_TILES:
+    for rows, cols in TILES:
         waves = np.ceil(np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count)
         busy = np.minimum(busy, waves * (_step_seconds(p, rows, cols, r, np.minimum(rows, m)) + stage_s / 64.0))
     return _quantised(p, c, r, busy)

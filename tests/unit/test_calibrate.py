@@ -52,6 +52,26 @@ def test_planted_bandwidth_fraction_is_recovered_inside_its_interval():
     assert group.median_error < 0.03
 
 
+def shift(ratio):
+    """Median predicted over undisturbed seconds, after a fit to rows a fifth of which takes ``ratio`` as long."""
+    columns = gemm_rows(256, noise=0.01)
+    undisturbed = np.array([float(value) for value in columns["latency_ms"]]) / 1e3
+    disturbed = np.random.default_rng(5).random(256) < 0.2
+    columns["latency_ms"] = [
+        repr(value) for value in (1e3 * undisturbed * np.where(disturbed, ratio, 1.0)).tolist()
+    ]
+    kernel = fit(columns)[0].gemm("bfloat16")
+    shape = {name: np.array([float(value) for value in columns[name]]) for name in ("m", "n", "k")}
+    return float(np.median(kernel.seconds(shape, rates(H100, "bfloat16")) / undisturbed))
+
+
+def test_rows_that_something_slowed_are_forgiven_more_than_rows_that_are_too_fast():
+    """A GPU of a benchmark may be slow, of a fifth of the rows; none is faster than the kernel."""
+    slowed, hastened = shift(1.15) - 1.0, 1.0 - shift(1.0 / 1.15)
+    assert 0.0 < slowed < 0.01
+    assert hastened > 1.5 * slowed
+
+
 def test_a_parameter_the_rows_do_not_touch_is_called_not_identified():
     columns = gemm_rows(64)
     columns["m"] = ["1"] * 64  # nothing here is bound by compute

@@ -106,6 +106,22 @@ def test_a_split_gemm_is_chosen_where_few_tiles_would_leave_the_device_idle():
     assert seconds("gemm_tiles", H100, **shape) < 0.6 * never
 
 
+def test_a_large_gemm_runs_at_the_sustained_rate_by_hand():
+    """Half the peak for the whole device, where tiles and memory are much faster: twice the datasheet's seconds."""
+    fast = {"compute_fraction": 50.0, "intensity": 1e-3, "stage_s": 1e-12, "bandwidth_fraction": 50.0}
+    shape = {"m": 8192, "n": 8192, "k": 8192}
+    expected = 2.0 * 8192**3 / (0.5 * H100.peak("bf16"))
+    given = seconds("gemm_tiles", H100, fast | {"sustained_fraction": 0.5, "launch_s": 1e-12}, **shape)
+    assert given == pytest.approx(expected, rel=1e-3)
+
+
+def test_filling_its_pipeline_takes_a_tile_as_long_as_so_much_more_of_k_by_hand():
+    tiles = {"fill_depth": 1024.0, "stage_s": 1e-6, "split_s": 1.0, "bandwidth_fraction": 1e3, "launch_s": 1e-12}
+    filled = seconds("gemm_tiles", H100, tiles, m=64, n=8192, k=3072)
+    longer = seconds("gemm_tiles", H100, tiles | {"fill_depth": 1e-9}, m=64, n=8192, k=4096)
+    assert filled == pytest.approx(longer, rel=1e-3)
+
+
 def test_a_moving_kernel_is_faster_within_the_l2_by_hand():
     """At a 24th of the L2 all bytes move at twice the rate, at 24 times its size none does."""
     r = rates(catalog.hardware("h100-sxm"), "bfloat16")

@@ -65,8 +65,8 @@ def test_host_work_of_an_engine_by_hand():
     engine = catalog.engine("vllm")
     plain = host_seconds(engine, catalog.draft("none"), tokens=8, draft_len=0)
     drafted = host_seconds(engine, catalog.draft("eagle3"), tokens=32, draft_len=3)
-    assert float(plain) == pytest.approx(1.207e-3 + 8 * 12.5e-6)
-    assert float(drafted) == pytest.approx(1.207e-3 + 32 * 12.5e-6 + 3 * 0.37e-3)
+    assert float(plain) == pytest.approx(1.207e-3 + 8 * 13.5e-6)
+    assert float(drafted) == pytest.approx(1.207e-3 + 32 * 13.5e-6 + 3 * 0.37e-3)
 
 
 def test_a_tree_costs_an_engine_more_than_a_chain_by_hand():
