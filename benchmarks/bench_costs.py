@@ -43,10 +43,12 @@ def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> l
     hardware = catalog.hardware("h100-sxm")
     r = rates(hardware, "bfloat16")
     sm_flop, out = r.flop_per_s / r.sm_count, []
+    norm = p["overlap_norm"]
     for m, n, k in shapes:
         memory = 2.0 * (n * k + m * k + m * n) / (p["bandwidth_fraction"] * r.bytes_per_s)
+        sustained = 2.0 * m * n * k / (p["sustained_fraction"] * r.flop_per_s)
         best = math.inf
-        for rows, cols in ((64, 64), (64, 128), (128, 256)):
+        for rows, cols in ((64, 64), (64, 128), (128, 128), (128, 256)):
             step = max(
                 2.0 * rows * cols / (p["compute_fraction"] * sm_flop) + p["stage_s"] / 64.0,
                 p["intensity"] * (min(rows, m) + cols) / sm_flop,
@@ -54,9 +56,9 @@ def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> l
             for split in (1, 2, 8):
                 tiles = math.ceil(m / rows) * math.ceil(n / cols) / r.sm_count * split
                 waves = p["wave_weight"] * math.ceil(tiles) + (1.0 - p["wave_weight"]) * max(tiles, 1.0)
-                busy, norm = waves * max(k / split, 64.0) * step, p["overlap_norm"]
-                top = max(busy, memory)
-                plan = top * ((busy / top) ** norm + (memory / top) ** norm) ** (1.0 / norm)
+                parts = (waves * (k / split + p["fill_depth"]) * step, memory, sustained)
+                top = max(parts)
+                plan = top * sum((part / top) ** norm for part in parts) ** (1.0 / norm)
                 if split > 1:
                     plan += p["split_s"] + 4.0 * split * m * n * p["intensity"] / (2.0 * r.flop_per_s)
                 best = min(best, plan)
