@@ -44,7 +44,7 @@ def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies, fill, sustained = p
     m, n, k = c["m"], c["n"], c["k"]
     memory = gemm_moved_bytes(c, r, copies, l2_ratio) / (bandwidth * r.bytes_per_s)
-    math = 2.0 * m * n * k / (sustained * r.flop_per_s)
+    math = gemm_flops(c) / (sustained * r.flop_per_s)
     sm_flop = r.flop_per_s / r.sm_count
     steps = [
         np.maximum(

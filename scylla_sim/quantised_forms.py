@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.costs import Columns
+from scylla_sim.costs import Columns, gemm_flops
 from scylla_sim.product_forms import QUANTISER_BYTES, TILES, gemm_moved_bytes
 from scylla_sim.rates import Rates, smooth_max
 
@@ -91,11 +91,11 @@ def _quantised(p: Sequence[float], c: Columns, r: Rates, tile_s: FloatArray) -> 
     come near each other, so a sustained fraction above 1 only says that waves of tiles explain large products.
     """
     bandwidth, _, launch_s, overlap, _, _, fill_depth, l2_ratio, copies, quantiser, sustained = p
-    m, n, k = c["m"], c["n"], c["k"]
+    k = c["k"]
     # below 1 the ratio would be no cache, but whatever else sets small weights apart
     memory = gemm_moved_bytes(c, r, copies, max(l2_ratio, 1.0)) / (bandwidth * r.bytes_per_s)
-    math = 2.0 * m * n * k / (sustained * r.flop_per_s)
-    quantise = QUANTISER_BYTES * m * k / (quantiser * r.bytes_per_s)
+    math = gemm_flops(c) / (sustained * r.flop_per_s)
+    quantise = QUANTISER_BYTES * c["m"] * k / (quantiser * r.bytes_per_s)
     return launch_s + smooth_max(overlap, memory, tile_s * (k + fill_depth), math) + quantise
 
 
