@@ -1,7 +1,7 @@
 """Fit the closed forms of `scylla_sim.forms` to measured rows of one device.
 
 Each group of rows (a GEMM dtype and library, an attention KV dtype and head size, graph or eager all-reduce) gets
-one form. The fit is a maximum a posteriori estimate in the logs of the parameters: robust (pseudo-Huber) residuals
+one form. The fit is a maximum a posteriori estimate in the logs of the parameters: robust residuals
 of log seconds, plus the prior of the form. With 16 rows the prior decides what the rows cannot; a parameter whose
 posterior is as wide as its prior is reported as not identified. Intervals of predictions come from cross-validated
 residuals. scipy is imported here only.
@@ -151,9 +151,10 @@ DISTURBED = ("gemm",)
 """Operations in whose tables some rows are slower than the kernel, and none is faster.
 
 Products of 1 to 17 rows with one weight take the same time, yet in aiconfigurator-core's tables a fifth of H100's
-rows takes 12-18 % longer than the rest, of H200's 8-14 %, of L40S's 8-14 %, at random over shapes and in vLLM's and
-SGLang's tables on different ones; on Blackwell hardly any does. In cross-validation over shapes, with symmetric
-residuals the median error is 0.2 points larger (H100: 0.5); of attention and all-reduce it is smaller."""
+rows takes 12-18 % longer than the rest, of H200's and L40S's 8-14 %, of A100's 6-12 %, at random over shapes and in
+vLLM's and SGLang's tables on different ones; on Blackwell hardly any does. In cross-validation over training shapes
+the median error of bf16 products is 0.2 points larger with symmetric residuals (H100: 0.5). Of attention it is
+smaller with those (4.0 against 4.8 %, mean of the dense groups), of experts and all-reduce alike."""
 
 
 def _loss(residual: FloatArray, *, one_sided: bool) -> FloatArray:

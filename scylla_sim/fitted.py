@@ -19,7 +19,7 @@ FAMILY_WIDENING, TRANSFER_WIDENING = 1.25, 2.0
 SOURCE_WEIGHT = 0.25
 """Weight of the source's own parameters (in logs) where a fit is carried to another family; the rest is the form's
 prior. Of the fit's parameters some belong to its device alone (H100 reaches 0.87 of its bandwidth in GEMMs, B300,
-GB200, GB300, RTX PRO 6000 and H200 0.81-0.84), and one device cannot tell which: it counts as one of the four that
+GB200, GB300, RTX PRO 6000 and H200 0.82-0.86), and one device cannot tell which: it counts as one of the four that
 the prior is fitted to."""
 
 

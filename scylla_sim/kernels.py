@@ -163,8 +163,8 @@ def _grouped(op: Op, calibration: Calibration, dtype: str, maker: str) -> Second
     """Grouped GEMM priced by the GEMM form of its dtype, to which no grouped kernel was fitted.
 
     Checked against measured mixtures of experts (aiconfigurator-core, bf16, up to 512 tokens and 8 slices, models
-    held out): median error 3-11 % with even loads, 5-14 % with uneven ones; 96-100 % of the rows lie in the
-    stretched interval. In 8 bits 11-12 % on B200 and L40S; on Hopper rows in 8 bits take 2.5-3.4 times as long as
+    held out): median error 3-12 % with even loads, 6-13 % with uneven ones; 96-100 % of the rows lie in the
+    stretched interval. In 8 bits 10-11 % on B200 and L40S; on Hopper rows in 8 bits take 2.5-3.4 times as long as
     those in bf16, and lie outside.
 
     The two products around latent attention (bf16, up to 512 tokens) are 13-32 % off measured rows on Hopper, A100
