@@ -185,14 +185,14 @@ FORMS = {
         parameters=(
             *("bandwidth_fraction", "launch_s", "wave_s", "l2_ratio", "cold_s", "head_ratio", "overlap_norm"),
             *("l2_fill", "compute_fraction", "reread_fraction", "wave_norm", "copy_s", "merge_s"),
-            *("unsplit_ratio", "query_ratio", "sequence_s", "stride_ratio", "write_s"),
+            *("unsplit_ratio", "query_ratio", "sequence_s", "stride_ratio", "write_s", "chain_s"),
         ),
         prior=(
             *(0.93, 1.05e-5, 2.7e-6, 2.0, 3.5e-6, 0.35, 3.0),
             *(0.8, 0.6, 0.1, 1.8, 3e-7, 1.5e-6),
-            *(1.0, 1.2, 4e-9, 1.0, 4e-8),
+            *(1.0, 1.2, 4e-9, 1.0, 4e-8, 4e-7),
         ),
-        spread=(0.15, 0.4, 0.7, 0.5, 0.7, 0.7, 0.2, 0.15, 0.3, 1.0, 0.4, 1.5, 1.0, 1.5, 1.0, 1.0, 0.005, 0.7),
+        spread=(0.15, 0.4, 0.7, 0.5, 0.7, 0.7, 0.2, 0.15, 0.3, 1.0, 0.4, 1.5, 1.0, 1.5, 1.0, 1.0, 0.005, 0.7, 1.0),
         columns=_ATTENTION,
         seconds=attention_waves_seconds,
     ),

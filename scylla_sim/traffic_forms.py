@@ -42,14 +42,14 @@ def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatAr
     stays in it is read ``l2_ratio`` times as fast. Heads that lie token by token beside each other are read in
     short runs, slower by ``stride_ratio`` for each doubling of their number (1.02-1.04 from L40S's GDDR6, 1 from
     HBM). One head is read at ``head_ratio`` of the bandwidth by all CTAs that may share it, then ``merge_s`` puts
-    their parts together. FlashAttention-2 splits no head that has but one query head: a single CTA streams it
+    their parts together, and twice as many keys take ``chain_s`` longer. FlashAttention-2 splits no head that has but one query head: a single CTA streams it
     (``unsplit_ratio``). It copies queries and results where their order in memory is not that of the KV heads
     (``copy_s``). Tensor cores compute whole tiles of query rows, few or many of them in use. Waves of CTAs after
     the first hide behind the reading or add to it, which differs between libraries: they have a norm of their own
     (1 is a plain sum, 8 nearly the longer of the two).
     """
     bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread, wave_norm = p[:11]
-    copy_s, merge_s, unsplit, query, sequence_s, stride, write_s = p[11:]
+    copy_s, merge_s, unsplit, query, sequence_s, stride, write_s, chain_s = p[11:]
     kv, kv_heads, rows = kv_bytes(c, r.size), c["num_kv_heads"], c["q_len"] * c["num_heads"]
     heads, grouped = c["batch"] * kv_heads, c["num_heads"] > kv_heads
     tiles = np.ceil(rows / kv_heads / ROWS_PER_TILE)
@@ -59,7 +59,8 @@ def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatAr
     memory = kv * slowing / (bandwidth * r.bytes_per_s)
     stream = kv / heads / (np.where(grouped, head, head * unsplit) * r.bytes_per_s)
     math = attention_flops(c) * (tiles * ROWS_PER_TILE * kv_heads / rows) / (compute * r.flop_per_s)
-    merge = np.where(cached(c) * c["head_dim"] > SPLIT_ELEMENTS, merge_s, 0.0)
+    blocks = cached(c) * c["head_dim"] / SPLIT_ELEMENTS
+    merge = np.where(blocks > 1.0, merge_s + chain_s * np.log2(np.maximum(blocks, 1.0)), 0.0)
     waves = wave_s * (np.ceil(heads * tiles / r.sm_count) - 1.0)
     copy = np.where(grouped & (kv_heads > 1.0) & (c["batch"] > 1.0), copy_s, 0.0)
     scheduling = sequence_s * np.minimum(c["batch"], SCHEDULED_SEQUENCES)

@@ -69,6 +69,13 @@ def test_parts_of_a_head_are_merged_once_it_has_more_than_one_block_of_keys():
     assert narrow < 1e-4
 
 
+def test_merging_takes_longer_with_each_doubling_of_the_keys():
+    with_it, without = ({"chain_s": value} for value in (1e-3, 1e-15))
+    for kv_len, doublings in ((64, 0), (256, 1), (2048, 4)):
+        extra = attention(with_it, batch=1, kv_len=kv_len) - attention(without, batch=1, kv_len=kv_len)
+        assert extra == pytest.approx(doublings * 1e-3, rel=1e-3)
+
+
 def test_one_cta_streams_a_head_that_is_not_split_however_few_there_are():
     whole = {"unsplit_ratio": 0.05}
     shape = {"num_heads": 8, "num_kv_heads": 8, "kv_len": 65536}
