@@ -14,7 +14,7 @@ SHAPE = (
     *("op", "device", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "num_heads", "num_kv_heads"),
     *("head_dim", "kv_rank", "rope_dim"),
     *("num_tokens", "experts_per_token", "num_experts", "hidden_size", "inter_size", "groups"),
-    *("distribution", "num_gpus", "bytes", "window", "graph", "model", "context", "tokens"),
+    *("distribution", "num_gpus", "bytes", "rows", "window", "graph", "model", "context", "tokens"),
     *("draft", "batch_size", "context_len", "draft_len", "top_k", "verify_tokens", "paths"),
     *("engine", "engine_version", "checkpoint", "tp", "input_len", "output_len"),
 )
@@ -27,7 +27,7 @@ TIE_BREAKERS = ("kernel_source", "framework", "version")
 
 Lines = list[int]
 
-_DEFAULTS = {"window": "0", "q_len": "1"}
+_DEFAULTS = {"window": "0", "q_len": "1", "rows": "0"}
 _SAME = {"bf16": "bfloat16", "fp32": "float32"}
 
 

@@ -53,7 +53,7 @@ KEYS = {
         "distribution",
     ],
     "all_reduce": ["dtype", "num_gpus", "bytes", "graph"],
-    "elementwise": ["dtype", "bytes"],
+    "elementwise": ["dtype", "bytes", "rows"],
 }
 KV_RANK, ROPE_DIM = 512, 64
 """Latent of DeepSeek-V2, V3 and R1, the only one measured; aiconfigurator's collectors say so, not its tables."""
@@ -188,7 +188,8 @@ def _table(device: str, op: str, chosen: str) -> pd.DataFrame:
     elif op == "experts":
         frame = frame.assign(**_experts(raw))
     elif op == "elementwise":  # scaling to 8 bits, the only kernel of its kind in the tables: read, scale, write
-        frame["dtype"], frame["bytes"] = "bfloat16", (_BF16_BYTES + _FP8_BYTES) * raw["m"] * raw["k"]
+        frame["dtype"], frame["rows"] = "bfloat16", raw["m"]
+        frame["bytes"] = (_BF16_BYTES + _FP8_BYTES) * raw["m"] * raw["k"]
     else:
         frame["dtype"], frame["num_gpus"] = raw["allreduce_dtype"], raw["num_gpus"]
         frame["bytes"] = raw["message_size"] * _BF16_BYTES

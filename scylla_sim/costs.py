@@ -35,6 +35,7 @@ from scylla_sim.ops import (
     latent_bytes,
     latent_flops,
     latent_query_bytes,
+    moving,
     query_bytes,
     scalar,
 )
@@ -93,9 +94,9 @@ def check_tensor_parallel(model: Model, tp: int) -> int:
 def _head(hidden: int, vocab: int, rows: FloatArray, tp: int, out: float) -> list[Op]:
     """Final norm, vocabulary projection, and sampling over float32 logits."""
     ops = [
-        Op("final_norm", "elementwise", 1, {"bytes": 4.0 * out * hidden * rows}),
+        moving("final_norm", 1, 4.0 * out * hidden * rows, rows),
         Op("lm_head", "gemm", 1, {"m": rows, "n": scalar(vocab / tp), "k": scalar(hidden)}),
-        Op("sampling", "elementwise", 1, {"bytes": 2.0 * 4.0 * vocab * rows}),
+        moving("sampling", 1, 2.0 * 4.0 * vocab * rows),
     ]
     if tp > 1:  # gathering the logits moves half of what an all-reduce of them would
         size = 0.5 * out * vocab * rows
@@ -140,7 +141,7 @@ def forward_ops(
     ranks = check_tensor_parallel(model, tp)
     out = element_bytes(dtype).output
     rows = b * q
-    embedding = Op("embedding", "elementwise", 1, {"bytes": 2.0 * out * model.hidden_size * rows})
+    embedding = moving("embedding", 1, 2.0 * out * model.hidden_size * rows)
     return [
         embedding,
         *decoder_layers(model, Pass(rows, b, s, q, ranks, out)),
@@ -208,7 +209,7 @@ def draft_ops(
             for op in layers
             if op.name in ("qkv_proj", "qkv_a_proj", "q_proj", "kv_a_proj")
         ]
-    embedding = Op("embedding", "elementwise", 1, {"bytes": 2.0 * out * hidden * rows})
+    embedding = moving("embedding", 1, 2.0 * out * hidden * rows)
     return [embedding, fuse, *layers, *_head(model.hidden_size, model.vocab_size, rows, ranks, out)]
 
 

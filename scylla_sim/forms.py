@@ -247,10 +247,13 @@ FORMS = {
     ),
     "elementwise_cached": Form(
         op="elementwise",
-        parameters=("bandwidth_fraction", "launch_s", "l2_ratio", "l2_fill"),
-        prior=(0.83, 2.1e-6, 1.5, 1.1),
-        spread=(0.2, 0.4, 1.0, 0.5),
-        columns=("bytes",),
+        parameters=(
+            *("bandwidth_fraction", "launch_s", "l2_ratio", "l2_fill", "overlap_norm"),
+            *("row_bytes_per_s", "row_s"),
+        ),
+        prior=(0.83, 1.85e-6, 2.0, 0.9, 1.6, 4e10, 6e-10),
+        spread=(0.2, 0.4, 1.0, 0.5, 0.4, 0.7, 0.7),
+        columns=("bytes", "rows"),
         seconds=elementwise_cached_seconds,
     ),
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.experts import routed_loads
-from scylla_sim.ops import Op, scalar
+from scylla_sim.ops import Op, moving, scalar
 from scylla_sim.specs import Experts, Latent, Model
 
 FLOAT_BYTES = 4.0
@@ -39,7 +39,11 @@ class Pass:
 
     def moved(self, name: str, count: int, elements: float) -> Op:
         """Kernel that reads and writes ``elements`` activations a row."""
-        return Op(name, "elementwise", count, {"bytes": self.output_bytes * elements * self.rows})
+        return moving(name, count, self.output_bytes * elements * self.rows)
+
+    def norm(self, name: str, count: int, elements: float) -> Op:
+        """The same, reducing each row."""
+        return moving(name, count, self.output_bytes * elements * self.rows, self.rows)
 
 
 def _grouped(name: str, count: int, m: FloatArray, groups: FloatArray, n: float, k: float) -> Op:
@@ -89,14 +93,14 @@ def _latent(model: Model, part: Latent, p: Pass) -> list[Op]:
     if part.query_rank:
         ops = [
             p.gemm("qkv_a_proj", count, float(part.query_rank + kept), hidden),
-            p.moved("latent_norms", count, 2.0 * (part.query_rank + part.kv_rank)),
+            p.norm("latent_norms", count, 2.0 * (part.query_rank + part.kv_rank)),
             p.gemm("q_b_proj", count, query, float(part.query_rank)),
         ]
     else:
         ops = [
             p.gemm("q_proj", count, query, hidden),
             p.gemm("kv_a_proj", count, float(kept), hidden),
-            p.moved("latent_norms", count, 2.0 * part.kv_rank),
+            p.norm("latent_norms", count, 2.0 * part.kv_rank),
         ]
     all_heads, each = p.rows * heads, scalar(heads)
     columns = {
@@ -134,11 +138,10 @@ def _experts(model: Model, part: Experts, p: Pass) -> list[Op]:
     routed, loads = chosen * p.rows, routed_loads(part, p.rows)
     up = {"m": routed, "n": scalar(2.0 * width), "k": scalar(hidden), **loads}
     down = {"m": routed, "n": scalar(hidden), "k": scalar(width), **loads}
-    scores = {"bytes": 2.0 * FLOAT_BYTES * part.num_experts * p.rows}
     ops = [
         p.gemm("router", count, float(part.num_experts), hidden),
-        Op("router_top_k", "elementwise", count, scores),
-        Op("expert_sort", "elementwise", count, {"bytes": 2.0 * INDEX_BYTES * routed}),
+        moving("router_top_k", count, 2.0 * FLOAT_BYTES * part.num_experts * p.rows),
+        moving("expert_sort", count, 2.0 * INDEX_BYTES * routed),
         Op("expert_gate_up", "expert_gemm", count, up),
         p.moved("expert_activation", count, 3.0 * chosen * width),
         Op("expert_down", "expert_gemm", count, down),
@@ -162,7 +165,7 @@ def decoder_layers(model: Model, p: Pass) -> list[Op]:
     ['norms', 'qkv_proj', 'rope_and_kv_write', 'attention', 'o_proj', 'gate_up_proj', 'activation', 'down_proj']
     """
     hidden, count = float(model.hidden_size), model.num_layers
-    ops = [p.moved("norms", 2 * count, 4.0 * hidden)]  # fused residual add: two tensors in, two out
+    ops = [p.norm("norms", 2 * count, 4.0 * hidden)]  # fused residual add: two tensors in, two out
     ops += _grouped_query(model, p) if model.latent is None else _latent(model, model.latent, p)
     if count > model.expert_layers:
         ops += _mlp(model, p, count - model.expert_layers, model.intermediate_size / p.tp)

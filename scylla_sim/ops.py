@@ -173,3 +173,8 @@ class Op:
         if self.kind == "elementwise":
             return self.count * self.columns["bytes"]
         return np.zeros_like(self.columns["bytes"])
+
+
+def moving(name: str, count: int, moved: FloatArray, rows: FloatArray | None = None) -> Op:
+    """Kernel that only moves ``moved`` bytes; a norm reduces ``rows``, one CTA each, others can be cut anywhere."""
+    return Op(name, "elementwise", count, {"bytes": moved, "rows": scalar(0.0) if rows is None else rows})

@@ -34,7 +34,7 @@ OPTIONAL = {
     "all_reduce": {"graph": 1.0},
     "gemm": {"calls_per_graph": 0.0},
     "experts": {},
-    "elementwise": {"calls_per_graph": 0.0},
+    "elementwise": {"rows": 0.0, "calls_per_graph": 0.0},
 }
 MAX_NUMBER = 1e15
 MEASURED = ("latency_ms", "bytes", *LOADS)

@@ -42,11 +42,11 @@ def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatAr
     stays in it is read ``l2_ratio`` times as fast. Heads that lie token by token beside each other are read in
     short runs, slower by ``stride_ratio`` for each doubling of their number (1.02-1.04 from L40S's GDDR6, 1 from
     HBM). One head is read at ``head_ratio`` of the bandwidth by all CTAs that may share it, then ``merge_s`` puts
-    their parts together, and twice as many keys take ``chain_s`` longer. FlashAttention-2 splits no head that has but one query head: a single CTA streams it
-    (``unsplit_ratio``). It copies queries and results where their order in memory is not that of the KV heads
-    (``copy_s``). Tensor cores compute whole tiles of query rows, few or many of them in use. Waves of CTAs after
-    the first hide behind the reading or add to it, which differs between libraries: they have a norm of their own
-    (1 is a plain sum, 8 nearly the longer of the two).
+    their parts together, ``chain_s`` longer for each doubling of the keys. FlashAttention-2 splits no head that has
+    but one query head: a single CTA streams it (``unsplit_ratio``). It copies queries and results where their order
+    in memory is not that of the KV heads (``copy_s``). Tensor cores compute whole tiles of query rows, few or many
+    of them in use. Waves of CTAs after the first hide behind the reading or add to it, which differs between
+    libraries: they have a norm of their own (1 is a plain sum, 8 nearly the longer of the two).
     """
     bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread, wave_norm = p[:11]
     copy_s, merge_s, unsplit, query, sequence_s, stride, write_s, chain_s = p[11:]
@@ -157,9 +157,12 @@ def elementwise_cached_seconds(p: Sequence[float], c: Columns, r: Rates) -> Floa
     """As `elementwise_copy_seconds`, on a GPU, whose L2 holds what the kernel before has written.
 
     Up to ``l2_fill`` of its size, bytes move ``l2_ratio`` times as fast. So they do in service too: activations
-    come from the kernel before, whatever weights stream past.
+    come from the kernel before, whatever weights stream past. A kernel that gives each of its ``rows`` to one CTA
+    waits for the longest row, which moves at ``row_bytes_per_s`` however idle the other SMs are, and for all CTAs
+    to start, ``row_s`` each; without rows it can be cut anywhere.
     """
-    bandwidth, launch_s, l2_ratio, l2_fill = p
+    bandwidth, launch_s, l2_ratio, l2_fill, overlap, row_bytes_per_s, row_s = p
     spilled = 1.0 / (1.0 + (l2_fill * r.l2_bytes / c["bytes"]) ** _SPILL_ORDER)
     slowed = c["bytes"] * (spilled + (1.0 - spilled) / l2_ratio)
-    return launch_s + slowed / (bandwidth * r.bytes_per_s)
+    row = np.where(c["rows"] > 0.0, c["bytes"] / np.maximum(c["rows"], 1.0) / row_bytes_per_s, 0.0)
+    return launch_s + smooth_max(overlap, slowed / (bandwidth * r.bytes_per_s), row, row_s * c["rows"])

@@ -108,6 +108,21 @@ def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
     assert (t[1:] >= t[0] * (1 - 1e-12)).all()
 
 
+@given(devices, st.integers(1, 10**9), st.integers(0, 10**9), st.integers(1, 65536), st.integers(1, 65536))
+def test_moving_more_bytes_or_more_rows_is_never_cheaper_and_cutting_rows_never_dearer(
+    device, size, more, rows, more_rows
+):
+    kernel = kernels.shipped(device).elementwise()
+    at = {
+        "bytes": [size, size + more, size * (rows + more_rows) / rows, size],
+        "rows": [rows, rows, rows + more_rows, 0],
+    }
+    columns = {name: np.asarray(value, dtype=float) for name, value in at.items()}
+    t = kernel.seconds(columns, rates(catalog.hardware(device), "bfloat16"))
+    assert (t[1:3] >= t[0] * (1 - 1e-12)).all()
+    assert t[3] <= t[0] * (1 + 1e-12)
+
+
 @given(
     devices,
     st.sampled_from(["bfloat16", "fp8"]),
