@@ -27,6 +27,11 @@ def published_step_s(component: str, tokens: float, kv_tokens: float) -> float:
     return float(row["intercept_s"] + row["per_token_s"] * tokens + row["per_kv_token_s"] * kv_tokens)
 
 
+def _measured_batches() -> set[float]:
+    """Batches whose steps the published line was fitted to: between them it is not a measurement."""
+    return {float(batch) for batch in str(published.rows("step_times", component="forward")[0]["batches"]).split()}
+
+
 def _ms(key: str, heading: str) -> Column:
     return Column(key, heading, "ms", digits=2, scale=1e3)
 
@@ -44,6 +49,7 @@ def llama_plain(results: Results) -> Table:
     """Plain decode steps of Llama-3.1-8B on an H100 against the published fit; kernels only on our side."""
     table = results.table("steps/llama-8b-plain.json", how_to_make("steps/llama-8b-plain.json"))
     rows: list[Row] = []
+    measured = _measured_batches()
     for row in table.rows:
         batch, context = value(row, "batch_size", table.path), value(row, "context_len", table.path)
         reported = published_step_s("forward", batch, batch * context)
@@ -52,6 +58,7 @@ def llama_plain(results: Results) -> Table:
             {
                 "batch_size": batch,
                 "context_len": context,
+                "batch_measured": "yes" if batch in measured else "no",
                 "reported_s": reported,
                 "predicted_s": predicted,
                 "lower_s": row.get("plain_step_lower_s"),
@@ -60,7 +67,20 @@ def llama_plain(results: Results) -> Table:
                 "evidence": f"published, {value(row, 'evidence', table.path)}",
             }
         )
-    notes = [_summary("Over all cells", [row["error"] for row in rows])]
+    known = ", ".join(f"{batch:.0f}" for batch in sorted(measured))
+    notes = [
+        _summary(what, errors)
+        for what, errors in {
+            f"At the batches that the fit was made on ({known})": [
+                row["error"] for row in rows if row["batch_measured"] == "yes"
+            ],
+            "At others, where there is only its line": [
+                row["error"] for row in rows if row["batch_measured"] == "no"
+            ],
+            "Over all cells": [row["error"] for row in rows],
+        }.items()
+        if errors
+    ]
     bounds = [(row["lower_s"], row["reported_s"], row["upper_s"]) for row in rows if row["lower_s"] is not None]
     columns = [_ms("reported_s", "published fit"), _ms("predicted_s", "predicted")]
     if bounds:
@@ -78,6 +98,7 @@ def llama_plain(results: Results) -> Table:
         (
             Column("batch_size", "batch", digits=0),
             Column("context_len", "context", digits=0),
+            Column("batch_measured", "batch measured for the fit"),
             *columns,
             _ERROR,
             Column("evidence", "evidence"),

@@ -75,6 +75,28 @@ def test_table5_errors_are_predicted_over_reported(finished_results: Path) -> No
     assert rows[8]["scylla_range"] == f"{370 * 4.0 / 4.5:.0f} to {370 * 5.0 / 4.5:.0f}"
 
 
+def test_steps_between_the_batches_of_the_published_fit_are_summed_up_apart(own_results: Path) -> None:
+    path = own_results / "steps/llama-8b-plain.json"
+    content = json.loads(path.read_text())
+    plain = content["rows"][0]
+    content["rows"] = [
+        plain
+        | {
+            "batch_size": b,
+            "context_len": 512,
+            "plain_step_s": (1 + error) * published_step_s("forward", b, 512 * b),
+        }
+        for b, error in ((1, 0.01), (2, 0.3), (4, -0.2), (8, -0.03), (64, 0.05))
+    ]
+    path.write_text(json.dumps(content))
+    table = only(own_results, "llama-8b-plain")
+    assert [row["batch_measured"] for row in table.rows] == ["yes", "no", "no", "yes", "yes"]
+    fitted, other, everything = table.notes[:3]
+    assert fitted.endswith("(1, 8, 16, 32, 64): mean error 3.0 %, median 3.0 %, largest 5.0 %.")
+    assert other.endswith("mean error 25.0 %, median 25.0 %, largest 30.0 %.")
+    assert everything == "Over all cells: mean error 11.8 %, median 5.0 %, largest 30.0 %."
+
+
 def test_table5_states_its_assumptions_and_what_does_not_fit(finished_results: Path) -> None:
     notes = " ".join(only(finished_results, "table5").notes)
     for words in (
