@@ -153,7 +153,8 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
     one_of("device", device, DEVICES)
     one_of("op", op, TABLES)
     if framework is not None:
-        return _table(device, op, one_of("framework", framework, FRAMEWORKS))
+        frame = _table(device, op, one_of("framework", framework, FRAMEWORKS))
+        return _usual_kernels(frame) if (op, framework) == ("decode_attention", "sglang") else frame
     chosen = default_framework(device, op)
     frame = _table(device, op, chosen)
     if op != "gemm" or chosen != "vllm":
@@ -163,6 +164,17 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
         rows = _table(device, op, other)
         parts.append(rows[rows["dtype"] == dtype])
     return pd.concat(parts).sort_values(KEYS[op], ignore_index=True)
+
+
+def _usual_kernels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of each KV dtype and head size the rows of one kernel: the one that ran for most head configurations.
+
+    SGLang's tables fill in with Triton or FlashInfer where the head configuration is none of the usual kernel's.
+    """
+    size = ["kv_dtype", "head_dim"]
+    rows = frame.groupby([*size, "kernel_source"])["batch"].transform("size")
+    most = rows.groupby([frame[name] for name in size]).transform("max")
+    return frame[rows == most].reset_index(drop=True)
 
 
 def _table(device: str, op: str, chosen: str) -> pd.DataFrame:

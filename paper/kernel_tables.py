@@ -223,8 +223,8 @@ def silicon_gemm_pooled(results: Results) -> Table:
 
 
 def silicon_attention(results: Results) -> Table:
-    """Decode attention on silicon."""
-    return silicon(results, "decode_attention")
+    """Decode attention on silicon, of vLLM and of SGLang."""
+    return silicon(results, "decode_attention", others=["decode_attention-sglang"])
 
 
 def silicon_latent(results: Results) -> Table:
@@ -238,8 +238,8 @@ def silicon_experts(results: Results) -> Table:
 
 
 def silicon_all_reduce(results: Results) -> Table:
-    """All-reduce on silicon."""
-    return silicon(results, "all_reduce")
+    """All-reduce on silicon, of vLLM and of SGLang."""
+    return silicon(results, "all_reduce", others=["all_reduce-sglang"])
 
 
 def silicon_elementwise(results: Results) -> Table:

@@ -85,9 +85,10 @@ class Calibration:
         """Kernels of a layer of experts of a dtype; ``makers`` as in `gemm`."""
         return self.find("experts", *_made_by(makers, dtype), dtype)
 
-    def all_reduce(self, *, graph: bool = True) -> Fitted:
-        """All-reduce inside a CUDA graph, or launched eagerly."""
-        return self.find("all_reduce", "graph" if graph else "eager")
+    def all_reduce(self, *makers: str, graph: bool = True) -> Fitted:
+        """All-reduce inside a CUDA graph, or launched eagerly; ``makers`` as in `gemm`."""
+        name = "graph" if graph else "eager"
+        return self.find("all_reduce", *_made_by(makers, name), name)
 
     def elementwise(self) -> Fitted:
         """Kernels that only move data."""
@@ -224,7 +225,7 @@ def op_seconds(
         return _apply(calibration.elementwise().in_step(), c, rates(hardware, dtype))
     if hardware.link_bytes_per_s <= 0:
         raise fail("tp", int(c["num_gpus"]), f"needs a link, and {hardware.name} has none")
-    return _apply(calibration.all_reduce(graph=graph), c, rates(hardware, dtype))
+    return _apply(calibration.all_reduce(maker, graph=graph), c, rates(hardware, dtype))
 
 
 # -- Reading ---------------------------------------------------------------------------------------------------

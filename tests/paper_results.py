@@ -168,14 +168,22 @@ def write_kernels(folder: Path) -> None:
         for op, by, keys in (
             ("gemm", PRODUCTS, [("vllm", *key) for key in LAYERS] + [("all",) * 3]),
             ("gemm-sglang", PRODUCTS, [("sglang", *key) for key in LAYERS] + [("all",) * 3]),
-            ("decode_attention", ["kv_dtype"], [("fp8",), ("all",)]),
+            *(
+                (
+                    f"decode_attention{who and '-'}{who}",
+                    ["framework", "kv_dtype"],
+                    [(who or "vllm", "fp8"), ("all",) * 2],
+                )
+                for who in ("", "sglang")
+            ),
             ("latent_attention", ["kv_dtype", "regime"], [("fp8", "beyond_l2"), ("fp8", "in_l2"), ("all", "all")]),
             (
                 "experts",
                 ["dtype", "distribution", "regime"],
                 [("bfloat16", "balanced", "drafting"), ("bfloat16", "power_law_1.2", "large"), ("all",) * 3],
             ),
-            ("all_reduce", ["graph"], [("0",), ("1",), ("all",)]),
+            ("all_reduce", ["framework", "graph"], [("vllm", "0"), ("vllm", "1"), ("all",) * 2]),
+            ("all_reduce-sglang", ["framework", "graph"], [("sglang", "0"), ("sglang", "1"), ("all",) * 2]),
             ("elementwise", ["regime"], [("beyond_l2",), ("in_l2",), ("all",)]),
         ):
             rows = [{"group": ",".join(key), **dict(zip(by, key)), "n": 10, **errors} for key in keys]

@@ -75,7 +75,7 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
         elif op == "elementwise":
             kernel = calibration.elementwise()
         else:
-            kernel = calibration.all_reduce(graph=bool(rows.numbers["graph"][first]))
+            kernel = calibration.all_reduce(*makers, graph=bool(rows.numbers["graph"][first]))
         seconds = kernel.seconds(columns, r)
         out["predicted_s"][at] = seconds
         out["lower_s"][at], out["upper_s"][at] = kernel.interval(seconds)

@@ -88,6 +88,14 @@ def test_products_scaled_by_blocks_are_read_where_they_were_timed_in_a_graph() -
     assert default[keys].equals(default[keys].sort_values(keys))
 
 
+def test_attention_of_sglang_is_one_kernel_of_each_kv_dtype_and_head_size() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    frame = silicon_tables.read("b200-sxm", "decode_attention", framework="sglang")
+    kernels = frame.groupby(["kv_dtype", "head_dim"])["kernel_source"].unique()
+    assert all(len(names) == 1 for names in kernels)
+    assert kernels["bfloat16", 128][0] == "trtllm_mha"
+
+
 def test_what_was_not_measured_on_a_gpu_is_named() -> None:
     pytest.importorskip("aiconfigurator_core")
     with pytest.raises(InputError, match="op='elementwise' was not measured on a100-sxm"):

@@ -7,6 +7,8 @@ guard.use_this_python()
 
 DEVICES = config["silicon_devices"]
 OPS = config["silicon_ops"]
+# operations for which the two engines have kernels of their own: SGLang's are fitted beside the usual ones
+TWICE = ["gemm", "decode_attention", "all_reduce"]
 # what was not measured on a device: its GEMMs are SGLang's anyway, and its latent attention was measured by one framework
 # only, with a kernel that no engine of the catalog runs
 UNMEASURED = {"a100-sxm": ["gemm-sglang", "elementwise", "latent_attention"]}
@@ -23,13 +25,13 @@ PRINTER = guard.code_hash("paper")
 
 wildcard_constraints:
     device=r"(?!local\b)[a-z0-9-]+",
-    op="gemm|gemm-sglang|decode_attention|latent_attention|experts|all_reduce|elementwise",
+    op=r"(gemm|decode_attention|all_reduce)(-sglang)?|latent_attention|experts|elementwise",
     part="train|test|repeat",
 
 
 def ops_of(device):
-    """Tables of operations that were measured on a device: products by SGLang too, whose 8-bit kernels are others."""
-    tables = [*OPS, *(["gemm-sglang"] if "gemm" in OPS else [])]
+    """Tables of operations that were measured on a device, those of vLLM (mostly) and of SGLang."""
+    tables = [*OPS, *(f"{op}-sglang" for op in TWICE if op in OPS)]
     return [op for op in tables if op not in UNMEASURED.get(device, [])]
 
 

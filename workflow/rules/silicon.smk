@@ -77,13 +77,12 @@ rule compare_silicon:
         code=VALIDATOR,
         by=lambda w: {
             "gemm": "framework,dtype,regime",
-            "gemm-sglang": "framework,dtype,regime",
             "experts": "dtype,distribution,regime",
-            "decode_attention": "kv_dtype,head_dim,regime",
+            "decode_attention": "framework,kv_dtype,head_dim,regime",
             "latent_attention": "kv_dtype,regime",
-            "all_reduce": "graph,regime",
+            "all_reduce": "framework,graph,regime",
             "elementwise": "regime",
-        }[w.op],
+        }[w.op.removesuffix("-sglang")],
         repeat=lambda w, input: f"--repeat {input.repeat}" if input.repeat else "",
     shell:
         "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} {params.repeat} "
