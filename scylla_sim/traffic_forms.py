@@ -164,5 +164,9 @@ def elementwise_cached_seconds(p: Sequence[float], c: Columns, r: Rates) -> Floa
     bandwidth, launch_s, l2_ratio, l2_fill, overlap, row_bytes_per_s, row_s = p
     spilled = 1.0 / (1.0 + (l2_fill * r.l2_bytes / c["bytes"]) ** _SPILL_ORDER)
     slowed = c["bytes"] * (spilled + (1.0 - spilled) / l2_ratio)
-    row = np.where(c["rows"] > 0.0, c["bytes"] / np.maximum(c["rows"], 1.0) / row_bytes_per_s, 0.0)
-    return launch_s + smooth_max(overlap, slowed / (bandwidth * r.bytes_per_s), row, row_s * c["rows"])
+    memory: FloatArray = slowed / (bandwidth * r.bytes_per_s)
+    rows = c["rows"]
+    if not rows.any():  # most operations of a step
+        return launch_s + memory
+    row = np.where(rows > 0.0, c["bytes"] / np.maximum(rows, 1.0) / row_bytes_per_s, 0.0)
+    return launch_s + smooth_max(overlap, memory, row, row_s * rows)
