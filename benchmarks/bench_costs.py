@@ -46,6 +46,7 @@ def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> l
     norm = p["overlap_norm"]
     for m, n, k in shapes:
         memory = 2.0 * (n * k + m * k + m * n) / (p["bandwidth_fraction"] * r.bytes_per_s)
+        memory *= 1.0 + p["crowding"] * m / (m + 16.0)
         sustained = 2.0 * m * n * k / (p["sustained_fraction"] * r.flop_per_s)
         best = math.inf
         for rows, cols in ((64, 64), (64, 128), (128, 128), (128, 256)):

@@ -126,9 +126,10 @@ FORMS = {
         parameters=(
             *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity"),
             *("split_s", "stage_s", "wave_weight", "l2_ratio", "weight_copies", "fill_depth", "sustained_fraction"),
+            "crowding",
         ),
-        prior=(0.85, 1.3, 2.1e-6, 2.6, 102.0, 2.7e-6, 59e-9, 0.05, 1.0, 6.0, 140.0, 1.07),
-        spread=(0.15, 0.25, 0.5, 0.4, 0.5, 0.5, 0.7, 1.0, 0.4, 0.15, 0.7, 0.3),
+        prior=(0.86, 1.45, 2.0e-6, 2.7, 97.0, 2.7e-6, 63e-9, 0.09, 1.0, 6.0, 170.0, 0.97, 0.045),
+        spread=(0.15, 0.25, 0.5, 0.4, 0.5, 0.5, 0.7, 1.0, 0.4, 0.15, 0.7, 0.3, 1.0),
         columns=_GEMM,
         seconds=gemm_tiles_seconds,
     ),

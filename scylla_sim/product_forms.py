@@ -18,6 +18,8 @@ COPY_PRIOR = (0.8, 1.5e-6)
 TILES = ((64, 64), (64, 128), (128, 128), (128, 256))
 """Rows and columns of the tiles that a library may choose among, where its table is not known."""
 _SPLITS = (1, 2, 8)
+_CROWD_ROWS = 16.0
+"""Rows with which half of ``crowding`` is there. Left free, fits to H100's and H200's rows give 16 and 18."""
 _RESIDENCY_ORDER = 6.0
 
 
@@ -38,12 +40,14 @@ def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     What a plan costs beyond its tiles depends on the split alone, so the best tile of a split is the least busy
     one, and one p-norm a split is exact. Filling a tile's pipeline and writing its output takes as long as
     ``fill_depth`` units of k. Few tiles run at the full clock; a device that computes on all its SMs is held back
-    by its power limit, to ``sustained_fraction`` of its peak. Every plan grows with every size, and so does the
-    least of them.
+    by its power limit, to ``sustained_fraction`` of its peak. Weights stream fastest past a single row, past
+    many slower by up to ``crowding``. Every plan grows with every size, and so does the least of them.
     """
-    bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies, fill, sustained = p
+    bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies = p[:10]
+    fill, sustained, crowding = p[10:]
     m, n, k = c["m"], c["n"], c["k"]
-    memory = gemm_moved_bytes(c, r, copies, l2_ratio) / (bandwidth * r.bytes_per_s)
+    crowd = 1.0 + crowding * m / (m + _CROWD_ROWS)
+    memory = crowd * gemm_moved_bytes(c, r, copies, l2_ratio) / (bandwidth * r.bytes_per_s)
     math = gemm_flops(c) / (sustained * r.flop_per_s)
     sm_flop = r.flop_per_s / r.sm_count
     steps = [
