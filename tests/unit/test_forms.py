@@ -122,6 +122,21 @@ def test_a_large_gemm_runs_at_the_sustained_rate_by_hand():
     assert given == pytest.approx(expected, rel=1e-3)
 
 
+def test_weights_stream_slower_past_many_rows_by_hand():
+    """Half of the slowing with 16 rows, nearly all of it with 512, where nothing but memory takes time."""
+    stream = {
+        "compute_fraction": 1e3,
+        "intensity": 1e-6,
+        "stage_s": 1e-15,
+        "sustained_fraction": 1e3,
+        "launch_s": 1e-12,
+    }
+    for m, share in ((16, 1 / 2), (512, 512 / 528)):
+        shape = {"m": m, "n": 8192, "k": 8192}
+        crowded, free = (seconds("gemm_tiles", H100, stream | {"crowding": c}, **shape) for c in (0.2, 1e-12))
+        assert crowded / free == pytest.approx(1 + 0.2 * share, rel=1e-4)
+
+
 def test_filling_its_pipeline_takes_a_tile_as_long_as_so_much_more_of_k_by_hand():
     tiles = {"fill_depth": 1024.0, "stage_s": 1e-6, "split_s": 1.0, "bandwidth_fraction": 1e3, "launch_s": 1e-12}
     filled = seconds("gemm_tiles", H100, tiles, m=64, n=8192, k=3072)
