@@ -209,6 +209,13 @@ def from_columns(
         rows = np.flatnonzero(np.isin(labels["op"], [op for op, _ in uses]))
         text = columns.get(name, [""] * len(columns["op"]))
         numbers[name] = _number_column(path, name, text, rows, uses[0][1])
+    if "groups" in numbers:
+        routed = numbers["num_tokens"] * numbers["experts_per_token"]
+        more = np.isfinite(routed) & (numbers["groups"] > routed)
+        if more.any():
+            at = int(np.flatnonzero(more)[0])
+            rule = f"must be at most num_tokens x experts_per_token = {routed[at]:g} {_line(path, at)}"
+            raise fail("groups", numbers["groups"][at], rule, "experts that any token is routed to")
     if "groups" in numbers and LOADS[-1] not in numbers:
         numbers |= _even_loads(numbers)
     if "num_kv_heads" in numbers:

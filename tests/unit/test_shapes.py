@@ -49,6 +49,14 @@ def test_rows_of_experts_spread_evenly_unless_the_file_says_how(tmp_path):
     assert given["ragged"].tolist() == [0.0]
 
 
+def test_no_more_experts_are_touched_than_rows_are_routed(tmp_path):
+    read(tmp_path, f"{EXPERTS}\nexperts,h100-sxm,bf16,4,2,4096,14336,8\n")
+    with pytest.raises(
+        InputError, match=r"groups=9.0 must be at most num_tokens x experts_per_token = 8 on line 2"
+    ):
+        read(tmp_path, f"{EXPERTS}\nexperts,h100-sxm,bf16,4,2,4096,14336,9\n")
+
+
 def test_rows_of_other_operations_have_no_tiles(tmp_path):
     text = f"{EXPERTS},m,n,k\n{LAYER},,,\ngemm,h100-sxm,bf16,,,,,,64,4096,4096\n"
     tiles = read(tmp_path, text).numbers["tiles_128"]
