@@ -43,7 +43,7 @@ def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> l
     hardware = catalog.hardware("h100-sxm")
     r = rates(hardware, "bfloat16")
     sm_flop, out = r.flop_per_s / r.sm_count, []
-    norm = p["overlap_norm"]
+    norm, whole = p["overlap_norm"], min(p["wave_weight"], 1.0)
     for m, n, k in shapes:
         memory = 2.0 * (n * k + m * k + m * n) / (p["bandwidth_fraction"] * r.bytes_per_s)
         memory *= 1.0 + p["crowding"] * m / (m + 16.0)
@@ -56,7 +56,7 @@ def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> l
             )
             for split in (1, 2, 8):
                 tiles = math.ceil(m / rows) * math.ceil(n / cols) / r.sm_count * split
-                waves = p["wave_weight"] * math.ceil(tiles) + (1.0 - p["wave_weight"]) * max(tiles, 1.0)
+                waves = whole * math.ceil(tiles) + (1.0 - whole) * max(tiles, 1.0)
                 parts = (waves * (k / split + p["fill_depth"]) * step, memory, sustained)
                 top = max(parts)
                 plan = top * sum((part / top) ** norm for part in parts) ** (1.0 / norm)

@@ -46,6 +46,7 @@ def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies = p[:10]
     fill, sustained, crowding = p[10:]
     m, n, k = c["m"], c["n"], c["k"]
+    whole = min(wave, 1.0)  # of a started wave; more would make a fuller wave cheaper
     crowd = 1.0 + crowding * m / (m + _CROWD_ROWS)
     memory = crowd * gemm_moved_bytes(c, r, copies, l2_ratio) / (bandwidth * r.bytes_per_s)
     math = gemm_flops(c) / (sustained * r.flop_per_s)
@@ -64,7 +65,7 @@ def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
         least: FloatArray = np.full(np.shape(memory), np.inf)
         for count, step in zip(counts, steps):
             tiles_a_sm = count * split
-            waves = wave * np.ceil(tiles_a_sm) + (1.0 - wave) * np.maximum(tiles_a_sm, 1.0)
+            waves = whole * np.ceil(tiles_a_sm) + (1.0 - whole) * np.maximum(tiles_a_sm, 1.0)
             least = np.minimum(least, waves * step)
         plan = smooth_max(overlap, least * (k / split + fill), whole_device)
         if split > 1:  # partial sums in float32, written and read again
