@@ -155,8 +155,8 @@ def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
     if op == "elementwise":
         notes.append(
             "Scaling bf16 activations to 8 bits, a CTA a row, the one kernel of its kind in the tables. It stands "
-            "for norms, which reduce rows too, and for rotary embedding, activation and sampling, which can be cut "
-            "anywhere and wait for no row. Beyond L2: more than 1.5 times the L2 moved; in L2: less."
+            "for norms, which give a row to a CTA too, and for rotary embedding, activation and sampling, which "
+            "can be cut anywhere and wait for no row. Beyond L2: more than 1.5 times the L2 moved; in L2: less."
         )
     elif any("beyond L2" in row["group"] for row in rows):
         notes.append("Beyond L2: the KV cache is at least 1.5 times the L2, as in service; in L2: smaller.")

@@ -18,8 +18,8 @@ FAMILY_WIDENING, TRANSFER_WIDENING = 1.25, 2.0
 """A fit carried to another device of its family, and to another family: log-residuals are so many times as wide."""
 SOURCE_WEIGHT = 0.25
 """Weight of the source's own parameters (in logs) where a fit is carried to another family; the rest is the form's
-prior. Of the fit's parameters some belong to its device alone (H100 reaches 0.87 of its bandwidth in GEMMs, B300,
-GB200, GB300, RTX PRO 6000 and H200 0.82-0.86), and one device cannot tell which: it counts as one of the four that
+prior. Of the fit's parameters some belong to its device alone (H100 reaches 0.88 of its bandwidth in GEMMs, B300,
+GB200, GB300, RTX PRO 6000 and H200 0.83-0.88), and one device cannot tell which: it counts as one of the four that
 the prior is fitted to."""
 
 

@@ -79,7 +79,9 @@ class Calibration:
             if group.startswith(f"{kv_dtype}/") and "@" not in group
         ]
         near = min(sizes, key=lambda size: abs(np.log(size / head_dim)), default=head_dim)
-        return self.find("decode_attention", *_made_by(makers, exact), exact, f"{kv_dtype}/{near}")
+        nearest = f"{kv_dtype}/{near}"
+        groups = (*_made_by(makers, exact), exact, *_made_by(makers, nearest), nearest)
+        return self.find("decode_attention", *groups)
 
     def experts(self, dtype: str, *makers: str) -> Fitted:
         """Kernels of a layer of experts of a dtype; ``makers`` as in `gemm`."""

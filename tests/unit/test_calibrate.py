@@ -237,6 +237,7 @@ def test_each_engine_gets_its_own_attention_and_all_reduce_where_they_were_fitte
     vllm, sglang = (float(h100.all_reduce(maker).seconds(message, r)) for maker in ("vllm", "sglang"))
     assert sglang < 0.9 * vllm
     assert h100.all_reduce("unknown") == h100.all_reduce()
+    assert h100.attention("bfloat16", 120, "sglang") == h100.attention("bfloat16", 128, "sglang")
 
 
 def test_missing_head_size_falls_back_to_the_nearest_and_missing_op_to_the_prior():
