@@ -70,7 +70,7 @@ class Columns:
         return values
 
     def keys(self, names: Sequence[str]) -> list[tuple[str, ...]]:
-        """Key of each row: ``4096.0`` is 4096, ``bf16`` is bfloat16, an empty window or q_len is its default."""
+        """Key of each row: ``4096.0`` is 4096, ``bf16`` is bfloat16, an empty window, say, is its default."""
         return list(zip(*([_canonical(name, cell) for cell in self.cells[name]] for name in names)))
 
 

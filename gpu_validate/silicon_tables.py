@@ -167,7 +167,7 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
 
 
 def _usual_kernels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of each KV dtype and head size the rows of one kernel: the one that ran for most head configurations.
+    """Of each KV dtype and head size the rows of one kernel: the one that most rows ran.
 
     SGLang's tables fill in with Triton or FlashInfer where the head configuration is none of the usual kernel's.
     """
@@ -199,7 +199,7 @@ def _table(device: str, op: str, chosen: str) -> pd.DataFrame:
         frame["num_heads"], frame["kv_rank"], frame["rope_dim"] = raw["num_heads"], KV_RANK, ROPE_DIM
     elif op == "experts":
         frame = frame.assign(**_experts(raw))
-    elif op == "elementwise":  # scaling to 8 bits, the only kernel of its kind in the tables: read, scale, write
+    elif op == "elementwise":  # scaling to 8 bits by a given scale: read, scale, write
         frame["dtype"], frame["rows"] = "bfloat16", raw["m"]
         frame["bytes"] = (_BF16_BYTES + _FP8_BYTES) * raw["m"] * raw["k"]
     else:

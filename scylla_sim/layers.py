@@ -37,13 +37,9 @@ class Pass:
         """Product of all rows with a weight of ``n`` x ``k``."""
         return Op(name, "gemm", count, {"m": self.rows, "n": scalar(n), "k": scalar(k)})
 
-    def moved(self, name: str, count: int, elements: float) -> Op:
-        """Kernel that reads and writes ``elements`` activations a row."""
-        return moving(name, count, self.output_bytes * elements * self.rows)
-
-    def norm(self, name: str, count: int, elements: float) -> Op:
-        """The same, reducing each row."""
-        return moving(name, count, self.output_bytes * elements * self.rows, self.rows)
+    def moved(self, name: str, count: int, elements: float, *, by_row: bool = False) -> Op:
+        """Kernel that reads and writes ``elements`` activations a row; ``by_row`` reduces them, as a norm."""
+        return moving(name, count, self.output_bytes * elements * self.rows, self.rows if by_row else None)
 
 
 def _grouped(name: str, count: int, m: FloatArray, groups: FloatArray, n: float, k: float) -> Op:
@@ -93,14 +89,14 @@ def _latent(model: Model, part: Latent, p: Pass) -> list[Op]:
     if part.query_rank:
         ops = [
             p.gemm("qkv_a_proj", count, float(part.query_rank + kept), hidden),
-            p.norm("latent_norms", count, 2.0 * (part.query_rank + part.kv_rank)),
+            p.moved("latent_norms", count, 2.0 * (part.query_rank + part.kv_rank), by_row=True),
             p.gemm("q_b_proj", count, query, float(part.query_rank)),
         ]
     else:
         ops = [
             p.gemm("q_proj", count, query, hidden),
             p.gemm("kv_a_proj", count, float(kept), hidden),
-            p.norm("latent_norms", count, 2.0 * part.kv_rank),
+            p.moved("latent_norms", count, 2.0 * part.kv_rank, by_row=True),
         ]
     all_heads, each = p.rows * heads, scalar(heads)
     columns = {
@@ -165,7 +161,7 @@ def decoder_layers(model: Model, p: Pass) -> list[Op]:
     ['norms', 'qkv_proj', 'rope_and_kv_write', 'attention', 'o_proj', 'gate_up_proj', 'activation', 'down_proj']
     """
     hidden, count = float(model.hidden_size), model.num_layers
-    ops = [p.norm("norms", 2 * count, 4.0 * hidden)]  # fused residual add: two tensors in, two out
+    ops = [p.moved("norms", 2 * count, 4.0 * hidden, by_row=True)]  # fused residual add: two tensors in, two out
     ops += _grouped_query(model, p) if model.latent is None else _latent(model, model.latent, p)
     if count > model.expert_layers:
         ops += _mlp(model, p, count - model.expert_layers, model.intermediate_size / p.tp)

@@ -34,6 +34,16 @@ def gemm_moved_bytes(c: Columns, r: Rates, copies: float, l2_ratio: float) -> Fl
     return moved
 
 
+def _waves(weight: float, tiles_a_sm: FloatArray) -> FloatArray:
+    """Waves that tiles take: a started one counts whole by ``weight``, at most 1, else by its tiles, at least one.
+
+    A weight above 1 would make a fuller wave cheaper.
+    """
+    whole = min(weight, 1.0)
+    waves: FloatArray = whole * np.ceil(tiles_a_sm) + (1.0 - whole) * np.maximum(tiles_a_sm, 1.0)
+    return waves
+
+
 def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Library GEMM (cuBLAS), the least over four tiles and split-K by 1, 2 or 8: tiles, memory, sustained rate.
 
@@ -46,7 +56,6 @@ def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     bandwidth, compute, launch_s, overlap, intensity, split_s, stage_s, wave, l2_ratio, copies = p[:10]
     fill, sustained, crowding = p[10:]
     m, n, k = c["m"], c["n"], c["k"]
-    whole = min(wave, 1.0)  # of a started wave; more would make a fuller wave cheaper
     crowd = 1.0 + crowding * m / (m + _CROWD_ROWS)
     memory = crowd * gemm_moved_bytes(c, r, copies, l2_ratio) / (bandwidth * r.bytes_per_s)
     math = gemm_flops(c) / (sustained * r.flop_per_s)
@@ -65,8 +74,7 @@ def gemm_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
         least: FloatArray = np.full(np.shape(memory), np.inf)
         for count, step in zip(counts, steps):
             tiles_a_sm = count * split
-            waves = whole * np.ceil(tiles_a_sm) + (1.0 - whole) * np.maximum(tiles_a_sm, 1.0)
-            least = np.minimum(least, waves * step)
+            least = np.minimum(least, _waves(wave, tiles_a_sm) * step)
         plan = smooth_max(overlap, least * (k / split + fill), whole_device)
         if split > 1:  # partial sums in float32, written and read again
             plan += split_s + 4.0 * split * m * n * intensity / (r.size.activation * r.flop_per_s)
@@ -123,16 +131,14 @@ def expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     moved = grouped_gemm_bytes(c, r.size) - found * (1.0 - 1.0 / l2_ratio)
     memory = moved / (bandwidth * r.bytes_per_s)
     sm_flop, rows = r.flop_per_s / r.sm_count, m / c["groups"]
-    whole = min(wave, 1.0)  # of a started wave; more would make a fuller wave cheaper
     busy = np.full(np.shape(memory), np.inf)
     for tile_rows, cols in _EXPERT_TILES:
         tiles_a_sm = c[f"tiles_{tile_rows}"] * np.ceil(n / cols) / r.sm_count
-        waves = whole * np.ceil(tiles_a_sm) + (1.0 - whole) * np.maximum(tiles_a_sm, 1.0)
         step = np.maximum(
             2.0 * tile_rows * cols / (compute * sm_flop) + stage_s / 64.0,
             intensity * (np.minimum(tile_rows, rows) + cols) / sm_flop,
         )
-        busy = np.minimum(busy, waves * k * step)
+        busy = np.minimum(busy, _waves(wave, tiles_a_sm) * k * step)
     return launch_s + smooth_max(overlap, busy, memory) + _input_seconds(quantiser, c, r)
 
 

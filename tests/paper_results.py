@@ -168,14 +168,8 @@ def write_kernels(folder: Path) -> None:
         for op, by, keys in (
             ("gemm", PRODUCTS, [("vllm", *key) for key in LAYERS] + [("all",) * 3]),
             ("gemm-sglang", PRODUCTS, [("sglang", *key) for key in LAYERS] + [("all",) * 3]),
-            *(
-                (
-                    f"decode_attention{who and '-'}{who}",
-                    ["framework", "kv_dtype"],
-                    [(who or "vllm", "fp8"), ("all",) * 2],
-                )
-                for who in ("", "sglang")
-            ),
+            ("decode_attention", ["framework", "kv_dtype"], [("vllm", "fp8"), ("all",) * 2]),
+            ("decode_attention-sglang", ["framework", "kv_dtype"], [("sglang", "fp8"), ("all",) * 2]),
             ("latent_attention", ["kv_dtype", "regime"], [("fp8", "beyond_l2"), ("fp8", "in_l2"), ("all", "all")]),
             (
                 "experts",

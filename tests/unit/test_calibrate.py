@@ -220,7 +220,7 @@ def test_each_engine_gets_its_own_attention_and_all_reduce_where_they_were_fitte
     h100 = kernels.shipped("h100-sxm")
     shape = {
         "batch": 1,
-        "kv_len": 512,
+        "kv_len": 1024,
         "q_len": 1,
         "num_heads": 32,
         "num_kv_heads": 8,

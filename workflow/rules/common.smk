@@ -7,7 +7,7 @@ guard.use_this_python()
 
 DEVICES = config["silicon_devices"]
 OPS = config["silicon_ops"]
-# operations for which the two engines have kernels of their own: SGLang's are fitted beside the usual ones
+# operations that are fitted for both engines, whose kernels differ: SGLang's beside the usual ones
 TWICE = ["gemm", "decode_attention", "all_reduce"]
 # what was not measured on a device: its GEMMs are SGLang's anyway, and its latent attention was measured by one framework
 # only, with a kernel that no engine of the catalog runs
@@ -25,7 +25,7 @@ PRINTER = guard.code_hash("paper")
 
 wildcard_constraints:
     device=r"(?!local\b)[a-z0-9-]+",
-    op=r"(gemm|decode_attention|all_reduce)(-sglang)?|latent_attention|experts|elementwise",
+    op=f"({'|'.join(TWICE)})(-sglang)?|latent_attention|experts|elementwise",
     part="train|test|repeat",
 
 
