@@ -245,7 +245,7 @@ def empty_call() -> None:
     """Do nothing: its seconds are the floor of a clock."""
 
 
-def floor_seconds(clock: Clock, *, samples: int = 50) -> float:
+def floor_seconds(clock: Clock, *, samples: int = 20) -> float:
     """Median seconds of an empty call, on this clock."""
     return float(np.median([clock.elapsed([empty_call]) for _ in range(samples)]))
 
