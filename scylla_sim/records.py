@@ -28,6 +28,8 @@ EVIDENCE = ("live", "recorded", "silicon", "published", "small-scale", "theory")
 ``silicon`` kernel measurements of somebody else (aiconfigurator-core); ``published`` printed in a paper,
 repository or blog; ``small-scale`` trained and measured here at reduced size; ``theory`` computed only."""
 
+COMMIT_VARIABLE = "SCYLLA_SIM_COMMIT"
+
 Row = dict[str, Any]
 
 
@@ -38,11 +40,19 @@ def sha256_of(path: Path) -> str:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout this package runs from; ``None`` outside a checkout."""
+    """Commit and dirty flag of the checkout this package runs from.
+
+    A copy without ``.git``, as on a rented GPU, names its commit in the variable `COMMIT_VARIABLE` or in a file
+    ``COMMIT`` at its root; whether it was changed is then unknown. ``None`` where nothing says.
+    """
     root = Path(__file__).resolve().parent.parent
     state: dict[str, Any] = {"git_sha": None, "git_dirty": None}
     if not (root / ".git").exists():
-        return state
+        given = os.environ.get(COMMIT_VARIABLE, "").strip()
+        file = root / "COMMIT"
+        if not given and file.is_file():
+            given = file.read_text(encoding="utf-8").strip()
+        return state | {"git_sha": given or None}
     try:
         call = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
         lines = subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()

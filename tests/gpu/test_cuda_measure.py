@@ -49,7 +49,7 @@ PLAN = Plan(relative_error=0.05, min_samples=5, time_limit_s=1.0)
 
 def test_a_gemm_graph_and_its_eager_calls_take_comparable_device_time() -> None:
     device = look("cuda")
-    case = kernels._gemm(device, 64, 8192, 4096)
+    case = kernels.gemm_case(device, 64, 8192, 4096)
     row, summary = run(device, case, PLAN)
     assert summary.clock == "cuda_events"
     assert 0 < row["latency_ms"] < 100
@@ -58,7 +58,7 @@ def test_a_gemm_graph_and_its_eager_calls_take_comparable_device_time() -> None:
 
 def test_a_longer_kernel_takes_longer() -> None:
     device = look("cuda")
-    times = [run(device, kernels._gemm(device, 512, n, 4096), PLAN)[1].median_s for n in (1024, 16384)]
+    times = [run(device, kernels.gemm_case(device, 512, n, 4096), PLAN)[1].median_s for n in (1024, 16384)]
     assert times[1] > 2 * times[0]
 
 
@@ -108,7 +108,7 @@ def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: t
 def test_products_and_steps_in_8_bits_are_near_those_in_16() -> None:
     device = look("cuda")
     assert device.has_fp8
-    for case in (kernels._gemm_fp8(device, 1, 4096, 4096), kernels._quantise(device, 16, 4096)):
+    for case in (kernels.fp8_case(device, 1, 4096, 4096), kernels.quantise_case(device, 16, 4096)):
         assert 0 < run(device, case, PLAN)[0]["latency_ms"] < 100
     x, weight = (torch.randn(size, 256, device="cuda", dtype=torch.bfloat16) for size in (3, 64))
     found = fp8.product(fp8.quantise(x), fp8.quantise(weight), torch.bfloat16).float()
