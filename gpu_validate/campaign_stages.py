@@ -101,10 +101,10 @@ GPU_SCOPE = Scope(
     core_contexts=(512, 2048),
     core_tokens=(1, 4, 8, 16),
     core_lengths=(1, 3, 5, 8),
-    batches=(8, 1, 32, 64, 128, 256),
+    batches=(8, 1, 16, 32, 64, 128, 256),
     contexts=(2048, 512, 8192),
     tokens=(1, 4, 2, 8, 16),
-    cycle_batches=(8, 64, 1, 32, 128),
+    cycle_batches=(8, 64, 1, 32, 128, 16, 256),
     lengths=(3, 1, 5, 2, 8),
     branching=(4, 4),
     heads=(32, 8, 128),
@@ -148,7 +148,7 @@ CPU_SCOPE = replace(
 SCOPES = {"cuda": GPU_SCOPE, "cpu": CPU_SCOPE}
 
 _SHORT = Plan(relative_error=0.005, min_samples=12, max_samples=200, time_limit_s=0.3, min_sample_s=2e-3)
-_LONG = replace(_SHORT, min_samples=15, time_limit_s=0.6)
+_LONG = replace(_SHORT, min_samples=25, time_limit_s=0.5)
 _WALL = Plan(relative_error=0.01, min_samples=3, max_samples=20, time_limit_s=4.0, warmup_calls=1, min_sample_s=0.0)
 PLANS = {
     "cuda": {"kernels": _SHORT, "step": _LONG, "specdecode": _LONG, "decode": _WALL},
@@ -229,6 +229,10 @@ def _products(device: Device, scope: Scope) -> Iterator[Case]:
         )
 
 
+_REPEATED = {"steps": 1, "cycles": 1, "attention": 2, "more cycles": 2, "more steps": 2}
+"""Stages that the second pass repeats, and every how many of their cases by the decoder's kernel."""
+
+
 def _suite_of(case: Case) -> str:
     op = str(case.shape["op"])
     if op in ("step", "decode"):
@@ -239,8 +243,8 @@ def _suite_of(case: Case) -> str:
 def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
     """Stages of a campaign on a device, without what does not fit into its memory.
 
-    A case stands in the first stage that has it. The second pass repeats the steps, the cycles and the decoder's
-    attention.
+    A case stands in the first stage that has it. The second pass repeats steps, cycles and the decoder's attention,
+    of the wider grids every other one.
     """
     scope = scope or SCOPES[device.kind]
     core = [chain(length) for length in scope.core_lengths]
@@ -269,11 +273,13 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
                 seen.add(key)
                 jobs.append(Job(_suite_of(case), case))
         found.append(Stage(name, seconds, jobs))
+    decoder = attention.decoder_kernel(device.kind)
     again = [
         Job(job.suite, job.case, 2)
         for stage in found
-        if stage.name in ("steps", "cycles", "attention", "more cycles", "more steps", "decode")
-        for job in stage.jobs
-        if stage.name != "attention" or job.case.shape["kernel_source"] == attention.decoder_kernel(device.kind)
+        if stage.name in _REPEATED
+        for job in [job for job in stage.jobs if job.case.shape.get("kernel_source") == decoder][
+            :: _REPEATED[stage.name]
+        ]
     ]
     return [*found[:-2], Stage("second pass", 120.0, again), *found[-2:]]

@@ -192,6 +192,17 @@ def card(device: Device, cases: Sequence[Case]) -> list[str]:
     return lines
 
 
+SETTLE_S = 0.5
+"""Warm-up of a case that may run into the power limit: an engine under load has been there for long."""
+_SETTLE_FLOP_PER_BYTE = 80.0
+
+
+def settled(device: Device, case: Case, plan: Plan) -> Plan:
+    """The plan with a warm-up that lasts, for work of many FLOPs a byte on a GPU."""
+    heavy = case.flop > _SETTLE_FLOP_PER_BYTE * case.bytes
+    return replace(plan, warmup_s=SETTLE_S) if device.kind == "cuda" and heavy else plan
+
+
 _EFFICIENCY = 0.6
 """Share of the datasheet's rates that an estimate assumes."""
 _FILL_BYTES_PER_S = 5e11
@@ -210,7 +221,8 @@ def expected_s(device: Device, case: Case, plan: Plan) -> float:
     sample = max(copies(device, case.bytes) * call if case.graph else call, plan.min_sample_s, _GRAPH_S)
     sampling = (plan.min_samples + plan.warmup_calls + (5 if case.graph else 0)) * sample
     shared = min(case.memory_bytes, 10e9)  # models and caches are mostly there already
-    return min(sampling, plan.time_limit_s + 5 * sample) + _BUILD_S[device.kind] + shared / _FILL_BYTES_PER_S
+    ready = settled(device, case, plan).warmup_s + _BUILD_S[device.kind] + shared / _FILL_BYTES_PER_S
+    return min(sampling, plan.time_limit_s + 5 * sample) + ready
 
 
 def plan_for(suite: str, device: Device, scale: str) -> Plan:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_validate import records
-from gpu_validate.cases import Case, expected_s, run
+from gpu_validate.cases import Case, expected_s, run, settled
 from gpu_validate.device import Device, release, state, synchronize
 from gpu_validate.power import Monitor
 from gpu_validate.timing import Plan
@@ -129,7 +129,8 @@ class SuiteRun:
         """
         name = pass_name(case, number)
         try:
-            row, summary = run(self.device, case, self.plan, cache=self.cache, monitor=self.monitor)
+            plan = settled(self.device, case, self.plan)
+            row, summary = run(self.device, case, plan, cache=self.cache, monitor=self.monitor)
         except (KeyboardInterrupt, InputError):
             raise
         except MemoryError:

@@ -65,7 +65,7 @@ def test_what_a_query_sees_is_its_context_and_its_own_tail() -> None:
 @pytest.mark.parametrize("tree", [chain(1), chain(4), full_tree([2, 2]), full_tree([3, 1, 2])])
 @pytest.mark.parametrize("agreeing", [True, False])
 def test_a_loop_that_reads_nothing_back_emits_the_tokens_of_one_that_does(tree: DraftTree, agreeing: bool) -> None:
-    """The draft reads its last tokens again whether it must or not; with a copy of the target whole chains are kept."""
+    """The draft reads its last tokens again in any case. With the target as its draft, whole chains are kept."""
     target = Decoder(SPEC, dtype=torch.float64)
     draft = Decoder(SPEC, dtype=torch.float64, seed=0 if agreeing else 1)
     prompts = torch.randint(SPEC.vocab_size, (3, 7), generator=torch.Generator().manual_seed(1))

@@ -311,7 +311,9 @@ class TestKernels:
             store[rows, :, slots] = new.transpose(1, 2)
 
         found = fused.rotate_and_store(joint, *turn, stores[0], stores[1], slots, heads, kv_heads)
-        close = CLOSE[dtype] if dtype == torch.float32 else {"rtol": 0.0, "atol": 0.0}
+        # a GPU may fuse a product with the sum, and then rounds once less than torch
+        exact = dtype != torch.float32 and DEVICE == "cpu"
+        close = {"rtol": 0.0, "atol": 0.0} if exact else CLOSE[dtype]
         torch.testing.assert_close(found, blocks._rotate(parts[0], turn), **close)
         torch.testing.assert_close(stores, wanted, **close)
         flat = [part[:, 0] for part in turn]
