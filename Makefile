@@ -2,17 +2,21 @@
 # make test        the same environment, then every check; the last line is pytest's
 # make figures     the paper's figures alone
 # make calibrations   fit the GPUs again and put the fits into the package
+# make blind       predict what `gpu-validate campaign` would measure on the GPUs in BLIND, hashed, before it is measured
 # make clean       remove results and caches; the environment stays
 # ARGS goes to Snakemake: make reproduce ARGS="--configfile mine.yaml". PYTHON names an interpreter to use.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test figures calibrations clean
+.PHONY: reproduce test figures calibrations blind clean
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
+BLIND ?= h100-sxm,h200-sxm
+SHAPES := results/blind-shapes
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
+COMMA := ,
 # lists of options end where the next option begins, so targets come first
 SNAKEMAKE = python -m snakemake
 QUIET = $(ARGS) --quiet host rules reason
@@ -59,6 +63,12 @@ calibrations: $(INSTALLED)
 	@for file in results/calibration/*.json; do \
 	  if [ "$$file" != results/calibration/local.json ]; then cp -v "$$file" scylla_sim/data/calibrations/; fi; \
 	done
+
+# the first GPU's campaign gives the shapes of all; commit what this writes before anything is measured
+blind: $(INSTALLED)
+	@rm -rf $(SHAPES)
+	@python -m gpu_validate campaign --dry-run --hardware $(firstword $(subst $(COMMA), ,$(BLIND))) --shapes $(SHAPES) > /dev/null
+	@python -m scylla_sim blind --shapes $(SHAPES) --hardware $(BLIND) --out gpu_validate/recorded/blind
 
 clean:
 	rm -rf results .snakemake build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

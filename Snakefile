@@ -17,6 +17,7 @@ import guard
 guard.check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 suites = ["kernels", "step", "specdecode", *(["smallscale", "trained"] if "here" in config["smallscale"] else [])]
 guard.check_records(config, Path("gpu_validate/recorded"), suites)
+guard.check_blind(Path("gpu_validate/recorded/blind"))
 if workflow.exec_mode.name == "DEFAULT":
     guard.release_stale_lock(Path(".snakemake"))
 
@@ -28,6 +29,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/silicon.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/gpu.smk"
 include: "workflow/rules/endtoend.smk"
 include: "workflow/rules/smallscale.smk"
 include: "workflow/rules/paper.smk"

@@ -18,6 +18,7 @@ VERBS = {
     "optimum": "the best number of verified tokens at each batch, from measured acceptance and passes",
     "rows": "a measured record as rows of CSV, split into train and test by shape",
     "compare": "errors of predicted against measured rows, beside the noise floor",
+    "merge": "measured rows with the predictions of the same shapes beside them",
     "silicon": "rows that others measured on real GPUs, from aiconfigurator-core",
 }
 

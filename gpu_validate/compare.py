@@ -8,7 +8,7 @@ taken out, or from the measurement's own intervals.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from scylla_sim.units import MILLI
 EPILOG = """examples:
   gpu-validate compare --predicted predicted.csv --measured test.csv --repeat again.csv --by dtype --out errors.json
   gpu-validate compare --predicted predict.csv --measured cycles.csv --columns cycle_s,speedup --best speedup
+  gpu-validate compare --predicted blind/step.csv --measured step.csv --where graph=1 --by role,model,batch
 """
 
 SCHEMA = "gpu-validate/compare/1"
@@ -66,16 +67,20 @@ def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, 
 def repeat_ratio(measured: Columns, repeat: Columns, column: str) -> FloatArray:
     """Repeat over measurement for each measured row, NaN where the repeat lacks the shape.
 
-    Several repeats of a shape (kernels of one library) count by their median.
+    Several repeats of a shape (kernels of one library) count by their median. Where the measured file itself holds
+    a shape twice (kernels of several libraries), each row has the repeat of its own library.
     """
     names = shared_columns(measured, repeat)
+    keys = measured.keys(names)
+    if len(set(keys)) < len(keys) and all("kernel_source" in file.cells for file in (measured, repeat)):
+        names.append("kernel_source")
     found: dict[tuple[str, ...], list[float]] = {}
-    for key, value in zip(repeat.keys(names), repeat.numbers(column)):
+    for key, value in zip(repeat.keys(names), repeat.numbers(column, blanks=True)):
         found.setdefault(key, []).append(float(value))
     again = np.array([np.median(found[key]) if key in found else np.nan for key in measured.keys(names)])
-    if np.isnan(again).all():
+    if not any(key in found for key in measured.keys(names)):
         raise InputError(f"{repeat.path} repeats no row of {measured.path}; joined on {', '.join(names)}")
-    ratio: FloatArray = again / measured.numbers(column)
+    ratio: FloatArray = again / measured.numbers(column, blanks=True)
     return ratio
 
 
@@ -156,11 +161,28 @@ def _join_latency(predicted: Columns, measured: Columns, repeat: Columns | None,
 def _join_column(
     predicted: Columns, measured: Columns, repeat: Columns | None, p: Lines, m: Lines, column: str
 ) -> Joined:
-    """A column that both files have under one name and in one unit; ``naive_`` before it is its naive roofline."""
+    """A column that both files have under one name and in one unit; a measured cell may be empty.
+
+    ``naive_`` before the name is its naive roofline; ``_lower`` and ``_upper`` after it are its interval.
+    """
     ratio = None if repeat is None else repeat_ratio(measured, repeat, column)[m]
-    name = f"naive_{column}"
+    name, ends = f"naive_{column}", (f"{column}_lower", f"{column}_upper")
     naive = predicted.numbers(name)[p] if name in predicted.cells else None
-    return Joined(predicted.numbers(column)[p], measured.numbers(column)[m], naive=naive, ratio=ratio)
+    bounds = None
+    if all(end in predicted.cells for end in ends):
+        bounds = (predicted.numbers(ends[0])[p], predicted.numbers(ends[1])[p])
+    known = measured.numbers(column, blanks=True)[m]
+    return Joined(predicted.numbers(column)[p], known, naive=naive, bounds=bounds, ratio=ratio)
+
+
+def _where(measured: Columns, lines: Iterable[int], where: Mapping[str, str]) -> NDArray[np.bool_]:
+    """Lines whose cells have the values asked for; ``1.0`` is 1."""
+    for name in where:
+        if name not in measured.cells:
+            raise fail("where", name, f"is no column of {measured.path}", f"columns: {', '.join(measured.cells)}")
+    wanted = Columns((), {name: [value] for name, value in where.items()}).keys(list(where))[0]
+    keys = measured.keys(list(where))
+    return np.array([keys[line] == wanted for line in lines])
 
 
 def compare(
@@ -172,6 +194,7 @@ def compare(
     columns: Sequence[str] = (),
     best: str = "",
     evidence: str = "",
+    where: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of errors: one per group of the columns ``by`` of the measured file, then one of all rows.
 
@@ -181,10 +204,20 @@ def compare(
         Columns of the same name in both files, compared one by one instead of ``predicted_s`` with ``latency_ms``.
     best
         One of these, largest is best: how good the predicted choice is among the rows that differ in drafting only.
+    where
+        Values of columns of the measured file that a row must have.
     evidence
         Level of the measured rows where their file has no such column.
     """
     p, m = match(predicted, measured)
+    wanted = measured.size
+    if where:
+        wanted = int(_where(measured, range(measured.size), where).sum())
+        kept = np.flatnonzero(_where(measured, m, where)).tolist()
+        if not kept:
+            said = ", ".join(f"{name}={value}" for name, value in where.items())
+            raise InputError(f"{measured.path} has no row with a prediction where {said}")
+        p, m = [p[at] for at in kept], [m[at] for at in kept]
     for name in by:
         if name not in measured.cells:
             raise fail("by", name, f"is no column of {measured.path}", f"columns: {', '.join(measured.cells)}")
@@ -192,6 +225,7 @@ def compare(
     levels = (
         sorted({measured.cells["evidence"][line] for line in m}) if "evidence" in measured.cells else [evidence]
     )
+    situations = _situations(measured, m)
     rows = []
     for column in columns or ("",):
         if column:
@@ -199,22 +233,32 @@ def compare(
         else:
             joined = _join_latency(predicted, measured, repeat, p, m)
         quantity = {"quantity": column or _time(measured).removesuffix("_ms")}
+        known = np.isfinite(joined.measured)
         for key in sorted(set(groups)):
-            chosen = np.array([group == key for group in groups])
-            rows.append({"group": ",".join(key), **dict(zip(by, key)), **quantity, **joined.row(chosen)})
-        rows.append(
-            {"group": "all", **dict.fromkeys(by, "all"), **quantity, **joined.row(np.ones(len(m), dtype=bool))}
-        )
-        if column and column == best:
-            floor = rows[-1]["floor_median"] if rows[-1]["floor_kind"] == "repeat" else None
-            rows[-1] |= choice_quality(_situations(measured, m), joined.predicted, joined.measured, floor=floor)
-    return [{**row, "unmatched": measured.size - len(m), "evidence": ",".join(levels)} for row in rows]
+            chosen = np.array([group == key for group in groups]) & known
+            if chosen.any():
+                rows.append({"group": ",".join(key), **dict(zip(by, key)), **quantity, **joined.row(chosen)})
+                rows[-1] |= _choices(situations, joined, chosen, rows[-1]) if column and column == best else {}
+        if not known.any():
+            continue
+        rows.append({"group": "all", **dict.fromkeys(by, "all"), **quantity, **joined.row(known)})
+        rows[-1] |= _choices(situations, joined, known, rows[-1]) if column and column == best else {}
+    return [{**row, "unmatched": wanted - len(m), "evidence": ",".join(levels)} for row in rows]
 
 
 def _situations(measured: Columns, lines: Lines) -> list[tuple[str, ...]]:
     names = [name for name in SHAPE if name in measured.cells and name not in DRAFTING]
     keys = measured.keys(names)
     return [keys[line] for line in lines]
+
+
+def _choices(
+    situations: Sequence[tuple[str, ...]], joined: Joined, chosen: NDArray[np.bool_], row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Quality of the choices among some rows, whose errors are ``row``."""
+    some = [situations[at] for at in np.flatnonzero(chosen).tolist()]
+    floor = row["floor_median"] if row["floor_kind"] == "repeat" else None
+    return choice_quality(some, joined.predicted[chosen], joined.measured[chosen], floor=floor)
 
 
 def choice_quality(
@@ -266,6 +310,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--by", default="", metavar="COL,...", help="columns of the measured file to group by")
     parser.add_argument(
+        "--where", default="", metavar="COL=VALUE,...", help="rows of the measured file that have these values"
+    )
+    parser.add_argument(
         "--evidence",
         choices=EVIDENCE,
         default="silicon",
@@ -275,6 +322,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="write there (whole or not at all) instead of stdout")
 
 
+def assignments(name: str, text: str) -> dict[str, str]:
+    """Read ``a=b,c=d``, naming the argument in any error.
+
+    Examples
+    --------
+    >>> assignments("where", "graph=1,role=verify")
+    {'graph': '1', 'role': 'verify'}
+    """
+    found = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not (key and equals):
+            raise fail(name, part, "must be COLUMN=VALUE")
+        found[key.strip()] = value.strip()
+    return found
+
+
 def execute(args: argparse.Namespace) -> None:
     by, columns = ([name.strip() for name in text.split(",") if name.strip()] for text in (args.by, args.columns))
     if args.best and args.best not in columns:
@@ -282,16 +346,18 @@ def execute(args: argparse.Namespace) -> None:
     for name in ("predicted", "measured"):
         if not getattr(args, name):
             raise fail(name, "", "must name a file")
+    where = assignments("where", args.where)
     lists = [text.split(",") for text in (args.predicted, args.measured, args.repeat) if text]
-    files = [read(*paths) for paths in lists]
+    repeat = read(*lists[2], empty=True) if args.repeat else None
     rows = compare(
-        files[0],
-        files[1],
-        repeat=files[2] if args.repeat else None,
+        read(*lists[0]),
+        read(*lists[1]),
+        repeat=repeat if repeat is not None and repeat.size else None,
         by=by,
         columns=columns,
         best=args.best,
         evidence=args.evidence,
+        where=where,
     )
     if args.format == "json":
         table = {

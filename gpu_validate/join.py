@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray, InputError, fail
-from scylla_sim.records import read_columns
+from scylla_sim.records import check_sums, read_columns
 
 SHAPE = (
     *("op", "device", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "num_heads", "num_kv_heads"),
@@ -16,7 +17,7 @@ SHAPE = (
     *("num_tokens", "experts_per_token", "num_experts", "hidden_size", "inter_size", "groups"),
     *("distribution", "num_gpus", "bytes", "rows", "window", "graph", "model", "context", "tokens"),
     *("draft", "batch_size", "context_len", "draft_len", "top_k", "verify_tokens", "paths"),
-    *("engine", "engine_version", "checkpoint", "tp", "input_len", "output_len"),
+    *("engine", "engine_version", "checkpoint", "tp", "input_len", "output_len", "new_tokens"),
 )
 """Columns that say what was run; framework, version and kernel source say with what."""
 DRAFTING = ("draft", "draft_len", "top_k", "verify_tokens", "paths")
@@ -55,12 +56,15 @@ class Columns:
     def size(self) -> int:
         return len(next(iter(self.cells.values())))
 
-    def numbers(self, name: str) -> FloatArray:
-        """A column of finite numbers above zero."""
+    def numbers(self, name: str, *, blanks: bool = False) -> FloatArray:
+        """A column of finite numbers above zero; with ``blanks`` an empty cell is NaN."""
         if name not in self.cells:
             raise fail("column", name, f"is missing from {self.path}", f"columns: {', '.join(self.cells)}")
         values = np.empty(self.size)
         for line, cell in enumerate(self.cells[name]):
+            if blanks and not cell.strip():
+                values[line] = np.nan
+                continue
             try:
                 values[line] = float(cell)
             except ValueError:
@@ -83,12 +87,18 @@ def _canonical(name: str, cell: str) -> str:
         return text
 
 
-def read(*paths: str) -> Columns:
-    """Read CSV files of at least one row each, one after the other; a column that a file lacks is empty there."""
+def read(*paths: str, empty: bool = False) -> Columns:
+    """Read CSV files, one after the other; a column that a file lacks is empty there.
+
+    A file needs at least one row unless ``empty`` allows none. A file whose folder holds checksums must match them:
+    predictions made before a measurement are not edited after it.
+    """
+    for path in paths:
+        check_sums(Path(path))
     parts = [(path, read_columns(path)) for path in paths]
     files = tuple((path, len(next(iter(cells.values())))) for path, cells in parts)
     for path, rows in files:
-        if not rows:
+        if not rows and not empty:
             raise fail("file", path, "holds no rows")
     names = dict.fromkeys(name for _, cells in parts for name in cells)
     return Columns(
@@ -108,7 +118,30 @@ def shared_columns(one: Columns, other: Columns) -> list[str]:
     return names
 
 
-def _twice(keys: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
+def _ambiguous(one: Columns, other: Columns, names: Sequence[str]) -> tuple[Columns, tuple[str, ...]] | None:
+    """A key that occurs twice in one file and at all in the other, with the file it is twice in."""
+    keys = [file.keys(names) for file in (one, other)]
+    for file, mine, others in ((one, keys[0], set(keys[1])), (other, keys[1], set(keys[0]))):
+        double = _twice(key for key in mine if key in others)
+        if double is not None:
+            return file, double
+    return None
+
+
+def told_apart(one: Columns, other: Columns) -> list[str]:
+    """Shape columns of two files, and as many of `TIE_BREAKERS` as it takes to join them row to row."""
+    names = shared_columns(one, other)
+    for extra in TIE_BREAKERS:
+        if _ambiguous(one, other, names) is None:
+            break
+        more = [*names, extra]
+        # a column in which the files never agree (versions, say) tells nothing apart
+        if extra in one.cells and extra in other.cells and set(one.keys(more)) & set(other.keys(more)):
+            names = more
+    return names
+
+
+def _twice(keys: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
     seen: set[tuple[str, ...]] = set()
     for key in keys:
         if key in seen:
@@ -123,20 +156,13 @@ def match(predicted: Columns, measured: Columns) -> tuple[list[int], list[int]]:
     Raises
     ------
     InputError
-        When a shape occurs twice in a file, or none occurs in both.
+        When a shape that occurs in both files occurs twice in one, or none occurs in both.
     """
-    names = shared_columns(predicted, measured)
-    for extra in ("", *TIE_BREAKERS):
-        if extra and (extra not in predicted.cells or extra not in measured.cells):
-            continue
-        names = [*names, extra] if extra else names
-        doubles = [(file, _twice(file.keys(names))) for file in (predicted, measured)]
-        if all(double is None for _, double in doubles):
-            break
-    for file, double in doubles:
-        if double is not None:
-            shape = ", ".join(f"{name}={value}" for name, value in zip(names, double))
-            raise InputError(f"the shape {shape} appears twice in {file.path}")
+    names = told_apart(predicted, measured)
+    found = _ambiguous(predicted, measured, names)
+    if found is not None:
+        shape = ", ".join(f"{name}={value}" for name, value in zip(names, found[1]))
+        raise InputError(f"the shape {shape} appears twice in {found[0].path}")
     where = {key: line for line, key in enumerate(predicted.keys(names))}
     pairs = [(where[key], line) for line, key in enumerate(measured.keys(names)) if key in where]
     if not pairs:

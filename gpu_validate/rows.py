@@ -23,9 +23,12 @@ EPILOG = """examples:
   gpu-validate rows --record results/measure/kernels.json --part train --out results/measure/kernels-train.csv
   gpu-validate rows --record results/measure/step.json --part all
   gpu-validate rows --record results/measure/step.json --pass 2 --out again.csv
+  gpu-validate rows --record gpu_validate/recorded/h100-sxm/step.json --out step.csv --repeat step-again.csv
 """
 
 PARTS = ("train", "test", "all")
+REPEAT = 2
+"""Pass over the grid that repeats the first."""
 
 SPLIT_BY = {
     "gemm": ("n", "k"),
@@ -33,17 +36,33 @@ SPLIT_BY = {
     "all_reduce": ("num_gpus", "bytes"),
     "step": ("model", "batch", "context"),
     "specdecode": ("model", "draft", "batch_size", "context_len"),
+    "decode": ("model", "draft", "batch_size", "context_len"),
 }
 """Columns that decide the side of a row."""
 
 STREAMS = ("copy", "read", "launch")
-"""What only moves bytes: calibrates ``elementwise`` kernels, and is never scored."""
+"""Operations that only move bytes: they calibrate ``elementwise`` kernels and are not in the test part."""
+QUANTISE = "quantise"
+"""Scaling of activations to 8 bits: an ``elementwise`` kernel too, in neither part of the split."""
 
 _TEST_SHARE = 0.33
 PARTS_OF_A_CYCLE = ("draft", "verify", "cycle")
 BYTES_ARE_SHAPE = ("elementwise", "all_reduce")
 """Operations whose bytes are what was asked for; of the others the shape implies them."""
 _RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "peak_fraction", "cpu_share", "pass", "case")
+_SITUATION = ("model", "batch", "context", "graph")
+"""Columns that a cycle shares with the plain step its speed-up is relative to."""
+_CONFIGURATION = ("device", "dtype", "model", "draft", "draft_len", "top_k", "verify_tokens", "tokens_per_cycle")
+_ENERGY = ("energy_j", "power_w", "sm_mhz")
+MEASURED = frozenset(
+    {
+        *("latency_ms", "interval_low_ms", "interval_high_ms", "evidence", "tokens_per_cycle_seen"),
+        *("plain_step_s", "tokens_per_s", "plain_tokens_per_s", "speedup", "plain_energy_j"),
+        *(f"{part}_s" for part in PARTS_OF_A_CYCLE),
+        *_ENERGY,
+    }
+)
+"""Columns of `export` that only a measurement can fill."""
 
 
 def shape_key(row: Mapping[str, Any]) -> str:
@@ -72,41 +91,110 @@ def held_out_keys(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     return chosen
 
 
+def _situation(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(name, 0) for name in _SITUATION)
+
+
+def _configuration(row: Mapping[str, Any], op: str, context_len: int) -> dict[str, Any]:
+    """Columns that say what a cycle or a generation ran, in the names of ``scylla-sim predict``."""
+    shape = {"op": op, "batch_size": row["batch"], "context_len": context_len}
+    return shape | {name: row[name] for name in _CONFIGURATION} | {"graph": row.get("graph", 0)}
+
+
+def _energy(row: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Energy, power and clock of a cycle, and the energy of the plain step, where they were measured."""
+    said = {name: row[name] for name in _ENERGY if row.get(name) is not None}
+    return said | ({"plain_energy_j": plain["energy_j"]} if plain.get("energy_j") is not None else {})
+
+
 def cycle_rows(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row per drafting configuration, in the column names of ``scylla-sim predict``.
 
-    ``speedup`` is relative to the target's plain step measured at the same batch and context. Acceptance was given,
-    so ``tokens_per_cycle`` is its exact mean and not the scatter of the few cycles that were timed.
+    ``speedup`` is relative to the target's plain step measured at the same batch and context, launched in the same
+    way: cycles in a CUDA graph and eager cycles are different configurations. Acceptance was given, so
+    ``tokens_per_cycle`` is its exact mean and not the scatter of the few cycles that were timed. A configuration
+    needs a cycle and a plain step; a part that was not measured is an empty cell.
     """
-    where = ("model", "batch", "context")
-    plain = {tuple(row[name] for name in where): row["latency_ms"] for row in values if row["op"] == "plain"}
+    plain = {_situation(row): row for row in values if row["op"] == "plain"}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in values:
         if row["op"] not in PARTS_OF_A_CYCLE:
             continue
-        key = tuple(row[name] for name in (*where, "draft", "draft_len", "top_k", "verify_tokens"))
-        same = {name: row[name] for name in ("device", "dtype", "model", "draft", "draft_len", "top_k")}
-        same |= {"verify_tokens": row["verify_tokens"], "tokens_per_cycle": row["tokens_per_cycle"]}
-        shape = {"batch_size": row["batch"], "context_len": row["context"], **same}
-        found.setdefault(key, {"op": "specdecode", **shape})[f"{row['op']}_s"] = 1e-3 * row["latency_ms"]
-    parts = [f"{part}_s" for part in PARTS_OF_A_CYCLE]
-    # what did not fit into the memory leaves a configuration without one of its parts
-    found = {k: out for k, out in found.items() if k[: len(where)] in plain and all(part in out for part in parts)}
+        key = (*_situation(row), *(row[name] for name in ("draft", "draft_len", "top_k", "verify_tokens")))
+        out = found.setdefault(key, _configuration(row, "specdecode", row["context"]))
+        out[f"{row['op']}_s"] = 1e-3 * row["latency_ms"]
+        if row["op"] == "cycle":
+            out |= {"tokens_per_cycle": row["tokens_per_cycle"], **_energy(row, plain.get(_situation(row), {}))}
+    found = {key: out for key, out in found.items() if key[: len(_SITUATION)] in plain and "cycle_s" in out}
     for key, out in found.items():
-        out["plain_step_s"] = 1e-3 * plain[key[: len(where)]]
+        for part in PARTS_OF_A_CYCLE:
+            out.setdefault(f"{part}_s", "")
+        out["plain_step_s"] = 1e-3 * plain[key[: len(_SITUATION)]]["latency_ms"]
         out["tokens_per_s"] = out["batch_size"] * out["tokens_per_cycle"] / out["cycle_s"]
         out["speedup"] = out["tokens_per_cycle"] * out["plain_step_s"] / out["cycle_s"]
     return list(found.values())
 
 
+def decode_rows(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per speculative generation, beside the plain generation of the same model, batch and prompt.
+
+    ``tokens_per_s`` and ``speedup`` are by the wall clock. The context grows while tokens are generated, so
+    ``context_len`` is the one in the middle of the generation; ``prompt_len`` is the one at its start.
+    """
+    plain = {(*_situation(row), row["new_tokens"]): row for row in values if not row["draft_len"]}
+    rows = []
+    for row in values:
+        other = plain.get((*_situation(row), row["new_tokens"]))
+        if not row["draft_len"] or other is None:
+            continue
+        rows.append(
+            {
+                **_configuration(row, "decode", row["context"] + row["new_tokens"] // 2),
+                **{"new_tokens": row["new_tokens"], "prompt_len": row["context"]},
+                "tokens_per_cycle_seen": row.get("tokens_per_cycle_seen", ""),
+                "cycle_s": 1e-3 * row["latency_ms"],
+                "plain_step_s": 1e-3 * other["latency_ms"],
+                "tokens_per_s": row["tokens_per_s"],
+                "plain_tokens_per_s": other["tokens_per_s"],
+                "speedup": row["tokens_per_s"] / other["tokens_per_s"],
+                **_energy(row, other),
+            }
+        )
+    return rows
+
+
+_PAIRED = {"specdecode": cycle_rows, "decode": decode_rows}
+"""Suites whose rows are paired with plain decoding before they are exported."""
+
+
+def _moves(values: Sequence[Mapping[str, Any]], part: str) -> list[dict[str, Any]]:
+    """Rows of a part that only move bytes, as ``elementwise`` kernels.
+
+    An eager launch is host time: it is left out where the launch inside a CUDA graph was measured.
+    """
+    ops = {"train": STREAMS, "all": (*STREAMS, QUANTISE), "test": ()}[part]
+    graphed = any(row["op"] == "launch" and row.get("graph") for row in values)
+    return [
+        {**row, "op": "elementwise"}
+        for row in values
+        if row["op"] in ops and not (row["op"] == "launch" and graphed and not row["graph"])
+    ]
+
+
 def export(
-    record: Mapping[str, Any], part: str, *, number: int = 1, device: str = "", evidence: str = ""
+    record: Mapping[str, Any],
+    part: str,
+    *,
+    number: int = 1,
+    device: str = "",
+    evidence: str = "",
+    sources: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Rows of a part of a record.
 
     ``number`` is the pass over the grid: the second one repeats the first. ``device`` renames the device, for
     calibrating a catalogued GPU as ``local``; ``evidence`` replaces the record's ``live`` where it was measured
-    earlier and committed.
+    earlier and committed. ``sources`` keeps the kernels of these libraries alone; what only moves bytes stays.
 
     Raises
     ------
@@ -120,16 +208,39 @@ def export(
     if number not in passes:
         raise fail("pass", number, f"was not measured by suite {record['suite']}", f"passes: {passes}")
     values = [row for row in record["values"] if row.get("pass", 1) == number]
-    measured = cycle_rows(values) if record["suite"] == "specdecode" else values
+    measured = _PAIRED[record["suite"]](values) if record["suite"] in _PAIRED else values
     rows = [row for row in measured if row["op"] in SPLIT_BY]
-    streams = [{**row, "op": "elementwise"} for row in values if row["op"] in STREAMS and part != "test"]
     if part != "all":
         held_out = held_out_keys(rows)
         rows = [row for row in rows if (shape_key(row) in held_out) == (part == "test")]
-    if not rows:
-        raise InputError(f"part={part!r} of suite {record['suite']} holds no row; measure at a larger --scale")
+    if sources:
+        rows = [row for row in rows if row.get("kernel_source") in sources]
+    moves = _moves(values, part)
+    if not rows and not (part == "all" and moves):
+        kernels = f" of kernels {', '.join(sources)}" if sources else ""
+        raise InputError(
+            f"part={part!r} of suite {record['suite']} holds no row{kernels}; measure at a larger --scale"
+        )
     said: dict[str, Any] = {"evidence": evidence or record["evidence"]} | ({"device": device} if device else {})
-    return [{**_columns(row), **said} for row in [*rows, *streams]]
+    return [{**_columns(row), **said} for row in [*rows, *moves]]
+
+
+def shapes(suite: str, cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that `export` gives for cases, without what only a measurement knows: input of a blind prediction.
+
+    Parameters
+    ----------
+    cases
+        ``Case.shape`` of each case with its ``bytes``.
+
+    Examples
+    --------
+    >>> shapes("kernels", [{"op": "gemm", "m": 1, "n": 8, "k": 8, "bytes": 160.0}])
+    [{'op': 'gemm', 'm': 1, 'n': 8, 'k': 8}]
+    """
+    values = [{"latency_ms": 1.0, "tokens_per_s": 1.0, **case} for case in cases]
+    rows = export({"suite": suite, "values": values, "evidence": "theory"}, "all")
+    return [{key: value for key, value in row.items() if key not in MEASURED} for row in rows]
 
 
 def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +271,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="NAME", default="", help="name the device so, instead of as recorded")
     parser.add_argument("--evidence", choices=("live", "recorded"), default="", help="default: as in the record")
+    parser.add_argument(
+        "--kernel-source", metavar="NAME,...", default="", help="keep the kernels of these libraries alone"
+    )
     parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
+    parser.add_argument(
+        "--repeat", metavar="FILE", help="also write the second pass there; no line but the first if there is none"
+    )
     parser.add_argument(
         "--hardware", metavar="FILE", help="also describe the device, peaks as measured (kernels record)"
     )
@@ -168,8 +285,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     record = records.read(args.record)
-    exported = export(record, args.part, number=args.number, device=args.device, evidence=args.evidence)
+    sources = [name for name in args.kernel_source.split(",") if name]
+    said = {"device": args.device, "evidence": args.evidence, "sources": sources}
+    exported = export(record, args.part, number=args.number, **said)
     if args.hardware:
         write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")
+    if args.repeat:
+        repeated = any(row.get("pass", 1) == REPEAT for row in record["values"])
+        again = export(record, args.part, number=REPEAT, **said) if repeated else []
+        write_text(args.repeat, format_csv(again) if again else ",".join(exported[0]) + "\n")
+        note(f"wrote {len(again)} rows to {args.repeat}")
     _write(exported, args.out)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper import smallscale_verdicts, verdicts
+from paper import gpu_verdicts, smallscale_verdicts, verdicts
 from paper.law_tables import RIVAL_MARGIN
 from paper.render import Column, Table, markdown, percent
 from paper.results import Results, commits
@@ -166,6 +166,27 @@ CLAIMS = (
         "contradicted",
         (),
         verdicts.throughput_law,
+    ),
+    Claim(
+        "Theorem 1.3",
+        "the best number of draft tokens falls with the batch on a measured GPU",
+        gpu_verdicts.BEST_RULE,
+        (),
+        gpu_verdicts.best_falls,
+    ),
+    Claim(
+        "premise",
+        "at small batch, verifying a few tokens takes about as long as a plain step on a measured GPU",
+        gpu_verdicts.FLAT_RULE,
+        (),
+        gpu_verdicts.verify_is_flat,
+    ),
+    Claim(
+        "simulator",
+        "the speed-up of a GPU that was measured after the prediction lies in the predicted interval",
+        gpu_verdicts.SPEEDUP_RULE,
+        (),
+        gpu_verdicts.speedup,
     ),
     Claim(
         "Table 5",

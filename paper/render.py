@@ -99,7 +99,8 @@ class Column:
 class Table:
     """What is printed: rows, columns, and the words around them.
 
-    ``notes`` stand under the table one a line: assumptions, summaries of errors, what was left out. ``evidence``
+    ``notes`` stand under the table one a line: assumptions, summaries of errors, what was left out. ``nothing``
+    is the line of a table without rows that says why there are none. ``evidence``
     says which column has which level; ``sources`` name the published numbers, ``commits`` made the rest (empty when
     there is no rest).
     """
@@ -112,19 +113,22 @@ class Table:
     commits: str
     sources: Sequence[str] = ()
     notes: Sequence[str] = ()
+    nothing: str = ""
 
     def __post_init__(self) -> None:
-        if not self.rows:
+        if not self.rows and not self.nothing:
             raise fail("table", self.name, "has no rows")
         if not self.evidence:
             raise fail("table", self.name, "must state its level of evidence")
         keys = {key for row in self.rows for key in row}
-        for column in self.columns:
+        for column in self.columns if self.rows else ():
             if column.key not in keys:
                 raise fail("column", column.key, f"is in no row of table {self.name}")
 
     def footer(self) -> list[str]:
         """The lines under the table."""
+        if not self.rows:
+            return [self.nothing]
         lines = [*self.notes, f"Evidence: {self.evidence}."]
         if self.sources:
             lines.append(f"Sources: {'; '.join(dict.fromkeys(self.sources))}.")
@@ -143,6 +147,8 @@ class Table:
 
 
 def _grid(table: Table, cells: Sequence[Sequence[str]], titles: Sequence[str], style: str) -> str:
+    if not cells:
+        return ""
     try:
         from tabulate import tabulate
     except ImportError:
@@ -169,8 +175,8 @@ def markdown(table: Table) -> str:
 
     cells = [[safe(cell) for cell in line] for line in table.cells()]
     grid = _grid(table, cells, [safe(column.title) for column in table.columns], "pipe")
-    footer = "".join(f"\n{line}  " for line in table.footer())
-    return f"**{table.caption}**\n\n{grid}\n{footer.rstrip()}\n"
+    footer = "".join(f"\n{line}  " for line in table.footer()).rstrip()
+    return f"**{table.caption}**\n" + (f"\n{grid}\n" if grid else "") + f"{footer}\n"
 
 
 def latex(table: Table) -> str:
@@ -182,7 +188,7 @@ def latex(table: Table) -> str:
         .replace("\\hline", "\\midrule", 1)
         .replace("\\hline", "\\bottomrule")
     )
-    if len(table.columns) > WIDE:
+    if grid and len(table.columns) > WIDE:
         grid = f"\\resizebox{{\\linewidth}}{{!}}{{%\n{grid}}}"
     footer = " ".join(latex_escape(line) for line in table.footer())
     return (
@@ -216,6 +222,8 @@ def webpage(table: Table) -> str:
 def comma_separated(table: Table) -> str:
     """The rows as they are: full precision, one column a key, no words around them."""
     keys = [column.key for column in table.columns]
+    if not table.rows:
+        return ",".join(keys) + "\n"
     return format_csv([{key: row.get(key) for key in keys} for row in table.rows])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paper import claims, kernel_tables, smallscale_tables, step_tables
+from paper import claims, gpu_cycle_tables, kernel_tables, smallscale_tables, step_tables
 from paper.law_tables import form, law_table
 from paper.render import mean, percent
 from paper.results import Results
@@ -65,6 +65,7 @@ def lines(results: Results) -> list[str]:
     facts = {
         "GPU kernels": f"median error of held-out bf16 GEMMs: {_gemm(results)}",
         "this machine": f"median error on shapes not fitted: {_local(results)}",
+        "measured GPUs": gpu_cycle_tables.summary(results),
         "decode steps": f"Llama-3.1-8B on an H100: {percent(mean(llama))} mean error against a published fit",
         "Theorem 1.1": f"refit {_law(results, 'laws/theorem-1.1.json')} (x in billions of tokens)",
         "Theorem 1.2": f"refit {_law(results, 'laws/theorem-1.2.json')} (x in decoder layers)",

@@ -23,7 +23,7 @@ from scylla_sim.fitted import Fitted
 from scylla_sim.forms import FORMS, forms_for
 from scylla_sim.product_forms import EXPERT_PRODUCTS
 from scylla_sim.rates import Rates, rates
-from scylla_sim.records import read_json
+from scylla_sim.records import read_json, sha256_of
 from scylla_sim.specs import Hardware
 
 SCHEMA = "scylla-sim/calibration/1"
@@ -293,6 +293,15 @@ def shipped(name: str) -> Calibration:
         return Calibration(device=name, hardware=hardware, kernels={}, source="priors of the forms")
     with resources.as_file(resources.files("scylla_sim") / "data" / "calibrations" / f"{source}.json") as path:
         return replace(read(path).carried_to(hardware), device=name)
+
+
+def shipped_hash(name: str) -> str | None:
+    """sha256 of the calibration file behind `shipped`, ``None`` where a device has the priors only."""
+    source = catalog.calibration_name(name)
+    if source is None or source not in shipped_devices():
+        return None
+    with resources.as_file(resources.files("scylla_sim") / "data" / "calibrations" / f"{source}.json") as path:
+        return sha256_of(path)
 
 
 def known_dtype(dtype: str) -> str:

@@ -39,6 +39,34 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+SUMS = "SHA256SUMS"
+"""File of a folder that names the hashes of the others, as ``sha256sum --check`` reads it."""
+
+
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """Write `SUMS` of some files of a folder."""
+    write_text(folder / SUMS, "".join(f"{sha256_of(folder / name)}  {name}\n" for name in sorted(names)))
+
+
+def check_sums(path: Path) -> None:
+    """Refuse a file that its folder's `SUMS` does not vouch for; without that file there is nothing to check.
+
+    Raises
+    ------
+    InputError
+        When the file is not listed, or its bytes have another hash.
+    """
+    sums = path.parent / SUMS
+    if not sums.is_file():
+        return
+    lines = sums.read_text(encoding="utf-8").splitlines()
+    known = {name.lstrip(" *"): digest for digest, _, name in (line.partition(" ") for line in lines)}
+    if path.name not in known:
+        raise fail("file", str(path), f"is not listed in {sums}", "it was added after the others were hashed")
+    if not path.is_file() or known[path.name] != sha256_of(path):
+        raise fail("file", str(path), f"does not match its hash in {sums}", "it was edited after it was hashed")
+
+
 @cache
 def git_state() -> dict[str, Any]:
     """Commit and dirty flag of the checkout this package runs from.

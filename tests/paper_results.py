@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from endtoend_results import write_endtoend
+from gpu_results import write_gpu
 from smallscale_results import write_small_scale
 
 from scylla_sim.records import format_csv
@@ -222,6 +223,7 @@ def write_results(folder: Path) -> Path:
     write_steps(folder)
     write_turning_points(folder)
     write_kernels(folder)
+    write_gpu(folder, put)
     write_endtoend(folder, put)
     write_small_scale(folder, put)
     return folder

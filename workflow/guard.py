@@ -15,6 +15,10 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from scylla_sim import catalog
+from scylla_sim.checks import InputError
+from scylla_sim.records import check_sums
+
 _SHARED = tuple(f"scylla_sim/{name}.py" for name in ("__init__", "checks", "console", "records", "units"))
 _FACTS = (
     *(
@@ -90,6 +94,29 @@ def check_records(config: Mapping[str, Any], folder: Path, suites: Sequence[str]
         file=sys.stderr,
     )
     raise SystemExit(2)
+
+
+GPU_SUITES = ("kernels", "step", "specdecode", "decode")
+"""Suites whose committed records are scored for every GPU that has them."""
+
+
+def gpu_suites(folder: Path) -> dict[str, list[str]]:
+    """GPUs of the catalog that have committed records, each with its suites."""
+    found = {
+        name: [suite for suite in GPU_SUITES if (folder / name / f"{suite}.json").is_file()]
+        for name in catalog.names("hardware")
+    }
+    return {name: suites for name, suites in found.items() if suites}
+
+
+def check_blind(folder: Path) -> None:
+    """End the program with one line when a prediction that was made before a measurement was edited after it."""
+    try:
+        for path in sorted(folder.glob("*/*.csv")):
+            check_sums(path)
+    except InputError as error:
+        print(f"blind: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def use_this_python() -> None:

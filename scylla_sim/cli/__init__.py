@@ -18,6 +18,7 @@ VERBS = {
     "kernels": "seconds of given kernel shapes, CSV in and out",
     "steps": "seconds of given decode and verify steps, CSV in and out",
     "cycles": "whole draft-verify cycles of given configurations, CSV in and out",
+    "blind": "predict the rows of a measurement before it is made, and hash the predictions",
     "tpot": "mean time per output token of serving runs, prefills of others included, CSV in and out",
     "calibrate": "fit a device's kernel parameters to measured rows",
     "laws": "fit and compare acceptance laws on a CSV",

@@ -32,6 +32,8 @@ LABELS = ("device", "dtype", "model", "draft")
 COUNTS = ("draft_len", "top_k", "verify_tokens")
 NUMBERS = (*COUNTS, "tokens_per_cycle", "batch_size", "context_len")
 MEASURED = ("cycle_s", "plain_step_s")
+PASSED_ON = ("half", "paths", "graph", "new_tokens")
+"""Columns that tell rows apart and do not change the prediction."""
 RANKS = ("depth", "rank", "probability")
 FIT, HELD_OUT = "fit", "held out"
 
@@ -172,7 +174,7 @@ def execute(args: argparse.Namespace) -> int:
     for index, out in enumerate(_predictions(columns, numbers, engine, given)):
         label = {name: columns[name][index].strip() for name in LABELS}
         shape = {name: int(numbers[name][index]) for name in ("batch_size", "context_len", *COUNTS)}
-        more: dict[str, Any] = {name: columns[name][index] for name in ("half", "paths") if name in columns}
+        more: dict[str, Any] = {name: columns[name][index] for name in PASSED_ON if name in columns}
         arrays = {
             "draft_s": out.draft.seconds,
             "verify_s": out.verify.seconds,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import socket
 from pathlib import Path
 
 import pytest
+from gpu_records import GPU
 from reduced import OVERLAY, snakemake
 
 pytestmark = pytest.mark.slow
@@ -26,6 +28,16 @@ def test_the_run_leaves_tables_figures_claims_and_a_report(finished_checkout: Pa
         assert path.stat().st_size > 100
         assert path.name in report
     assert "h100-sxm" in (paper / "table-silicon-gemm.md").read_text()
+
+
+def test_committed_records_of_a_gpu_reach_its_tables(finished_checkout: Path) -> None:
+    paper = finished_checkout / "results/paper"
+    for name in ("kernels", "verify-attention", "steps", "cycles", "best-k", "energy", "decode", "host"):
+        table = (paper / f"table-gpu-{name}.md").read_text()
+        assert f"| {GPU} " in table and "GPU-0fake000" in table, name
+    steps = list(csv.DictReader((paper / "table-gpu-steps.csv").open()))
+    assert all(float(row["calibrated_median_ape"]) < float(row["blind_median_ape"]) for row in steps)
+    assert GPU in (paper / "claims.md").read_text()
 
 
 def test_a_second_run_has_nothing_to_do(finished_checkout: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from gpu_validate import silicon_tables
 from paper.figures import FIGURES
 from paper.inputs import COMMANDS
 from paper.tables import TABLES
+from scylla_sim.records import write_sums
 
 
 def plan(folder: Path, *options: str) -> str:
@@ -78,8 +82,47 @@ def test_every_rule_is_used(checkout: Path) -> None:
         for file in [checkout / "Snakefile", *(checkout / "workflow/rules").glob("*.smk")]
         for name in re.findall(r"^(?:use rule \w+ as|rule) (\w+)", file.read_text(), flags=re.MULTILINE)
     }
-    planned = set(re.findall(r"^rule (\w+):", plan(checkout, "all", "calibrations"), flags=re.MULTILINE))
+    with measured_gpu(checkout):
+        planned = set(re.findall(r"^rule (\w+):", plan(checkout, "all", "calibrations"), flags=re.MULTILINE))
     assert planned == rules
+
+
+@contextmanager
+def measured_gpu(checkout: Path, name: str = "mi300x") -> Iterator[tuple[Path, Path]]:
+    """Empty records of a GPU, and blind predictions, for as long as a plan is made; yield their folders."""
+    folders = (checkout / "gpu_validate/recorded" / name, checkout / "gpu_validate/recorded/blind" / name)
+    for folder, suffix in zip(folders, ("json", "csv")):
+        folder.mkdir(parents=True)
+        for suite in ("kernels", "step", "specdecode", "decode"):
+            (folder / f"{suite}.{suffix}").write_text("{}")
+    (folders[1] / "provenance.json").write_text("{}")
+    write_sums(folders[1], [f"{suite}.csv" for suite in ("kernels", "step", "specdecode", "decode")])
+    try:
+        yield folders
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder)
+
+
+def test_a_measured_gpu_is_an_input_without_further_settings(checkout: Path) -> None:
+    assert "gpu-mi300x" not in plan(checkout)
+    with measured_gpu(checkout) as (records, _):
+        said = plan(checkout)
+        for suite in ("kernels", "step", "specdecode", "decode"):
+            assert f"results/compare/gpu-mi300x-{suite}-blind.json" in said
+            assert f"results/gpu/mi300x/{suite}-rows.csv" in said
+        (records / "kernels.json").unlink()
+        said = plan(checkout)
+        assert "gpu-mi300x-step-blind.json" in said and "gpu-mi300x-step-calibrated.json" not in said
+
+
+def test_a_blind_prediction_that_was_edited_is_one_line_and_no_run(checkout: Path) -> None:
+    with measured_gpu(checkout) as (_, blind):
+        (blind / "step.csv").write_text("edited")
+        done = run_in(checkout, "snakemake", "-n")
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if line.startswith(("blind:", "Traceback", "Building"))]
+    assert len(said) == 1 and "step.csv' does not match its hash in" in said[0]
 
 
 def test_every_job_writes_its_log_and_calls_a_command_line(checkout: Path) -> None:

@@ -63,3 +63,20 @@ def loops_evidence(wildcards):
 def of_run(suite):
     """Record of a suite, by run."""
     return lambda w: f"results/measure/{suite}.json" if w.run == "here" else RECORDED_CPU.format(suite=suite)
+
+
+# GPUs of the catalog with committed records, each with its suites: inputs of the tables without any setting
+RECORDED = Path("gpu_validate/recorded")
+GPU_SUITES = guard.gpu_suites(RECORDED)
+
+
+def is_blind(gpu, suite):
+    """Whether a suite of a GPU was predicted before it was measured."""
+    return (RECORDED / "blind" / gpu / f"{suite}.csv").is_file()
+
+
+def gpu_predictions(gpu, suite):
+    """Predictions of a suite by name: made before it was measured, and by the calibration on the GPU's own kernels."""
+    blind = {"blind": f"{RECORDED}/blind/{gpu}/{suite}.csv"} if is_blind(gpu, suite) else {}
+    own = {"calibrated": f"results/gpu/{gpu}/{suite}-calibrated.csv"} if "kernels" in GPU_SUITES[gpu] else {}
+    return blind | own

@@ -4,7 +4,7 @@
 COMPARED = {
     "kernels": "--by op",
     "step": "--by model,dtype --repeat results/measure/step-repeat.csv",
-    "specdecode": "--columns plain_step_s,draft_s,verify_s,cycle_s,tokens_per_s,speedup --best speedup "
+    "specdecode": "--columns plain_step_s,draft_s,verify_s,cycle_s,tokens_per_s,speedup --best speedup --by graph "
     "--repeat results/measure/specdecode-repeat.csv",
 }
 

@@ -13,6 +13,7 @@ EVIDENCE = [
     expand("results/compare/local-{suite}.json", suite=COMPARED),
     expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
     expand("results/{path}", path=COMMANDS),
+    GPU_EVIDENCE,
     ENDTOEND,
     SMALLSCALE,
 ]

@@ -1,0 +1,112 @@
+"""Rules for the claims that a measured GPU bears on: speed-up, best draft length, flat verification."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import median
+
+from paper.gpu_cycle_tables import choices
+from paper.gpu_records import Campaign, campaigns
+from paper.render import percent
+from paper.results import Results
+from paper.verdicts import CONTRADICTED, NOT_CHECKED, PARTLY, REPRODUCED, Verdict
+
+INSIDE, SPEEDUP_ERROR = 0.9, 0.10
+"""Share of measured speed-ups asked to lie in the 90 % interval; median error that still supports the claim."""
+FEW_TOKENS, FEW_SEQUENCES = 8, 8
+"""Widths and batches at which verification is said to be as cheap as a plain step."""
+FLAT, NEARLY_FLAT = 1.10, 1.25
+"""Median time of such a verify step over that of a plain step."""
+
+SPEEDUP_RULE = (
+    f"reproduced: {percent(INSIDE, 0)} of the measured speed-ups lie in the blind 90 % interval; partly: the "
+    f"median error is at most {percent(SPEEDUP_ERROR, 0)}; else contradicted"
+)
+BEST_RULE = (
+    "reproduced: at every context the best measured number of draft tokens (0: plain decoding) never rises with "
+    "the batch and is smaller at the largest batch than at the smallest; partly: smaller on average; else "
+    "contradicted"
+)
+FLAT_RULE = (
+    f"reproduced: up to batch {FEW_SEQUENCES} a step of 2 to {FEW_TOKENS} tokens takes at most {FLAT:g} times as "
+    f"long as one of 1 token (median); partly: at most {NEARLY_FLAT:g} times; else contradicted"
+)
+_NO_RECORD = Verdict(NOT_CHECKED, "not measured: no GPU record")
+
+
+def _file(campaign: Campaign, suite: str) -> str:
+    return f"gpu/{campaign.gpu}/{suite}-rows.csv"
+
+
+def speedup(results: Results) -> Verdict:
+    """Blind predictions of the speed-up against what was measured."""
+    inside, errors, files = [], [], []
+    for campaign in campaigns(results):
+        rows = [row for row in campaign.graphed_cycles() if row.get("blind_speedup") is not None]
+        for row in rows:
+            inside.append(row["blind_speedup_lower"] <= row["speedup"] <= row["blind_speedup_upper"])
+            errors.append(abs(row["blind_speedup"] / row["speedup"] - 1))
+        files += [_file(campaign, "specdecode")] if rows else []
+    if not errors:
+        return _NO_RECORD
+    share, error = sum(inside) / len(inside), median(errors)
+    return Verdict(
+        REPRODUCED if share >= INSIDE else PARTLY if error <= SPEEDUP_ERROR else CONTRADICTED,
+        f"{percent(share, 0)} of {len(inside)} speed-ups in their interval, median error {percent(error)}, largest "
+        f"{percent(max(errors))}",
+        "recorded",
+        tuple(files),
+    )
+
+
+def best_falls(results: Results) -> Verdict:
+    """The direction of Theorem 1.3 on a GPU: the larger the batch, the fewer tokens are worth verifying."""
+    falls, steady, found, files = [], [], [], []
+    for campaign in campaigns(results):
+        rows = choices(campaign)
+        for context in sorted({row["context"] for row in rows}):
+            lengths = [(row["batch"], row["drafted"]) for row in rows if row["context"] == context]
+            if len(lengths) < 2:
+                continue
+            values = [length for _, length in sorted(lengths)]
+            falls.append(values[0] - values[-1])
+            steady.append(all(later <= earlier for earlier, later in pairwise(values)))
+            shown = ", ".join(f"{length:g} at batch {batch:g}" for batch, length in sorted(lengths))
+            found.append(f"{campaign.gpu}, context {context:g}: {shown}")
+        files += [_file(campaign, "specdecode")] if rows else []
+    if not falls:
+        return _NO_RECORD
+    whole = all(fall > 0 for fall in falls) and all(steady)
+    return Verdict(
+        REPRODUCED if whole else PARTLY if sum(falls) > 0 else CONTRADICTED,
+        "best number of draft tokens: " + "; ".join(found),
+        "recorded",
+        tuple(files),
+    )
+
+
+def verify_is_flat(results: Results) -> Verdict:
+    """Steps of a few tokens over steps of one, at small batches."""
+    ratios, files = [], []
+    for campaign in campaigns(results):
+        rows = [row for row in campaign.rows("step") if row["graph"] == 1 and row["batch"] <= FEW_SEQUENCES]
+        names = ("model", "dtype", "batch", "context")
+        plain = {tuple(row[name] for name in names): row["latency_ms"] for row in rows if row["role"] == "plain"}
+        some = [
+            row["latency_ms"] / plain[key]
+            for row in rows
+            if row["role"] == "verify"
+            and row["tokens"] <= FEW_TOKENS
+            and (key := tuple(row[name] for name in names)) in plain
+        ]
+        ratios += some
+        files += [_file(campaign, "step")] if some else []
+    if not ratios:
+        return _NO_RECORD
+    middle = median(ratios)
+    return Verdict(
+        REPRODUCED if middle <= FLAT else PARTLY if middle <= NEARLY_FLAT else CONTRADICTED,
+        f"median ratio {middle:.3f} over {len(ratios)} steps ({min(ratios):.2f} to {max(ratios):.2f})",
+        "recorded",
+        tuple(files),
+    )
