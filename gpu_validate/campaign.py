@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_validate import campaign_stages, selfcheck
+from gpu_validate import campaign_stages, rows, selfcheck
 from gpu_validate.campaign_stages import PLANS, Stage
 from gpu_validate.cases import expected_s
 from gpu_validate.device import Device, described, look, release, warm_up
@@ -230,7 +230,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) -> None:
-    rows, total = [], 0.0
+    listed, total = [], 0.0
     for stage in stages:
         plans = PLANS[device.kind]
         seconds = [expected_s(device, job.case, plans[job.suite]) for job in stage.jobs]
@@ -239,17 +239,20 @@ def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) 
         note(f"{stage.name}: {said}")
         for job, expected in zip(stage.jobs, seconds):
             row = {"stage": stage.name, "suite": job.suite, "case": job.name, "seconds": round(expected, 2)}
-            rows.append(
+            listed.append(
                 {**row, "gbytes": job.case.memory_bytes / 1e9, "flop_per_byte": job.case.flop / job.case.bytes}
             )
     if args.shapes:
         for suite, jobs in suites(stages).items():
             path = Path(args.shapes) / f"{suite}.csv"
-            shapes = [{"case": job.name, **job.case.shape} for job in jobs if job.number == 1]
+            cases = [
+                {"case": job.name, **job.case.shape, "bytes": job.case.bytes} for job in jobs if job.number == 1
+            ]
+            shapes = rows.shapes(suite, cases)
             write_text(path, format_csv(shapes))
             note(f"wrote {len(shapes)} shapes to {path}")
-    footer = f"{len(rows)} cases on {device.name}, about {total:.0f} s"
-    emit(argparse.Namespace(format=args.format, out=None), "campaign-plan", rows, footer=footer)
+    footer = f"{len(listed)} cases on {device.name}, about {total:.0f} s"
+    emit(argparse.Namespace(format=args.format, out=None), "campaign-plan", listed, footer=footer)
 
 
 def execute(args: argparse.Namespace) -> int:
