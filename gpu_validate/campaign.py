@@ -138,7 +138,7 @@ def run(
         passes = max(job.number for job in jobs)
         facts = {"scale": "campaign", "models": [], "specs": [], "selfcheck": checked, "passes": passes}
         runs[suite] = SuiteRun(
-            suite, device, folder, PLANS[device.kind][suite], names, facts, monitor=monitor, keep=True
+            suite, device, folder, PLANS[device.kind][suite], names, facts, monitor=monitor, resume_complete=True
         )
     table = Timetable.of(kept, seconds)
     code = 1 if wrong else 0
