@@ -64,11 +64,13 @@ calibrations: $(INSTALLED)
 	  if [ "$$file" != results/calibration/local.json ]; then cp -v "$$file" scylla_sim/data/calibrations/; fi; \
 	done
 
-# the first GPU's campaign gives the shapes of all; commit what this writes before anything is measured
+# the shapes that fit into each GPU; commit what this writes before anything is measured
 blind: $(INSTALLED)
 	@rm -rf $(SHAPES)
-	@python -m gpu_validate campaign --dry-run --hardware $(firstword $(subst $(COMMA), ,$(BLIND))) --shapes $(SHAPES) > /dev/null
-	@python -m scylla_sim blind --shapes $(SHAPES) --hardware $(BLIND) --out gpu_validate/recorded/blind
+	@for gpu in $(subst $(COMMA), ,$(BLIND)); do \
+	  python -m gpu_validate campaign --dry-run --hardware $$gpu --shapes $(SHAPES)/$$gpu > /dev/null; \
+	  python -m scylla_sim blind --shapes $(SHAPES)/$$gpu --hardware $$gpu --out gpu_validate/recorded/blind; \
+	done
 
 clean:
 	rm -rf results .snakemake build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gpu_validate import triton_kernels
+from gpu_validate.attention import Place, attend, causal_mask, triangle
 from scylla_sim.checks import one_of, positive
 from scylla_sim.specs import Model
 
@@ -70,54 +72,6 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     return functional.linear(four, weight)[:rows].reshape(*x.shape[:-1], -1)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Grouped-query attention of a few tokens over a cache.
-
-    Parameters
-    ----------
-    q
-        ``(batch, num_heads, q_len, head_dim)``.
-    k, v
-        ``(batch, num_kv_heads, kv_len, head_dim)``.
-    mask
-        From `causal_mask` or `packed_mask`; ``None`` lets every query see everything, as a single one does.
-
-    Notes
-    -----
-    Heads that share a KV head are packed into one matrix of queries, so the cache is read once for all of them.
-    """
-    batch, num_heads, q_len, head_dim = q.shape
-    num_kv_heads = k.shape[1]
-    if mask is not None and mask.dtype != torch.bool:
-        split: Tensor = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
-        return split
-    packed = q.reshape(batch, num_kv_heads, (num_heads // num_kv_heads) * q_len, head_dim)
-    joint: Tensor = functional.scaled_dot_product_attention(packed, k, v, attn_mask=mask)
-    return joint.reshape(batch, num_heads, q_len, head_dim)
-
-
-def causal_mask(q_len: int, kv_len: int, group: int, like: Tensor) -> Tensor | None:
-    """Mask of the last ``q_len`` of ``kv_len`` tokens, for ``group`` query heads to a KV head.
-
-    On a GPU in half precision this is torch's causal bias: the flash kernel it leads to splits a long cache over
-    the SMs, which the kernel for arbitrary masks does not.
-    """
-    if q_len == 1:
-        return None
-    if like.is_cuda and like.dtype != torch.float32:
-        from torch.nn.attention.bias import causal_lower_right  # slow to import, and for GPUs only
-
-        bias: Tensor = causal_lower_right(q_len, kv_len)
-        return bias
-    causal = torch.ones(q_len, kv_len, dtype=torch.bool, device=like.device).tril(kv_len - q_len)
-    return causal.repeat(group, 1)
-
-
-def packed_mask(visible: Tensor, group: int) -> Tensor:
-    """Mask from ``visible`` ``(batch, q_len, kv_len)``, true where a query may look, for `attention`."""
-    return visible[:, None].repeat(1, 1, group, 1)
-
-
 @dataclass(frozen=True)
 class Cache:
     """Keys and values of all layers: ``(layers, batch, num_kv_heads, capacity, head_dim)`` each."""
@@ -138,33 +92,20 @@ class Cache:
         return self
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the tokens of a forward pass stand.
-
-    Attributes
-    ----------
-    positions
-        ``(batch, n)`` rotary positions.
-    slots
-        Cache slots written: a start shared by all sequences, or ``(batch, n)``.
-    length
-        Cache slots read.
-    mask
-        For `attention`; see `causal_mask`.
-    """
-
-    positions: Tensor
-    slots: int | Tensor
-    length: int
-    mask: Tensor | None
-
-
 def place_after(context: int, n: int, spec: Model, like: Tensor, *, batch: int = 1) -> Place:
     """The next ``n`` tokens after the same ``context`` in every sequence, causal."""
-    positions = torch.arange(context, context + n, device=like.device).expand(batch, n)
-    mask = causal_mask(n, context + n, spec.num_heads // spec.num_kv_heads, like)
-    return Place(positions, context, context + n, mask)
+    device = like.device
+    positions = torch.arange(context, context + n, device=device).expand(batch, n)
+    on_gpu = like.is_cuda
+    return Place(
+        positions,
+        positions.contiguous() if on_gpu else context,
+        torch.full((batch,), context, device=device),
+        triangle(n, device),
+        context + n,
+        context=context,
+        mask=None if on_gpu else causal_mask(n, context + n, spec.num_heads // spec.num_kv_heads, device),
+    )
 
 
 @lru_cache(maxsize=8)
@@ -243,6 +184,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
         """``(batch, n, width)`` -> the same; writes this layer's keys and values into ``cache``."""
         batch, n, _ = x.shape
+        if triton_kernels.available(x) and isinstance(place.slots, Tensor):
+            return self._fused(x, cache, place, turn)
         q, k, v = self.heads(x, turn)
         for store, new in zip(cache, (k, v)):
             if isinstance(place.slots, int):
@@ -250,8 +193,19 @@ class Layer(nn.Module):
             else:
                 rows = torch.arange(batch, device=x.device)[:, None]
                 store[rows, :, place.slots] = new.transpose(1, 2)
-        keys, values = (store[:, :, : place.length] for store in cache)
-        return self.finish(x, attention(q, keys, values, place.mask))
+        return self.finish(x, attend(q, *cache, place))
+
+    def _fused(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """`forward` with one kernel each for rotary and cache write, residual and norm, SiLU and product."""
+        spec = self.spec
+        assert isinstance(place.slots, Tensor)
+        joint = self.qkv(functional.rms_norm(x, (x.shape[-1],), self.norm_in, self.norm_eps))
+        cos, sin = (part[:, 0] for part in turn)
+        q = triton_kernels.rotate_and_store(joint, cos, sin, *cache, place.slots, spec.num_heads, spec.num_kv_heads)
+        mixed = attend(q, *cache, place).transpose(1, 2).flatten(2)
+        x, normed = triton_kernels.add_rms_norm(x, self.out(mixed), self.norm_mid, self.norm_eps)
+        out: Tensor = x + self.down(triton_kernels.silu_times(self.gate_up(normed)))
+        return out
 
 
 class Decoder(nn.Module):

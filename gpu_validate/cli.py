@@ -12,6 +12,7 @@ from scylla_sim import console
 VERBS = {
     "device": "facts about the device that measure would use, as JSON",
     "measure": "time kernels, decoder steps and speculative decoding on this machine",
+    "campaign": "time all of it in some minutes on a GPU, the most valuable first",
     "train": "train drafts of many sizes at small scale and measure what a target accepts of them",
     "curves": "what training and trained loops gave, as CSV for laws and cycles",
     "optimum": "the best number of verified tokens at each batch, from measured acceptance and passes",

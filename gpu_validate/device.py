@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sys
+import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,12 @@ class Device:
     def has_fp8(self) -> bool:
         """Whether matrix products in 8-bit floating point are faster here than in 16 bits."""
         return bool(self.details.get("fp8", False))
+
+    @property
+    def uuid(self) -> str:
+        """UUID of the GPU, as ``nvidia-smi`` prints it; nothing on a CPU."""
+        name = str(self.details.get("smi_id", ""))
+        return name if name.startswith("GPU-") else ""
 
     def row(self) -> dict[str, Any]:
         """The facts as a plain dictionary."""
@@ -197,6 +204,8 @@ def _cpu(threads: int) -> Device:
 def _gpu(threads: int) -> Device:
     torch = _torch()
     torch.set_num_threads(threads)
+    # torch would take cuDNN for some masks and flash for others; the kernels of a campaign are named
+    torch.backends.cuda.enable_cudnn_sdp(False)
     index = torch.cuda.current_device()
     facts = torch.cuda.get_device_properties(index)
     # nvidia-smi counts all GPUs, torch those that are visible: only the UUID means the same one to both
@@ -267,6 +276,22 @@ def synchronize(device: Device) -> None:
     """Wait until the device has done everything that was queued."""
     if device.kind == "cuda":
         _torch().cuda.synchronize()
+
+
+_WARM_UP_S = 1.0
+_WARM_UP_SIDE = 8192
+
+
+def warm_up(device: Device, seconds: float = _WARM_UP_S) -> None:
+    """Multiply matrices until the clocks of a GPU have risen; an idle one starts at a fraction of them."""
+    if device.kind != "cuda":
+        return
+    torch = _torch()
+    x = torch.randn(_WARM_UP_SIDE, _WARM_UP_SIDE, device=device.kind, dtype=torch.bfloat16)
+    begin = time.monotonic()
+    while time.monotonic() - begin < seconds:
+        x @ x
+        torch.cuda.synchronize()
 
 
 def release(device: Device) -> None:

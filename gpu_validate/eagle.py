@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_validate.blocks import Cache, Decoder, Layer, Place, Traits, linear, rotary
+from gpu_validate.attention import Place
+from gpu_validate.blocks import Cache, Decoder, Layer, Traits, linear, rotary
 from scylla_sim.checks import fail
 from scylla_sim.specs import Model
 

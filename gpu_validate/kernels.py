@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from gpu_validate import fp8
-from gpu_validate.blocks import attention, causal_mask, linear
+from gpu_validate import attention, fp8, triton_kernels
+from gpu_validate.blocks import linear
 from gpu_validate.cases import ELEMENT_BYTES, Case, Kept, copies
 from gpu_validate.clocks import Call
 from gpu_validate.collectives import all_reduce_cases
@@ -136,7 +136,24 @@ def _weights(device: str, dtype: torch.dtype, n: int, k: int, count: int) -> tup
     return tuple(torch.randn(n, k, device=device, dtype=dtype) for _ in range(count))
 
 
-def _gemm(device: Device, m: int, n: int, k: int) -> Case:
+@Kept
+def _fp8_weights(
+    device: str, dtype: torch.dtype, n: int, k: int, count: int
+) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    """The same in 8 bits, with their scales."""
+    return tuple(fp8.quantise(torch.randn(n, k, device=device, dtype=dtype)) for _ in range(count))
+
+
+@Kept
+def _contexts(
+    device: str, dtype: torch.dtype, size: tuple[int, ...], count: int
+) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    """Keys and values of a rotation; cases that differ in their queries share them."""
+    made = (torch.randn(*size, device=device, dtype=dtype) for _ in range(2 * count))
+    return tuple(zip(made, made))
+
+
+def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
     element = ELEMENT_BYTES[device.dtype]
     flop, size = gemm_cost(m, n, k, element)
     count = copies(device, element * n * k)
@@ -157,19 +174,23 @@ def _gemm(device: Device, m: int, n: int, k: int) -> Case:
     )
 
 
-def _gemm_fp8(device: Device, m: int, n: int, k: int) -> Case:
-    """A product of two quantised matrices: what quantising costs is a case of its own."""
+def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) -> Case:
+    """A product of two quantised matrices: what quantising costs is a case of its own.
+
+    ``padded`` fills up few rows as engines do; see `gpu_validate.fp8.product`.
+    """
     flop, size = 2.0 * m * n * k, float(m * k + n * k) + ELEMENT_BYTES[device.dtype] * m * n
     count = copies(device, float(n * k))
 
     def build() -> Sequence[Call]:
         x = fp8.quantise(_random(device, m, k))
-        weights = [fp8.quantise(_random(device, n, k)) for _ in range(count)]
-        return [lambda w=w: fp8.product(x, w, torch_dtype(device)) for w in weights]  # type: ignore[misc]
+        weights = _fp8_weights(device.kind, torch_dtype(device), n, k, count)
+        return [lambda w=w: fp8.product(x, w, torch_dtype(device), padded=padded) for w in weights]  # type: ignore[misc]
 
     return Case(
-        id=f"gemm-fp8-m{m}-n{n}-k{k}",
-        shape=_shape(device, "gemm", m=m, n=n, k=k, kernel_source="torch_scaled_mm") | {"dtype": "fp8"},
+        id=f"gemm-fp8-m{m}-n{n}-k{k}{'-padded' if padded else ''}",
+        shape=_shape(device, "gemm", m=m, n=n, k=k, kernel_source=f"torch_scaled_mm{'_padded' if padded else ''}")
+        | {"dtype": "fp8"},
         flop=flop,
         bytes=size,
         memory_bytes=count * size + 6.0 * n * k,
@@ -178,7 +199,7 @@ def _gemm_fp8(device: Device, m: int, n: int, k: int) -> Case:
     )
 
 
-def _quantise(device: Device, m: int, k: int) -> Case:
+def quantise_case(device: Device, m: int, k: int) -> Case:
     """Activations ``(m, k)`` from 16 bits into 8, with the scale of what they hold just now."""
     element = ELEMENT_BYTES[device.dtype]
     size = m * k * (element + 1.0)
@@ -199,16 +220,41 @@ def _quantise(device: Device, m: int, k: int) -> Case:
     )
 
 
-def _attention(device: Device, batch: int, kv_len: int, q_len: int, heads: tuple[int, int, int]) -> Case:
+def attention_calls(kernel: str, q: torch.Tensor, pairs: Sequence[Sequence[torch.Tensor]]) -> Sequence[Call]:
+    """Calls of one kernel for the last tokens of each cache, a chain."""
+    q_len, kv_len = q.shape[2], pairs[0][0].shape[2]
+    device, group = q.device, q.shape[1] // pairs[0][0].shape[1]
+    context, visible = kv_len - q_len, attention.triangle(q_len, q.device)
+    if kernel == attention.TRITON:
+        lengths = torch.full((len(q),), context, device=device)
+        return [
+            lambda k=k, v=v: triton_kernels.attend(q, k, v, lengths, visible, bound=kv_len)  # type: ignore[misc]
+            for k, v in pairs
+        ]
+    if kernel == attention.JOINED and q_len > 1:
+        return [lambda k=k, v=v: attention.joined(q, k, v, context, visible) for k, v in pairs]  # type: ignore[misc]
+    if kernel in (attention.PACKED, attention.JOINED):
+        return [lambda k=k, v=v: attention.packed(q, k, v) for k, v in pairs]  # type: ignore[misc]
+    if kernel == attention.CAUSAL:
+        return [lambda k=k, v=v: attention.causal_by_query_head(q, k, v) for k, v in pairs]  # type: ignore[misc]
+    run = attention.cudnn if kernel == attention.CUDNN else attention.masked
+    mask = attention.causal_mask(q_len, kv_len, group, device)
+    return [lambda k=k, v=v: run(q, k, v, mask) for k, v in pairs]  # type: ignore[misc]
+
+
+def attention_case(
+    device: Device, batch: int, kv_len: int, q_len: int, heads: tuple[int, int, int], kernel: str = ""
+) -> Case:
+    """The last ``q_len`` of ``kv_len`` cached tokens attend to all, by the decoder's kernel or a named one."""
+    kernel = kernel or attention.decoder_kernel(device.kind)
     num_heads, num_kv_heads, head_dim = heads
     flop, size = attention_cost(batch, kv_len, q_len, heads, ELEMENT_BYTES[device.dtype])
     count = copies(device, size)
 
     def build() -> Sequence[Call]:
         q = _random(device, batch, num_heads, q_len, head_dim)
-        pairs = [[_random(device, batch, num_kv_heads, kv_len, head_dim) for _ in "kv"] for _ in range(count)]
-        mask = causal_mask(q_len, kv_len, num_heads // num_kv_heads, q)
-        return [lambda k=k, v=v: attention(q, k, v, mask) for k, v in pairs]  # type: ignore[misc]
+        pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, kv_len, head_dim), count)
+        return attention_calls(kernel, q, pairs)
 
     columns = {
         "kv_dtype": device.dtype,
@@ -219,10 +265,11 @@ def _attention(device: Device, batch: int, kv_len: int, q_len: int, heads: tuple
         "num_kv_heads": num_kv_heads,
         "head_dim": head_dim,
         "window": 0,
-        "kernel_source": "torch_sdpa",
+        "kernel_source": kernel,
     }
+    other = "" if kernel == attention.decoder_kernel(device.kind) else f"-{kernel}"
     return Case(
-        id=f"attention-b{batch}-s{kv_len}-q{q_len}-h{num_heads}-kv{num_kv_heads}-d{head_dim}",
+        id=f"attention-b{batch}-s{kv_len}-q{q_len}-h{num_heads}-kv{num_kv_heads}-d{head_dim}{other}",
         shape=_shape(device, "decode_attention", **columns),
         flop=flop,
         bytes=size,
@@ -232,7 +279,7 @@ def _attention(device: Device, batch: int, kv_len: int, q_len: int, heads: tuple
     )
 
 
-def _stream(device: Device, op: str, size: float) -> Case:
+def stream_case(device: Device, op: str, size: float) -> Case:
     """Copy (read and write) or read (a sum) of ``size`` bytes: what the memory can do."""
     count = copies(device, size)
     elements = int(size / ELEMENT_BYTES[device.dtype])
@@ -254,7 +301,7 @@ def _stream(device: Device, op: str, size: float) -> Case:
     )
 
 
-def _launch(device: Device, *, graph: bool) -> Case:
+def launch_case(device: Device, *, graph: bool) -> Case:
     """An addition to one number: nothing but the way to the kernel and back."""
 
     def build() -> Sequence[Call]:
@@ -272,31 +319,35 @@ def _launch(device: Device, *, graph: bool) -> Case:
     )
 
 
+MOST_PADDED = fp8.LEAST_ROWS - 1
+"""Products of at most so many rows are filled up."""
+
+
 def _fp8_cases(device: Device, scale: str) -> Iterator[Case]:
     """Products in 8 bits with the shapes of layers (engines leave the head in 16), and quantising their inputs."""
     for n, k in FP8_PAIRS[scale]:
         for m in GEMM_M[scale][:: FP8_STRIDE[scale]]:
-            yield _gemm_fp8(device, m, n, k)
+            yield fp8_case(device, m, n, k)
     for k in sorted({k for _, k in FP8_PAIRS[scale]}):
         for m in GEMM_M["ci"]:
-            yield _quantise(device, m, k)
+            yield quantise_case(device, m, k)
 
 
 def cases(device: Device, scale: str) -> Iterator[Case]:
     """All cases of the suite on a device, cheap ones first within each operation."""
     gpu = device.kind == "cuda"
-    yield _launch(device, graph=False)
+    yield launch_case(device, graph=False)
     if gpu:
-        yield _launch(device, graph=True)
+        yield launch_case(device, graph=True)
     for size in (256 * MEBI, 1024 * MEBI) if gpu else (64 * MEBI,):
-        yield _stream(device, "copy", size)
-        yield _stream(device, "read", size)
+        yield stream_case(device, "copy", size)
+        yield stream_case(device, "read", size)
     for n, k in (GPU_PAIRS if gpu else CPU_PAIRS)[scale]:
         for m in GEMM_M[scale]:
-            yield _gemm(device, m, n, k)
+            yield gemm_case(device, m, n, k)
     if device.has_fp8 and device.dtype == "bfloat16":
         yield from _fp8_cases(device, scale)
     for heads in (GPU_HEADS if gpu else CPU_HEADS)[scale]:
         for batch, kv_len, q_len in product(*ATTENTION[device.kind, scale]):
-            yield _attention(device, batch, kv_len, q_len, heads)
+            yield attention_case(device, batch, kv_len, q_len, heads)
     yield from all_reduce_cases(device, scale)

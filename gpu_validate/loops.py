@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 
-from gpu_validate.blocks import Cache, Decoder, step_cost
-from gpu_validate.cases import ELEMENT_BYTES, Case, Kept
+from gpu_validate.attention import decoder_kernel
+from gpu_validate.blocks import Decoder, step_cost
+from gpu_validate.cases import ELEMENT_BYTES, Case
 from gpu_validate.clocks import Call
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.ragged import TreeTables, causal_place
+from gpu_validate.random_models import caches, random_pair
 from gpu_validate.specdecode import Loop, Policy, Proposal, Sequences
 from scylla_sim import catalog
 from scylla_sim.specs import Model
@@ -90,37 +92,45 @@ def expected_tokens(tree: DraftTree, rates: Sequence[float]) -> float:
     return 1.0 + sum(reached)
 
 
-def _loop(
-    target: Decoder,
-    draft: Decoder,
+def given_loop(
+    pair: tuple[Decoder, Decoder],
     tree: DraftTree,
     batch: int,
     context: int,
     given: Sequence[Sequence[float]],
+    *,
+    static: bool = False,
+    room: int = 0,
 ) -> Loop:
-    """A loop in the middle of a generation: ``context`` tokens a sequence in both caches."""
+    """A loop in the middle of a generation, accepting at ``given`` rates ``[depth][rank]``.
+
+    Both caches hold ``context`` random tokens a sequence, and have room for ``room`` more than one cycle needs. A
+    ``static`` one fits into a CUDA graph; without room it is known to begin every cycle at the same context.
+    """
+    target, draft = pair
     device = target.norm.device
-    capacity = context + tree.num_nodes + tree.draft_len + 3
-    tokens = torch.randint(target.spec.vocab_size, (batch, capacity), device=device)
+    capacity = context + room + tree.num_nodes + 2 * (tree.draft_len + 1)
     lengths = torch.full((batch,), context, device=device)
-    rates = torch.tensor(given, device=device)
+    target_cache, draft_cache = caches((target.spec, draft.spec), batch, capacity, target.norm)
     return Loop(
         target=target,
         draft=draft,
         tables=TreeTables.of(tree, device),
-        policy=Policy(rates=rates),
-        batch=Sequences(tokens, lengths),
-        target_cache=Cache.empty(target.spec, batch, capacity, target.norm).fill_randomly(),
-        draft_cache=Cache.empty(draft.spec, batch, capacity, draft.norm).fill_randomly(),
+        policy=Policy(rates=torch.tensor(given, device=device)),
+        batch=Sequences(torch.randint(target.spec.vocab_size, (batch, capacity), device=device), lengths),
+        target_cache=target_cache,
+        draft_cache=draft_cache,
         held=lengths.clone(),
         generator=torch.Generator(device=device).manual_seed(0),
+        static=static,
+        context=context if static and not room else None,
     )
 
 
-def _rewind(loop: Loop, context: int) -> None:
+def rewind(loop: Loop, context: int) -> None:
     """Back to the context, the draft as many tokens behind as the last cycle left it."""
     behind = (loop.batch.lengths - loop.held).clamp(min=0)
-    loop.batch.lengths = torch.full_like(loop.batch.lengths, context)
+    loop.batch.lengths.fill_(context)
     loop.held = loop.batch.lengths - behind
 
 
@@ -129,7 +139,7 @@ def _part(loop: Loop, part: str, context: int) -> Call:
     if part == "cycle":
 
         def cycle() -> None:
-            _rewind(loop, context)
+            rewind(loop, context)
             loop.cycle()
 
         return cycle
@@ -145,15 +155,17 @@ def _part(loop: Loop, part: str, context: int) -> Call:
 
 
 def _plain_call(target: Decoder, batch: int, context: int) -> Call:
-    """A plain step with the choice of its token."""
-    tokens = torch.randint(target.spec.vocab_size, (batch, context + 2), device=target.norm.device)
-    store = Cache.empty(target.spec, batch, context + 1, target.norm).fill_randomly()
-    lengths = torch.full((batch,), context, device=target.norm.device)
-    one = torch.ones_like(lengths)
+    """A plain step with the choice of its token, written after the context each time."""
+    device = target.norm.device
+    tokens = torch.randint(target.spec.vocab_size, (batch, context + 2), device=device)
+    (store,) = caches((target.spec,), batch, context + 1, target.norm)
+    known = Sequences(tokens, torch.full((batch,), context, device=device))
+    one = torch.ones_like(known.lengths)
 
     def step() -> None:
-        known = Sequences(tokens, lengths)
-        logits = target(known.root(), store, causal_place(lengths, 1, target.spec))
+        known.lengths.fill_(context)
+        place = causal_place(known.lengths, 1, target.spec, bound=context + 1, context=context)
+        logits = target(known.root(), store, place)
         known.extend(logits[:, -1].argmax(-1)[:, None], one)
 
     return step
@@ -174,12 +186,23 @@ def _cost(
     return total[0], total[1]
 
 
-def _columns(device: Device, names: tuple[str, str], batch: int, context: int) -> dict[str, Any]:
+def _columns(device: Device, names: tuple[str, str], batch: int, context: int, *, graph: bool) -> dict[str, Any]:
     return {
         **{"device": device.hardware, "dtype": device.dtype, "model": names[0], "draft": names[1]},
-        **{"batch": batch, "context": context, "graph": 0},
+        **{"batch": batch, "context": context, "graph": int(graph)},
         **{"framework": "torch", "version": device.versions["torch"]},
+        "kernel_source": decoder_kernel(device.kind),
     }
+
+
+def graphed(device: Device) -> bool:
+    """Whether cycles are captured into CUDA graphs, as engines do it, where nothing else is asked for."""
+    return device.kind == "cuda"
+
+
+def _suffix(device: Device, graph: bool) -> str:
+    """Tells an eager case from its graph where there are graphs."""
+    return "-eager" if graphed(device) and not graph else ""
 
 
 Make = Callable[[], tuple[Decoder, Decoder]]
@@ -207,18 +230,24 @@ def plain_case(
     context: int,
     *,
     names: tuple[str, str] | None = None,
+    graph: bool | None = None,
 ) -> Case:
-    """The plain step that speed-ups are relative to; ``names`` of the models where they are not their specs'."""
+    """The plain step that speed-ups are relative to.
+
+    ``names`` of the models where they are not their specs'; ``graph`` where it is not `graphed`.
+    """
+    graph = graphed(device) if graph is None else graph
     element = ELEMENT_BYTES[device.dtype]
     flop, size = step_cost(specs[0], batch, context, 1, element)
     return Case(
-        id=f"plain-{specs[0].name}-b{batch}-s{context}",
-        shape={"op": "plain", **_columns(device, names or _names(specs), batch, context)},
+        id=f"plain-{specs[0].name}-b{batch}-s{context}{_suffix(device, graph)}",
+        shape={"op": "plain", **_columns(device, names or _names(specs), batch, context, graph=graph)},
         flop=flop,
         bytes=size,
         memory_bytes=element * sum(spec.parameters for spec in specs)
         + element * (specs[0].kv_elements_per_token * batch * (context + 2) + 2 * batch * specs[0].vocab_size),
         build=lambda: [_plain_call(make()[0], batch, context)],
+        graph=graph,
     )
 
 
@@ -236,11 +265,14 @@ def part_case(
     *,
     names: tuple[str, str] | None = None,
     accept: Callable[[], Acceptance] | None = None,
+    graph: bool | None = None,
 ) -> Case:
     """One part of a cycle of ``tree`` at ``shape``, ``(batch, context)``.
 
-    ``accept`` is asked when a whole cycle is about to be timed, so that it can be measured then.
+    ``accept`` is asked when a whole cycle is about to be timed, so that it can be measured then. ``graph`` is given
+    where it is not `graphed`.
     """
+    graph = graphed(device) if graph is None else graph
     batch, context = shape
     element = ELEMENT_BYTES[device.dtype]
     flop, size = _cost(part, specs, tree, batch, context, element)
@@ -249,23 +281,24 @@ def part_case(
 
     def build() -> Sequence[Call]:
         found = accept() if accept is not None and part == "cycle" else given
-        timed[:] = [(_loop(*make(), tree, batch, context, found.rates), found)]
+        timed[:] = [(given_loop(make(), tree, batch, context, found.rates, static=graph), found)]
         return [_part(timed[0][0], part, context)]
 
     def facts() -> Mapping[str, Any]:
-        loop, found = timed.pop()
+        loop, found = timed[0]
         if part != "cycle":
             return {}
         said = {"tokens_per_cycle": found.tokens_per_cycle, **found.facts}
-        return {**said, "tokens_per_cycle_seen": loop.tally.tokens_per_cycle}
+        return {**said, "tokens_per_cycle_seen": loop.tokens_per_cycle}
 
     width = max(tree.ranks) + 1
-    tokens = batch * (context + tree.num_nodes + tree.draft_len + 3)
+    tokens = batch * (context + tree.num_nodes + 2 * (tree.draft_len + 1))
     return Case(
-        id=f"{part}-{specs[0].name}-{specs[1].name}-b{batch}-s{context}-l{tree.draft_len}-k{width}",
+        id=f"{part}-{specs[0].name}-{specs[1].name}-b{batch}-s{context}-l{tree.draft_len}-k{width}"
+        f"{_suffix(device, graph)}",
         shape={
             "op": part,
-            **_columns(device, names or _names(specs), batch, context),
+            **_columns(device, names or _names(specs), batch, context, graph=graph),
             "draft_len": tree.draft_len,
             "top_k": width,
             "verify_tokens": tree.verify_tokens,
@@ -276,14 +309,10 @@ def part_case(
         memory_bytes=element * sum(spec.parameters + spec.kv_elements_per_token * tokens for spec in specs),
         build=build,
         facts=facts,
+        graph=graph,
+        generators=lambda: [loop.generator for loop, _ in timed],
+        release=timed.clear,
     )
-
-
-@Kept
-def random_pair(specs: tuple[Model, Model], device: str, dtype: torch.dtype) -> tuple[Decoder, Decoder]:
-    """Weights of target and draft that consecutive cases share."""
-    target, draft = (Decoder(spec, device=device, dtype=dtype) for spec in specs)
-    return target, draft
 
 
 def trees(scale: str) -> list[DraftTree]:

@@ -6,18 +6,20 @@ import argparse
 import functools
 import importlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_validate import progress, records
-from gpu_validate.cases import PASSES, SCALES, Case, card, fits, plan_for, run
-from gpu_validate.device import DTYPES, LOCAL, Device, add_device_arguments, described, look, release, state
+from gpu_validate.cases import PASSES, SCALES, Case, Kept, card, fits, plan_for
+from gpu_validate.device import DTYPES, LOCAL, Device, add_device_arguments, described, look, release, warm_up
 from gpu_validate.hardware import write_hardware
-from gpu_validate.timing import CACHES, Plan, Summary
-from scylla_sim.checks import InputError, fail, whole
+from gpu_validate.power import Monitor, monitor_of
+from gpu_validate.progress import Progress
+from gpu_validate.runner import BrokenDevice, Deadline, Job, SuiteRun, pass_name, run_jobs
+from gpu_validate.timing import CACHES, Plan
+from scylla_sim.checks import InputError, fail, positive, whole
 from scylla_sim.console import FORMATS, emit, note
+from scylla_sim.units import MINUTE
 
 if TYPE_CHECKING:
     from gpu_validate.smallscale.loops import Trained
@@ -32,6 +34,7 @@ SUITES = {
     "kernels": "gpu_validate.kernels",
     "step": "gpu_validate.steps",
     "specdecode": "gpu_validate.loops",
+    "decode": "gpu_validate.decode",
 }
 """Suite -> module with ``cases(device, scale)``."""
 TRAINED = "trained"
@@ -89,33 +92,6 @@ def estimate_s(device: Device, cases: Sequence[Case], plan: Plan, passes: int) -
     return passes * len(cases) * (plan.time_limit_s + _BUILD_S[device.kind]) + len(groups) * _START_S
 
 
-def _attempt(device: Device, case: Case, plan: Plan, cache: str) -> tuple[dict[str, Any], Summary] | None:
-    """Measure one case; nothing where the memory does not suffice after all."""
-    try:
-        return run(device, case, plan, cache=cache)
-    except MemoryError:
-        pass
-    except RuntimeError as error:  # torch.OutOfMemoryError is one, and older versions know it by another name
-        if "out of memory" not in str(error):
-            raise
-    release(device)
-    return None
-
-
-def _results(
-    device: Device, cases: Sequence[Case], plan: Plan, cache: str
-) -> Iterator[tuple[Case, tuple[dict[str, Any], Summary] | None]]:
-    """Measure cases one by one; ``None`` stands for one that ran out of memory."""
-    for case in cases:
-        if case.gpus == 1:
-            yield case, _attempt(device, case, plan, cache)
-    together = [case for case in cases if case.gpus > 1]
-    if together:
-        from gpu_validate.collectives import run_together
-
-        yield from run_together(device, together, plan)
-
-
 def run_suite(
     suite: str,
     device: Device,
@@ -126,11 +102,13 @@ def run_suite(
     cache: str,
     models: Sequence[str] = (),
     specs: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
-    """Measure a suite, taking up results of an interrupted run, and return its record.
+    monitor: Monitor | None = None,
+    deadline: Deadline | None = None,
+) -> dict[str, Any] | None:
+    """Measure a suite, taking up results of an interrupted run, and return its record; without a result, nothing.
 
     The second pass over the grid, where a suite has one, begins when the first has ended; its cases have ``@2``
-    after their names.
+    after their names. An interruption leaves a partial file, which the next run takes up.
     """
     plan = plan_for(suite, device, scale)
     chosen, left_out = every
@@ -138,70 +116,41 @@ def run_suite(
         raise InputError(
             f"suite={suite!r} has no case that fits into {device.memory_bytes:.3g} bytes of {device.name}"
         )
-    how: dict[str, Any] = {"scale": scale, "cache": cache, "models": list(models)}
-    partial = records.Partial.of(folder, suite, device, {**how, **asdict(plan)})
-    named = {_name(case, number): (number, case) for number in _numbers(suite) for case in chosen}
-    done = {name: result for name, result in partial.load().items() if name in named}
-    resumed = len(done)
-    if resumed:
-        note(f"{suite}: {resumed} of {len(named)} cases taken from {partial.path.name}")
-    before = state(device)
-    lost = _measure(suite, device, named, partial, done, plan=plan, cache=cache)
-    record = records.build(
-        suite,
-        [done[name] for name in named if name in done],
-        device,
-        **how,
-        plan=asdict(plan),
-        passes=len(_numbers(suite)),
-        resumed=resumed,
-        left_out=[case.id for case in left_out] + lost,
-        specs=list(specs),
-        states=[before, state(device)],
-    )
-    records.write(folder / f"{suite}.json", record)
-    partial.remove()
-    return record
+    numbers = range(1, PASSES[suite] + 1)
+    jobs = [Job(suite, case, number) for number in numbers for case in chosen]
+    facts = {"scale": scale, "models": list(models), "passes": len(numbers), "specs": list(specs)}
+    names = [job.name for job in jobs]
+    measured = SuiteRun(suite, device, folder, plan, names, facts, cache, monitor or Monitor())
+    try:
+        _measure(measured, jobs, deadline or Deadline())
+    except BrokenDevice as error:
+        note(f"{suite}: ERROR: the device answers nothing any more: {error}")
+    return measured.finish([case.id for case in left_out])
 
 
-def _measure(
-    suite: str,
-    device: Device,
-    named: Mapping[str, tuple[int, Case]],
-    partial: records.Partial,
-    done: dict[str, records.Result],
-    *,
-    plan: Plan,
-    cache: str,
-) -> list[str]:
-    """Measure what is not ``done``, pass by pass, and put it there; returns the cases that ran out of memory."""
-    begin, before, index = time.monotonic(), len(done), 0
-    lost: list[str] = []
-    for number in _numbers(suite):
-        todo = [case for name, (n, case) in named.items() if n == number and name not in done]
-        for case, result in _results(device, [case for case in todo if case.id not in lost], plan, cache):
-            index += 1
-            spent, ahead = time.monotonic() - begin, len(named) - before - index
-            left = f"about {spent / index * ahead:.0f} s left"
-            progress.line(f"{suite} {before + index}/{len(named)}, {left}  {case.id}")
-            if result is None:
-                lost.append(case.id)
-                continue
-            name = _name(case, number)
-            done[name] = ({**result[0], "case": name, "pass": number}, result[1].row())
-            partial.append(*done[name])
-    progress.line("")
-    return lost
+def _measure(measured: SuiteRun, jobs: Sequence[Job], deadline: Deadline) -> None:
+    """Measure what is not settled, those of several GPUs last in each pass, and tell the progress."""
+    suite, before = measured.suite, len(measured.done)
+    said, begin = Progress(), time.monotonic()
 
+    def tell(case: str) -> None:
+        tried = len(measured.done) + len(measured.failed) + len(measured.lost)
+        spent, ahead = time.monotonic() - begin, len(jobs) - tried
+        left = f"about {spent / max(tried - before, 1) * max(ahead, 0):.0f} s left"
+        said.say(f"{suite} {tried}/{len(jobs)}, {left}  {case}")
 
-def _name(case: Case, number: int) -> str:
-    """A case in a pass; the first goes without its number."""
-    return case.id if number == 1 else f"{case.id}@{number}"
+    for number in sorted({job.number for job in jobs}):
+        some = [job for job in jobs if job.number == number]
+        for job in run_jobs([job for job in some if job.case.gpus == 1], {suite: measured}, deadline):
+            tell(job.case.id)
+        together = [job.case for job in some if job.case.gpus > 1 and not measured.settled(job.name)]
+        if together:
+            from gpu_validate.collectives import run_together
 
-
-def _numbers(suite: str) -> range:
-    """Passes over the grid of a suite, counted from 1."""
-    return range(1, PASSES[suite] + 1)
+            for case, (row, summary) in run_together(measured.device, together, measured.plan):
+                measured.keep(pass_name(case, number), number, row, summary.row())
+                tell(case.id)
+    said.say("")
 
 
 def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
@@ -218,11 +167,20 @@ def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
     shared = [row["cpu_share"] for row in record["values"] if row["cpu_share"] < _WHOLE_CORE]
     if shared and record["provenance"]["device"]["kind"] == "cpu":
         note(f"{suite}: warning: {len(shared)} cases shared their cores with others, down to {min(shared):.0%}")
-    slowed = sorted({reason for now in record["provenance"]["states"] for reason in now["throttling"]})
+    slowed = sorted(
+        {reason for now in record["provenance"]["states"] for reason in now["throttling"]}
+        | set(record["provenance"]["monitor"].get("throttled_share", {}))
+    )
     if slowed:
         note(f"{suite}: warning: the GPU was throttled: {', '.join(slowed)}")
-    if record["provenance"]["left_out"]:
-        note(f"{suite}: {len(record['provenance']['left_out'])} cases need more memory than the device has")
+    about = record["provenance"]
+    for name, what in (
+        ("left_out", "need more memory than the device has"),
+        ("failed", "failed; the record holds their errors"),
+        ("missing", "were not reached; the same command goes on with them"),
+    ):
+        if about[name]:
+            note(f"{suite}: {len(about[name])} cases {what}")
 
 
 def _dry_run(args: argparse.Namespace, suites: Mapping[str, Cases], device: Device) -> None:
@@ -260,6 +218,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", required=True, help="records DIR/SUITE.json; an interrupted run resumes"
     )
+    parser.add_argument("--minutes", type=float, metavar="M", help="start no case that cannot end within M minutes")
     parser.add_argument("--dry-run", action="store_true", help="list the cases and how long they may take")
     parser.add_argument("--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog that is not here")
     parser.add_argument("--gpus", type=int, metavar="N", help="with --hardware: so many of them")
@@ -309,14 +268,26 @@ def execute(args: argparse.Namespace) -> int:
     code = 0
     folder = Path(args.out)
     note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}")
+    deadline = Deadline.after(None if args.minutes is None else MINUTE * float(positive("minutes", args.minutes)))
+    monitor, unread = monitor_of(device.kind, device.uuid)
+    if unread:
+        note(f"warning: {unread}")
+    warm_up(device)
     for suite, every in suites.items():
         for line in (*card(device, every[0]), *_unmeasured(suite, device, every[1])):
             note(f"{suite}: {line}")
         begin = time.monotonic()
         models = [name for name in (args.target, args.draft, args.prompts) if name]
         how = {"scale": args.scale, "cache": args.cache, "models": models, "specs": _specs(suite, device, args)}
-        record = run_suite(suite, device, every, folder, **how)
+        record = run_suite(suite, device, every, folder, **how, monitor=monitor, deadline=deadline)
+        Kept.forget_all()
+        release(device)
+        if record is None:
+            note(f"{suite}: ERROR: nothing was measured")
+            code = 1
+            continue
         _report(suite, record, time.monotonic() - begin)
+        code = 1 if record["provenance"]["failed"] else code
         if suite == "kernels" and device.hardware == LOCAL:
             write_hardware(folder / "hardware.toml", record)
             note(f"wrote {folder / 'hardware.toml'}: {LOCAL} with measured peaks")

@@ -21,7 +21,8 @@ from gpu_validate import checkpoints, lossless
 from gpu_validate.blocks import Decoder
 from gpu_validate.cases import Case, Kept
 from gpu_validate.device import Device, torch_dtype
-from gpu_validate.loops import PARTS, Acceptance, part_case, plain_case, random_pair, trees
+from gpu_validate.loops import PARTS, Acceptance, part_case, plain_case, trees
+from gpu_validate.random_models import random_pair
 from gpu_validate.specdecode import Policy, Tally, decode_plain, decode_speculatively
 from scylla_sim import catalog
 from scylla_sim.checks import fail

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_validate.blocks import Cache, Place, packed_mask
+from gpu_validate.attention import Place, packed_mask, seen, triangle
+from gpu_validate.blocks import Cache
 from scylla_sim.specs import Model
 from scylla_sim.trees import ROOT, DraftTree
 
@@ -24,13 +25,16 @@ class Level:
     """Nodes of one depth and where they come from.
 
     ``rows`` have children and are what the draft model is run on; ``nodes`` are the children, ``parents`` their
-    places within ``rows``, ``order`` their places among their siblings.
+    places within ``rows``, ``order`` their places among their siblings. ``best`` is how many of the draft's best
+    choices the nodes need, ``width`` the most siblings: numbers of the host, so that no graph must ask the device.
     """
 
     rows: Tensor
     nodes: Tensor
     parents: Tensor
     order: Tensor
+    best: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class TreeTables:
     depth
         ``(num_nodes + 1,)``; 0 for the root.
     sees
-        ``(num_nodes + 1, num_nodes)``: which nodes a row may look at, itself and its ancestors.
+        ``(num_nodes + 1, num_nodes + 1)``: which rows a row may look at, the root, its ancestors and itself.
     children
         ``(num_nodes + 1, width)``: nodes in the order of their rank, -1 where there are fewer.
     parents, ranks
@@ -63,15 +67,20 @@ class TreeTables:
     def num_nodes(self) -> int:
         return int(self.ranks.numel())
 
+    @property
+    def draft_len(self) -> int:
+        return len(self.levels)
+
     @staticmethod
     def of(tree: DraftTree, device: str | torch.device = "cpu") -> TreeTables:
         """Tables of a tree."""
         count = tree.num_nodes
-        sees = np.zeros((count + 1, count), dtype=bool)
+        sees = np.zeros((count + 1, count + 1), dtype=bool)
+        sees[0, 0] = True
         offspring: list[list[int]] = [[] for _ in range(count + 1)]
         for node, parent in enumerate(tree.parents):
             sees[node + 1] = sees[parent + 1]
-            sees[node + 1, node] = True
+            sees[node + 1, node + 1] = True
             offspring[parent + 1].append(node)
         width = max(map(len, offspring))
         children = np.full((count + 1, width), ROOT)
@@ -85,39 +94,71 @@ class TreeTables:
             children=torch.as_tensor(children, device=device),
             parents=torch.as_tensor(tree.parents, device=device) + 1,
             ranks=torch.as_tensor(tree.ranks, device=device),
-            levels=tuple(_level(depth, children, at, device) for at in range(tree.draft_len)),
+            levels=tuple(_level(tree, depth, children, at, device) for at in range(tree.draft_len)),
             is_chain=tree.parents == tuple(range(-1, count - 1)),
         )
 
 
-def _level(depth: NDArray[np.int64], children: NDArray[np.int64], at: int, device: str | torch.device) -> Level:
+def _level(
+    tree: DraftTree,
+    depth: NDArray[np.int64],
+    children: NDArray[np.int64],
+    at: int,
+    device: str | torch.device,
+) -> Level:
     rows = np.flatnonzero((depth == at) & (children >= 0).any(1))
     parents, order = np.nonzero(children[rows] >= 0)
     nodes = children[rows][parents, order]
-    return Level(*(torch.as_tensor(part, device=device) for part in (rows, nodes, parents, order)))
+    best = 1 + max(tree.ranks[node] for node in nodes)
+    tensors = [torch.as_tensor(part, device=device) for part in (rows, nodes, parents, order)]
+    return Level(tensors[0], tensors[1], tensors[2], tensors[3], best, 1 + int(order.max()))
 
 
-def tree_place(lengths: Tensor, rows: Tensor, tables: TreeTables, spec: Model) -> Place:
+def _place(
+    starts: Tensor,
+    positions: Tensor,
+    slots: Tensor,
+    visible: Tensor,
+    spec: Model,
+    bound: int | None,
+    context: int | None,
+) -> Place:
+    """Place of tokens after sequences of ``starts`` tokens; without a bound the device is asked for one."""
+    if bound is None:
+        bound = int(starts.max()) + visible.shape[1]
+    mask = None
+    if not starts.is_cuda:
+        mask = packed_mask(seen(starts, visible, bound), spec.num_heads // spec.num_kv_heads)
+    return Place(positions, slots, starts, visible, bound, context, mask)
+
+
+def tree_place(
+    lengths: Tensor,
+    rows: Tensor,
+    tables: TreeTables,
+    spec: Model,
+    *,
+    bound: int | None = None,
+    context: int | None = None,
+) -> Place:
     """Places of the root and nodes named by ``rows`` after sequences of ``lengths`` ``(batch,)``.
 
-    Each sees the committed tokens, the root, its ancestors and itself.
+    Each sees the committed tokens, the root, its ancestors and itself. ``bound`` and ``context`` are those of a
+    `Place`; with a bound nothing is read from the device, so that a CUDA graph can hold the pass.
     """
     slots = lengths[:, None] + rows
-    length = int(lengths.max()) + tables.num_nodes + 1
-    node = torch.arange(length, device=lengths.device) - lengths[:, None] - 1
-    within = tables.sees[rows][:, node.clamp(0, tables.num_nodes - 1)].transpose(0, 1)
-    in_tree = (node >= 0) & (node < tables.num_nodes)
-    visible = (node < 0)[:, None] | (within & in_tree[:, None])
-    group = spec.num_heads // spec.num_kv_heads
-    return Place(lengths[:, None] + tables.depth[rows], slots, length, packed_mask(visible, group))
+    return _place(lengths, lengths[:, None] + tables.depth[rows], slots, tables.sees[rows], spec, bound, context)
 
 
-def causal_place(starts: Tensor, count: int, spec: Model) -> Place:
-    """Places of the next ``count`` tokens of sequences that hold ``starts`` ``(batch,)`` tokens."""
+def causal_place(
+    starts: Tensor, count: int, spec: Model, *, bound: int | None = None, context: int | None = None
+) -> Place:
+    """Places of the next ``count`` tokens of sequences that hold ``starts`` ``(batch,)`` tokens.
+
+    ``bound`` and ``context`` as in `tree_place`.
+    """
     slots = starts[:, None] + torch.arange(count, device=starts.device)
-    length = int(starts.max()) + count
-    visible = torch.arange(length, device=starts.device) <= slots[..., None]
-    return Place(slots, slots, length, packed_mask(visible, spec.num_heads // spec.num_kv_heads))
+    return _place(starts, slots, slots, triangle(count, starts.device), spec, bound, context)
 
 
 def keep_path(cache: Cache, lengths: Tensor, path: Tensor) -> None:

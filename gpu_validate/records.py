@@ -21,6 +21,8 @@ from scylla_sim.checks import InputError, fail, one_of
 from scylla_sim.records import EVIDENCE, dump_json, provenance, read_json, write_text
 
 SCHEMA = "gpu-validate/record/1"
+PARTIAL = ".partial.jsonl"
+"""End of the name of a file of results while they are measured."""
 Result = tuple[dict[str, Any], dict[str, Any]]
 """Row of a case and the summary of its samples."""
 REASONS = ("converged", "time_limit", "max_samples")
@@ -83,14 +85,14 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read(path: Path | str) -> dict[str, Any]:
-    """Read and check a record.
+    """Read and check a record, or the partial file of one that was cut off.
 
     Raises
     ------
     InputError
         In one line, for a file that is missing, truncated, of another schema, edited by hand, or not a record.
     """
-    record = read_json(path, schema=SCHEMA)
+    record = of_partial(path) if str(path).endswith(PARTIAL) else read_json(path, schema=SCHEMA)
     for key in _KEYS:
         if key not in record:
             raise fail("record", str(path), f"lacks {key!r}")
@@ -114,12 +116,25 @@ def read(path: Path | str) -> dict[str, Any]:
     return record
 
 
+def unfinished(path: Path, key: str) -> dict[str, Result]:
+    """Results of an incomplete record that was measured under the conditions of ``key``; nothing of another."""
+    if not path.is_file():
+        return {}
+    record = read(path)
+    about = record["provenance"]
+    if about.get("key") != key or about.get("complete", True):
+        return {}
+    samples = [{name: value for name, value in sample.items() if name != "case"} for sample in record["samples"]]
+    return {row["case"]: (row, sample) for row, sample in zip(record["values"], samples)}
+
+
 @dataclass(frozen=True)
 class Partial:
     """Results of a suite that is still running, one JSON object a line.
 
     ``key`` says under which conditions they were measured (device, versions, threads, plan); lines with another key
-    are not taken up again.
+    are not taken up again. A line ``begin`` says on what and how, so that `read` makes a record of the file on any
+    machine, whenever the run was cut off.
     """
 
     path: Path
@@ -130,27 +145,38 @@ class Partial:
         """The partial file of a suite in a folder."""
         facts = {"device": device.name, "threads": device.threads, **device.versions, **conditions}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-        return Partial(folder / f"{suite}.partial.jsonl", digest)
+        return Partial(folder / f"{suite}{PARTIAL}", digest)
+
+    def _entries(self) -> list[dict[str, Any]]:
+        """Whole lines of this key; one cut off by an interruption is passed over."""
+        return [entry for entry in _lines(self.path) if entry.get("key") == self.key]
 
     def load(self) -> dict[str, Result]:
-        """Results by case; a line cut off by an interruption is measured again."""
-        found = {}
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return {}
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                if entry["key"] == self.key:
-                    found[entry["row"]["case"]] = (entry["row"], entry["summary"])
-            except (ValueError, KeyError, TypeError):
-                continue
-        return found
+        """Results by case."""
+        return {
+            entry["row"]["case"]: (entry["row"], entry["summary"])
+            for entry in self._entries()
+            if "row" in entry and "summary" in entry
+        }
+
+    def failures(self) -> dict[str, str]:
+        """Errors by case."""
+        return {entry["failed"]: entry["error"] for entry in self._entries() if "failed" in entry}
+
+    def begin(self, suite: str, device: Device, facts: Mapping[str, Any]) -> None:
+        """Say what is measured on what."""
+        self._write({"begin": suite, "device": device.row(), "facts": dict(facts)})
 
     def append(self, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Keep one result, flushed to the file before the next case starts."""
-        line = json.dumps({"key": self.key, "row": dict(row), "summary": dict(summary)}, allow_nan=False)
+        self._write({"row": dict(row), "summary": dict(summary)})
+
+    def append_failure(self, case: str, error: str) -> None:
+        """Keep the error of a case."""
+        self._write({"failed": case, "error": error})
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        line = json.dumps({"key": self.key, **entry}, allow_nan=False)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
@@ -169,3 +195,42 @@ class Partial:
     def remove(self) -> None:
         """Forget the partial results, once the record is written."""
         self.path.unlink(missing_ok=True)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Whole lines of a partial file; nothing of a file that is not there."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found
+
+
+def of_partial(path: Path | str) -> dict[str, Any]:
+    """The record of a run that was cut off, from its partial file."""
+    entries = _lines(Path(path))
+    begun = [entry for entry in entries if "begin" in entry]
+    if not begun:
+        raise fail("record", str(path), "is no partial file of measure", "it has no line 'begin'")
+    last = begun[-1]
+    partial = Partial(Path(path), str(last["key"]))
+    device = Device(**last["device"])
+    failed = [{"case": case, "error": error} for case, error in partial.failures().items()]
+    return build(
+        str(last["begin"]),
+        list(partial.load().values()),
+        device,
+        **last["facts"],
+        left_out=[],
+        failed=failed,
+        complete=False,
+        partial=True,
+    )

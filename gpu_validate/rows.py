@@ -49,7 +49,7 @@ _TEST_SHARE = 0.33
 PARTS_OF_A_CYCLE = ("draft", "verify", "cycle")
 BYTES_ARE_SHAPE = ("elementwise", "all_reduce")
 """Operations whose bytes are what was asked for; of the others the shape implies them."""
-_RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "peak_fraction", "cpu_share", "pass", "case")
+_RATES = ("flop", "bytes", "flop_per_s", "bytes_per_s", "peak_fraction", "cpu_share", "pass", "case", "gpu")
 _SITUATION = ("model", "batch", "context", "graph")
 """Columns that a cycle shares with the plain step its speed-up is relative to."""
 _CONFIGURATION = ("device", "dtype", "model", "draft", "draft_len", "top_k", "verify_tokens", "tokens_per_cycle")

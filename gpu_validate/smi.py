@@ -49,6 +49,17 @@ def query(name: str) -> dict[str, str]:
     return parse(done.stdout)
 
 
+def reasons_of(bits: int) -> list[str]:
+    """Why a GPU runs below its clocks, from the bits of NVML's clocks event reasons.
+
+    Examples
+    --------
+    >>> reasons_of(0x44)
+    ['power limit', 'hardware thermal limit']
+    """
+    return [reason for bit, reason in _THROTTLING.items() if bits & bit]
+
+
 def throttling(facts: Mapping[str, str]) -> list[str]:
     """Why a GPU runs below its clocks, from the fields of nvidia-smi; nothing when idle or undisturbed.
 
@@ -58,7 +69,6 @@ def throttling(facts: Mapping[str, str]) -> list[str]:
     ['power limit', 'hardware thermal limit']
     """
     try:
-        active = int(facts.get("clocks_throttle_reasons.active", "0"), 16)
+        return reasons_of(int(facts.get("clocks_throttle_reasons.active", "0"), 16))
     except ValueError:
         return []
-    return [reason for bit, reason in _THROTTLING.items() if active & bit]

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_validate import verify
-from gpu_validate.blocks import Cache, Decoder, Place, linear
+from gpu_validate.attention import Place
+from gpu_validate.blocks import Cache, Decoder, linear
 from gpu_validate.eagle import EagleDraft
 from gpu_validate.ragged import Level, TreeTables, causal_place, keep_path, tree_place
 from gpu_validate.verify import Accepted
@@ -108,13 +109,12 @@ class Sequences:
         return self.tokens.gather(1, self.lengths[:, None])
 
     def extend(self, new: Tensor, count: Tensor) -> None:
-        """Append the first ``count[b]`` of ``new[b]`` to each sequence."""
+        """Append the first ``count[b]`` of ``new[b]`` to each sequence, which has room for all of ``new[b]``."""
         index = torch.arange(new.shape[1], device=new.device)
         slots = self.lengths[:, None] + 1 + index
-        keep = index < count[:, None]
-        rows = torch.arange(len(new), device=new.device)[:, None].expand_as(slots)
-        self.tokens[rows[keep], slots[keep]] = new[keep]
-        self.lengths = self.lengths + count
+        kept = torch.where(index < count[:, None], new, self.tokens.gather(1, slots))
+        self.tokens.scatter_(1, slots, kept)
+        self.lengths += count
 
 
 @dataclass(frozen=True)
@@ -194,6 +194,14 @@ class Loop:
     ----------
     fed
         ``(batch, capacity, width)`` where the draft is fed features: with each known token that of the one before.
+    static
+        Read nothing back from the device, so that one CUDA graph can hold a cycle. The draft then reads the last
+        2 known tokens again (``draft_len + 1`` where it is fed features), whether it must or not, and each sequence
+        needs that many. ``tally`` stays empty: see ``emitted``.
+    context
+        With ``static``, tokens of every sequence where a cycle starts from the same number each time.
+    emitted, turns
+        Tokens emitted and cycles run, by sequence and counted on the device.
     """
 
     target: Decoder
@@ -206,12 +214,39 @@ class Loop:
     held: Tensor
     generator: torch.Generator
     fed: Tensor | None = None
+    static: bool = False
+    context: int | None = None
     tally: Tally = field(init=False)
+    emitted: Tensor = field(init=False)
+    turns: Tensor = field(init=False)
     _predicted: Tensor | None = field(init=False, default=None)
     _scored: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.tally = Tally.empty(self.tables)
+        self.emitted, self.turns = torch.zeros_like(self.held), torch.zeros_like(self.held)
+        if self.policy.rates is not None:
+            verify.check_rates(self.tables, self.policy.rates)
+
+    @property
+    def tokens_per_cycle(self) -> float:
+        """Mean tokens a cycle emitted, the target's own included."""
+        return int(self.emitted.sum()) / max(int(self.turns.sum()), 1)
+
+    @property
+    def window(self) -> int:
+        """Known tokens that a ``static`` draft reads in its first pass: those that it may not have read yet."""
+        return 2 if self.fed is None else self.tables.draft_len + 1
+
+    def _known(self, behind: int) -> dict[str, int | None]:
+        """Bound and context of a pass that begins so many tokens before the last known one; of ``static`` ones."""
+        if not self.static:
+            return {}
+        capacity = self.target_cache.keys.shape[3]
+        if self.context is None:
+            return {"bound": capacity}
+        tail = max(self.tables.num_nodes + 1, self.window)
+        return {"bound": min(self.context + tail, capacity), "context": self.context - behind}
 
     def propose(self) -> Proposal:
         """Draft a tree after every sequence: one pass for the new committed tokens, one per further level."""
@@ -230,13 +265,19 @@ class Loop:
 
     def _catch_up(self) -> Tensor:
         """Logits ``(batch, 1, vocab)`` after the root, reading what the draft has not read yet."""
-        behind = self.batch.lengths - self.held
-        count = int(behind.max()) + 1
+        if self.static:
+            count = self.window
+            start = self.batch.lengths - (count - 1)
+            behind = torch.full_like(start, count - 1)
+        else:
+            start = self.held
+            behind = self.batch.lengths - start
+            count = int(behind.max()) + 1
         last = self.batch.tokens.shape[1] - 1
-        slots = (self.held[:, None] + torch.arange(count, device=behind.device)).clamp(max=last)
-        place = causal_place(self.held, count, self.draft.spec)
+        slots = (start[:, None] + torch.arange(count, device=start.device)).clamp(max=last)
+        place = causal_place(start, count, self.draft.spec, **self._known(count - 1))
         tokens = self.batch.tokens.gather(1, slots)
-        rows = torch.arange(len(behind), device=behind.device)
+        rows = torch.arange(len(start), device=start.device)
         self.held = self.batch.lengths + 1
         if isinstance(self.draft, Decoder):
             logits: Tensor = self.draft(tokens, self.draft_cache, place)
@@ -249,7 +290,7 @@ class Loop:
         return self.draft.logits(root)
 
     def _draft_level(self, level: Level, tokens: Tensor) -> Tensor:
-        place = tree_place(self.batch.lengths, level.rows, self.tables, self.draft.spec)
+        place = tree_place(self.batch.lengths, level.rows, self.tables, self.draft.spec, **self._known(0))
         nodes = level.rows - 1
         if isinstance(self.draft, Decoder):
             logits: Tensor = self.draft(tokens[:, nodes], self.draft_cache, place)
@@ -268,17 +309,17 @@ class Loop:
         """
         if not self.policy.draws_drafts:
             choice = self.tables.ranks[level.nodes]
-            best = logits.topk(int(choice.max()) + 1, dim=-1).indices
+            best = logits.argmax(-1, keepdim=True) if level.best == 1 else logits.topk(level.best, dim=-1).indices
             return best[:, level.parents, choice], None
         probabilities = self.policy.probabilities(logits)
         noise = torch.empty_like(probabilities).exponential_(generator=self.generator)
-        order = (probabilities / noise).topk(int(level.order.max()) + 1, dim=-1).indices
+        order = (probabilities / noise).topk(level.width, dim=-1).indices
         return order[:, level.parents, level.order], probabilities
 
     def score(self, proposal: Proposal) -> Tensor:
         """The target's logits ``(batch, num_nodes + 1, vocab)`` of the root and all nodes, in one pass."""
         every = torch.arange(self.tables.num_nodes + 1, device=self.held.device)
-        place = tree_place(self.batch.lengths, every, self.tables, self.target.spec)
+        place = tree_place(self.batch.lengths, every, self.tables, self.target.spec, **self._known(0))
         tokens = torch.cat((self.batch.root(), proposal.tokens), dim=1)
         self._scored = self.target.features(tokens, self.target_cache, place)
         return linear(self._scored, self.target.head.weight)
@@ -297,7 +338,10 @@ class Loop:
 
     def commit(self, proposal: Proposal, outcome: Accepted, going: Tensor) -> None:
         """Emit the accepted tokens and the target's own; roll both caches back to the accepted path."""
-        self.tally.add(self.tables, outcome, going)
+        if not self.static:
+            self.tally.add(self.tables, outcome, going)
+        self.emitted += torch.where(going, outcome.count + 1, 0)
+        self.turns += going
         if not self.tables.is_chain:
             keep_path(self.target_cache, self.batch.lengths, outcome.path)
             keep_path(self.draft_cache, self.batch.lengths, outcome.path)
@@ -360,7 +404,7 @@ def start(
     if max(tree.ranks) >= draft.spec.vocab_size:
         raise fail("ranks", max(tree.ranks), f"must be below vocab_size={draft.spec.vocab_size}")
     tables = TreeTables.of(tree, prompts.device)
-    batch = _sequences(prompts, lengths, room + tree.draft_len + 1)
+    batch = _sequences(prompts, lengths, room + 2 * (tree.draft_len + 1))
     capacity = batch.tokens.shape[1] + tree.num_nodes + 1
     caches = [Cache.empty(model.spec, len(prompts), capacity, model.norm) for model in (target, draft)]
     fed: Tensor | None = None

@@ -13,11 +13,12 @@ from itertools import product
 
 import torch
 
-from gpu_validate.blocks import Cache, Decoder, place_after, step_cost
-from gpu_validate.cases import ELEMENT_BYTES, Case, Kept
+from gpu_validate.attention import decoder_kernel
+from gpu_validate.blocks import place_after, step_cost
+from gpu_validate.cases import ELEMENT_BYTES, Case
 from gpu_validate.clocks import Call
 from gpu_validate.device import Device, torch_dtype
-from gpu_validate.fp8 import to_fp8
+from gpu_validate.random_models import caches, random_model
 from scylla_sim import catalog
 from scylla_sim.specs import Model
 
@@ -40,18 +41,18 @@ GRIDS = {
         Grid("draft", _SMALL_LLAMA, (1, 16), (512,), (1,)),
     ),
     ("cuda", "small"): (
-        Grid("target", _LLAMA, (1, 4, 16, 64), (512, 2048, 8192), (1, 2, 4, 8)),
-        Grid("draft", _SMALL_LLAMA, (1, 16), (512, 8192), (1, 4)),
+        Grid("target", _LLAMA, (1, 8, 32, 128), (512, 2048), (1, 2, 4, 8, 16)),
+        Grid("draft", _SMALL_LLAMA, (1, 8, 32, 128), (512, 2048), (1, 2)),
     ),
     ("cuda", "full"): (
         Grid(
             "target",
             _LLAMA,
-            (1, 2, 4, 8, 16, 32, 64, 128),
+            (1, 2, 4, 8, 16, 32, 64, 128, 256),
             (512, 2048, 8192, 32768),
             (1, 2, 3, 4, 6, 8, 16, 32, 64),
         ),
-        Grid("draft", _SMALL_LLAMA, (1, 2, 4, 8, 16, 32, 64, 128), (512, 2048, 8192, 32768), (1, 2, 4, 8)),
+        Grid("draft", _SMALL_LLAMA, (1, 2, 4, 8, 16, 32, 64, 128, 256), (512, 2048, 8192, 32768), (1, 2, 4, 8)),
     ),
     ("cpu", "ci"): (
         Grid("target", "llama-160m", (1, 4), (256, 1024), (1, 2, 4)),
@@ -71,15 +72,6 @@ _EAGER_CASES = 3
 """So many of the first cases are timed eagerly too, where graphs are the rule: the cost of launching."""
 _FP8_SHAPES = {"ci": 2, "small": 2, "full": 4}
 """So many batches, contexts and tokens, from the smallest on, are timed in 8 bits too where the device has them."""
-
-
-@Kept
-def _model(spec: Model, device: str, dtype: torch.dtype, fp8: bool) -> Decoder:
-    """Weights that consecutive cases share."""
-    model = Decoder(spec, device=device, dtype=dtype)
-    if fp8:
-        to_fp8(model.layers)
-    return model
 
 
 def _role(grid: str, tokens: int) -> str:
@@ -103,8 +95,8 @@ def step_case(
     flop, size = step_cost(spec, batch, context, tokens, element, layer_bytes=ELEMENT_BYTES[dtype])
 
     def build() -> Sequence[Call]:
-        model = _model(spec, device.kind, torch_dtype(device), fp8)
-        store = Cache.empty(spec, batch, context + tokens, model.norm).fill_randomly()
+        model = random_model(spec, device.kind, torch_dtype(device), fp8=fp8, copy=int(role == "draft"))
+        (store,) = caches((spec,), batch, context + tokens, model.norm)
         place = place_after(context, tokens, spec, model.norm, batch=batch)
         chosen = torch.randint(spec.vocab_size, (batch, tokens), device=device.kind)
         return [lambda: model(chosen, store, place)]
@@ -123,6 +115,7 @@ def step_case(
             "graph": int(graph),
             "framework": "torch",
             "version": device.versions["torch"],
+            "kernel_source": decoder_kernel(device.kind),
         },
         flop=flop,
         bytes=size,

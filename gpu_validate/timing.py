@@ -48,9 +48,11 @@ class Plan:
     min_samples, max_samples
         At least and at most so many samples.
     time_limit_s
-        Seconds for one case, warm-up included; then it stops with the reason ``time_limit``.
+        Seconds for one case, warm-up but for ``warmup_s`` included; then it stops with the reason ``time_limit``.
     warmup_calls
         Untimed passes over all calls first (at least one: it allocates, compiles, picks kernels).
+    warmup_s
+        Untimed passes last at least so long: a GPU that its power limit slows takes half a second to settle.
     min_sample_s
         A back-to-back sample repeats its calls until it lasts so long, far above the resolution of the clock.
     """
@@ -60,6 +62,7 @@ class Plan:
     max_samples: int = 1000
     time_limit_s: float = 1.0
     warmup_calls: int = 2
+    warmup_s: float = 0.0
     min_sample_s: float = 200 * MICRO
 
     def __post_init__(self) -> None:
@@ -69,6 +72,7 @@ class Plan:
         positive("time_limit_s", self.time_limit_s)
         whole("warmup_calls", self.warmup_calls, 1)
         in_range("min_sample_s", self.min_sample_s, 0)
+        in_range("warmup_s", self.warmup_s, 0)
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,7 @@ def empty_call() -> None:
     """Do nothing: its seconds are the floor of a clock."""
 
 
-def floor_seconds(clock: Clock, *, samples: int = 50) -> float:
+def floor_seconds(clock: Clock, *, samples: int = 20) -> float:
     """Median seconds of an empty call, on this clock."""
     return float(np.median([clock.elapsed([empty_call]) for _ in range(samples)]))
 
@@ -281,8 +285,10 @@ def measure(
     if (flush is None) == (cache == "flushed"):
         raise fail("flush", flush is not None, f"does not go with cache={cache!r}")
     begin = clock.now()
-    for _ in range(plan.warmup_calls):
+    count = 0
+    while count < plan.warmup_calls or clock.now() - begin < plan.warmup_s:
         last_pass_s = clock.elapsed(calls)
+        count += 1
     passes = 1 if flush else max(1, int(np.ceil(plan.min_sample_s / max(last_pass_s, 1e-9))))
     back_to_back = list(calls) * passes
 
@@ -292,7 +298,7 @@ def measure(
         flush()
         return clock.elapsed([calls[index % len(calls)]])
 
-    times, reason = _sample(clock, draw, plan, begin + plan.time_limit_s)
+    times, reason = _sample(clock, draw, plan, begin + plan.warmup_s + plan.time_limit_s)
     per_sample = work_per_call * (1 if flush else len(back_to_back))
     return summarise(
         np.asarray(times) / per_sample,

@@ -134,13 +134,22 @@ def accept_sampled(
             p = torch.where(rejected[:, None], _normalised((p - q).clamp(min=0), p), p)
             q[batch, x] = torch.where(trying, torch.zeros_like(q_x), q_x)
             q = torch.where(trying[:, None], _normalised(q, q), q)
-        residual[going] = p[going]
+        residual.copy_(torch.where(going[:, None], p, residual))
         return chosen
 
     path, last = walk(tables, len(tokens), choose)
     complete = (tables.children[last] < 0).all(1)
     final = torch.where(complete[:, None], _pick(target, last), residual)
     return Accepted(path, last, torch.multinomial(final, 1, generator=generator)[:, 0])
+
+
+def check_rates(tables: TreeTables, rates: Tensor) -> None:
+    """Refuse rates that are no probabilities, or too few for a tree; it reads them, so it belongs before a loop."""
+    need = (len(tables.levels), max(level.best for level in tables.levels))
+    if rates.shape[0] < need[0] or rates.shape[1] < need[1]:
+        raise fail("rates", tuple(rates.shape), f"must have at least the shape {need} for this tree")
+    if bool((rates < 0).any()) or bool((rates.sum(1) > 1 + 1e-6).any()):
+        raise fail("rates", rates.tolist(), "must be probabilities that add up to at most 1 at each depth")
 
 
 def accept_at_rates(tables: TreeTables, rates: Tensor, logits: Tensor, generator: torch.Generator) -> Accepted:
@@ -150,13 +159,8 @@ def accept_at_rates(tables: TreeTables, rates: Tensor, logits: Tensor, generator
     ----------
     rates
         ``(depth, ranks)``: probability that the target's token is the draft's r-th choice at a depth, given that
-        the path so far was accepted.
+        the path so far was accepted; see `check_rates`.
     """
-    if rates.shape[0] < len(tables.levels) or rates.shape[1] <= int(tables.ranks.max()):
-        need = (len(tables.levels), int(tables.ranks.max()) + 1)
-        raise fail("rates", tuple(rates.shape), f"must have at least the shape {need} for this tree")
-    if bool((rates < 0).any()) or bool((rates.sum(1) > 1 + 1e-9).any()):
-        raise fail("rates", rates.tolist(), "must be probabilities that add up to at most 1 at each depth")
     upper = rates.cumsum(1)
 
     def choose(rows: Tensor, _: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ EVIDENCE = ("live", "recorded", "silicon", "published", "small-scale", "theory")
 ``silicon`` kernel measurements of somebody else (aiconfigurator-core); ``published`` printed in a paper,
 repository or blog; ``small-scale`` trained and measured here at reduced size; ``theory`` computed only."""
 
+COMMIT_VARIABLE = "SCYLLA_SIM_COMMIT"
+"""Names the commit of a copy; what a ``.git`` beside it says may be that of another one."""
+
 Row = dict[str, Any]
 
 
@@ -66,11 +69,18 @@ def check_sums(path: Path) -> None:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout this package runs from; ``None`` outside a checkout."""
+    """Commit and dirty flag of the checkout this package runs from.
+
+    A copy on a rented GPU names its commit in the variable `COMMIT_VARIABLE`, or in a file ``COMMIT`` at its root
+    where it has no ``.git``; whether it was changed is then unknown. ``None`` where nothing says.
+    """
     root = Path(__file__).resolve().parent.parent
     state: dict[str, Any] = {"git_sha": None, "git_dirty": None}
-    if not (root / ".git").exists():
-        return state
+    given, file = os.environ.get(COMMIT_VARIABLE, "").strip(), root / "COMMIT"
+    if not given and not (root / ".git").exists() and file.is_file():
+        given = file.read_text(encoding="utf-8").strip()
+    if given or not (root / ".git").exists():
+        return state | {"git_sha": given or None}
     try:
         call = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
         lines = subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()

@@ -11,6 +11,7 @@ import re
 KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
 KIBI, MEBI, GIBI = 2.0**10, 2.0**20, 2.0**30
 MILLI, MICRO, NANO = 1e-3, 1e-6, 1e-9
+MINUTE = 60.0
 
 PREFIXES = {
     "": 1.0,
@@ -50,7 +51,7 @@ UNITS = {
 """Factor that turns a catalog value of this unit into SI base units."""
 
 _COUNT = re.compile(r"([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)")
-_SECONDS = {"s": 1.0, "ms": MILLI, "us": MICRO, "ns": NANO, "min": 60.0, "h": 3600.0}
+_SECONDS = {"s": 1.0, "ms": MILLI, "us": MICRO, "ns": NANO, "min": MINUTE, "h": 3600.0}
 
 
 def parse_count(text: str) -> float:

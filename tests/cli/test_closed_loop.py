@@ -27,15 +27,15 @@ SPEC = replace(catalog.model("llama-68m"), num_layers=1, vocab_size=512)
 
 
 def small_kernels(device: Device, scale: str) -> Iterator[Case]:
-    yield kernels._launch(device, graph=False)
+    yield kernels.launch_case(device, graph=False)
     for size in (2.0**20, 2.0**22):
-        yield kernels._stream(device, "copy", size)
+        yield kernels.stream_case(device, "copy", size)
     for n, k in ((768, 768), (512, 768), (256, 512), (768, 256), (1024, 256), (512, 512)):
         for m in (1, 2, 4, 16):
-            yield kernels._gemm(device, m, n, k)
+            yield kernels.gemm_case(device, m, n, k)
     for batch in (1, 2, 4):
         for kv_len in (64, 256, 512):
-            yield kernels._attention(device, batch, kv_len, 1, (12, 12, 64))
+            yield kernels.attention_case(device, batch, kv_len, 1, (12, 12, 64))
 
 
 def small_loops(device: Device, scale: str) -> Iterator[Case]:

@@ -25,8 +25,8 @@ def tiny_cases(device: Device, scale: str) -> Iterator[Case]:
     torch.manual_seed(0)
     for n in (16, 32, 48):
         for m in (1, 2):
-            yield kernels._gemm(device, m, n, 64)
-    yield kernels._stream(device, "copy", 2.0**16)
+            yield kernels.gemm_case(device, m, n, 64)
+    yield kernels.stream_case(device, "copy", 2.0**16)
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +176,7 @@ def test_a_killed_campaign_keeps_what_was_measured(tmp_path: Path) -> None:
         "from dataclasses import replace\n"
         "from types import SimpleNamespace\n"
         "from gpu_validate import cases, cli, kernels, measure\n"
-        "tiny = lambda device, scale: [kernels._gemm(device, m, 16, 64) for m in range(1, 8)]\n"
+        "tiny = lambda device, scale: [kernels.gemm_case(device, m, 16, 64) for m in range(1, 8)]\n"
         "sys.modules['tiny'] = SimpleNamespace(cases=tiny)\n"
         "measure.SUITES = {'kernels': 'tiny'}\n"
         "short = {'min_samples': 2, 'time_limit_s': 0.01}\n"

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from gpu_validate import (  # noqa: E402
+    attention,
     blocks,
     checkpoints,
     clocks,
@@ -16,6 +17,7 @@ from gpu_validate import (  # noqa: E402
     fp8,
     kernels,
     lossless,
+    selfcheck,
     specdecode,
     steps,
     timing,
@@ -49,7 +51,7 @@ PLAN = Plan(relative_error=0.05, min_samples=5, time_limit_s=1.0)
 
 def test_a_gemm_graph_and_its_eager_calls_take_comparable_device_time() -> None:
     device = look("cuda")
-    case = kernels._gemm(device, 64, 8192, 4096)
+    case = kernels.gemm_case(device, 64, 8192, 4096)
     row, summary = run(device, case, PLAN)
     assert summary.clock == "cuda_events"
     assert 0 < row["latency_ms"] < 100
@@ -58,7 +60,7 @@ def test_a_gemm_graph_and_its_eager_calls_take_comparable_device_time() -> None:
 
 def test_a_longer_kernel_takes_longer() -> None:
     device = look("cuda")
-    times = [run(device, kernels._gemm(device, 512, n, 4096), PLAN)[1].median_s for n in (1024, 16384)]
+    times = [run(device, kernels.gemm_case(device, 512, n, 4096), PLAN)[1].median_s for n in (1024, 16384)]
     assert times[1] > 2 * times[0]
 
 
@@ -84,13 +86,55 @@ def test_a_captured_step_gives_the_logits_of_an_eager_one(tokens: int) -> None:
     torch.testing.assert_close(out, eager)
 
 
-def test_the_flash_path_of_a_verify_step_agrees_with_the_masked_one() -> None:
-    q = torch.randn(2, 8, 4, 64, device="cuda", dtype=torch.bfloat16)
-    k, v = (torch.randn(2, 2, 100, 64, device="cuda", dtype=torch.bfloat16) for _ in "kv")
-    causal = torch.ones(4, 100, dtype=torch.bool, device="cuda").tril(96).expand(2, -1, -1)
-    flash = blocks.attention(q, k, v, blocks.causal_mask(4, 100, 4, q))
-    masked = blocks.attention(q, k, v, blocks.packed_mask(causal, 4))
-    torch.testing.assert_close(flash, masked, rtol=2e-2, atol=2e-2)
+NAMED = (attention.TRITON, attention.JOINED, attention.CAUSAL, attention.CUDNN)
+
+
+@pytest.mark.parametrize("kernel", NAMED)
+@pytest.mark.parametrize("queries", [1, 4, 16])
+def test_every_named_attention_kernel_gives_what_the_masked_one_gives(kernel: str, queries: int) -> None:
+    q = torch.randn(2, 8, queries, 64, device="cuda", dtype=torch.bfloat16)
+    pair = [torch.randn(2, 2, 300, 64, device="cuda", dtype=torch.bfloat16) for _ in "kv"]
+    (call,) = kernels.attention_calls(kernel, q, [pair])
+    masked = attention.masked(q, pair[0], pair[1], attention.causal_mask(queries, 300, 4, q.device))
+    torch.testing.assert_close(call(), masked, rtol=2e-2, atol=2e-2)
+
+
+def test_kernels_are_what_they_are_called() -> None:
+    found = selfcheck.check(look("cuda"))["kernels"]
+    assert found[attention.decoder_kernel("cuda")]["as_named"], found
+    assert found[attention.PACKED]["as_named"] and found[attention.CAUSAL]["as_named"], found
+
+
+def test_single_precision_is_not_rounded_to_tf32() -> None:
+    """Some images switch it on, and losslessness in single precision would be luck."""
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize("tree", [trees.chain(3), trees.full_tree([2, 2])], ids=["chain", "tree"])
+def test_a_graphed_cycle_emits_the_tokens_of_eager_ones(tree: trees.DraftTree) -> None:
+    target, draft = (blocks.Decoder(TINY, device="cuda", seed=seed) for seed in (0, 0))
+    prompts = torch.randint(TINY.vocab_size, (3, 9), device="cuda")
+    cycles = 6
+    with torch.inference_mode():
+        eager, graphed = (
+            specdecode.start(target, draft, tree, prompts, room=4 * cycles * (tree.draft_len + 1)) for _ in "ab"
+        )
+        before = [part.clone() for part in (graphed.batch.tokens, graphed.batch.lengths)]
+        graphed.static = True
+
+        def cycle() -> None:
+            graphed.cycle()
+
+        replay = clocks.capture(torch.cuda, [cycle])
+        for part, old in zip((graphed.batch.tokens, graphed.batch.lengths), before):
+            part.copy_(old)
+        for _ in range(cycles):
+            eager.cycle()
+            replay()
+        torch.cuda.synchronize()
+    assert torch.equal(eager.batch.lengths, graphed.batch.lengths)
+    for row, length in enumerate(eager.batch.lengths.tolist()):
+        assert torch.equal(eager.batch.tokens[row, : length + 1], graphed.batch.tokens[row, : length + 1])
 
 
 @pytest.mark.parametrize("tree", [trees.chain(3), trees.full_tree([2, 2])], ids=["chain", "tree"])
@@ -108,7 +152,7 @@ def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: t
 def test_products_and_steps_in_8_bits_are_near_those_in_16() -> None:
     device = look("cuda")
     assert device.has_fp8
-    for case in (kernels._gemm_fp8(device, 1, 4096, 4096), kernels._quantise(device, 16, 4096)):
+    for case in (kernels.fp8_case(device, 1, 4096, 4096), kernels.quantise_case(device, 16, 4096)):
         assert 0 < run(device, case, PLAN)[0]["latency_ms"] < 100
     x, weight = (torch.randn(size, 256, device="cuda", dtype=torch.bfloat16) for size in (3, 64))
     found = fp8.product(fp8.quantise(x), fp8.quantise(weight), torch.bfloat16).float()

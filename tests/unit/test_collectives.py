@@ -54,7 +54,7 @@ def test_rows_of_an_all_reduce_calibrate_a_device(
     measured: list[tuple[dict[str, Any], Summary]], tmp_path: Path
 ) -> None:
     here = look("cpu")
-    gemm = run(here, kernels._gemm(here, 4, 64, 64), PLAN)
+    gemm = run(here, kernels.gemm_case(here, 4, 64, 64), PLAN)
     results = [(row, summary.row()) for row, summary in (gemm, *measured)]
     record = records.build("kernels", results, here, scale="ci")
     (tmp_path / "hardware.toml").write_text(hardware_toml(record))

@@ -83,6 +83,10 @@ class FakeCuda:
     def synchronize(self) -> None:
         self.done_s = self.queue_s
 
+    def _sleep(self, cycles: int) -> None:
+        assert self.capturing is None
+        self.queue_s += cycles / 2e9
+
     def launch(self) -> None:
         if self.capturing is not None:
             self.capturing.append("kernel")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpu_validate import blocks, kernels, loops, measure, steps
-from gpu_validate.blocks import Cache, Decoder, Place, attention, causal_mask, packed_mask, place_after, step_cost
+from gpu_validate.attention import causal_mask, masked, packed_mask
+from gpu_validate.blocks import Cache, Decoder, place_after, step_cost
 from gpu_validate.cases import PASSES, SCALES, Case, Kept, copies, fits, plan_for
 from gpu_validate.device import Device, described
 from gpu_validate.rows import SPLIT_BY, held_out_keys
@@ -53,24 +55,15 @@ def test_packed_attention_is_attention(heads: tuple[int, int], q_len: int) -> No
     q = torch.randn(2, heads[0], q_len, 8)
     k, v = (torch.randn(2, heads[1], 11, 8) for _ in "kv")
     causal = torch.ones(q_len, 11, dtype=torch.bool).tril(11 - q_len).expand(2, -1, -1)
-    got = attention(q, k, v, causal_mask(q_len, 11, heads[0] // heads[1], q))
+    got = masked(q, k, v, causal_mask(q_len, 11, heads[0] // heads[1], q.device))
     torch.testing.assert_close(got, reference(q, k, v, causal))
-
-
-def test_the_causal_bias_that_gpus_use_means_the_same_mask() -> None:
-    """On a GPU this bias leads to the flash kernel; on a CPU torch spells it out, so its meaning can be checked."""
-    from torch.nn.attention.bias import causal_lower_right
-
-    q, k, v = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 11, 8), torch.randn(2, 2, 11, 8)
-    causal = torch.ones(3, 11, dtype=torch.bool).tril(8).expand(2, -1, -1)
-    torch.testing.assert_close(attention(q, k, v, causal_lower_right(3, 11)), reference(q, k, v, causal))
 
 
 def test_any_mask_of_a_sequence_is_honoured() -> None:
     q, k, v = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 11, 8), torch.randn(2, 2, 11, 8)
     visible = torch.rand(2, 3, 11) < 0.5
     visible[..., 0] = True
-    torch.testing.assert_close(attention(q, k, v, packed_mask(visible, 2)), reference(q, k, v, visible))
+    torch.testing.assert_close(masked(q, k, v, packed_mask(visible, 2)), reference(q, k, v, visible))
 
 
 @pytest.mark.parametrize("rows", [(1,), (2,), (3,), (4,), (3, 1), (1, 2)])
@@ -99,7 +92,7 @@ def test_slots_given_one_by_one_write_the_same_cache_as_a_shared_start() -> None
     place = place_after(0, 4, SPEC, model.norm, batch=2)
     first = model(tokens, shared, place)
     slots = torch.arange(4).expand(2, 4)
-    second = model(tokens, given, Place(place.positions, slots, 4, place.mask))
+    second = model(tokens, given, replace(place, slots=slots))
     torch.testing.assert_close(first, second)
     torch.testing.assert_close(shared.values, given.values)
 
@@ -134,7 +127,7 @@ def test_declared_bytes_of_a_step_are_weights_cache_and_logits() -> None:
 
 def test_declared_flop_of_kernels_is_what_torch_counts() -> None:
     here = device("cpu")
-    for case in (kernels._gemm(here, 4, 16, 8), kernels._attention(here, 2, 32, 3, (4, 2, 8))):
+    for case in (kernels.gemm_case(here, 4, 16, 8), kernels.attention_case(here, 2, 32, 3, (4, 2, 8))):
         calls = case.build()
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             calls[0]()

@@ -86,7 +86,7 @@ def test_eight_bits_are_listed_where_the_device_has_them_and_nowhere_else() -> N
 
 
 def test_quantising_is_a_row_of_its_own_and_calibrates_nothing() -> None:
-    product, quantising = kernels._gemm_fp8(HERE, 4, 32, 64), kernels._quantise(HERE, 4, 64)
+    product, quantising = kernels.fp8_case(HERE, 4, 32, 64), kernels.quantise_case(HERE, 4, 64)
     measured = [run(HERE, case, PLAN)[0] for case in (product, quantising)]
     assert [row["op"] for row in measured] == ["gemm", "quantise"]
     assert (measured[0]["dtype"], measured[0]["kernel_source"]) == ("fp8", "torch_scaled_mm")
@@ -97,7 +97,7 @@ def test_quantising_is_a_row_of_its_own_and_calibrates_nothing() -> None:
 
 
 def test_an_8_bit_step_runs_and_declares_what_it_does() -> None:
-    case, plain = (steps.step_case(HERE, SPEC, (2, 16, 3), graph=False, fp8=flag) for flag in (True, False))
+    case, plain = (steps.step_case(HERE, SPEC, (8, 16, 3), graph=False, fp8=flag) for flag in (True, False))
     row, _ = run(HERE, case, PLAN)
     assert (row["dtype"], row["role"]) == ("fp8", "verify")
     assert plain.bytes - case.bytes == SPEC.num_layers * SPEC.layer_parameters, "a byte less for each weight"

@@ -10,7 +10,8 @@ import torch
 from scipy import stats
 
 from gpu_validate import verify
-from gpu_validate.blocks import Cache, Decoder, causal_mask
+from gpu_validate.attention import causal_mask
+from gpu_validate.blocks import Cache, Decoder
 from gpu_validate.ragged import TreeTables, causal_place, tree_place
 from gpu_validate.specdecode import Policy, decode_plain, decode_speculatively, start
 from scylla_sim.checks import InputError
@@ -169,7 +170,7 @@ def test_a_node_sees_what_is_committed_and_its_own_path() -> None:
 
 def test_a_ragged_causal_mask_is_the_plain_one_for_equal_lengths() -> None:
     place = causal_place(torch.tensor([3, 3]), 2, SPEC)
-    plain = causal_mask(2, 5, 2, torch.zeros(1))
+    plain = causal_mask(2, 5, 2, torch.device("cpu"))
     assert place.mask is not None and plain is not None
     assert torch.equal(place.mask[0, 0], plain)
 
@@ -187,6 +188,4 @@ def test_what_cannot_work_is_refused_in_one_line() -> None:
     with pytest.raises(InputError, match="temperature=1"):
         Policy(temperature=1.0, rates=torch.ones(1, 1))
     with pytest.raises(InputError, match="add up to at most 1"):
-        verify.accept_at_rates(
-            TreeTables.of(chain(1)), torch.tensor([[1.5]]), torch.zeros(1, 2, VOCAB), torch.Generator()
-        )
+        verify.check_rates(TreeTables.of(chain(1)), torch.tensor([[1.5]]))
