@@ -271,3 +271,13 @@ def test_missing_head_size_falls_back_to_the_nearest_and_missing_op_to_the_prior
 def test_every_gpu_with_measurements_ships_its_own_calibration():
     assert set(kernels.shipped_devices()) == set(silicon_tables.DEVICES)
     assert all(catalog.calibration_name(name) == name for name in silicon_tables.DEVICES)
+
+
+def test_shipped_fits_are_kept_for_dtypes_that_were_not_fitted():
+    result, _, _ = fit(gemm_rows(32))
+    shipped = kernels.shipped("h100-sxm")
+    whole, kept = result.completed_by(shipped)
+    assert whole.kernels["gemm"]["bfloat16"] == result.kernels["gemm"]["bfloat16"]
+    assert whole.kernels["gemm"]["fp8"] == shipped.kernels["gemm"]["fp8"]
+    assert whole.kernels["decode_attention"] == shipped.kernels["decode_attention"]
+    assert "gemm fp8" in kept and not any(name.startswith("gemm bfloat16") for name in kept)
