@@ -137,7 +137,9 @@ def run(
         names = [job.name for job in sorted(jobs, key=lambda job: job.number)]
         passes = max(job.number for job in jobs)
         facts = {"scale": "campaign", "models": [], "specs": [], "selfcheck": checked, "passes": passes}
-        runs[suite] = SuiteRun(suite, device, folder, PLANS[device.kind][suite], names, facts, monitor=monitor)
+        runs[suite] = SuiteRun(
+            suite, device, folder, PLANS[device.kind][suite], names, facts, monitor=monitor, resume_complete=True
+        )
     table = Timetable.of(kept, seconds)
     code = 1 if wrong else 0
     broken: BrokenDevice | None = None

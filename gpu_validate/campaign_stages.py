@@ -60,7 +60,7 @@ class Scope:
     widths
         Query tokens of verify attention.
     gemms, gemm_rows, fp8_gemms, fp8_rows
-        ``(n, k)`` and rows of matrix products.
+        ``(n, k)`` and rows of matrix products: those of the target's layers and head, then of the draft's.
     decode
         Free-running decoding.
     eager_lengths
@@ -113,7 +113,7 @@ GPU_SCOPE = Scope(
         *((8, 512), (1, 512), (64, 512), (1, 32768), (8, 32768)),
     ),
     widths=(1, 4, 8, 2, 16, 32, 64, 3, 6, 12),
-    gemms=kernels.GPU_PAIRS["ci"],
+    gemms=(*kernels.GPU_PAIRS["ci"], (3072, 2048), (16384, 2048), (2048, 8192), (128256, 2048)),
     gemm_rows=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
     fp8_gemms=kernels.GPU_PAIRS["ci"][:4],
     fp8_rows=(1, 8, 16, 32, 64, 128, 256, 1024),
@@ -259,7 +259,7 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
         ("more cycles", 70.0, _cycles(device, scope, scope.cycle_batches, scope.core_contexts, wide)),
         ("more steps", 60.0, _steps(device, scope, scope.batches, scope.contexts, scope.tokens)),
         ("decode", 40.0, decode.grid_cases(device, scope.decode)),
-        ("products", 35.0, _products(device, scope)),
+        ("products", 50.0, _products(device, scope)),
         ("parts", 40.0, _cycles(device, scope, scope.core_batches, first, core, parts)),
         ("host", 15.0, _cycles(device, scope, b1, first, eager, graph=False if loops.graphed(device) else None)),
     ]

@@ -116,13 +116,16 @@ def read(path: Path | str) -> dict[str, Any]:
     return record
 
 
-def unfinished(path: Path, key: str) -> dict[str, Result]:
-    """Results of an incomplete record that was measured under the conditions of ``key``; nothing of another."""
+def earlier(path: Path, key: str, *, complete: bool = False) -> dict[str, Result]:
+    """Results of an incomplete record that was measured under the conditions of ``key``; nothing of another.
+
+    ``complete`` takes those of a complete record too.
+    """
     if not path.is_file():
         return {}
     record = read(path)
     about = record["provenance"]
-    if about.get("key") != key or about.get("complete", True):
+    if about.get("key") != key or (about.get("complete", True) and not complete):
         return {}
     samples = [{name: value for name, value in sample.items() if name != "case"} for sample in record["samples"]]
     return {row["case"]: (row, sample) for row, sample in zip(record["values"], samples)}

@@ -60,6 +60,8 @@ class SuiteRun:
         All cases of the record in order, those of the second pass with ``@2``.
     facts
         Go into the provenance of the record.
+    resume_complete
+        Take up a complete record too, instead of measuring the suite anew.
     done, failed
         Results and errors by name, those of an interrupted run included.
     lost
@@ -74,6 +76,7 @@ class SuiteRun:
     facts: Mapping[str, Any]
     cache: str = "rotating"
     monitor: Monitor = field(default_factory=Monitor)
+    resume_complete: bool = False
     partial: records.Partial = field(init=False)
     done: dict[str, records.Result] = field(init=False)
     failed: dict[str, str] = field(init=False)
@@ -85,7 +88,10 @@ class SuiteRun:
         conditions = {key: self.facts[key] for key in ("scale", "models") if key in self.facts}
         how = {**conditions, "cache": self.cache, **asdict(self.plan)}
         self.partial = records.Partial.of(self.folder, self.suite, self.device, how)
-        known = {**records.unfinished(self.record_path, self.partial.key), **self.partial.load()}
+        known = {
+            **records.earlier(self.record_path, self.partial.key, complete=self.resume_complete),
+            **self.partial.load(),
+        }
         self.done = {name: result for name, result in known.items() if name in set(self.names)}
         self.failed = self.partial.failures()
         self.resumed = len(self.done)
@@ -173,6 +179,9 @@ class SuiteRun:
         """Write the record of what there is, whole or not, and return it; without any result there is none."""
         if not self.done:
             return None
+        if self.resume_complete and len(self.done) == self.resumed and self.record_path.is_file():
+            self.partial.remove()  # nothing was added: what stands there was measured on the device it names
+            return records.read(self.record_path)
         facts = self.provenance()
         facts["states"] = [self.before, state(self.device)]
         missing = self.missing()

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -40,6 +41,14 @@ class Encoder:
     def vocab_size(self) -> int:
         """Bytes and merges."""
         return BASE + len(self.merges)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """``(vocab_size,)``: bytes of every token."""
+        found = [1] * BASE
+        for first, second in self.merges:
+            found.append(found[first] + found[second])
+        return np.array(found)
 
     def encode(self, text: bytes) -> NDArray[np.uint16]:
         """Tokens of ASCII text.

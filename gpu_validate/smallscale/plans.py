@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gpu_validate.cases import SCALES
-from gpu_validate.smallscale import AXES
+from gpu_validate.smallscale import AXES, SCALES
 from gpu_validate.smallscale.corpus import VOCAB_SIZE, Sources
 from gpu_validate.smallscale.training import DraftTraining, Training
 from scylla_sim.checks import one_of
@@ -66,6 +65,10 @@ class Task:
         """Relative work: layers and vocabulary of all arms, times tokens."""
         return self.grid[-1] * sum(arm.layers + 0.7 for arm in self.arms)
 
+    def point(self, tokens: int) -> str:
+        """Name of one point of the grid."""
+        return f"{self.name}-{tokens}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -113,6 +116,7 @@ class _Size:
     anchors: int
     draft_len: int
     learning_rate: float = LEARNING_RATE
+    sweep: tuple[float, ...] = SWEEP
 
 
 def _doublings(first: int, count: int) -> tuple[int, ...]:
@@ -171,39 +175,45 @@ _SIZES = {
         anchors=16,
         draft_len=8,
     ),
-}
-_GPU_VOCAB = 4096
-_GPU_FULL = replace(
-    _SIZES["full"],
-    sources=replace(
-        _SIZES["full"].sources, bible=False, packages=("numpy", "scipy", "torch"), vocab_size=_GPU_VOCAB
+    "gpu": _Size(
+        sources=Sources(
+            ("networkx", "numpy", "scipy", "sympy", "torch"),
+            bible=True,
+            train_bytes=12_000_000,
+            window=160,
+            windows=60,
+            vocab_size=4096,
+        ),
+        target=model("target-8l", 8, 512, head_dim=64, vocab_size=4096),
+        target_training=Training(per_domain=8, length=256, tokens=33_554_432, lr=1e-3, tf32=True),
+        weak_tokens=0,
+        draft_width=256,
+        layers=((1, 2, 4, 8),),
+        per_domain=4,
+        grid=_doublings(3 << 16, 8),
+        broken_grid=(),
+        broken_layers=(),
+        seeds=(0,),
+        anchors=16,
+        draft_len=6,
+        learning_rate=2e-3,
+        sweep=(5e-4, 1e-3, 2e-3, 4e-3),
     ),
-    target=model("target-12l", 12, 512, head_dim=64, vocab_size=_GPU_VOCAB),
-    target_training=Training(per_domain=8, length=256, tokens=64_000_000, lr=1e-3),
-    weak_tokens=4_000_000,
-    draft_width=256,
-    layers=((1, 2, 3, 4, 6, 8, 10),),
-    per_domain=8,
-    grid=_doublings(1 << 19, 6),
-    broken_grid=_doublings(1 << 19, 5),
-    learning_rate=1e-3,
-)
-"""What scale ``full`` is on a GPU: byte pairs, a wider target, drafts of 1 to 10 layers. Never run so far: none was
-at hand. Packages are those that such a machine has."""
+}
+"""Scale ``gpu`` fits nine minutes of one H100: `gpu_validate.smallscale.estimate` has the arithmetic. The learning
+rate of its drafts is that of scale ``small`` over the ratio of widths; it has not been swept yet."""
 
 
-def plan_of(scale: str, axis: str = "all", kind: str = "cpu") -> Plan:
-    """The plan of a scale on a kind of device (``cpu``, ``cuda``); they differ at scale ``full`` only.
+def plan_of(scale: str, axis: str = "all") -> Plan:
+    """The plan of a scale.
 
     ``axis`` leaves out what the other law needs: ``tokens`` trains the shallowest and the deepest draft, ``layers``
     all depths but no counter-examples, ``rates`` sweeps learning rates on the tuning windows instead.
     """
     size = _SIZES[one_of("scale", scale, SCALES)]
-    if (scale, kind) == ("full", "cuda"):
-        size = _GPU_FULL
     one_of("axis", axis, AXES)
     target = Target("main", size.target, size.target_training)
-    training = Training(size.per_domain, size.target_training.length, size.grid[-1], lr=0.0)
+    training = replace(size.target_training, per_domain=size.per_domain, tokens=size.grid[-1], lr=0.0)
     targets = [target]
     if axis == "rates":
         tasks = _sweep(size, training)
@@ -224,14 +234,15 @@ def plan_of(scale: str, axis: str = "all", kind: str = "cpu") -> Plan:
             for seed in size.seeds
             for group in groups
         ]
-        if axis == "all":
+        if axis == "all" and size.broken_grid:
             targets.append(_weak(size))
             tasks += _counter_examples(size, training)
     return Plan(scale, size.sources, tuple(targets), tuple(tasks), size.anchors, size.draft_len)
 
 
 def _arm(size: _Size, name: str, layers: int, **changed: object) -> Arm:
-    spec = model(f"small-draft-{layers}l", layers, size.draft_width, vocab_size=size.target.vocab_size)
+    head_dim, vocab_size = size.target.head_dim, size.target.vocab_size
+    spec = model(f"small-draft-{layers}l", layers, size.draft_width, head_dim=head_dim, vocab_size=vocab_size)
     draft = DraftTraining(spec, size.learning_rate, _UNROLLED, fed=True)
     return Arm(name, layers, replace(draft, **changed))  # type: ignore[arg-type]
 
@@ -273,7 +284,7 @@ def _sweep(size: _Size, training: Training) -> list[Task]:
             f"rates-{layers}",
             "main",
             training,
-            tuple(_arm(size, f"lr={rate:g}", layers, lr=rate) for rate in SWEEP),
+            tuple(_arm(size, f"lr={rate:g}", layers, lr=rate) for rate in size.sweep),
             seed,
             (tokens,),
             split="tune",

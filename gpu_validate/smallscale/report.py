@@ -23,8 +23,8 @@ from gpu_validate.smallscale.acceptance import (
     rank_profile,
 )
 from gpu_validate.smallscale.corpus import DOMAINS
+from gpu_validate.smallscale.outcomes import Snapshot
 from gpu_validate.smallscale.plans import MAIN
-from gpu_validate.smallscale.run import Snapshot
 from scylla_sim.trees import best_tree, chain
 
 TREE_NODES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
@@ -138,15 +138,20 @@ def tree_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> I
 
 
 def _last_of_main(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
-    return [s for s in snapshots if s.tokens == s.task.grid[-1] and s.task.arms[s.arm].name == MAIN]
+    """Drafts of the laws at the last point that is measured of every seed."""
+    every = [s for s in snapshots if s.task.arms[s.arm].name == MAIN]
+    last = {s.task.name: s.tokens for s in sorted(every, key=lambda s: s.tokens)}
+    return [s for s in every if s.tokens == last[s.task.name]]
 
 
 def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
-    """Rank profiles of the drafts of the laws at their last point, over all seeds: what the simulator is fed."""
+    """Rank profiles of the drafts of the laws at their last point, over the seeds that came as far."""
     by_layers: dict[int, list[Snapshot]] = {}
     for snapshot in _last_of_main(snapshots):
         by_layers.setdefault(_layers(snapshot), []).append(snapshot)
-    for layers, members in sorted(by_layers.items()):
+    for layers, found in sorted(by_layers.items()):
+        most = max(member.tokens for member in found)
+        members = [member for member in found if member.tokens == most]
         for temperature in (0, 1):
             ranks = np.concatenate([member.outcome.ranks[temperature] for member in members])
             profile = rank_profile(ranks, PROFILE_WIDTH)

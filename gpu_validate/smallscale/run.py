@@ -1,7 +1,7 @@
 """Training and measuring a plan in worker processes: what is done is kept, an interrupted run goes on from there.
 
 A worker is a process of one thread, which for models of this size is faster than one process of several; on a GPU
-there is one worker. All state lies in a folder named after what the result depends on, so another plan, text or
+one process does it all. All state lies in a folder named after what the result depends on, so another plan, text or
 version of torch never takes up files that are not its own.
 """
 
@@ -9,34 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
 from gpu_validate.blocks import Decoder
 from gpu_validate.smallscale.acceptance import (
-    PROFILE_WIDTH,
     Anchors,
-    Outcome,
     measure,
     place_anchors,
-    rank_profile,
 )
-from gpu_validate.smallscale.corpus import DOMAINS, SPLITS, Corpus, prepare
-from gpu_validate.smallscale.plans import MAIN, Plan, Target, Task
+from gpu_validate.smallscale.corpus import DOMAINS, Corpus, prepare
+from gpu_validate.smallscale.deadline import Deadline, clock
+from gpu_validate.smallscale.files import load, make_folder, read_corpus, save, write_corpus
+from gpu_validate.smallscale.plans import Plan, Task
 from gpu_validate.smallscale.training import DraftRun, train_target
 from gpu_validate.smallscale.unroll import target_features
 from scylla_sim.checks import fail
@@ -50,111 +47,69 @@ _ALLOCATOR = {
 """For worker processes: without them the C library returns every activation to the system and asks for it again."""
 _ANCHOR_SEED = 0
 _POLL_S = 0.5
+_NEVER = Deadline()
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """One draft after so many training tokens."""
-
-    task: Task
-    arm: int
-    tokens: int
-    parameters: int
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
 class Work:
-    """Folder of a plan's intermediate files."""
+    """Folder of a plan's intermediate files, and the file of its text where that was prepared before."""
 
     folder: Path
     plan: Plan
     device: str
+    text: Path | None = None
 
     @staticmethod
-    def of(folder: Path, plan: Plan, device: str) -> Work:
+    def of(folder: Path, plan: Plan, device: str, text: Path | None = None) -> Work:
         """The work of a plan within an output folder."""
         said = repr((plan, device, torch.__version__, sys.version_info[:3]))
+        if text is not None:
+            said += read_corpus(text, plan.sources).sha256
         name = hashlib.sha256(said.encode()).hexdigest()[:12]
-        return Work(folder / "work" / f"{plan.scale}-{name}", plan, device)
+        return Work(folder / "work" / f"{plan.scale}-{name}", plan, device, text)
 
     def path(self, name: str) -> Path:
         """One file."""
         return self.folder / name
 
+    def target_path(self, name: str) -> Path:
+        """File of a trained target."""
+        return self.path(f"target-{name}.pt")
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise fail("out", str(folder), f"cannot be made ({error.strerror})") from None
-
-
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors whole or not at all."""
-    _make(path.parent)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save(content, beside)
-        beside.replace(path)
-    except OSError as error:
-        raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
-
-
-def load(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read what `save` wrote; refuse what is missing, cut off or something else with one line."""
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except OSError as error:
-        raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
-        raise fail("file", str(path), "is cut off, or no file of train", "delete it and train again") from None
-    if not isinstance(content, dict):
-        raise fail("file", str(path), "is no file of train")
-    return content
+    def task_path(self, task: Task) -> Path:
+        """File of the drafts of a task."""
+        return self.path(f"task-{task.name}.pt")
 
 
 def corpus_of(work: Work) -> Corpus:
-    """The prepared text, made once and kept; refused when the file is not what was written."""
-    path = work.path("corpus.pt")
-    if not path.exists():
-        corpus = prepare(work.plan.sources)
-        arrays: dict[str, Any] = {name: torch.from_numpy(text.copy()) for name, text in corpus.train.items()}
-        for split, parts in corpus.held_out.items():
-            arrays |= {f"{split}/{name}": torch.from_numpy(part.copy()) for name, part in parts.items()}
-        save(path, {"arrays": arrays, "facts": dict(corpus.facts), "sha256": corpus.sha256})
-    content = load(path)
-    arrays = {name: part.numpy() for name, part in content["arrays"].items()}
-    held_out = {split: {name: arrays[f"{split}/{name}"] for name in DOMAINS} for split in SPLITS[1:]}
-    corpus = Corpus({name: arrays[name] for name in DOMAINS}, held_out, content["facts"])
-    if corpus.sha256 != content["sha256"]:
-        raise fail("corpus", str(path), "does not match its hash", "delete it and train again")
-    return corpus
-
-
-def _target_name(target: Target) -> str:
-    return f"target-{target.name}.pt"
+    """The text of ``work.text``, or text that is prepared once and kept; text that was edited is refused."""
+    path = work.text or work.path("corpus.pt")
+    if work.text is None and not path.exists():
+        write_corpus(path, prepare(work.plan.sources), work.plan.sources)
+    return read_corpus(path, work.plan.sources)
 
 
 def load_target(work: Work, name: str) -> Decoder:
     """A trained target."""
     spec = next(target.spec for target in work.plan.targets if target.name == name)
     model = Decoder(spec, device=work.device)
-    model.load_state_dict(load(work.path(f"target-{name}.pt"), work.device)["weights"])
+    model.load_state_dict(load(work.target_path(name), work.device)["weights"])
     return model
 
 
 def _anchors(work: Work, target: Decoder, name: str, split: str) -> Anchors:
-    """Cycles of a target on a split, written by the first worker that needs them."""
+    """Cycles of a target on a split, written by the first worker that needs them, if others will need them."""
     path = work.path(f"anchors-{name}-{split}.pt")
+    plan = work.plan
     if not path.exists():
         windows, domains = corpus_of(work).windows(split)
-        plan = work.plan
         made = place_anchors(
             target, windows, domains, count=plan.anchors, draft_len=plan.draft_len, seed=_ANCHOR_SEED
         )
+        if [(task.target, task.split) for task in plan.tasks].count((name, split)) == 1:
+            return made  # hundreds of MB for a large vocabulary
         save(path, {**vars(made), "domains": torch.from_numpy(made.domains)})
     content = load(path, work.device)
     return Anchors(**{**content, "domains": content["domains"].cpu().numpy()})
@@ -175,19 +130,29 @@ def _advance(index: int, share: float) -> None:
         _progress[index] = share
 
 
-def run_target(work: Work, index: int, slot: int) -> None:
-    """Train one target, unless it is there."""
+def run_target(work: Work, index: int, slot: int, deadline: Deadline = _NEVER) -> None:
+    """Train one target, unless it is there.
+
+    Raises
+    ------
+    InputError
+        When it cannot be trained before the deadline.
+    """
     target = work.plan.targets[index]
-    path = work.path(_target_name(target))
+    path = work.target_path(target.name)
     if path.exists():
         return
     begin = time.process_time()
     corpus = corpus_of(work)
     training = train_target(target.spec, corpus, target.training, seed=target.seed, device=work.device)
     model: Decoder
+    pace = deadline.pace(target.training.tokens)
     for tokens, trained in training:
         _advance(slot, tokens / target.training.tokens)
         model = trained
+        if tokens < target.training.tokens and pace.late(tokens):
+            rule = "is not trained before the deadline"
+            raise fail("target", target.name, rule, f"at this speed {pace.over_s(tokens):.0f} s more are needed")
     quality = _quality(model, corpus)
     save(path, {"weights": model.state_dict(), "cpu_s": time.process_time() - begin, "nats_per_token": quality})
 
@@ -204,42 +169,13 @@ def _quality(target: Decoder, corpus: Corpus) -> dict[str, float]:
     return {name: float(means[domains == index].mean()) for index, name in enumerate(DOMAINS)}
 
 
-def target_facts(work: Work) -> list[dict[str, Any]]:
-    """What was trained as targets, and how good they are."""
-    facts = []
-    for target in work.plan.targets:
-        found = {"name": target.name, "model": asdict(target.spec), "training": asdict(target.training)}
-        facts.append({**found, "nats_per_token": load(work.path(_target_name(target)))["nats_per_token"]})
-    return facts
+def run_task(work: Work, index: int, slot: int, deadline: Deadline = _NEVER) -> None:
+    """Train the drafts of a task and measure them at every point of its grid, going on from what is there.
 
-
-def keep_weights(work: Work, folder: Path) -> None:
-    """The main target and its drafts of the first seed, averaged, as trained to the last point of their curves."""
-    target = next(target for target in work.plan.targets if target.name == MAIN)
-    weights = load(work.path(_target_name(target)))["weights"]
-    prompts = _mixed(*corpus_of(work).windows("tune"))
-    save(folder / "target.pt", {"spec": asdict(target.spec), "weights": weights, "prompts": prompts})
-    seeds = [task.seed for task in work.plan.tasks]
-    for task in work.plan.tasks:
-        done = load(work.path(f"task-{task.name}.pt"))
-        last = done["outcomes"][str(task.grid[-1])]
-        for arm, flat, outcome in zip(task.arms, done["run"]["flats"], last):
-            if arm.name == MAIN and task.seed == min(seeds):
-                content = {"spec": asdict(arm.draft.spec), "fed": arm.draft.fed, "weights": flat["average"]}
-                ranks = torch.from_numpy(rank_profile(outcome["greedy"].numpy(), PROFILE_WIDTH))
-                save(folder / f"draft-{arm.layers}l.pt", {**content, "ranks": ranks})
-
-
-def _mixed(windows: NDArray[np.int64], domains: NDArray[np.int64]) -> torch.Tensor:
-    """Windows in an order in which the domains take turns."""
-    place = np.concatenate([np.arange((domains == domain).sum()) for domain in np.unique(domains)])
-    return torch.from_numpy(windows[np.lexsort((domains, place))])
-
-
-def run_task(work: Work, index: int, slot: int) -> None:
-    """Train the drafts of a task and measure them at every point of its grid, going on from what is there."""
+    Points that cannot be reached before the deadline are left out.
+    """
     task = work.plan.tasks[index]
-    path = work.path(f"task-{task.name}.pt")
+    path = work.task_path(task)
     target = load_target(work, task.target)
     run = DraftRun(target, corpus_of(work), task.training, [arm.draft for arm in task.arms], seed=task.seed)
     done: dict[str, Any] = {"outcomes": {}, "cpu_s": 0.0}
@@ -247,17 +183,23 @@ def run_task(work: Work, index: int, slot: int) -> None:
         done = load(path, work.device)
         run.load(done["run"])
     anchors = _anchors(work, target, task.target, task.split)
+    measuring_s = 0.0
     for tokens in task.grid:
         if str(tokens) in done["outcomes"]:
             continue
         begin = time.process_time()
+        pace = deadline.pace(tokens, after_s=measuring_s)
         while run.tokens < tokens:
+            if pace.late(run.tokens):
+                return
             run.advance()
             _advance(slot, run.tokens / task.grid[-1])
+        reached_s = clock()
         done["outcomes"][str(tokens)] = _measured(run, anchors)
         done["cpu_s"] += time.process_time() - begin
         done["run"] = run.state()
         save(path, done)
+        measuring_s = clock() - reached_s
     _advance(slot, 1.0)
 
 
@@ -268,6 +210,8 @@ def _measured(run: DraftRun, anchors: Anchors) -> list[dict[str, torch.Tensor]]:
         flat.swap()
         outcome = measure(draft, anchors)
         flat.swap()
+        if not np.isfinite(outcome.passed).all():  # its ranks would all be the best
+            raise fail("draft", draft.spec.name, "has diverged", "it needs a lower learning rate")
         found.append(
             {
                 "greedy": torch.from_numpy(outcome.ranks[0]),
@@ -303,28 +247,76 @@ def _deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def run_plan(work: Work, jobs: int, say: Say) -> None:
-    """Train all targets and drafts of a plan in ``jobs`` processes; ``say`` is told the progress.
+def run_plan(work: Work, jobs: int, say: Say, deadline: Deadline = _NEVER) -> None:
+    """Train the targets and drafts of a plan in ``jobs`` processes; ``say`` is told the progress.
 
-    A task starts when its target is there, the longest first.
+    A task starts when its target is there, the longest first. On a GPU one job is this process itself: another one
+    would import torch once more.
     """
-    _make(work.folder)
+    make_folder(work.folder)
     say("reading and splitting the text")
     corpus_of(work)
-    plan = work.plan
+    if work.device == "cuda" and jobs == 1:
+        run_here(work, say, deadline)
+    else:
+        _run_in_pool(work, jobs, say, deadline)
+
+
+def _costs(plan: Plan) -> list[float]:
+    """Relative work of targets and tasks."""
     costs = [2.0 * target.training.tokens * target.spec.num_layers for target in plan.targets]
-    costs += [task.cost for task in plan.tasks]
+    return [*costs, *(task.cost for task in plan.tasks)]
+
+
+def _longest_first(plan: Plan) -> list[int]:
+    return sorted(range(len(plan.tasks)), key=lambda index: -plan.tasks[index].cost)
+
+
+class _Told:
+    """Progress of this process: told whenever a share is set."""
+
+    def __init__(self, costs: Sequence[float], say: Say) -> None:
+        self.costs, self.say = costs, say
+        self.shares = [0.0] * len(costs)
+        self.begin_s = clock()
+        self.first: float | None = None
+
+    def __setitem__(self, slot: int, share: float) -> None:
+        self.shares[slot] = share
+        done = float(np.dot(self.shares, self.costs) / sum(self.costs))
+        self.first = done if self.first is None else self.first
+        self.say(_said(done, self.first, clock() - self.begin_s))
+
+
+def run_here(work: Work, say: Say, deadline: Deadline = _NEVER) -> None:
+    """Train the targets and drafts of a plan in this process, one after the other."""
+    global _progress
+    plan = work.plan
+    _progress = _Told(_costs(plan), say)
+    try:
+        for index in range(len(plan.targets)):
+            run_target(work, index, index, deadline)
+        for index in _longest_first(plan):
+            run_task(work, index, len(plan.targets) + index, deadline)
+    finally:
+        _progress = None
+
+
+def _run_in_pool(work: Work, jobs: int, say: Say, deadline: Deadline) -> None:
+    """Train the targets and drafts of a plan in processes of one thread each."""
+    plan = work.plan
+    costs = _costs(plan)
     context = get_context("spawn")
     progress = context.Array("d", len(costs), lock=False)
     begin = time.monotonic()
     first = None
     with _environment(_ALLOCATOR), ProcessPoolExecutor(jobs, context, _worker, (progress,)) as pool:
-        waiting = sorted(range(len(plan.tasks)), key=lambda index: -plan.tasks[index].cost)
+        waiting = _longest_first(plan)
         running: dict[Future[None], str] = {}
         try:
             with _deaf():  # a call may start a process
                 for index, target in enumerate(plan.targets):
-                    running[pool.submit(run_target, work, index, index)] = target.name
+                    running[pool.submit(run_target, work, index, index, deadline)] = target.name
             while running:
                 finished, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -334,7 +326,7 @@ def run_plan(work: Work, jobs: int, say: Say) -> None:
                         waiting.remove(index)
                         slot = len(plan.targets) + index
                         with _deaf():
-                            running[pool.submit(run_task, work, index, slot)] = ""
+                            running[pool.submit(run_task, work, index, slot, deadline)] = ""
                 share = float(np.dot(progress, costs) / sum(costs))
                 first = share if first is None else first
                 say(_said(share, first, time.monotonic() - begin))
@@ -351,21 +343,3 @@ def _said(share: float, first: float, spent: float) -> str:
     rate = (share - first) / spent if spent > 0 else 0.0
     left = f", about {max(1 - share, 0) / rate:.0f} s left" if rate > 0 and share < 1 else ""
     return f"trained {share:.0%}{left}"
-
-
-def snapshots(work: Work) -> Iterator[Snapshot]:
-    """All measured drafts of a finished plan, task by task."""
-    for task in work.plan.tasks:
-        done = load(work.path(f"task-{task.name}.pt"))
-        sizes = [flat["weights"].numel() for flat in done["run"]["flats"]]
-        for tokens in task.grid:
-            for arm, parts in enumerate(done["outcomes"][str(tokens)]):
-                ranks = (parts["greedy"].numpy(), parts["sampled"].numpy())
-                yield Snapshot(task, arm, tokens, sizes[arm], Outcome(ranks, parts["passed"].numpy()))
-
-
-def cpu_seconds(work: Work) -> dict[str, float]:
-    """CPU seconds of every target and task."""
-    names: Sequence[str] = [_target_name(target) for target in work.plan.targets]
-    names = [*names, *(f"task-{task.name}.pt" for task in work.plan.tasks)]
-    return {name.removesuffix(".pt"): float(load(work.path(name))["cpu_s"]) for name in names}

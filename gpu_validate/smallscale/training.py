@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,12 +98,16 @@ class FlatWeights:
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained: windows of a step (of each domain), their length, tokens in all, learning rate."""
+    """How a model is trained: windows of a step (of each domain), their length, tokens in all, learning rate.
+
+    ``tf32`` lets a GPU round the inputs of matrix products to TF32.
+    """
 
     per_domain: int
     length: int
     tokens: int
     lr: float
+    tf32: bool = False
 
     @property
     def step_tokens(self) -> int:
@@ -113,6 +118,21 @@ class Training:
     def steps(self) -> int:
         """Steps of the whole training."""
         return math.ceil(self.tokens / self.step_tokens)
+
+
+@contextmanager
+def rounding(tf32: bool) -> Iterator[None]:
+    """Set whether matrix products of float32 run in TF32, and put back what was set before.
+
+    A CPU ignores the setting.
+    """
+    products = torch.backends.cuda.matmul
+    before = products.allow_tf32
+    products.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        products.allow_tf32 = before
 
 
 def _text(corpus: Corpus, seed: int, index: int, how: Training, device: str, extra: int = 0) -> Tensor:
@@ -133,9 +153,11 @@ def train_target(
     flat = FlatWeights(model, how.lr)
     for index in range(how.steps):
         text = _text(corpus, seed, index, how, device, extra=1)
-        features, _ = target_features(model, text[:, :-1])
-        logits = functional.linear(features, model.head.weight)
-        functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten()).backward()  # type: ignore[no-untyped-call]
+        with rounding(how.tf32):
+            features, _ = target_features(model, text[:, :-1])
+            logits = functional.linear(features, model.head.weight)
+            loss = functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten())
+            loss.backward()  # type: ignore[no-untyped-call]
         flat.update(min(1.0, (how.steps - index) / (_DECAY_SHARE * how.steps)))
         yield (index + 1) * how.step_tokens, model
     model.requires_grad_(False)
@@ -171,12 +193,13 @@ class DraftRun:
     def advance(self) -> None:
         """One step of all drafts."""
         text = _text(self.corpus, self.seed, self.index, self.how, self.device)
-        with torch.no_grad():
-            features, _ = target_features(self.target, text)
-            chances = functional.softmax(functional.linear(features, self.target.head.weight), dim=-1)
-        for draft, flat, arm in zip(self.drafts, self.flats, self.arms):
-            training_loss(draft, text, features, chances, arm.steps).backward()  # type: ignore[no-untyped-call]
-            flat.update()
+        with rounding(self.how.tf32):
+            with torch.no_grad():
+                features, _ = target_features(self.target, text)
+                chances = functional.softmax(functional.linear(features, self.target.head.weight), dim=-1)
+            for draft, flat, arm in zip(self.drafts, self.flats, self.arms):
+                training_loss(draft, text, features, chances, arm.steps).backward()  # type: ignore[no-untyped-call]
+                flat.update()
         self.index += 1
 
     def state(self) -> dict[str, Any]:

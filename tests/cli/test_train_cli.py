@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ import torch
 from tiny_training import GRID, plan
 
 from gpu_validate import cli, records
-from gpu_validate.smallscale import plans, run
+from gpu_validate.smallscale import deadline, files, plans, run
 from scylla_sim.cli import main as simulate
 
 
@@ -26,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a tiny plan was trained through the command, in a worker process."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "plan_of", lambda scale, axis, kind: plan(seeds=(0, 1)))
+        patch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
         assert cli.main(["train", "--jobs", "2", "--device", "cpu", "--out", str(folder)]) == 0
     return folder
 
@@ -83,10 +85,111 @@ def test_trees_accept_more_the_larger_they_are(trained: Path) -> None:
 def test_the_same_command_gives_the_same_numbers(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plans, "plan_of", lambda scale, axis, kind: plan(seeds=(0, 1)))
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
     assert cli.main(["train", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
     first, second = (records.read(folder / "smallscale.json") for folder in (trained, tmp_path))
     assert first["values"] == second["values"]
+
+
+def test_text_is_prepared_once_and_carried(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The values are those of training without the file, and the record has its hash."""
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
+    text = tmp_path / "text.pt"
+    assert cli.main(["train", "--prepare-text", str(text)]) == 0
+    said = capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["text.pt"]
+    monkeypatch.setattr(run, "prepare", lambda sources: pytest.fail("the text is there"))
+    options = ["--text", str(text), "--jobs", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert cli.main(["train", *options]) == 0
+    first, second = (records.read(folder / "smallscale.json") for folder in (trained, tmp_path / "out"))
+    assert first["values"] == second["values"]
+    assert second["provenance"]["corpus"]["sha256"] in said
+    assert second["provenance"]["left_out"] == []
+    assert text.exists() and not (tmp_path / "out" / "work").exists()
+
+
+def test_text_that_is_too_large_to_carry_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
+    monkeypatch.setattr(files, "MAX_TEXT_BYTES", 100_000)
+    assert cli.main(["train", "--prepare-text", str(tmp_path / "text.pt")]) == 2
+    said = capsys.readouterr().err
+    assert "must be at most 100000; choose a smaller scale" in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_a_record_and_goes_on_from_there(
+    signal_number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    """Struck when the first point is measured and saved; in one process, as on a GPU."""
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
+    monkeypatch.setattr(run, "_run_in_pool", lambda work, jobs, say, deadline: run.run_here(work, say, deadline))
+    honest, trained_to = run._advance, []
+
+    def strike(slot: int, share: float) -> None:
+        trained_to.append((slot, share))
+        if slot > 0 and len({share for at, share in trained_to if at > 0}) == GRID[0] // 128 + 1:
+            os.kill(os.getpid(), signal_number)
+        honest(slot, share)
+
+    monkeypatch.setattr(run, "_advance", strike)
+    options = ["train", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(options) == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+    record = records.read(tmp_path / "smallscale.json")
+    assert {row["train_tokens"] for row in record["values"]} == {GRID[0]}
+    missing = record["provenance"]["left_out"]
+    assert len(missing) == 2 * 3 - 1 and missing[0] == f"main-seed0-{GRID[1]}"
+    assert list((tmp_path / "work").iterdir())
+
+    monkeypatch.setattr(run, "_advance", lambda slot, share: trained_to.append((slot, share)))
+    trained_to.clear()
+    assert cli.main(options) == 0
+    assert all(slot > 0 for slot, _ in trained_to), "the target is not trained again"
+    whole, reference = (records.read(folder / "smallscale.json") for folder in (tmp_path, trained))
+    assert whole["values"] == reference["values"]
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_deadline_leaves_a_valid_record_and_weights_of_what_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Ten minutes pass while the first point is measured."""
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
+    monkeypatch.setattr(run, "_run_in_pool", lambda work, jobs, say, deadline: run.run_here(work, say, deadline))
+    honest = run._measured
+
+    def slow(*args: object) -> object:
+        monkeypatch.setattr(deadline, "clock", lambda: time.monotonic() + 600.0)
+        return honest(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "_measured", slow)
+    assert cli.main(["train", "--minutes", "9", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    assert "target main: 4.1k tokens by" in said and "530 s hold all of it" in said
+    assert "3 points are left out; the same command goes on from here" in said
+    record = records.read(tmp_path / "smallscale.json")
+    assert record["provenance"]["left_out"] == [f"main-seed0-{GRID[1]}", *(f"broken-{tokens}" for tokens in GRID)]
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == {"target.pt", "draft-1l.pt", "draft-2l.pt"}
+    assert cli.main(["curves", "--record", str(tmp_path / "smallscale.json"), "--table", "acceptance", "--out",
+                     str(tmp_path / "acceptance.csv")]) == 0  # fmt: skip
+    assert {row["last"] for row in rows(tmp_path / "acceptance.csv")} == {"yes"}
+
+
+def test_time_that_holds_no_draft_leaves_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
+    assert cli.main(["train", "--minutes", "0.001", "--device", "cpu", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "0 s leave out target main from 4.1k tokens on" in said
+    assert "target='main' is not trained before the deadline; at this speed" in said.splitlines()[-1]
+    assert not (tmp_path / "smallscale.json").exists()
 
 
 def test_a_record_of_training_that_was_edited_is_refused(
@@ -161,6 +264,13 @@ def test_trained_models_decode_losslessly(trained: Path) -> None:
     [
         (["train", "--jobs", "-1", "--out", "x"], "jobs=-1 must be at least 1"),
         (["train", "--seed", "-2", "--out", "x"], "seed=-2"),
+        (["train", "--minutes", "0", "--out", "x"], "minutes=0.0 must be above 0"),
+        (["train", "--minutes", "nan", "--out", "x"], "minutes=nan must be finite"),
+        (["train"], "out is needed: the folder of the record"),
+        (["train", "--prepare-text", "t", "--out", "x"], "out='x' does not go with --prepare-text"),
+        (["train", "--prepare-text", "t", "--text", "x"], "text='x' does not go with --prepare-text"),
+        (["train", "--text", "nowhere.pt", "--out", "x"], "file='nowhere.pt' cannot be read (No such file"),
+        (["measure", "--scale", "gpu", "--out", "x"], "invalid choice: 'gpu'"),
         (["measure", "--suite", "trained", "--out", "x"], "goes with --suite trained, and is needed there"),
         (["measure", "--suite", "trained", "--weights", "nowhere", "--out", "x"], "holds no target.pt"),
         (["measure", "--suite", "step", "--weights", "w", "--out", "x"], "goes with --suite trained"),

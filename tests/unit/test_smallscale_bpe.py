@@ -52,3 +52,10 @@ def test_frequent_words_become_one_token_and_the_vocabulary_has_its_size() -> No
 
 def test_without_merges_tokens_are_bytes() -> None:
     assert Encoder([]).encode(b"ab\t").tolist() == [97, 98, 9]
+
+
+def test_sizes_are_the_bytes_that_tokens_spell() -> None:
+    encoder = learn(TEXT, 170)
+    tokens = encoder.encode(TEXT[0])
+    assert encoder.sizes.size == encoder.vocab_size
+    assert [len(encoder.decode(tokens[at : at + 1])) for at in range(tokens.size)] == encoder.sizes[tokens].tolist()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gpu_validate.smallscale import corpus as module
+from gpu_validate.smallscale.bpe import learn
 from gpu_validate.smallscale.corpus import (
     DOMAINS,
     SHARED_BYTES,
@@ -108,3 +109,36 @@ def test_a_larger_vocabulary_encodes_the_same_text_in_fewer_tokens(corpus: modul
         assert pairs.train[domain].size < 0.8 * corpus.train[domain].size
         assert pairs.train[domain].max() < 300
         assert pairs.held_out["test"][domain].shape == (2, 16)
+
+
+def test_windows_cut_after_encoding_suffice_where_windows_of_bytes_would_not() -> None:
+    """A piece of prose has 2000 bytes: one window, were it cut to 8 bytes a token before it is encoded."""
+    pieces = [document.text for document in module._prose_documents(bible=False)]
+    encoder = learn(pieces, 400)
+    nothing = np.zeros(1, dtype=np.uint64)
+    windows = clean_windows(pieces[:50], nothing, 48, 160, 1000, encoder)
+    assert len(windows) >= 3 * 48
+    assert all(window.size == 160 for window in windows)
+    assert len(clean_windows(pieces[:50], nothing, 48, 8 * 160, 1000)) <= 50
+
+
+def test_a_leak_is_found_in_the_bytes_that_a_window_of_pairs_spells() -> None:
+    rng = np.random.default_rng(0)
+    words = [bytes(rng.integers(97, 123, 6, dtype=np.uint8)) for _ in range(40)]
+    text = b" ".join(words[index] for index in rng.integers(0, 40, 600))
+    encoder = learn([text], 200)
+    tokens = encoder.encode(text)
+    third = encoder.decode(tokens[100:150])
+    trained = np.unique(shingles(np.frombuffer(third[:48], dtype=np.uint8), 48))
+    windows = clean_windows([text], trained, 48, 50, 3, encoder)
+    assert [window.tolist() for window in windows] == [tokens[at : at + 50].tolist() for at in (0, 50, 150)]
+
+
+def test_no_held_out_window_of_pairs_shares_a_long_run_with_the_training_text(corpus: module.Corpus) -> None:
+    pairs = prepare(replace(SOURCES, vocab_size=300, window=48))
+    encoder = learn([text.tobytes() for text in corpus.train.values()], 300)
+    every = b"\0".join(encoder.decode(text.astype(np.uint16)) for text in pairs.train.values())
+    for domain, windows in pairs.held_out["test"].items():
+        for window in windows:
+            text, size = encoder.decode(window.astype(np.uint16)), SHARED_BYTES[domain]
+            assert all(text[at : at + size] not in every for at in range(len(text) - size + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,15 @@ import torch
 from tiny_training import GRID, SOURCES, arm, plan
 
 from gpu_validate.blocks import Decoder
+from gpu_validate.smallscale import files
 from gpu_validate.smallscale import run as runner
+from gpu_validate.smallscale import training as trainer
 from gpu_validate.smallscale.corpus import Corpus, prepare
+from gpu_validate.smallscale.files import load, save
+from gpu_validate.smallscale.outcomes import snapshots
 from gpu_validate.smallscale.plans import AXES, MAIN, SCALES, Task, model, plan_of
-from gpu_validate.smallscale.run import Work, corpus_of, run_target, run_task, snapshots
-from gpu_validate.smallscale.training import DraftRun, FlatWeights, Training, train_target
+from gpu_validate.smallscale.run import Work, corpus_of, run_target, run_task
+from gpu_validate.smallscale.training import DraftRun, FlatWeights, Training, rounding, train_target
 from scylla_sim.checks import InputError
 
 HOW = Training(per_domain=1, length=32, tokens=2048, lr=4e-3)
@@ -127,18 +132,17 @@ def test_a_task_cut_off_between_two_points_is_completed_not_repeated(
 def test_prepared_text_that_was_edited_is_refused(tmp_path: Path) -> None:
     work = Work.of(tmp_path, plan(), "cpu")
     corpus_of(work)
-    content = runner.load(work.path("corpus.pt"))
+    content = load(work.path("corpus.pt"))
     content["arrays"]["prose"][7] ^= 1
-    runner.save(work.path("corpus.pt"), content)
+    save(work.path("corpus.pt"), content)
     with pytest.raises(InputError, match="does not match its hash"):
         corpus_of(work)
 
 
-@pytest.mark.parametrize("kind", ["cpu", "cuda"])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("axis", AXES)
-def test_plans_name_every_task_once_and_cover_what_the_axis_asks(scale: str, axis: str, kind: str) -> None:
-    made = plan_of(scale, axis, kind)
+def test_plans_name_every_task_once_and_cover_what_the_axis_asks(scale: str, axis: str) -> None:
+    made = plan_of(scale, axis)
     names = [task.name for task in made.tasks]
     assert len(set(names)) == len(names)
     assert {task.target for task in made.tasks} <= {target.name for target in made.targets}
@@ -170,3 +174,89 @@ def test_scale_small_covers_a_decade_and_a_half_with_three_seeds() -> None:
 def test_a_seed_of_one_s_own_replaces_those_of_the_plan() -> None:
     made = plan_of("small").with_seed(7)
     assert {task.seed for task in made.tasks} == {7} and {target.seed for target in made.targets} == {7}
+
+
+def test_products_are_rounded_while_a_plan_says_so_and_at_no_other_time(
+    corpus: Corpus, target: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither between steps, nor after an error, nor where the plan does not say so; a CPU ignores it."""
+    products, seen = torch.backends.cuda.matmul, []
+    honest = trainer.target_features
+
+    def watched(*args: object) -> object:
+        seen.append(products.allow_tf32)
+        return honest(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer, "target_features", watched)
+    weights = {}
+    for tf32 in (False, True):
+        how = replace(HOW, tf32=tf32)
+        seen.clear()
+        for _, model_ in train_target(target.spec, corpus, how, seed=0):
+            assert products.allow_tf32 is False
+            weights[tf32] = model_.head.weight.detach().clone()
+        run = DraftRun(target, corpus, how, [arm(1).draft], seed=0)
+        run.advance()
+        assert products.allow_tf32 is False
+        assert set(seen) == {tf32}
+    assert torch.equal(weights[False], weights[True])
+    with pytest.raises(KeyboardInterrupt), rounding(True):
+        raise KeyboardInterrupt
+    assert products.allow_tf32 is False
+
+
+def test_text_is_read_by_another_version_and_from_another_folder(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write_portable(tmp_path / "a" / "text.pt", corpus, SOURCES)
+    (tmp_path / "a" / "text.pt").rename(tmp_path / "carried.pt")
+    before = Work.of(tmp_path, plan(), "cpu", tmp_path / "carried.pt")
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    monkeypatch.setattr(runner, "prepare", lambda sources: pytest.fail("the text is there"))
+    work = Work.of(tmp_path, plan(), "cpu", tmp_path / "carried.pt")
+    assert work.folder != before.folder, "what is trained is not taken over from another version"
+    assert corpus_of(work).sha256 == corpus.sha256
+    assert corpus_of(work).facts == corpus.facts
+    assert not work.folder.exists()
+
+
+def test_what_is_trained_on_other_text_is_not_taken_up(tmp_path: Path, corpus: Corpus) -> None:
+    other = Corpus({**corpus.train, "prose": corpus.train["prose"][1:]}, corpus.held_out, corpus.facts)
+    for name, text in (("one", corpus), ("two", other)):
+        files.write_portable(tmp_path / name, text, SOURCES)
+    folders = [Work.of(tmp_path, plan(), "cpu", tmp_path / name).folder for name in ("one", "two")]
+    assert folders[0] != folders[1]
+
+
+def test_text_of_a_larger_vocabulary_comes_back_as_it_was(tmp_path: Path) -> None:
+    sources = replace(SOURCES, vocab_size=300, window=16)
+    pairs = prepare(sources)
+    size = files.write_portable(tmp_path / "text.pt", pairs, sources)
+    found = files.read_corpus(tmp_path / "text.pt", sources)
+    assert found.sha256 == pairs.sha256 and found.train["code"].dtype == np.uint16
+    assert size == (tmp_path / "text.pt").stat().st_size
+    with pytest.raises(InputError, match="was prepared for another scale"):
+        files.read_corpus(tmp_path / "text.pt", SOURCES)
+
+
+def test_anchors_that_one_task_needs_are_not_written(tmp_path: Path) -> None:
+    """They are hundreds of MB for a large vocabulary; those of several tasks are written once."""
+    shared = plan()
+    alone = replace(shared, tasks=shared.tasks[:1])
+    for name, made in (("shared", shared), ("alone", alone)):
+        work = Work.of(tmp_path / name, made, "cpu")
+        corpus_of(work)
+        run_target(work, 0, 0)
+        run_task(work, 0, 0)
+        assert work.path("anchors-main-test.pt").exists() == (name == "shared")
+
+
+def test_a_draft_that_diverged_is_refused_not_taken_for_a_perfect_one(tmp_path: Path) -> None:
+    """No logit is above one that is not a number: every rank would be the best."""
+    made = plan()
+    task = replace(made.tasks[0], arms=(replace(arm(1), draft=replace(arm(1).draft, lr=float("inf"))),))
+    work = Work.of(tmp_path, replace(made, tasks=(task,)), "cpu")
+    corpus_of(work)
+    run_target(work, 0, 0)
+    with pytest.raises(InputError, match="draft='d1' has diverged; it needs a lower learning rate"):
+        run_task(work, 0, 0)
