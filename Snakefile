@@ -17,7 +17,7 @@ import guard
 guard.check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 suites = ["kernels", "step", "specdecode", *(["smallscale", "trained"] if "here" in config["smallscale"] else [])]
 guard.check_records(config, Path("gpu_validate/recorded"), suites)
-guard.check_blind(Path("gpu_validate/recorded/blind"))
+guard.check_blind(Path("gpu_validate/recorded") / guard.BLIND)
 if workflow.exec_mode.name == "DEFAULT":
     guard.release_stale_lock(Path(".snakemake"))
 

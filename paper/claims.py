@@ -169,7 +169,7 @@ CLAIMS = (
     ),
     Claim(
         "Theorem 1.3",
-        "the best number of draft tokens falls with the batch on a measured GPU",
+        "the best draft length falls with the batch on a measured GPU",
         gpu_verdicts.BEST_RULE,
         (),
         gpu_verdicts.best_falls,

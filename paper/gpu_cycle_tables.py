@@ -135,21 +135,36 @@ def _largest(values: Mapping[str, float]) -> str:
     return max(values, key=lambda name: values[name])
 
 
-def choices(campaign: Campaign) -> list[Row]:
-    """Best drafting of each situation, measured and predicted; plain decoding is one of the choices.
+def best_lengths(campaign: Campaign) -> dict[float, list[tuple[float, float]]]:
+    """Best measured length of a chain by batch, for each context; 0 is plain decoding.
 
-    ``drafted`` counts the draft tokens that the best measured choice verifies.
+    Lengths that were measured at every batch of a context are the choices there.
     """
+    found: dict[float, dict[float, dict[float, float]]] = {}
+    for row in campaign.graphed_cycles():
+        if row["top_k"] == 1:
+            there = found.setdefault(row["context_len"], {}).setdefault(row["batch_size"], {0.0: 1.0})
+            there[row["draft_len"]] = row["speedup"]
+    out = {}
+    for context, batches in sorted(found.items()):
+        shared = set.intersection(*map(set, batches.values()))
+        out[context] = [
+            (batch, max(sorted(shared), key=lambda length: speedups[length]))
+            for batch, speedups in sorted(batches.items())
+        ]
+    return out
+
+
+def choices(campaign: Campaign) -> list[Row]:
+    """Best drafting of each situation, measured and predicted; plain decoding is one of the choices."""
     situations: dict[tuple[float, float], list[Row]] = {}
     for cycle in campaign.graphed_cycles():
         situations.setdefault((cycle["batch_size"], cycle["context_len"]), []).append(cycle)
     out = []
     for (batch, context), cycles_there in sorted(situations.items()):
         measured = {PLAIN: 1.0} | {cycle["drafting"]: cycle["speedup"] for cycle in cycles_there}
-        drafted = {PLAIN: 0.0} | {cycle["drafting"]: cycle["verify_tokens"] - 1 for cycle in cycles_there}
         best = _largest(measured)
         row: Row = {"batch": batch, "context": context, "best": best, "speedup": measured[best]}
-        row["drafted"] = drafted[best]
         for name in PREDICTIONS:
             predicted: dict[str, Any] = {cycle["drafting"]: cycle.get(f"{name}_speedup") for cycle in cycles_there}
             if None not in predicted.values():

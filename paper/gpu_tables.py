@@ -24,7 +24,7 @@ BATCH, CONTEXT = Column("batch", "batch", digits=0), Column("context", "context"
 BLIND_NOTE = (
     "Blind: predicted with the shipped calibration before the measurement, hashed and committed. Calibrated: the "
     "same forms fitted to one part of this GPU's GEMM and attention shapes; kernels are scored on the other part, "
-    "and nothing is fitted to a step, a cycle or a generation."
+    "and nothing is fitted to a step, a cycle or a generation. Kernels that were not fitted keep the shipped fit."
 )
 _ROOFLINE_NOTE = "Roofline: the larger of FLOPs / datasheet peak and bytes / datasheet bandwidth."
 _FLOOR_NOTE = "Noise floor: median difference of a second pass over the grid, its median ratio taken out."

@@ -138,7 +138,9 @@ def _usable(op: str, part: Rows) -> str:
         "elementwise": ("bytes",),
     }
     columns = np.column_stack([part.numbers[name] for name in names[op]])
-    distinct = np.unique(columns, axis=0).shape[0]
+    # widths of a verify step tell more about one cache, and nothing about another size of it
+    widths = part.numbers["q_len"] if op == "decode_attention" else np.ones(count)
+    distinct = np.unique(np.column_stack([columns, widths]), axis=0).shape[0]
     if distinct < MIN_ROWS[op] // 2:
         return f"only {distinct} distinct shapes in {count} rows"
     work = np.prod(columns, axis=1)

@@ -40,6 +40,11 @@ def _made_by(makers: Sequence[str], group: str) -> list[str]:
     return [f"{group}@{maker}" for maker in makers if maker]
 
 
+def _dtype_of(group: str) -> str:
+    """dtype of a group of fitted kernels, without head size and library."""
+    return group.partition("@")[0].partition("/")[0]
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Fitted kernels of one device, keyed ``op`` and ``group`` (for example ``gemm``, ``bfloat16``)."""
@@ -102,6 +107,21 @@ class Calibration:
             one_of("op", op, OPS)
         kept = {op: groups for op, groups in self.kernels.items() if op not in ops}
         return replace(self, kernels=kept)
+
+    def completed_by(self, other: Calibration) -> tuple[Calibration, list[str]]:
+        """These fits, and those of ``other`` for each operation and dtype that has none here; names of the latter.
+
+        A head size or a library of another dtype's fit is not mixed in: the nearest of these fits is used instead.
+        """
+        kernels = {op: dict(groups) for op, groups in self.kernels.items()}
+        kept = []
+        for op, groups in other.carried_to(self.hardware).kernels.items():
+            fitted = {_dtype_of(name) for name in self.kernels.get(op, {})}
+            for name, kernel in groups.items():
+                if _dtype_of(name) not in fitted:
+                    kernels.setdefault(op, {})[name] = kernel
+                    kept.append(f"{op} {name}")
+        return replace(self, kernels=kernels), kept
 
     def carried_to(self, hardware: Hardware) -> Calibration:
         """The same kernels at another device's datasheet rates, with a wider interval; see `Fitted.carried`."""

@@ -86,7 +86,7 @@ def check_records(config: Mapping[str, Any], folder: Path, suites: Sequence[str]
     lost = [suite for suite in suites if not (folder / name / f"{suite}.json").is_file()]
     if not lost:
         return
-    there = sorted(path.name for path in folder.glob("*") if path.is_dir())
+    there = sorted(path.name for path in folder.glob("*") if path.is_dir() and path.name != BLIND)
     known = f"recorded: {', '.join(there)}" if there else "no device is recorded yet"
     hint = f"gpu-validate measure --suite all --out {folder.as_posix()}/{name} makes them, or measurements: live"
     print(
@@ -96,6 +96,8 @@ def check_records(config: Mapping[str, Any], folder: Path, suites: Sequence[str]
     raise SystemExit(2)
 
 
+BLIND = "blind"
+"""Folder beside the records, with what was predicted before they were measured."""
 GPU_SUITES = ("kernels", "step", "specdecode", "decode")
 """Suites whose committed records are scored for every GPU that has them."""
 

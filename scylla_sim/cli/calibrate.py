@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evidence", choices=EVIDENCE, default="silicon", help="level of the rows; default: silicon"
     )
+    parser.add_argument(
+        "--base", metavar="NAME", help="catalog GPU whose shipped fits are kept where the rows give none"
+    )
     parser.add_argument("--source", default="", help="where the rows come from, for the record")
     parser.add_argument("--out", metavar="FILE", required=True, help="calibration file to write")
 
@@ -58,15 +61,21 @@ def execute(args: argparse.Namespace) -> int:
     result, groups, refused = calibrate.fit(
         rows, replace(hardware, name=args.device), evidence=args.evidence, source=args.source, progress=note
     )
+    kept: list[str] = []
+    if args.base:
+        result, kept = result.completed_by(kernels.shipped(args.base))
     value = {
         **kernels.to_json(result),
         "fits": [{**group.report(), "parameters": group.intervals} for group in groups],
         "refused": refused,
+        **({"kept": kept} if args.base else {}),
         "provenance": provenance(inputs=paths),
     }
     write_text(args.out, dump_json(value))
     print(format_table([group.report() for group in groups]), end="")
     for line in refused:
         note(f"not fitted: {line}")
+    if kept:
+        note(f"kept from {args.base}: {', '.join(kept)}")
     note(f"wrote {args.out}")
     return 0

@@ -9,10 +9,11 @@ from gpu_validate import silicon_tables
 from scylla_sim import calibrate, catalog, kernels, shapes
 from scylla_sim.checks import InputError
 from scylla_sim.costs import Op
-from scylla_sim.forms import FORMS, evaluate
+from scylla_sim.forms import FORMS, evaluate, forms_for
 from scylla_sim.rates import rates
 
 H100 = catalog.hardware("h100-sxm")
+HEADS = {"num_heads": 32.0, "num_kv_heads": 8.0, "head_dim": 128.0, "window": 0.0}
 
 
 def gemm_rows(count=64, *, noise=0.02, parameters=None, seed=0, device="h100-sxm"):
@@ -113,6 +114,26 @@ def test_degenerate_rows_are_refused():
     columns.update(m=["1"] * 32, n=["4096"] * 32, k=["4096"] * 32)
     with pytest.raises(InputError, match="distinct shapes"):
         fit(columns)
+
+
+def attention_rows(batches, kv_lens, q_lens):
+    """Rows of verify attention made from the form itself."""
+    grid = np.array([(b, s, q) for b in batches for s in kv_lens for q in q_lens], dtype=float).T
+    columns = dict(zip(("batch", "kv_len", "q_len"), grid))
+    columns |= {name: np.full(grid.shape[1], value) for name, value in HEADS.items()}
+    form = FORMS[forms_for("decode_attention", "bfloat16", H100)[0]]
+    seconds = evaluate(form, form.prior, columns, rates(H100, "bfloat16", "bfloat16"))
+    text = {name: [str(int(value)) for value in column] for name, column in columns.items()}
+    labels = {"op": "decode_attention", "device": "h100-sxm", "dtype": "bf16", "kv_dtype": "bf16"}
+    times = {"latency_ms": [repr(1e3 * value) for value in seconds.tolist()]}
+    return {name: [label] * grid.shape[1] for name, label in labels.items()} | text | times
+
+
+def test_widths_of_a_verify_step_count_as_shapes_of_attention():
+    _, (group,), refused = fit(attention_rows((1, 64), (512, 8192), (1, 2, 4, 8, 16, 64)))
+    assert not refused and group.rows == 24 and group.median_error < 0.02
+    with pytest.raises(InputError, match="of one size"):
+        fit(attention_rows((8,), (2048,), range(1, 25)))
 
 
 def test_rows_of_one_size_cannot_tell_latency_from_bandwidth():
@@ -250,3 +271,13 @@ def test_missing_head_size_falls_back_to_the_nearest_and_missing_op_to_the_prior
 def test_every_gpu_with_measurements_ships_its_own_calibration():
     assert set(kernels.shipped_devices()) == set(silicon_tables.DEVICES)
     assert all(catalog.calibration_name(name) == name for name in silicon_tables.DEVICES)
+
+
+def test_shipped_fits_are_kept_for_dtypes_that_were_not_fitted():
+    result, _, _ = fit(gemm_rows(32))
+    shipped = kernels.shipped("h100-sxm")
+    whole, kept = result.completed_by(shipped)
+    assert whole.kernels["gemm"]["bfloat16"] == result.kernels["gemm"]["bfloat16"]
+    assert whole.kernels["gemm"]["fp8"] == shipped.kernels["gemm"]["fp8"]
+    assert whole.kernels["decode_attention"] == shipped.kernels["decode_attention"]
+    assert "gemm fp8" in kept and not any(name.startswith("gemm bfloat16") for name in kept)

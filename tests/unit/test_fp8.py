@@ -92,7 +92,8 @@ def test_quantising_is_a_row_of_its_own_and_calibrates_nothing() -> None:
     assert (measured[0]["dtype"], measured[0]["kernel_source"]) == ("fp8", "torch_scaled_mm")
     assert measured[0]["peak_fraction"] > 0, "the datasheet of the device knows its 8-bit peak"
     record = {"suite": "kernels", "evidence": "live", "values": measured}
-    assert [row["op"] for row in export(record, "all")] == ["gemm"]
+    assert [row["op"] for row in export(record, "all")] == ["gemm", "elementwise"]
+    assert [row["op"] for row in export(record, "test")] == ["gemm"]
 
 
 def test_an_8_bit_step_runs_and_declares_what_it_does() -> None:

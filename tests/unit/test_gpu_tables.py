@@ -10,6 +10,8 @@ import pytest
 from gpu_results import GPU, cycle, step
 
 from paper import claims, gpu_verdicts, summary
+from paper.gpu_cycle_tables import best_lengths
+from paper.gpu_records import campaigns
 from paper.gpu_tables import NOT_MEASURED
 from paper.render import Table
 from paper.results import Results
@@ -134,6 +136,14 @@ def test_the_host_costs_what_an_eager_run_takes_longer(finished_results: Path) -
     assert rows["cycle, drafting 3"]["ratio"] == pytest.approx(1.6 / 1.25)
     assert rows["cycle, drafting 3"]["eager_speedup"] == 1.25
     assert rows["plain step, 1 tokens"]["eager_s"] == pytest.approx(0.01)
+
+
+def test_a_tree_that_was_tried_at_some_batches_only_is_no_choice_of_a_length(own_results: Path) -> None:
+    tree = {"top_k": 4, "draft_len": 2, "verify_tokens": 21}
+    rows = [cycle(1, 1, 1.3), cycle(1, 2, 1.5) | tree, cycle(1, 8, 1.4), cycle(64, 1, 1.2), cycle(64, 2, 1.1)]
+    results = rewrite(own_results, "specdecode", rows)
+    assert best_lengths(campaigns(results)[0]) == {512: [(1, 1), (64, 1)]}
+    assert gpu_verdicts.best_falls(results).status == CONTRADICTED
 
 
 def test_verdicts_follow_their_rules(own_results: Path) -> None:

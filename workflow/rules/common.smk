@@ -72,11 +72,11 @@ GPU_SUITES = guard.gpu_suites(RECORDED)
 
 def is_blind(gpu, suite):
     """Whether a suite of a GPU was predicted before it was measured."""
-    return (RECORDED / "blind" / gpu / f"{suite}.csv").is_file()
+    return (RECORDED / guard.BLIND / gpu / f"{suite}.csv").is_file()
 
 
 def gpu_predictions(gpu, suite):
     """Predictions of a suite by name: made before it was measured, and by the calibration on the GPU's own kernels."""
-    blind = {"blind": f"{RECORDED}/blind/{gpu}/{suite}.csv"} if is_blind(gpu, suite) else {}
+    blind = {"blind": f"{RECORDED}/{guard.BLIND}/{gpu}/{suite}.csv"} if is_blind(gpu, suite) else {}
     own = {"calibrated": f"results/gpu/{gpu}/{suite}-calibrated.csv"} if "kernels" in GPU_SUITES[gpu] else {}
     return blind | own

@@ -100,8 +100,8 @@ rule gpu_calibrate:
     params:
         code=SIMULATOR,
     shell:
-        "python -m scylla_sim calibrate --measurements {input} --device {wildcards.gpu} --evidence recorded "
-        "--source 'gpu-validate campaign' --out {output} > {log} 2>&1"
+        "python -m scylla_sim calibrate --measurements {input} --device {wildcards.gpu} --base {wildcards.gpu} "
+        "--evidence recorded --source 'gpu-validate campaign' --out {output} > {log} 2>&1"
 
 
 rule gpu_predict:
