@@ -80,7 +80,7 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
     Tensor
         ``(batch, num_heads, n, head_dim)``.
     """
-    if triton_kernels.available(q) and q.shape[2] <= _MAX_TRITON_QUERIES:
+    if triton_kernels.available(q, q.shape[-1]) and q.shape[2] <= _MAX_TRITON_QUERIES:
         return triton_kernels.attend(q, keys, values, place.lengths, place.visible, bound=place.bound)
     if q.is_cuda and q.dtype != torch.float32 and place.context:
         end = place.context + place.visible.shape[1]

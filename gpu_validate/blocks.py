@@ -184,7 +184,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
         """``(batch, n, width)`` -> the same; writes this layer's keys and values into ``cache``."""
         batch, n, _ = x.shape
-        if triton_kernels.available(x) and isinstance(place.slots, Tensor):
+        if triton_kernels.available(x, self.spec.head_dim) and isinstance(place.slots, Tensor):
             return self._fused(x, cache, place, turn)
         q, k, v = self.heads(x, turn)
         for store, new in zip(cache, (k, v)):

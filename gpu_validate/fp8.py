@@ -18,7 +18,8 @@ DTYPE = torch.float8_e4m3fn
 """Four bits of exponent, three of mantissa: the type that engines keep weights and activations in."""
 
 LEAST_ROWS = 17
-"""Fewer rows than this take a slow kernel of cuBLAS on Hopper. Source: vllm-project/vllm, issue 32269."""
+"""Fewer rows than this took a slow kernel of cuBLAS on Hopper. Source: vllm-project/vllm, issue 32269. With cuBLAS
+13 on an H100 they do not: filling up costs 2-3 us and saves nothing (``gpu_validate/recorded/h100-sxm``)."""
 STATIC_MAX = 16.0
 """Largest activation that a static scale holds. Normed activations of random weights stay below it."""
 
@@ -49,7 +50,7 @@ def product(
 ) -> Tensor:
     """``x @ weight.T`` of two quantised matrices, ``(m, k)`` and ``(n, k)``, in ``dtype``.
 
-    ``padded`` fills up to `LEAST_ROWS` rows, as engines do it for few rows.
+    ``padded`` fills up to `LEAST_ROWS` rows, as engines did it for few rows.
     """
     rows = len(x[0])
     left = x[0]
@@ -87,7 +88,7 @@ class Projection(nn.Module):
         """``(..., k)`` -> ``(..., n)`` in the dtype of ``x``."""
         rows = x.reshape(-1, x.shape[-1])
         quantised = quantise(rows) if self.given is None else quantise_static(rows, self.given)
-        out = product(quantised, (self.weight, self.scale), x.dtype, padded=self.given is not None)
+        out = product(quantised, (self.weight, self.scale), x.dtype)
         return out.reshape(*x.shape[:-1], -1)
 
 

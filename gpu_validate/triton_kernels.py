@@ -38,9 +38,17 @@ _FULL_WAVE = 0.85
 _FP8 = torch.float8_e4m3fn
 
 
-def available(tensor: Tensor) -> bool:
-    """Whether the kernels of this module can run on ``tensor``: Triton is there, and the tensor is on a GPU."""
-    return triton is not None and tensor.is_cuda
+LEAST_HEAD_DIM = 16
+"""Tensor cores multiply no narrower matrices."""
+
+
+def available(tensor: Tensor, head_dim: int = LEAST_HEAD_DIM) -> bool:
+    """Whether the kernels of this module can run on ``tensor``.
+
+    Triton is there, the tensor is on a GPU, and ``head_dim`` is a power of two from `LEAST_HEAD_DIM` on.
+    """
+    fits = head_dim >= LEAST_HEAD_DIM and not head_dim & (head_dim - 1)
+    return triton is not None and tensor.is_cuda and fits
 
 
 def _kernel(**options: Any) -> Callable[[Callable[..., None]], Any]:
@@ -315,8 +323,8 @@ def attend(
     """
     batch, num_heads, n, head_dim = q.shape
     num_kv_heads = keys.shape[1]
-    if head_dim < 16 or head_dim & (head_dim - 1):
-        raise fail("head_dim", head_dim, "must be a power of two from 16 on")
+    if head_dim < LEAST_HEAD_DIM or head_dim & (head_dim - 1):
+        raise fail("head_dim", head_dim, f"must be a power of two from {LEAST_HEAD_DIM} on")
     if num_heads % num_kv_heads:
         raise fail("num_heads", num_heads, f"must be a multiple of num_kv_heads={num_kv_heads}")
     for name, tensor in (("q", q), ("keys", keys), ("values", values), ("visible", visible)):

@@ -14,9 +14,9 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.specs import Engine
-from scylla_sim.steps import EMPTY, LAUNCH, Error, Step
+from scylla_sim.steps import EMPTY, LAUNCH, POWER, Error, Step
 
-SHARED_EXPONENT = {"gemm": 1.0, "decode_attention": 0.5, LAUNCH: 0.0}
+SHARED_EXPONENT = {"gemm": 1.0, "decode_attention": 0.5, LAUNCH: 0.0, POWER: 0.0}
 """Errors of one kernel at two numbers of query rows, r times apart, correlate as r to minus this power.
 
 Chosen on the training rows of five GPUs (aiconfigurator-core). Of a GEMM at m and r m rows of one weight, up to 512
@@ -24,7 +24,7 @@ rows, the correlation is 0.3-0.7 at r = 2 and 0.1-0.6 at 4, most while weights s
 attention, r times as many query heads on the same cache stand for r query tokens (kernels pack both into one tile):
 0.5-0.96 at 2, 0-0.95 at 4. With these powers some nine of ten measured ratios lie in their interval. Kernels not
 named here were not measured at two sizes on one weight or cache, and are taken as independent. Waiting for launches
-errs by one constant of the engine, at every size alike."""
+errs by one constant of the engine, and the power limit by one of the GPU, at every size alike."""
 
 
 @dataclass(frozen=True)

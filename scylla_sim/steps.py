@@ -21,6 +21,19 @@ from scylla_sim.specs import Draft, Engine, Model
 BOUNDS = ("memory", "compute", "communication", "overhead")
 LAUNCH = "launch"
 """Kind of the part of an eager step in which the device waits for the host."""
+POWER = "power"
+"""Kind, and name, of the error that the power limit of a GPU makes."""
+
+POWER_LIMIT_SHARE = 0.2
+"""Share by which GEMMs that are bound by compute may take longer than their fit, because the power limit lowers the
+clocks. Fits are made from short runs of one kernel; a GPU that decodes large batches is under load for long.
+
+Source: ``gpu_validate/recorded/h100-sxm/kernels.json``. After half a second of load at 700 W, bf16 GEMMs of 512
+rows and more took 14 % longer than the shipped fit in the median and 20 % at the 90th percentile, at 1,440-1,870
+MHz instead of 1,980."""
+_POWER_FROM, _POWER_FULL = 0.5, 1.0
+"""Compute time over memory time of a GEMM at which the power limit begins to matter, and from which it matters in
+full. In the same record GEMMs of 128 rows (0.45) ran at full clocks and those of 512 (1.7) did not."""
 
 NOT_FITTED_HERE = ("theory", "transferred")
 """Evidence of kernels whose errors all shapes share.
@@ -33,7 +46,10 @@ aiconfigurator-core)."""
 
 @dataclass(frozen=True)
 class Part:
-    """One operation of a step: seconds of all its executions, and what the datasheet says of it."""
+    """One operation of a step: seconds of all its executions, and what the datasheet says of it.
+
+    ``power_s`` are seconds that the power limit of the device may add; see `POWER_LIMIT_SHARE`.
+    """
 
     name: str
     kind: str
@@ -44,6 +60,7 @@ class Part:
     memory_s: FloatArray
     compute_s: FloatArray
     evidence: str
+    power_s: FloatArray = field(default_factory=lambda: np.asarray(0.0))
 
 
 @dataclass(frozen=True)
@@ -61,7 +78,8 @@ class Step:
 
     ``errors`` names the sources of error, whose deviations ``lower`` and ``upper`` add in quadrature. A kernel
     fitted on its device errs by shape: each operation is a source, its executions in all layers err together. One
-    that was carried there, or never fitted, errs by its constants: all operations of its kind are one source.
+    that was carried there, or never fitted, errs by its constants: all operations of its kind are one source. The
+    power limit is one source for all GEMMs.
     """
 
     parts: tuple[Part, ...]
@@ -119,7 +137,8 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatA
     parts = []
     for op in ops:
         one = _one(op, setting, eager)
-        moved = op.memory_bytes(setting.dtype, setting.kv_dtype)
+        memory_s = op.memory_bytes(setting.dtype, setting.kv_dtype) / hardware.memory_bytes_per_s
+        compute_s = op.flops() / _peak(setting, op)
         parts.append(
             Part(
                 name=op.name,
@@ -128,9 +147,10 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatA
                 seconds=op.count * (one.value + launch_s),
                 lower=op.count * (one.lower + launch_s),
                 upper=op.count * (one.upper + launch_s),
-                memory_s=moved / hardware.memory_bytes_per_s,
-                compute_s=op.flops() / _peak(setting, op),
+                memory_s=memory_s,
+                compute_s=compute_s,
                 evidence=one.evidence,
+                power_s=op.count * one.value * _power_share(op, setting, compute_s, memory_s),
             )
         )
     if setting.engine.launch_s > 0.0 and not setting.launches_add:
@@ -188,6 +208,14 @@ def _peak(setting: Setting, op: Op) -> float:
     return rates(setting.calibration.hardware, dtype).flop_per_s
 
 
+def _power_share(op: Op, setting: Setting, compute_s: FloatArray, memory_s: FloatArray) -> FloatArray:
+    """Share of its time that the power limit may add to an operation; nothing on a CPU."""
+    ratio = np.zeros(np.broadcast_shapes(np.shape(compute_s), np.shape(memory_s)))
+    if op.kind.endswith("gemm") and setting.calibration.hardware.sm_count > 0:
+        np.divide(compute_s, memory_s, out=ratio, where=np.asarray(memory_s) > 0.0)
+    return POWER_LIMIT_SHARE * np.clip((ratio - _POWER_FROM) / (_POWER_FULL - _POWER_FROM), 0.0, 1.0)
+
+
 def _errors(parts: Sequence[Part]) -> dict[str, Error]:
     """Sources of error of some operations; deviations of one source add up."""
     found: dict[str, Error] = {}
@@ -197,6 +225,9 @@ def _errors(parts: Sequence[Part]) -> dict[str, Error]:
         if source in found:
             down, up = down + found[source].down, up + found[source].up
         found[source] = Error(part.kind, down, up)
+    power_s = sum((part.power_s for part in parts), np.asarray(0.0))
+    if np.any(power_s > 0.0):
+        found[POWER] = Error(POWER, np.zeros_like(power_s), power_s)
     return found
 
 
@@ -283,6 +314,7 @@ def drafted_step(draft: Draft, draft_len: int, width: int, one_pass: Callable[[i
             memory_s=a.memory_s + times * c.memory_s,
             compute_s=a.compute_s + times * c.compute_s,
             evidence=c.evidence,
+            power_s=a.power_s + times * c.power_s,
         )
         for a, c in zip(first.parts, rest.parts)
     )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpu_validate import cli, kernels, measure
+from gpu_validate import cli, kernels, measure, runner
 from gpu_validate.cases import Case
 from gpu_validate.device import Device
 
@@ -102,7 +102,7 @@ def test_a_dry_run_lists_what_a_gpu_that_is_not_here_would_measure(
     assert run("measure", *options, "--format", "json") == 0
     printed = capsys.readouterr()
     listed = json.loads(printed.out)["rows"]
-    assert {row["suite"] for row in listed} == {"kernels", "step", "specdecode"}
+    assert {row["suite"] for row in listed} == {"kernels", "step", "specdecode", "decode"}
     assert sum(row["limit_s"] for row in listed) < 540
     cases = {row["case"] for row in listed}
     assert {"gemm-fp8-m1-n6144-k4096", "all-reduce-2x-1024B-graph", "step-llama-3.1-8b-b1-s512-n1-eager"} <= cases
@@ -147,7 +147,7 @@ def test_a_second_pass_begins_when_the_first_has_ended(tmp_path: Path, monkeypat
     """Repeats back to back would share the machine's mood; an interruption in between resumes in between."""
     monkeypatch.setitem(measure.PASSES, "kernels", 2)
     ran: list[str] = []
-    real = measure.run
+    real = runner.run
 
     def stopping(device: Device, case: Case, plan: Any, **options: Any) -> Any:
         if len(ran) == 9:
@@ -156,7 +156,7 @@ def test_a_second_pass_begins_when_the_first_has_ended(tmp_path: Path, monkeypat
         ran.append(case.id)
         return real(device, case, plan, **options)
 
-    monkeypatch.setattr(measure, "run", stopping)
+    monkeypatch.setattr(runner, "run", stopping)
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 130
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 0
     ran.remove("the interruption")
@@ -175,20 +175,20 @@ def test_a_killed_campaign_keeps_what_was_measured(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "from dataclasses import replace\n"
         "from types import SimpleNamespace\n"
-        "from gpu_validate import cases, cli, kernels, measure\n"
+        "from gpu_validate import cases, cli, kernels, measure, runner\n"
         "tiny = lambda device, scale: [kernels.gemm_case(device, m, 16, 64) for m in range(1, 8)]\n"
         "sys.modules['tiny'] = SimpleNamespace(cases=tiny)\n"
         "measure.SUITES = {'kernels': 'tiny'}\n"
         "short = {'min_samples': 2, 'time_limit_s': 0.01}\n"
         "cases.PLANS = {key: replace(plan, **short) for key, plan in cases.PLANS.items()}\n"
-        "real, ran = measure.run, []\n"
+        "real, ran = runner.run, []\n"
         "def dying(*args, **options):\n"
         "    ran.append(real(*args, **options))\n"
         "    if len(ran) == 4:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return ran[-1]\n"
         "if sys.argv[1] == 'die':\n"
-        "    measure.run = dying\n"
+        "    runner.run = dying\n"
         "sys.exit(cli.main(['measure', '--suite', 'kernels', '--device', 'cpu', '--out', sys.argv[2]]))\n"
     )
     killed, resumed = (
@@ -197,7 +197,7 @@ def test_a_killed_campaign_keeps_what_was_measured(tmp_path: Path) -> None:
     )
     assert killed.returncode == -signal.SIGKILL
     assert resumed.returncode == 0, resumed.stderr
-    assert "kernels: 3 of 7 cases taken from kernels.partial.jsonl" in resumed.stderr
+    assert "kernels: 3 of 7 cases taken from an interrupted run" in resumed.stderr
 
 
 def test_measure_writes_a_record_that_rows_turns_into_csv(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_an_interruption_keeps_what_was_measured_and_a_second_run_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[str] = []
-    real = measure.run
+    real = runner.run
 
     def stopping(device: Device, case: Case, plan: Any, **options: Any) -> Any:
         if case.id == "gemm-m1-n32-k64" and len(ran) == 2:
@@ -242,13 +242,13 @@ def test_an_interruption_keeps_what_was_measured_and_a_second_run_resumes(
         ran.append(case.id)
         return real(device, case, plan, **options)
 
-    monkeypatch.setattr(measure, "run", stopping)
+    monkeypatch.setattr(runner, "run", stopping)
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 130
     assert not (tmp_path / "kernels.json").exists()
-    assert len((tmp_path / "kernels.partial.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "kernels.partial.jsonl").read_text().splitlines()) == 3, "a beginning, two cases"
     ran.append("the interruption")
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 0
-    assert "2 of 7 cases taken from" in capsys.readouterr().err
+    assert "2 of 7 cases taken from an interrupted run" in capsys.readouterr().err
     assert ran.count("gemm-m1-n16-k64") == 1, "not measured twice"
     assert len(json.loads((tmp_path / "kernels.json").read_text())["values"]) == 7
 
@@ -264,14 +264,14 @@ def test_the_state_of_the_cache_can_be_chosen_and_is_recorded(tmp_path: Path, ca
 def test_a_case_that_runs_out_of_memory_is_left_out_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = measure.run
+    real = runner.run
 
     def greedy(device: Device, case: Case, plan: Any, **options: Any) -> Any:
         if case.id == "gemm-m1-n32-k64":
             raise MemoryError(case.id)
         return real(device, case, plan, **options)
 
-    monkeypatch.setattr(measure, "run", greedy)
+    monkeypatch.setattr(runner, "run", greedy)
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 0
     record = json.loads((tmp_path / "kernels.json").read_text())
     assert record["provenance"]["left_out"] == ["gemm-m1-n32-k64"]
