@@ -138,7 +138,15 @@ def run(
         passes = max(job.number for job in jobs)
         facts = {"scale": "campaign", "models": [], "specs": [], "selfcheck": checked, "passes": passes}
         runs[suite] = SuiteRun(
-            suite, device, folder, PLANS[device.kind][suite], names, facts, monitor=monitor, resume_complete=True
+            suite,
+            device,
+            folder,
+            PLANS[device.kind][suite],
+            names,
+            facts,
+            monitor=monitor,
+            resume_complete=True,
+            skip_failed=_restarts() > 0,
         )
     table = Timetable.of(kept, seconds)
     code = 1 if wrong else 0
@@ -167,9 +175,9 @@ def _prepare(device: Device, stages: Sequence[Stage]) -> None:
     """
     import torch
 
-    if device.kind != "cuda":
-        return
     jobs = [job for stage in stages[:2] for job in stage.jobs]
+    if device.kind != "cuda" or not jobs:
+        return
     least = min(int(job.case.shape["batch"]) for job in jobs)
     for job in jobs:
         if job.case.shape["batch"] != least:
@@ -203,13 +211,17 @@ def _finish(measured: SuiteRun) -> int:
     return 1 if about["failed"] else 0
 
 
+def _restarts() -> int:
+    """How often this campaign went on in a new process."""
+    return int(os.environ.get(_RESTARTS, "0"))
+
+
 def _restart(args: argparse.Namespace, minutes: float) -> None:
     """Go on in a new process, whose device answers again, while there is time for it."""
-    count = int(os.environ.get(_RESTARTS, "0"))
-    if count >= _MOST_RESTARTS or minutes < 0.5:
+    if _restarts() >= _MOST_RESTARTS or minutes < 0.5:
         return
     note(f"campaign: going on in a new process, {minutes:.1f} minutes left")
-    os.environ[_RESTARTS] = str(count + 1)
+    os.environ[_RESTARTS] = str(_restarts() + 1)
     call = [sys.executable, "-m", "gpu_validate", "campaign", "--minutes", f"{minutes:.2f}"]
     call += ["--out", str(args.out), "--device", args.device, "--every", str(args.every)]
     sys.stderr.flush()

@@ -131,6 +131,13 @@ def earlier(path: Path, key: str, *, complete: bool = False) -> dict[str, Result
     return {row["case"]: (row, sample) for row, sample in zip(record["values"], samples)}
 
 
+def failed_cases(path: Path) -> dict[str, str]:
+    """Errors by case of a record; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    return {failed["case"]: failed["error"] for failed in read(path)["provenance"].get("failed", [])}
+
+
 @dataclass(frozen=True)
 class Partial:
     """Results of a suite that is still running, one JSON object a line.

@@ -62,6 +62,8 @@ class SuiteRun:
         Go into the provenance of the record.
     resume_complete
         Take up a complete record too, instead of measuring the suite anew.
+    skip_failed
+        Do not try again what failed before: it may break the device again.
     done, failed
         Results and errors by name, those of an interrupted run included.
     lost
@@ -77,6 +79,7 @@ class SuiteRun:
     cache: str = "rotating"
     monitor: Monitor = field(default_factory=Monitor)
     resume_complete: bool = False
+    skip_failed: bool = False
     partial: records.Partial = field(init=False)
     done: dict[str, records.Result] = field(init=False)
     failed: dict[str, str] = field(init=False)
@@ -94,6 +97,8 @@ class SuiteRun:
         }
         self.done = {name: result for name, result in known.items() if name in set(self.names)}
         self.failed = self.partial.failures()
+        if self.skip_failed:
+            self.failed |= records.failed_cases(self.record_path)
         self.resumed = len(self.done)
         if self.resumed:
             note(f"{self.suite}: {self.resumed} of {len(self.names)} cases taken from an interrupted run")

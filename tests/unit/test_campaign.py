@@ -126,7 +126,7 @@ def test_a_failing_case_is_kept_with_its_error_and_the_rest_is_measured(
 
 def test_a_capture_that_runs_out_of_memory_loses_one_case(gpu: FakeCuda, tmp_path: Path) -> None:
     gpu.memory_after = 3
-    assert measure(tmp_path) == 0
+    assert measure(tmp_path, "--every", "3") == 0
     lost = {name for suite in ("step", "specdecode") for name in _about(tmp_path, suite)["left_out"]}
     assert len(lost) == 1, "the first capture"
 
@@ -141,7 +141,7 @@ def test_a_broken_device_ends_the_process_with_records_and_a_new_one_goes_on(
 ) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda path, call: started.append(call))
-    monkeypatch.delenv("GPU_VALIDATE_CAMPAIGN_RESTARTS", raising=False)
+    monkeypatch.setenv("GPU_VALIDATE_CAMPAIGN_RESTARTS", "0")
     real = campaign_stages.loops.given_loop
 
     def illegal(pair: Any, tree: Any, batch: int, *args: Any, **options: Any) -> Any:
@@ -156,9 +156,11 @@ def test_a_broken_device_ends_the_process_with_records_and_a_new_one_goes_on(
     assert _about(tmp_path, "specdecode")["failed"]
     assert len(started) == 1 and "--minutes" in started[0]
     gpu.broken = False
+    failed = _about(tmp_path, "specdecode")["failed"]
     monkeypatch.setattr(campaign_stages.loops, "given_loop", real)
-    measure(tmp_path)
+    assert measure(tmp_path) == 1, "the new process leaves alone what broke the device"
     assert _about(tmp_path, "step")["complete"]
+    assert _about(tmp_path, "specdecode")["failed"] == failed
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -223,7 +225,7 @@ def test_a_host_read_inside_a_graph_fails_the_case(
 
     monkeypatch.setattr(campaign_stages.loops.Loop, "cycle", reading)
     monkeypatch.setattr(os, "execv", lambda *call: None)
-    assert measure(tmp_path) == 1
+    assert measure(tmp_path, "--every", "3") == 1
     errors = [failed["error"] for failed in _about(tmp_path, "specdecode")["failed"]]
     assert errors and all("not permitted when stream is capturing" in error for error in errors)
 
@@ -232,7 +234,7 @@ def test_a_kernel_that_is_not_the_named_one_is_not_measured(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "causal_by_query_head", lambda q, k, v: q * 1.0)
-    assert measure(tmp_path) == 1
+    assert measure(tmp_path, "--every", "3") == 1
     record = records.read(tmp_path / "kernels.json")
     found = record["provenance"]["selfcheck"]["kernels"][attention.CAUSAL]
     assert not found["as_named"]

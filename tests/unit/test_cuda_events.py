@@ -155,3 +155,17 @@ def test_a_case_on_a_gpu_gives_the_seconds_of_one_call(
 
 def test_the_empty_call_floor_is_what_two_events_cost() -> None:
     assert timing.floor_seconds(EventClock(FakeCuda())) == 0.0
+
+
+def test_the_device_waits_until_the_host_has_queued_a_sample() -> None:
+    """The spin is before the first event, so it is not timed."""
+    cuda = FakeCuda(call_s=1e-3)
+    assert EventClock(cuda, ahead_cycles=400_000).elapsed([cuda.launch] * 2) == pytest.approx(2e-3)
+    assert cuda.queue_s == pytest.approx(2e-3 + 400_000 / 2e9)
+
+
+def test_a_graph_holds_its_calls_until_a_replay_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(call_s=1e-5)
+    monkeypatch.setattr(torch, "cuda", cuda)
+    _, summary = run(described("h100-sxm"), case(cuda, graph=True, copies=5), Plan(min_sample_s=0.0))
+    assert summary.calls_per_sample == 100, "twenty times five calls of 10 us make a millisecond"

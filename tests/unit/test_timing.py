@@ -207,3 +207,12 @@ def test_a_sample_that_was_interrupted_is_taken_again_or_counts_by_its_own_time(
     clock = clocks.HostClock(read=lambda: now["wall"], busy=lambda: now["busy"])
     assert clock.elapsed([call]) == pytest.approx(wall_s)
     assert next(script, None) is None
+
+
+def test_a_warm_up_lasts_as_long_as_asked_and_is_not_part_of_the_limit() -> None:
+    """A GPU that its power limit slows takes half a second to settle."""
+    settling = lambda index: 1e-3 if index < 400 else 2e-3  # noqa: E731
+    plan = Plan(warmup_s=0.5, time_limit_s=0.2, min_samples=5, min_sample_s=0.0)
+    summary = timing.measure(ScriptedClock(settling), [nothing], plan)
+    assert summary.min_s == pytest.approx(2e-3), "no sample is from before it settled"
+    assert summary.stopping_reason == "converged"

@@ -230,3 +230,14 @@ def test_nvidia_smi_fields_that_a_card_lacks_are_left_out() -> None:
     assert facts["power.limit"] == "700.00 W"
     assert "mig.mode.current" not in facts
     assert smi.parse("garbage") == {}
+
+
+def test_a_copy_without_git_names_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a rented GPU a .git that travelled along may be that of another commit."""
+    from scylla_sim import records as plain
+
+    plain.git_state.cache_clear()
+    monkeypatch.setenv(plain.COMMIT_VARIABLE, "0123abc")
+    assert plain.git_state() == {"git_sha": "0123abc", "git_dirty": None}
+    monkeypatch.delenv(plain.COMMIT_VARIABLE)
+    plain.git_state.cache_clear()
