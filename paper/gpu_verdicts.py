@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import groupby, pairwise
 from statistics import median
 
 from paper.gpu_cycle_tables import best_lengths
@@ -52,11 +53,27 @@ def speedup(results: Results) -> Verdict:
     share, error = sum(inside) / len(inside), median(errors)
     return Verdict(
         REPRODUCED if share >= INSIDE else PARTLY if error <= SPEEDUP_ERROR else CONTRADICTED,
-        f"{percent(share, 0)} of {len(inside)} speed-ups in their interval, median error {percent(error)}, largest "
-        f"{percent(max(errors))}",
+        f"{percent(share, 0)} of {len(inside)} speed-ups in their 90 % interval, median error {percent(error)}, "
+        f"largest {percent(max(errors))}",
         "recorded",
         tuple(files),
     )
+
+
+def _stretches(lengths: Iterable[tuple[float, float]]) -> str:
+    """Best lengths by batch in words, neighbours of one length together.
+
+    Examples
+    --------
+    >>> _stretches([(1, 3), (8, 2), (64, 2), (256, 0)])
+    '3 at batch 1, 2 at batch 8 to 64, 0 (plain decoding) at batch 256'
+    """
+    said = []
+    for length, some in groupby(lengths, key=lambda pair: pair[1]):
+        batches = [f"{batch:g}" for batch, _ in some]
+        where = " to ".join(dict.fromkeys((batches[0], batches[-1])))
+        said.append(f"{length:g}{'' if length else ' (plain decoding)'} at batch {where}")
+    return ", ".join(said)
 
 
 def best_falls(results: Results) -> Verdict:
@@ -68,15 +85,14 @@ def best_falls(results: Results) -> Verdict:
             values = [length for _, length in lengths]
             falls.append(values[0] - values[-1])
             steady.append(all(later <= earlier for earlier, later in pairwise(values)))
-            shown = ", ".join(f"{length:g} at batch {batch:g}" for batch, length in lengths)
-            found.append(f"{campaign.gpu}, context {context:g}: {shown}")
+            found.append(f"{campaign.gpu}, context {context:g}: {_stretches(lengths)}")
         files += [_file(campaign, "specdecode")] if curves else []
     if not falls:
         return _NO_RECORD
     whole = all(fall > 0 for fall in falls) and all(steady)
     return Verdict(
         REPRODUCED if whole else PARTLY if sum(falls) > 0 else CONTRADICTED,
-        "best chain: " + "; ".join(found),
+        "best chain length: " + "; ".join(found),
         "recorded",
         tuple(files),
     )
@@ -103,7 +119,7 @@ def verify_is_flat(results: Results) -> Verdict:
     middle = median(ratios)
     return Verdict(
         REPRODUCED if middle <= FLAT else PARTLY if middle <= NEARLY_FLAT else CONTRADICTED,
-        f"median ratio {middle:.3f} over {len(ratios)} steps ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"median ratio {middle:.3f} of {len(ratios)} verify steps ({min(ratios):.2f} to {max(ratios):.2f})",
         "recorded",
         tuple(files),
     )

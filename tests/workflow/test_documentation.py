@@ -58,7 +58,7 @@ def quick(command: str) -> str:
     """The command itself; a measurement is only listed, since it would take minutes."""
     words = shlex.split(command)
     verb = {*words[1:2], *words[3:4]}  # after the command, or after python -m package
-    measures = {"measure", "train"} & verb and not {"--help", "--dry-run"} & set(words)
+    measures = {"measure", "train", "campaign"} & verb and not {"--help", "--dry-run"} & set(words)
     return f"{command} --dry-run" if measures else command
 
 
