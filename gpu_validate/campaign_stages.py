@@ -13,7 +13,7 @@ from functools import partial
 from itertools import product
 
 from gpu_validate import attention, decode, kernels, loops, steps
-from gpu_validate.cases import Case, fits
+from gpu_validate.cases import ELEMENT_BYTES, Case, fits
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.random_models import random_pair
 from gpu_validate.runner import Job
@@ -169,7 +169,9 @@ def _steps(
         for n in tokens:
             yield steps.step_case(device, target, (batch, context, n), graph=gpu)
         for n in tokens[:1]:
-            yield steps.step_case(device, draft, (batch, context, n), graph=gpu, role="draft")
+            case = steps.step_case(device, draft, (batch, context, n), graph=gpu, role="draft")
+            weights = ELEMENT_BYTES[device.dtype] * target.parameters  # they stay beside the draft's
+            yield replace(case, memory_bytes=case.memory_bytes + weights)
 
 
 def _cycles(
