@@ -98,10 +98,14 @@ class Campaign:
         return self._read("step-parts.csv")
 
     def windows(self, suite: str) -> list[float]:
-        """Seconds over which the energy of each case of a suite was counted."""
+        """Seconds over which the energy of each case of a suite was counted, where its record says so."""
         record = self.results.record(f"gpu/{self.gpu}/{suite}.json", "snakemake") if self.has(suite) else {}
         cases = zip(record.get("values", ()), record.get("samples", ()))
-        return [sample["total_s"] for value, sample in cases if value.get("energy_j") is not None]
+        return [
+            sample["total_s"]
+            for value, sample in cases
+            if value.get("energy_j") is not None and "total_s" in sample
+        ]
 
     def compared(self, suite: str) -> dict[str, Table]:
         """Errors of each prediction of a suite, the blind one first."""

@@ -108,7 +108,10 @@ def write_gpu(folder: Path, put: Put) -> None:
     for suite, rows in suites.items():
         (facts / f"{suite}-rows.csv").write_text(format_csv(rows))
         said = {"schema": "r/1", "provenance": record | {"utc": "2026-02-01T12:00:00+00:00"}}
-        said |= {"values": [{"energy_j": 1.0}, {}], "samples": [{"total_s": 0.25}, {"total_s": 9.0}]}
+        said |= {
+            "values": [{"energy_j": 1.0}, {}, {"energy_j": 1.0}],
+            "samples": [{"total_s": 0.25}, {"total_s": 9.0}, {}],
+        }
         (facts / f"{suite}.json").write_text(json.dumps(said))
     (facts / "step-parts.csv").write_text(format_csv(PARTS))
     blind = {"git_sha": "fedcba9876", "utc": "2026-02-01T10:00:00+00:00", "calibration": {"sha256": "5" * 64}}
