@@ -19,6 +19,7 @@ VERBS = {
     "rows": "a measured record as rows of CSV, split into train and test by shape",
     "compare": "errors of predicted against measured rows, beside the noise floor",
     "merge": "measured rows with the predictions of the same shapes beside them",
+    "breakdown": "steps beside the kernels measured alone: products, attention and the rest",
     "silicon": "rows that others measured on real GPUs, from aiconfigurator-core",
 }
 

@@ -23,7 +23,7 @@ PREDICTED = (
     *("speedup_lower", "speedup_upper", "naive_cycle_s", "naive_speedup"),
 )
 """Columns of a prediction that are kept, as ``NAME_COLUMN``."""
-REPEATED = ("latency_ms", "cycle_s", "tokens_per_s", "speedup")
+REPEATED = ("latency_ms", "cycle_s", "tokens_per_s", "speedup", "energy_j", "plain_energy_j")
 """Columns of the repeat that are kept, as ``again_COLUMN``."""
 
 

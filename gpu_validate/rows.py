@@ -1,7 +1,8 @@
 """The verb ``rows``: a measured record as CSV, in the columns that `scylla-sim kernels` and `calibrate` read.
 
 The split is by shape: all rows of a weight matrix (n, k), of an attention (batch, kv_len) or of a step (batch,
-context) are on one side, so a test row's neighbour in m or in tokens was never fitted.
+context) are on one side, so a test row's neighbour in m or in tokens was never fitted. Attention is split batch by
+batch.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ SPLIT_BY = {
     "decode": ("model", "draft", "batch_size", "context_len"),
 }
 """Columns that decide the side of a row."""
+STRATA = {"decode_attention": ("batch",)}
+"""Columns by whose value the shapes of an operation are split, each value for itself.
+
+A campaign has some ten attention shapes. Of the first one (H100) hashes alone held out every shape of 64 sequences,
+the most that were measured: the score was of an extrapolation from 8 sequences.
+"""
 
 STREAMS = ("copy", "read", "launch")
 """Operations that only move bytes: they calibrate ``elementwise`` kernels and are not in the test part."""
@@ -77,18 +84,42 @@ def shape_key(row: Mapping[str, Any]) -> str:
     return ",".join([op, *(str(row[name]) for name in SPLIT_BY[op])])
 
 
+def _hashed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _stratum(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Operation of a row, and the values of `STRATA` by which its shapes are split."""
+    op = str(row["op"])
+    return (op, *(row[name] for name in STRATA.get(op, ())))
+
+
 def held_out_keys(rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Keys of the test part: of each operation the third with the lowest hashes, at least one.
+    """Keys of the test part: of each stratum the third with the lowest hashes, of each operation at least one.
 
     The hash makes the choice arbitrary but the same on every machine; taking a share of them, and not all below a
-    threshold, keeps both parts filled on small grids.
+    threshold, keeps both parts filled on small grids. A stratum of one shape is fitted whole.
+
+    Examples
+    --------
+    >>> shape = {"op": "decode_attention", "num_heads": 32, "num_kv_heads": 8, "head_dim": 128}
+    >>> rows = [shape | {"batch": batch, "kv_len": size} for batch in (1, 64) for size in (512, 2048, 8192)]
+    >>> sorted(held_out_keys(rows))
+    ['decode_attention,1,2048,32,8,128', 'decode_attention,64,8192,32,8,128']
     """
-    chosen: set[str] = set()
-    for op in {str(row["op"]) for row in rows}:
-        keys = {shape_key(row) for row in rows if row["op"] == op}
-        ordered = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-        chosen.update(ordered[: max(1, round(_TEST_SHARE * len(ordered)))])
-    return chosen
+    strata: dict[tuple[Any, ...], set[str]] = {}
+    for row in rows:
+        strata.setdefault(_stratum(row), set()).add(shape_key(row))
+    chosen: dict[str, set[str]] = {}
+    every: dict[str, set[str]] = {}
+    for (op, *_), keys in strata.items():
+        ordered = sorted(keys, key=_hashed)
+        chosen.setdefault(op, set()).update(ordered[: round(_TEST_SHARE * len(ordered))])
+        every.setdefault(op, set()).update(keys)
+    for op, some in chosen.items():
+        if not some:
+            some.add(min(every[op], key=_hashed))
+    return set().union(*chosen.values())
 
 
 def _situation(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Tables of speculative decoding on measured GPUs: speed-up, best draft length, energy, free-running generation."""
+"""Tables of speculative decoding on measured GPUs: speed-up, best draft length, free-running generation."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def choices(campaign: Campaign) -> list[Row]:
     for cycle in campaign.graphed_cycles():
         situations.setdefault((cycle["batch_size"], cycle["context_len"]), []).append(cycle)
     out = []
-    for (batch, context), cycles_there in sorted(situations.items()):
+    for (batch, context), cycles_there in situations.items():
         measured = {PLAIN: 1.0} | {cycle["drafting"]: cycle["speedup"] for cycle in cycles_there}
         best = _largest(measured)
         row: Row = {"batch": batch, "context": context, "best": best, "speedup": measured[best]}
@@ -177,41 +177,6 @@ def choices(campaign: Campaign) -> list[Row]:
     return out
 
 
-def energy(results: Results) -> Table:
-    """Joules for each token that a cycle emits, beside plain decoding."""
-
-    def rows(campaign: Campaign) -> list[Row]:
-        out = []
-        for row in campaign.graphed_cycles():
-            if row.get("energy_j") is None:
-                continue
-            token = row["energy_j"] / (row["batch_size"] * row["tokens_per_cycle"])
-            shown = _place(row) | {"token_j": token, "cycle_w": row["energy_j"] / row["cycle_s"]}
-            if row.get("plain_energy_j") is not None:
-                plain = row["plain_energy_j"] / row["batch_size"]
-                shown |= {"plain_j": plain, "ratio": token / plain}
-                shown["plain_w"] = row["plain_energy_j"] / row["plain_step_s"]
-            out.append(shown | {"speedup": row["speedup"]})
-        return out
-
-    return gpu_table(
-        "gpu-energy",
-        "Energy on measured GPUs: joules for each token that is kept, speculative and plain",
-        (
-            *(DEVICE, BATCH, CONTEXT, DRAFTING),
-            Column("token_j", "energy a token", "J", digits=4),
-            Column("plain_j", "plain decoding", "J", digits=4),
-            Column("ratio", "ratio", digits=3),
-            Column("cycle_w", "power", "W", digits=0),
-            Column("plain_w", "plain", "W", digits=0),
-            Column("speedup", "speed-up", digits=3),
-            EVIDENCE,
-        ),
-        each(results, "specdecode", rows),
-        ["NVML's energy counter of the whole board over the timed calls. No prediction is made of energy."],
-    )
-
-
 def decode(results: Results) -> Table:
     """Free-running generations by the wall clock."""
 
@@ -222,7 +187,7 @@ def decode(results: Results) -> Table:
             | {"graph": word("graph", f"{row['graph']:g}"), "seen": row.get("tokens_per_cycle_seen")}
             | _speedups(row)
             | {f"{name}_tokens_per_s": row.get(f"{name}_tokens_per_s") for name in PREDICTIONS}
-            for row in campaign.rows("decode")
+            for row in campaign.generations()
         ]
 
     rates = [

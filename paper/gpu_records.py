@@ -44,6 +44,12 @@ def drafting(row: Row) -> str:
     return f"tree {row['top_k']:g} wide, {row['draft_len']:g} deep, {row['verify_tokens']:g} tokens"
 
 
+def _place(row: Row) -> tuple[Any, ...]:
+    """Order of cycles in a table: context, batch, chains before trees, shorter drafts first."""
+    names = ("context_len", "batch_size", "top_k", "draft_len", "verify_tokens")
+    return (*(row[name] for name in names), str(row["draft"]))
+
+
 def errors(table: Table, suite: str) -> float | None:
     """Median error of all rows of a comparison; of cycles that of the speed-up."""
     quantity = "speedup" if suite in ("specdecode", "decode") else "latency"
@@ -64,20 +70,42 @@ class Campaign:
 
     def rows(self, suite: str) -> list[Row]:
         """Measured rows of a suite with their predictions; an empty cell is ``None``, no suite no rows."""
-        if not self.has(suite):
+        return self._read(f"{suite}-rows.csv")
+
+    def _read(self, name: str) -> list[Row]:
+        path = f"gpu/{self.gpu}/{name}"
+        if not self.results.has(path):
             return []
-        columns = read_columns(self.results.root / f"gpu/{self.gpu}/{suite}-rows.csv")
+        columns = read_columns(self.results.root / path)
         size = len(next(iter(columns.values())))
         return [{name: _cell(name, cells[index]) for name, cells in columns.items()} for index in range(size)]
 
     def graphed_cycles(self) -> list[Row]:
-        """Cycles in a CUDA graph with their drafting in words, the draft's name where there are several.
+        """Cycles in a CUDA graph by context, batch and drafting, the draft's name where there are several.
 
         What Python adds to eager cycles is a table of its own.
         """
-        rows = [row for row in self.rows("specdecode") if row["graph"] == 1]
+        rows = sorted((row for row in self.rows("specdecode") if row["graph"] == 1), key=_place)
         several = len({row["draft"] for row in rows}) > 1
         return [row | {"drafting": drafting(row) + (f", {row['draft']}" if several else "")} for row in rows]
+
+    def generations(self) -> list[Row]:
+        """Free-running generations by context, batch and drafting."""
+        return sorted(self.rows("decode"), key=_place)
+
+    def parts(self) -> list[Row]:
+        """Steps with the sums of their kernels that were measured alone."""
+        return self._read("step-parts.csv")
+
+    def windows(self, suite: str) -> list[float]:
+        """Seconds over which the energy of each case of a suite was counted, where its record says so."""
+        record = self.results.record(f"gpu/{self.gpu}/{suite}.json", "snakemake") if self.has(suite) else {}
+        cases = zip(record.get("values", ()), record.get("samples", ()))
+        return [
+            sample["total_s"]
+            for value, sample in cases
+            if value.get("energy_j") is not None and "total_s" in sample
+        ]
 
     def compared(self, suite: str) -> dict[str, Table]:
         """Errors of each prediction of a suite, the blind one first."""
@@ -85,6 +113,10 @@ class Campaign:
         return {
             name: self.results.table(path, "snakemake") for name, path in paths.items() if self.results.has(path)
         }
+
+    def widths(self) -> dict[str, Table]:
+        """Errors of attention by kernel and tokens, of each prediction."""
+        return self.compared("widths")
 
     def facts(self, suite: str) -> str:
         """GPU, driver, torch and commit of a suite's record, and what it lacks."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from paper.gpu_records import PREDICTIONS, Campaign, campaigns, drafting
 from paper.kernel_tables import ERRORS, OPS, WORDS
-from paper.render import Column, Table, joined
+from paper.render import Column, Table, joined, percent
 from paper.results import Results, commits
 from scylla_sim.records import Row
 
@@ -30,6 +30,14 @@ _ROOFLINE_NOTE = "Roofline: the larger of FLOPs / datasheet peak and bytes / dat
 _FLOOR_NOTE = "Noise floor: median difference of a second pass over the grid, its median ratio taken out."
 
 
+DECODER_ATTENTION = "triton_split_kv"
+_WIDTH_NOTE = (
+    f"{DECODER_ATTENTION} splits the keys of a sequence only while there are fewer blocks of queries than the GPU "
+    "holds, and then adds up the parts, which costs more for more tokens; 64 tokens fill twice as many blocks and "
+    "may need no split. The form of attention has neither step."
+)
+
+
 def gpu_table(
     name: str,
     caption: str,
@@ -43,7 +51,7 @@ def gpu_table(
     """
     rows = [{"device": campaign.gpu, **row, "evidence": "recorded"} for campaign, _, some in found for row in some]
     if not rows:
-        gpus = ", ".join(campaign.gpu for campaign, _, _ in found)
+        gpus = ", ".join(dict.fromkeys(campaign.gpu for campaign, _, _ in found))
         nothing = f"Not measured on {gpus} yet." if gpus else NOT_MEASURED
         return Table(name, caption, columns, [], "not measured", "", nothing=nothing)
     shown = [column for column in columns if any(row.get(column.key) not in (None, "") for row in rows)]
@@ -58,7 +66,13 @@ def gpu_table(
         ]
         levels |= {prediction: ", ".join(dict.fromkeys(made))} if made else {}
     return Table(
-        name, caption, shown, rows, joined(levels), commits(tables), notes=[*notes, *said, *dict.fromkeys(blind)]
+        name,
+        caption,
+        shown,
+        rows,
+        joined(levels),
+        commits(tables),
+        notes=[*notes, *dict.fromkeys(said), *dict.fromkeys(blind)],
     )
 
 
@@ -120,6 +134,7 @@ def kernels(results: Results) -> Table:
         found = _scored(campaign, "kernels", ("op", "dtype", "kernel_source"))
         return [row | {"op": OPS[row["op"]], "dtype": word("dtype", row["dtype"])} for row in found]
 
+    found = each(results, "kernels", rows)
     return gpu_table(
         "gpu-kernels",
         "Kernels on measured GPUs: blind and calibrated predictions against the measurement",
@@ -128,15 +143,34 @@ def kernels(results: Results) -> Table:
             *_SCORES,
             EVIDENCE,
         ),
-        each(results, "kernels", rows),
+        found,
         [
             BLIND_NOTE,
             _ROOFLINE_NOTE,
             _FLOOR_NOTE,
             "The fit takes the kernels that the measured decoder runs (torch_linear, triton_split_kv) and "
             "torch_scaled_mm; other libraries are scored blind only.",
+            *(note for campaign, _, some in found if some for note in _width_notes(campaign)),
         ],
     )
+
+
+def _width_notes(campaign: Campaign) -> list[str]:
+    """Errors of the decoder's attention by the tokens of a step, of each prediction."""
+    notes = []
+    for name, table in campaign.widths().items():
+        rows = [
+            row for row in table.rows if row.get("kernel_source") == DECODER_ATTENTION and row["group"] != "all"
+        ]
+        said = [
+            f"{row['q_len']}: {percent(row['median_ape'])}"
+            for row in sorted(rows, key=lambda row: float(row["q_len"]))
+        ]
+        if said:
+            sizes = "all batches and contexts" if name == PREDICTIONS[0] else "those that were held out"
+            title = f"median error of {DECODER_ATTENTION} by number of tokens ({sizes})"
+            notes.append(f"{campaign.gpu}, {name}: {title}: {', '.join(said)}.")
+    return [*notes, _WIDTH_NOTE] if notes else []
 
 
 def verify_attention(results: Results) -> Table:
@@ -146,10 +180,10 @@ def verify_attention(results: Results) -> Table:
         found: dict[tuple[Any, ...], dict[int, Row]] = {}
         for row in campaign.rows("kernels"):
             if row["op"] == "decode_attention":
-                key = tuple(row[name] for name in ("kernel_source", "num_heads", "num_kv_heads", "batch", "kv_len"))
+                key = tuple(row[name] for name in ("kernel_source", "num_heads", "num_kv_heads", "kv_len", "batch"))
                 found.setdefault(key, {})[int(row.get("q_len") or 1)] = row
         out = []
-        for (source, heads, kv_heads, batch, context), widths in sorted(found.items()):
+        for (source, heads, kv_heads, context, batch), widths in sorted(found.items()):
             one = widths.pop(1, None)
             if one is None or not widths:
                 continue

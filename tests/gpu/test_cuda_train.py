@@ -105,7 +105,7 @@ def per_step(step: Callable[[], object]) -> float:
 
 @pytest.mark.slow
 def test_steps_of_scale_gpu_take_no_longer_than_estimated() -> None:
-    """A plan that fits nine minutes on paper has to fit them on a GPU of its class."""
+    """A plan that fits nine minutes on paper has to fit them on a GPU of its class; hosts differ by a quarter."""
     if look("cuda").hardware not in ("h100-sxm", "h200-sxm"):
         pytest.skip("the estimate is for an H100")
     made = plans.plan_of("gpu")
@@ -117,6 +117,6 @@ def test_steps_of_scale_gpu_take_no_longer_than_estimated() -> None:
     drafts = DraftRun(trained, corpus, task.training, [arm.draft for arm in task.arms], seed=0)
     found["drafts"] = per_step(drafts.advance)
     costs = {"target": target_step(target), "drafts": task_step(task, target.spec)}
-    limits = {name: seconds(cost, RATES["cuda"], tf32=True) for name, cost in costs.items()}
+    limits = {name: 1.25 * seconds(cost, RATES["cuda"], tf32=True) for name, cost in costs.items()}
     print({name: (found[name], limit) for name, limit in limits.items()})
     assert all(found[name] <= limit for name, limit in limits.items()), (found, limits)

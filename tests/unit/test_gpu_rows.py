@@ -10,7 +10,7 @@ import gpu_records
 import pytest
 from gpu_records import CASES, GPU, SLOWER, shape_rows, write_records
 
-from gpu_validate import cli, compare, join, merge, records, rows
+from gpu_validate import breakdown, cli, compare, join, merge, records, rows
 from scylla_sim import cli as simulator
 from scylla_sim.checks import InputError
 from scylla_sim.records import check_sums, format_csv, read_columns, write_text
@@ -157,6 +157,81 @@ def test_merged_rows_hold_each_prediction_and_the_repeat(recorded: Path, exporte
     assert found["half_predicted_s"].count("") == measured.size // 2
     assert found["again_latency_ms"] == again.cells["latency_ms"]
     assert {name: found[name] for name in measured.cells} == measured.cells
+
+
+def test_merged_cycles_hold_the_energy_of_the_repeat(exported: Path) -> None:
+    measured, again = (join.read(str(exported / f"specdecode{part}.csv")) for part in ("", "-again"))
+    found = merge.merge(measured, {}, again)
+    for name in ("energy_j", "plain_energy_j"):
+        assert found[f"again_{name}"] == again.cells[name] != measured.cells[name]
+
+
+def merged(recorded: Path, exported: Path, suite: str) -> join.Columns:
+    measured = join.read(str(exported / f"{suite}.csv"))
+    blind = join.read(str(recorded / "blind" / GPU / f"{suite}.csv"))
+    return join.Columns(measured.files, merge.merge(measured, {"blind": blind}))
+
+
+def test_parts_of_a_step_are_the_kernels_of_its_shape(recorded: Path, exported: Path) -> None:
+    """Recomputed from the records by the shapes of Llama-3.1-8B: 32 layers of four products, and the head."""
+    found = breakdown.breakdown(merged(recorded, exported, "step"), merged(recorded, exported, "kernels"))
+    # both suites hold these batches times tokens, contexts and widths
+    assert [(row["batch"], row["context"], row["tokens"]) for row in found] == [
+        *(("1", "512", "1"), ("1", "512", "4"), ("1", "2048", "1"), ("1", "2048", "4")),
+    ]
+    kernels = values(recorded, "kernels")
+    gemm = {(k["m"], k["n"], k["k"]): k["latency_ms"] for k in kernels if k["kernel_source"] == "torch_linear"}
+    attend = {
+        (k["batch"], k["kv_len"], k["q_len"]): k["latency_ms"]
+        for k in kernels
+        if k["kernel_source"] == "triton_split_kv"
+    }
+    layer = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))
+    row = found[1]
+    products_ms = 32 * sum(gemm[4, n, k] for n, k in layer) + gemm[4, 128256, 4096]
+    assert row["gemm_s"] == pytest.approx(1e-3 * products_ms)
+    assert row["attention_s"] == pytest.approx(32e-3 * attend[1, 512, 4])
+    for name in ("", "blind_"):
+        parts = sum(row[f"{name}{part}_s"] for part in ("gemm", "attention", "rest"))
+        assert parts == pytest.approx(row[f"{name}step_s"])
+    assert row["blind_gemm_s"] == pytest.approx(row["gemm_s"] / SLOWER, rel=gpu_records.NOISE)
+    assert "calibrated_step_s" not in row
+
+
+def test_another_library_or_dtype_is_no_part_of_a_step(recorded: Path, exported: Path) -> None:
+    steps, kernels = (merged(recorded, exported, suite) for suite in ("step", "kernels"))
+
+    def without(columns: join.Columns, name: str, value: str) -> join.Columns:
+        cells = [value] * columns.size
+        return join.Columns(columns.files, {**columns.cells, name: cells})
+
+    assert breakdown.breakdown(without(steps, "dtype", "fp8"), kernels) == []
+    assert breakdown.breakdown(steps, without(kernels, "kernel_source", "torch_linear")) == []
+    assert breakdown.breakdown(without(steps, "graph", "0"), kernels) == []
+
+
+def test_clocks_of_products_are_weighted_by_their_time(recorded: Path, exported: Path) -> None:
+    steps, kernels = (merged(recorded, exported, suite) for suite in ("step", "kernels"))
+    clocks = ["1000" if n == "128256" else "2000" for n in kernels.cells["n"]]
+    found = breakdown.breakdown(steps, join.Columns(kernels.files, {**kernels.cells, "sm_mhz": clocks}))
+    gemm = {(k["m"], k["n"]): k["latency_ms"] for k in values(recorded, "kernels") if k["op"] == "gemm"}
+    head = 1e-3 * gemm[1, 128256] / found[0]["gemm_s"]
+    assert found[0]["gemm_sm_mhz"] == pytest.approx(1000 * head + 2000 * (1 - head))
+
+
+def test_steps_without_measured_kernels_leave_a_file_of_one_line(
+    recorded: Path, exported: Path, tmp_path: Path
+) -> None:
+    files = {}
+    for suite in ("step", "kernels"):
+        columns = merged(recorded, exported, suite)
+        files[suite] = tmp_path / f"{suite}.csv"
+        cells = {**columns.cells, "dtype": ["float16"] * columns.size} if suite == "step" else columns.cells
+        write_text(files[suite], format_csv([dict(zip(cells, line)) for line in zip(*cells.values())]))
+    out = tmp_path / "parts.csv"
+    options = ["--kernels", str(files["kernels"]), "--steps", str(files["step"]), "--out", str(out)]
+    assert cli.main(["breakdown", *options]) == 0
+    assert out.read_text() == ",".join(breakdown.COLUMNS) + "\n"
 
 
 def test_a_blind_prediction_that_was_edited_is_refused_in_one_line(

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from gpu_results import GPU, cycle, step
+from gpu_results import GPU, attention, cycle, step
 
 from paper import claims, gpu_verdicts, summary
 from paper.gpu_cycle_tables import best_lengths
@@ -28,7 +28,7 @@ def only(folder: Path, name: str) -> Table:
 
 
 def rewrite(folder: Path, suite: str, rows: list[dict[str, object]]) -> Results:
-    (folder / "gpu" / GPU / f"{suite}-rows.csv").write_text(format_csv(rows))
+    (folder / "gpu" / GPU / f"{suite}-rows.csv").write_text(format_csv(rows) if rows else "op\n")
     return Results(folder)
 
 
@@ -119,10 +119,94 @@ def test_two_drafts_are_told_apart(own_results: Path) -> None:
 
 
 def test_energy_is_of_a_token_that_is_kept(finished_results: Path) -> None:
-    rows = only(finished_results, "gpu-energy").rows
-    assert rows[0]["token_j"] == pytest.approx(12 / 1.3 / 2) and rows[0]["plain_j"] == 6.0
-    assert rows[-1]["token_j"] == pytest.approx(12 / 0.9 / 2 / 64)
-    assert rows[0]["cycle_w"] == pytest.approx(600)
+    generation, first, *others = only(finished_results, "gpu-energy").rows
+    assert first["token_j"] == pytest.approx(12 / 1.3 / 2) and first["plain_j"] == 6.0
+    assert others[-1]["token_j"] == pytest.approx(12 / 0.9 / 2 / 64)
+    assert first["cycle_w"] == pytest.approx(600)
+    assert (generation["what"], first["what"]) == ("generation", "single cycle (indicative)")
+    assert generation["token_j"] == pytest.approx(12 / 1.5 / 2.01) and generation["context"] == 512
+
+
+def test_energy_says_its_noise_floor_and_how_long_it_was_counted(own_results: Path) -> None:
+    noise = {0: 1.02, 1: 0.9, 2: 1.3}
+    rows = [
+        cycle(8, length, 1.5) | {"again_energy_j": noise[length] * 8.0, "again_plain_energy_j": 6.0}
+        for length in noise
+    ]
+    rewrite(own_results, "specdecode", [*rows, cycle(64, 3, 1.1)])
+    table = only(own_results, "gpu-energy")
+    said = " ".join(table.notes)
+    assert "from 3 that a second pass repeated: energy median 10.0 %, p90 26.0 %; plain energy median 0.0 %" in said
+    assert "their ratio median 10.0 %, p90 26.0 %" in said
+    assert "energy was counted: generations 0.2 to 0.2 s, cycles 0.2 to 0.2 s" in said
+    assert [row.get("again") for row in table.rows[1:]] == [
+        *(pytest.approx(share - 1) for share in noise.values()),
+        None,
+    ]
+
+
+def test_the_ratio_of_energies_has_a_second_pass_of_its_own(finished_results: Path) -> None:
+    rows = [row for row in only(finished_results, "gpu-energy").rows if row["batch"] == 1 and "again" in row]
+    assert len(rows) == 3
+    for row in rows:
+        assert row["again"] == pytest.approx(0.1) and row["again_ratio"] == pytest.approx(0, abs=1e-9)
+
+
+def test_power_of_a_cycle_is_set_beside_that_of_its_generation(finished_results: Path) -> None:
+    said = " ".join(only(finished_results, "gpu-energy").notes)
+    assert "power of a single cycle over that of the same generation: 1.00 at batch 1." in said
+
+
+@pytest.mark.parametrize("name", ["gpu-cycles", "gpu-energy"])
+def test_rows_are_sorted_by_context_batch_and_drafting(own_results: Path, name: str) -> None:
+    tree = {"top_k": 4, "draft_len": 2, "verify_tokens": 21}
+    rows = [cycle(8, 5, 1.1) | {"context_len": 2048}, cycle(64, 10, 1.2), cycle(8, 2, 1.5) | tree, cycle(8, 9, 1.4)]
+    rewrite(own_results, "specdecode", rows)
+    rewrite(own_results, "decode", [])
+    shown = [(row["context"], row["batch"], row["drafting"]) for row in only(own_results, name).rows]
+    wide = "tree 4 wide, 2 deep, 21 tokens"
+    assert shown == [(512, 8, "9"), (512, 8, wide), (512, 64, "10"), (2048, 8, "5")]
+
+
+def test_situations_and_attention_are_sorted_by_context_first(own_results: Path) -> None:
+    rows = [cycle(batch, 3, 1.2) | {"context_len": size} for batch, size in ((64, 512), (1, 2048), (1, 512))]
+    rewrite(own_results, "specdecode", rows)
+    places = [(row["context"], row["batch"]) for row in only(own_results, "gpu-best-k").rows]
+    assert places == [(512, 1), (512, 64), (2048, 1)]
+    shapes = [(batch, size, width) for batch in (64, 1) for size in (2048, 512) for width in (1, 4)]
+    rewrite(own_results, "kernels", [attention(*shape, 0.01) for shape in shapes])
+    places = [(row["context"], row["batch"]) for row in only(own_results, "gpu-verify-attention").rows]
+    assert places == [(512, 1), (512, 64), (2048, 1), (2048, 64)]
+
+
+def test_parts_of_a_step_say_where_a_prediction_is_wrong(finished_results: Path) -> None:
+    table = only(finished_results, "gpu-breakdown")
+    assert [(row["context"], row["batch"], row["tokens"]) for row in table.rows] == [
+        *((512, 1, 1), (512, 1, 4)),
+        *((512, 64, 8), (2048, 1, 4)),
+    ]
+    for row in table.rows:
+        assert row["gemm_s"] + row["attention_s"] + row["rest_s"] == pytest.approx(row["step_s"])
+    said = " ".join(table.notes)
+    parts = "GEMMs 0 % (0.0 % of the step), attention 67 % (+10.0 % of the step), rest 33 % (-5.0 % of the step)"
+    assert f"blind, 3 steps at 1881 MHz and more: median share of the error, and median error, of {parts}" in said
+    assert f"blind, 1 steps at lower clocks: median share of the error, and median error, of {parts}" in said
+    assert (
+        "calibrated, 3 steps at 1881 MHz and more: median share of the error, and median error, of GEMMs 0 %"
+        in said
+    )
+
+
+def test_errors_of_attention_are_said_by_width(finished_results: Path) -> None:
+    said = " ".join(only(finished_results, "gpu-kernels").notes)
+    assert (
+        "blind: median error of triton_split_kv by number of tokens (all batches and contexts): 1: 5.0 %, 64"
+        in said
+    )
+    assert (
+        "calibrated: median error of triton_split_kv by number of tokens (those that were held out): 1: 5.0 %"
+        in said
+    )
 
 
 def test_generations_are_compared_by_the_wall_clock(finished_results: Path) -> None:

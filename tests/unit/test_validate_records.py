@@ -164,6 +164,26 @@ def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
     assert rows.held_out_keys(values) == rows.held_out_keys(values[::-1])
 
 
+def attention(batch: int, kv_len: int) -> dict[str, Any]:
+    heads = {"num_heads": 32, "num_kv_heads": 8, "head_dim": 128}
+    return {"op": "decode_attention", "batch": batch, "kv_len": kv_len, **heads}
+
+
+def test_attention_is_split_within_each_batch() -> None:
+    """Shapes of the first campaign: hashes alone held out every shape of 64 sequences."""
+    sizes = {1: (512, 2048, 8192, 32768), 8: (512, 2048, 8192, 32768), 64: (512, 2048, 8192)}
+    shapes = [attention(batch, kv_len) for batch, some in sizes.items() for kv_len in some]
+    held_out = rows.held_out_keys(shapes)
+    test = [shape for shape in shapes if rows.shape_key(shape) in held_out]
+    assert sorted(shape["batch"] for shape in test) == [1, 8, 64]
+
+
+def test_strata_of_one_shape_are_fitted_but_for_one_of_the_operation() -> None:
+    shapes = [attention(batch, 512) for batch in (1, 8, 64)]
+    assert len(rows.held_out_keys(shapes)) == 1
+    assert rows.held_out_keys([]) == set()
+
+
 def test_the_hardware_description_is_read_by_the_catalog_and_holds_the_best_rates(tmp_path: Path) -> None:
     value = records.build("kernels", [*RESULTS, result(64, 4096, 512, seconds=2e-3)], DEVICE)
     path = tmp_path / "hardware.toml"

@@ -26,6 +26,14 @@ GPU_EVIDENCE = [
     for gpu, suites in GPU_SUITES.items()
     for suite in suites
 ]
+GPU_EVIDENCE += [
+    [f"results/compare/gpu-{gpu}-widths-{against}.json" for against in gpu_predictions(gpu, "kernels")]
+    for gpu, suites in GPU_SUITES.items()
+    if "kernels" in suites
+]
+GPU_EVIDENCE += [
+    f"results/gpu/{gpu}/step-parts.csv" for gpu, suites in GPU_SUITES.items() if {"kernels", "step"} <= set(suites)
+]
 
 
 rule gpu_record:
@@ -140,6 +148,40 @@ rule gpu_compare:
     shell:
         "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
         "--repeat {input.repeat} {params.options} --format json --out {output} > {log} 2>&1"
+
+
+rule gpu_compare_widths:
+    input:
+        predicted=lambda w: gpu_predictions(w.gpu, "kernels")[w.against],
+        measured=lambda w: f"results/gpu/{w.gpu}/kernels{'-test' if w.against == 'calibrated' else ''}.csv",
+    output:
+        "results/compare/gpu-{gpu}-widths-{against}.json",
+    log:
+        "results/logs/compare/gpu-{gpu}-widths-{against}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+    shell:
+        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
+        "--by kernel_source,q_len --where op=decode_attention --format json --out {output} > {log} 2>&1"
+
+
+rule gpu_parts:
+    input:
+        kernels="results/gpu/{gpu}/kernels-rows.csv",
+        steps="results/gpu/{gpu}/step-rows.csv",
+    output:
+        "results/gpu/{gpu}/step-parts.csv",
+    log:
+        "results/logs/gpu/{gpu}-step-parts.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+    shell:
+        "python -m gpu_validate breakdown --kernels {input.kernels} --steps {input.steps} --out {output} "
+        "> {log} 2>&1"
 
 
 rule gpu_merge:
