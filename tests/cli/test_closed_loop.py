@@ -110,4 +110,4 @@ def test_every_command_of_the_guide_is_one_that_the_programs_accept() -> None:
         module.add_arguments(parser)
         parser.parse_args(words[2:])
         parsed.add(words[1])
-    assert parsed == {"device", "measure", "rows", "calibrate", "kernels", "compare", "steps", "cycles"}
+    assert parsed == {"campaign", "device", "measure", "rows", "calibrate", "kernels", "compare", "steps", "cycles"}
