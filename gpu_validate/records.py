@@ -131,6 +131,13 @@ def earlier(path: Path, key: str, *, complete: bool = False) -> dict[str, Result
     return {row["case"]: (row, sample) for row, sample in zip(record["values"], samples)}
 
 
+def check_conditions(path: Path, key: str) -> None:
+    """Refuse to go on from, and so to write over, a record that was measured under other conditions."""
+    if path.is_file() and read(path)["provenance"].get("key") != key:
+        rule = "was measured on another kind of device, with other versions or another plan"
+        raise fail("out", str(path), rule, "choose another folder")
+
+
 def failed_cases(path: Path) -> dict[str, str]:
     """Errors by case of a record; nothing where there is none."""
     if not path.is_file():

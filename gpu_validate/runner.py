@@ -91,11 +91,15 @@ class SuiteRun:
         conditions = {key: self.facts[key] for key in ("scale", "models") if key in self.facts}
         how = {**conditions, "cache": self.cache, **asdict(self.plan)}
         self.partial = records.Partial.of(self.folder, self.suite, self.device, how)
+        if self.resume_complete:
+            records.check_conditions(self.record_path, self.partial.key)
         known = {
             **records.earlier(self.record_path, self.partial.key, complete=self.resume_complete),
             **self.partial.load(),
         }
-        self.done = {name: result for name, result in known.items() if name in set(self.names)}
+        # a campaign may be thinned differently this time: what was measured stays in the record
+        self.names = [*self.names, *(name for name in known if name not in set(self.names))]
+        self.done = dict(known)
         self.failed = self.partial.failures()
         if self.skip_failed:
             self.failed |= records.failed_cases(self.record_path)

@@ -205,6 +205,26 @@ def test_a_killed_process_leaves_partial_files_that_are_read_as_records(gpu: Fak
     assert rows.export(read, "all")
 
 
+def test_a_thinned_campaign_in_the_same_folder_loses_nothing(gpu: FakeCuda, tmp_path: Path) -> None:
+    measure(tmp_path, "--every", "3")
+    first = names(tmp_path, "step")
+    measure(tmp_path, "--every", "4")
+    both = names(tmp_path, "step")
+    assert set(first) < set(both)
+    assert len(both) == len(set(both))
+
+
+def test_a_record_measured_under_other_conditions_is_not_written_over(
+    gpu: FakeCuda, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure(tmp_path, "--every", "6")
+    before = (tmp_path / "step.json").read_bytes()
+    gpu.name = "NVIDIA H200"
+    assert measure(tmp_path, "--every", "6") == 2
+    assert "choose another folder" in capsys.readouterr().err.splitlines()[-1]
+    assert (tmp_path / "step.json").read_bytes() == before
+
+
 def test_nothing_starts_that_cannot_end_in_time(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
