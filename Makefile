@@ -13,7 +13,7 @@ SHELL := bash
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
-BLIND ?= h100-sxm,h200-sxm
+BLIND ?= h200-sxm
 SHAPES := results/blind-shapes
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 COMMA := ,

@@ -19,6 +19,7 @@ suites = ["kernels", "step", "specdecode", *(["smallscale", "trained"] if "here"
 guard.check_records(config, Path("gpu_validate/recorded"), suites)
 guard.check_blind(Path("gpu_validate/recorded") / guard.BLIND)
 if workflow.exec_mode.name == "DEFAULT":
+    guard.check_gpu_records(Path("gpu_validate/recorded"))
     guard.release_stale_lock(Path(".snakemake"))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from gpu_validate.join import Columns, read
 from scylla_sim import catalog
+from scylla_sim.checks import fail
 from scylla_sim.console import emit_text
 from scylla_sim.records import format_csv
 from scylla_sim.specs import Model
@@ -56,6 +57,20 @@ def products(spec: Model) -> list[tuple[int, int, int]]:
         (width, inner),
     ]
     return [*((spec.num_layers, n, k) for n, k in layer), (1, spec.vocab_size, width)]
+
+
+NEEDED = {
+    "steps": ("role", "model", "batch", "context", "tokens", "graph", "dtype", "kernel_source", "latency_ms"),
+    "kernels": ("op", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "window", "latency_ms"),
+}
+"""Columns that both files must have."""
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0.0 < float(text) < float("inf")
+    except ValueError:
+        return False
 
 
 def _number(text: Any) -> str:
@@ -141,6 +156,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> None:
-    found = breakdown(read(args.steps), read(args.kernels))
+    files = {"steps": read(args.steps), "kernels": read(args.kernels)}
+    for name, needed in NEEDED.items():
+        for column in needed:
+            if column not in files[name].cells:
+                raise fail(name, getattr(args, name), f"has no column {column!r}", "gpu-validate merge writes it")
+        if not all(_is_positive(text) for text in files[name].cells["latency_ms"]):
+            raise fail(name, getattr(args, name), "must hold latencies above 0 in every row")
+    try:
+        found = breakdown(files["steps"], files["kernels"])
+    except ValueError:
+        raise fail("steps", args.steps, "or the kernels hold text where a number belongs") from None
     rows = [{name: row.get(name, "") for name in COLUMNS} for row in found]
     emit_text(args, format_csv(rows) if rows else ",".join(COLUMNS) + "\n")

@@ -24,8 +24,8 @@ from gpu_validate.cases import expected_s
 from gpu_validate.device import Device, described, look, release, warm_up
 from gpu_validate.power import Monitor, monitor_of
 from gpu_validate.progress import Progress
-from gpu_validate.runner import BrokenDevice, Deadline, Job, SuiteRun, run_jobs
-from scylla_sim.checks import fail, positive, whole
+from gpu_validate.runner import BrokenDevice, Deadline, Job, SuiteRun, claimed, run_jobs
+from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.console import FORMATS, emit, note
 from scylla_sim.records import format_csv, write_text
 from scylla_sim.units import MINUTE
@@ -40,10 +40,11 @@ _RESTARTS = "GPU_VALIDATE_CAMPAIGN_RESTARTS"
 _MOST_RESTARTS = 2
 _FINISH_S = 5.0
 """Writing the records, at the end."""
+_LEAST_MINUTES = 0.2
 
 
-class Stopped(Exception):
-    """A signal asked the campaign to end."""
+class Stopped(BaseException):
+    """A signal asked the campaign to end; nothing that handles errors of a case may catch it."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,10 @@ def run(
             resume_complete=True,
             skip_failed=_restarts() > 0,
         )
+    too_large: dict[str, list[str]] = {}
+    for stage in kept:
+        for job in stage.too_large:
+            too_large.setdefault(job.suite, []).append(job.name)
     table = Timetable.of(kept, seconds)
     code = 1 if wrong else 0
     broken: BrokenDevice | None = None
@@ -159,9 +164,9 @@ def run(
         note(f"campaign: ERROR: the device answers nothing any more: {error}")
     except (KeyboardInterrupt, Stopped) as stop:
         code = 130
-        note(f"campaign: stopped by {stop or 'SIGINT'}; the same command goes on")
-    for measured in runs.values():
-        code = _finish(measured) or code
+        note(f"campaign: stopped by {str(stop) or 'SIGINT'}; the same command goes on")
+    codes = [_finish(measured, too_large.get(measured.suite, [])) for measured in runs.values()]
+    code = code or max(codes, default=1)
     monitor.close()
     if broken is not None:
         restart(minutes - (time.monotonic() - begin) / MINUTE)
@@ -193,10 +198,10 @@ def _prepare(device: Device, stages: Sequence[Stage]) -> None:
     release(device)
 
 
-def _finish(measured: SuiteRun) -> int:
-    """Write the record of a suite and say how it went."""
+def _finish(measured: SuiteRun, too_large: Sequence[str]) -> int:
+    """Write the record of a suite and say how it went; ``too_large`` names cases that were not tried."""
     try:
-        record = measured.finish()
+        record = measured.finish(too_large)
     except RuntimeError as error:  # the state of a broken device cannot be read; its partial file stays
         note(f"{measured.suite}: no record, the partial file stays: {error}")
         return 1
@@ -250,7 +255,8 @@ def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) 
         seconds = [expected_s(device, job.case, plans[job.suite]) for job in stage.jobs]
         total += sum(seconds)
         said = f"{len(stage.jobs)} cases, about {sum(seconds):.0f} s of {stage.seconds:.0f} s, {total:.0f} s so far"
-        note(f"{stage.name}: {said}")
+        left_out = f"; {len(stage.too_large)} need more memory" if stage.too_large else ""
+        note(f"{stage.name}: {said}{left_out}")
         for job, expected in zip(stage.jobs, seconds):
             row = {"stage": stage.name, "suite": job.suite, "case": job.name, "seconds": round(expected, 2)}
             listed.append(
@@ -270,13 +276,20 @@ def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) 
 
 
 def execute(args: argparse.Namespace) -> int:
-    minutes = float(positive("minutes", args.minutes))
+    minutes = float(in_range("minutes", args.minutes, _LEAST_MINUTES))
     every = int(whole("every", args.every, 1))
     if args.hardware is not None and not args.dry_run:
         raise fail("hardware", args.hardware, "goes with --dry-run", "what is measured is what is here")
-    if args.shapes and not args.dry_run:
+    if args.hardware is not None and args.device != "auto":
+        raise fail("device", args.device, "does not go with --hardware, which names another one")
+    if args.shapes is not None and not args.dry_run:
         raise fail("shapes", args.shapes, "goes with --dry-run")
-    device = described(args.hardware) if args.hardware else look(args.device)
+    if args.format != "table" and not args.dry_run:
+        raise fail("format", args.format, "goes with --dry-run", "records are JSON")
+    for name, value in (("out", args.out), ("shapes", args.shapes)):
+        if value == "":
+            raise fail(name, value, "must name a folder")
+    device = described(args.hardware) if args.hardware is not None else look(args.device)
     stages = [stage.thinned(every) for stage in campaign_stages.stages(device)]
     if args.dry_run:
         _dry_run(args, device, stages)
@@ -288,6 +301,7 @@ def execute(args: argparse.Namespace) -> int:
     if unread:
         note(f"warning: {unread}")
     try:
-        return run(device, Path(args.out), minutes, stages, monitor, functools.partial(_restart, args))
+        with claimed(Path(args.out)):
+            return run(device, Path(args.out), minutes, stages, monitor, functools.partial(_restart, args))
     finally:
         release(device)

@@ -24,11 +24,15 @@ from scylla_sim.trees import DraftTree, chain, full_tree
 
 @dataclass(frozen=True)
 class Stage:
-    """Jobs that belong together, and the seconds they ask for of nine minutes."""
+    """Jobs that belong together, and the seconds they ask for of nine minutes.
+
+    ``too_large`` are those that do not fit into the memory of the device.
+    """
 
     name: str
     seconds: float
     jobs: Sequence[Job]
+    too_large: Sequence[Job] = ()
 
     def without_kernels(self, names: Collection[str]) -> Stage:
         """The stage without cases of kernels that are not what they are called."""
@@ -243,7 +247,7 @@ def _suite_of(case: Case) -> str:
 
 
 def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
-    """Stages of a campaign on a device, without what does not fit into its memory.
+    """Stages of a campaign on a device; what does not fit into its memory is named apart.
 
     A case stands in the first stage that has it. The second pass repeats steps, cycles and the decoder's attention,
     of the wider grids every other one.
@@ -268,13 +272,14 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
     seen: set[str] = set()
     found = []
     for name, seconds, cases in listed:
-        jobs = []
+        jobs: list[Job] = []
+        too_large: list[Job] = []
         for case in cases:
             key = f"{_suite_of(case)}/{case.id}"
-            if key not in seen and fits(device, case):
+            if key not in seen:
                 seen.add(key)
-                jobs.append(Job(_suite_of(case), case))
-        found.append(Stage(name, seconds, jobs))
+                (jobs if fits(device, case) else too_large).append(Job(_suite_of(case), case))
+        found.append(Stage(name, seconds, jobs, too_large))
     decoder = attention.decoder_kernel(device.kind)
     again = [
         Job(job.suite, job.case, 2)

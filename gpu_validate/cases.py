@@ -164,6 +164,8 @@ def roofline_s(device: Device, case: Case) -> float | None:
     """Least seconds by the datasheet of a device in the catalog: FLOPs at the peak or bytes at the bandwidth."""
     if device.hardware == LOCAL:
         return None
+    if device.hardware not in catalog.names("hardware"):
+        return None
     hardware = catalog.hardware(device.hardware)
     if case.gpus > 1:  # the bytes of a message: so many times cross the link of each
         return 2.0 * (case.gpus - 1) / case.gpus * case.bytes / (hardware.link_bytes_per_s or math.inf) or None

@@ -334,7 +334,9 @@ def assignments(name: str, text: str) -> dict[str, str]:
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not (key and equals):
-            raise fail(name, part, "must be COLUMN=VALUE")
+            raise fail(name, part, "must be NAME=VALUE")
+        if key.strip() in found:
+            raise fail(name, part, f"names {key.strip()} a second time")
         found[key.strip()] = value.strip()
     return found
 

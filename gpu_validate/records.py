@@ -133,9 +133,11 @@ def earlier(path: Path, key: str, *, complete: bool = False) -> dict[str, Result
 
 def check_conditions(path: Path, key: str) -> None:
     """Refuse to go on from, and so to write over, a record that was measured under other conditions."""
-    if path.is_file() and read(path)["provenance"].get("key") != key:
-        rule = "was measured on another kind of device, with other versions or another plan"
-        raise fail("out", str(path), rule, "choose another folder")
+    partial = path.with_name(f"{path.stem}{PARTIAL}")
+    others = {str(entry.get("key")) for entry in _lines(partial) if "row" in entry} - {key}
+    if (path.is_file() and read(path)["provenance"].get("key") != key) or others:
+        rule = "holds what was measured on another kind of device, with other versions or another plan"
+        raise fail("out", str(path.parent), rule, "choose another folder")
 
 
 def failed_cases(path: Path) -> dict[str, str]:
@@ -173,7 +175,7 @@ class Partial:
         return {
             entry["row"]["case"]: (entry["row"], entry["summary"])
             for entry in self._entries()
-            if "row" in entry and "summary" in entry
+            if "case" in entry.get("row", {}) and "summary" in entry
         }
 
     def failures(self) -> dict[str, str]:
@@ -217,7 +219,7 @@ class Partial:
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Whole lines of a partial file; nothing of a file that is not there."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     found = []
@@ -233,19 +235,27 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def of_partial(path: Path | str) -> dict[str, Any]:
     """The record of a run that was cut off, from its partial file."""
-    entries = _lines(Path(path))
-    begun = [entry for entry in entries if "begin" in entry]
+    if not Path(path).is_file():
+        raise fail("file", str(path), "cannot be read (no such file)")
+    begun = [entry for entry in _lines(Path(path)) if "begin" in entry]
     if not begun:
         raise fail("record", str(path), "is no partial file of measure", "it has no line 'begin'")
     last = begun[-1]
-    partial = Partial(Path(path), str(last["key"]))
-    device = Device(**last["device"])
+    try:
+        partial = Partial(Path(path), str(last["key"]))
+        device = Device(**last["device"])
+        found = list(partial.load().values())
+        facts = dict(last["facts"])
+    except (KeyError, TypeError, AttributeError):
+        raise fail("record", str(path), "is no partial file of measure", "its lines lack what they need") from None
+    if not found:
+        raise fail("record", str(path), "holds no measured case yet")
     failed = [{"case": case, "error": error} for case, error in partial.failures().items()]
     return build(
         str(last["begin"]),
-        list(partial.load().values()),
+        found,
         device,
-        **last["facts"],
+        **facts,
         left_out=[],
         failed=failed,
         complete=False,

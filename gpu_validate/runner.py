@@ -7,7 +7,8 @@ results of a suite go into a partial file while it runs; `gpu_validate.records.r
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from gpu_validate.cases import Case, expected_s, run, settled
 from gpu_validate.device import Device, release, state, synchronize
 from gpu_validate.power import Monitor
 from gpu_validate.timing import Plan
-from scylla_sim.checks import InputError
+from scylla_sim.checks import InputError, fail
 from scylla_sim.console import note
 
 _ERROR_CHARACTERS = 300
@@ -25,6 +26,35 @@ _ERROR_CHARACTERS = 300
 
 class BrokenDevice(RuntimeError):
     """The device answers nothing any more, as after an illegal access; only a new process can go on."""
+
+
+LOCK = ".campaign.lock"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep another campaign out of a folder, where the system can; the folder is made.
+
+    Raises
+    ------
+    InputError
+        When another campaign writes there, or nothing can be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOCK).open("w") as file:
+            try:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except ImportError:  # a system without such locks
+                pass
+            except BlockingIOError:
+                raise fail("out", str(folder), "is in use by another campaign", "name another folder") from None
+            yield
+            (folder / LOCK).unlink(missing_ok=True)
+    except OSError as error:
+        raise fail("out", str(folder), f"cannot be written ({error.strerror})") from None
 
 
 @dataclass(frozen=True)
@@ -100,9 +130,9 @@ class SuiteRun:
         # a campaign may be thinned differently this time: what was measured stays in the record
         self.names = [*self.names, *(name for name in known if name not in set(self.names))]
         self.done = dict(known)
-        self.failed = self.partial.failures()
+        self.failed = {}
         if self.skip_failed:
-            self.failed |= records.failed_cases(self.record_path)
+            self.failed = {**records.failed_cases(self.record_path), **self.partial.failures()}
         self.resumed = len(self.done)
         if self.resumed:
             note(f"{self.suite}: {self.resumed} of {len(self.names)} cases taken from an interrupted run")
@@ -188,7 +218,8 @@ class SuiteRun:
         """Write the record of what there is, whole or not, and return it; without any result there is none."""
         if not self.done:
             return None
-        if self.resume_complete and len(self.done) == self.resumed and self.record_path.is_file():
+        added = len(self.done) > self.resumed or self.failed or self.lost
+        if self.resume_complete and not added and self.record_path.is_file():
             self.partial.remove()  # nothing was added: what stands there was measured on the device it names
             return records.read(self.record_path)
         facts = self.provenance()

@@ -48,19 +48,30 @@ def write_sums(folder: Path, names: Iterable[str]) -> None:
     write_text(folder / SUMS, "".join(f"{sha256_of(folder / name)}  {name}\n" for name in sorted(names)))
 
 
+def read_sums(folder: Path) -> dict[str, str]:
+    """Hashes by file name of a folder's `SUMS`; nothing where it has none."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return {}
+    try:
+        lines = sums.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise fail("file", str(sums), "cannot be read as lines of hashes and names") from None
+    return {name.lstrip(" *"): digest for digest, _, name in (line.partition(" ") for line in lines)}
+
+
 def check_sums(path: Path) -> None:
-    """Refuse a file that its folder's `SUMS` does not vouch for; without that file there is nothing to check.
+    """Refuse a file that its folder's `SUMS` does not vouch for; a folder without that file has nothing to check.
 
     Raises
     ------
     InputError
         When the file is not listed, or its bytes have another hash.
     """
+    known = read_sums(path.parent)
     sums = path.parent / SUMS
     if not sums.is_file():
         return
-    lines = sums.read_text(encoding="utf-8").splitlines()
-    known = {name.lstrip(" *"): digest for digest, _, name in (line.partition(" ") for line in lines)}
     if path.name not in known:
         raise fail("file", str(path), f"is not listed in {sums}", "it was added after the others were hashed")
     if not path.is_file() or known[path.name] != sha256_of(path):

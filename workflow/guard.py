@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -16,8 +17,8 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from scylla_sim import catalog
-from scylla_sim.checks import InputError
-from scylla_sim.records import check_sums
+from scylla_sim.checks import InputError, fail
+from scylla_sim.records import SUMS, check_sums, read_sums
 
 _SHARED = tuple(f"scylla_sim/{name}.py" for name in ("__init__", "checks", "console", "records", "units"))
 _FACTS = (
@@ -112,13 +113,39 @@ def gpu_suites(folder: Path) -> dict[str, list[str]]:
 
 
 def check_blind(folder: Path) -> None:
-    """End the program with one line when a prediction that was made before a measurement was edited after it."""
+    """End the program with one line when a prediction that was made before a measurement is not what was hashed."""
     try:
-        for path in sorted(folder.glob("*/*.csv")):
-            check_sums(path)
+        for made in sorted(path for path in folder.glob("*") if path.is_dir()):
+            known = read_sums(made)
+            if not known:
+                raise fail("folder", str(made), f"has no {SUMS}", "predictions without hashes prove nothing")
+            there = {path.name for path in made.iterdir() if path.suffix in (".csv", ".json")}
+            for name in sorted(there | set(known)):
+                check_sums(made / name)
     except InputError as error:
         print(f"blind: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def check_gpu_records(folder: Path) -> None:
+    """End the program with one line when a GPU's folder holds records of another GPU.
+
+    The rows get the folder's name. A folder that is named like no GPU of the catalog is not in the tables; a line
+    says so.
+    """
+    known = catalog.names("hardware")
+    for made in sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in ("cpu", BLIND)):
+        records = [path for suite in GPU_SUITES if (path := made / f"{suite}.json").is_file()]
+        if records and made.name not in known:
+            close = difflib.get_close_matches(made.name.lower(), known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            print(f"recorded: {made.name} is no GPU of the catalog: not in the tables{hint}", file=sys.stderr)
+            continue
+        for path in records:
+            said = json.loads(path.read_text(encoding="utf-8"))["provenance"]["device"]["hardware"]
+            if said != made.name:
+                print(f"recorded: {path} was measured on hardware={said!r}, not on {made.name}", file=sys.stderr)
+                raise SystemExit(2)
 
 
 def use_this_python() -> None:

@@ -64,6 +64,10 @@ def execute(args: argparse.Namespace) -> int:
         raise fail("shapes", args.shapes, "holds none of the files", ", ".join(f"{suite}.csv" for suite in VERBS))
     devices = [catalog.hardware(name).name for name in args.hardware.split(",")]
     for device in devices:
+        if (Path(args.out).resolve().parent / device).is_dir():
+            rule = "has been measured: predictions made after it are not blind"
+            raise fail("hardware", device, rule, f"its records lie beside {args.out}")
+    for device in devices:
         out = Path(args.out) / device
         for suite, path in shapes.items():
             _predict(suite, path, device, out)

@@ -272,3 +272,94 @@ def test_the_dry_run_of_an_h100_fits_nine_minutes_and_writes_the_shapes(
     assert sum(row["seconds"] for row in core) < 75
     assert max(row["gbytes"] for row in listed) < 0.9 * 85
     assert {path.stem for path in tmp_path.iterdir()} == {"kernels", "step", "specdecode", "decode"}
+
+
+def test_a_resumed_run_keeps_its_failures(gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a later run tries them again: what failed may have been the machine."""
+    measure(tmp_path, "--every", "6")
+    real = runner.run
+
+    def failing(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(runner, "run", failing)
+    assert measure(tmp_path, "--every", "4") == 1
+    assert {failed["error"] for failed in _about(tmp_path, "step")["failed"]} == {"RuntimeError: boom"}
+    assert names(tmp_path, "step"), "what was measured before stays"
+    monkeypatch.setattr(runner, "run", real)
+    assert measure(tmp_path, "--every", "4") == 0
+    assert not _about(tmp_path, "step")["failed"]
+
+
+def test_a_signal_within_a_case_stops_the_campaign(
+    gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that handles the errors of a case takes it for one."""
+    real, ran = runner.run, []
+
+    def cut(*args: Any, **options: Any) -> Any:
+        ran.append(args)
+        if len(ran) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **options)
+
+    monkeypatch.setattr(runner, "run", cut)
+    assert measure(tmp_path, "--every", "3") == 130
+    assert len(ran) == 5
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+    assert not _about(tmp_path, "step")["failed"]
+
+
+def test_what_does_not_fit_into_the_memory_is_named(
+    gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign_stages, "fits", lambda device, case: case.shape.get("batch") != 4)
+    assert measure(tmp_path, "--every", "2") == 0
+    assert any("-b4-" in name for name in _about(tmp_path, "step")["left_out"])
+
+
+def test_two_campaigns_do_not_share_a_folder(
+    gpu: FakeCuda, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with runner.claimed(tmp_path):
+        assert measure(tmp_path) == 2
+    assert "is in use by another campaign" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.json*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--minutes", "0.05"], "minutes=0.05"),
+        (["--format", "json"], "goes with --dry-run"),
+        (["--dry-run", "--hardware", "h100-sxm", "--device", "cuda"], "does not go with --hardware"),
+        (["--dry-run", "--hardware", ""], "hardware"),
+        (["--dry-run", "--shapes", ""], "must name a folder"),
+        (["--every", "0"], "every"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["campaign", "--out", str(tmp_path / "out"), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00garbage",
+        b'{"begin": "step", "device": {}, "facts": {}}',
+        b'{"key": "a", "begin": "step", "device": {}, "facts": {}}',
+        b'{"key": "a", "begin": "step"}\n{"key": "a", "row": {"x": 1}, "summary": {}}',
+        b"",
+    ],
+)
+def test_a_partial_file_of_nonsense_is_refused_in_one_line(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"step{records.PARTIAL}"
+    path.write_bytes(content)
+    assert cli.main(["rows", "--record", str(path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -200,4 +200,4 @@ rule gpu_merge:
         predicted=lambda w: ",".join(f"{name}={path}" for name, path in gpu_predictions(w.gpu, w.suite).items()),
     shell:
         "python -m gpu_validate merge --measured {input.measured} --repeat {input.repeat} "
-        "--predicted {params.predicted} --out {output} > {log} 2>&1"
+        "--predicted '{params.predicted}' --out {output} > {log} 2>&1"
