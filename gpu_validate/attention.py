@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpu_validate import triton_kernels
+from gpu_validate import triton_attention, triton_support
 
 TRITON, JOINED, MASKED = "triton_split_kv", "torch_flash_joined", "torch_sdpa"
 """Kernels that the decoder runs: on a GPU with Triton, on a GPU without it, and on a CPU."""
@@ -60,7 +60,7 @@ def decoder_kernel(kind: str) -> str:
     """Name of the kernel that `attend` runs on a kind of device (``cuda`` or ``cpu``)."""
     if kind != "cuda":
         return MASKED
-    return TRITON if triton_kernels.triton is not None else JOINED
+    return TRITON if triton_support.triton is not None else JOINED
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
@@ -80,8 +80,8 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
     Tensor
         ``(batch, num_heads, n, head_dim)``.
     """
-    if triton_kernels.available(q, q.shape[-1]) and q.shape[2] <= _MAX_TRITON_QUERIES:
-        return triton_kernels.attend(q, keys, values, place.lengths, place.visible, bound=place.bound)
+    if triton_support.available(q, q.shape[-1]) and q.shape[2] <= _MAX_TRITON_QUERIES:
+        return triton_attention.attend(q, keys, values, place.lengths, place.visible, bound=place.bound)
     if q.is_cuda and q.dtype != torch.float32 and place.context:
         end = place.context + place.visible.shape[1]
         return joined(q, keys[:, :, :end], values[:, :, :end], place.context, place.visible)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_validate import triton_kernels
+from gpu_validate import triton_fused
 from gpu_validate.attention import Place, attend, causal_mask, triangle
+from gpu_validate.triton_support import available
 from scylla_sim.checks import one_of, positive
 from scylla_sim.specs import Model
 
@@ -184,7 +185,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
         """``(batch, n, width)`` -> the same; writes this layer's keys and values into ``cache``."""
         batch, n, _ = x.shape
-        if triton_kernels.available(x, self.spec.head_dim) and isinstance(place.slots, Tensor):
+        if available(x, self.spec.head_dim) and isinstance(place.slots, Tensor):
             return self._fused(x, cache, place, turn)
         q, k, v = self.heads(x, turn)
         for store, new in zip(cache, (k, v)):
@@ -201,10 +202,10 @@ class Layer(nn.Module):
         assert isinstance(place.slots, Tensor)
         joint = self.qkv(functional.rms_norm(x, (x.shape[-1],), self.norm_in, self.norm_eps))
         cos, sin = (part[:, 0] for part in turn)
-        q = triton_kernels.rotate_and_store(joint, cos, sin, *cache, place.slots, spec.num_heads, spec.num_kv_heads)
+        q = triton_fused.rotate_and_store(joint, cos, sin, *cache, place.slots, spec.num_heads, spec.num_kv_heads)
         mixed = attend(q, *cache, place).transpose(1, 2).flatten(2)
-        x, normed = triton_kernels.add_rms_norm(x, self.out(mixed), self.norm_mid, self.norm_eps)
-        out: Tensor = x + self.down(triton_kernels.silu_times(self.gate_up(normed)))
+        x, normed = triton_fused.add_rms_norm(x, self.out(mixed), self.norm_mid, self.norm_eps)
+        out: Tensor = x + self.down(triton_fused.silu_times(self.gate_up(normed)))
         return out
 
 

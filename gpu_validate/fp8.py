@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gpu_validate import triton_kernels
+from gpu_validate import triton_fused
+from gpu_validate.triton_support import available
 from scylla_sim.checks import fail
 
 DTYPE = torch.float8_e4m3fn
@@ -39,8 +40,8 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def quantise_static(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Tensor in 8 bits at a given ``scale``; what lies outside of it becomes the largest number."""
-    if triton_kernels.available(x):
-        return triton_kernels.quantise_static(x, scale.reciprocal()), scale
+    if available(x):
+        return triton_fused.quantise_static(x, scale.reciprocal()), scale
     largest = torch.finfo(DTYPE).max
     return (x.float() / scale).clamp(-largest, largest).to(DTYPE), scale
 

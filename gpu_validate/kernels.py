@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gpu_validate import attention, fp8, triton_kernels
+from gpu_validate import attention, fp8, triton_attention
 from gpu_validate.blocks import linear
 from gpu_validate.cases import ELEMENT_BYTES, Case, Kept, copies
 from gpu_validate.clocks import Call
@@ -228,7 +228,7 @@ def attention_calls(kernel: str, q: torch.Tensor, pairs: Sequence[Sequence[torch
     if kernel == attention.TRITON:
         lengths = torch.full((len(q),), context, device=device)
         return [
-            lambda k=k, v=v: triton_kernels.attend(q, k, v, lengths, visible, bound=kv_len)  # type: ignore[misc]
+            lambda k=k, v=v: triton_attention.attend(q, k, v, lengths, visible, bound=kv_len)  # type: ignore[misc]
             for k, v in pairs
         ]
     if kernel == attention.JOINED and q_len > 1:

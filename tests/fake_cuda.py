@@ -18,7 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gpu_validate import triton_kernels
+from gpu_validate import triton_support
 
 UUID = "11111111-2222-3333-4444-555555555555"
 FORBIDDEN = {
@@ -190,6 +190,6 @@ def fake_cuda(patch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     patch.setattr(torch, "Generator", Generator)
     patch.setattr(torch.version, "cuda", "13.0")
     patch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: True))
-    patch.setattr(triton_kernels, "triton", None)
+    patch.setattr(triton_support, "triton", None)
     with _ToCpu(fake):
         yield fake

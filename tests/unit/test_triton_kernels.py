@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_validate import blocks, fp8
-from gpu_validate import triton_kernels as fused
+from gpu_validate import blocks, fp8, triton_attention, triton_fused, triton_support
 from scylla_sim.checks import InputError
 
 INSTALLED = importlib.util.find_spec("triton") is not None
@@ -82,15 +81,15 @@ def test_the_kernels_in_the_interpreter() -> None:
 
 
 def test_kernels_are_for_gpus() -> None:
-    assert not fused.available(torch.zeros(1))
+    assert not triton_support.available(torch.zeros(1))
     if ON_GPU and INSTALLED:
-        assert fused.available(torch.zeros(1, device="cuda"))
+        assert triton_support.available(torch.zeros(1, device="cuda"))
 
 
 @pytest.mark.parametrize("blocks, bound", [(1, 1), (8, 4096), (64, 300), (300, 1000), (5000, 32768), (1, 10**6)])
 def test_splits_fill_the_device_with_pieces_that_are_not_too_small(blocks: int, bound: int) -> None:
     places = 264
-    splits = fused.splits_for(blocks, bound, places)
+    splits = triton_attention.splits_for(blocks, bound, places)
     assert 1 <= splits <= 128
     assert splits == 1 or bound / splits >= 128
     if blocks <= places:
@@ -101,8 +100,8 @@ def test_splits_fill_the_device_with_pieces_that_are_not_too_small(blocks: int, 
 
 @pytest.mark.parametrize("rows, height", [(1, 16), (17, 32), (33, 64), (65, 128), (400, 128)])
 def test_tiles_hold_the_rows(rows: int, height: int) -> None:
-    assert fused.tile_for(rows, 128, 2).rows == height
-    assert fused.tile_for(rows, 128, 4).rows == min(height, 32)
+    assert triton_attention.tile_for(rows, 128, 2).rows == height
+    assert triton_attention.tile_for(rows, 128, 4).rows == min(height, 32)
 
 
 def reference(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, visible: Tensor) -> Tensor:
@@ -166,7 +165,7 @@ class Example:
         self.bound = max(lengths) + tail
 
     def attend(self, splits: int | None = None) -> Tensor:
-        return fused.attend(
+        return triton_attention.attend(
             self.q, self.keys, self.values, self.lengths, self.visible, bound=self.bound, splits=splits
         )
 
@@ -228,7 +227,7 @@ class TestKernels:
         [(1, 1, 64, 16), (5, 4, 128, 32), (9, 4, 64, 64), (20, 4, 32, 128), (50, 3, 16, 128)],
     )
     def test_every_tile(self, n: int, group: int, head_dim: int, rows: int, splits: int) -> None:
-        assert fused.tile_for(n * group, head_dim, 2).rows == rows
+        assert triton_attention.tile_for(n * group, head_dim, 2).rows == rows
         sees = tree(n, torch.Generator().manual_seed(n))
         example = Example(n, [70, 0, 290], sees, group=group, head_dim=head_dim, dtype=HALF)
         found = example.attend(splits)
@@ -237,7 +236,7 @@ class TestKernels:
 
     def test_splits_are_chosen_and_agree_with_one(self) -> None:
         example = Example(1, [700, 3], chain(3), kv_heads=2)
-        assert fused.splits_for(4, example.bound, 264) > 1
+        assert triton_attention.splits_for(4, example.bound, 264) > 1
         torch.testing.assert_close(example.attend(), example.attend(1), rtol=1e-5, atol=1e-5)
 
     def test_scores_of_any_size_do_not_overflow(self) -> None:
@@ -270,7 +269,7 @@ class TestKernels:
         with pytest.raises(InputError, match="splits"):
             example.attend(0)
         with pytest.raises(InputError, match="head_dim"):
-            fused.attend(
+            triton_attention.attend(
                 example.q[..., :12], example.keys, example.values, example.lengths, example.visible, bound=12
             )
 
@@ -310,14 +309,14 @@ class TestKernels:
         for store, new in zip(wanted, (blocks._rotate(parts[1], turn), parts[2])):
             store[rows, :, slots] = new.transpose(1, 2)
 
-        found = fused.rotate_and_store(joint, *turn, stores[0], stores[1], slots, heads, kv_heads)
+        found = triton_fused.rotate_and_store(joint, *turn, stores[0], stores[1], slots, heads, kv_heads)
         # a GPU may fuse a product with the sum, and then rounds once less than torch
         exact = dtype != torch.float32 and DEVICE == "cpu"
         close = {"rtol": 0.0, "atol": 0.0} if exact else CLOSE[dtype]
         torch.testing.assert_close(found, blocks._rotate(parts[0], turn), **close)
         torch.testing.assert_close(stores, wanted, **close)
         flat = [part[:, 0] for part in turn]
-        again = fused.rotate_and_store(joint, *flat, stores[0], stores[1], slots, heads, kv_heads)
+        again = triton_fused.rotate_and_store(joint, *flat, stores[0], stores[1], slots, heads, kv_heads)
         assert torch.equal(again, found)
 
     @few
@@ -330,7 +329,7 @@ class TestKernels:
     def test_silu_times(self, seed: int, rows: int, inner: int, dtype: torch.dtype) -> None:
         made = torch.randn(2, rows, 2 * inner, generator=torch.Generator().manual_seed(seed)).to(dtype).to(DEVICE)
         gate, up = made.chunk(2, dim=-1)
-        torch.testing.assert_close(fused.silu_times(made), functional.silu(gate) * up, **CLOSE[dtype])
+        torch.testing.assert_close(triton_fused.silu_times(made), functional.silu(gate) * up, **CLOSE[dtype])
 
     @few
     @given(
@@ -343,7 +342,7 @@ class TestKernels:
         generator = torch.Generator().manual_seed(seed)
         x, delta = torch.randn(2, 2, rows, width, generator=generator).to(dtype).to(DEVICE)
         weight = torch.randn(width, generator=generator).to(dtype).to(DEVICE)
-        both, normed = fused.add_rms_norm(x, delta, weight, 1e-5)
+        both, normed = triton_fused.add_rms_norm(x, delta, weight, 1e-5)
         assert torch.equal(both, x + delta)
         wanted = functional.rms_norm(both.float(), (width,), weight.float(), 1e-5)
         torch.testing.assert_close(normed.float(), wanted, **CLOSE[dtype])
@@ -361,7 +360,7 @@ class TestKernels:
             x[0, 0] = 5000.0
         x = x.bfloat16().to(DEVICE)
         inverse = torch.tensor(0.25, device=DEVICE)
-        found = fused.quantise_static(x, inverse)
+        found = triton_fused.quantise_static(x, inverse)
         assert found.dtype == fp8.DTYPE
         wanted = (x.float() * inverse).clamp(-448.0, 448.0).to(fp8.DTYPE)
         assert torch.equal(found.float(), wanted.float())
