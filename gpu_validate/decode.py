@@ -22,7 +22,8 @@ from gpu_validate.device import Device, torch_dtype
 from gpu_validate.loops import RATES, Make, expected_tokens, given_loop, graphed
 from gpu_validate.ragged import TreeTables, causal_place
 from gpu_validate.random_models import caches, random_pair
-from gpu_validate.specdecode import Loop, Sequences
+from gpu_validate.sequences import Sequences
+from gpu_validate.specdecode import Loop
 from scylla_sim import catalog
 from scylla_sim.specs import Model
 from scylla_sim.trees import DraftTree, chain

@@ -21,7 +21,8 @@ from gpu_validate.clocks import Call
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.ragged import TreeTables, causal_place
 from gpu_validate.random_models import caches, random_pair
-from gpu_validate.specdecode import Loop, Policy, Proposal, Sequences
+from gpu_validate.sequences import Policy, Proposal, Sequences
+from gpu_validate.specdecode import Loop
 from scylla_sim import catalog
 from scylla_sim.specs import Model
 from scylla_sim.trees import ROOT, DraftTree, chain, full_tree

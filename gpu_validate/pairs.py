@@ -23,7 +23,8 @@ from gpu_validate.cases import Case, Kept
 from gpu_validate.device import Device, torch_dtype
 from gpu_validate.loops import PARTS, Acceptance, part_case, plain_case, trees
 from gpu_validate.random_models import random_pair
-from gpu_validate.specdecode import Policy, Tally, decode_plain, decode_speculatively
+from gpu_validate.sequences import Policy, Tally
+from gpu_validate.specdecode import decode_plain, decode_speculatively
 from scylla_sim import catalog
 from scylla_sim.checks import fail
 from scylla_sim.specs import Model

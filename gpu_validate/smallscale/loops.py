@@ -27,8 +27,9 @@ from gpu_validate.clocks import Call
 from gpu_validate.device import Device
 from gpu_validate.eagle import EagleDraft
 from gpu_validate.ragged import TreeTables, causal_place
+from gpu_validate.sequences import Sequences
 from gpu_validate.smallscale.files import load
-from gpu_validate.specdecode import Loop, Sequences, start
+from gpu_validate.specdecode import Loop, start
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.specs import Model
 from scylla_sim.trees import DraftTree, best_tree, chain

@@ -11,7 +11,8 @@ from gpu_validate import ragged, specdecode, verify
 from gpu_validate.blocks import Cache, Decoder
 from gpu_validate.eagle import EagleDraft
 from gpu_validate.ragged import TreeTables
-from gpu_validate.specdecode import Policy, decode_plain, decode_speculatively
+from gpu_validate.sequences import Policy
+from gpu_validate.specdecode import decode_plain, decode_speculatively
 from gpu_validate.verify import Accepted
 from scylla_sim.specs import Model
 from scylla_sim.trees import DraftTree, chain, from_paths, full_tree

@@ -8,9 +8,10 @@ import torch
 
 from gpu_validate.blocks import Decoder
 from gpu_validate.eagle import EagleDraft
+from gpu_validate.sequences import Policy
 from gpu_validate.smallscale.acceptance import Anchors, accepted, mean_over_windows, measure, place_anchors
 from gpu_validate.smallscale.unroll import draft_logits, target_features, training_loss
-from gpu_validate.specdecode import Policy, start
+from gpu_validate.specdecode import start
 from scylla_sim.specs import Model
 from scylla_sim.trees import DraftTree, chain, from_paths, full_tree
 

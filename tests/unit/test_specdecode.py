@@ -13,7 +13,8 @@ from gpu_validate import verify
 from gpu_validate.attention import causal_mask
 from gpu_validate.blocks import Cache, Decoder
 from gpu_validate.ragged import TreeTables, causal_place, tree_place
-from gpu_validate.specdecode import Policy, decode_plain, decode_speculatively, start
+from gpu_validate.sequences import Policy
+from gpu_validate.specdecode import decode_plain, decode_speculatively, start
 from scylla_sim.checks import InputError
 from scylla_sim.specs import Model
 from scylla_sim.trees import DraftTree, chain, from_paths, full_tree
