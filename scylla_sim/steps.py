@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scylla_sim import power_limit
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.costs import ATTENTION, Op, draft_ops, forward_ops
 from scylla_sim.kernels import Calibration, Seconds, op_seconds
@@ -23,17 +24,6 @@ LAUNCH = "launch"
 """Kind of the part of an eager step in which the device waits for the host."""
 POWER = "power"
 """Kind, and name, of the error that the power limit of a GPU makes."""
-
-POWER_LIMIT_SHARE = 0.2
-"""Share by which GEMMs that are bound by compute may take longer than their fit, because the power limit lowers the
-clocks. Fits are made from short runs of one kernel; a GPU that decodes large batches is under load for long.
-
-Source: ``gpu_validate/recorded/h100-sxm/kernels.json``. After half a second of load at 700 W, bf16 GEMMs of 512
-rows and more took 14 % longer than the shipped fit in the median and 20 % at the 90th percentile, at 1,440-1,870
-MHz instead of 1,980."""
-_POWER_FROM, _POWER_FULL = 0.5, 1.0
-"""Compute time over memory time of a GEMM at which the power limit begins to matter, and from which it matters in
-full. In the same record GEMMs of 128 rows (0.45) ran at full clocks and those of 512 (1.7) did not."""
 
 NOT_FITTED_HERE = ("theory", "transferred")
 """Evidence of kernels whose errors all shapes share.
@@ -48,7 +38,7 @@ aiconfigurator-core)."""
 class Part:
     """One operation of a step: seconds of all its executions, and what the datasheet says of it.
 
-    ``power_s`` are seconds that the power limit of the device may add; see `POWER_LIMIT_SHARE`.
+    ``power_s`` are seconds that the power limit of the device may add; see `scylla_sim.power_limit`.
     """
 
     name: str
@@ -150,7 +140,7 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatA
                 memory_s=memory_s,
                 compute_s=compute_s,
                 evidence=one.evidence,
-                power_s=op.count * one.value * _power_share(op, setting, compute_s, memory_s),
+                power_s=_power_s(op, setting, op.count * one.value, (compute_s, memory_s)),
             )
         )
     if setting.engine.launch_s > 0.0 and not setting.launches_add:
@@ -208,12 +198,11 @@ def _peak(setting: Setting, op: Op) -> float:
     return rates(setting.calibration.hardware, dtype).flop_per_s
 
 
-def _power_share(op: Op, setting: Setting, compute_s: FloatArray, memory_s: FloatArray) -> FloatArray:
-    """Share of its time that the power limit may add to an operation; nothing on a CPU."""
-    ratio = np.zeros(np.broadcast_shapes(np.shape(compute_s), np.shape(memory_s)))
-    if op.kind.endswith("gemm") and setting.calibration.hardware.sm_count > 0:
-        np.divide(compute_s, memory_s, out=ratio, where=np.asarray(memory_s) > 0.0)
-    return POWER_LIMIT_SHARE * np.clip((ratio - _POWER_FROM) / (_POWER_FULL - _POWER_FROM), 0.0, 1.0)
+def _power_s(op: Op, setting: Setting, seconds: FloatArray, bounds: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """Seconds that the power limit may add to an operation; ``bounds`` are its compute and memory time."""
+    if not op.kind.endswith("gemm") or setting.calibration.hardware.sm_count == 0:
+        return np.zeros_like(seconds)
+    return seconds * power_limit.share(*bounds)
 
 
 def _errors(parts: Sequence[Part]) -> dict[str, Error]:

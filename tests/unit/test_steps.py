@@ -199,3 +199,21 @@ def test_drafting_waits_for_its_launches_too():
     first = draft_step(draft, LLAMA8, setting, batch=8, context=512, draft_len=1)
     launches = sum(part.count for part in first.parts if part.kind != "launch")
     assert float(both.seconds) == pytest.approx(float(first.seconds) + launches * 1e-3)
+
+
+def test_the_power_limit_widens_steps_of_many_rows_on_their_slow_side_only() -> None:
+    few, many = (target_step(LLAMA8, H100, batch=64, context=512, tokens=n) for n in (1, 16))
+    assert "power" not in few.errors
+    assert float(many.errors["power"].down) == 0.0
+    gemms = sum(float(part.seconds) for part in many.parts if part.kind == "gemm")
+    assert float(many.errors["power"].up) == pytest.approx(0.2 * gemms, rel=0.02)
+    assert float(many.upper - many.seconds) > 2 * float(many.seconds - many.lower)
+
+
+def test_the_power_limit_delays_both_sides_of_a_speed_up_together() -> None:
+    """A plain step of many rows is slowed like the cycle: the ratio is surer than either."""
+    drafting = Drafting(catalog.draft("eagle3"), 3, 1, 4, 2.5, 2.5, 2.5)
+    out = predict(LLAMA8, drafting, H100, batch=512, context=64)
+    slowed = float((out.verify.errors["power"].up + out.draft.errors["power"].up) / out.cycle_s)
+    assert slowed > 0.15
+    assert float(1 - out.speedup_lower / out.speedup) < 0.6 * slowed
