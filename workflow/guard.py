@@ -142,7 +142,11 @@ def check_gpu_records(folder: Path) -> None:
             print(f"recorded: {made.name} is no GPU of the catalog: not in the tables{hint}", file=sys.stderr)
             continue
         for path in records:
-            said = json.loads(path.read_text(encoding="utf-8"))["provenance"]["device"]["hardware"]
+            try:
+                said = json.loads(path.read_text(encoding="utf-8"))["provenance"]["device"]["hardware"]
+            except (ValueError, KeyError, TypeError):
+                print(f"recorded: {path} is no record of gpu-validate", file=sys.stderr)
+                raise SystemExit(2) from None
             if said != made.name:
                 print(f"recorded: {path} was measured on hardware={said!r}, not on {made.name}", file=sys.stderr)
                 raise SystemExit(2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from measured_gpu import measured_gpu
 from running import ROOT
 
 HERE = socket.gethostname()
@@ -108,3 +109,48 @@ def test_the_hash_follows_what_a_package_holds_and_may_import(
     assert changed_by("gpu_validate/compare.py") == {"gpu_validate"}
     assert changed_by("scylla_sim/plan.py") == {"scylla_sim"}
     assert changed_by("scylla_sim/records.py") == {"scylla_sim", "gpu_validate", "paper"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("SHA256SUMS", None, "has no SHA256SUMS"),
+        ("step.csv", None, "does not match its hash in"),
+        ("provenance.json", "edited", "does not match its hash in"),
+        ("more.csv", "added", "is not listed in"),
+    ],
+)
+def test_predictions_that_are_not_what_was_hashed_are_refused(
+    guard: ModuleType,
+    tmp_path: Path,
+    file: str,
+    text: str | None,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with measured_gpu(tmp_path) as (_, blind):
+        if text is None:
+            (blind / file).unlink()
+        else:
+            (blind / file).write_text(text)
+        with pytest.raises(SystemExit, match="2"):
+            guard.check_blind(blind.parent)
+    assert said in capsys.readouterr().err
+
+
+def test_records_of_another_gpu_are_refused_and_unknown_folders_named(
+    guard: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with measured_gpu(tmp_path) as (records, _):
+        guard.check_gpu_records(records.parent)
+        (records / "step.json").write_text('{"provenance": {"device": {"hardware": "h100-sxm"}}}')
+        with pytest.raises(SystemExit, match="2"):
+            guard.check_gpu_records(records.parent)
+        assert "was measured on hardware='h100-sxm', not on mi300x" in capsys.readouterr().err
+        (records / "step.json").write_text("{}")
+        with pytest.raises(SystemExit, match="2"):
+            guard.check_gpu_records(records.parent)
+        assert "is no record of gpu-validate" in capsys.readouterr().err
+    with measured_gpu(tmp_path, "mi300") as (records, _):
+        guard.check_gpu_records(records.parent)
+    assert "mi300 is no GPU of the catalog: not in the tables; did you mean mi300x?" in capsys.readouterr().err

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
+from measured_gpu import measured_gpu
 from running import ROOT, run_in
 
 from gpu_validate import silicon_tables
 from paper.figures import FIGURES
 from paper.inputs import COMMANDS
 from paper.tables import TABLES
-from scylla_sim.records import write_sums
 
 
 def plan(folder: Path, *options: str) -> str:
@@ -85,23 +82,6 @@ def test_every_rule_is_used(checkout: Path) -> None:
     with measured_gpu(checkout):
         planned = set(re.findall(r"^rule (\w+):", plan(checkout, "all", "calibrations"), flags=re.MULTILINE))
     assert planned == rules
-
-
-@contextmanager
-def measured_gpu(checkout: Path, name: str = "mi300x") -> Iterator[tuple[Path, Path]]:
-    """Empty records of a GPU, and blind predictions, for as long as a plan is made; yield their folders."""
-    folders = (checkout / "gpu_validate/recorded" / name, checkout / "gpu_validate/recorded/blind" / name)
-    for folder, suffix in zip(folders, ("json", "csv")):
-        folder.mkdir(parents=True)
-        for suite in ("kernels", "step", "specdecode", "decode"):
-            (folder / f"{suite}.{suffix}").write_text("{}")
-    (folders[1] / "provenance.json").write_text("{}")
-    write_sums(folders[1], [f"{suite}.csv" for suite in ("kernels", "step", "specdecode", "decode")])
-    try:
-        yield folders
-    finally:
-        for folder in folders:
-            shutil.rmtree(folder)
 
 
 def test_a_measured_gpu_is_an_input_without_further_settings(checkout: Path) -> None:
