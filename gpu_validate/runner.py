@@ -42,19 +42,22 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOCK).open("w") as file:
-            try:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except ImportError:  # a system without such locks
-                pass
-            except BlockingIOError:
-                raise fail("out", str(folder), "is in use by another campaign", "name another folder") from None
-            yield
-            (folder / LOCK).unlink(missing_ok=True)
+        file = (folder / LOCK).open("w")
     except OSError as error:
         raise fail("out", str(folder), f"cannot be written ({error.strerror})") from None
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # a system without such locks
+            pass
+        except BlockingIOError:
+            raise fail("out", str(folder), "is in use by another campaign", "name another folder") from None
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
