@@ -7,6 +7,7 @@ Triton it joins the two parts by their log-sum-exp (`joined`). On a CPU one mask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gpu_validate import triton_attention, triton_support
+from gpu_validate.clocks import Call
 
 TRITON, JOINED, MASKED = "triton_split_kv", "torch_flash_joined", "torch_sdpa"
 """Kernels that the decoder runs: on a GPU with Triton, on a GPU without it, and on a CPU."""
@@ -187,3 +189,25 @@ def seen(lengths: Tensor, visible: Tensor, bound: int) -> Tensor:
 def triangle(n: int, device: torch.device) -> Tensor:
     """``visible`` of ``n`` tokens in a row: each sees itself and those before it."""
     return torch.ones(n, n, dtype=torch.bool, device=device).tril()
+
+
+def calls(kernel: str, q: Tensor, pairs: Sequence[Sequence[Tensor]]) -> Sequence[Call]:
+    """Calls of one kernel for the last tokens of each cache, a chain."""
+    q_len, kv_len = q.shape[2], pairs[0][0].shape[2]
+    device, group = q.device, q.shape[1] // pairs[0][0].shape[1]
+    context, visible = kv_len - q_len, triangle(q_len, q.device)
+    if kernel == TRITON:
+        lengths = torch.full((len(q),), context, device=device)
+        return [
+            lambda k=k, v=v: triton_attention.attend(q, k, v, lengths, visible, bound=kv_len)  # type: ignore[misc]
+            for k, v in pairs
+        ]
+    if kernel == JOINED and q_len > 1:
+        return [lambda k=k, v=v: joined(q, k, v, context, visible) for k, v in pairs]  # type: ignore[misc]
+    if kernel in (PACKED, JOINED):
+        return [lambda k=k, v=v: packed(q, k, v) for k, v in pairs]  # type: ignore[misc]
+    if kernel == CAUSAL:
+        return [lambda k=k, v=v: causal_by_query_head(q, k, v) for k, v in pairs]  # type: ignore[misc]
+    run = cudnn if kernel == CUDNN else masked
+    mask = causal_mask(q_len, kv_len, group, device)
+    return [lambda k=k, v=v: run(q, k, v, mask) for k, v in pairs]  # type: ignore[misc]

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_validate.join import DRAFTING, SHAPE, Columns, Lines, match, read, shared_columns
+from gpu_validate.choices import choice_quality, situations_of
+from gpu_validate.join import Columns, Lines, match, read, shared_columns
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.console import FORMATS, emit_text, format_table
 from scylla_sim.records import EVIDENCE, dump_json, format_csv, provenance
@@ -225,7 +226,7 @@ def compare(
     levels = (
         sorted({measured.cells["evidence"][line] for line in m}) if "evidence" in measured.cells else [evidence]
     )
-    situations = _situations(measured, m)
+    situations = situations_of(measured, m)
     rows = []
     for column in columns or ("",):
         if column:
@@ -246,12 +247,6 @@ def compare(
     return [{**row, "unmatched": wanted - len(m), "evidence": ",".join(levels)} for row in rows]
 
 
-def _situations(measured: Columns, lines: Lines) -> list[tuple[str, ...]]:
-    names = [name for name in SHAPE if name in measured.cells and name not in DRAFTING]
-    keys = measured.keys(names)
-    return [keys[line] for line in lines]
-
-
 def _choices(
     situations: Sequence[tuple[str, ...]], joined: Joined, chosen: NDArray[np.bool_], row: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -259,39 +254,6 @@ def _choices(
     some = [situations[at] for at in np.flatnonzero(chosen).tolist()]
     floor = row["floor_median"] if row["floor_kind"] == "repeat" else None
     return choice_quality(some, joined.predicted[chosen], joined.measured[chosen], floor=floor)
-
-
-def choice_quality(
-    situations: Sequence[tuple[str, ...]],
-    predicted: FloatArray,
-    measured: FloatArray,
-    *,
-    floor: float | None = None,
-) -> dict[str, Any]:
-    """How good the predicted best choice is in each situation, by what was measured.
-
-    The regret is what following the prediction loses against the best measured choice, as a fraction;
-    ``within_floor`` is the fraction of situations where it is at most ``floor``, by which two measurements of the
-    same configuration differ anyway (nothing is said without a floor).
-
-    Examples
-    --------
-    >>> found = choice_quality([("b1",), ("b1",)], np.array([1.5, 2.0]), np.array([2.0, 1.9]))
-    >>> found["same_choice"], round(found["max_regret"], 3)
-    (0.0, 0.05)
-    """
-    regrets = []
-    for situation in dict.fromkeys(situations):
-        at = np.flatnonzero([other == situation for other in situations])
-        followed = measured[at[np.argmax(predicted[at])]]
-        regrets.append(1.0 - followed / measured[at].max())
-    return {
-        "situations": len(regrets),
-        "same_choice": float(np.mean(np.array(regrets) == 0.0)),
-        "within_floor": None if floor is None else float(np.mean(np.array(regrets) <= floor)),
-        "median_regret": float(np.median(regrets)),
-        "max_regret": float(np.max(regrets)),
-    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

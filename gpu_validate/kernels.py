@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gpu_validate import attention, fp8, triton_attention
+from gpu_validate import attention, fp8
 from gpu_validate.blocks import linear
 from gpu_validate.cases import ELEMENT_BYTES, Case, Kept, copies
 from gpu_validate.clocks import Call
@@ -220,28 +220,6 @@ def quantise_case(device: Device, m: int, k: int) -> Case:
     )
 
 
-def attention_calls(kernel: str, q: torch.Tensor, pairs: Sequence[Sequence[torch.Tensor]]) -> Sequence[Call]:
-    """Calls of one kernel for the last tokens of each cache, a chain."""
-    q_len, kv_len = q.shape[2], pairs[0][0].shape[2]
-    device, group = q.device, q.shape[1] // pairs[0][0].shape[1]
-    context, visible = kv_len - q_len, attention.triangle(q_len, q.device)
-    if kernel == attention.TRITON:
-        lengths = torch.full((len(q),), context, device=device)
-        return [
-            lambda k=k, v=v: triton_attention.attend(q, k, v, lengths, visible, bound=kv_len)  # type: ignore[misc]
-            for k, v in pairs
-        ]
-    if kernel == attention.JOINED and q_len > 1:
-        return [lambda k=k, v=v: attention.joined(q, k, v, context, visible) for k, v in pairs]  # type: ignore[misc]
-    if kernel in (attention.PACKED, attention.JOINED):
-        return [lambda k=k, v=v: attention.packed(q, k, v) for k, v in pairs]  # type: ignore[misc]
-    if kernel == attention.CAUSAL:
-        return [lambda k=k, v=v: attention.causal_by_query_head(q, k, v) for k, v in pairs]  # type: ignore[misc]
-    run = attention.cudnn if kernel == attention.CUDNN else attention.masked
-    mask = attention.causal_mask(q_len, kv_len, group, device)
-    return [lambda k=k, v=v: run(q, k, v, mask) for k, v in pairs]  # type: ignore[misc]
-
-
 def attention_case(
     device: Device, batch: int, kv_len: int, q_len: int, heads: tuple[int, int, int], kernel: str = ""
 ) -> Case:
@@ -254,7 +232,7 @@ def attention_case(
     def build() -> Sequence[Call]:
         q = _random(device, batch, num_heads, q_len, head_dim)
         pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, kv_len, head_dim), count)
-        return attention_calls(kernel, q, pairs)
+        return attention.calls(kernel, q, pairs)
 
     columns = {
         "kv_dtype": device.dtype,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_validate.cases import PASSES, SCALES, Case, Kept, card, fits, plan_for
+from gpu_validate.cases import PASSES, SCALES, Case, card, fits, plan_for
 from gpu_validate.device import DTYPES, LOCAL, Device, add_device_arguments, described, look, release, warm_up
 from gpu_validate.hardware import write_hardware
 from gpu_validate.power import Monitor, monitor_of
@@ -280,7 +280,9 @@ def execute(args: argparse.Namespace) -> int:
         models = [name for name in (args.target, args.draft, args.prompts) if name]
         how = {"scale": args.scale, "cache": args.cache, "models": models, "specs": _specs(suite, device, args)}
         record = run_suite(suite, device, every, folder, **how, monitor=monitor, deadline=deadline)
-        Kept.forget_all()
+        from gpu_validate import random_models
+
+        random_models.forget()
         release(device)
         if record is None:
             note(f"{suite}: ERROR: nothing was measured")

@@ -65,6 +65,6 @@ def caches(specs: Sequence[Model], batch: int, capacity: int, like: Tensor) -> l
 
 
 def forget() -> None:
-    """Let go of models and caches."""
-    random_model.forget()
+    """Let go of models, of caches, and of whatever else cases kept for those after them."""
+    Kept.forget_all()
     numbers.forget()

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from gpu_validate import attention, kernels
+from gpu_validate import attention
 from gpu_validate.attention import CAUSAL, CUDNN, JOINED, MASKED, PACKED, TRITON
 from gpu_validate.blocks import Decoder, place_after
 from gpu_validate.device import Device, look, torch_dtype
@@ -66,7 +66,7 @@ def _of_kernel(device: Device, source: str) -> dict[str, Any]:
     q = torch.randn(2, num_heads, 4, head_dim, **like)  # type: ignore[call-overload]
     pair = [torch.randn(2, num_kv_heads, 260, head_dim, **like) for _ in "kv"]  # type: ignore[call-overload]
     try:
-        (call,) = kernels.attention_calls(source, q, [pair])
+        (call,) = attention.calls(source, q, [pair])
         names = kernel_names(call)
         mask = attention.causal_mask(4, 260, num_heads // num_kv_heads, q.device)
         exact = attention.masked(q, pair[0], pair[1], mask)

@@ -94,7 +94,7 @@ NAMED = (attention.TRITON, attention.JOINED, attention.CAUSAL, attention.CUDNN)
 def test_every_named_attention_kernel_gives_what_the_masked_one_gives(kernel: str, queries: int) -> None:
     q = torch.randn(2, 8, queries, 64, device="cuda", dtype=torch.bfloat16)
     pair = [torch.randn(2, 2, 300, 64, device="cuda", dtype=torch.bfloat16) for _ in "kv"]
-    (call,) = kernels.attention_calls(kernel, q, [pair])
+    (call,) = attention.calls(kernel, q, [pair])
     masked = attention.masked(q, pair[0], pair[1], attention.causal_mask(queries, 300, 4, q.device))
     torch.testing.assert_close(call(), masked, rtol=2e-2, atol=2e-2)
 

@@ -16,8 +16,8 @@ import torch
 from fake_cuda import FakeCuda, fake_cuda
 
 from gpu_validate import attention, campaign_stages, cli, decode, kernels, records, rows, runner, selfcheck
-from gpu_validate.cases import Kept
-from gpu_validate.device import look
+from gpu_validate.cases import SETTLE_S, Kept, expected_s, settled
+from gpu_validate.device import described, look
 from gpu_validate.runner import SuiteRun
 from gpu_validate.timing import Plan
 from scylla_sim import catalog
@@ -363,3 +363,12 @@ def test_a_partial_file_of_nonsense_is_refused_in_one_line(
     path.write_bytes(content)
     assert cli.main(["rows", "--record", str(path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_cases_of_many_flops_a_byte_settle_first_on_a_gpu() -> None:
+    device = described("h100-sxm")
+    light, heavy = (kernels.gemm_case(device, m, 4096, 4096) for m in (16, 1024))
+    assert settled(device, light, PLAN).warmup_s == 0.0
+    assert settled(device, heavy, PLAN).warmup_s == SETTLE_S
+    assert settled(replace(device, kind="cpu"), heavy, PLAN).warmup_s == 0.0
+    assert expected_s(device, heavy, PLAN) > SETTLE_S > expected_s(device, light, PLAN)

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpu_validate import loops, rows
+from gpu_validate import loops, random_models, rows
 from gpu_validate.blocks import Decoder
 from gpu_validate.cases import run
 from gpu_validate.device import Device
@@ -107,3 +107,12 @@ def test_rows_hold_one_line_per_drafting_with_the_speedup_over_the_plain_step() 
     assert first["plain_step_s"] == pytest.approx(1e-3 * values[0]["latency_ms"])
     assert first["speedup"] == pytest.approx(first["tokens_per_cycle"] * first["plain_step_s"] / first["cycle_s"])
     assert first["tokens_per_s"] == pytest.approx(2 * first["tokens_per_cycle"] / first["cycle_s"])
+
+
+def test_nothing_of_a_suite_stays_in_memory_when_it_is_let_go() -> None:
+    """Models and caches of one suite are tens of GB, and the next one needs the room."""
+    run(DEVICE, loops.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)
+    random_models.random_model(DRAFT, "cpu", torch.float32)
+    assert random_models.numbers.flat is not None
+    random_models.forget()
+    assert random_models.numbers.flat is None and not random_models.random_model.last
