@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scylla_sim import acceptance, decay, generation, laws, mixture, trees
+from scylla_sim.acceptance import dynamic_trees, generation, positions, profiles, trees
+from scylla_sim.laws import theorems
 
 REPEATS = 7
 
@@ -30,24 +31,24 @@ def best_of(call: Callable[[], object]) -> float:
 def main() -> None:
     rng = np.random.default_rng(0)
     chains = rng.random((1_000_000, 5))
-    ranks = np.broadcast_to(acceptance.rank_profile(0.7, 10), (10, 10))
+    ranks = np.broadcast_to(profiles.rank_profile(0.7, 10), (10, 10))
     tree = trees.best_tree(ranks, 64)
-    many = acceptance.rank_profile(rng.random((10_000, 10)), 10)
+    many = profiles.rank_profile(rng.random((10_000, 10)), 10)
     taus = rng.uniform(1, 5, 10_000)
-    mixed = mixture.beta_mixture(0.75, 6, 10)
+    mixed = dynamic_trees.beta_mixture(0.75, 6, 10)
     cases: dict[str, tuple[Callable[[], object], int]] = {
-        "tau of a chain profile, 5 positions": (lambda: acceptance.tokens_per_cycle(chains), len(chains)),
+        "tau of a chain profile, 5 positions": (lambda: profiles.tokens_per_cycle(chains), len(chains)),
         "tau of a 64-node tree under a 10 x 10 rank profile": (
             lambda: trees.tokens_per_cycle(tree, many),
             len(many),
         ),
         "best 64-node tree of a 10 x 10 rank profile": (lambda: trees.best_tree(ranks, 64), 1),
         "beam tree, 10 steps, top-k 10, 64 tokens": (lambda: trees.beam_tree(ranks, top_k=10, verify_tokens=64), 1),
-        "rate from tau, chain of 5": (lambda: acceptance.iid_rate(taus, 5), len(taus)),
-        "rate from tau, reference tree": (lambda: trees.beam_rate(5.0, **laws.reference()), 1),
-        "decay over positions from three taus": (lambda: decay.fit_decay([1, 2, 3], [1.8, 2.4, 2.9]), 1),
+        "rate from tau, chain of 5": (lambda: profiles.iid_rate(taus, 5), len(taus)),
+        "rate from tau, reference tree": (lambda: trees.beam_rate(5.0, **theorems.reference()), 1),
+        "decay over positions from three taus": (lambda: positions.fit_decay([1, 2, 3], [1.8, 2.4, 2.9]), 1),
         "dynamic tree, 2,000 contexts": (
-            lambda: mixture.dynamic_tokens_per_cycle(mixed, top_k=10, verify_tokens=61),
+            lambda: dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=10, verify_tokens=61),
             1,
         ),
         "cycles of 1,024 tokens": (lambda: generation.cycles_distribution(chains[0], 1024), 1),

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from scylla_sim import catalog, cli, kernels
-from scylla_sim.forms import FORMS, naive_seconds
-from scylla_sim.rates import rates
-from scylla_sim.schedule import schedule
-from scylla_sim.steps import Setting
-from scylla_sim.throughput import Drafting, predict
+from scylla_sim import cli
+from scylla_sim.calibration import device_calibration
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.registry import FORMS, naive_seconds
+from scylla_sim.planning.schedule import schedule
+from scylla_sim.prediction.steps import Setting
+from scylla_sim.prediction.throughput import Drafting, predict
+from scylla_sim.specs import catalog
 
 REPEATS = 3
 SHAPES, LOOPED, ROWS = 1_000_000, 2_000, 200_000
@@ -76,7 +78,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     shapes = np.stack([rng.integers(1, 513, SHAPES), *rng.integers(1024, 16385, (2, SHAPES))], axis=1).astype(float)
     columns = dict(zip("mnk", shapes.T))
-    h100 = kernels.shipped("h100-sxm")
+    h100 = device_calibration.shipped("h100-sxm")
     fitted, r = h100.gemm("bfloat16").cold(), rates(h100.hardware, "bfloat16")
     p = dict(zip(FORMS[fitted.form].parameters, fitted.parameters))
     few = [tuple(row) for row in shapes[:LOOPED].tolist()]

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from paper.results import Results
+from paper.sources.results import Results
 from scylla_sim import console
 from scylla_sim.checks import fail
 
@@ -40,10 +40,11 @@ def _execute(verb: str, arguments: list[str]) -> None:
     results = Results(Path(args.results))
     if not results.root.is_dir():
         raise fail("results", args.results, "is no folder", "run the workflow first, or name its folder")
-    module = importlib.import_module(f"paper.{verb}")
     if verb == "summary":
+        module = importlib.import_module("paper.summary")
         print("\n".join(module.lines(results)))
         return
+    module = importlib.import_module(f"paper.{verb}.index")
     names = [args.only.split(",")] if getattr(args, "only", None) else []
     for path in module.write(results, Path(args.out), *names):
         print(path)

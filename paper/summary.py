@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from paper import claims, gpu_cycle_tables, kernel_tables, smallscale_tables, step_tables
-from paper.law_tables import form, law_table
-from paper.render import mean, percent
-from paper.results import Results
-from paper.verdicts import STATUSES
+from paper.claims import index
+from paper.claims.rules import STATUSES
+from paper.render.table import mean, percent
+from paper.sources.results import Results
+from paper.tables import gpu_cycles, kernels, small_scale, steps
+from paper.tables.laws import form, law_table
 from scylla_sim.checks import InputError
 from scylla_sim.records import Row
 
@@ -15,7 +16,7 @@ def _gemm(results: Results) -> str:
     """Median error of bf16 products of the drafting regime by device, the naive roofline's beside it."""
     rows = [
         row
-        for row in kernel_tables.silicon(results, "gemm").rows
+        for row in kernels.silicon(results, "gemm").rows
         if row.get("dtype") == "bfloat16" and row.get("regime", "drafting") == "drafting"
     ]
     shown = ", ".join(f"{row['device']} {percent(row['median_ape'])}" for row in rows)
@@ -26,10 +27,10 @@ def _gemm(results: Results) -> str:
 
 
 def _local(results: Results) -> str:
-    errors = kernel_tables.local(results).rows
+    errors = kernels.local(results).rows
     last: dict[str, Row] = {row["suite"]: row for row in errors}
     shown = ", ".join(f"{name} {percent(row['median_ape'])}" for name, row in last.items())
-    return f"{shown} on {kernel_tables.local_device(results)}"
+    return f"{shown} on {kernels.local_device(results)}"
 
 
 def _law(results: Results, path: str) -> str:
@@ -41,31 +42,31 @@ def _law(results: Results, path: str) -> str:
 
 def _trained(results: Results) -> str:
     """The law of tokens on drafts that were really trained, by this run where it trained any."""
-    run, table = smallscale_tables.laws(results, "tokens")[-1]
-    lines = [forms["log-linear"] for _, forms in smallscale_tables.groups(table, ["decoder_layers"])]
+    run, table = small_scale.laws(results, "tokens")[-1]
+    lines = [forms["log-linear"] for _, forms in small_scale.groups(table, ["decoder_layers"])]
     scores = [float(line["r2"]) for line in lines]
     return (
-        f"{len(lines)} depths trained ({smallscale_tables.RUNS[run]}): straight in ln(tokens) with R² "
+        f"{len(lines)} depths trained ({small_scale.RUNS[run]}): straight in ln(tokens) with R² "
         f"{min(scores):.3f} to {max(scores):.3f}"
     )
 
 
 def _table5(results: Results) -> str:
-    _, rows = step_tables.table5_rows(results)
+    _, rows = steps.table5_rows(results)
     return ", ".join(
         f"{name} {percent(mean([abs(row[f'{method}_error']) for row in rows]))}"
-        for method, name in step_tables.METHODS.items()
+        for method, name in steps.METHODS.items()
     )
 
 
 def lines(results: Results) -> list[str]:
     """At most ten lines: a name and what was found."""
-    statuses = [row["status"] for row in claims.judged(results)]
-    llama = [abs(row["error"]) for row in step_tables.llama_plain(results).rows]
+    statuses = [row["status"] for row in index.judged(results)]
+    llama = [abs(row["error"]) for row in steps.llama_plain(results).rows]
     facts = {
         "GPU kernels": f"median error of held-out bf16 GEMMs: {_gemm(results)}",
         "this machine": f"median error on shapes not fitted: {_local(results)}",
-        "measured GPUs": gpu_cycle_tables.summary(results),
+        "measured GPUs": gpu_cycles.summary(results),
         "decode steps": f"Llama-3.1-8B on an H100: {percent(mean(llama))} mean error against a published fit",
         "Theorem 1.1": f"refit {_law(results, 'laws/theorem-1.1.json')} (x in billions of tokens)",
         "Theorem 1.2": f"refit {_law(results, 'laws/theorem-1.2.json')} (x in decoder layers)",

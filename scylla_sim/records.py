@@ -1,7 +1,7 @@
 """Result files: JSON with a schema version, values and provenance, written whole or not at all.
 
 A table is ``{"schema", "rows", "provenance"}``; a measured record adds samples, stopping reasons and device
-facts (see `gpu_validate.records`). A number's level of evidence is one of `EVIDENCE`; levels never mix.
+facts (see `gpu_validate.records.record_file`). A number's level of evidence is one of `EVIDENCE`; levels never mix.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paper.cycle_tables import CYCLES, ENGINE_FILE
+from paper.tables.cycles import CYCLES, ENGINE_FILE
 from scylla_sim.records import format_csv
 
 Put = Callable[..., None]
@@ -79,7 +79,7 @@ def write_transfer(folder: Path, put: Put) -> None:
 
 
 def write_endtoend(folder: Path, put: Put) -> None:
-    """Everything that `paper.endtoend_tables` and `paper.cycle_tables` read besides predicted steps."""
+    """Everything that `paper.tables.serving` and `paper.tables.cycles` read besides predicted steps."""
     write_runs(folder, put)
     write_cycles(folder, put)
     write_transfer(folder, put)

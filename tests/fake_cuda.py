@@ -18,7 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gpu_validate import triton_support
+from gpu_validate.models import triton_support
 
 UUID = "11111111-2222-3333-4444-555555555555"
 FORBIDDEN = {

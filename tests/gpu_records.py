@@ -8,8 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from gpu_validate import records, rows
-from gpu_validate.device import Device
+from gpu_validate.cli import rows
+from gpu_validate.device.facts import Device
+from gpu_validate.records import record_file
 from scylla_sim import cli
 from scylla_sim.records import format_csv, read_columns, write_text
 
@@ -190,6 +191,6 @@ def write_records(folder: Path, suites: tuple[str, ...] = tuple(CASES)) -> Path:
         passes = (1, 2) if suite != "decode" else (1,)
         results = [result for number in passes for result in _measured(suite, folder, number)]
         facts = {"failed": [], "missing": [], "complete": True, "scale": "campaign"}
-        record = records.build(suite, results, device(), **facts)
-        records.write(folder / GPU / f"{suite}.json", record)
+        record = record_file.build(suite, results, device(), **facts)
+        record_file.write(folder / GPU / f"{suite}.json", record)
     return folder / GPU

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paper.smallscale_tables import COMMANDS, law_path
+from paper.tables.small_scale import COMMANDS, law_path
 from scylla_sim.records import format_csv, write_text
 
 Put = Callable[..., None]

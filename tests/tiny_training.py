@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gpu_validate.smallscale.corpus import Sources
-from gpu_validate.smallscale.plans import MAIN, Arm, Plan, Target, Task, model
-from gpu_validate.smallscale.training import DraftTraining, Training
+from gpu_validate.training.corpus import Sources
+from gpu_validate.training.plans import MAIN, Arm, Plan, Target, Task, model
+from gpu_validate.training.trainer import DraftTraining, Training
 
 SOURCES = Sources((), bible=False, train_bytes=30_000, window=48, windows=4)
 GRID = (1024, 2048)

@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from scylla_sim import catalog
 from scylla_sim.checks import InputError, fail
 from scylla_sim.records import SUMS, check_sums, read_sums
+from scylla_sim.specs import catalog
 
 _SHARED = tuple(f"scylla_sim/{name}.py" for name in ("__init__", "checks", "console", "records", "units"))
 _FACTS = (

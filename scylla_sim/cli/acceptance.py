@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scylla_sim import acceptance, decay, drafting, generation, mixture, trees
+from scylla_sim.acceptance import drafting, dynamic_trees, generation, profiles, trees
+from scylla_sim.acceptance import positions as acceptance_positions
 from scylla_sim.checks import FloatArray, InputError, fail, one_of, whole
 from scylla_sim.console import add_output, counts, emit, note
 from scylla_sim.records import EVIDENCE, Row
@@ -41,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence",
         type=float,
-        default=mixture.CONFIDENCE,
-        help=f"share of the uncertainty that the draft can see; default {mixture.CONFIDENCE}",
+        default=dynamic_trees.CONFIDENCE,
+        help=f"share of the uncertainty that the draft can see; default {dynamic_trees.CONFIDENCE}",
     )
     parser.add_argument("--samples", type=int, default=4000, help="contexts of a dynamic tree; default 4000")
     parser.add_argument("--seed", type=int, default=0, help="of the dynamic tree; default 0")
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def _known(args: argparse.Namespace) -> tuple[FloatArray, decay.Decay | None]:
+def _known(args: argparse.Namespace) -> tuple[FloatArray, acceptance_positions.Decay | None]:
     """Conditional rates as given; or those that the law of decay finds behind one tau."""
     if (args.acceptance is None) == (args.tokens_per_cycle is None):
         raise InputError("acceptance=None: give --acceptance, or --tokens-per-cycle with --known-draft-len")
@@ -59,7 +60,7 @@ def _known(args: argparse.Namespace) -> tuple[FloatArray, decay.Decay | None]:
     if args.known_draft_len is None:
         raise fail("known_draft_len", None, "is needed with --tokens-per-cycle")
     length = int(whole("known_draft_len", args.known_draft_len, 1, drafting.MAX_DRAFT_LEN))
-    found = decay.fit_decay(length, args.tokens_per_cycle)
+    found = acceptance_positions.fit_decay(length, args.tokens_per_cycle)
     return found.profile(length), found
 
 
@@ -75,7 +76,7 @@ def execute(args: argparse.Namespace) -> None:
     rates, found = _known(args)
     rows = []
     for length in _lengths(args, rates.size):
-        profile = found.profile(length) if found is not None else acceptance.extend(rates, length)
+        profile = found.profile(length) if found is not None else profiles.extend(rates, length)
         if found is None and 1 < rates.size < length:
             note(f"note: acceptance has {rates.size} values for draft_len={length}: the last is repeated")
         row, chain = _row(args, profile)
@@ -88,7 +89,9 @@ def execute(args: argparse.Namespace) -> None:
     if found is not None:
         note(f"note: rates over positions by the law of decay, exponent {found.exponent:.2f}")
     if args.top_k > 1:
-        note("note: ranks beyond the first follow the default rank law (scylla_sim.acceptance.rank_profile)")
+        note(
+            "note: ranks beyond the first follow the default rank law (scylla_sim.acceptance.profiles.rank_profile)"
+        )
     inputs = [args.acceptance] if args.acceptance and not _is_numbers(args.acceptance) else []
     emit(args, "acceptance-of", rows, inputs=inputs)
 
@@ -107,13 +110,13 @@ def _row(args: argparse.Namespace, profile: FloatArray) -> tuple[Row, FloatArray
     if width == 1:
         if args.verify_tokens not in (None, length + 1):
             raise fail("verify_tokens", args.verify_tokens, f"must be draft_len + 1 = {length + 1} for a chain")
-        tau = float(acceptance.tokens_per_cycle(profile))
+        tau = float(profiles.tokens_per_cycle(profile))
         return _facts("chain", length, 1, length + 1, tau), profile
-    ranks = acceptance.rank_profile(profile, width)
+    ranks = profiles.rank_profile(profile, width)
     if args.tree == "dynamic":
-        mixed = mixture.mixture_of(profile, width, confidence=args.confidence)
+        mixed = dynamic_trees.mixture_of(profile, width, confidence=args.confidence)
         tokens = args.verify_tokens or length * width + 1
-        tau, error = mixture.dynamic_tokens_per_cycle(
+        tau, error = dynamic_trees.dynamic_tokens_per_cycle(
             mixed, top_k=width, verify_tokens=tokens, samples=args.samples, seed=args.seed
         )
         return _facts("dynamic", length, width, tokens, tau) | {"stderr": error}, None
@@ -125,7 +128,7 @@ def _row(args: argparse.Namespace, profile: FloatArray) -> tuple[Row, FloatArray
     tau = float(trees.tokens_per_cycle(tree, ranks))
     row = _facts(args.tree, length, width, tree.verify_tokens, tau)
     row["widths"] = "+".join(str(nodes) for nodes in tree.widths)
-    return row, acceptance.to_conditional(trees.depth_survival(tree, ranks))
+    return row, profiles.to_conditional(trees.depth_survival(tree, ranks))
 
 
 def _facts(tree: str, draft_len: int, top_k: int, verify_tokens: int, tau: float) -> Row:
@@ -136,7 +139,7 @@ def _facts(tree: str, draft_len: int, top_k: int, verify_tokens: int, tau: float
 def _distribution(chain: Sequence[float] | FloatArray, num_tokens: int | None) -> Row:
     """Percentiles of one cycle and, where asked, of a whole generation."""
     rates = np.asarray(chain)
-    row: Row = {f"p{q}": float(acceptance.cycle_quantile(rates, q / 100)) for q in (50, 99)}
+    row: Row = {f"p{q}": float(profiles.cycle_quantile(rates, q / 100)) for q in (50, 99)}
     if num_tokens is not None:
         row |= generation.summary(rates, int(whole("generation", num_tokens, 1, generation.MOST_TOKENS)))
     return row

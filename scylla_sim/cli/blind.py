@@ -7,7 +7,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scylla_sim import catalog, kernels
+from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import fail
 from scylla_sim.cli import cycles, steps
 from scylla_sim.cli import kernels as kernel_rows
@@ -21,6 +21,7 @@ from scylla_sim.records import (
     write_sums,
     write_text,
 )
+from scylla_sim.specs import catalog
 
 EPILOG = """example:
   gpu-validate campaign --dry-run --hardware h100-sxm --shapes shapes
@@ -74,7 +75,10 @@ def execute(args: argparse.Namespace) -> int:
         facts = provenance(
             inputs=shapes.values(),
             utc=datetime.now(UTC).isoformat(timespec="seconds"),
-            calibration={"evidence": kernels.shipped(device).evidence, "sha256": kernels.shipped_hash(device)},
+            calibration={
+                "evidence": device_calibration.shipped(device).evidence,
+                "sha256": device_calibration.shipped_hash(device),
+            },
         )
         write_text(out / FACTS, dump_json({"schema": SCHEMA, "hardware": device, "provenance": facts}))
         write_sums(out, [FACTS, *(f"{suite}.csv" for suite in shapes)])

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from scylla_sim import catalog, kernels, shapes
+from scylla_sim.calibration import device_calibration, kernel_table
 from scylla_sim.checks import fail
 from scylla_sim.console import format_table, note
 from scylla_sim.records import EVIDENCE, dump_json, provenance, write_text
+from scylla_sim.specs import catalog
 
 EPILOG = """example:
   gpu-validate silicon --device h100-sxm --op gemm --part train --rows 256 --out train.csv
@@ -35,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", required=True, help="calibration file to write")
 
 
-def _read(path: str, device: str) -> shapes.Rows:
-    rows = shapes.read(path, device=device, measured=True)
+def _read(path: str, device: str) -> kernel_table.Rows:
+    rows = kernel_table.read(path, device=device, measured=True)
     mine = rows.labels["device"] == device
     if not mine.any():
         found = ", ".join(sorted(set(rows.labels["device"].tolist())))
@@ -45,7 +46,7 @@ def _read(path: str, device: str) -> shapes.Rows:
 
 
 def execute(args: argparse.Namespace) -> int:
-    from scylla_sim import calibrate
+    from scylla_sim.calibration import calibrate
 
     paths = [path for path in args.measurements.split(",") if path]
     if args.device == "local" and not args.hardware:
@@ -57,15 +58,15 @@ def execute(args: argparse.Namespace) -> int:
     if len(set(paths)) != len(paths):
         raise fail("measurements", args.measurements, "must not name a file twice")
     hardware = catalog.hardware(args.hardware or args.device)
-    rows = shapes.concatenate([_read(path, args.device) for path in paths])
+    rows = kernel_table.concatenate([_read(path, args.device) for path in paths])
     result, groups, refused = calibrate.fit(
         rows, replace(hardware, name=args.device), evidence=args.evidence, source=args.source, progress=note
     )
     kept: list[str] = []
     if args.base:
-        result, kept = result.completed_by(kernels.shipped(args.base))
+        result, kept = result.completed_by(device_calibration.shipped(args.base))
     value = {
-        **kernels.to_json(result),
+        **device_calibration.to_json(result),
         "fits": [{**group.report(), "parameters": group.intervals} for group in groups],
         "refused": refused,
         **({"kept": kept} if args.base else {}),

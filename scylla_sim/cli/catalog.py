@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from scylla_sim import catalog, kernels
+from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import one_of
 from scylla_sim.console import add_output, emit
+from scylla_sim.specs import catalog
 from scylla_sim.units import GIBI, GIGA, TERA
 
 EPILOG = """examples:
@@ -26,7 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _hardware_row(name: str) -> dict[str, Any]:
     item = catalog.hardware(name)
     stand_in = catalog.calibration_name(name)
-    fitted = "-" if stand_in not in kernels.shipped_devices() else "own" if stand_in == name else f"of {stand_in}"
+    fitted = (
+        "-"
+        if stand_in not in device_calibration.shipped_devices()
+        else "own"
+        if stand_in == name
+        else f"of {stand_in}"
+    )
     return {
         "name": name,
         "family": item.family,

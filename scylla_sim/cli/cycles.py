@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import catalog, engine_fit, kernels, trees
+from scylla_sim.acceptance import trees
+from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, InputError, fail, whole
 from scylla_sim.cli.steps import number_columns
 from scylla_sim.console import add_output, emit, note
+from scylla_sim.engines import overhead_fit
+from scylla_sim.prediction.steps import Setting
+from scylla_sim.prediction.throughput import Drafting, Prediction, predict
 from scylla_sim.records import read_columns
-from scylla_sim.specs import OVERHEADS, Engine
-from scylla_sim.steps import Setting
-from scylla_sim.throughput import Drafting, Prediction, predict
+from scylla_sim.specs import catalog
+from scylla_sim.specs.deployment_specs import OVERHEADS, Engine
 from scylla_sim.units import MICRO
 
 EPILOG = """example:
@@ -103,14 +106,16 @@ def _predictions(
     columns: Mapping[str, list[str]],
     numbers: Mapping[str, FloatArray],
     engine: Engine,
-    given: kernels.Calibration | None,
+    given: device_calibration.Calibration | None,
 ) -> list[Prediction]:
     """One prediction a row, with the calibration given or the shipped one of each device."""
     found = []
     for index, tau in enumerate(numbers["tokens_per_cycle"].tolist()):
-        dtype = kernels.known_dtype(columns["dtype"][index].strip())
+        dtype = device_calibration.known_dtype(columns["dtype"][index].strip())
         kv_dtype = "float32" if dtype == "float32" else "bfloat16"
-        setting = Setting(given or kernels.shipped(columns["device"][index].strip()), engine, dtype, kv_dtype)
+        setting = Setting(
+            given or device_calibration.shipped(columns["device"][index].strip()), engine, dtype, kv_dtype
+        )
         length, width, verified = (int(numbers[name][index]) for name in COUNTS)
         drafting = Drafting(catalog.draft(columns["draft"][index].strip()), length, width, verified, tau, tau, tau)
         batch, context = numbers["batch_size"][index], numbers["context_len"][index]
@@ -124,7 +129,7 @@ def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Predic
     for name in ("half", *MEASURED):
         if name not in columns:
             raise fail("column", name, f"is needed with --fit-overheads in {path}")
-    seen: list[engine_fit.Observation] = []
+    seen: list[overhead_fit.Observation] = []
     for index, out in enumerate(priced):
         if columns["half"][index].strip() == FIT:
             try:
@@ -133,8 +138,8 @@ def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Predic
                 raise InputError(f"cycle_s and plain_step_s must be numbers on line {index + 2}") from None
             if not all(0 < value < np.inf for value in measured.values()):
                 raise InputError(f"cycle_s and plain_step_s must be above 0 on line {index + 2}")
-            seen += engine_fit.observations(out, **measured)
-    found = engine_fit.fit_engine(f"{engine.name}, fitted", seen)
+            seen += overhead_fit.observations(out, **measured)
+    found = overhead_fit.fit_engine(f"{engine.name}, fitted", seen)
     scalars = ", ".join(f"{name} {getattr(found, name) / MICRO:.3g} us" for name in OVERHEADS)
     note(f"overheads fitted on {len(seen)} times: {scalars}")
     return found
@@ -165,7 +170,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.ranks:
         numbers["tokens_per_cycle"] = _tokens_per_cycle(args.ranks, columns)
     engine = catalog.engine(args.engine)
-    given = kernels.read(args.calibration) if args.calibration else None
+    given = device_calibration.read(args.calibration) if args.calibration else None
     if args.fit_overheads:
         bare = Engine(engine.name)
         priced = _predictions(columns, numbers, bare, given)

@@ -6,10 +6,10 @@ import argparse
 
 import numpy as np
 
-from scylla_sim import decay
+from scylla_sim.acceptance import positions
 from scylla_sim.checks import InputError, fail, one_of, whole
-from scylla_sim.cli.law_points import number
 from scylla_sim.console import add_output, emit
+from scylla_sim.laws.points import number
 from scylla_sim.records import EVIDENCE, Row, read_columns
 
 EPILOG = """example (columns draft_len, tokens_per_cycle and a label of the series):
@@ -59,7 +59,7 @@ def execute(args: argparse.Namespace) -> None:
     whole("known_to", args.known_to, 1)
     if args.predict_from <= args.known_to:
         raise fail("predict_from", args.predict_from, f"must be above known_to={args.known_to}")
-    pairs = decay.held_out(read_series(args), known_to=args.known_to, predict_from=args.predict_from)
+    pairs = positions.held_out(read_series(args), known_to=args.known_to, predict_from=args.predict_from)
     if not pairs:
         raise fail(
             "series",

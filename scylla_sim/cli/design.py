@@ -6,12 +6,12 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from scylla_sim import catalog
 from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.cli.predict import add_hardware_arguments, settings
 from scylla_sim.console import add_output, count, counts, emit, note
-from scylla_sim.costs import WEIGHT_DTYPE
-from scylla_sim.design import LAWS, Budget, design
+from scylla_sim.ops.forward import WEIGHT_DTYPE
+from scylla_sim.planning.draft_design import LAWS, Budget, design
+from scylla_sim.specs import catalog
 
 EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B

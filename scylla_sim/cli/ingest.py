@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import acceptance, decay, engines, generation
+from scylla_sim.acceptance import generation, positions, profiles
 from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.console import add_output, emit_text, format_table, note
+from scylla_sim.engines import logs
 from scylla_sim.records import EVIDENCE, Row, dump_json, format_csv, table
 
 EPILOG = """examples (the kind of file is recognised by its content):
@@ -41,7 +42,7 @@ def _text(path: str) -> str:
         raise fail("file", path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _counted(found: engines.Counts, level: float) -> tuple[Row, list[Row]]:
+def _counted(found: logs.Counts, level: float) -> tuple[Row, list[Row]]:
     """Facts of a counted profile, and a row per position."""
     rate, lower, upper = found.rates(level)
     tau = found.tokens_per_cycle(level)
@@ -67,7 +68,7 @@ def _tau(tau: tuple[float, float, float]) -> Row:
     return {"tokens_per_cycle": tau[0], "tokens_per_cycle_lower": tau[1], "tokens_per_cycle_upper": tau[2]}
 
 
-def _from_lengths(found: engines.Lengths, draft_len: int | None, level: float) -> tuple[Row, list[Row]]:
+def _from_lengths(found: logs.Lengths, draft_len: int | None, level: float) -> tuple[Row, list[Row]]:
     """tau of an SGLang log, and the rates that the law of decay gives it."""
     if draft_len is None:
         raise fail("draft_len", None, "is needed for an SGLang log", "give --draft-len, the speculative_num_steps")
@@ -77,7 +78,7 @@ def _from_lengths(found: engines.Lengths, draft_len: int | None, level: float) -
         raise fail("tokens_per_cycle", round(tau[0], 3), f"must be below draft_len + 1 = {length + 1}")
     note("note: SGLang logs tokens per cycle only; the rates over positions follow the law of decay")
     note("note: with topk above 1 give predict --tokens-per-cycle instead of these rates")
-    rates = decay.fit_decay(length, tau[0]).profile(length) if tau[0] > 1 else np.zeros(length)
+    rates = positions.fit_decay(length, tau[0]).profile(length) if tau[0] > 1 else np.zeros(length)
     rows = [
         {"position": i + 1, "acceptance_rate": float(rate), "cumulative_rate": float(reached)}
         for i, (rate, reached) in enumerate(zip(rates, np.cumprod(rates)))
@@ -90,18 +91,18 @@ def execute(args: argparse.Namespace) -> None:
     text = _text(args.file)
     inputs = [args.file]
     if args.before:
-        found: engines.Counts | engines.Lengths = engines.read_vllm_metrics(text, _text(args.before))
+        found: logs.Counts | logs.Lengths = logs.read_vllm_metrics(text, _text(args.before))
         inputs.append(args.before)
     else:
-        found = engines.read(text, args.file)
-    if isinstance(found, engines.Counts):
+        found = logs.read(text, args.file)
+    if isinstance(found, logs.Counts):
         if args.draft_len is not None and args.draft_len != len(found.accepted):
             raise fail("draft_len", args.draft_len, f"must be {len(found.accepted)}, the positions in {args.file}")
         facts, rows = _counted(found, level)
     else:
         facts, rows = _from_lengths(found, args.draft_len, level)
     rates = [row["acceptance_rate"] for row in rows]
-    facts |= {f"tokens_per_cycle_p{q}": float(acceptance.cycle_quantile(rates, q / 100)) for q in (50, 99)}
+    facts |= {f"tokens_per_cycle_p{q}": float(profiles.cycle_quantile(rates, q / 100)) for q in (50, 99)}
     if args.generation is not None:
         facts |= generation.summary(rates, int(whole("generation", args.generation, 1, generation.MOST_TOKENS)))
     _emit(args, facts | {"level": level, "evidence": args.evidence}, rows, inputs)

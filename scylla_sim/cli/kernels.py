@@ -6,12 +6,13 @@ import argparse
 
 import numpy as np
 
-from scylla_sim import catalog, kernels, shapes
+from scylla_sim.calibration import device_calibration, kernel_table
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
-from scylla_sim.costs import ATTENTION, Columns
-from scylla_sim.forms import naive_seconds
-from scylla_sim.rates import rates
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.registry import naive_seconds
+from scylla_sim.ops.forward import ATTENTION, Columns
+from scylla_sim.specs import catalog
 
 EPILOG = """example:
   printf 'op,device,dtype,m,n,k\\ngemm,h100-sxm,bf16,64,4096,4096\\n' > shapes.csv
@@ -38,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, default="csv")
 
 
-def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> dict[str, FloatArray]:
+def predict(
+    rows: kernel_table.Rows, calibrations: dict[str, device_calibration.Calibration]
+) -> dict[str, FloatArray]:
     """Predicted, naive, lower and upper seconds of every row.
 
     A row is predicted as a benchmark measures it: weights that its rotation of copies leaves in L2 are warm.
@@ -48,7 +51,7 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
     labels = rows.labels
     group = np.zeros(size, dtype=np.int64)
     for column in (
-        *(labels[name] for name in shapes.LABELS),
+        *(labels[name] for name in kernel_table.LABELS),
         *(rows.numbers[name] for name in ("head_dim", "graph") if name in rows.numbers),
     ):
         values, code = np.unique(column, return_inverse=True)
@@ -69,7 +72,7 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
         elif op == "decode_attention":
             kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), *makers)
         elif op == "latent_attention":
-            kernel, columns = kernels.latent_kernel(calibration, columns, kv_dtype, *makers)
+            kernel, columns = device_calibration.latent_kernel(calibration, columns, kv_dtype, *makers)
         elif op == "experts":
             kernel = calibration.experts(dtype, *makers)
         elif op == "elementwise":
@@ -83,10 +86,10 @@ def predict(rows: shapes.Rows, calibrations: dict[str, kernels.Calibration]) -> 
 
 
 def execute(args: argparse.Namespace) -> int:
-    given = kernels.read(args.calibration) if args.calibration else None
-    rows = shapes.read(args.shapes, device=given.device if given else None)
+    given = device_calibration.read(args.calibration) if args.calibration else None
+    rows = kernel_table.read(args.shapes, device=given.device if given else None)
     devices = set(rows.labels["device"].tolist())
-    calibrations = {name: given or kernels.shipped(name) for name in devices}
+    calibrations = {name: given or device_calibration.shipped(name) for name in devices}
     if args.carry:
         if given is None:
             raise fail("carry", "yes", "needs --calibration", "the one to carry")

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import fit
 from scylla_sim.checks import FloatArray, fail, in_range
-from scylla_sim.cli.law_groups import groups, mean_of, replicates, spread
-from scylla_sim.cli.law_points import Points, choose_forms, choose_terms, number, read_points, scales, x_of
 from scylla_sim.console import add_output, emit, note
-from scylla_sim.factors import fit_factors
-from scylla_sim.joint import JointFit, fit_joint
-from scylla_sim.law_forms import ALL_FORMS, FORMS
-from scylla_sim.quantiles import student_quantile
+from scylla_sim.laws import fit
+from scylla_sim.laws.additive import JointFit, fit_joint
+from scylla_sim.laws.forms import ALL_FORMS, FORMS
+from scylla_sim.laws.grouped import fit_factors
+from scylla_sim.laws.groups import groups, mean_of, replicates, spread
+from scylla_sim.laws.points import Points, choose_forms, choose_terms, number, read_points, scales, x_of
 from scylla_sim.records import EVIDENCE, Row
+from scylla_sim.stats.quantiles import student_quantile
 
 EPILOG = """example:
   printf 'tokens,tau\\n1B,5.13\\n2B,5.15\\n5B,5.29\\n10B,5.33\\n20B,5.30\\n50B,5.43\\n' > fig1.csv
@@ -131,7 +131,7 @@ def _form_rows(points: Points, forms: list[str], targets: dict[str, float], args
     if targets and points.perplexity_at is None and any(law.form not in FORMS for law in found):
         note("note: --predict leaves out the laws of perplexity: one column of --x must say all of the draft")
     if args.draw:
-        from scylla_sim.drawing import draw_laws
+        from scylla_sim.cli._plot import draw_laws
 
         drawn = [law for law in found if law.form in FORMS]
         draw_laws(args.draw, points.x[0], points.y, drawn, x_name=args.x, y_name=args.y, level=args.level)

@@ -6,14 +6,16 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from scylla_sim import catalog, costs, drafting
+from scylla_sim.acceptance import drafting
 from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli.predict import NOT_MODELLED, settings
 from scylla_sim.console import add_output, count, counts, emit, note
-from scylla_sim.costs import WEIGHT_DTYPE
-from scylla_sim.plan import RANKINGS, search
-from scylla_sim.steps import Setting
-from scylla_sim.throughput import Drafting, no_drafting
+from scylla_sim.ops import forward
+from scylla_sim.ops.forward import WEIGHT_DTYPE
+from scylla_sim.planning.capacity import RANKINGS, search
+from scylla_sim.prediction.steps import Setting
+from scylla_sim.prediction.throughput import Drafting, no_drafting
+from scylla_sim.specs import catalog
 from scylla_sim.units import parse_seconds
 
 EPILOG = """example:
@@ -77,7 +79,7 @@ def _settings(args: argparse.Namespace, names: list[str]) -> list[Setting]:
             one.draft_precision = None
             setting, _ = settings(one, name)
             try:
-                costs.check_tensor_parallel(model, tp)
+                forward.check_tensor_parallel(model, tp)
                 if tp > 1 and setting.calibration.hardware.link_bytes_per_s <= 0:
                     raise fail("tp", tp, f"needs a link, and {name} has none")
             except InputError as error:

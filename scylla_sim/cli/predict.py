@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import catalog, drafting, kernels, laws
+from scylla_sim.acceptance import drafting
+from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit, note
-from scylla_sim.costs import PRECISION_DTYPE, WEIGHT_DTYPE
-from scylla_sim.rates import rates
-from scylla_sim.specs import BYTES_PER_ELEMENT, Draft, Model
-from scylla_sim.steps import LAUNCH, Setting, Step
-from scylla_sim.throughput import Drafting, Prediction, no_drafting, predict
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.laws import theorems
+from scylla_sim.ops.forward import PRECISION_DTYPE, WEIGHT_DTYPE
+from scylla_sim.prediction.steps import LAUNCH, Setting, Step
+from scylla_sim.prediction.throughput import Drafting, Prediction, no_drafting, predict
+from scylla_sim.specs import catalog
+from scylla_sim.specs.deployment_specs import BYTES_PER_ELEMENT, Draft, Model
 
 EPILOG = """example:
   scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 \\
@@ -112,16 +115,16 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Set
     precision = one_of("precision", args.precision, WEIGHT_DTYPE)
     kv_default = "fp32" if precision == "fp32" else "bf16"
     kv_precision = one_of("kv_precision", args.kv_precision or kv_default, BYTES_PER_ELEMENT)
-    given = kernels.read(args.calibration) if args.calibration else None
+    given = device_calibration.read(args.calibration) if args.calibration else None
     local = hardware_name == "local" and given is not None
     hardware = given.hardware if local and given else catalog.hardware(hardware_name)
     if given is not None:
         calibration = given.carried_to(replace(hardware, name=given.hardware.name))
         calibration = replace(calibration, hardware=hardware)
     elif hardware_name in catalog.names("hardware"):
-        calibration = kernels.shipped(hardware_name)
+        calibration = device_calibration.shipped(hardware_name)
     else:
-        calibration = kernels.Calibration(device=hardware.name, hardware=hardware, kernels={})
+        calibration = device_calibration.Calibration(device=hardware.name, hardware=hardware, kernels={})
     tp = int(whole("tp", args.tp, 1))
     if tp > hardware.gpus_per_node:
         hint = "several nodes are not modelled"
@@ -164,7 +167,7 @@ def _verify_lists(args: argparse.Namespace, batch: Sequence[int]) -> list[tuple[
     if args.verify_tokens == "theorem-1.3":
         note("note: theorem-1.3 is the paper's k_opt(b), quoted for Qwen2.5-72B at 10K input; capped at its tree")
         most = drafting.reference().verify_tokens
-        best = np.minimum(np.round(laws.optimal_paths(batch)) + 1, most)
+        best = np.minimum(np.round(theorems.optimal_paths(batch)) + 1, most)
         return [(int(n), [b]) for n, b in zip(best, batch)]
     given = whole("verify_tokens", counts("verify_tokens", args.verify_tokens), 2).tolist()
     if len(given) == 1:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import acceptance, catalog, design, drafting, engine_flags
+from scylla_sim.acceptance import drafting, profiles
 from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.cli.predict import (
     add_drafting_arguments,
@@ -24,12 +24,15 @@ from scylla_sim.cli.predict import (
     whole_list,
 )
 from scylla_sim.console import add_output, counts, emit, emit_text, format_table, note
-from scylla_sim.crossover import Crossover
-from scylla_sim.engine_flags import Flags
+from scylla_sim.engines import flags as engines_flags
+from scylla_sim.engines.flags import Flags
+from scylla_sim.planning import draft_design
+from scylla_sim.planning.crossover import Crossover
+from scylla_sim.planning.schedule import MOST_SEQUENCES, Choice, Schedule, schedule
+from scylla_sim.prediction.throughput import Drafting
 from scylla_sim.records import dump_json, table
-from scylla_sim.schedule import MOST_SEQUENCES, Choice, Schedule, schedule
-from scylla_sim.specs import Draft
-from scylla_sim.throughput import Drafting
+from scylla_sim.specs import catalog
+from scylla_sim.specs.deployment_specs import Draft
 
 EPILOG = """example:
   scylla-sim schedule --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --acceptance 0.62 \\
@@ -74,7 +77,7 @@ def _shapes(args: argparse.Namespace, draft: Draft) -> list[drafting.Shape]:
     default = drafting.shape(draft, None, None, None)
     asked = (args.draft_len, args.top_k, args.verify_tokens)
     if asked == (None, None, None) and default.top_k > 1:
-        return design.shapes()
+        return draft_design.shapes()
     depths = [n for n in CHAINS if draft.kind != "medusa" or n <= draft.num_layers]
     lengths = depths if args.draft_len is None else whole_list("draft_len", args.draft_len, 1)
     widths, sizes = whole_list("top_k", args.top_k, 1), whole_list("verify_tokens", args.verify_tokens, 2)
@@ -96,7 +99,7 @@ def _measured_rate(args: argparse.Namespace) -> FloatArray | None:
         raise fail("tokens_per_cycle", args.tokens_per_cycle, "holds at one draft length", hint)
     length = int(whole("measured_draft_len", args.measured_draft_len, 1, drafting.MAX_DRAFT_LEN))
     tau = float(in_range("tokens_per_cycle", args.tokens_per_cycle, 1, length + 1))
-    return np.atleast_1d(acceptance.iid_rate(tau, length))
+    return np.atleast_1d(profiles.iid_rate(tau, length))
 
 
 def _candidates(args: argparse.Namespace) -> list[Drafting]:
@@ -186,9 +189,9 @@ def _shown_crossovers(items: Sequence[Crossover]) -> str:
 
 def _settings_text(found: Schedule, flags: Sequence[Flags]) -> str:
     if found.fixed is None or not found.spans:
-        return engine_flags.text_of(flags)
+        return engines_flags.text_of(flags)
     gain = f"{found.fixed_gain:.3g} times plain decoding on the mean of the rows"
-    return f"Best fixed drafting: {label(found.fixed)}, {gain}.\n{engine_flags.text_of(flags)}"
+    return f"Best fixed drafting: {label(found.fixed)}, {gain}.\n{engines_flags.text_of(flags)}"
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -216,8 +219,8 @@ def execute(args: argparse.Namespace) -> int:
     }
     best = {item.context_len: item for item in found.crossovers if item.drafting is None}
     rows = [_row(choice, best[choice.context_len], fixed) for choice in found.choices]
-    chosen = [args.engine] if args.engine in engine_flags.ENGINES else engine_flags.ENGINES
-    flags = [item for engine in chosen for item in engine_flags.flags(engine, draft, found)]
+    chosen = [args.engine] if args.engine in engines_flags.ENGINES else engines_flags.ENGINES
+    flags = [item for engine in chosen for item in engines_flags.flags(engine, draft, found)]
     _print(args, found, rows, flags)
     return 0
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from scylla_sim import catalog, kernels
+from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
+from scylla_sim.prediction.steps import Setting, step_terms, target_step, with_host
 from scylla_sim.records import read_columns
-from scylla_sim.steps import Setting, step_terms, target_step, with_host
+from scylla_sim.specs import catalog
 
 EPILOG = """example:
   printf 'device,dtype,model,batch,context,tokens\\nh100-sxm,bf16,llama-3.1-8b,8,1024,4\\n' > steps.csv
@@ -55,15 +56,15 @@ def execute(args: argparse.Namespace) -> int:
     if not columns["batch"]:
         raise fail("file", args.shapes, "holds no rows")
     numbers = number_columns(args.shapes, columns, NUMBERS)
-    given = kernels.read(args.calibration) if args.calibration else None
+    given = device_calibration.read(args.calibration) if args.calibration else None
     engine = catalog.engine(args.engine)
     out = {name: np.empty(len(columns["batch"])) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}
     keys = list(zip(*(columns[name] for name in LABELS)))
     for key in dict.fromkeys(keys):
         at = np.array([index for index, other in enumerate(keys) if other == key])
         device, dtype, model = key
-        calibration = given or kernels.shipped(device)
-        name = kernels.known_dtype(dtype)
+        calibration = given or device_calibration.shipped(device)
+        name = device_calibration.known_dtype(dtype)
         kv_dtype = "float32" if name == "float32" else "bfloat16"
         setting = Setting(calibration, engine, name, kv_dtype)
         shape = {column: numbers[column][at] for column in NUMBERS}

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim import aggregated, catalog, kernels
-from scylla_sim.aggregated import Overheads
+from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns, note
+from scylla_sim.prediction import aggregated_serving
+from scylla_sim.prediction.aggregated_serving import Overheads
+from scylla_sim.prediction.steps import Setting
 from scylla_sim.records import read_columns
-from scylla_sim.steps import Setting
+from scylla_sim.specs import catalog
 from scylla_sim.units import MILLI
 
 EPILOG = """example:
@@ -64,26 +66,28 @@ def _read(path: str, needed: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _work(
-    columns: Mapping[str, list[str]], numbers: Mapping[str, FloatArray], given: kernels.Calibration | None
+    columns: Mapping[str, list[str]],
+    numbers: Mapping[str, FloatArray],
+    given: device_calibration.Calibration | None,
 ) -> dict[str, FloatArray]:
     """Fields of `aggregated.Work` of every run; one call for each device, model, precision and number of ranks."""
     size = len(columns["batch"])
     kv_dtypes = columns.get("kv_dtype", [""] * size)
     keys = list(zip(columns["device"], columns["model"], columns["dtype"], kv_dtypes, numbers["tp"].tolist()))
-    out = {name: np.empty(size) for name in aggregated.Work.__dataclass_fields__}
+    out = {name: np.empty(size) for name in aggregated_serving.Work.__dataclass_fields__}
     engine = catalog.engine("ideal")  # what an engine adds is the two scalars, and nothing else
     for key in dict.fromkeys(keys):
         at = np.array([index for index, other in enumerate(keys) if other == key])
         device, model, dtype, kv_dtype, tp = key
         setting = Setting(
-            given or kernels.shipped(device),
+            given or device_calibration.shipped(device),
             engine,
-            kernels.known_dtype(dtype),
-            kernels.known_dtype(kv_dtype or "bfloat16"),
+            device_calibration.known_dtype(dtype),
+            device_calibration.known_dtype(kv_dtype or "bfloat16"),
             int(tp),
         )
-        runs = aggregated.Runs(*(numbers[name][at] for name in ("batch", "input_len", "output_len")))
-        found = aggregated.work(catalog.model(model), setting, runs)
+        runs = aggregated_serving.Runs(*(numbers[name][at] for name in ("batch", "input_len", "output_len")))
+        found = aggregated_serving.work(catalog.model(model), setting, runs)
         for name in out:
             out[name][at] = getattr(found, name)
     return out
@@ -97,7 +101,7 @@ def _fitted(
     names = np.array(engines)
     for name in dict.fromkeys(engines):
         at = half & (names == name)
-        found[name] = aggregated.fit(parts["step_s"][at], parts["waiting_s"][at], measured_s[at])
+        found[name] = aggregated_serving.fit(parts["step_s"][at], parts["waiting_s"][at], measured_s[at])
         scored = int((names == name).sum() - at.sum())
         note(
             f"{name}: share {found[name].share:.3f}, host {found[name].host_s / MILLI:.3f} ms a step; fitted on "
@@ -109,11 +113,11 @@ def _fitted(
 def execute(args: argparse.Namespace) -> int:
     columns = _read(args.runs, (*LABELS, *NUMBERS, *(("tpot_ms",) if args.fit_half else ())))
     numbers = {name: _numbers(args.runs, name, columns[name], 1) for name in NUMBERS}
-    parts = _work(columns, numbers, kernels.read(args.calibration) if args.calibration else None)
-    overheads = dict.fromkeys(columns["engine"], aggregated.NOTHING_FITTED)
+    parts = _work(columns, numbers, device_calibration.read(args.calibration) if args.calibration else None)
+    overheads = dict.fromkeys(columns["engine"], aggregated_serving.NOTHING_FITTED)
     given: dict[str, list[str]] = dict(columns)
     if args.fit_half:
-        half = aggregated.in_fit_half(numbers["tp"], numbers["input_len"], numbers["output_len"])
+        half = aggregated_serving.in_fit_half(numbers["tp"], numbers["input_len"], numbers["output_len"])
         measured_s = MILLI * _numbers(args.runs, "tpot_ms", columns["tpot_ms"], 0)
         overheads = _fitted(columns["engine"], half, parts, measured_s)
         given["half"] = [HALVES[0] if first else HALVES[1] for first in half]

@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim import catalog, drafting, intensity, kernels, laws, records
+from scylla_sim import records
+from scylla_sim.acceptance import drafting
+from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit
-from scylla_sim.costs import PRECISION_DTYPE
-from scylla_sim.specs import BYTES_PER_ELEMENT, Hardware, Model
-from scylla_sim.steps import Setting
-from scylla_sim.throughput import Drafting, predict
+from scylla_sim.laws import theorems
+from scylla_sim.ops.forward import PRECISION_DTYPE
+from scylla_sim.prediction import roofline
+from scylla_sim.prediction.steps import Setting
+from scylla_sim.prediction.throughput import Drafting, predict
+from scylla_sim.specs import catalog
+from scylla_sim.specs.deployment_specs import BYTES_PER_ELEMENT, Hardware, Model
 
 EPILOG = """examples:
   scylla-sim turning-points --hardware h800-sxm --model qwen2.5-72b --context 10Ki --batch 1,8,64
@@ -71,14 +76,18 @@ def _best_trees(
     args: argparse.Namespace, model: Model, hardware: Hardware, batch: FloatArray, context: int, dtype: str
 ) -> list[dict[str, Any]]:
     """Per batch, the tree size with the highest predicted throughput, drafting and overhead included."""
-    known = kernels.shipped(args.hardware) if args.hardware in catalog.names("hardware") else None
-    calibration = known or kernels.Calibration(device=hardware.name, hardware=hardware, kernels={})
+    known = device_calibration.shipped(args.hardware) if args.hardware in catalog.names("hardware") else None
+    calibration = known or device_calibration.Calibration(device=hardware.name, hardware=hardware, kernels={})
     kv_dtype = "float32" if dtype == "float32" else "bfloat16"
     setting = Setting(calibration, catalog.engine(args.engine), dtype, kv_dtype, int(whole("tp", args.tp, 1)))
     reference = drafting.reference()
     grid = [drafting.Shape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
     given = args.reference_tokens_per_cycle
-    tau = given if given is not None else float(laws.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TOKENS).value)
+    tau = (
+        given
+        if given is not None
+        else float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TOKENS).value)
+    )
     head = catalog.draft("eagle2")
     rates = []
     for shape, value in zip(grid, drafting.carried(tau, grid)):
@@ -104,7 +113,7 @@ def _reference(path: str) -> dict[str, FloatArray]:
 
 
 def _summary(
-    batch: FloatArray, work: intensity.Verification, at: intensity.Roofline, extra: float, law: tuple[float, float]
+    batch: FloatArray, work: roofline.Verification, at: roofline.Roofline, extra: float, law: tuple[float, float]
 ) -> list[dict[str, Any]]:
     turning = work.turning_tokens(at)
     memory, compute = work.seconds(1.0, at)
@@ -126,8 +135,8 @@ def _summary(
 def _curve(
     batch: FloatArray,
     k: FloatArray,
-    work: intensity.Verification,
-    at: intensity.Roofline,
+    work: roofline.Verification,
+    at: roofline.Roofline,
     extra: float,
     tau: FloatArray | None,
 ) -> list[dict[str, Any]]:
@@ -160,16 +169,16 @@ def execute(args: argparse.Namespace) -> int:
     context = int(whole("context", count("context", args.context), 1))
     batch = whole("batch", counts("batch", args.batch), 1).astype(np.float64)
     extra = float(in_range("extra_tokens", args.extra_tokens, 0, 1e4))
-    at = intensity.roofline(
+    at = roofline.roofline(
         hardware,
         precision,
         sparse=args.peak == "sparse",
         compute_fraction=args.compute_fraction,
         bandwidth_fraction=args.bandwidth_fraction,
     )
-    work = intensity.verification(model, batch=batch, context=context, dtype=dtype, kv_dtype=dtype)
+    work = roofline.verification(model, batch=batch, context=context, dtype=dtype, kv_dtype=dtype)
     if args.reference is None and args.top_k is None:
-        law = intensity.inverse_law(model, at, context=context, dtype=dtype)
+        law = roofline.inverse_law(model, at, context=context, dtype=dtype)
         best = _best_trees(args, model, hardware, batch, context, dtype)
         rows = [{**row, **more} for row, more in zip(_summary(batch, work, at, extra, law), best)]
         emit(args, "turning-points", rows, columns=SHOWN)
@@ -181,10 +190,10 @@ def execute(args: argparse.Namespace) -> int:
         if not one.any():
             raise fail("reference_batch", args.reference_batch, f"has no rows in {args.reference}")
         k = known["k"][one]
-        single = intensity.verification(
+        single = roofline.verification(
             model, batch=args.reference_batch, context=context, dtype=dtype, kv_dtype=dtype
         )
-        tau = intensity.tau_from_curve(
+        tau = roofline.tau_from_curve(
             k, known["tokens_per_s"][one], single, at, batch=args.reference_batch, extra_tokens=extra
         )
     else:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scylla_sim import acceptance, decay, trees
+from scylla_sim.acceptance import positions, profiles, trees
 from scylla_sim.cli import main
 
 
@@ -40,7 +40,7 @@ def test_trees_are_ordered_and_repeat(capsys):
     assert chain["tokens_per_cycle"] < beam["tokens_per_cycle"] <= best["tokens_per_cycle"] + 1e-9
     assert dynamic["tokens_per_cycle"] > best["tokens_per_cycle"] + 3 * dynamic["stderr"]
     assert again == [dynamic]
-    p = acceptance.rank_profile([0.7] * 4, 4)
+    p = profiles.rank_profile([0.7] * 4, 4)
     assert best["tokens_per_cycle"] == pytest.approx(float(trees.tokens_per_cycle(trees.best_tree(p, 15), p)))
     assert sum(int(n) for n in best["widths"].split("+")) == 15
 
@@ -50,7 +50,7 @@ def test_a_longer_chain_from_one_tau_has_the_interval_of_the_law_of_decay(capsys
     (known, longer), words = rows_of(capsys, *args)
     assert "law of decay" in words
     assert known["tokens_per_cycle"] == pytest.approx(2.4, abs=1e-6)
-    value, lower, upper = decay.fit_decay(3, 2.4).predict(7)
+    value, lower, upper = positions.fit_decay(3, 2.4).predict(7)
     found = [longer[f"tokens_per_cycle{end}"] for end in ("", "_lower", "_upper")]
     assert found == [pytest.approx(float(x)) for x in (value, lower, upper)]
 

@@ -6,12 +6,14 @@ import io
 import numpy as np
 import pytest
 
-from scylla_sim import catalog, cli, kernels
+from scylla_sim import cli
+from scylla_sim.calibration import device_calibration
+from scylla_sim.calibration.fitted_kernel import SOURCE_WEIGHT
+from scylla_sim.calibration.kernel_table import from_columns
 from scylla_sim.cli.kernels import predict
-from scylla_sim.fitted import SOURCE_WEIGHT
-from scylla_sim.forms import FORMS
+from scylla_sim.kernels.registry import FORMS
 from scylla_sim.records import dump_json
-from scylla_sim.shapes import from_columns
+from scylla_sim.specs import catalog
 
 SHAPES = "op,device,dtype,m,n,k\ngemm,h100-sxm,bf16,8,8192,8192\ngemm,b200-sxm,bf16,8,8192,8192\n"
 
@@ -20,7 +22,7 @@ SHAPES = "op,device,dtype,m,n,k\ngemm,h100-sxm,bf16,8,8192,8192\ngemm,b200-sxm,b
 def files(tmp_path):
     shapes, calibration = tmp_path / "shapes.csv", tmp_path / "h100.json"
     shapes.write_text(SHAPES)
-    calibration.write_text(dump_json(kernels.to_json(kernels.shipped("h100-sxm"))))
+    calibration.write_text(dump_json(device_calibration.to_json(device_calibration.shipped("h100-sxm"))))
     return ["--shapes", str(shapes), "--calibration", str(calibration)]
 
 
@@ -43,7 +45,7 @@ def test_a_carried_row_uses_its_own_datasheet_and_a_wider_interval(capsys, files
 
 
 def test_within_a_family_parameters_are_kept_and_outside_pooled_with_the_prior():
-    given = kernels.shipped("h100-sxm").gemm("bfloat16")
+    given = device_calibration.shipped("h100-sxm").gemm("bfloat16")
     family, other = given.carried(same_family=True), given.carried(same_family=False)
     assert family.parameters == given.parameters
     prior = np.log(FORMS[given.form].prior)
@@ -56,7 +58,7 @@ def test_within_a_family_parameters_are_kept_and_outside_pooled_with_the_prior()
 def test_the_file_and_the_library_agree(capsys, files):
     columns = {name: list(cells) for name, *cells in zip(*(line.split(",") for line in SHAPES.split()))}
     rows = from_columns(columns, "shapes.csv")
-    given = kernels.shipped("h100-sxm")
+    given = device_calibration.shipped("h100-sxm")
     calibrations = {name: given.carried_to(catalog.hardware(name)) for name in ("h100-sxm", "b200-sxm")}
     found = predict(rows, calibrations)["predicted_s"].tolist()
     assert [row["predicted_s"] for row in seconds(capsys, *files, "--carry")] == found

@@ -13,16 +13,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from running import ROOT
 
-from gpu_validate import cli, kernels, loops, measure, steps
-from gpu_validate.blocks import Decoder
-from gpu_validate.cases import Case
-from gpu_validate.device import Device
-from scylla_sim import catalog, console
+from gpu_validate import cli
+from gpu_validate.cli import measure
+from gpu_validate.device.facts import Device
+from gpu_validate.models.decoder import Decoder
+from gpu_validate.suites import cycles, kernels, steps
+from gpu_validate.suites.case import Case
+from scylla_sim import console
+from scylla_sim.acceptance.trees import chain
 from scylla_sim.cli import main as simulate
-from scylla_sim.trees import chain
+from scylla_sim.specs import catalog
 
-GUIDE = Path(__file__).parents[2] / "docs" / "validate-on-your-gpu.md"
+GUIDE = ROOT / "docs" / "validate-on-your-gpu.md"
 SPEC = replace(catalog.model("llama-68m"), num_layers=1, vocab_size=512)
 
 
@@ -42,9 +46,9 @@ def small_loops(device: Device, scale: str) -> Iterator[Case]:
     def make() -> tuple[Decoder, Decoder]:
         return Decoder(SPEC), Decoder(SPEC)
 
-    yield loops.plain_case(device, (SPEC, SPEC), make, 1, 32)
-    for part in loops.PARTS:
-        yield loops.part_case(device, (SPEC, SPEC), make, (1, 32), chain(2), part)
+    yield cycles.plain_case(device, (SPEC, SPEC), make, 1, 32)
+    for part in cycles.PARTS:
+        yield cycles.part_case(device, (SPEC, SPEC), make, (1, 32), chain(2), part)
 
 
 def small_steps(device: Device, scale: str) -> Iterator[Case]:

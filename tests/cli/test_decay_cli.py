@@ -1,13 +1,13 @@
 """``scylla-sim decay`` as a user types it."""
 
 import json
-from pathlib import Path
 
 import pytest
+from running import ROOT
 
 from scylla_sim.cli import main
 
-PUBLISHED = Path(__file__).parents[2] / "paper" / "published" / "tau_vs_draft_len.csv"
+PUBLISHED = ROOT / "paper" / "published" / "tau_vs_draft_len.csv"
 GOOD = "series,draft_len,tokens_per_cycle\n" + "".join(
     f"{name},{k},{tau}\n"
     for name, taus in {"a": (1.86, 3.08, 3.73), "b": (1.69, 2.37, 2.6), "c": (1.83, 2.94, 3.47)}.items()

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from gpu_validate import cli, kernels, measure, runner
-from gpu_validate.cases import Case
-from gpu_validate.device import Device
+from gpu_validate import cli
+from gpu_validate.cli import measure
+from gpu_validate.device.facts import Device
+from gpu_validate.suites import kernels, runner
+from gpu_validate.suites.case import Case
 
 
 def tiny_cases(device: Device, scale: str) -> Iterator[Case]:
@@ -222,7 +224,7 @@ def test_measure_writes_a_record_that_rows_turns_into_csv(tmp_path: Path) -> Non
 
 
 def test_a_device_outside_the_catalog_gets_a_hardware_description(tmp_path: Path) -> None:
-    from scylla_sim import catalog
+    from scylla_sim.specs import catalog
 
     measured(tmp_path)
     local = catalog.hardware(str(tmp_path / "hardware.toml"))
@@ -323,9 +325,12 @@ def test_measuring_needs_neither_pandas_nor_scipy_and_comparing_no_torch() -> No
     for blocked, modules in (
         (
             absent,
-            "gpu_validate.cli,gpu_validate.measure,gpu_validate.kernels,gpu_validate.steps,gpu_validate.pairs",
+            "gpu_validate.cli,gpu_validate.cli.measure,gpu_validate.suites.kernels,gpu_validate.suites.steps,gpu_validate.suites.model_pair",
         ),
-        (f"{absent},torch", "gpu_validate.cli,gpu_validate.compare,gpu_validate.rows,gpu_validate.timing"),
+        (
+            f"{absent},torch",
+            "gpu_validate.cli,gpu_validate.cli.compare,gpu_validate.cli.rows,gpu_validate.device.timer",
+        ),
     ):
         done = subprocess.run([sys.executable, "-c", code, blocked, modules], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -7,9 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from gpu_validate import compare, join
-from scylla_sim import aggregated, catalog, cli, kernels
-from scylla_sim.steps import Setting
+from gpu_validate.cli import compare
+from gpu_validate.comparison import join
+from scylla_sim import cli
+from scylla_sim.calibration import device_calibration
+from scylla_sim.prediction import aggregated_serving
+from scylla_sim.prediction.steps import Setting
+from scylla_sim.specs import catalog
 
 HEADER = "device,engine,model,dtype,tp,batch,input_len,output_len,tpot_ms"
 
@@ -52,12 +56,16 @@ def test_every_run_is_predicted_and_its_columns_pass_through(capsys, runs):
 
 
 def test_half_of_the_groups_fit_two_scalars_an_engine_and_the_other_half_scores_them(capsys, runs, tmp_path):
-    wanted = {"vllm": aggregated.Overheads(0.9, 1e-3), "sglang": aggregated.Overheads(0.5, 2e-3)}
+    wanted = {"vllm": aggregated_serving.Overheads(0.9, 1e-3), "sglang": aggregated_serving.Overheads(0.5, 2e-3)}
     made = []
     for row in table(runs.read_text()):
-        setting = Setting(kernels.shipped("h100-sxm"), catalog.engine("ideal"), tp=int(row["tp"]))
-        numbers = aggregated.Runs(*(np.array(float(row[name])) for name in ("batch", "input_len", "output_len")))
-        seconds = aggregated.work(catalog.model("llama-3.1-8b"), setting, numbers).tpot_s(wanted[row["engine"]])
+        setting = Setting(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"), tp=int(row["tp"]))
+        numbers = aggregated_serving.Runs(
+            *(np.array(float(row[name])) for name in ("batch", "input_len", "output_len"))
+        )
+        seconds = aggregated_serving.work(catalog.model("llama-3.1-8b"), setting, numbers).tpot_s(
+            wanted[row["engine"]]
+        )
         made.append(",".join([*list(row.values())[:-1], repr(1e3 * float(seconds))]))
     path = tmp_path / "made.csv"
     path.write_text("\n".join((HEADER, *made)) + "\n")

@@ -18,8 +18,9 @@ import pytest
 import torch
 from tiny_training import GRID, plan
 
-from gpu_validate import cli, records
-from gpu_validate.smallscale import deadline, files, plans, run
+from gpu_validate import cli
+from gpu_validate.records import record_file
+from gpu_validate.training import deadline, files, plans, run
 from scylla_sim.cli import main as simulate
 
 
@@ -36,12 +37,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def loops(trained: Path) -> Path:
     """The same folder with its loops measured, a few samples each."""
-    from gpu_validate import cases
-    from gpu_validate.smallscale import loops as suite
+    from gpu_validate.suites import case
+    from gpu_validate.suites import trained as suite
 
     with pytest.MonkeyPatch.context() as patch:
-        quick = {key: cases.replace(p, min_samples=3, time_limit_s=0.01) for key, p in cases.PLANS.items()}
-        patch.setattr(cases, "PLANS", quick)
+        quick = {key: case.replace(p, min_samples=3, time_limit_s=0.01) for key, p in case.PLANS.items()}
+        patch.setattr(case, "PLANS", quick)
         patch.setattr(suite, "CONTEXT", 24)
         patch.setattr(suite, "_BATCHES", {"ci": (1, 4)})
         patch.setattr(suite, "_VERIFIED", {"ci": ((1, 4, 16), (1, 4, 16))})
@@ -55,7 +56,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_record_says_where_it_comes_from(trained: Path) -> None:
-    record = records.read(trained / "smallscale.json")
+    record = record_file.read(trained / "smallscale.json")
     assert record["evidence"] == "small-scale"
     facts = record["provenance"]
     assert len(facts["corpus"]["sha256"]) == 64 and facts["targets"][0]["nats_per_token"]["code"] > 0
@@ -64,7 +65,7 @@ def test_the_record_says_where_it_comes_from(trained: Path) -> None:
 
 
 def test_values_are_within_their_bounds_and_gains_are_over_the_shallowest(trained: Path) -> None:
-    for row in records.read(trained / "smallscale.json")["values"]:
+    for row in record_file.read(trained / "smallscale.json")["values"]:
         if row["op"] == "acceptance":
             assert 1.0 <= row["tokens_per_cycle"] <= row["draft_len"] + 1
             if row["arm"] == "main" and row["decoder_layers"] == 1 and "gain" in row:
@@ -73,7 +74,7 @@ def test_values_are_within_their_bounds_and_gains_are_over_the_shallowest(traine
 
 def test_trees_accept_more_the_larger_they_are(trained: Path) -> None:
     found: dict[tuple[str, ...], list[float]] = {}
-    for row in records.read(trained / "smallscale.json")["values"]:
+    for row in record_file.read(trained / "smallscale.json")["values"]:
         if row["op"] == "acceptance" and row["drafting"] == "tree":
             found.setdefault((row["seed"], row["decoder_layers"], row["temperature"]), []).append(
                 row["tokens_per_cycle"]
@@ -87,7 +88,7 @@ def test_the_same_command_gives_the_same_numbers(
 ) -> None:
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
     assert cli.main(["train", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
-    first, second = (records.read(folder / "smallscale.json") for folder in (trained, tmp_path))
+    first, second = (record_file.read(folder / "smallscale.json") for folder in (trained, tmp_path))
     assert first["values"] == second["values"]
 
 
@@ -103,7 +104,7 @@ def test_text_is_prepared_once_and_carried(
     monkeypatch.setattr(run, "prepare", lambda sources: pytest.fail("the text is there"))
     options = ["--text", str(text), "--jobs", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
     assert cli.main(["train", *options]) == 0
-    first, second = (records.read(folder / "smallscale.json") for folder in (trained, tmp_path / "out"))
+    first, second = (record_file.read(folder / "smallscale.json") for folder in (trained, tmp_path / "out"))
     assert first["values"] == second["values"]
     assert second["provenance"]["corpus"]["sha256"] in said
     assert second["provenance"]["left_out"] == []
@@ -141,7 +142,7 @@ def test_an_interrupted_run_leaves_a_record_and_goes_on_from_there(
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(options) == 130
     assert signal.getsignal(signal.SIGTERM) is before
-    record = records.read(tmp_path / "smallscale.json")
+    record = record_file.read(tmp_path / "smallscale.json")
     assert {row["train_tokens"] for row in record["values"]} == {GRID[0]}
     missing = record["provenance"]["left_out"]
     assert len(missing) == 2 * 3 - 1 and missing[0] == f"main-seed0-{GRID[1]}"
@@ -151,7 +152,7 @@ def test_an_interrupted_run_leaves_a_record_and_goes_on_from_there(
     trained_to.clear()
     assert cli.main(options) == 0
     assert all(slot > 0 for slot, _ in trained_to), "the target is not trained again"
-    whole, reference = (records.read(folder / "smallscale.json") for folder in (tmp_path, trained))
+    whole, reference = (record_file.read(folder / "smallscale.json") for folder in (tmp_path, trained))
     assert whole["values"] == reference["values"]
     assert not (tmp_path / "work").exists()
 
@@ -173,7 +174,7 @@ def test_a_deadline_leaves_a_valid_record_and_weights_of_what_is_measured(
     said = capsys.readouterr().err
     assert "target main: 4.1k tokens by" in said and "530 s hold all of it" in said
     assert "3 points are left out; the same command goes on from here" in said
-    record = records.read(tmp_path / "smallscale.json")
+    record = record_file.read(tmp_path / "smallscale.json")
     assert record["provenance"]["left_out"] == [f"main-seed0-{GRID[1]}", *(f"broken-{tokens}" for tokens in GRID)]
     assert {path.name for path in (tmp_path / "weights").iterdir()} == {"target.pt", "draft-1l.pt", "draft-2l.pt"}
     assert cli.main(["curves", "--record", str(tmp_path / "smallscale.json"), "--table", "acceptance", "--out",
@@ -247,9 +248,9 @@ def test_loops_are_predicted_from_the_rank_profile_and_overheads_of_the_other_ha
 
 
 def test_trained_models_decode_losslessly(trained: Path) -> None:
-    from gpu_validate.smallscale.loops import Trained
-    from gpu_validate.specdecode import decode_plain, decode_speculatively
-    from scylla_sim.trees import full_tree
+    from gpu_validate.decoding.loop import decode_plain, decode_speculatively
+    from gpu_validate.suites.trained import Trained
+    from scylla_sim.acceptance.trees import full_tree
 
     models = Trained.read(trained / "weights", "cpu")
     assert [head.layers for head in models.heads] == [1, 2]
@@ -303,11 +304,11 @@ def test_curves_of_the_wrong_record_are_refused(
 def test_a_record_of_another_version_is_one_line(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    record = records.read(trained / "smallscale.json")
+    record = record_file.read(trained / "smallscale.json")
     for row in record["values"]:
         row.pop("train_tokens", None)
-    record["sha256"] = records.checksum(record)
-    records.write(tmp_path / "old.json", record)
+    record["sha256"] = record_file.checksum(record)
+    record_file.write(tmp_path / "old.json", record)
     options = ["--record", str(tmp_path / "old.json"), "--table", "acceptance", "--out", str(tmp_path / "x.csv")]
     assert cli.main(["curves", *options]) == 2
     said = capsys.readouterr().err

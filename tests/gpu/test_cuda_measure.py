@@ -8,26 +8,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gpu_validate import (  # noqa: E402
-    attention,
-    blocks,
-    checkpoints,
-    clocks,
-    collectives,
-    fp8,
-    kernels,
-    lossless,
-    selfcheck,
-    specdecode,
-    steps,
-    timing,
-)
-from gpu_validate.cases import run  # noqa: E402
-from gpu_validate.clocks import EventClock  # noqa: E402
-from gpu_validate.device import look, state  # noqa: E402
-from gpu_validate.timing import Plan  # noqa: E402
-from scylla_sim import trees  # noqa: E402
-from scylla_sim.specs import Model  # noqa: E402
+from gpu_validate.decoding import loop, lossless  # noqa: E402
+from gpu_validate.device import clocks, timer  # noqa: E402
+from gpu_validate.device.clocks import EventClock  # noqa: E402
+from gpu_validate.device.facts import look, state  # noqa: E402
+from gpu_validate.device.timer import Plan  # noqa: E402
+from gpu_validate.models import attention, checkpoints, decoder, fp8  # noqa: E402
+from gpu_validate.suites import collectives, kernels, selfcheck, steps  # noqa: E402
+from gpu_validate.suites.case import run  # noqa: E402
+from scylla_sim.acceptance import trees  # noqa: E402
+from scylla_sim.specs.deployment_specs import Model  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
@@ -68,16 +58,16 @@ def test_the_flush_is_not_timed() -> None:
     buffer = torch.empty(256 * 2**20, dtype=torch.uint8, device="cuda")
     x = torch.randn(1024, device="cuda")
     clock = EventClock(torch.cuda)
-    summary = timing.measure(clock, [lambda: x.add_(1)], PLAN, cache="flushed", flush=buffer.zero_)
+    summary = timer.measure(clock, [lambda: x.add_(1)], PLAN, cache="flushed", flush=buffer.zero_)
     assert summary.median_s < clock.elapsed([buffer.zero_])
 
 
 @pytest.mark.parametrize("tokens", [1, 4])
 def test_a_captured_step_gives_the_logits_of_an_eager_one(tokens: int) -> None:
-    model = blocks.Decoder(TINY, device="cuda", dtype=torch.bfloat16)
+    model = decoder.Decoder(TINY, device="cuda", dtype=torch.bfloat16)
     chosen = torch.randint(TINY.vocab_size, (2, tokens), device="cuda")
-    place = blocks.place_after(16, tokens, TINY, model.norm, batch=2)
-    cache = blocks.Cache.empty(TINY, 2, 16 + tokens, model.norm).fill_randomly()
+    place = decoder.place_after(16, tokens, TINY, model.norm, batch=2)
+    cache = decoder.Cache.empty(TINY, 2, 16 + tokens, model.norm).fill_randomly()
     with torch.inference_mode():
         eager = model(chosen, cache, place)
         out = torch.empty_like(eager)
@@ -112,12 +102,12 @@ def test_single_precision_is_not_rounded_to_tf32() -> None:
 
 @pytest.mark.parametrize("tree", [trees.chain(3), trees.full_tree([2, 2])], ids=["chain", "tree"])
 def test_a_graphed_cycle_emits_the_tokens_of_eager_ones(tree: trees.DraftTree) -> None:
-    target, draft = (blocks.Decoder(TINY, device="cuda", seed=seed) for seed in (0, 0))
+    target, draft = (decoder.Decoder(TINY, device="cuda", seed=seed) for seed in (0, 0))
     prompts = torch.randint(TINY.vocab_size, (3, 9), device="cuda")
     cycles = 6
     with torch.inference_mode():
         eager, graphed = (
-            specdecode.start(target, draft, tree, prompts, room=4 * cycles * (tree.draft_len + 1)) for _ in "ab"
+            loop.start(target, draft, tree, prompts, room=4 * cycles * (tree.draft_len + 1)) for _ in "ab"
         )
         before = [part.clone() for part in (graphed.batch.tokens, graphed.batch.lengths)]
         graphed.static = True
@@ -139,10 +129,10 @@ def test_a_graphed_cycle_emits_the_tokens_of_eager_ones(tree: trees.DraftTree) -
 
 @pytest.mark.parametrize("tree", [trees.chain(3), trees.full_tree([2, 2])], ids=["chain", "tree"])
 def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: trees.DraftTree) -> None:
-    target, draft = (blocks.Decoder(TINY, device="cuda", seed=seed) for seed in (0, 1))
+    target, draft = (decoder.Decoder(TINY, device="cuda", seed=seed) for seed in (0, 1))
     prompts = torch.randint(TINY.vocab_size, (3, 5), device="cuda")
-    fast, _ = specdecode.decode_speculatively(target, draft, tree, prompts, 30)
-    assert torch.equal(fast, specdecode.decode_plain(target, prompts, 30))
+    fast, _ = loop.decode_speculatively(target, draft, tree, prompts, 30)
+    assert torch.equal(fast, loop.decode_plain(target, prompts, 30))
 
 
 @pytest.mark.skipif(
@@ -162,7 +152,7 @@ def test_products_and_steps_in_8_bits_are_near_those_in_16() -> None:
 
 
 def test_a_checkpoint_decodes_on_the_gpu_as_on_the_cpu(tmp_path: Path) -> None:
-    model = blocks.Decoder(TINY, seed=2)
+    model = decoder.Decoder(TINY, seed=2)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() > 1:
@@ -170,11 +160,11 @@ def test_a_checkpoint_decodes_on_the_gpu_as_on_the_cpu(tmp_path: Path) -> None:
     checkpoints.save(model, tmp_path)
     prompts = torch.randint(TINY.vocab_size, (3, 5))
     loaded = checkpoints.load(tmp_path, device="cuda")
-    there = specdecode.decode_plain(loaded, prompts.cuda(), 16)
-    assert torch.equal(there.cpu(), specdecode.decode_plain(model, prompts, 16))
+    there = loop.decode_plain(loaded, prompts.cuda(), 16)
+    assert torch.equal(there.cpu(), loop.decode_plain(model, prompts, 16))
     half = checkpoints.load(tmp_path, device="cuda", dtype=torch.bfloat16)
-    plain = specdecode.decode_plain(half, prompts.cuda(), 64)
-    fast, _ = specdecode.decode_speculatively(half, half, trees.chain(3), prompts.cuda(), 64)
+    plain = loop.decode_plain(half, prompts.cuda(), 64)
+    fast, _ = loop.decode_speculatively(half, half, trees.chain(3), prompts.cuda(), 64)
     assert lossless.judge(half, prompts.cuda(), fast, plain).verdict in ("exact", "near ties")
 
 

@@ -13,15 +13,16 @@ torch = pytest.importorskip("torch")
 
 from tiny_training import GRID, plan  # noqa: E402
 
-from gpu_validate import cli, records  # noqa: E402
-from gpu_validate.device import look  # noqa: E402
-from gpu_validate.smallscale import outcomes, plans, report, run  # noqa: E402
-from gpu_validate.smallscale.corpus import DOMAINS, Corpus  # noqa: E402
-from gpu_validate.smallscale.estimate import RATES, seconds, target_step, task_step  # noqa: E402
-from gpu_validate.smallscale.loops import Trained  # noqa: E402
-from gpu_validate.smallscale.training import DraftRun, rounding, train_target  # noqa: E402
-from gpu_validate.specdecode import decode_plain, decode_speculatively  # noqa: E402
-from scylla_sim.trees import full_tree  # noqa: E402
+from gpu_validate import cli  # noqa: E402
+from gpu_validate.decoding.loop import decode_plain, decode_speculatively  # noqa: E402
+from gpu_validate.device.facts import look  # noqa: E402
+from gpu_validate.records import record_file  # noqa: E402
+from gpu_validate.suites.trained import Trained  # noqa: E402
+from gpu_validate.training import outcomes, plans, report, run  # noqa: E402
+from gpu_validate.training.corpus import DOMAINS, Corpus  # noqa: E402
+from gpu_validate.training.estimate import RATES, seconds, target_step, task_step  # noqa: E402
+from gpu_validate.training.trainer import DraftRun, rounding, train_target  # noqa: E402
+from scylla_sim.acceptance.trees import full_tree  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
@@ -63,7 +64,7 @@ def test_training_on_a_gpu_gives_what_training_on_a_cpu_gives(trained: Path, tmp
     run.run_here(work, lambda text: None)
     domains = {"test": run.corpus_of(work).windows("test")[1]}
     values = {
-        "cuda": records.read(trained / "smallscale.json")["values"],
+        "cuda": record_file.read(trained / "smallscale.json")["values"],
         "cpu": [row for row, _ in report.results(list(outcomes.snapshots(work)), domains)],
     }
     found = {

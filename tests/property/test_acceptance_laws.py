@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scylla_sim import acceptance, mixture, trees
+from scylla_sim.acceptance import dynamic_trees, profiles, trees
 
 rates = hnp.arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 1))
 
@@ -40,7 +40,7 @@ def trees_within(draw, profile, max_nodes=12):
 
 @given(rates)
 def test_a_chain_yields_between_one_and_draft_len_plus_one(alpha):
-    assert 1 <= acceptance.tokens_per_cycle(alpha) <= len(alpha) + 1
+    assert 1 <= profiles.tokens_per_cycle(alpha) <= len(alpha) + 1
 
 
 @given(rates, st.data())
@@ -48,50 +48,50 @@ def test_a_higher_rate_anywhere_never_yields_less(alpha, data):
     better = alpha.copy()
     i = data.draw(st.integers(0, len(alpha) - 1))
     better[i] = data.draw(st.floats(alpha[i], 1))
-    assert acceptance.tokens_per_cycle(better) >= acceptance.tokens_per_cycle(alpha) - 1e-12
+    assert profiles.tokens_per_cycle(better) >= profiles.tokens_per_cycle(alpha) - 1e-12
 
 
 @given(rates)
 def test_a_longer_draft_never_yields_less(alpha):
-    taus = [float(acceptance.tokens_per_cycle(alpha[:length])) for length in range(1, len(alpha) + 1)]
+    taus = [float(profiles.tokens_per_cycle(alpha[:length])) for length in range(1, len(alpha) + 1)]
     assert (np.diff([1.0, *taus]) >= -1e-12).all()
 
 
 @given(st.floats(0, 1), st.integers(1, 30))
 def test_the_closed_form_is_the_sum(alpha, gamma):
-    summed = acceptance.tokens_per_cycle(np.full(gamma, alpha))
-    assert acceptance.iid_tokens_per_cycle(alpha, gamma) == pytest.approx(float(summed), rel=1e-9)
+    summed = profiles.tokens_per_cycle(np.full(gamma, alpha))
+    assert profiles.iid_tokens_per_cycle(alpha, gamma) == pytest.approx(float(summed), rel=1e-9)
 
 
 @given(rates)
 def test_cumulative_and_conditional_invert_each_other(alpha):
     """Up to positions that are never reached, whose conditional rate is not observable."""
-    cumulative = acceptance.to_cumulative(alpha)
-    back = acceptance.to_conditional(cumulative)
-    assert acceptance.to_cumulative(back) == pytest.approx(cumulative, abs=1e-12)
-    assert acceptance.tokens_per_cycle(back) == pytest.approx(1 + cumulative.sum())
+    cumulative = profiles.to_cumulative(alpha)
+    back = profiles.to_conditional(cumulative)
+    assert profiles.to_cumulative(back) == pytest.approx(cumulative, abs=1e-12)
+    assert profiles.tokens_per_cycle(back) == pytest.approx(1 + cumulative.sum())
 
 
 @given(rates)
 def test_the_distribution_has_the_mean_and_ordered_quantiles(alpha):
-    pmf = acceptance.cycle_distribution(alpha)
+    pmf = profiles.cycle_distribution(alpha)
     assert pmf.sum() == pytest.approx(1)
     assert (pmf >= -1e-12).all()
-    assert pmf @ np.arange(1, len(pmf) + 1) == pytest.approx(float(acceptance.tokens_per_cycle(alpha)))
-    p50, p99 = (acceptance.cycle_quantile(alpha, q) for q in (0.5, 0.99))
+    assert pmf @ np.arange(1, len(pmf) + 1) == pytest.approx(float(profiles.tokens_per_cycle(alpha)))
+    p50, p99 = (profiles.cycle_quantile(alpha, q) for q in (0.5, 0.99))
     assert 1 <= p50 <= p99 <= len(alpha) + 1
 
 
 @given(st.floats(0, 1), st.integers(1, 20))
 def test_a_rate_survives_the_way_to_tau_and_back(alpha, gamma):
-    tau = acceptance.iid_tokens_per_cycle(alpha, gamma)
-    again = acceptance.iid_tokens_per_cycle(acceptance.iid_rate(tau, gamma), gamma)
+    tau = profiles.iid_tokens_per_cycle(alpha, gamma)
+    again = profiles.iid_tokens_per_cycle(profiles.iid_rate(tau, gamma), gamma)
     assert again == pytest.approx(float(tau), rel=1e-9)
 
 
 @given(st.floats(0, 1), st.integers(1, 64))
 def test_the_rank_law_is_a_falling_distribution_that_keeps_the_top_rate(alpha, top_k):
-    p = acceptance.rank_profile(alpha, top_k)
+    p = profiles.rank_profile(alpha, top_k)
     assert p[0] == pytest.approx(alpha)
     assert (np.diff(p) <= 1e-12).all()
     assert p.sum() <= 1 + 1e-12
@@ -100,7 +100,7 @@ def test_the_rank_law_is_a_falling_distribution_that_keeps_the_top_rate(alpha, t
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 16))
 def test_a_better_draft_is_better_within_every_top_k(one, other, top_k):
     low, high = sorted((one, other))
-    worse, better = (np.cumsum(acceptance.rank_profile(a, top_k)) for a in (low, high))
+    worse, better = (np.cumsum(profiles.rank_profile(a, top_k)) for a in (low, high))
     assert (worse <= better + 1e-12).all()
 
 
@@ -123,7 +123,7 @@ def test_a_node_more_never_yields_less(data):
         smaller = trees.from_paths(paths)
         assert trees.tokens_per_cycle(smaller, p) <= trees.tokens_per_cycle(tree, p) + 1e-12
     if all((0,) * d in tree.paths() for d in range(1, tree.draft_len + 1)):
-        chain = acceptance.tokens_per_cycle(p[: tree.draft_len, 0])
+        chain = profiles.tokens_per_cycle(p[: tree.draft_len, 0])
         assert trees.tokens_per_cycle(tree, p) >= chain - 1e-12
 
 
@@ -178,7 +178,7 @@ def test_more_choices_never_make_the_best_tree_worse(p, nodes):
 
 @given(st.floats(0.01, 0.99), st.integers(1, 5), st.integers(1, 4), st.data())
 def test_verifying_more_of_a_beam_never_yields_less(alpha, steps, top_k, data):
-    p = np.broadcast_to(acceptance.rank_profile(alpha, top_k), (steps, top_k))
+    p = np.broadcast_to(profiles.rank_profile(alpha, top_k), (steps, top_k))
     most = top_k + (steps - 1) * top_k**2 + 1
     few, many = sorted(data.draw(st.integers(2, most)) for _ in range(2))
     less, more = (
@@ -189,7 +189,7 @@ def test_verifying_more_of_a_beam_never_yields_less(alpha, steps, top_k, data):
 
 @given(st.floats(0.01, 0.99), st.integers(1, 6), st.integers(1, 5), st.integers(1, 30))
 def test_a_beam_is_never_better_than_the_best_tree_of_its_size(alpha, steps, top_k, nodes):
-    p = np.broadcast_to(acceptance.rank_profile(alpha, top_k), (steps, top_k))
+    p = np.broadcast_to(profiles.rank_profile(alpha, top_k), (steps, top_k))
     limit = min(nodes, top_k + (steps - 1) * top_k**2)
     beam = trees.beam_tree(p, top_k=top_k, verify_tokens=limit + 1)
     assert beam.num_nodes == limit
@@ -200,10 +200,10 @@ def test_a_beam_is_never_better_than_the_best_tree_of_its_size(alpha, steps, top
 @settings(deadline=None)
 @given(st.floats(0, 1), st.integers(1, 5), st.integers(1, 4))
 def test_a_beam_rate_survives_the_way_to_tau_and_back(alpha, steps, top_k):
-    p = np.broadcast_to(acceptance.rank_profile(alpha, top_k), (steps, top_k))
+    p = np.broadcast_to(profiles.rank_profile(alpha, top_k), (steps, top_k))
     tau = float(trees.tokens_per_cycle(trees.beam_tree(p, top_k=top_k), p))
     rate = trees.beam_rate(tau, draft_len=steps, top_k=top_k)
-    again = np.broadcast_to(acceptance.rank_profile(rate, top_k), (steps, top_k))
+    again = np.broadcast_to(profiles.rank_profile(rate, top_k), (steps, top_k))
     assert trees.tokens_per_cycle(trees.beam_tree(again, top_k=top_k), again) == pytest.approx(tau, abs=1e-6)
 
 
@@ -306,9 +306,11 @@ def _accepted(p, chosen, kind, rng):
 )
 def test_a_simulated_dynamic_tree_agrees_with_its_integral(rate, confidence, depth, top_k, data, seed):
     """EAGLE-2 under the mixture: 1,000 cycles against 1,000 integrated trees, within 5 standard errors."""
-    mixed = mixture.beta_mixture(rate, depth, top_k, confidence=confidence)
+    mixed = dynamic_trees.beta_mixture(rate, depth, top_k, confidence=confidence)
     tokens = data.draw(st.integers(2, top_k + (depth - 1) * top_k**2 + 1))
-    tau, error = mixture.dynamic_tokens_per_cycle(mixed, top_k=top_k, verify_tokens=tokens, samples=1000, seed=seed)
+    tau, error = dynamic_trees.dynamic_tokens_per_cycle(
+        mixed, top_k=top_k, verify_tokens=tokens, samples=1000, seed=seed
+    )
     rng, cycles = np.random.default_rng(seed + 1), 1000
     p = mixed.rank_probability
     seen = np.array([1 + _accepted(p, *_grown(p, top_k, tokens - 1, rng), rng) for _ in range(cycles)])

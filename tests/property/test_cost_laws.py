@@ -6,13 +6,21 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scylla_sim import catalog, costs, kernels
-from scylla_sim.experts import TILE_ROWS, distinct_experts, filled_tiles, routed_loads, routing_probabilities
-from scylla_sim.forms import FORMS, evaluate, naive_seconds
-from scylla_sim.rates import rates
-from scylla_sim.specs import Experts, Hardware
-from scylla_sim.steps import Setting, draft_step, target_step
-from scylla_sim.throughput import Drafting, predict
+from scylla_sim.calibration import device_calibration
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.registry import FORMS, evaluate, naive_seconds
+from scylla_sim.ops import forward
+from scylla_sim.ops.expert_routing import (
+    TILE_ROWS,
+    distinct_experts,
+    filled_tiles,
+    routed_loads,
+    routing_probabilities,
+)
+from scylla_sim.prediction.steps import Setting, draft_step, target_step
+from scylla_sim.prediction.throughput import Drafting, predict
+from scylla_sim.specs import catalog
+from scylla_sim.specs.deployment_specs import Experts, Hardware
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090", "h800-sxm"])
 models = st.sampled_from(["llama-3.1-8b", "qwen2.5-7b", "llama-2-7b", "llama-3.2-1b"])
@@ -26,7 +34,7 @@ IDEAL = catalog.engine("ideal")
 
 def seconds(device, model, **shape):
     spec = catalog.model(model) if isinstance(model, str) else model
-    return float(target_step(spec, Setting(kernels.shipped(device), IDEAL), **shape).seconds)
+    return float(target_step(spec, Setting(device_calibration.shipped(device), IDEAL), **shape).seconds)
 
 
 @given(devices, models, batches, contexts, tokens)
@@ -49,7 +57,7 @@ def test_a_larger_batch_is_never_cheaper(device, model, batch, more, context):
 
 @given(models, batches, contexts, tokens)
 def test_one_rank_communicates_nothing(model, batch, context, n):
-    ops = costs.forward_ops(catalog.model(model), batch=batch, context=context, tokens=n, tp=1)
+    ops = forward.forward_ops(catalog.model(model), batch=batch, context=context, tokens=n, tp=1)
     assert all(op.kind != "all_reduce" for op in ops)
 
 
@@ -97,7 +105,7 @@ gemms = st.sampled_from(
 )
 def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
     device, dtype = gemm
-    kernel = kernels.shipped(device).gemm(dtype).cold()
+    kernel = device_calibration.shipped(device).gemm(dtype).cold()
     form, r = FORMS[kernel.form], rates(catalog.hardware(device), dtype)
     at = {
         "m": np.array([m, m + more, m, m]),
@@ -112,7 +120,7 @@ def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
 def test_moving_more_bytes_or_more_rows_is_never_cheaper_and_cutting_rows_never_dearer(
     device, size, more, rows, more_rows
 ):
-    kernel = kernels.shipped(device).elementwise()
+    kernel = device_calibration.shipped(device).elementwise()
     at = {
         "bytes": [size, size + more, size * (rows + more_rows) / rows, size],
         "rows": [rows, rows, rows + more_rows, 0],
@@ -135,7 +143,7 @@ def test_moving_more_bytes_or_more_rows_is_never_cheaper_and_cutting_rows_never_
     st.integers(1, 1000),
 )
 def test_attention_is_monotone_in_batch_context_and_queries(device, kv, size, kv_heads, group, b, s, q, more):
-    kernel = kernels.shipped(device).attention(kv, size).cold()
+    kernel = device_calibration.shipped(device).attention(kv, size).cold()
     at = {"batch": [b, b + more, b, b], "kv_len": [s, s, s + more, s], "q_len": [q, q, q, q + more]}
     fixed = {"num_heads": kv_heads * group, "num_kv_heads": kv_heads, "head_dim": size, "window": 0}
     columns = {name: np.asarray(value, dtype=float) for name, value in (at | fixed).items()}
@@ -157,8 +165,8 @@ def test_latent_attention_is_monotone_and_inside_its_interval(
     fixed = {"num_heads": heads, "kv_rank": 512, "rope_dim": 64}
     c = {name: np.array(value, float) for name, value in {**shape, "q_len": [n, n, n, n + tokens]}.items()}
     c |= {name: np.full(4, float(value)) for name, value in fixed.items()}
-    calibration = kernels.shipped(device)
-    kernel, c = kernels.latent_kernel(calibration, c, kv_dtype)
+    calibration = device_calibration.shipped(device)
+    kernel, c = device_calibration.latent_kernel(calibration, c, kv_dtype)
     kernel = kernel.cold() if cold else kernel
     t = kernel.seconds(c, rates(calibration.hardware, "bfloat16", kv_dtype))
     low, high = kernel.interval(t)
@@ -169,7 +177,7 @@ def test_latent_attention_is_monotone_and_inside_its_interval(
 @given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))
 def test_speedup_never_exceeds_tokens_per_cycle(device, batch, context, length, share, engine):
     tau = 1 + share * length
-    setting = Setting(kernels.shipped(device), catalog.engine(engine))
+    setting = Setting(device_calibration.shipped(device), catalog.engine(engine))
     drafting = Drafting(catalog.draft("eagle3"), length, 1, length + 1, tau, tau, tau)
     out = predict(catalog.model("llama-3.1-8b"), drafting, setting, batch=batch, context=context)
     assert float(out.speedup) <= tau * (1 + 1e-9)
@@ -178,7 +186,7 @@ def test_speedup_never_exceeds_tokens_per_cycle(device, batch, context, length, 
 
 @given(devices, batches, contexts, st.integers(1, 8))
 def test_a_draft_that_is_never_accepted_never_beats_plain_decoding(device, batch, context, length):
-    setting = Setting(kernels.shipped(device), IDEAL)
+    setting = Setting(device_calibration.shipped(device), IDEAL)
     drafting = Drafting(catalog.draft("eagle3"), length, 1, length + 1, 1.0, 1.0, 1.0)
     assert (
         float(predict(catalog.model("llama-3.1-8b"), drafting, setting, batch=batch, context=context).speedup) < 1
@@ -187,7 +195,7 @@ def test_a_draft_that_is_never_accepted_never_beats_plain_decoding(device, batch
 
 @given(devices, batches, contexts, st.integers(1, 7))
 def test_drafting_longer_costs_more(device, batch, context, length):
-    setting = Setting(kernels.shipped(device), IDEAL)
+    setting = Setting(device_calibration.shipped(device), IDEAL)
     draft, model = catalog.draft("eagle3"), catalog.model("llama-3.1-8b")
 
     def cost(n):
@@ -200,7 +208,7 @@ def test_drafting_longer_costs_more(device, batch, context, length):
     st.lists(st.tuples(st.integers(1, 512), st.integers(64, 8192), st.integers(64, 8192)), min_size=1, max_size=40)
 )
 def test_arrays_and_scalars_agree(shapes):
-    kernel = kernels.shipped("h100-sxm").gemm("bfloat16")
+    kernel = device_calibration.shipped("h100-sxm").gemm("bfloat16")
     form, r = FORMS[kernel.form], rates(catalog.hardware("h100-sxm"), "bfloat16")
     whole = {name: np.array(column, dtype=float) for name, column in zip("mnk", zip(*shapes))}
     together = evaluate(form, kernel.parameters, whole, r)
@@ -275,7 +283,7 @@ def test_tiles_hold_all_rows_of_every_expert_met_and_grow_with_tokens(experts, t
 @given(st.sampled_from(["h100-sxm", "h200-sxm", "b200-sxm", "l40s"]), sparse, skews, batches, contexts, tokens)
 def test_verification_of_8_bit_experts_is_never_cheaper_than_decoding(device, name, skew, batch, context, n):
     model = catalog.model(name).with_router_skew(skew)
-    setting = Setting(kernels.shipped(device), IDEAL, dtype="fp8")
+    setting = Setting(device_calibration.shipped(device), IDEAL, dtype="fp8")
     verify, decode = (
         float(target_step(model, setting, batch=batch, context=context, tokens=k).seconds) for k in (n, 1)
     )
@@ -300,7 +308,7 @@ def test_plain_decoding_of_a_mixture_grows_with_the_batch(device, name, batch, c
 @given(sparse, batches, tokens, st.sampled_from([1, 2, 4, 8]))
 def test_ranks_share_expert_flops_and_meet_the_same_experts(name, batch, n, tp):
     def experts(ranks):
-        ops = costs.forward_ops(catalog.model(name), batch=batch, context=100, tokens=n, tp=ranks)
+        ops = forward.forward_ops(catalog.model(name), batch=batch, context=100, tokens=n, tp=ranks)
         return [op for op in ops if op.kind == "expert_gemm"]
 
     for one, part in zip(experts(1), experts(tp)):
@@ -310,7 +318,7 @@ def test_ranks_share_expert_flops_and_meet_the_same_experts(name, batch, n, tp):
 
 @given(sparse, st.lists(st.tuples(batches, contexts), min_size=1, max_size=20), tokens)
 def test_experts_price_arrays_and_scalars_alike(name, grid, n):
-    setting, model = Setting(kernels.shipped("h100-sxm"), IDEAL), catalog.model(name)
+    setting, model = Setting(device_calibration.shipped("h100-sxm"), IDEAL), catalog.model(name)
     batch, context = (np.array(column, dtype=float) for column in zip(*grid))
     together = target_step(model, setting, batch=batch, context=context, tokens=n).seconds
     alone = [float(target_step(model, setting, batch=b, context=s, tokens=n).seconds) for b, s in grid]

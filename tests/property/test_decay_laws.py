@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scylla_sim import acceptance, decay
+from scylla_sim.acceptance import positions, profiles
 
 rates = st.floats(0.01, 0.99)
 exponents = st.floats(0, 3)
@@ -13,7 +13,7 @@ exponents = st.floats(0, 3)
 
 @given(rates, exponents, st.integers(1, 20))
 def test_rates_fall_from_the_first_and_stay_probabilities(rate, exponent, gamma):
-    profile = decay.position_profile(rate, gamma, exponent=exponent)
+    profile = positions.position_profile(rate, gamma, exponent=exponent)
     assert profile[0] == pytest.approx(rate)
     assert (np.diff(profile) <= 1e-12).all()
     assert ((profile >= 0) & (profile <= 1)).all()
@@ -21,22 +21,22 @@ def test_rates_fall_from_the_first_and_stay_probabilities(rate, exponent, gamma)
 
 @given(rates, rates, exponents, st.integers(1, 12))
 def test_a_better_first_rate_is_better_everywhere(one, other, exponent, gamma):
-    low, high = (decay.position_profile(r, gamma, exponent=exponent) for r in sorted((one, other)))
+    low, high = (positions.position_profile(r, gamma, exponent=exponent) for r in sorted((one, other)))
     assert (low <= high + 1e-12).all()
 
 
 @settings(deadline=None)
 @given(st.floats(0.05, 0.95), st.floats(0, 1.5), st.integers(1, 7))
 def test_tau_survives_the_way_to_a_profile_and_back(rate, exponent, gamma):
-    tau = float(acceptance.tokens_per_cycle(decay.position_profile(rate, gamma, exponent=exponent)))
-    found = decay.fit_decay(gamma, tau, exponent=exponent)
-    assert acceptance.tokens_per_cycle(found.profile(gamma)) == pytest.approx(tau, abs=1e-5)
+    tau = float(profiles.tokens_per_cycle(positions.position_profile(rate, gamma, exponent=exponent)))
+    found = positions.fit_decay(gamma, tau, exponent=exponent)
+    assert profiles.tokens_per_cycle(found.profile(gamma)) == pytest.approx(tau, abs=1e-5)
     assert found.first_rate == pytest.approx(rate, abs=1e-4)
 
 
 @settings(deadline=None)
 @given(st.floats(0.05, 0.95), st.integers(1, 4), st.integers(1, 8))
 def test_the_interval_holds_the_value_within_what_a_chain_can_yield(rate, known, asked):
-    tau = float(acceptance.tokens_per_cycle(decay.position_profile(rate, known)))
-    value, lower, upper = decay.fit_decay(known, tau).predict(asked)
+    tau = float(profiles.tokens_per_cycle(positions.position_profile(rate, known)))
+    value, lower, upper = positions.fit_decay(known, tau).predict(asked)
     assert 1 <= lower <= value <= upper <= asked + 1

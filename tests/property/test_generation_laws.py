@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scylla_sim import acceptance, generation
+from scylla_sim.acceptance import generation
+from scylla_sim.acceptance import profiles as acceptance_profiles
 
 profiles = hnp.arrays(np.float64, st.integers(1, 6), elements=st.floats(0, 1))
 
@@ -23,7 +24,7 @@ def test_it_is_a_distribution_between_the_fewest_and_the_most_cycles(alpha, toke
 @given(profiles, st.integers(1, 200))
 def test_the_mean_satisfies_the_renewal_equation(alpha, tokens):
     """m(n) = 1 + sum over j of P(a cycle emits j) m(n - j)."""
-    step = acceptance.cycle_distribution(alpha)
+    step = acceptance_profiles.cycle_distribution(alpha)
     mean = np.zeros(tokens + 1)
     for n in range(1, tokens + 1):
         mean[n] = 1 + sum(step[j - 1] * mean[max(n - j, 0)] for j in range(1, step.size + 1))
@@ -34,7 +35,7 @@ def test_the_mean_satisfies_the_renewal_equation(alpha, tokens):
 @given(profiles, st.integers(1, 300))
 def test_a_generation_is_never_worth_more_than_tau_a_cycle(alpha, tokens):
     worth = generation.generation_tokens_per_cycle(alpha, tokens)
-    tau = float(acceptance.tokens_per_cycle(alpha))
+    tau = float(acceptance_profiles.tokens_per_cycle(alpha))
     assert 1 - 1e-12 <= worth <= tau + 1e-9
     # Wald: what the last cycle throws away is less than draft_len tokens.
     assert worth >= tau * tokens / (tokens + len(alpha)) - 1e-9

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scylla_sim import fit, laws
-from scylla_sim.law_forms import FORMS
+from scylla_sim.laws import fit, theorems
+from scylla_sim.laws.forms import FORMS
 
 X = np.array([1.0, 2, 5, 10, 20, 50, 100])
 
@@ -43,20 +43,20 @@ def test_the_order_of_points_does_not_matter(order):
 @given(st.floats(1, 10), st.floats(1, 10), st.floats(0, 100e9), st.floats(0, 100e9))
 def test_more_layers_or_more_tokens_never_lower_tau(d1, d2, t1, t2):
     (d1, d2), (t1, t2) = sorted((d1, d2)), sorted((t1, t2))
-    less = laws.tokens_per_cycle(layers=d1, train_tokens=t1)
-    more = laws.tokens_per_cycle(layers=d2, train_tokens=t2)
+    less = theorems.tokens_per_cycle(layers=d1, train_tokens=t1)
+    more = theorems.tokens_per_cycle(layers=d2, train_tokens=t2)
     assert less.value <= more.value + 1e-12
 
 
 @given(st.floats(1, 50), st.floats(0, 1e12), st.floats(0.55, 0.98))
 def test_the_interval_holds_the_value_and_widens_with_its_level(layers, tokens, level):
-    law = laws.tokens_per_cycle(layers=layers, train_tokens=tokens, level=level)
-    wider = laws.tokens_per_cycle(layers=layers, train_tokens=tokens, level=level + 0.01)
+    law = theorems.tokens_per_cycle(layers=layers, train_tokens=tokens, level=level)
+    wider = theorems.tokens_per_cycle(layers=layers, train_tokens=tokens, level=level + 0.01)
     assert wider.lower <= law.lower <= law.value <= law.upper <= wider.upper
 
 
 @given(st.floats(0.5, 1e4), st.floats(0.5, 1e4))
 def test_the_best_number_of_paths_falls_with_the_batch_to_its_floor(one, other):
     low, high = sorted((one, other))
-    assert laws.optimal_paths(low) >= laws.optimal_paths(high) - 1e-6
-    assert laws.optimal_paths(high) >= laws.optimal_paths_asymptote()[1]
+    assert theorems.optimal_paths(low) >= theorems.optimal_paths(high) - 1e-6
+    assert theorems.optimal_paths(high) >= theorems.optimal_paths_asymptote()[1]

@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_validate import ragged, specdecode, verify
-from gpu_validate.blocks import Cache, Decoder
-from gpu_validate.eagle import EagleDraft
-from gpu_validate.ragged import TreeTables
-from gpu_validate.sequences import Policy
-from gpu_validate.specdecode import decode_plain, decode_speculatively
-from gpu_validate.verify import Accepted
-from scylla_sim.specs import Model
-from scylla_sim.trees import DraftTree, chain, from_paths, full_tree
+from gpu_validate.decoding import acceptance_rules, loop, tree_layout
+from gpu_validate.decoding.acceptance_rules import Accepted
+from gpu_validate.decoding.loop import decode_plain, decode_speculatively
+from gpu_validate.decoding.sequences import Policy
+from gpu_validate.decoding.tree_layout import TreeTables
+from gpu_validate.models.decoder import Cache, Decoder
+from gpu_validate.models.eagle import EagleDraft
+from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree
+from scylla_sim.specs.deployment_specs import Model
 
 VOCAB = 11
 NEW_TOKENS = 14
@@ -146,7 +146,7 @@ def _mismatches(tree: DraftTree) -> int:
 
 def test_keeping_a_rejected_token_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A deliberate mistake: after the walk, the first child is kept although the target wanted another token."""
-    honest = verify.accept_greedy
+    honest = acceptance_rules.accept_greedy
 
     def sloppy(tables: TreeTables, tokens: torch.Tensor, logits: torch.Tensor) -> Accepted:
         outcome = honest(tables, tokens, logits)
@@ -158,7 +158,7 @@ def test_keeping_a_rejected_token_would_be_noticed(monkeypatch: pytest.MonkeyPat
         return Accepted(path, last, logits.argmax(-1)[torch.arange(len(path)), last])
 
     assert _mismatches(chain(3)) == 0
-    monkeypatch.setattr(verify, "accept_greedy", sloppy)
+    monkeypatch.setattr(acceptance_rules, "accept_greedy", sloppy)
     assert _mismatches(chain(3)) >= 8
 
 
@@ -169,7 +169,7 @@ def test_a_cache_that_is_not_rolled_back_would_be_noticed(monkeypatch: pytest.Mo
     def forget(cache: Cache, lengths: torch.Tensor, path: torch.Tensor) -> None:
         return None
 
-    monkeypatch.setattr(specdecode, "keep_path", forget)
+    monkeypatch.setattr(loop, "keep_path", forget)
     assert _mismatches(tree) >= 5
 
 
@@ -181,7 +181,7 @@ def test_a_mask_that_shows_siblings_would_be_noticed(monkeypatch: pytest.MonkeyP
         tables.sees.fill_(True)
         return tables
 
-    monkeypatch.setattr(ragged.TreeTables, "of", staticmethod(leaky))
+    monkeypatch.setattr(tree_layout.TreeTables, "of", staticmethod(leaky))
     assert _mismatches(full_tree([3, 2])) >= 5
 
 

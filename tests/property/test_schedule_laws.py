@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from scylla_sim import catalog, kernels
-from scylla_sim.acceptance import iid_tokens_per_cycle
-from scylla_sim.crossover import WORTH, spans_of
-from scylla_sim.schedule import schedule
-from scylla_sim.steps import Setting
-from scylla_sim.throughput import Drafting
+from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
+from scylla_sim.calibration import device_calibration
+from scylla_sim.planning.crossover import WORTH, spans_of
+from scylla_sim.planning.schedule import schedule
+from scylla_sim.prediction.steps import Setting
+from scylla_sim.prediction.throughput import Drafting
+from scylla_sim.specs import catalog
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090"])
 engines = st.sampled_from(["ideal", "vllm", "sglang"])
@@ -32,7 +33,7 @@ def chain(length, rate, draft="eagle3", spread=0.0):
 
 
 def scheduled(device, engine, rate, context, *, draft="eagle3", lengths=(1, 2, 4, 6), spread=0.0):
-    setting = Setting(kernels.shipped(device), catalog.engine(engine))
+    setting = Setting(device_calibration.shipped(device), catalog.engine(engine))
     items = [chain(length, rate, draft, spread) for length in lengths]
     return schedule(MODEL, items, setting, batch=[1, 32], context=[context], max_batch=MAX_BATCH)
 

@@ -91,7 +91,12 @@ def test_the_hash_follows_what_a_package_holds_and_may_import(
     guard: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("scylla_sim/records.py", "scylla_sim/plan.py", "gpu_validate/compare.py", "paper/tables.py"):
+    for name in (
+        "scylla_sim/records.py",
+        "scylla_sim/planning/capacity.py",
+        "gpu_validate/cli/compare.py",
+        "paper/tables/index.py",
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("a = 1\n")
@@ -105,9 +110,9 @@ def test_the_hash_follows_what_a_package_holds_and_may_import(
         after = hashes()
         return {package for package in before if before[package] != after[package]}
 
-    assert changed_by("paper/tables.py") == {"paper"}
-    assert changed_by("gpu_validate/compare.py") == {"gpu_validate"}
-    assert changed_by("scylla_sim/plan.py") == {"scylla_sim"}
+    assert changed_by("paper/tables/index.py") == {"paper"}
+    assert changed_by("gpu_validate/cli/compare.py") == {"gpu_validate"}
+    assert changed_by("scylla_sim/planning/capacity.py") == {"scylla_sim"}
     assert changed_by("scylla_sim/records.py") == {"scylla_sim", "gpu_validate", "paper"}
 
 

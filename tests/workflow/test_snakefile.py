@@ -10,10 +10,10 @@ import yaml
 from measured_gpu import measured_gpu
 from running import ROOT, run_in
 
-from gpu_validate import silicon_tables
-from paper.figures import FIGURES
-from paper.inputs import COMMANDS
-from paper.tables import TABLES
+from gpu_validate.silicon import tables
+from paper.figures.index import FIGURES
+from paper.sources.inputs import COMMANDS
+from paper.tables.index import TABLES
 
 
 def plan(folder: Path, *options: str) -> str:
@@ -34,7 +34,7 @@ def plan(folder: Path, *options: str) -> str:
         ("silicon_devices=h100-sxm", "config: silicon_devices='h100-sxm' must be of type array"),
         (
             "silicon_devices=[h100]",
-            f"config: silicon_devices.0='h100' must be one of {', '.join(sorted(silicon_tables.DEVICES))}",
+            f"config: silicon_devices.0='h100' must be one of {', '.join(sorted(tables.DEVICES))}",
         ),
     ],
 )
@@ -141,8 +141,8 @@ def test_recorded_measurements_that_are_not_there_are_one_line(checkout: Path) -
 
 def test_the_schema_knows_the_devices_and_operations_that_can_be_read() -> None:
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    assert schema["properties"]["silicon_devices"]["items"]["enum"] == sorted(silicon_tables.DEVICES)
-    assert set(schema["properties"]["silicon_ops"]["items"]["enum"]) == set(silicon_tables.TABLES)
+    assert schema["properties"]["silicon_devices"]["items"]["enum"] == sorted(tables.DEVICES)
+    assert set(schema["properties"]["silicon_ops"]["items"]["enum"]) == set(tables.TABLES)
     assert set(schema["required"]) == set(schema["properties"])
     assert schema["additionalProperties"] is False
 

@@ -1,7 +1,7 @@
-from gpu_validate.silicon_tables import DEVICES as MEASURED
-from paper.figures import FIGURES
-from paper.inputs import COMMANDS
-from paper.tables import TABLES
+from gpu_validate.silicon.tables import DEVICES as MEASURED
+from paper.figures.index import FIGURES
+from paper.sources.inputs import COMMANDS
+from paper.tables.index import TABLES
 
 guard.use_this_python()
 
@@ -42,7 +42,7 @@ def table_of(op):
 
 
 def verb(path):
-    """Verb and options of the scylla-sim command behind a result file; `paper/inputs.py` holds them, once."""
+    """Verb and options of the scylla-sim command behind a result file; `paper/sources/inputs.py` holds them, once."""
     return COMMANDS[path].removeprefix("scylla-sim ")
 
 

@@ -1,7 +1,7 @@
 """Whole steps and serving runs that nothing was fitted to, and fits carried to GPUs that they never saw."""
 
-from paper.cycle_tables import CYCLES, ENGINE_FILE
-from paper.endtoend_tables import FEW_ROWS
+from paper.tables.cycles import CYCLES, ENGINE_FILE
+from paper.tables.serving import FEW_ROWS
 
 SOURCE = "h100-sxm"
 RUN_DEVICES = [SOURCE, *(d for d in ["h200-sxm", "b200-sxm"] if d in DEVICES)]

@@ -1,4 +1,4 @@
-"""Steps of deployments, turning points of Fig. 5 and laws on the paper's points, as `paper/inputs.py` asks for them."""
+"""Steps of deployments, turning points of Fig. 5 and laws on the paper's points, as `paper/sources/inputs.py` asks for them."""
 
 
 rule predict_steps:

@@ -1,6 +1,6 @@
 """The laws by real training: train or take the record, fit, and try on loops what the fits and costs predict."""
 
-from paper.smallscale_tables import COMMANDS as SMALL_SCALE
+from paper.tables.small_scale import COMMANDS as SMALL_SCALE
 
 # here: trained by this run on this machine's device; small: trained earlier on a CPU, committed
 RUNS = config["smallscale"]

@@ -1,0 +1,308 @@
+"""The verb ``campaign``: all suites in one run of some minutes, the most valuable measurements first.
+
+Stages follow each other by value, each with a share of the time. A stage that runs out of its share hands the rest
+of its cases to the end of the campaign. A cut at any minute leaves partial files that `gpu_validate.records.record_file.read`
+takes for records, and the same command goes on from there, on another GPU too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpu_validate.cli import rows
+from gpu_validate.cli.progress import Progress
+from gpu_validate.device.facts import Device, described, look, release, warm_up
+from gpu_validate.device.power import Monitor, monitor_of
+from gpu_validate.suites import campaign_stages, selfcheck
+from gpu_validate.suites.campaign_stages import PLANS, Stage
+from gpu_validate.suites.case import expected_s
+from gpu_validate.suites.runner import BrokenDevice, Deadline, Job, SuiteRun, claimed, run_jobs
+from scylla_sim.checks import fail, in_range, whole
+from scylla_sim.console import FORMATS, emit, note
+from scylla_sim.records import format_csv, write_text
+from scylla_sim.units import MINUTE
+
+EPILOG = """examples:
+  gpu-validate campaign --minutes 9 --out mine
+  gpu-validate campaign --dry-run --hardware h100-sxm
+  gpu-validate campaign --dry-run --hardware h100-sxm --shapes shapes
+"""
+
+_RESTARTS = "GPU_VALIDATE_CAMPAIGN_RESTARTS"
+_MOST_RESTARTS = 2
+_FINISH_S = 5.0
+"""Writing the records, at the end."""
+_LEAST_MINUTES = 0.2
+
+
+class Stopped(BaseException):
+    """A signal asked the campaign to end; nothing that handles errors of a case may catch it."""
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """Stages and when each must end, in seconds from the start."""
+
+    stages: Sequence[Stage]
+    ends: Sequence[float]
+
+    @staticmethod
+    def of(stages: Sequence[Stage], seconds: float) -> Timetable:
+        """Shares of so many seconds, in proportion to what the stages ask for."""
+        asked = sum(stage.seconds for stage in stages)
+        ends, total = [], 0.0
+        for stage in stages:
+            total += stage.seconds
+            ends.append(total * seconds / asked)
+        return Timetable(stages, ends)
+
+
+def suites(stages: Sequence[Stage]) -> dict[str, list[Job]]:
+    """All jobs by suite, in the order of the stages, each once."""
+    found: dict[str, dict[str, Job]] = {}
+    for stage in stages:
+        for job in stage.jobs:
+            found.setdefault(job.suite, {}).setdefault(job.name, job)
+    return {suite: list(jobs.values()) for suite, jobs in found.items()}
+
+
+def execute_stages(table: Timetable, runs: Mapping[str, SuiteRun], seconds: float) -> None:
+    """Run the stages, then what they left, until so many seconds are over."""
+    said, begin = Progress(), time.monotonic()
+    total = sum(len(run.names) for run in runs.values())
+    last = Deadline.after(seconds)
+    note(f"campaign: {total} cases, at most {seconds:.0f} s")
+    rest = Stage("rest", 0.0, [job for stage in table.stages for job in stage.jobs])
+    for stage, end in [*zip(table.stages, table.ends), (rest, seconds)]:
+        deadline = Deadline(min(begin + end, last.at_s))
+        before = sum(len(run.done) for run in runs.values())
+        for job in run_jobs(stage.jobs, runs, deadline):
+            spent = time.monotonic() - begin
+            done = sum(len(run.done) for run in runs.values())
+            said.say(f"{spent:4.0f} s  {stage.name}: {done}/{total}, {seconds - spent:.0f} s left  {job.name}")
+        after = sum(len(run.done) for run in runs.values())
+        note(f"{time.monotonic() - begin:4.0f} s  stage {stage.name} ended: {after - before} cases")
+    said.say("")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM ends a campaign as an interrupt from the keyboard does: with its records."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run(
+    device: Device,
+    folder: Path,
+    minutes: float,
+    stages: Sequence[Stage],
+    monitor: Monitor,
+    restart: Callable[[float], None],
+) -> int:
+    """Measure, write one record a suite, and return the exit code: 1 where a case failed or nothing came.
+
+    ``restart`` is called with the minutes left when the device answers nothing any more.
+    """
+    begin = time.monotonic()
+    seconds = MINUTE * minutes - _FINISH_S
+    apart = selfcheck.Apart(device)
+    warm_up(device)
+    _prepare(device, stages)
+    checked = apart.result()
+    if "error" in checked:
+        note(f"self-check: warning: {checked['error']}")
+    note(f"campaign: prepared in {time.monotonic() - begin:.0f} s")
+    for name, found in checked.get("kernels", {}).items():
+        if not found["as_named"]:
+            note(f"self-check: ERROR: {name} is not the kernel it is called: {', '.join(found['names'])[:200]}")
+    wrong = {name for name, found in checked.get("kernels", {}).items() if not found["as_named"]}
+    kept = [stage.without_kernels(wrong) for stage in stages]
+    runs = {}
+    for suite, jobs in suites(kept).items():
+        names = [job.name for job in sorted(jobs, key=lambda job: job.number)]
+        passes = max(job.number for job in jobs)
+        facts = {"scale": "campaign", "models": [], "specs": [], "selfcheck": checked, "passes": passes}
+        runs[suite] = SuiteRun(
+            suite,
+            device,
+            folder,
+            PLANS[device.kind][suite],
+            names,
+            facts,
+            monitor=monitor,
+            resume_complete=True,
+            skip_failed=_restarts() > 0,
+        )
+    too_large: dict[str, list[str]] = {}
+    for stage in kept:
+        for job in stage.too_large:
+            too_large.setdefault(job.suite, []).append(job.name)
+    table = Timetable.of(kept, seconds)
+    code = 1 if wrong else 0
+    broken: BrokenDevice | None = None
+    try:
+        with _stoppable():
+            execute_stages(table, runs, seconds - (time.monotonic() - begin))
+    except BrokenDevice as error:
+        broken, code = error, 1
+        note(f"campaign: ERROR: the device answers nothing any more: {error}")
+    except (KeyboardInterrupt, Stopped) as stop:
+        code = 130
+        note(f"campaign: stopped by {str(stop) or 'SIGINT'}; the same command goes on")
+    codes = [_finish(measured, too_large.get(measured.suite, [])) for measured in runs.values()]
+    code = code or max(codes, default=1)
+    monitor.close()
+    if broken is not None:
+        restart(minutes - (time.monotonic() - begin) / MINUTE)
+    return code
+
+
+def _prepare(device: Device, stages: Sequence[Stage]) -> None:
+    """Run the cases of the first stages once at their smallest batch: libraries load and kernels are compiled.
+
+    A case that fails here fails again when it is measured, and is kept then.
+    """
+    import torch
+
+    jobs = [job for stage in stages[:2] for job in stage.jobs]
+    if device.kind != "cuda" or not jobs:
+        return
+    least = min(int(job.case.shape["batch"]) for job in jobs)
+    for job in jobs:
+        if job.case.shape["batch"] != least:
+            continue
+        try:
+            with torch.inference_mode():
+                for call in job.case.build():
+                    call()
+        except Exception as error:
+            note(f"{job.name}: fails before it is measured: {error}")
+        finally:
+            job.case.release()
+    release(device)
+
+
+def _finish(measured: SuiteRun, too_large: Sequence[str]) -> int:
+    """Write the record of a suite and say how it went; ``too_large`` names cases that were not tried."""
+    try:
+        record = measured.finish(too_large)
+    except RuntimeError as error:  # the state of a broken device cannot be read; its partial file stays
+        note(f"{measured.suite}: no record, the partial file stays: {error}")
+        return 1
+    if record is None:
+        note(f"{measured.suite}: nothing was measured")
+        return 1
+    about = record["provenance"]
+    note(
+        f"{measured.suite}: {len(record['values'])} cases measured, {len(about['failed'])} failed, "
+        f"{len(about['left_out'])} without enough memory, {len(about['missing'])} not reached"
+    )
+    return 1 if about["failed"] else 0
+
+
+def _restarts() -> int:
+    """How often this campaign went on in a new process."""
+    return int(os.environ.get(_RESTARTS, "0"))
+
+
+def _restart(args: argparse.Namespace, minutes: float) -> None:
+    """Go on in a new process, whose device answers again, while there is time for it."""
+    if _restarts() >= _MOST_RESTARTS or minutes < 0.5:
+        return
+    note(f"campaign: going on in a new process, {minutes:.1f} minutes left")
+    os.environ[_RESTARTS] = str(_restarts() + 1)
+    call = [sys.executable, "-m", "gpu_validate", "campaign", "--minutes", f"{minutes:.2f}"]
+    call += ["--out", str(args.out), "--device", args.device, "--every", str(args.every)]
+    sys.stderr.flush()
+    os.execv(sys.executable, call)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=float, default=9.0, metavar="M", help="time in all, default 9")
+    parser.add_argument("--out", metavar="DIR", help="records DIR/SUITE.json; a campaign that was cut off resumes")
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="of each stage only every Nth case: a trial run"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list the cases, their seconds and bytes")
+    parser.add_argument("--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog that is not here")
+    parser.add_argument(
+        "--shapes", metavar="DIR", help="with --dry-run: write the shapes as CSV, for predictions made before"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of the dry run; default: table")
+
+
+def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) -> None:
+    listed, total = [], 0.0
+    for stage in stages:
+        plans = PLANS[device.kind]
+        seconds = [expected_s(device, job.case, plans[job.suite]) for job in stage.jobs]
+        total += sum(seconds)
+        said = f"{len(stage.jobs)} cases, about {sum(seconds):.0f} s of {stage.seconds:.0f} s, {total:.0f} s so far"
+        left_out = f"; {len(stage.too_large)} need more memory" if stage.too_large else ""
+        note(f"{stage.name}: {said}{left_out}")
+        for job, expected in zip(stage.jobs, seconds):
+            row = {"stage": stage.name, "suite": job.suite, "case": job.name, "seconds": round(expected, 2)}
+            listed.append(
+                {**row, "gbytes": job.case.memory_bytes / 1e9, "flop_per_byte": job.case.flop / job.case.bytes}
+            )
+    if args.shapes:
+        for suite, jobs in suites(stages).items():
+            path = Path(args.shapes) / f"{suite}.csv"
+            cases = [
+                {"case": job.name, **job.case.shape, "bytes": job.case.bytes} for job in jobs if job.number == 1
+            ]
+            shapes = rows.shapes(suite, cases)
+            write_text(path, format_csv(shapes))
+            note(f"wrote {len(shapes)} shapes to {path}")
+    footer = f"{len(listed)} cases on {device.name}, about {total:.0f} s"
+    emit(argparse.Namespace(format=args.format, out=None), "campaign-plan", listed, footer=footer)
+
+
+def execute(args: argparse.Namespace) -> int:
+    minutes = float(in_range("minutes", args.minutes, _LEAST_MINUTES))
+    every = int(whole("every", args.every, 1))
+    if args.hardware is not None and not args.dry_run:
+        raise fail("hardware", args.hardware, "goes with --dry-run", "what is measured is what is here")
+    if args.hardware is not None and args.device != "auto":
+        raise fail("device", args.device, "does not go with --hardware, which names another one")
+    if args.shapes is not None and not args.dry_run:
+        raise fail("shapes", args.shapes, "goes with --dry-run")
+    if args.format != "table" and not args.dry_run:
+        raise fail("format", args.format, "goes with --dry-run", "records are JSON")
+    for name, value in (("out", args.out), ("shapes", args.shapes)):
+        if value == "":
+            raise fail(name, value, "must name a folder")
+    device = described(args.hardware) if args.hardware is not None else look(args.device)
+    stages = [stage.thinned(every) for stage in campaign_stages.stages(device)]
+    if args.dry_run:
+        _dry_run(args, device, stages)
+        return 0
+    if args.out is None:
+        raise fail("out", None, "is needed: the folder of the records")
+    note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}, {device.uuid or 'no UUID'}")
+    monitor, unread = monitor_of(device.kind, device.uuid)
+    if unread:
+        note(f"warning: {unread}")
+    try:
+        with claimed(Path(args.out)):
+            return run(device, Path(args.out), minutes, stages, monitor, functools.partial(_restart, args))
+    finally:
+        release(device)

@@ -1,0 +1,300 @@
+"""The verb ``measure``: run suites on a device, keep what was measured, write one record a suite."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpu_validate.cli.progress import Progress
+from gpu_validate.device.facts import DTYPES, LOCAL, Device, add_device_arguments, described, look, release, warm_up
+from gpu_validate.device.hardware_toml import write_hardware
+from gpu_validate.device.power import Monitor, monitor_of
+from gpu_validate.device.timer import CACHES, Plan
+from gpu_validate.suites.case import PASSES, SCALES, Case, card, fits, plan_for
+from gpu_validate.suites.runner import BrokenDevice, Deadline, Job, SuiteRun, pass_name, run_jobs
+from scylla_sim.checks import InputError, fail, positive, whole
+from scylla_sim.console import FORMATS, emit, note
+from scylla_sim.units import MINUTE
+
+if TYPE_CHECKING:
+    from gpu_validate.suites.trained import Trained
+
+EPILOG = """examples:
+  gpu-validate measure --suite all --device auto --scale ci --out results/measure
+  gpu-validate measure --suite all --scale small --out h100 --dry-run --hardware h100-sxm
+  gpu-validate measure --suite specdecode --target MODEL_DIR --draft DRAFT_DIR --out mine
+"""
+
+SUITES = {
+    "kernels": "gpu_validate.suites.kernels",
+    "step": "gpu_validate.suites.steps",
+    "specdecode": "gpu_validate.suites.cycles",
+    "decode": "gpu_validate.suites.decode",
+}
+"""Suite -> module with ``cases(device, scale)``."""
+TRAINED = "trained"
+"""The suite of the models that ``train`` left; it is measured where ``--weights`` names them."""
+
+_WHOLE_CORE = 0.95
+"""A smaller share of a CPU core than this, and a latency is partly somebody else's."""
+
+_START_S = 10.0
+"""Starting the processes of a group of GPUs, for the same estimate: two take 4 s on a CPU, libraries add theirs."""
+
+_BUILD_S = {"cpu": 0.02, "cuda": 0.05}
+"""What allocating and warming up a case costs, for the estimate of a dry run."""
+
+
+Cases = tuple[list[Case], list[Case]]
+"""Cases that fit into the device's memory, and those that do not."""
+
+
+@functools.cache
+def _trained(weights: str, kind: str) -> Trained:
+    """What ``train`` left, read once: its cases and its shapes come from the same models."""
+    from gpu_validate.suites import trained
+
+    return trained.Trained.read(Path(weights), kind)
+
+
+def _cases(suite: str, device: Device, args: argparse.Namespace) -> Iterable[Case]:
+    """All cases of a suite: those of its grid, or those of the models that were named."""
+    if args.target or args.draft or args.prompts:
+        if suite != "specdecode":
+            raise fail("suite", args.suite, "does not go with --target, --draft and --prompts", "specdecode does")
+        from gpu_validate.suites import model_pair
+
+        return model_pair.cases(device, args.scale, target=args.target, draft=args.draft, prompts=args.prompts)
+    if suite == TRAINED:
+        from gpu_validate.suites import trained
+
+        return trained.cases(device, args.scale, _trained(args.weights, device.kind))
+    every: Iterable[Case] = importlib.import_module(SUITES[suite]).cases(device, args.scale)
+    return every
+
+
+def _split(device: Device, cases: Iterable[Case]) -> Cases:
+    every = list(cases)
+    names = [case.id for case in every]
+    if len(set(names)) != len(names):
+        raise fail("case", max(names, key=names.count), "appears twice in its suite")
+    return [case for case in every if fits(device, case)], [case for case in every if not fits(device, case)]
+
+
+def estimate_s(device: Device, cases: Sequence[Case], plan: Plan, passes: int) -> float:
+    """Upper estimate of the seconds a suite takes: every case up to its time limit, in every pass."""
+    groups = {case.gpus for case in cases if case.gpus > 1}
+    return passes * len(cases) * (plan.time_limit_s + _BUILD_S[device.kind]) + len(groups) * _START_S
+
+
+def run_suite(
+    suite: str,
+    device: Device,
+    every: Cases,
+    folder: Path,
+    *,
+    scale: str,
+    cache: str,
+    models: Sequence[str] = (),
+    specs: Sequence[Mapping[str, Any]] = (),
+    monitor: Monitor | None = None,
+    deadline: Deadline | None = None,
+) -> dict[str, Any] | None:
+    """Measure a suite, taking up results of an interrupted run, and return its record; without a result, nothing.
+
+    The second pass over the grid, where a suite has one, begins when the first has ended; its cases have ``@2``
+    after their names. An interruption leaves a partial file, which the next run takes up.
+    """
+    plan = plan_for(suite, device, scale)
+    chosen, left_out = every
+    if not chosen:
+        raise InputError(
+            f"suite={suite!r} has no case that fits into {device.memory_bytes:.3g} bytes of {device.name}"
+        )
+    numbers = range(1, PASSES[suite] + 1)
+    jobs = [Job(suite, case, number) for number in numbers for case in chosen]
+    facts = {"scale": scale, "models": list(models), "passes": len(numbers), "specs": list(specs)}
+    names = [job.name for job in jobs]
+    measured = SuiteRun(suite, device, folder, plan, names, facts, cache, monitor or Monitor())
+    try:
+        _measure(measured, jobs, deadline or Deadline())
+    except BrokenDevice as error:
+        note(f"{suite}: ERROR: the device answers nothing any more: {error}")
+    return measured.finish([case.id for case in left_out])
+
+
+def _measure(measured: SuiteRun, jobs: Sequence[Job], deadline: Deadline) -> None:
+    """Measure what is not settled, those of several GPUs last in each pass, and tell the progress."""
+    suite, before = measured.suite, len(measured.done)
+    said, begin = Progress(), time.monotonic()
+
+    def tell(case: str) -> None:
+        tried = len(measured.done) + len(measured.failed) + len(measured.lost)
+        spent, ahead = time.monotonic() - begin, len(jobs) - tried
+        left = f"about {spent / max(tried - before, 1) * max(ahead, 0):.0f} s left"
+        said.say(f"{suite} {tried}/{len(jobs)}, {left}  {case}")
+
+    for number in sorted({job.number for job in jobs}):
+        some = [job for job in jobs if job.number == number]
+        for job in run_jobs([job for job in some if job.case.gpus == 1], {suite: measured}, deadline):
+            tell(job.case.id)
+        together = [job.case for job in some if job.case.gpus > 1 and not measured.settled(job.name)]
+        if together:
+            from gpu_validate.suites.collectives import run_together
+
+            for case, (row, summary) in run_together(measured.device, together, measured.plan):
+                measured.keep(pass_name(case, number), number, row, summary.row())
+                tell(case.id)
+    said.say("")
+
+
+def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
+    """Say how it went: cases that did not converge, or drifted, are warnings, not failures."""
+    samples = record["samples"]
+    note(f"{suite}: {len(samples)} cases in {seconds:.1f} s")
+    limited = sum(sample["stopping_reason"] != "converged" for sample in samples)
+    if limited:
+        worst = max(sample["relative_error"] for sample in samples)
+        note(f"{suite}: warning: {limited} cases hit the time limit first, relative error up to {worst:.1%}")
+    drifting = record["provenance"]["drifting"]
+    if drifting:
+        note(f"{suite}: warning: {len(drifting)} cases drifted (clock, power limit, or another process)")
+    shared = [row["cpu_share"] for row in record["values"] if row["cpu_share"] < _WHOLE_CORE]
+    if shared and record["provenance"]["device"]["kind"] == "cpu":
+        note(f"{suite}: warning: {len(shared)} cases shared their cores with others, down to {min(shared):.0%}")
+    slowed = sorted(
+        {reason for now in record["provenance"]["states"] for reason in now["throttling"]}
+        | set(record["provenance"]["monitor"].get("throttled_share", {}))
+    )
+    if slowed:
+        note(f"{suite}: warning: the GPU was throttled: {', '.join(slowed)}")
+    about = record["provenance"]
+    for name, what in (
+        ("left_out", "need more memory than the device has"),
+        ("failed", "failed; the record holds their errors"),
+        ("missing", "were not reached; the same command goes on with them"),
+    ):
+        if about[name]:
+            note(f"{suite}: {len(about[name])} cases {what}")
+
+
+def _dry_run(args: argparse.Namespace, suites: Mapping[str, Cases], device: Device) -> None:
+    rows, total_s = [], 0.0
+    for suite, (chosen, left_out) in suites.items():
+        plan, passes = plan_for(suite, device, args.scale), PASSES[suite]
+        seconds = estimate_s(device, chosen, plan, passes)
+        total_s += seconds
+        note(f"{suite}: {len(chosen)} cases, {passes} pass{'es' if passes > 1 else ''}, at most {seconds:.0f} s")
+        for line in (*card(device, chosen), *_unmeasured(suite, device, left_out)):
+            note(f"  {line}")
+        for case in chosen:
+            row = {"suite": suite, "case": case.id, "gflop": case.flop / 1e9, "mbytes": case.bytes / 1e6}
+            rows.append({**row, "flop_per_byte": case.flop / case.bytes, "limit_s": passes * plan.time_limit_s})
+    footer = f"{len(rows)} cases on {device.name} ({device.kind}, {device.dtype}), at most about {total_s:.0f} s"
+    emit(argparse.Namespace(format=args.format, out=None), "measure-plan", rows, footer=footer)
+
+
+def _unmeasured(suite: str, device: Device, left_out: Sequence[Case]) -> list[str]:
+    """What this device keeps a suite from measuring."""
+    lines = [f"{len(left_out)} cases left out: they need more memory than the device has"] if left_out else []
+    if suite in ("kernels", "step") and not device.has_fp8:
+        lines.append("no fp8: this device does not multiply matrices in 8-bit floating point")
+    if suite == "kernels" and device.gpus < 2:
+        lines.append("no all-reduce: that takes at least two GPUs")
+    return lines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--suite", choices=(*SUITES, TRAINED, "all"), default="all", help="default: all")
+    add_device_arguments(parser)
+    parser.add_argument("--dtype", choices=DTYPES, default="", help="default: bfloat16 on a GPU, float32 on a CPU")
+    parser.add_argument("--cache", choices=CACHES, default="rotating", help="state of the cache; default: rotating")
+    parser.add_argument("--scale", choices=SCALES, default="ci", help="ci: under two minutes; default")
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="records DIR/SUITE.json; an interrupted run resumes"
+    )
+    parser.add_argument("--minutes", type=float, metavar="M", help="start no case that cannot end within M minutes")
+    parser.add_argument("--dry-run", action="store_true", help="list the cases and how long they may take")
+    parser.add_argument("--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog that is not here")
+    parser.add_argument("--gpus", type=int, metavar="N", help="with --hardware: so many of them")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of the dry run; default: table")
+    parser.add_argument("--weights", metavar="DIR", help="what train left: suite trained runs these models")
+    pair = parser.add_argument_group("a pair of models instead of the grid's (suite specdecode)")
+    pair.add_argument("--target", metavar="DIR", help="checkpoint: config.json and *.safetensors, Llama layout")
+    pair.add_argument("--draft", metavar="DIR", help="its draft, of the same vocabulary")
+    pair.add_argument(
+        "--prompts", metavar="FILE", help="token ids, a JSON list a line; default: the target writes its own"
+    )
+
+
+def _device(args: argparse.Namespace) -> Device:
+    """The device that is here, or the one that the dry run is about."""
+    if args.threads < 1:
+        raise fail("threads", args.threads, "must be at least 1")
+    if args.hardware is None:
+        if args.gpus is not None:
+            raise fail("gpus", args.gpus, "goes with --hardware", "all GPUs that torch sees are measured")
+        return look(args.device, threads=args.threads, dtype=args.dtype)
+    if not args.dry_run:
+        raise fail("hardware", args.hardware, "goes with --dry-run", "what is measured is what is here")
+    gpus = 1 if args.gpus is None else int(whole("gpus", args.gpus, 1))
+    return described(args.hardware, gpus=gpus, dtype=args.dtype)
+
+
+def _specs(suite: str, device: Device, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Shapes of trained models; those of other suites are in the catalog."""
+    return _trained(args.weights, device.kind).specs() if suite == TRAINED else []
+
+
+def _not_lossless(record: dict[str, Any]) -> list[str]:
+    """Cases whose speculative decoding did not give the target's own output."""
+    return [row["case"] for row in record["values"] if row.get("lossless_verdict") == "different"]
+
+
+def execute(args: argparse.Namespace) -> int:
+    device = _device(args)
+    names = [*SUITES, *[TRAINED] * bool(args.weights)] if args.suite == "all" else [args.suite]
+    if (TRAINED in names) != bool(args.weights):
+        raise fail("weights", args.weights, f"goes with --suite {TRAINED}, and is needed there")
+    suites = {name: _split(device, _cases(name, device, args)) for name in names}
+    if args.dry_run:
+        _dry_run(args, suites, device)
+        return 0
+    code = 0
+    folder = Path(args.out)
+    note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}")
+    deadline = Deadline.after(None if args.minutes is None else MINUTE * float(positive("minutes", args.minutes)))
+    monitor, unread = monitor_of(device.kind, device.uuid)
+    if unread:
+        note(f"warning: {unread}")
+    warm_up(device)
+    for suite, every in suites.items():
+        for line in (*card(device, every[0]), *_unmeasured(suite, device, every[1])):
+            note(f"{suite}: {line}")
+        begin = time.monotonic()
+        models = [name for name in (args.target, args.draft, args.prompts) if name]
+        how = {"scale": args.scale, "cache": args.cache, "models": models, "specs": _specs(suite, device, args)}
+        record = run_suite(suite, device, every, folder, **how, monitor=monitor, deadline=deadline)
+        from gpu_validate.suites import random_models
+
+        random_models.forget()
+        release(device)
+        if record is None:
+            note(f"{suite}: ERROR: nothing was measured")
+            code = 1
+            continue
+        _report(suite, record, time.monotonic() - begin)
+        code = 1 if record["provenance"]["failed"] else code
+        if suite == "kernels" and device.hardware == LOCAL:
+            write_hardware(folder / "hardware.toml", record)
+            note(f"wrote {folder / 'hardware.toml'}: {LOCAL} with measured peaks")
+        broken = _not_lossless(record)
+        if broken:
+            note(f"{suite}: ERROR: not lossless, the output is not the target's own: {', '.join(broken)}")
+            code = 1
+    return code

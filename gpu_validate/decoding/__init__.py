@@ -1,0 +1,1 @@
+"""Speculative decoding: the draft-verify loop, acceptance rules, tree layout, losslessness checks."""

@@ -1,0 +1,1 @@
+"""The device under test: its facts, clocks, timer and power."""

@@ -1,0 +1,74 @@
+"""A hardware description of a device that no datasheet in the catalog covers, from its own kernels record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpu_validate.device.facts import LOCAL
+from scylla_sim.checks import fail
+from scylla_sim.ops.forward import PRECISION_DTYPE
+from scylla_sim.records import write_text
+
+_PCIE_BYTES_PER_S = 64e9
+"""One way, of the fastest PCI Express that GPUs have (5.0, 16 lanes): what is faster is no PCI Express."""
+
+
+def _best(record: Mapping[str, Any], key: str, ops: tuple[str, ...], dtype: str = "") -> tuple[float, str]:
+    rows = [row for row in record["values"] if row["op"] in ops and dtype in ("", row["dtype"])]
+    if not rows:
+        raise fail("record", record["suite"], f"has no {' or '.join(ops)} to take a peak from")
+    best = max(rows, key=lambda row: row[key])
+    return float(best[key]), str(best["case"])
+
+
+def _one_way(row: Mapping[str, Any]) -> float:
+    """Bytes per second that each GPU sends in an all-reduce: of a ring, 2 (n - 1) / n of the message."""
+    count = int(row["num_gpus"])
+    return 2.0 * (count - 1) / count * float(row["bytes"]) / (1e-3 * float(row["latency_ms"]))
+
+
+def hardware_toml(record: Mapping[str, Any]) -> str:
+    """One entry in the format of the hardware catalog; the best measured rates stand for the peaks.
+
+    Every rate is reached by some kernel of the record, so fitted fractions of these peaks stay at or below one.
+    """
+    device = record["provenance"]["device"]
+    said = f"{device['name']}, {device['threads']} threads, torch {record['provenance']['versions']['torch']}"
+    said += f", {record['provenance']['utc']}"
+    peaks = []
+    for precision, dtype in PRECISION_DTYPE.items():
+        if any(row["dtype"] == dtype and row["op"] == "gemm" for row in record["values"]):
+            rate, case = _best(record, "flop_per_s", ("gemm",), dtype)
+            peaks.append((f"peak_{precision}", rate / 1e9, "GFLOP/s", f"best measured GEMM, {case}"))
+    rate, case = _best(record, "bytes_per_s", ("copy", "read", "gemm", "decode_attention"))
+    fields = [
+        ("memory", device["memory_bytes"] / 2**30, "GiB", "reported by the system"),
+        ("memory_bandwidth", rate / 1e9, "GB/s", f"best measured bytes per second of any kernel, {case}"),
+        *peaks,
+        ("l2", device["cache_bytes"] / 2**20, "MiB", "last-level cache reported by the system"),
+    ]
+    if device["kind"] == "cuda":
+        fields.append(("sm_count", device["details"]["sm_count"], "count", "reported by the driver"))
+    links = [row for row in record["values"] if row["op"] == "all_reduce"]
+    link = "none"
+    if links:
+        rate = max(_one_way(row) for row in links)
+        link = "nvlink" if rate > _PCIE_BYTES_PER_S else "pcie"
+        fields.append(("link_bandwidth", rate / 1e9, "GB/s", "best measured all-reduce, one way"))
+        fields.append(
+            ("gpus_per_node", max(int(row["num_gpus"]) for row in links), "count", "GPUs measured together")
+        )
+    lines = [f"# Measured by gpu-validate on {said}", f"[{LOCAL}]", 'family = "local"', f'link = "{link}"']
+    for name, value, unit, source in fields:
+        number = str(value) if isinstance(value, int) else f"{value:.6g}"
+        text = json.dumps(f"gpu-validate measure: {source}; {said}", ensure_ascii=False)
+        lines.append(f'{name} = {{ value = {number}, unit = "{unit}", source = {text} }}')
+    return "\n".join(lines) + "\n"
+
+
+def write_hardware(path: Path, record: Mapping[str, Any]) -> None:
+    """Write `hardware_toml` to a file."""
+    write_text(path, hardware_toml(record))

@@ -1,0 +1,1 @@
+"""Models that are timed: decoder, EAGLE head, attention and fused kernels, checkpoints."""

@@ -1,0 +1,213 @@
+"""Attention of a few new tokens over a KV cache, and where those tokens stand.
+
+Serving engines do not mask the whole cache. They read the cached context once for all queries of a KV head, without
+a mask, and apply a mask to the new tokens only. `attend` does the same with a Triton kernel on a GPU. Without
+Triton it joins the two parts by their log-sum-exp (`joined`). On a CPU one masked kernel is faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gpu_validate.device.clocks import Call
+from gpu_validate.models import triton_attention, triton_support
+
+TRITON, JOINED, MASKED = "triton_split_kv", "torch_flash_joined", "torch_sdpa"
+"""Kernels that the decoder runs: on a GPU with Triton, on a GPU without it, and on a CPU."""
+PACKED, CAUSAL, CUDNN = "torch_flash_packed", "torch_flash_causal", "torch_cudnn"
+"""Library kernels that are measured beside it: flash over the context alone, flash by query head, and cuDNN."""
+
+_MAX_TRITON_QUERIES = 128
+"""More queries than this are a prompt. Reading prompts is not timed, and masked attention serves it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the tokens of a forward pass stand.
+
+    Attributes
+    ----------
+    positions
+        ``(batch, n)`` rotary positions.
+    slots
+        Cache slots written: a start shared by all sequences, or ``(batch, n)``.
+    lengths
+        ``(batch,)``: the first so many slots of a sequence are visible to all of its queries.
+    visible
+        ``(n, tail)`` bool: whether a query sees slot ``lengths + t``.
+    bound
+        Upper bound of ``lengths + tail``; no later slot is read.
+    context
+        ``lengths`` as one number where all sequences have the same, so that no kernel must ask the device.
+    mask
+        Over all ``bound`` slots, for `masked`; ``None`` where it is not needed.
+    """
+
+    positions: Tensor
+    slots: int | Tensor
+    lengths: Tensor
+    visible: Tensor
+    bound: int
+    context: int | None = None
+    mask: Tensor | None = None
+
+
+def decoder_kernel(kind: str) -> str:
+    """Name of the kernel that `attend` runs on a kind of device (``cuda`` or ``cpu``)."""
+    if kind != "cuda":
+        return MASKED
+    return TRITON if triton_support.triton is not None else JOINED
+
+
+def attend(q: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
+    """Attention of new tokens that are in the cache already.
+
+    Parameters
+    ----------
+    q
+        ``(batch, num_heads, n, head_dim)``.
+    keys, values
+        ``(batch, num_kv_heads, capacity, head_dim)`` of one layer's cache.
+    place
+        Where the tokens stand.
+
+    Returns
+    -------
+    Tensor
+        ``(batch, num_heads, n, head_dim)``.
+    """
+    if triton_support.available(q, q.shape[-1]) and q.shape[2] <= _MAX_TRITON_QUERIES:
+        return triton_attention.attend(q, keys, values, place.lengths, place.visible, bound=place.bound)
+    if q.is_cuda and q.dtype != torch.float32 and place.context:
+        end = place.context + place.visible.shape[1]
+        return joined(q, keys[:, :, :end], values[:, :, :end], place.context, place.visible)
+    keys, values = keys[:, :, : place.bound], values[:, :, : place.bound]
+    mask = place.mask
+    if mask is None and not (place.context is not None and q.shape[2] == 1):
+        mask = packed_mask(seen(place.lengths, place.visible, place.bound), q.shape[1] // keys.shape[1])
+    return masked(q, keys, values, mask)
+
+
+def _pack(q: Tensor, num_kv_heads: int) -> Tensor:
+    """Queries of the heads that share a KV head, as rows of one matrix: the cache is read once for all of them."""
+    batch, num_heads, n, head_dim = q.shape
+    return q.reshape(batch, num_kv_heads, num_heads // num_kv_heads * n, head_dim)
+
+
+def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Grouped-query attention in one kernel under a mask over the whole cache.
+
+    ``mask`` is from `causal_mask` or `packed_mask`; ``None`` lets every query see everything, as a single one does.
+    """
+    joint: Tensor = functional.scaled_dot_product_attention(_pack(q, k.shape[1]), k, v, attn_mask=mask)
+    return joint.reshape(q.shape)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> tuple[Tensor, Tensor]:
+    """Flash attention of torch's own: outputs, and log-sum-exp of the scores ``(batch, heads, rows)``."""
+    if q.device.type == "cuda":
+        out = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal)
+    else:
+        out = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
+    return out[0], out[1]
+
+
+def packed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Flash attention over a context that every query sees: the least that verification can cost."""
+    return _flash(_pack(q, k.shape[1]), k, v)[0].reshape(q.shape)
+
+
+def causal_by_query_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Flash attention with its own causal mask: every query head reads the cache again."""
+    return _flash(q, k, v, causal=True)[0]
+
+
+def cudnn(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`masked` by cuDNN."""
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+        return masked(q, k, v, mask)
+
+
+def joined(q: Tensor, k: Tensor, v: Tensor, context: int, visible: Tensor) -> Tensor:
+    """The context without a mask, the new tokens under theirs, joined by their log-sum-exp.
+
+    Parameters
+    ----------
+    q
+        ``(batch, num_heads, n, head_dim)``.
+    k, v
+        ``(batch, num_kv_heads, context + tail, head_dim)``.
+    context
+        Slots that every query sees, at least 1.
+    visible
+        ``(n, tail)`` bool: a chain's triangle, or the ancestors of each node of a tree.
+
+    Notes
+    -----
+    With scores in two parts, softmax over both is a mean of the two outputs, weighted by ``exp`` of their
+    log-sum-exp. Source: Dao et al., FlashAttention, arXiv 2205.14135, section 3.1.
+    """
+    rows = _pack(q, k.shape[1])
+    group = q.shape[1] // k.shape[1]
+    old, old_lse = _flash(rows, k[:, :, :context], v[:, :, :context])
+    scores = (rows @ k[:, :, context:].transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    scores = scores.masked_fill(~visible.repeat(group, 1), -torch.inf)
+    new_lse = scores.logsumexp(-1)
+    new = (scores - new_lse[..., None]).exp().to(q.dtype) @ v[:, :, context:]
+    share = torch.sigmoid(old_lse - new_lse)[..., None]
+    both: Tensor = old.float() * share + new.float() * (1.0 - share)
+    return both.to(q.dtype).reshape(q.shape)
+
+
+def causal_mask(q_len: int, kv_len: int, group: int, device: torch.device) -> Tensor | None:
+    """Mask of the last ``q_len`` of ``kv_len`` tokens, for ``group`` query heads to a KV head."""
+    if q_len == 1:
+        return None
+    causal = torch.ones(q_len, kv_len, dtype=torch.bool, device=device).tril(kv_len - q_len)
+    return causal.repeat(group, 1)
+
+
+def packed_mask(visible: Tensor, group: int) -> Tensor:
+    """Mask from ``visible`` ``(batch, q_len, kv_len)``, true where a query may look, for `masked`."""
+    return visible[:, None].repeat(1, 1, group, 1)
+
+
+def seen(lengths: Tensor, visible: Tensor, bound: int) -> Tensor:
+    """Slots that each query sees, ``(batch, n, bound)``, from ``lengths`` and ``visible`` of a `Place`."""
+    tail = visible.shape[1]
+    offset = torch.arange(bound, device=lengths.device) - lengths[:, None]
+    within = visible[:, offset.clamp(0, tail - 1)].transpose(0, 1)
+    return (offset < 0)[:, None] | (within & ((offset >= 0) & (offset < tail))[:, None])
+
+
+def triangle(n: int, device: torch.device) -> Tensor:
+    """``visible`` of ``n`` tokens in a row: each sees itself and those before it."""
+    return torch.ones(n, n, dtype=torch.bool, device=device).tril()
+
+
+def calls(kernel: str, q: Tensor, pairs: Sequence[Sequence[Tensor]]) -> Sequence[Call]:
+    """Calls of one kernel for the last tokens of each cache, a chain."""
+    q_len, kv_len = q.shape[2], pairs[0][0].shape[2]
+    device, group = q.device, q.shape[1] // pairs[0][0].shape[1]
+    context, visible = kv_len - q_len, triangle(q_len, q.device)
+    if kernel == TRITON:
+        lengths = torch.full((len(q),), context, device=device)
+        return [
+            lambda k=k, v=v: triton_attention.attend(q, k, v, lengths, visible, bound=kv_len)  # type: ignore[misc]
+            for k, v in pairs
+        ]
+    if kernel == JOINED and q_len > 1:
+        return [lambda k=k, v=v: joined(q, k, v, context, visible) for k, v in pairs]  # type: ignore[misc]
+    if kernel in (PACKED, JOINED):
+        return [lambda k=k, v=v: packed(q, k, v) for k, v in pairs]  # type: ignore[misc]
+    if kernel == CAUSAL:
+        return [lambda k=k, v=v: causal_by_query_head(q, k, v) for k, v in pairs]  # type: ignore[misc]
+    run = cudnn if kernel == CUDNN else masked
+    mask = causal_mask(q_len, kv_len, group, device)
+    return [lambda k=k, v=v: run(q, k, v, mask) for k, v in pairs]  # type: ignore[misc]

@@ -1,0 +1,277 @@
+"""A decoder stack as engines run it.
+
+RMSNorm, rotary positions, grouped-query attention over a KV cache, gated MLP, vocabulary projection; the query,
+key and value projections are one matrix, and so are gate and up. Built from `scylla_sim.specs.deployment_specs.Model` with random
+weights, since the seconds of a step do not depend on their values; `gpu_validate.models.checkpoints` fills in real ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gpu_validate.models import triton_fused
+from gpu_validate.models.attention import Place, attend, causal_mask, triangle
+from gpu_validate.models.triton_support import available
+from scylla_sim.checks import one_of, positive
+from scylla_sim.specs.deployment_specs import Model
+
+_WEIGHT_STD = 0.02
+
+ROPE_SCALINGS = ("none", "linear", "llama3")
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary positions: base of the wavelengths, and how a checkpoint stretches them.
+
+    Attributes
+    ----------
+    scaling
+        ``none``; ``linear``, all wavelengths by ``factor``; ``llama3``, the long ones by ``factor`` and those
+        between ``original_context / low`` and ``original_context / high`` in part.
+    """
+
+    base: float = 10000.0
+    scaling: str = "none"
+    factor: float = 1.0
+    low: float = 1.0
+    high: float = 4.0
+    original_context: int = 8192
+
+    def __post_init__(self) -> None:
+        one_of("rope scaling", self.scaling, ROPE_SCALINGS)
+        positive("rope", [self.base, self.factor, self.low, self.high - self.low, self.original_context])
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Numbers of a decoder besides its shape: the rotary positions and the epsilon of its norms."""
+
+    rope: Rope = Rope()
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        positive("norm_eps", self.norm_eps)
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight.T`` for ``x`` ``(..., in)`` and ``weight`` ``(out, in)``, as a layer of a decoder runs it.
+
+    On a CPU two or three rows are filled up to four: the library takes up to twice as long for them as for four, an
+    artefact that no engine would keep in the middle of speculation's range.
+    """
+    rows = x.numel() // x.shape[-1]
+    if x.is_cuda or rows not in (2, 3):
+        return functional.linear(x, weight)
+    four = functional.pad(x.reshape(rows, -1), (0, 0, 0, 4 - rows))
+    return functional.linear(four, weight)[:rows].reshape(*x.shape[:-1], -1)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys and values of all layers: ``(layers, batch, num_kv_heads, capacity, head_dim)`` each."""
+
+    keys: Tensor
+    values: Tensor
+
+    @staticmethod
+    def empty(spec: Model, batch: int, capacity: int, like: Tensor) -> Cache:
+        """Room for ``capacity`` tokens of ``batch`` sequences, with the dtype and device of ``like``."""
+        size = (spec.num_layers, batch, spec.num_kv_heads, capacity, spec.head_dim)
+        return Cache(like.new_zeros(size), like.new_zeros(size))
+
+    def fill_randomly(self) -> Cache:
+        """Pretend that a context was read: zeros would let a kernel or a power limit look too good."""
+        self.keys.normal_()
+        self.values.normal_()
+        return self
+
+
+def place_after(context: int, n: int, spec: Model, like: Tensor, *, batch: int = 1) -> Place:
+    """The next ``n`` tokens after the same ``context`` in every sequence, causal."""
+    device = like.device
+    positions = torch.arange(context, context + n, device=device).expand(batch, n)
+    on_gpu = like.is_cuda
+    return Place(
+        positions,
+        positions.contiguous() if on_gpu else context,
+        torch.full((batch,), context, device=device),
+        triangle(n, device),
+        context + n,
+        context=context,
+        mask=None if on_gpu else causal_mask(n, context + n, spec.num_heads // spec.num_kv_heads, device),
+    )
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
+    """Radians per position of each pair of a head's elements, ``(head_dim / 2,)``.
+
+    Source: Su et al., arXiv 2104.09864; ``llama3`` as in the reference code of Llama 3.1.
+    """
+    exponent = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
+    found = 1.0 / rope.base**exponent
+    if rope.scaling == "linear":
+        return found / rope.factor
+    if rope.scaling == "llama3":
+        turns = rope.original_context * found / (2.0 * math.pi)
+        kept = ((turns - rope.low) / (rope.high - rope.low)).clamp(0.0, 1.0)
+        return (1.0 - kept) * found / rope.factor + kept * found
+    return found
+
+
+def rotary(positions: Tensor, head_dim: int, dtype: torch.dtype, rope: Rope | None = None) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of rotary embeddings, ``(batch, 1, n, head_dim)`` each."""
+    angle = positions[:, None, :, None].float() * frequencies(rope or Rope(), head_dim, positions.device)
+    angle = torch.cat((angle, angle), dim=-1)
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def _rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return x * turn[0] + torch.cat((-second, first), dim=-1) * turn[1]
+
+
+class Projection(nn.Linear):
+    """A projection without bias, by `linear`."""
+
+    def __init__(self, inner: int, outer: int) -> None:
+        super().__init__(inner, outer, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., inner)`` -> ``(..., outer)``."""
+        return linear(x, self.weight)
+
+
+class Layer(nn.Module):
+    """One decoder layer."""
+
+    def __init__(self, spec: Model, norm_eps: float = Traits.norm_eps) -> None:
+        super().__init__()
+        self.spec = spec
+        self.norm_eps = norm_eps
+        width, inner = spec.hidden_size, spec.num_heads * spec.head_dim
+        joint = (spec.num_heads + 2 * spec.num_kv_heads) * spec.head_dim
+        self.norm_in = nn.Parameter(torch.ones(width))
+        self.qkv = Projection(width, joint)
+        self.out = Projection(inner, width)
+        self.norm_mid = nn.Parameter(torch.ones(width))
+        self.gate_up = Projection(width, 2 * spec.intermediate_size)
+        self.down = Projection(spec.intermediate_size, width)
+
+    def heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``(batch, heads, n, head_dim)`` of ``x`` ``(batch, n, width)``, rotated."""
+        spec = self.spec
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_in, self.norm_eps)
+        joint = self.qkv(normed).view(*x.shape[:2], -1, spec.head_dim).transpose(1, 2)
+        q, k, v = torch.split(joint, [spec.num_heads, spec.num_kv_heads, spec.num_kv_heads], dim=1)
+        return _rotate(q, turn), _rotate(k, turn), v
+
+    def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """The layer's output from its input and what attention returned, ``(batch, heads, n, head_dim)``."""
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        normed = functional.rms_norm(x, (x.shape[-1],), self.norm_mid, self.norm_eps)
+        gate, up = self.gate_up(normed).chunk(2, dim=-1)
+        out: Tensor = x + self.down(functional.silu(gate) * up)
+        return out
+
+    def forward(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """``(batch, n, width)`` -> the same; writes this layer's keys and values into ``cache``."""
+        batch, n, _ = x.shape
+        if available(x, self.spec.head_dim) and isinstance(place.slots, Tensor):
+            return self._fused(x, cache, place, turn)
+        q, k, v = self.heads(x, turn)
+        for store, new in zip(cache, (k, v)):
+            if isinstance(place.slots, int):
+                store[:, :, place.slots : place.slots + n] = new
+            else:
+                rows = torch.arange(batch, device=x.device)[:, None]
+                store[rows, :, place.slots] = new.transpose(1, 2)
+        return self.finish(x, attend(q, *cache, place))
+
+    def _fused(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """`forward` with one kernel each for rotary and cache write, residual and norm, SiLU and product."""
+        spec = self.spec
+        assert isinstance(place.slots, Tensor)
+        joint = self.qkv(functional.rms_norm(x, (x.shape[-1],), self.norm_in, self.norm_eps))
+        cos, sin = (part[:, 0] for part in turn)
+        q = triton_fused.rotate_and_store(joint, cos, sin, *cache, place.slots, spec.num_heads, spec.num_kv_heads)
+        mixed = attend(q, *cache, place).transpose(1, 2).flatten(2)
+        x, normed = triton_fused.add_rms_norm(x, self.out(mixed), self.norm_mid, self.norm_eps)
+        out: Tensor = x + self.down(triton_fused.silu_times(self.gate_up(normed)))
+        return out
+
+
+class Decoder(nn.Module):
+    """A dense decoder-only transformer with random weights in the shape of ``spec``."""
+
+    def __init__(
+        self,
+        spec: Model,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+        traits: Traits | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.traits = traits or Traits()
+        with torch.device("meta"):  # nothing is allocated, nor initialised twice
+            self.embedding = nn.Embedding(spec.vocab_size, spec.hidden_size)
+            self.layers = nn.ModuleList(Layer(spec, self.traits.norm_eps) for _ in range(spec.num_layers))
+            self.norm = nn.Parameter(torch.ones(spec.hidden_size))
+            self.head = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)
+        self.to(dtype).to_empty(device=device)
+        if spec.tied_embeddings:
+            self.head.weight = self.embedding.weight
+        generator = torch.Generator(device=device).manual_seed(seed)
+        with torch.no_grad():
+            for weight in self.parameters():
+                if weight.dim() > 1:
+                    weight.normal_(0.0, _WEIGHT_STD, generator=generator)
+                else:
+                    weight.fill_(1.0)
+        self.requires_grad_(False)
+
+    def features(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
+        """Normed outputs ``(batch, n, width)`` of the last layer; the cache keeps the tokens' keys and values."""
+        x = self.embedding(tokens)
+        turn = rotary(place.positions, self.spec.head_dim, x.dtype, self.traits.rope)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, (cache.keys[index], cache.values[index]), place, turn)
+        return self.normed(x)
+
+    def normed(self, x: Tensor) -> Tensor:
+        """The last norm."""
+        return functional.rms_norm(x, (x.shape[-1],), self.norm, self.traits.norm_eps)
+
+    def forward(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
+        """Logits ``(batch, n, vocab)`` of tokens ``(batch, n)``; the cache keeps their keys and values."""
+        return linear(self.features(tokens, cache, place), self.head.weight)
+
+
+def step_cost(
+    spec: Model, batch: int, context: int, tokens: int, element_bytes: float, *, layer_bytes: float | None = None
+) -> tuple[float, float]:
+    """FLOPs and bytes of one forward pass of ``tokens`` new tokens a sequence after ``context`` tokens.
+
+    Bytes are weights, cache read and written, and logits; activations between layers stay in the cache. Weights of
+    the layers take ``layer_bytes`` each where that differs from everything else.
+    """
+    rows = batch * tokens
+    layers = spec.num_layers * spec.layer_parameters
+    weights = layers + spec.head_parameters
+    seen = context + tokens
+    flop = 2.0 * rows * weights + 4.0 * rows * spec.num_layers * spec.num_heads * spec.head_dim * seen
+    kv_tokens = batch * (seen + tokens)
+    saved = 0.0 if layer_bytes is None else (element_bytes - layer_bytes) * layers
+    elements = weights + spec.kv_elements_per_token * kv_tokens + rows * spec.vocab_size
+    return flop, element_bytes * elements - saved

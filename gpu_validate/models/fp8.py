@@ -1,0 +1,102 @@
+"""Matrix products in 8-bit floating point: weights stored so, activations quantised on the way, as engines do it.
+
+The product is ``torch._scaled_mm`` with fast accumulation, as engines call it. One scale serves a whole tensor.
+Quantising the activations is work of its own and is timed apart. With a dynamic scale it takes their largest
+magnitude, a division and a cast, many kernels of torch's; with a static scale it is one kernel. Attention, KV cache
+and the vocabulary projection stay in 16 bits, as in engines. On a CPU the same code is slow, and only tested.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gpu_validate.models import triton_fused
+from gpu_validate.models.triton_support import available
+from scylla_sim.checks import fail
+
+DTYPE = torch.float8_e4m3fn
+"""Four bits of exponent, three of mantissa: the type that engines keep weights and activations in."""
+
+LEAST_ROWS = 17
+"""Fewer rows than this took a slow kernel of cuBLAS on Hopper. Source: vllm-project/vllm, issue 32269. With cuBLAS
+13 on an H100 they do not: filling up costs 2-3 us and saves nothing (``gpu_validate/recorded/h100-sxm``)."""
+STATIC_MAX = 16.0
+"""Largest activation that a static scale holds. Normed activations of random weights stay below it."""
+
+MULTIPLE = 16
+"""``torch._scaled_mm`` takes rows and columns of weights in multiples of this."""
+
+
+def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Tensor in 8 bits and its scale: ``x`` is nearly ``quantised * scale``.
+
+    The scale stays on the device, so nothing waits for it.
+    """
+    largest = torch.finfo(DTYPE).max
+    scale = (x.abs().amax().float() / largest).clamp(min=torch.finfo(torch.float32).tiny)
+    return (x.float() / scale).clamp(-largest, largest).to(DTYPE), scale
+
+
+def quantise_static(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Tensor in 8 bits at a given ``scale``; what lies outside of it becomes the largest number."""
+    if available(x):
+        return triton_fused.quantise_static(x, scale.reciprocal()), scale
+    largest = torch.finfo(DTYPE).max
+    return (x.float() / scale).clamp(-largest, largest).to(DTYPE), scale
+
+
+def product(
+    x: tuple[Tensor, Tensor], weight: tuple[Tensor, Tensor], dtype: torch.dtype, *, padded: bool = False
+) -> Tensor:
+    """``x @ weight.T`` of two quantised matrices, ``(m, k)`` and ``(n, k)``, in ``dtype``.
+
+    ``padded`` fills up to `LEAST_ROWS` rows, as engines did it for few rows.
+    """
+    rows = len(x[0])
+    left = x[0]
+    if padded and rows < LEAST_ROWS:
+        left = torch.zeros(LEAST_ROWS, x[0].shape[1], dtype=DTYPE, device=x[0].device)
+        left[:rows] = x[0]
+    out: Tensor = torch._scaled_mm(
+        left, weight[0].t(), scale_a=x[1], scale_b=weight[1], out_dtype=dtype, use_fast_accum=x[0].is_cuda
+    )
+    return out[:rows]
+
+
+class Projection(nn.Module):
+    """A projection without bias whose weights are 8-bit; its input is quantised at each call.
+
+    With a ``static`` scale, as calibrated checkpoints have one, activations beyond `STATIC_MAX` are cut off.
+    """
+
+    given: Tensor | None
+
+    def __init__(self, weight: Tensor, *, static: bool = False) -> None:
+        super().__init__()
+        given = torch.tensor(STATIC_MAX / torch.finfo(DTYPE).max, device=weight.device) if static else None
+        self.register_buffer("given", given, persistent=False)
+        for size in weight.shape:
+            if size % MULTIPLE:
+                raise fail(
+                    "weight", tuple(weight.shape), f"must have sides that are multiples of {MULTIPLE} for fp8"
+                )
+        stored, scale = quantise(weight)
+        self.weight = nn.Parameter(stored, requires_grad=False)
+        self.scale = nn.Parameter(scale, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., k)`` -> ``(..., n)`` in the dtype of ``x``."""
+        rows = x.reshape(-1, x.shape[-1])
+        quantised = quantise(rows) if self.given is None else quantise_static(rows, self.given)
+        out = product(quantised, (self.weight, self.scale), x.dtype)
+        return out.reshape(*x.shape[:-1], -1)
+
+
+def to_fp8(
+    layers: nn.ModuleList, names: tuple[str, ...] = ("qkv", "out", "gate_up", "down"), *, static: bool = False
+) -> None:
+    """Replace the projections of decoder layers by 8-bit ones, one by one, so that both are never held together."""
+    for layer in layers:
+        for name in names:
+            setattr(layer, name, Projection(getattr(layer, name).weight.detach(), static=static))

@@ -1,0 +1,1 @@
+"""Measured records: writing, checking and reading them."""

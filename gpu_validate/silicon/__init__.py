@@ -1,0 +1,1 @@
+"""Kernel timings that others measured, from the package aiconfigurator-core."""

@@ -1,0 +1,1 @@
+"""Measurement suites: the cases of each suite, and the runner that times them."""

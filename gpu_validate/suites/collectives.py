@@ -1,0 +1,174 @@
+"""All-reduce among several GPUs of this machine, timed in step; part of the suite ``kernels`` where there are two.
+
+One process a GPU, started from here, so that one plain command measures everything. The processes agree on every
+time they see, hence on when to stop, and none waits for a call that another one did not make. NCCL and CUDA events
+on GPUs, gloo and the monotonic clock on CPUs: the tests run the same code with two processes.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpu_validate.device.clocks import Call, Clock, EventClock, HostClock, capture
+from gpu_validate.device.facts import Device, release, torch_dtype
+from gpu_validate.device.timer import Plan, Summary, measure
+from gpu_validate.suites.case import ELEMENT_BYTES, Case, row_of
+from scylla_sim.units import KIBI, MEBI
+
+SIZES = {
+    "ci": tuple(KIBI * 4**i for i in range(0, 8)),
+    "small": tuple(KIBI * 4**i for i in range(0, 9)),
+    "full": tuple(KIBI * 2**i for i in range(0, 19)),
+}
+"""Bytes of the message: from one token's hidden state to a prefill's."""
+
+_ROTATED_BYTES, _MOST_BUFFERS = 256 * MEBI, 16
+_PATIENCE = timedelta(minutes=2)
+"""How long a process waits for another one before all give up."""
+
+
+@dataclass(frozen=True)
+class GroupClock:
+    """A clock that all processes of a group read together: the slowest one's seconds, the first one's time of day.
+
+    Attributes
+    ----------
+    slowest, first
+        Of a number of each process, the largest and that of process 0, the same in all of them.
+    """
+
+    base: Clock
+    slowest: Callable[[float], float]
+    first: Callable[[float], float]
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    def now(self) -> float:
+        return self.first(self.base.now())
+
+    def elapsed(self, calls: Sequence[Call]) -> float:
+        """Seconds of the calls; an untimed one before them is where the processes meet."""
+        calls[0]()
+        return self.slowest(self.base.elapsed(calls))
+
+
+def _messages(kind: str, dtype: torch.dtype, size: float) -> Sequence[Call]:
+    """Calls that add up a message over the group, on buffers of their own. Sums of zeros stay what they are."""
+    from torch import distributed
+
+    count = int(min(max(_ROTATED_BYTES // size, 1), _MOST_BUFFERS))
+    elements = max(1, int(size / torch.empty(0, dtype=dtype).element_size()))
+    buffers = [torch.zeros(elements, dtype=dtype, device=kind) for _ in range(count)]
+    return [partial(distributed.all_reduce, buffer) for buffer in buffers]
+
+
+def all_reduce_case(device: Device, gpus: int, size: float, *, graph: bool) -> Case:
+    """Sum of ``size`` bytes over so many devices."""
+    return Case(
+        id=f"all-reduce-{gpus}x-{int(size)}B-{'graph' if graph else 'eager'}",
+        shape={
+            "op": "all_reduce",
+            "device": device.hardware,
+            "dtype": device.dtype,
+            "num_gpus": gpus,
+            "graph": int(graph),
+            "framework": "torch",
+            "version": device.versions["torch"],
+            "kernel_source": "torch_nccl" if device.kind == "cuda" else "torch_gloo",
+        },
+        flop=(gpus - 1.0) / gpus * size / ELEMENT_BYTES[device.dtype],
+        bytes=size,
+        memory_bytes=max(_ROTATED_BYTES, size),
+        build=partial(_messages, device.kind, torch_dtype(device), size),
+        graph=graph,
+        gpus=gpus,
+    )
+
+
+def all_reduce_cases(device: Device, scale: str) -> Iterator[Case]:
+    """Messages among 2, 4, 8 ... of the devices that are here; nothing with a single one."""
+    gpus = 2
+    while gpus <= device.gpus:
+        for size in SIZES[scale]:
+            for graph in (True, False) if device.kind == "cuda" else (False,):
+                yield all_reduce_case(device, gpus, size, graph=graph)
+        gpus *= 2
+
+
+def run_together(
+    device: Device, cases: Sequence[Case], plan: Plan
+) -> Iterator[tuple[Case, tuple[dict[str, Any], Summary]]]:
+    """Measure cases of several devices, those of one group size by one set of processes."""
+    from torch.multiprocessing.spawn import spawn
+
+    release(device)
+    for gpus, some in groupby(cases, key=lambda case: case.gpus):
+        group = list(some)
+        with tempfile.TemporaryDirectory() as folder:
+            spawn(_process, (gpus, folder, device, group, plan), nprocs=gpus)  # type: ignore[no-untyped-call]
+            lines = (Path(folder) / "summaries.jsonl").read_text(encoding="utf-8").splitlines()
+        for case, line in zip(group, lines, strict=True):
+            summary = Summary(**json.loads(line))
+            yield case, (row_of(device, case, summary, cpu_share=1.0), summary)
+
+
+def _process(rank: int, world: int, folder: str, device: Device, cases: Sequence[Case], plan: Plan) -> None:
+    """One process of a group: measures every case in step with the others; the first one writes them down."""
+    from torch import distributed
+
+    cuda = device.kind == "cuda"
+    if cuda:
+        torch.cuda.set_device(rank)
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "nccl" if cuda else "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=world,
+        timeout=_PATIENCE,
+    )
+    clock = _group_clock(EventClock(torch.cuda) if cuda else HostClock())
+    summaries = []
+    with torch.inference_mode():
+        for case in cases:
+            calls, work = case.build(), 1
+            if case.graph:
+                # other threads of the library touch the device while this one captures
+                calls, work = [capture(torch.cuda, calls, capture_error_mode="thread_local")], len(calls)
+            summaries.append(measure(clock, calls, plan, work_per_call=work))
+            del calls
+    if rank == 0:
+        text = "".join(json.dumps(asdict(summary)) + "\n" for summary in summaries)
+        (Path(folder) / "summaries.jsonl").write_text(text, encoding="utf-8")
+    distributed.destroy_process_group()
+
+
+def _group_clock(base: Clock) -> GroupClock:
+    """The clock of this process made one with the others', over a channel that leaves the devices alone."""
+    from torch import distributed
+
+    control = distributed.new_group(backend="gloo")
+
+    def slowest(seconds: float) -> float:
+        number = torch.tensor([seconds], dtype=torch.float64)
+        distributed.all_reduce(number, op=distributed.ReduceOp.MAX, group=control)
+        return float(number[0])
+
+    def first(seconds: float) -> float:
+        number = torch.tensor([seconds], dtype=torch.float64)
+        distributed.broadcast(number, src=0, group=control)
+        return float(number[0])
+
+    return GroupClock(base, slowest, first)

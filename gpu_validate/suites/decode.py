@@ -1,0 +1,192 @@
+"""Suite ``decode``: text decoded without a rewind, by the clock on the wall.
+
+Sequences grow by hundreds of tokens at given acceptance, plain and with drafts. After every cycle the host reads
+how far each sequence is, as an engine must. Cycles that are timed one by one must add up to this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from gpu_validate.decoding.loop import Loop
+from gpu_validate.decoding.sequences import Sequences
+from gpu_validate.decoding.tree_layout import TreeTables, causal_place
+from gpu_validate.device.clocks import Call, capture
+from gpu_validate.device.facts import Device, torch_dtype
+from gpu_validate.models.attention import decoder_kernel
+from gpu_validate.models.decoder import Decoder, step_cost
+from gpu_validate.suites.case import ELEMENT_BYTES, Case
+from gpu_validate.suites.cycles import RATES, Make, expected_tokens, given_loop, graphed
+from gpu_validate.suites.random_models import caches, random_pair
+from scylla_sim.acceptance.trees import DraftTree, chain
+from scylla_sim.specs import catalog
+from scylla_sim.specs.deployment_specs import Model
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A pair, and ``(batch, draft length)`` points at one context; length 0 is plain decoding."""
+
+    target: str
+    draft: str
+    points: tuple[tuple[int, int], ...]
+    context: int
+    new_tokens: int
+
+
+_LLAMA, _SMALL_LLAMA = "llama-3.1-8b", "llama-3.2-1b"
+GRIDS = {
+    ("cuda", "ci"): Grid(_LLAMA, _SMALL_LLAMA, ((1, 0), (1, 3)), 512, 64),
+    ("cuda", "small"): Grid(
+        _LLAMA, _SMALL_LLAMA, tuple((batch, length) for batch in (1, 32, 128) for length in (0, 3)), 512, 256
+    ),
+    ("cuda", "full"): Grid(
+        _LLAMA,
+        _SMALL_LLAMA,
+        tuple((batch, length) for batch in (1, 8, 32, 128) for length in (0, 1, 3, 5)),
+        512,
+        512,
+    ),
+    ("cpu", "ci"): Grid("llama-160m", "llama-68m", ((1, 0), (1, 3)), 256, 16),
+    ("cpu", "small"): Grid("llama-160m", "llama-68m", ((1, 0), (1, 3), (4, 0), (4, 3)), 256, 32),
+    ("cpu", "full"): Grid("tinyllama-1.1b", "llama-68m", ((1, 0), (1, 3), (4, 0), (4, 3)), 256, 64),
+}
+
+
+def _cycles(tau: float, new_tokens: int) -> int:
+    """Cycles that emit about so many tokens."""
+    return math.ceil(new_tokens / tau)
+
+
+def _repeated(step: Call, lengths: torch.Tensor, context: int, cycles: int) -> Call:
+    """So many cycles from the same context; after each the host reads the lengths."""
+
+    def run() -> None:
+        lengths.fill_(context)
+        for _ in range(cycles):
+            step()
+            lengths.tolist()
+
+    return run
+
+
+def _speculative(
+    pair: tuple[Decoder, Decoder], tree: DraftTree, batch: int, context: int, cycles: int, *, graph: bool
+) -> tuple[Call, Loop]:
+    """Free-running speculative decoding, and its loop."""
+    rates = [RATES] * tree.draft_len
+    room = cycles * (tree.draft_len + 1)
+    loop = given_loop(pair, tree, batch, context, rates, static=graph, room=room)
+
+    def cycle() -> None:
+        loop.cycle()
+
+    step: Call = capture(torch.cuda, [cycle], generators=[loop.generator]) if graph else cycle
+    run = _repeated(step, loop.batch.lengths, context, cycles)
+
+    def start() -> None:
+        loop.held.fill_(context)
+        run()
+
+    return start, loop
+
+
+def _plain(target: Decoder, batch: int, context: int, cycles: int, *, graph: bool) -> Call:
+    """Free-running plain decoding."""
+    device = target.norm.device
+    capacity = context + cycles + 2
+    (store,) = caches((target.spec,), batch, capacity, target.norm)
+    tokens = torch.randint(target.spec.vocab_size, (batch, capacity), device=device)
+    known = Sequences(tokens, torch.full((batch,), context, device=device))
+    one = torch.ones_like(known.lengths)
+
+    def step() -> None:
+        place = causal_place(known.lengths, 1, target.spec, bound=capacity if graph else None)
+        logits = target(known.root(), store, place)
+        known.extend(logits[:, -1].argmax(-1)[:, None], one)
+
+    call: Call = capture(torch.cuda, [step]) if graph else step
+    return _repeated(call, known.lengths, context, cycles)
+
+
+def decode_case(
+    device: Device, specs: tuple[Model, Model], make: Make, grid: Grid, batch: int, draft_len: int
+) -> Case:
+    """``grid.new_tokens`` tokens a sequence, plain or with chains of ``draft_len`` drafted tokens."""
+    element = ELEMENT_BYTES[device.dtype]
+    graph = graphed(device)
+    tree = chain(draft_len) if draft_len else None
+    tau = expected_tokens(tree, RATES) if tree else 1.0
+    cycles = _cycles(tau, grid.new_tokens)
+    middle = grid.context + grid.new_tokens // 2
+    passes = [(specs[0], tree.verify_tokens if tree else 1)]
+    if tree:
+        passes += [(specs[1], level.rows.numel()) for level in TreeTables.of(tree).levels]
+    costs = [step_cost(spec, batch, middle, tokens, element) for spec, tokens in passes]
+    held: list[Loop] = []
+
+    def build() -> Sequence[Call]:
+        pair = make()
+        if tree is None:
+            return [_plain(pair[0], batch, grid.context, cycles, graph=graph)]
+        call, loop = _speculative(pair, tree, batch, grid.context, cycles, graph=graph)
+        held[:] = [loop]
+        return [call]
+
+    def facts() -> Mapping[str, Any]:
+        return {"tokens_per_cycle_seen": held[0].tokens_per_cycle if held else 1.0}
+
+    def rates(seconds: float) -> Mapping[str, Any]:
+        return {"tokens_per_s": batch * (held[0].tokens_per_cycle if held else 1.0) / seconds}
+
+    shape = {
+        "op": "decode",
+        "device": device.hardware,
+        "dtype": device.dtype,
+        "model": specs[0].name,
+        "draft": specs[1].name if tree else "",
+        "batch": batch,
+        "context": grid.context,
+        "new_tokens": grid.new_tokens,
+        "draft_len": draft_len,
+        "top_k": int(bool(tree)),
+        "verify_tokens": tree.verify_tokens if tree else 1,
+        "tokens_per_cycle": tau,
+        "graph": int(graph),
+        "framework": "torch",
+        "version": device.versions["torch"],
+        "kernel_source": decoder_kernel(device.kind),
+    }
+    tokens = batch * (grid.context + cycles * (draft_len + 1) + 3 * (draft_len + 1))
+    return Case(
+        id=f"decode-{specs[0].name}-{specs[1].name}-b{batch}-s{grid.context}-n{grid.new_tokens}-l{draft_len}",
+        shape=shape,
+        flop=sum(flop for flop, _ in costs),
+        bytes=sum(size for _, size in costs),
+        memory_bytes=element * sum(spec.parameters + spec.kv_elements_per_token * tokens for spec in specs),
+        build=build,
+        facts=facts,
+        rates=rates,
+        release=held.clear,
+        work=cycles,
+        wall=True,
+    )
+
+
+def grid_cases(device: Device, grid: Grid) -> Iterator[Case]:
+    """All points of a grid."""
+    specs = (catalog.model(grid.target), catalog.model(grid.draft))
+    make: Callable[[], tuple[Decoder, Decoder]] = partial(random_pair, specs, device.kind, torch_dtype(device))
+    for batch, draft_len in grid.points:
+        yield decode_case(device, specs, make, grid, batch, draft_len)
+
+
+def cases(device: Device, scale: str) -> Iterator[Case]:
+    """All cases of the suite."""
+    yield from grid_cases(device, GRIDS[device.kind, scale])

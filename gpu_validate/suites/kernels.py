@@ -1,0 +1,331 @@
+"""Suite ``kernels``: GEMM, decode and verify attention, copy, read, launch latency, all-reduce.
+
+Shapes are those of speculative decoding: few rows times real weight matrices, few queries over a long cache. The
+same code runs on CUDA (bf16) and on a CPU (fp32); only the grids differ in size, and what takes several GPUs or
+8-bit units is left out where there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+
+from gpu_validate.device.clocks import Call
+from gpu_validate.device.facts import Device, torch_dtype
+from gpu_validate.models import attention, fp8
+from gpu_validate.models.decoder import linear
+from gpu_validate.suites.case import ELEMENT_BYTES, Case, Kept, copies
+from gpu_validate.suites.collectives import all_reduce_cases
+from scylla_sim.units import MEBI
+
+GPU_PAIRS = {
+    "ci": ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)),
+    "small": (
+        *((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)),
+        *((32000, 4096), (4096, 8192), (4096, 12288), (14336, 4096), (4096, 7168), (3072, 4096), (4096, 2048)),
+    ),
+    "full": (
+        *((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)),
+        *((32000, 4096), (4096, 8192), (4096, 12288), (14336, 4096), (4096, 7168), (3072, 4096), (4096, 2048)),
+        *((10240, 8192), (8192, 8192), (57344, 8192), (8192, 28672), (2560, 8192), (8192, 2048), (14336, 8192)),
+        *((8192, 7168), (1536, 1536), (2048, 2048), (2048, 8192)),
+    ),
+}
+"""(n, k) of Llama-3.1-8B's layers and head, then of EAGLE heads, tensor-parallel slices and Llama-3.1-70B."""
+
+CPU_PAIRS = {
+    "ci": (
+        *((768, 768), (2304, 768), (6144, 768), (768, 3072), (8192, 768)),
+        *((512, 512), (1024, 1024), (1024, 2048), (2048, 1024), (4096, 1024), (1024, 4096), (3072, 512)),
+    ),
+    "small": (
+        *((768, 768), (2304, 768), (6144, 768), (768, 3072), (8192, 768), (32000, 768)),
+        *((512, 512), (1024, 1024), (1024, 2048), (2048, 1024), (4096, 1024), (1024, 4096), (3072, 512)),
+        *((896, 896), (1152, 896), (9728, 896), (896, 4864), (2048, 2048), (2560, 2048), (11264, 2048)),
+    ),
+    "full": (
+        *((768, 768), (2304, 768), (6144, 768), (768, 3072), (8192, 768), (32000, 768)),
+        *((512, 512), (1024, 1024), (1024, 2048), (2048, 1024), (4096, 1024), (1024, 4096), (3072, 512)),
+        *((896, 896), (1152, 896), (9728, 896), (896, 4864), (2048, 2048), (2560, 2048), (11264, 2048)),
+        *((2048, 5632), (32000, 2048), (4096, 4096), (6144, 4096), (4096, 2048)),
+    ),
+}
+"""(n, k) of Llama-68M, then of Qwen2.5-0.5B and TinyLlama: what a CPU core can time."""
+
+GEMM_M = {
+    "ci": (1, 2, 4, 8, 16, 32, 64, 128),
+    "small": (1, 2, 3, 4, 5, 6, 8, 12, 16, 32, 64, 128, 256, 512, 1024),
+    "full": (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024),
+}
+
+FP8_PAIRS = {"ci": GPU_PAIRS["ci"][:2], "small": GPU_PAIRS["ci"][:4], "full": GPU_PAIRS["full"][:16]}
+FP8_STRIDE = {"ci": 2, "small": 2, "full": 1}
+"""(n, k) that are timed in 8 bits too, and every how many of the values of m."""
+
+GPU_HEADS = {
+    "ci": ((32, 8, 128),),
+    "small": ((32, 8, 128), (64, 8, 128)),
+    "full": ((32, 8, 128), (64, 8, 128), (8, 1, 128)),
+}
+CPU_HEADS = {
+    "ci": ((12, 12, 64), (8, 2, 64)),
+    "small": ((12, 12, 64), (8, 2, 64), (14, 2, 64)),
+    "full": ((12, 12, 64), (8, 2, 64), (14, 2, 64), (32, 4, 64)),
+}
+"""(num_heads, num_kv_heads, head_dim)."""
+
+ATTENTION = {
+    ("cuda", "ci"): ((1, 8, 64), (1024, 8192), (1, 8)),
+    ("cuda", "small"): ((1, 4, 16, 64), (512, 2048, 8192), (1, 2, 4, 8, 64)),
+    ("cuda", "full"): (
+        (1, 2, 4, 8, 16, 32, 64, 128),
+        (512, 1024, 2048, 4096, 8192, 16384, 32768),
+        (1, 2, 4, 8, 16, 32, 64),
+    ),
+    ("cpu", "ci"): ((1, 4, 8), (256, 1024, 2048), (1, 4, 8)),
+    ("cpu", "small"): ((1, 4, 16), (256, 512, 1024, 4096), (1, 4, 16)),
+    ("cpu", "full"): ((1, 2, 4, 8, 16, 32), (256, 512, 1024, 2048, 4096, 8192), (1, 2, 4, 8, 16, 64)),
+}
+"""Grids of (batch, kv_len, q_len)."""
+
+
+def gemm_cost(m: int, n: int, k: int, element_bytes: float) -> tuple[float, float]:
+    """FLOPs and bytes of ``(m, k) @ (k, n)``.
+
+    Examples
+    --------
+    >>> gemm_cost(1, 4096, 4096, 2.0)
+    (33554432.0, 33570816.0)
+    """
+    return 2.0 * m * n * k, element_bytes * (m * k + n * k + m * n)
+
+
+def attention_cost(
+    batch: int, kv_len: int, q_len: int, heads: tuple[int, int, int], element_bytes: float
+) -> tuple[float, float]:
+    """FLOPs and bytes of attention that reads each sequence's keys and values once for all its queries."""
+    num_heads, num_kv_heads, head_dim = heads
+    flop = 4.0 * batch * num_heads * q_len * kv_len * head_dim
+    cache = 2.0 * batch * num_kv_heads * kv_len * head_dim
+    operands = 2.0 * batch * num_heads * q_len * head_dim
+    return flop, element_bytes * (cache + operands)
+
+
+def _random(device: Device, *size: int) -> torch.Tensor:
+    return torch.randn(*size, device=device.kind, dtype=torch_dtype(device))
+
+
+def _shape(device: Device, op: str, **columns: Any) -> dict[str, Any]:
+    return {
+        "op": op,
+        "device": device.hardware,
+        "dtype": device.dtype,
+        **columns,
+        "graph": int(device.kind == "cuda"),
+        "framework": "torch",
+        "version": device.versions["torch"],
+    }
+
+
+@Kept
+def _weights(device: str, dtype: torch.dtype, n: int, k: int, count: int) -> tuple[torch.Tensor, ...]:
+    """Weight matrices of a rotation; consecutive cases differ in m only and share them."""
+    return tuple(torch.randn(n, k, device=device, dtype=dtype) for _ in range(count))
+
+
+@Kept
+def _fp8_weights(
+    device: str, dtype: torch.dtype, n: int, k: int, count: int
+) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    """The same in 8 bits, with their scales."""
+    return tuple(fp8.quantise(torch.randn(n, k, device=device, dtype=dtype)) for _ in range(count))
+
+
+@Kept
+def _contexts(
+    device: str, dtype: torch.dtype, size: tuple[int, ...], count: int
+) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    """Keys and values of a rotation; cases that differ in their queries share them."""
+    made = (torch.randn(*size, device=device, dtype=dtype) for _ in range(2 * count))
+    return tuple(zip(made, made))
+
+
+def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
+    element = ELEMENT_BYTES[device.dtype]
+    flop, size = gemm_cost(m, n, k, element)
+    count = copies(device, element * n * k)
+
+    def build() -> Sequence[Call]:
+        x = _random(device, m, k)
+        weights = _weights(device.kind, torch_dtype(device), n, k, count)
+        return [lambda w=w: linear(x, w) for w in weights]  # type: ignore[misc]
+
+    return Case(
+        id=f"gemm-m{m}-n{n}-k{k}",
+        shape=_shape(device, "gemm", m=m, n=n, k=k, kernel_source="torch_linear"),
+        flop=flop,
+        bytes=size,
+        memory_bytes=count * size,
+        build=build,
+        graph=True,
+    )
+
+
+def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) -> Case:
+    """A product of two quantised matrices: what quantising costs is a case of its own.
+
+    ``padded`` fills up few rows as engines do; see `gpu_validate.models.fp8.product`.
+    """
+    flop, size = 2.0 * m * n * k, float(m * k + n * k) + ELEMENT_BYTES[device.dtype] * m * n
+    count = copies(device, float(n * k))
+
+    def build() -> Sequence[Call]:
+        x = fp8.quantise(_random(device, m, k))
+        weights = _fp8_weights(device.kind, torch_dtype(device), n, k, count)
+        return [lambda w=w: fp8.product(x, w, torch_dtype(device), padded=padded) for w in weights]  # type: ignore[misc]
+
+    return Case(
+        id=f"gemm-fp8-m{m}-n{n}-k{k}{'-padded' if padded else ''}",
+        shape=_shape(device, "gemm", m=m, n=n, k=k, kernel_source=f"torch_scaled_mm{'_padded' if padded else ''}")
+        | {"dtype": "fp8"},
+        flop=flop,
+        bytes=size,
+        memory_bytes=count * size + 6.0 * n * k,
+        build=build,
+        graph=True,
+    )
+
+
+def quantise_case(device: Device, m: int, k: int) -> Case:
+    """Activations ``(m, k)`` from 16 bits into 8, with the scale of what they hold just now."""
+    element = ELEMENT_BYTES[device.dtype]
+    size = m * k * (element + 1.0)
+    count = copies(device, size)
+
+    def build() -> Sequence[Call]:
+        rows = [_random(device, m, k) for _ in range(count)]
+        return [lambda x=x: fp8.quantise(x) for x in rows]  # type: ignore[misc]
+
+    return Case(
+        id=f"quantise-m{m}-k{k}",
+        shape=_shape(device, "quantise", m=m, k=k, kernel_source="torch_dynamic_scale"),
+        flop=2.0 * m * k,
+        bytes=size,
+        memory_bytes=8.0 * count * size,
+        build=build,
+        graph=True,
+    )
+
+
+def attention_case(
+    device: Device, batch: int, kv_len: int, q_len: int, heads: tuple[int, int, int], kernel: str = ""
+) -> Case:
+    """The last ``q_len`` of ``kv_len`` cached tokens attend to all, by the decoder's kernel or a named one."""
+    kernel = kernel or attention.decoder_kernel(device.kind)
+    num_heads, num_kv_heads, head_dim = heads
+    flop, size = attention_cost(batch, kv_len, q_len, heads, ELEMENT_BYTES[device.dtype])
+    count = copies(device, size)
+
+    def build() -> Sequence[Call]:
+        q = _random(device, batch, num_heads, q_len, head_dim)
+        pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, kv_len, head_dim), count)
+        return attention.calls(kernel, q, pairs)
+
+    columns = {
+        "kv_dtype": device.dtype,
+        "batch": batch,
+        "kv_len": kv_len,
+        "q_len": q_len,
+        "num_heads": num_heads,
+        "num_kv_heads": num_kv_heads,
+        "head_dim": head_dim,
+        "window": 0,
+        "kernel_source": kernel,
+    }
+    other = "" if kernel == attention.decoder_kernel(device.kind) else f"-{kernel}"
+    return Case(
+        id=f"attention-b{batch}-s{kv_len}-q{q_len}-h{num_heads}-kv{num_kv_heads}-d{head_dim}{other}",
+        shape=_shape(device, "decode_attention", **columns),
+        flop=flop,
+        bytes=size,
+        memory_bytes=count * size,
+        build=build,
+        graph=True,
+    )
+
+
+def stream_case(device: Device, op: str, size: float) -> Case:
+    """Copy (read and write) or read (a sum) of ``size`` bytes: what the memory can do."""
+    count = copies(device, size)
+    elements = int(size / ELEMENT_BYTES[device.dtype])
+
+    def build() -> Sequence[Call]:
+        sources = [_random(device, elements) for _ in range(count)]
+        if op == "read":
+            return [source.sum for source in sources]
+        target = torch.empty_like(sources[0])
+        return [lambda source=source: target.copy_(source) for source in sources]  # type: ignore[misc]
+
+    return Case(
+        id=f"{op}-{int(size / MEBI)}MiB",
+        shape=_shape(device, op, kernel_source=f"torch_{op}"),
+        flop=float(elements),
+        bytes=size * (2.0 if op == "copy" else 1.0),
+        memory_bytes=(count + 1) * size,
+        build=build,
+    )
+
+
+def launch_case(device: Device, *, graph: bool) -> Case:
+    """An addition to one number: nothing but the way to the kernel and back."""
+
+    def build() -> Sequence[Call]:
+        x = _random(device, 1)
+        return [lambda: x.add_(0.0)] * 20
+
+    return Case(
+        id=f"launch-{'graph' if graph else 'eager'}",
+        shape=_shape(device, "launch", kernel_source="torch_add") | {"graph": int(graph)},
+        flop=1.0,
+        bytes=2.0 * ELEMENT_BYTES[device.dtype],
+        memory_bytes=ELEMENT_BYTES[device.dtype],
+        build=build,
+        graph=graph,
+    )
+
+
+MOST_PADDED = fp8.LEAST_ROWS - 1
+"""Products of at most so many rows are filled up."""
+
+
+def _fp8_cases(device: Device, scale: str) -> Iterator[Case]:
+    """Products in 8 bits with the shapes of layers (engines leave the head in 16), and quantising their inputs."""
+    for n, k in FP8_PAIRS[scale]:
+        for m in GEMM_M[scale][:: FP8_STRIDE[scale]]:
+            yield fp8_case(device, m, n, k)
+    for k in sorted({k for _, k in FP8_PAIRS[scale]}):
+        for m in GEMM_M["ci"]:
+            yield quantise_case(device, m, k)
+
+
+def cases(device: Device, scale: str) -> Iterator[Case]:
+    """All cases of the suite on a device, cheap ones first within each operation."""
+    gpu = device.kind == "cuda"
+    yield launch_case(device, graph=False)
+    if gpu:
+        yield launch_case(device, graph=True)
+    for size in (256 * MEBI, 1024 * MEBI) if gpu else (64 * MEBI,):
+        yield stream_case(device, "copy", size)
+        yield stream_case(device, "read", size)
+    for n, k in (GPU_PAIRS if gpu else CPU_PAIRS)[scale]:
+        for m in GEMM_M[scale]:
+            yield gemm_case(device, m, n, k)
+    if device.has_fp8 and device.dtype == "bfloat16":
+        yield from _fp8_cases(device, scale)
+    for heads in (GPU_HEADS if gpu else CPU_HEADS)[scale]:
+        for batch, kv_len, q_len in product(*ATTENTION[device.kind, scale]):
+            yield attention_case(device, batch, kv_len, q_len, heads)
+    yield from all_reduce_cases(device, scale)

@@ -1,0 +1,195 @@
+"""Speculative decoding of a named pair: checkpoints decode for real, catalog models have random weights.
+
+Of checkpoints the acceptance is measured: the pair decodes greedily after prompts, its output is compared with
+plain decoding, and what was accepted by depth and rank is what the cycles are then timed at. Without prompts of the
+user the target writes them itself, sampled at temperature 1: its own distribution, no tokenizer needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from itertools import product
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpu_validate.decoding import lossless
+from gpu_validate.decoding.loop import decode_plain, decode_speculatively
+from gpu_validate.decoding.sequences import Policy, Tally
+from gpu_validate.device.facts import Device, torch_dtype
+from gpu_validate.models import checkpoints
+from gpu_validate.models.decoder import Decoder
+from gpu_validate.suites.case import Case, Kept
+from gpu_validate.suites.cycles import PARTS, Acceptance, part_case, plain_case, trees
+from gpu_validate.suites.random_models import random_pair
+from scylla_sim.acceptance.trees import DraftTree
+from scylla_sim.checks import fail
+from scylla_sim.specs import catalog
+from scylla_sim.specs.deployment_specs import Model
+
+GRIDS = {
+    ("cuda", "ci"): ((1, 8), (128,)),
+    ("cuda", "small"): ((1, 8, 32), (128, 1024)),
+    ("cuda", "full"): ((1, 2, 4, 8, 16, 32, 64), (128, 1024, 4096)),
+    ("cpu", "ci"): ((1, 4), (32,)),
+    ("cpu", "small"): ((1, 4), (128,)),
+    ("cpu", "full"): ((1, 2, 4, 8), (128, 1024)),
+}
+"""Batches, and tokens of a prompt."""
+
+Given = tuple[tuple[int, ...], ...] | None
+"""Prompts of the user, or none."""
+
+NEW_TOKENS = {"ci": 32, "small": 128, "full": 256}
+"""Decoded after each prompt to measure acceptance."""
+
+
+def _is_checkpoint(name: str) -> bool:
+    return (Path(name) / "config.json").is_file()
+
+
+def _specs(target: str, draft: str) -> tuple[tuple[Model, Model], bool]:
+    """Shapes of the two models, and whether they are checkpoints."""
+    real = [_is_checkpoint(name) for name in (target, draft)]
+    if real[0] != real[1]:
+        rule = "and the target must both be folders with config.json, or both be names of the catalog"
+        raise fail("draft", draft, rule, f"target={target!r}")
+    specs = tuple(catalog.model(name) for name in (target, draft))
+    if specs[0].vocab_size != specs[1].vocab_size:
+        rule = f"tokens of {draft} must be the {specs[0].vocab_size} of {target}"
+        raise fail("vocab_size", specs[1].vocab_size, rule, "a draft shares its target's tokenizer")
+    return (specs[0], specs[1]), all(real)
+
+
+@Kept
+def _load(target: str, draft: str, device: str, dtype: torch.dtype) -> tuple[Decoder, Decoder]:
+    first, second = (checkpoints.load(name, device=device, dtype=dtype) for name in (target, draft))
+    return first, second
+
+
+def read_prompts(path: str, vocab_size: int) -> list[list[int]]:
+    """Prompts of a file: a JSON list of token ids a line."""
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail("prompts", path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    found: list[list[int]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            tokens = json.loads(line)
+        except ValueError:
+            tokens = None
+        if not isinstance(tokens, list) or not tokens or not all(type(token) is int for token in tokens):
+            raise fail("prompts", path, f"must hold a JSON list of token ids on line {number}")
+        if not 0 <= min(tokens) <= max(tokens) < vocab_size:
+            raise fail("prompts", path, f"holds a token outside [0, {vocab_size}) on line {number}")
+        found.append(tokens)
+    if not found:
+        raise fail("prompts", path, "holds no prompt")
+    return found
+
+
+def given_prompts(prompts: Sequence[Sequence[int]], batch: int, context: int, device: str) -> Tensor:
+    """The last ``context`` tokens of ``batch`` prompts that have so many, the file from its beginning again."""
+    long = [tokens[-context:] for tokens in prompts if len(tokens) >= context]
+    return torch.tensor([long[index % len(long)] for index in range(batch)], device=device)
+
+
+def written_prompts(target: Decoder, batch: int, context: int) -> Tensor:
+    """Prompts that the target writes itself: sampled at temperature 1 after one random token each."""
+    device = target.norm.device
+    generator = torch.Generator(device=device).manual_seed(0)
+    first = torch.randint(target.spec.vocab_size, (batch, 1), generator=generator, device=device)
+    if context == 1:
+        return first
+    policy = Policy(temperature=1.0)
+    return torch.cat((first, decode_plain(target, first, context - 1, policy=policy, generator=generator)), dim=1)
+
+
+def rates_of(tally: Tally) -> list[list[float]]:
+    """Conditional acceptance ``[depth][rank]`` of what was counted; 0 where no path came."""
+    rates: list[list[float]] = (tally.accepted / tally.chances.clamp(min=1)[:, None]).tolist()
+    return rates
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a pair continues at one batch and context, and what the target alone writes, ``(batch, n)`` each."""
+
+    prompts: Tensor
+    plain: Tensor
+
+
+@Kept
+def _texts(
+    make: Callable[[], tuple[Decoder, Decoder]], given: Given, batch: int, context: int, new_tokens: int
+) -> Texts:
+    """Prompts and plain continuations, which all trees share."""
+    target, _ = make()
+    device = str(target.norm.device)
+    if given is None:
+        prompts = written_prompts(target, batch, context)
+    else:
+        prompts = given_prompts(given, batch, context, device)
+    return Texts(prompts, decode_plain(target, prompts, new_tokens))
+
+
+def decode(pair: tuple[Decoder, Decoder], texts: Texts, tree: DraftTree) -> Acceptance:
+    """Decode for real: what is accepted, and whether the output is the target's own."""
+    target, draft = pair
+    fast, tally = decode_speculatively(target, draft, tree, texts.prompts, texts.plain.shape[1])
+    judged = lossless.judge(target, texts.prompts, fast, texts.plain)
+    facts = {f"lossless_{name}": value for name, value in asdict(judged).items()}
+    counts = {"accepted": tally.accepted.tolist(), "chances": tally.chances.tolist()}
+    return Acceptance(rates_of(tally), tally.tokens_per_cycle, {**facts, **counts})
+
+
+def cases(
+    device: Device, scale: str, *, target: str | None, draft: str | None, prompts: str | None = None
+) -> Iterator[Case]:
+    """Plain steps, parts and cycles of one pair of models.
+
+    Raises
+    ------
+    InputError
+        When one of the two is missing, they do not go together, or no prompt is long enough.
+    """
+    if not target or not draft:
+        raise fail("draft" if target else "target", None, "is needed: --target and --draft name a pair")
+    specs, real = _specs(target, draft)
+    if prompts is not None and not real:
+        raise fail("prompts", prompts, "goes with checkpoints", "models of the catalog have random weights")
+    batches, contexts = GRIDS[device.kind, scale]
+    given = None if prompts is None else tuple(map(tuple, read_prompts(prompts, specs[0].vocab_size)))
+    if given is not None:
+        longest = max(map(len, given))
+        contexts = tuple(length for length in contexts if length <= longest) or (longest,)
+    make: Callable[[], tuple[Decoder, Decoder]] = (
+        partial(_load, target, draft, device.kind, torch_dtype(device))
+        if real
+        else partial(random_pair, specs, device.kind, torch_dtype(device))
+    )
+    names = (target, draft)
+    for batch, context in product(batches, contexts):
+        yield plain_case(device, specs, make, batch, context, names=names)
+        for tree in trees(scale):
+            accept = _accept(make, given, (batch, context), tree, NEW_TOKENS[scale]) if real else None
+            for part in PARTS:
+                yield part_case(device, specs, make, (batch, context), tree, part, names=names, accept=accept)
+
+
+def _accept(
+    make: Callable[[], tuple[Decoder, Decoder]],
+    given: Given,
+    shape: tuple[int, int],
+    tree: DraftTree,
+    new_tokens: int,
+) -> Callable[[], Acceptance]:
+    """Acceptance of one configuration, measured when it is asked for and then kept for the second pass."""
+    return lru_cache(maxsize=1)(lambda: decode(make(), _texts(make, given, *shape, new_tokens), tree))

@@ -1,0 +1,271 @@
+"""Runs cases one by one: keeps each result at once, goes on after failures, starts nothing that cannot end in time.
+
+A case that fails becomes an entry with its error. What is not reached before the deadline is named as missing. The
+results of a suite go into a partial file while it runs; `gpu_validate.records.record_file.read` reads that file too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpu_validate.device.facts import Device, release, state, synchronize
+from gpu_validate.device.power import Monitor
+from gpu_validate.device.timer import Plan
+from gpu_validate.records import record_file
+from gpu_validate.suites.case import Case, expected_s, run, settled
+from scylla_sim.checks import InputError, fail
+from scylla_sim.console import note
+
+_ERROR_CHARACTERS = 300
+
+
+class BrokenDevice(RuntimeError):
+    """The device answers nothing any more, as after an illegal access; only a new process can go on."""
+
+
+LOCK = ".campaign.lock"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep another campaign out of a folder, where the system can; the folder is made.
+
+    Raises
+    ------
+    InputError
+        When another campaign writes there, or nothing can be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        raise fail("out", str(folder), f"cannot be written ({error.strerror})") from None
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # a system without such locks
+            pass
+        except BlockingIOError:
+            raise fail("out", str(folder), "is in use by another campaign", "name another folder") from None
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A time of the monotonic clock; none is infinity."""
+
+    at_s: float = float("inf")
+
+    @staticmethod
+    def after(seconds: float | None) -> Deadline:
+        """So many seconds from now."""
+        return Deadline() if seconds is None else Deadline(time.monotonic() + seconds)
+
+    def has(self, seconds: float) -> bool:
+        """Whether so many seconds are left."""
+        return time.monotonic() + seconds <= self.at_s
+
+
+def pass_name(case: Case, number: int) -> str:
+    """A case in a pass over its grid; the first goes without its number."""
+    return case.id if number == 1 else f"{case.id}@{number}"
+
+
+@dataclass
+class SuiteRun:
+    """One suite while it is measured.
+
+    Attributes
+    ----------
+    plan
+        How long each case is sampled.
+    names
+        All cases of the record in order, those of the second pass with ``@2``.
+    facts
+        Go into the provenance of the record.
+    resume_complete
+        Take up a complete record too, instead of measuring the suite anew.
+    skip_failed
+        Do not try again what failed before: it may break the device again.
+    done, failed
+        Results and errors by name, those of an interrupted run included.
+    lost
+        Cases that ran out of memory.
+    """
+
+    suite: str
+    device: Device
+    folder: Path
+    plan: Plan
+    names: Sequence[str]
+    facts: Mapping[str, Any]
+    cache: str = "rotating"
+    monitor: Monitor = field(default_factory=Monitor)
+    resume_complete: bool = False
+    skip_failed: bool = False
+    partial: record_file.Partial = field(init=False)
+    done: dict[str, record_file.Result] = field(init=False)
+    failed: dict[str, str] = field(init=False)
+    lost: list[str] = field(init=False, default_factory=list)
+    resumed: int = field(init=False)
+    before: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        conditions = {key: self.facts[key] for key in ("scale", "models") if key in self.facts}
+        how = {**conditions, "cache": self.cache, **asdict(self.plan)}
+        self.partial = record_file.Partial.of(self.folder, self.suite, self.device, how)
+        if self.resume_complete:
+            record_file.check_conditions(self.record_path, self.partial.key)
+        known = {
+            **record_file.earlier(self.record_path, self.partial.key, complete=self.resume_complete),
+            **self.partial.load(),
+        }
+        # a campaign may be thinned differently this time: what was measured stays in the record
+        self.names = [*self.names, *(name for name in known if name not in set(self.names))]
+        self.done = dict(known)
+        self.failed = {}
+        if self.skip_failed:
+            self.failed = {**record_file.failed_cases(self.record_path), **self.partial.failures()}
+        self.resumed = len(self.done)
+        if self.resumed:
+            note(f"{self.suite}: {self.resumed} of {len(self.names)} cases taken from an interrupted run")
+            others = {str(row.get("gpu", "")) for row, _ in self.done.values()} - {self.device.uuid, ""}
+            if others:
+                note(
+                    f"{self.suite}: warning: some of them were measured on another GPU: {', '.join(sorted(others))}"
+                )
+        self.before = state(self.device)
+        self.partial.begin(self.suite, self.device, self.provenance())
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record is written."""
+        return self.folder / f"{self.suite}.json"
+
+    def provenance(self) -> dict[str, Any]:
+        """Facts about the run, complete or not."""
+        return {
+            **self.facts,
+            "cache": self.cache,
+            "plan": asdict(self.plan),
+            "key": self.partial.key,
+            "resumed": self.resumed,
+            "states": [self.before],
+        }
+
+    def settled(self, name: str) -> bool:
+        """Whether nothing is left to do for a case."""
+        return name in self.done or name in self.failed or name.partition("@")[0] in self.lost
+
+    def attempt(self, case: Case, number: int) -> bool:
+        """Measure a case and keep what came of it; returns whether it was measured.
+
+        Raises
+        ------
+        BrokenDevice
+            When the device answers nothing any more.
+        """
+        name = pass_name(case, number)
+        try:
+            plan = settled(self.device, case, self.plan)
+            row, summary = run(self.device, case, plan, cache=self.cache, monitor=self.monitor)
+        except (KeyboardInterrupt, InputError):
+            raise
+        except MemoryError:
+            self.lost.append(case.id)
+        except Exception as error:
+            if "out of memory" in str(error):  # torch.OutOfMemoryError, and a capture that failed because of one
+                self.lost.append(case.id)
+            else:
+                self.fail(name, error)
+        else:
+            self.keep(name, number, row, summary.row())
+            return True
+        release(self.device)
+        return False
+
+    def keep(self, name: str, number: int, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+        """Keep a result, in the file before in memory."""
+        marked = {**row, "case": name, "pass": number}
+        if self.device.uuid:
+            marked["gpu"] = self.device.uuid
+        self.partial.append(marked, summary)
+        self.done[name] = (marked, dict(summary))
+
+    def fail(self, name: str, error: BaseException) -> None:
+        """Keep the error of a case; the device must still answer."""
+        text = f"{type(error).__name__}: {str(error).strip()}"[:_ERROR_CHARACTERS]
+        self.failed[name] = " ".join(text.split())
+        self.partial.append_failure(name, self.failed[name])
+        note(f"{self.suite}: {name} FAILED: {self.failed[name]}")
+        try:
+            synchronize(self.device)
+        except Exception as broken:
+            raise BrokenDevice(str(broken)) from None
+
+    def missing(self) -> list[str]:
+        """Cases that were neither measured nor failed."""
+        return [name for name in self.names if not self.settled(name)]
+
+    def finish(self, left_out: Sequence[str] = ()) -> dict[str, Any] | None:
+        """Write the record of what there is, whole or not, and return it; without any result there is none."""
+        if not self.done:
+            return None
+        added = len(self.done) > self.resumed or self.failed or self.lost
+        if self.resume_complete and not added and self.record_path.is_file():
+            self.partial.remove()  # nothing was added: what stands there was measured on the device it names
+            return record_file.read(self.record_path)
+        facts = self.provenance()
+        facts["states"] = [self.before, state(self.device)]
+        missing = self.missing()
+        record = record_file.build(
+            self.suite,
+            [self.done[name] for name in self.names if name in self.done],
+            self.device,
+            **facts,
+            left_out=[*left_out, *self.lost],
+            failed=[{"case": name, "error": error} for name, error in self.failed.items()],
+            missing=missing,
+            complete=not missing and not self.failed,
+            monitor=self.monitor.summary(),
+            gpus=sorted({str(row["gpu"]) for row, _ in self.done.values() if "gpu" in row}),
+        )
+        record_file.write(self.record_path, record)
+        self.partial.remove()
+        return record
+
+
+@dataclass(frozen=True)
+class Job:
+    """A case of a suite in a pass over its grid."""
+
+    suite: str
+    case: Case
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        return pass_name(self.case, self.number)
+
+
+def run_jobs(jobs: Iterable[Job], runs: Mapping[str, SuiteRun], deadline: Deadline) -> Iterable[Job]:
+    """Measure jobs in order, each one only if it can end before the deadline; yields what was tried.
+
+    A job that is too long for what is left is passed over, and a shorter one behind it may still be run.
+    """
+    for job in jobs:
+        suite = runs[job.suite]
+        if suite.settled(job.name) or not deadline.has(expected_s(suite.device, job.case, suite.plan)):
+            continue
+        suite.attempt(job.case, job.number)
+        yield job

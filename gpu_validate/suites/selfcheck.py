@@ -1,0 +1,131 @@
+"""Looks at what runs on the device: whether kernels are what they are called, and what a step consists of.
+
+A library may answer a call with another kernel than the one that was asked for. The profiler names what ran. It
+slows down what its process times afterwards, so a campaign runs this module in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from gpu_validate.device.facts import Device, look, torch_dtype
+from gpu_validate.models import attention
+from gpu_validate.models.attention import CAUSAL, CUDNN, JOINED, MASKED, PACKED, TRITON
+from gpu_validate.models.decoder import Decoder, place_after
+from gpu_validate.suites.random_models import caches
+from scylla_sim.specs.deployment_specs import Model
+
+EXPECTED: dict[str, tuple[str, ...]] = {
+    TRITON: ("_attend",),
+    PACKED: ("flash",),
+    CAUSAL: ("flash",),
+    JOINED: ("flash",),
+    CUDNN: ("cudnn",),
+    MASKED: ("",),
+}
+"""Kernel source -> what one of its kernels has in its name."""
+
+_HEADS = (8, 2, 64)
+_TINY = Model("selfcheck", 1, 512, 1024, 8, 2, 64, 1024)
+
+
+def kernel_names(call: Callable[[], object]) -> list[str]:
+    """Names of what a call runs: GPU kernels, or torch's operators on a CPU."""
+    from torch.profiler import ProfilerActivity, profile, supported_activities
+
+    call()
+    on_gpu = ProfilerActivity.CUDA in supported_activities()  # type: ignore[no-untyped-call]
+    activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]
+    with profile(activities=activities) as found:
+        call()
+        if on_gpu:
+            torch.cuda.synchronize()
+    events = [event for event in found.events() or [] if str(event.name)]
+    names = [str(event.name) for event in events if "CUDA" in str(event.device_type)]
+    return names or [str(event.name) for event in events]
+
+
+def _sources(device: Device) -> tuple[str, ...]:
+    if device.kind != "cuda":
+        return (MASKED, PACKED)
+    return (attention.decoder_kernel(device.kind), PACKED, CAUSAL, CUDNN)
+
+
+def _of_kernel(device: Device, source: str) -> dict[str, Any]:
+    """What ran for four query tokens over a cache, and whether it is the kernel that was named."""
+    num_heads, num_kv_heads, head_dim = _HEADS
+    like = {"device": device.kind, "dtype": torch_dtype(device)}
+    q = torch.randn(2, num_heads, 4, head_dim, **like)  # type: ignore[call-overload]
+    pair = [torch.randn(2, num_kv_heads, 260, head_dim, **like) for _ in "kv"]  # type: ignore[call-overload]
+    try:
+        (call,) = attention.calls(source, q, [pair])
+        names = kernel_names(call)
+        mask = attention.causal_mask(4, 260, num_heads // num_kv_heads, q.device)
+        exact = attention.masked(q, pair[0], pair[1], mask)
+        out = call()
+    except Exception as error:  # a library that refuses a shape is a result
+        return {"names": [], "as_named": False, "error": str(error)[:300]}
+    assert isinstance(out, torch.Tensor)
+    off = float((out.float() - exact.float()).norm() / exact.float().norm())
+    as_named = any(part in name for part in EXPECTED[source] for name in names)
+    return {"names": sorted(set(names)), "as_named": as_named, "from_masked": off}
+
+
+def _of_step(device: Device) -> dict[str, Any]:
+    """Kernels of a step of one layer of a tiny decoder, plain and of four tokens, with how often each runs."""
+    model = Decoder(_TINY, device=device.kind, dtype=torch_dtype(device))
+    found = {}
+    for n in (1, 4):
+        (store,) = caches((_TINY,), 2, 256 + n, model.norm)
+        place = place_after(256, n, _TINY, model.norm, batch=2)
+        tokens = torch.zeros(2, n, dtype=torch.int64, device=device.kind)
+        found[f"n={n}"] = dict(Counter(kernel_names(partial(model, tokens, store, place))))
+    return found
+
+
+@torch.inference_mode()
+def check(device: Device) -> dict[str, Any]:
+    """Kernels behind the names of a campaign, and those of a step; nothing is checked without a GPU."""
+    if device.kind != "cuda":
+        return {}
+    return {
+        "kernels": {source: _of_kernel(device, source) for source in _sources(device)},
+        "step": _of_step(device),
+    }
+
+
+_PATIENCE_S = 60.0
+
+
+class Apart:
+    """`check` in another process, beside whatever prepares this one."""
+
+    def __init__(self, device: Device) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        if device.kind == "cuda":
+            call = [sys.executable, "-m", "gpu_validate.suites.selfcheck"]
+            self.process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
+
+    def result(self) -> dict[str, Any]:
+        """What was found; why nothing was, where the process failed or took too long."""
+        if self.process is None:
+            return {}
+        try:
+            out, _ = self.process.communicate(timeout=_PATIENCE_S)
+            found: dict[str, Any] = json.loads(out.splitlines()[-1])
+        except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
+            self.process.kill()
+            return {"error": f"the self-check gave no result: {type(error).__name__}"}
+        return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(check(look("cuda"))))

@@ -1,0 +1,181 @@
+"""Rows of the record from what was measured: tokens per cycle by draft, tokens, domain, temperature and tree.
+
+Each value has the standard error of its sampling, clustered by window; a gain over the shallowest draft of the same
+run is paired by window. The spread over training seeds is not in it: rows carry their seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_validate.training.acceptance import (
+    PROFILE_WIDTH,
+    FloatArray,
+    Mean,
+    accepted,
+    first_choices,
+    mean_over_windows,
+    rank_profile,
+)
+from gpu_validate.training.corpus import DOMAINS
+from gpu_validate.training.outcomes import Snapshot
+from gpu_validate.training.plans import MAIN
+from scylla_sim.acceptance.trees import best_tree, chain
+
+TREE_NODES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+Result = tuple[dict[str, Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way of drafting: temperature, name, and accepted drafted tokens of every cycle of a snapshot."""
+
+    temperature: int
+    drafting: str
+    accepted: FloatArray
+
+
+def _chains(snapshot: Snapshot) -> list[_Way]:
+    """The longest chain: greedy at temperature 0, sampled at temperature 1."""
+    outcome = snapshot.outcome
+    longest = chain(outcome.passed.shape[-1])
+    greedy = accepted(longest, outcome.ranks[0]).astype(np.float64)
+    return [_Way(0, "chain", greedy), _Way(1, "sampled-chain", outcome.passed.sum(-1))]
+
+
+def _facts(snapshot: Snapshot) -> dict[str, Any]:
+    arm = snapshot.task.arms[snapshot.arm]
+    return {
+        "arm": arm.name,
+        "target": snapshot.task.target,
+        "seed": snapshot.task.seed,
+        "decoder_layers": arm.layers,
+        "parameters": snapshot.parameters,
+        "train_tokens": snapshot.tokens,
+        "learning_rate": arm.draft.lr,
+    }
+
+
+def _result(row: dict[str, Any], mean: Mean, cycles: int) -> Result:
+    """Row and summary of one mean; tokens per cycle count the target's own token."""
+    named = [str(row[name]) for name in ("op", "arm", "decoder_layers", "train_tokens", "seed", "temperature")]
+    named += [str(row[name]) for name in ("drafting", "nodes", "domain")]
+    case = "-".join(named)
+    summary = {
+        "count": cycles,
+        "windows": mean.windows,
+        "stderr": mean.stderr,
+        "stopping_reason": "max_samples",
+    }
+    return {"case": case, **row, "tokens_per_cycle": 1.0 + mean.value, "stderr": mean.stderr}, summary
+
+
+def curve_results(snapshots: Sequence[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
+    """Tokens per cycle of chains for every draft and point of its curve, over all domains and for each."""
+    base = {(s.task.seed, s.tokens): s for s in snapshots if s.task.arms[s.arm].name == MAIN and _layers(s) == 1}
+    for snapshot in snapshots:
+        reference = base.get((snapshot.task.seed, snapshot.tokens))
+        for way, other in zip(_chains(snapshot), _chains(reference) if reference else [None, None]):
+            row = {
+                "op": "acceptance",
+                **_facts(snapshot),
+                "temperature": way.temperature,
+                "drafting": way.drafting,
+                "draft_len": snapshot.outcome.passed.shape[-1],
+                "nodes": snapshot.outcome.passed.shape[-1],
+            }
+            gain: dict[str, Any] = {"gain": None, "gain_stderr": None}
+            if other is not None and _facts(snapshot)["arm"] == MAIN:
+                paired = mean_over_windows(way.accepted - other.accepted, domains)
+                gain = {"gain": paired.value, "gain_stderr": paired.stderr}
+            mean = mean_over_windows(way.accepted, domains)
+            yield _result({**row, "domain": "all", **gain}, mean, way.accepted.size)
+            for index, name in enumerate(DOMAINS if _facts(snapshot)["arm"] == MAIN else ()):
+                inside = domains == index
+                mean = mean_over_windows(way.accepted[inside], domains[inside])
+                yield _result({**row, "domain": name}, mean, way.accepted[inside].size)
+
+
+def _layers(snapshot: Snapshot) -> int:
+    return snapshot.task.arms[snapshot.arm].layers
+
+
+def tree_tokens(ranks: NDArray[np.int16], nodes: int) -> FloatArray:
+    """Accepted drafted tokens of the best static tree, chosen on every second window and scored on the others.
+
+    Parameters
+    ----------
+    ranks
+        ``(windows, anchors, draft_len)``.
+    """
+    count = np.zeros(ranks.shape[:2])
+    for half in (0, 1):
+        tree = best_tree(rank_profile(ranks[1 - half :: 2], PROFILE_WIDTH), nodes)
+        count[half::2] = accepted(tree, ranks[half::2])
+    return count
+
+
+def tree_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
+    """Tokens per cycle of static trees of more and more nodes, for the drafts of the laws at their last point."""
+    for snapshot in _last_of_main(snapshots):
+        for temperature, ranks in enumerate(snapshot.outcome.ranks):
+            for nodes in TREE_NODES:
+                row = {
+                    "op": "acceptance",
+                    **_facts(snapshot),
+                    "temperature": temperature,
+                    "drafting": "tree",
+                    "draft_len": ranks.shape[-1],
+                    "nodes": nodes,
+                    "domain": "all",
+                }
+                yield _result(row, mean_over_windows(tree_tokens(ranks, nodes), domains), ranks[..., 0].size)
+
+
+def _last_of_main(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    """Drafts of the laws at the last point that is measured of every seed."""
+    every = [s for s in snapshots if s.task.arms[s.arm].name == MAIN]
+    last = {s.task.name: s.tokens for s in sorted(every, key=lambda s: s.tokens)}
+    return [s for s in every if s.tokens == last[s.task.name]]
+
+
+def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
+    """Rank profiles of the drafts of the laws at their last point, over the seeds that came as far."""
+    by_layers: dict[int, list[Snapshot]] = {}
+    for snapshot in _last_of_main(snapshots):
+        by_layers.setdefault(_layers(snapshot), []).append(snapshot)
+    for layers, found in sorted(by_layers.items()):
+        most = max(member.tokens for member in found)
+        members = [member for member in found if member.tokens == most]
+        for temperature in (0, 1):
+            ranks = np.concatenate([member.outcome.ranks[temperature] for member in members])
+            profile = rank_profile(ranks, PROFILE_WIDTH)
+            reached = first_choices(ranks)
+            for depth, rank in np.ndindex(profile.shape):
+                chance = float(profile[depth, rank])
+                row = {
+                    "case": f"rank-{layers}-{members[0].tokens}-{temperature}-{depth + 1}-{rank}",
+                    "op": "rank",
+                    "arm": MAIN,
+                    "decoder_layers": layers,
+                    "train_tokens": members[0].tokens,
+                    "temperature": temperature,
+                    "depth": depth + 1,
+                    "rank": rank,
+                    "probability": chance,
+                }
+                cycles = int(reached[depth])
+                stderr = float(np.sqrt(chance * (1 - chance) / max(cycles, 1)))
+                yield row, {"count": cycles, "stderr": stderr, "stopping_reason": "max_samples"}
+
+
+def results(snapshots: Sequence[Snapshot], domains: Mapping[str, NDArray[np.int64]]) -> list[Result]:
+    """All rows of a plan; ``domains`` of the windows, by split."""
+    split = snapshots[0].task.split
+    found = list(curve_results(snapshots, domains[split]))
+    return [*found, *tree_results(snapshots, domains[split]), *profile_results(snapshots)]

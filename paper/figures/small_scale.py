@@ -1,0 +1,109 @@
+"""Figure of the laws by real training: tokens per cycle against training tokens and against decoder layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from paper.render.drawing import GREY, INK, Canvas, canvas, label_ends
+from paper.render.table import mean
+from paper.sources.results import Results, commits
+from paper.sources.results import Table as ResultTable
+from paper.tables.small_scale import RUNS, groups, laws, slope
+from scylla_sim.records import Row
+
+_COLOURS = ("#3b1f6b", "#38598c", "#25858e", "#2ab07f", "#8bc34a", "#e0a80d", "#d1622b")
+_NEEDED = ("arm", "domain", "temperature", "drafting", "decoder_layers", "train_tokens", "tokens_per_cycle")
+
+Points = dict[int, dict[int, list[float]]]
+
+
+def _points(results: Results, run: str) -> Points:
+    """Decoder layers -> training tokens -> tokens per cycle of every seed."""
+    columns = results.columns(f"smallscale/{run}/acceptance.csv", "snakemake", _NEEDED)
+    found: Points = {}
+    for index in range(len(columns["arm"])):
+        cell = {name: columns[name][index] for name in _NEEDED}
+        if (cell["arm"], cell["domain"], cell["drafting"], cell["temperature"]) == ("main", "all", "chain", "0"):
+            curve = found.setdefault(int(cell["decoder_layers"]), {})
+            curve.setdefault(int(cell["train_tokens"]), []).append(float(cell["tokens_per_cycle"]))
+    return {depth: dict(sorted(curve.items())) for depth, curve in sorted(found.items())}
+
+
+def _lines(table: ResultTable, by: str) -> dict[int, Row]:
+    return {int(group[by]): forms["log-linear"] for group, forms in groups(table, [by]) if "log-linear" in forms}
+
+
+def _law(axes: Any, row: Row, low: float, high: float, colour: str) -> float:
+    """Draw a fitted line; returns its value at the right end."""
+    grid = [low * (high / low) ** (step / 60) for step in range(61)]
+    axes.plot(grid, [row["a"] * math.log(x) + row["c"] for x in grid], color=colour, linewidth=1.4)
+    return float(row["a"] * math.log(high) + row["c"])
+
+
+def _seeds(axes: Any, x: float, values: list[float], colour: str) -> None:
+    axes.plot([x] * len(values), values, ".", color=colour, markersize=4, alpha=0.55)
+    axes.plot([x], [mean(values)], "o", color=colour, markersize=5)
+
+
+def _short(tokens: int) -> str:
+    """``64k``, ``1M``, in the binary sense in which windows of tokens double."""
+    return f"{tokens >> 20}M" if tokens >= 1 << 20 else f"{tokens >> 10}k"
+
+
+def small_scale(results: Results) -> Canvas:
+    """Both laws on drafts trained here; small dots are seeds, lines the fits of their means."""
+    (run, by_depth), (_, by_tokens) = laws(results, "tokens")[0], laws(results, "layers")[0]
+    points = _points(results, run)
+    last = max(next(iter(points.values())))
+    line = _lines(by_tokens, "train_tokens")[last]
+    drawing = canvas(
+        "small-scale",
+        "Theorems 1.1 and 1.2 by real training, at small scale",
+        "Tokens per cycle of greedy chains on held-out text; target and drafts of less than half a million weights "
+        f"(evidence small-scale; {RUNS[run]}). Small dots: training seeds; dots: their mean; lines: a ln x + c, "
+        f"fitted to the means. Commit {commits([by_depth, by_tokens])}.",
+        size=(9.2, 4.3),
+        columns=2,
+        share_y=True,
+    )
+    left, right = drawing.axes
+    ends = []
+    fits = _lines(by_depth, "decoder_layers")
+    for (depth, curve), colour in zip(points.items(), _COLOURS):
+        for tokens, values in curve.items():
+            _seeds(left, tokens, values, colour)
+        if depth in fits:
+            ends.append((_law(left, fits[depth], min(curve), max(curve), colour), f"{depth}", colour))
+    label_ends(left, last, ends, 0.11)
+    left.set_xscale("log")
+    ticks = list(next(iter(points.values())))
+    left.set_xticks(ticks, [_short(tokens) for tokens in ticks])
+    left.set(title="Theorem 1.1", xlabel="training tokens of the draft", ylabel="tokens per cycle")
+    least = min(row["r2"] for row in fits.values())
+    left.text(0.02, 0.97, f"labels: decoder layers\nR² {least:.3f} and more", **_corner(left))
+    ends = []
+    fits = _lines(by_tokens, "train_tokens")
+    depths = list(points)
+    for (tokens, row), colour in zip(fits.items(), _COLOURS):
+        for depth in depths:
+            _seeds(right, depth, points[depth][tokens], colour)
+        ends.append((_law(right, row, depths[0], depths[-1], colour), _short(tokens), colour))
+    label_ends(right, depths[-1], ends, 0.11)
+    right.set_xscale("log")
+    right.set_xticks(depths, [str(depth) for depth in depths])
+    right.set(title="Theorem 1.2", xlabel="decoder layers of the draft")
+    middle, low, high, _ = slope(line)
+    said = (
+        f"labels: training tokens\n{_short(last)}: {middle:.2f} [{low:.2f}, {high:.2f}] per ln, R² {line['r2']:.3f}"
+    )
+    right.text(0.02, 0.97, said, **_corner(right))
+    for axes in (left, right):
+        axes.minorticks_off()
+        axes.margins(x=0.05)
+        axes.tick_params(colors=INK)
+    return drawing
+
+
+def _corner(axes: Any) -> dict[str, Any]:
+    return {"transform": axes.transAxes, "va": "top", "fontsize": 8, "color": GREY, "linespacing": 1.5}

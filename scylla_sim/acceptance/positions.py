@@ -1,0 +1,272 @@
+"""How acceptance falls with the draft position, and so what a longer or shorter draft would yield.
+
+A draft that conditions on its own guesses gets worse with depth: one rate for all positions overestimates long
+drafts by 11 % on average over the published series. The law here: the odds of acceptance at position i are
+``i**-exponent`` times those at position 1. It has the same shape as the default law over ranks
+(`scylla_sim.acceptance.profiles.rank_profile`).
+
+The exponents here are of tau against the draft length, over separate runs. They hold two effects: depth, and that
+longer drafts begin their cycles in harder places (in traces of one head cut at K, position 1 is accepted 0.674 of
+the time at K = 1 and 0.626 at K = 10). Rates by position within one run hold only the first, and fall less, or
+rise where easy stretches last: do not mix the two kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scylla_sim.acceptance.profiles import iid_rate, iid_tokens_per_cycle
+from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
+from scylla_sim.records import Row
+
+POSITION_EXPONENT = 0.66
+POSITION_SPREAD = 0.54
+"""Median and standard deviation of the exponent over 19 published series of tau against the draft length
+(``paper/published/tau_vs_draft_len.csv``: EAGLE-1, EAGLE-3, P-EAGLE, MTP, DSpark heads of nine targets). Single
+series run from 0 to 2.4; parallel drafters (DFlash) and EAGLE-3 on easy text can be flat or rise."""
+
+TAU_NOISE = 0.02
+"""Standard deviation of one published tau around the law: rounding to 0.01 and different prompts per run."""
+
+EAGLE3_EXPONENT = 0.30
+"""Median over the 60 EAGLE-3 series of SpecForge's SpecBundle (``tau_vs_draft_len_specbundle.csv``; standard
+deviation 0.20). These heads are trained on their own guesses, and decay half as fast; EAGLE-1 shows 0.67."""
+
+_LOGIT_LIMIT = 30.0
+_FREE_SPREAD = 10.0
+"""Spread with which a whole series finds its own exponent: wide enough not to hold it."""
+
+IntArray = NDArray[np.int64]
+Series = Mapping[str, tuple[ArrayLike, ArrayLike]]
+
+
+def position_profile(
+    first_rate: ArrayLike, draft_len: int, *, exponent: ArrayLike = POSITION_EXPONENT
+) -> FloatArray:
+    """Conditional rates at positions 1..draft_len from the first: odds_i = odds_1 i^-exponent.
+
+    Parameters
+    ----------
+    first_rate, exponent
+        Broadcast against each other, shape (...). A rate in [0, 1]; exponent 0 is one rate for all positions.
+
+    Returns
+    -------
+    Shape (..., draft_len).
+
+    Notes
+    -----
+    Source: chosen here, see `POSITION_EXPONENT` for the data. Rivals with one exponent for all series (odds falling
+    geometrically, rates falling geometrically or by a power of the hazard) do equally well or slightly worse.
+
+    Examples
+    --------
+    >>> position_profile(0.8, 3).round(3).tolist()
+    [0.8, 0.717, 0.66]
+    """
+    rate = in_range("first_rate", first_rate, 0, 1)[..., None]
+    power = in_range("exponent", exponent)[..., None]
+    position = np.arange(1.0, int(whole("draft_len", draft_len, 1)) + 1)
+    # 1 - rate + rate * i^-c in the denominator is the odds law without dividing by 1 - rate.
+    weight = rate * position**-power
+    return np.asarray(weight / (1.0 - rate + weight))
+
+
+@dataclass(frozen=True)
+class Decay:
+    """A profile over positions found from tau at some draft lengths.
+
+    ``covariance`` is of (logit of ``first_rate``, ``exponent``); ``noise`` of one tau.
+    """
+
+    first_rate: float
+    exponent: float
+    covariance: FloatArray
+    noise: float
+
+    def profile(self, draft_len: int) -> FloatArray:
+        """Conditional rates, shape (draft_len,)."""
+        return position_profile(self.first_rate, draft_len, exponent=self.exponent)
+
+    def predict(self, draft_len: ArrayLike, *, z: float = 1.645) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """tau at draft lengths, and the interval of a measurement there (``z`` standard deviations; 1.645: 90 %).
+
+        The interval comes from the noise and from what the exponent varied between published series, linearised.
+        """
+        lengths = np.atleast_1d(whole("draft_len", draft_len, 1))
+        logit = float(np.log(self.first_rate / (1 - self.first_rate)))
+        value, gradient = _tau_and_gradient(logit, self.exponent, lengths)
+        spread = np.sqrt(np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient) + self.noise**2)
+        lower = np.maximum(value - z * spread, 1.0)
+        upper = np.minimum(value + z * spread, lengths + 1.0)
+        shape = np.shape(draft_len)
+        return value.reshape(shape), lower.reshape(shape), upper.reshape(shape)
+
+
+def _tau(logit: float, exponent: float, lengths: IntArray) -> FloatArray:
+    rate = 1.0 / (1.0 + np.exp(-logit))
+    reached = np.cumprod(position_profile(rate, int(lengths.max()), exponent=exponent))
+    return np.asarray(1.0 + np.cumsum(reached)[lengths - 1])
+
+
+def _tau_and_gradient(logit: float, exponent: float, lengths: IntArray) -> tuple[FloatArray, FloatArray]:
+    step = 1e-5
+    by_logit = (_tau(logit + step, exponent, lengths) - _tau(logit - step, exponent, lengths)) / (2 * step)
+    by_exponent = (_tau(logit, exponent + step, lengths) - _tau(logit, exponent - step, lengths)) / (2 * step)
+    return _tau(logit, exponent, lengths), np.stack([by_logit, by_exponent], axis=-1)
+
+
+def fit_decay(
+    draft_lens: ArrayLike,
+    tokens_per_cycle: ArrayLike,
+    *,
+    exponent: float = POSITION_EXPONENT,
+    spread: float = POSITION_SPREAD,
+    noise: float = TAU_NOISE,
+) -> Decay:
+    """Profile over positions from tau at one or several draft lengths of a chain.
+
+    Least squares of the taus with the exponent held to ``exponent`` within ``spread``: one tau finds the rate
+    and keeps the exponent, several let the data move it.
+
+    Parameters
+    ----------
+    draft_lens, tokens_per_cycle
+        Shape (n,), n >= 1; each tau in (1, draft_len + 1).
+
+    Raises
+    ------
+    InputError
+        For a tau that its draft length cannot yield.
+
+    Examples
+    --------
+    >>> found = fit_decay([1, 2, 3], [1.84, 2.50, 2.99])
+    >>> value, lower, upper = found.predict(7)
+    >>> [round(float(v), 2) for v in (lower, value, upper)]
+    [3.53, 3.83, 4.13]
+    """
+    lengths = np.atleast_1d(whole("draft_len", draft_lens, 1))
+    tau = np.atleast_1d(in_range("tokens_per_cycle", tokens_per_cycle, 1, above=True))
+    if lengths.shape != tau.shape or lengths.ndim != 1:
+        raise fail("tokens_per_cycle", tau.shape, f"must have one value per draft length ({lengths.shape})")
+    if (tau >= lengths + 1).any():
+        i = int(np.argmax(tau - lengths))
+        raise fail("tokens_per_cycle", float(tau[i]), f"must be below draft_len + 1 = {lengths[i] + 1}")
+    positive("spread", spread)
+    positive("noise", noise)
+    first = np.clip(tau[0] - 1 if lengths[0] == 1 else float(iid_rate(tau[0], int(lengths[0]))), 1e-6, 1 - 1e-6)
+    at = np.array([np.log(first / (1 - first)), exponent])
+
+    def system(at: FloatArray) -> tuple[FloatArray, FloatArray]:
+        value, gradient = _tau_and_gradient(float(at[0]), float(at[1]), lengths)
+        residual = np.append((value - tau) / noise, (at[1] - exponent) / spread)
+        return residual, np.vstack([gradient / noise, [0.0, 1.0 / spread]])
+
+    at, gradient = _least_squares(system, at)
+    return Decay(
+        first_rate=float(1 / (1 + np.exp(-at[0]))),
+        exponent=float(at[1]),
+        covariance=np.asarray(np.linalg.pinv(gradient.T @ gradient), dtype=np.float64),
+        noise=noise,
+    )
+
+
+def _least_squares(
+    system: Callable[[FloatArray], tuple[FloatArray, FloatArray]], at: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Levenberg-Marquardt on residuals and their gradient: two unknowns do not justify importing scipy."""
+    damping = 1e-3
+    residual, gradient = system(at)
+    for _ in range(200):
+        normal = gradient.T @ gradient
+        step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-12), -gradient.T @ residual)
+        trial = at + np.clip(step, -2, 2)
+        trial[0] = np.clip(trial[0], -_LOGIT_LIMIT, _LOGIT_LIMIT)
+        moved, slope = system(trial)
+        if moved @ moved <= residual @ residual:
+            done = np.abs(trial - at).max() < 1e-10
+            at, residual, gradient, damping = trial, moved, slope, damping / 5
+            if done:
+                break
+        else:
+            damping *= 5
+            if damping > 1e12:
+                break
+    return at, gradient
+
+
+def own_exponent(draft_lens: ArrayLike, tokens_per_cycle: ArrayLike) -> float:
+    """The exponent that a whole series of tau against draft length shows by itself.
+
+    Examples
+    --------
+    >>> lengths = [1, 2, 3, 5, 7]
+    >>> rates = position_profile(0.8, 7, exponent=0.4)
+    >>> tau = [1 + float(rates[:n].cumprod().sum()) for n in lengths]
+    >>> round(own_exponent(lengths, tau), 3)
+    0.4
+    """
+    return fit_decay(draft_lens, tokens_per_cycle, spread=_FREE_SPREAD).exponent
+
+
+def held_out(series: Series, *, known_to: int = 3, predict_from: int = 5) -> list[Row]:
+    """Predict long drafts of each series from its short ones, by a law fitted on the other series only.
+
+    Parameters
+    ----------
+    series
+        Label -> (draft lengths, tau). Those without a length up to ``known_to`` and one from ``predict_from`` on
+        help to fit the law but are not predicted.
+
+    Returns
+    -------
+    One row per series, known lengths and predicted length. ``known`` is one length, or all up to ``known_to``
+    together; ``iid_error`` (one rate, from the longest known length) and ``error`` (the law) are relative.
+
+    Raises
+    ------
+    InputError
+        With fewer than three series: two others are needed for a median and a spread.
+    """
+    if len(series) < 3:
+        raise fail("series", len(series), "must be at least 3", "each is predicted by a law fitted on the others")
+    points = {
+        label: (np.asarray(k, dtype=np.int64), np.asarray(t, dtype=float)) for label, (k, t) in series.items()
+    }
+    exponents = {label: own_exponent(k, t) for label, (k, t) in points.items() if k.size >= 2}
+    rows = []
+    for label, (lengths, tau) in points.items():
+        short, long = np.flatnonzero(lengths <= known_to), np.flatnonzero(lengths >= predict_from)
+        others = np.array([value for name, value in exponents.items() if name != label])
+        law = {"exponent": float(np.median(others)), "spread": float(others.std(ddof=1))}
+        known = [short[i : i + 1] for i in range(short.size)] + ([short] if short.size > 1 else [])
+        for inputs in known if long.size else []:
+            found = fit_decay(lengths[inputs], tau[inputs], **law)
+            last = inputs[np.argmax(lengths[inputs])]
+            rate = iid_rate(tau[last], int(lengths[last]))
+            for i in long:
+                value, lower, upper = (float(v) for v in found.predict(int(lengths[i])))
+                constant = float(iid_tokens_per_cycle(rate, int(lengths[i])))
+                rows.append(
+                    {
+                        "series": label,
+                        "known": "+".join(str(n) for n in lengths[inputs]),
+                        "draft_len": int(lengths[i]),
+                        "measured": float(tau[i]),
+                        "iid": constant,
+                        "iid_error": constant / tau[i] - 1,
+                        "predicted": value,
+                        "lower": lower,
+                        "upper": upper,
+                        "error": value / tau[i] - 1,
+                        "exponent": found.exponent,
+                        "others_exponent": law["exponent"],
+                        "others_spread": law["spread"],
+                    }
+                )
+    return rows

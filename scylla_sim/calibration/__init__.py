@@ -1,0 +1,1 @@
+"""Calibrations: kernel models fitted to the measured kernels of one device."""

@@ -1,0 +1,1 @@
+"""Serving engines: readers of their logs, their flags, and fits of their overheads."""

@@ -1,0 +1,76 @@
+"""What a decoding loop adds to its kernels, from loops that were measured: the overheads of an `Engine`.
+
+Plain steps and cycles are linear in host work, launches and tokens once their kernels are priced, so the overheads
+are the non-negative least squares of the relative errors. They say what the loop's own code costs, on the machine
+it ran on; they are scored on loops that were not fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scylla_sim.checks import FloatArray, fail
+from scylla_sim.prediction.steps import LAUNCH, Setting, Step
+from scylla_sim.prediction.throughput import Prediction
+from scylla_sim.specs.deployment_specs import OVERHEADS, Engine
+
+MIN_FIT_ROWS = 6
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One measured time: seconds of its kernels, and how often each of `OVERHEADS` is paid (not named: never)."""
+
+    device_s: float
+    paid: Mapping[str, float]
+    measured_s: float
+
+
+def _paid(setting: Setting, terms: Mapping[str, FloatArray], *steps: Step) -> dict[str, float]:
+    paid = {name: float(often) for name, often in terms.items()}
+    launches = sum(part.count for step in steps for part in step.parts if part.kind != LAUNCH)
+    return {**paid, "launch_s": float(launches) if setting.launches_add else 0.0}
+
+
+def observations(out: Prediction, *, cycle_s: float, plain_step_s: float) -> list[Observation]:
+    """The plain step and the cycle of one measured configuration, priced without overheads."""
+    drafted = float(out.draft.seconds) + float(out.verify.seconds)
+    plain = _paid(out.setting, out.plain_pace.terms, out.plain)
+    return [
+        Observation(float(out.plain.seconds), plain, plain_step_s),
+        Observation(drafted, _paid(out.setting, out.pace.terms, out.verify, out.draft), cycle_s),
+    ]
+
+
+def fit_engine(name: str, seen: Sequence[Observation]) -> Engine:
+    """Overheads that bring predicted times closest to the measured ones, none of them negative.
+
+    Raises
+    ------
+    InputError
+        With fewer than `MIN_FIT_ROWS` times.
+
+    Examples
+    --------
+    >>> batches = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    >>> seen = [Observation(1e-3, {"host_s": 1.0, "token_s": b}, 2e-3 + b * 1e-5) for b in batches]
+    >>> engine = fit_engine("mine", seen)
+    >>> round(engine.host_s, 9), round(engine.token_s, 9)
+    (0.001, 1e-05)
+    """
+    from scipy.optimize import nnls
+
+    if len(seen) < MIN_FIT_ROWS:
+        raise fail("rows", len(seen), f"must be at least {MIN_FIT_ROWS} to fit the overheads of a loop")
+    measured = np.array([one.measured_s for one in seen])
+    paid: FloatArray = (
+        np.array([[one.paid.get(name, 0.0) for name in OVERHEADS] for one in seen]) / measured[:, None]
+    )
+    missing = 1.0 - np.array([one.device_s for one in seen]) / measured
+    scale = np.maximum(np.abs(paid).max(axis=0), 1e-300)
+    values = nnls(paid / scale, missing)[0] / scale
+    found = dict(zip(OVERHEADS, values.tolist()))
+    return Engine(name, eager=found["launch_s"] > 0.0, **found)

@@ -1,0 +1,1 @@
+"""FLOPs and bytes of operations and of forward passes. Nothing here depends on a device."""

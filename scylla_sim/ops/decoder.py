@@ -1,0 +1,173 @@
+"""Operations of the decoder layers of one forward pass, as one tensor-parallel rank runs them.
+
+Attention is grouped-query or latent, its layers grouped by sliding window; MLPs are dense or mixtures of experts,
+whose experts every rank holds a slice of (sharded on their width, as the dense MLP is).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scylla_sim.checks import FloatArray
+from scylla_sim.ops.expert_routing import routed_loads
+from scylla_sim.ops.op import Op, moving, scalar
+from scylla_sim.specs.deployment_specs import Experts, Latent, Model
+
+FLOAT_BYTES = 4.0
+"""Routers choose in float32."""
+INDEX_BYTES = 4.0
+"""Sorting the rows by expert moves 32-bit indices."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass runs over: ``rows`` tokens in all, ``tokens`` of each of ``batch`` sequences of ``context``.
+
+    ``output_bytes`` are those of one activation; ``tp`` the tensor-parallel ranks.
+    """
+
+    rows: FloatArray
+    batch: FloatArray
+    context: FloatArray
+    tokens: FloatArray
+    tp: int
+    output_bytes: float
+
+    def gemm(self, name: str, count: int, n: float, k: float) -> Op:
+        """Product of all rows with a weight of ``n`` x ``k``."""
+        return Op(name, "gemm", count, {"m": self.rows, "n": scalar(n), "k": scalar(k)})
+
+    def moved(self, name: str, count: int, elements: float, *, by_row: bool = False) -> Op:
+        """Kernel that reads and writes ``elements`` activations a row; ``by_row`` reduces them, as a norm."""
+        return moving(name, count, self.output_bytes * elements * self.rows, self.rows if by_row else None)
+
+
+def _grouped(name: str, count: int, m: FloatArray, groups: FloatArray, n: float, k: float) -> Op:
+    return Op(name, "grouped_gemm", count, {"m": m, "n": scalar(n), "k": scalar(k), "groups": groups})
+
+
+def _grouped_query(model: Model, p: Pass) -> list[Op]:
+    """Projections, rotary embedding, attention by window, output projection."""
+    heads, kv_heads = model.num_heads // p.tp, max(model.num_kv_heads // p.tp, 1)
+    qkv, hidden = float((heads + 2 * kv_heads) * model.head_dim), float(model.hidden_size)
+    shape = {
+        "batch": p.batch,
+        "kv_len": p.context,
+        "q_len": p.tokens,
+        "num_heads": scalar(heads),
+        "num_kv_heads": scalar(kv_heads),
+        "head_dim": scalar(model.head_dim),
+    }
+    return [
+        p.gemm("qkv_proj", model.num_layers, qkv, hidden),
+        p.moved("rope_and_kv_write", model.num_layers, 2.0 * qkv),
+        *(
+            Op(
+                f"attention_window_{window}" if window else "attention",
+                "decode_attention",
+                count,
+                {**shape, "window": scalar(window)},
+            )
+            for window, count in model.window_layers.items()
+        ),
+        p.gemm("o_proj", model.num_layers, hidden, float(heads * model.head_dim)),
+    ]
+
+
+def _latent(model: Model, part: Latent, p: Pass) -> list[Op]:
+    """Latent attention in its absorbed form: keys are never expanded, each head's query is brought to the latent.
+
+    All heads attend one vector of ``kv_rank + rope_dim`` a token; its first ``kv_rank`` elements are the value too.
+    Down-projections are replicated on all ranks, heads are shared, the cache is not.
+
+    Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C.
+    """
+    count, hidden = model.num_layers, float(model.hidden_size)
+    heads = model.num_heads // p.tp
+    kept = part.kv_rank + part.rope_dim
+    query = float(heads * (part.nope_dim + part.rope_dim))
+    if part.query_rank:
+        ops = [
+            p.gemm("qkv_a_proj", count, float(part.query_rank + kept), hidden),
+            p.moved("latent_norms", count, 2.0 * (part.query_rank + part.kv_rank), by_row=True),
+            p.gemm("q_b_proj", count, query, float(part.query_rank)),
+        ]
+    else:
+        ops = [
+            p.gemm("q_proj", count, query, hidden),
+            p.gemm("kv_a_proj", count, float(kept), hidden),
+            p.moved("latent_norms", count, 2.0 * part.kv_rank, by_row=True),
+        ]
+    all_heads, each = p.rows * heads, scalar(heads)
+    columns = {
+        "batch": p.batch,
+        "kv_len": p.context,
+        "q_len": p.tokens,
+        "num_heads": each,
+        "kv_rank": scalar(part.kv_rank),
+        "rope_dim": scalar(part.rope_dim),
+    }
+    return [
+        *ops,
+        p.moved("rope_and_kv_write", count, 2.0 * (heads * part.rope_dim + kept)),
+        _grouped("query_absorb", count, all_heads, each, float(part.kv_rank), float(part.nope_dim)),
+        Op("attention", "latent_attention", count, columns),
+        _grouped("value_up", count, all_heads, each, float(part.value_dim), float(part.kv_rank)),
+        p.gemm("o_proj", count, hidden, float(heads * part.value_dim)),
+    ]
+
+
+def _mlp(model: Model, p: Pass, count: int, width: float, prefix: str = "") -> list[Op]:
+    """Gated MLP of ``width`` on this rank."""
+    hidden = float(model.hidden_size)
+    return [
+        p.gemm(f"{prefix}gate_up_proj", count, 2.0 * width, hidden),
+        p.moved(f"{prefix}activation", count, 3.0 * width),
+        p.gemm(f"{prefix}down_proj", count, hidden, width),
+    ]
+
+
+def _experts(model: Model, part: Experts, p: Pass) -> list[Op]:
+    """Router, the experts that any token meets as two grouped GEMMs, the shared expert, and the weighted sum."""
+    count, hidden = model.expert_layers, float(model.hidden_size)
+    chosen, width = float(part.experts_per_token), part.intermediate_size / p.tp
+    routed, loads = chosen * p.rows, routed_loads(part, p.rows)
+    up = {"m": routed, "n": scalar(2.0 * width), "k": scalar(hidden), **loads}
+    down = {"m": routed, "n": scalar(hidden), "k": scalar(width), **loads}
+    ops = [
+        p.gemm("router", count, float(part.num_experts), hidden),
+        moving("router_top_k", count, 2.0 * FLOAT_BYTES * part.num_experts * p.rows),
+        moving("expert_sort", count, 2.0 * INDEX_BYTES * routed),
+        Op("expert_gate_up", "expert_gemm", count, up),
+        p.moved("expert_activation", count, 3.0 * chosen * width),
+        Op("expert_down", "expert_gemm", count, down),
+        p.moved("expert_combine", count, (chosen + 1.0) * hidden),
+    ]
+    if part.shared_intermediate_size:
+        ops += _mlp(model, p, count, part.shared_intermediate_size / p.tp, "shared_")
+    return ops
+
+
+def decoder_layers(model: Model, p: Pass) -> list[Op]:
+    """Operations of all decoder layers of a model, each once with the number of layers that run it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scylla_sim import catalog
+    >>> one = np.asarray(1.0)
+    >>> [op.name for op in decoder_layers(catalog.model("llama-3.1-8b"), Pass(one, one, one, one, 1, 2.0))]
+    ... # doctest: +NORMALIZE_WHITESPACE
+    ['norms', 'qkv_proj', 'rope_and_kv_write', 'attention', 'o_proj', 'gate_up_proj', 'activation', 'down_proj']
+    """
+    hidden, count = float(model.hidden_size), model.num_layers
+    ops = [p.moved("norms", 2 * count, 4.0 * hidden, by_row=True)]  # fused residual add: two tensors in, two out
+    ops += _grouped_query(model, p) if model.latent is None else _latent(model, model.latent, p)
+    if count > model.expert_layers:
+        ops += _mlp(model, p, count - model.expert_layers, model.intermediate_size / p.tp)
+    if model.experts is not None:
+        ops += _experts(model, model.experts, p)
+    if p.tp > 1:
+        message = {"bytes": p.output_bytes * hidden * p.rows, "num_gpus": scalar(p.tp)}
+        ops.append(Op("all_reduce", "all_reduce", 2 * count, message))
+    return ops

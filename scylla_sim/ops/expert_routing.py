@@ -1,0 +1,156 @@
+"""Which experts a pass touches and how its rows fill their tiles, for a uniform or a skewed router.
+
+A pass over T tokens reads the weights of every expert that at least one token is routed to. Tokens are taken as
+independent; expert i is among the ``k`` of a token with probability p_i (they sum to k), so it is read with
+1 - (1 - p_i)^T. With a uniform router p_i = k / E and the expectation is E (1 - (1 - k / E)^T), the coupon
+collector with k coupons at a time. The rows of expert i are binomial, and a kernel that works on tiles of h rows of
+one expert works on ceil(rows / h) of them: a popular expert fills many, every other one wastes most of its last.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scylla_sim.checks import FloatArray, positive
+from scylla_sim.specs.deployment_specs import Experts
+
+ComplexArray = NDArray[np.complex128]
+
+TILE_ROWS = (16, 64, 128)
+"""Heights of the tiles that grouped kernels work on; what they are for is in `scylla_sim.kernels.gemm`."""
+LAST_ROWS = TILE_ROWS[-1]
+"""Height of the tiles whose last one a kernel may find part-filled (column ``ragged``)."""
+LOADS = ("groups", *(f"tiles_{rows}" for rows in TILE_ROWS), "ragged")
+"""Columns of a grouped product that say how its rows spread over weights: weights met, tiles that they fill in all,
+weights whose last tile is part-filled."""
+_BLOCK = 1 << 18
+"""Complex numbers held at once while tiles are counted."""
+
+
+@cache
+def _probabilities(count: int, chosen: int, skew: float) -> FloatArray:
+    popularity = np.arange(1.0, count + 1.0) ** -skew
+    certain = 0
+    while certain < chosen:
+        scale = (chosen - certain) / popularity[certain:].sum()
+        if scale * popularity[certain] <= 1.0:
+            break
+        certain += 1
+    shared = popularity[certain:] * (chosen - certain) / popularity[certain:].sum()
+    found = np.concatenate([np.ones(certain), np.minimum(shared, 1.0)])
+    found.setflags(write=False)
+    return found
+
+
+def routing_probabilities(experts: Experts) -> FloatArray:
+    """Probability that a token is routed to each expert, the most popular first; they sum to ``experts_per_token``.
+
+    Proportional to rank^-skew (Zipf) as far as a probability can be: experts that would exceed 1 take every token
+    and the rest share what is left. A larger skew majorises a smaller one (the two cross once), and the expected
+    number of distinct experts is Schur-concave in p: more skew never touches more experts.
+
+    Examples
+    --------
+    >>> routing_probabilities(Experts(4, 2, 64)).tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    >>> routing_probabilities(Experts(4, 2, 64, router_skew=1.0)).round(2).tolist()
+    [0.96, 0.48, 0.32, 0.24]
+    """
+    return _probabilities(experts.num_experts, experts.experts_per_token, experts.router_skew)
+
+
+def distinct_experts(experts: Experts, tokens: ArrayLike) -> FloatArray:
+    """Expected number of experts that at least one of ``tokens`` tokens is routed to, in one layer.
+
+    Parameters
+    ----------
+    tokens
+        Tokens of a pass, all sequences together; any shape, and the result has it.
+
+    Examples
+    --------
+    >>> qwen = Experts(num_experts=128, experts_per_token=8, intermediate_size=768)
+    >>> distinct_experts(qwen, [1, 16, 256]).round(1).tolist()
+    [8.0, 82.4, 128.0]
+    """
+    total = positive("tokens", tokens)
+    share, times = np.unique(routing_probabilities(experts), return_counts=True)
+    with np.errstate(divide="ignore"):
+        missed = np.log1p(-share)  # -inf for an expert that takes every token
+    distinct, place = np.unique(total, return_inverse=True)  # a grid of batches and lengths holds few totals
+    touched: FloatArray = (-np.expm1(np.multiply.outer(distinct, missed)) * times).sum(axis=-1)
+    return touched[place].reshape(total.shape)
+
+
+@cache
+def _transforms(experts: Experts, rows: int) -> tuple[ComplexArray, ComplexArray]:
+    """Logarithms of 1 - p + p w^n for every different p and n up to rows / 2, and their weights 2 / (w^n - 1)."""
+    share, times = np.unique(routing_probabilities(experts), return_counts=True)
+    root = np.exp(2j * np.pi / rows * np.arange(1, rows // 2 + 1))
+    doubled = np.where(np.arange(1, rows // 2 + 1) * 2 == rows, 1.0, 2.0)  # the middle frequency is its own mirror
+    with np.errstate(divide="ignore"):
+        logs = np.log(1.0 + np.multiply.outer(share, root - 1.0)).reshape(-1)
+    return logs, np.multiply.outer(times, doubled / (root - 1.0)).reshape(-1)
+
+
+def filled_tiles(experts: Experts, tokens: ArrayLike, rows: int) -> FloatArray:
+    """Expected number of tiles of ``rows`` rows that the rows of all experts fill, the last of each in part.
+
+    Parameters
+    ----------
+    tokens
+        Tokens of a pass, all sequences together; any shape, and the result has it.
+    rows
+        Height of a tile, at least 2.
+
+    Notes
+    -----
+    ceil(c / h) = (c + (-c mod h)) / h, and the remainder is a sum over the roots of unity w^n, n = 1 .. h - 1:
+    (h - 1) / 2 + sum w^(n c) / (w^n - 1). A binomial c has E[w^(n c)] = (1 - p + p w^n)^T, so the expectation is
+    exact without a sum over all counts.
+
+    Examples
+    --------
+    >>> mixtral = Experts(num_experts=8, experts_per_token=2, intermediate_size=14336)
+    >>> filled_tiles(mixtral, [1, 64, 256, 512], 64).round(2).tolist()
+    [2.0, 8.0, 11.73, 19.81]
+    """
+    total = positive("tokens", tokens)
+    distinct, place = np.unique(total, return_inverse=True)
+    logs, weights = _transforms(experts, rows)
+    remainder = np.empty(distinct.shape)
+    step = max(1, _BLOCK // logs.size)
+    for at in range(0, distinct.size, step):
+        waves = np.exp(np.multiply.outer(distinct[at : at + step], logs))
+        remainder[at : at + step] = (waves @ weights).real
+    routed = experts.experts_per_token * distinct
+    tiles: FloatArray = (routed + 0.5 * (rows - 1.0) * experts.num_experts + remainder) / rows
+    return tiles[place].reshape(total.shape)
+
+
+def routed_loads(experts: Experts, tokens: ArrayLike) -> dict[str, FloatArray]:
+    """Columns `LOADS` of a pass over ``tokens`` tokens, expected under the router.
+
+    Every expert counts as ``ragged``: its rows are a random number, hardly ever a multiple of a tile, and a step in
+    service must not get cheaper by having more of them.
+    """
+    touched = distinct_experts(experts, tokens)
+    tiles = {f"tiles_{rows}": filled_tiles(experts, tokens, rows) for rows in TILE_ROWS}
+    return {"groups": touched, **tiles, "ragged": touched}
+
+
+def even_loads(routed: ArrayLike, groups: ArrayLike) -> dict[str, FloatArray]:
+    """Columns `LOADS` of ``routed`` rows spread evenly over ``groups`` weights, as benchmarks do.
+
+    Examples
+    --------
+    >>> {name: float(value) for name, value in even_loads(512.0, 4.0).items()}
+    {'groups': 4.0, 'tiles_16': 32.0, 'tiles_64': 8.0, 'tiles_128': 4.0, 'ragged': 0.0}
+    """
+    weights = positive("groups", groups)
+    each = positive("routed", routed) / weights
+    tiles = {f"tiles_{rows}": weights * np.ceil(each / rows) for rows in TILE_ROWS}
+    return {"groups": weights, **tiles, "ragged": np.where(each % LAST_ROWS == 0.0, 0.0, weights)}

@@ -1,0 +1,1 @@
+"""Planning: deployments, draft lengths per batch, and drafts to train."""

@@ -1,0 +1,1 @@
+"""Predictions: steps, draft-verify cycles, throughput, speed-up, and their uncertainty."""

@@ -1,0 +1,1 @@
+"""Statistics: quantiles, least squares, values with intervals."""

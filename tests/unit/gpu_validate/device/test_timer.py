@@ -1,0 +1,216 @@
+"""The timer's statistics and stopping rule, on a clock that follows a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from gpu_validate.device import clocks, timer
+from gpu_validate.device.timer import Plan
+from scylla_sim.checks import InputError
+
+
+@dataclass
+class ScriptedClock:
+    """Each pass over calls takes the next scripted seconds a call; the host's time advances by as much."""
+
+    script: Callable[[int], float]
+    name: str = "scripted"
+    time_s: float = 0.0
+    passes: list[int] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.time_s
+
+    def elapsed(self, calls: Sequence[clocks.Call]) -> float:
+        seconds = self.script(len(self.passes)) * len(calls)
+        self.passes.append(len(calls))
+        for call in calls:
+            call()
+        self.time_s += seconds
+        return seconds
+
+
+def noisy(median_s: float, spread: float, seed: int) -> Callable[[int], float]:
+    rng = np.random.default_rng(seed)
+    return lambda _: float(median_s * np.exp(spread * rng.standard_normal()))
+
+
+def nothing() -> None:
+    return None
+
+
+def test_a_steady_clock_converges_at_the_fewest_samples() -> None:
+    plan = Plan(min_samples=7, time_limit_s=100.0, min_sample_s=0.0)
+    summary = timer.measure(ScriptedClock(lambda _: 1e-3), [nothing], plan)
+    assert (summary.stopping_reason, summary.count) == ("converged", 7)
+    assert summary.median_s == pytest.approx(1e-3)
+    assert summary.relative_error == 0.0
+    assert summary.drift == "steady"
+
+
+def test_a_noisy_clock_needs_more_samples_and_reaches_the_asked_error() -> None:
+    plan = Plan(relative_error=0.01, min_samples=5, max_samples=100000, time_limit_s=1e9)
+    summary = timer.measure(ScriptedClock(noisy(1e-3, 0.05, seed=1)), [nothing], plan)
+    assert summary.stopping_reason == "converged"
+    assert summary.count > 20
+    assert summary.relative_error <= 0.01
+    assert summary.median_s == pytest.approx(1e-3, rel=0.02)
+    assert summary.interval_low_s < summary.median_s < summary.interval_high_s
+
+
+def test_the_time_limit_ends_a_case_and_says_so() -> None:
+    plan = Plan(relative_error=1e-6, min_samples=50, time_limit_s=0.1, warmup_calls=1)
+    summary = timer.measure(ScriptedClock(noisy(1e-2, 0.1, seed=2)), [nothing], plan)
+    assert summary.stopping_reason == "time_limit"
+    assert 2 <= summary.count <= 15
+
+
+def test_the_time_limit_counts_the_warm_up_too() -> None:
+    clock = ScriptedClock(lambda _: 1.0)
+    summary = timer.measure(clock, [nothing], Plan(time_limit_s=0.5, warmup_calls=3))
+    assert summary.count == 2, "two samples are the least that have a spread"
+
+
+def test_max_samples_ends_a_case_and_says_so() -> None:
+    plan = Plan(relative_error=1e-9, min_samples=3, max_samples=9, time_limit_s=1e9)
+    summary = timer.measure(ScriptedClock(noisy(1e-2, 0.1, seed=3)), [nothing], plan)
+    assert (summary.stopping_reason, summary.count) == ("max_samples", 9)
+
+
+def test_warm_up_passes_are_not_samples() -> None:
+    slow_start = lambda index: 1.0 if index < 2 else 1e-3  # noqa: E731
+    summary = timer.measure(ScriptedClock(slow_start), [nothing], Plan(warmup_calls=2, time_limit_s=1e9))
+    assert summary.max_s == pytest.approx(1e-3)
+
+
+def test_rotating_calls_run_equally_often_and_short_ones_fill_the_least_sample() -> None:
+    runs = [0, 0, 0]
+
+    def call(index: int) -> clocks.Call:
+        def step() -> None:
+            runs[index] += 1
+
+        return step
+
+    clock = ScriptedClock(lambda _: 1e-5)
+    summary = timer.measure(clock, [call(i) for i in range(3)], Plan(min_sample_s=3e-4, time_limit_s=1e9))
+    assert runs[0] == runs[1] == runs[2]
+    assert summary.calls_per_sample == 30
+    assert summary.median_s == pytest.approx(1e-5)
+
+
+def test_a_graph_that_holds_several_calls_is_divided_by_them() -> None:
+    summary = timer.measure(ScriptedClock(lambda _: 8e-3), [nothing], Plan(min_sample_s=0.0), work_per_call=8)
+    assert summary.median_s == pytest.approx(1e-3)
+
+
+def test_a_flushed_call_is_preceded_by_one_flush_each() -> None:
+    order: list[str] = []
+    plan = Plan(warmup_calls=1, min_samples=5, time_limit_s=1e9)
+    clock = ScriptedClock(lambda _: 1e-3)
+    calls = [lambda: order.append("a"), lambda: order.append("b")]
+    summary = timer.measure(clock, calls, plan, cache="flushed", flush=lambda: order.append("flush"))
+    assert order[:2] == ["a", "b"], "the warm-up"
+    assert order[2:] == ["flush", "a", "flush", "b", "flush", "a", "flush", "b", "flush", "a"]
+    assert summary.calls_per_sample == 1
+
+
+def test_the_floor_of_the_clock_is_reported_and_not_subtracted() -> None:
+    summary = timer.measure(ScriptedClock(lambda _: 2e-3), [nothing], Plan(min_sample_s=0.0))
+    assert summary.floor_s == pytest.approx(2e-3)
+    assert summary.median_s == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize(("second_half", "said"), [(1.0, "steady"), (1.2, "slower"), (0.8, "faster")])
+def test_a_clock_that_changes_half_way_is_flagged(second_half: float, said: str) -> None:
+    rng = np.random.default_rng(4)
+    samples = np.exp(0.01 * rng.standard_normal(60))
+    samples[30:] *= second_half
+    ratio, flag = timer.drift(samples)
+    assert flag == said
+    assert ratio == pytest.approx(second_half, rel=0.02)
+
+
+def _measured(median_s: float, seed: int) -> tuple[float, float, float]:
+    plan = Plan(relative_error=0.005, min_samples=10, max_samples=4000, time_limit_s=1e9, min_sample_s=0.0)
+    summary = timer.measure(ScriptedClock(noisy(median_s, 0.03, seed)), [nothing], plan)
+    return summary.median_s, summary.interval_low_s, summary.interval_high_s
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_planted_slowdown_of_five_percent_is_found(seed: int) -> None:
+    base, slow = _measured(1e-3, 2 * seed), _measured(1.05e-3, 2 * seed + 1)
+    assert timer.verdict(base, slow) == "slower"
+    assert timer.verdict(slow, base) == "faster"
+
+
+def test_planted_noise_is_not_called_a_change() -> None:
+    verdicts = [timer.verdict(_measured(1e-3, 2 * seed), _measured(1e-3, 2 * seed + 1)) for seed in range(40)]
+    assert set(verdicts) <= {"same", "ambiguous"}
+    assert verdicts.count("same") >= 30
+
+
+def test_few_noisy_samples_are_ambiguous_rather_than_same() -> None:
+    assert timer.verdict((1.0, 0.9, 1.1), (1.0, 0.9, 1.1)) == "ambiguous"
+
+
+def test_the_bootstrap_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    intervals = [timer.bootstrap_interval(np.exp(0.1 * rng.standard_normal(40)), seed=i) for i in range(200)]
+    assert 0.88 <= np.mean([low <= 1.0 <= high for low, high in intervals]) <= 1.0
+
+
+def test_the_rank_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(6)
+    covered = [low <= 0 <= high for low, high in (timer.rank_interval(rng.standard_normal(25)) for _ in range(500))]
+    assert 0.92 <= np.mean(covered) <= 0.99
+
+
+def test_bad_plans_and_calls_are_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="min_samples=1"):
+        Plan(min_samples=1)
+    with pytest.raises(InputError, match="calls=0"):
+        timer.measure(ScriptedClock(lambda _: 1.0), [], Plan())
+    with pytest.raises(InputError, match="flush"):
+        timer.measure(ScriptedClock(lambda _: 1.0), [nothing], Plan(), cache="flushed")
+    with pytest.raises(InputError, match="cache='lukewarm' is not known"):
+        timer.measure(ScriptedClock(lambda _: 1.0), [nothing], Plan(), cache="lukewarm")
+
+
+def test_the_host_clock_measures_its_calls_in_order() -> None:
+    ticks = iter([1.0, 3.5])
+    order: list[int] = []
+    clock = clocks.HostClock(read=lambda: next(ticks))
+    assert clock.elapsed([lambda: order.append(1), lambda: order.append(2)]) == 2.5
+    assert order == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shares", "wall_s"), [([1.0], 1.0), ([0.5, 1.0], 1.0), ([0.5, 0.8], 1.0)], ids=["own", "once", "always"]
+)
+def test_a_sample_that_was_interrupted_is_taken_again_or_counts_by_its_own_time(
+    shares: list[float], wall_s: float
+) -> None:
+    now = {"wall": 0.0, "busy": 0.0}
+    script = iter(shares)
+
+    def call() -> None:
+        now["busy"] += 1.0
+        now["wall"] += 1.0 / next(script)
+
+    clock = clocks.HostClock(read=lambda: now["wall"], busy=lambda: now["busy"])
+    assert clock.elapsed([call]) == pytest.approx(wall_s)
+    assert next(script, None) is None
+
+
+def test_a_warm_up_lasts_as_long_as_asked_and_is_not_part_of_the_limit() -> None:
+    """A GPU that its power limit slows takes half a second to settle."""
+    settling = lambda index: 1e-3 if index < 400 else 2e-3  # noqa: E731
+    plan = Plan(warmup_s=0.5, time_limit_s=0.2, min_samples=5, min_sample_s=0.0)
+    summary = timer.measure(ScriptedClock(settling), [nothing], plan)
+    assert summary.min_s == pytest.approx(2e-3), "no sample is from before it settled"
+    assert summary.stopping_reason == "converged"

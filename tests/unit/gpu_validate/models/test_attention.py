@@ -1,0 +1,83 @@
+"""Attention in two parts is attention under one mask, and a loop that reads nothing back emits the same tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_validate.decoding.loop import start
+from gpu_validate.decoding.tree_layout import TreeTables
+from gpu_validate.models import attention
+from gpu_validate.models.decoder import Decoder
+from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
+from scylla_sim.specs.deployment_specs import Model
+
+SPEC = Model("t", 2, 32, 48, 4, 2, 8, 23)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> DraftTree:
+    """Chains and trees in which siblings have ranks of their own."""
+    parents: list[int] = []
+    ranks: list[int] = []
+    for node in range(draw(st.integers(1, 9))):
+        parent = draw(st.integers(-1, node - 1))
+        ranks.append(sum(other == parent for other in parents))
+        parents.append(parent)
+    depths: list[int] = []
+    for parent in parents:
+        depths.append(1 if parent < 0 else depths[parent] + 1)
+    order = sorted(range(len(parents)), key=lambda node: depths[node])
+    place = {-1: -1, **{node: index for index, node in enumerate(order)}}
+    return DraftTree(
+        parents=tuple(place[parents[node]] for node in order), ranks=tuple(ranks[node] for node in order)
+    )
+
+
+@given(tree=trees(), context=st.integers(1, 40), group=st.sampled_from([1, 2, 4]), half=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_two_parts_joined_by_their_log_sums_are_masked_attention(
+    tree: DraftTree, context: int, group: int, half: bool
+) -> None:
+    """Chains and trees of any shape; in bf16 within its rounding."""
+    dtype = torch.bfloat16 if half else torch.float32
+    tables = TreeTables.of(tree)
+    n = tree.verify_tokens
+    generator = torch.Generator().manual_seed(context)
+    q = torch.randn(2, 2 * group, n, 16, generator=generator).to(dtype)
+    k, v = (torch.randn(2, 2, context + n, 16, generator=generator).to(dtype) for _ in "kv")
+    lengths = torch.full((2,), context)
+    mask = attention.packed_mask(attention.seen(lengths, tables.sees, context + n), group)
+    exact = attention.masked(q.double(), k.double(), v.double(), mask)
+    got = attention.joined(q, k, v, context, tables.sees).double()
+    tolerance = 2e-2 if half else 1e-5
+    torch.testing.assert_close(got, exact, rtol=tolerance, atol=tolerance)
+
+
+def test_what_a_query_sees_is_its_context_and_its_own_tail() -> None:
+    visible = torch.tensor([[True, False], [True, True]])
+    seen = attention.seen(torch.tensor([1, 2]), visible, 4).int().tolist()
+    assert seen == [[[1, 1, 0, 0], [1, 1, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]]]
+
+
+@pytest.mark.parametrize("tree", [chain(1), chain(4), full_tree([2, 2]), full_tree([3, 1, 2])])
+@pytest.mark.parametrize("agreeing", [True, False])
+def test_a_loop_that_reads_nothing_back_emits_the_tokens_of_one_that_does(tree: DraftTree, agreeing: bool) -> None:
+    """The draft reads its last tokens again in any case. With the target as its draft, whole chains are kept."""
+    target = Decoder(SPEC, dtype=torch.float64)
+    draft = Decoder(SPEC, dtype=torch.float64, seed=0 if agreeing else 1)
+    prompts = torch.randint(SPEC.vocab_size, (3, 7), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        eager, static = (start(target, draft, tree, prompts, room=80) for _ in "ab")
+        static.static = True
+        for _ in range(8):
+            eager.cycle()
+            static.cycle()
+    assert torch.equal(eager.batch.lengths, static.batch.lengths)
+    assert torch.equal(eager.batch.tokens[:, :7], static.batch.tokens[:, :7])
+    for row, length in enumerate(eager.batch.lengths.tolist()):
+        assert torch.equal(eager.batch.tokens[row, : length + 1], static.batch.tokens[row, : length + 1])
+    assert static.tokens_per_cycle == eager.tally.tokens_per_cycle
+    assert (static.tokens_per_cycle == tree.draft_len + 1) == agreeing

@@ -1,0 +1,103 @@
+"""Rows of other people's kernels: which regime each belongs to, and how many of each are sampled."""
+
+from __future__ import annotations
+
+import pytest
+
+pd = pytest.importorskip("pandas")
+from gpu_validate.cli import silicon  # noqa: E402
+from gpu_validate.silicon import tables  # noqa: E402
+from scylla_sim.checks import InputError  # noqa: E402
+
+
+def attention(**columns: object) -> pd.DataFrame:
+    shape = {"device": "h100-sxm", "kv_dtype": "fp8", "batch": 1, "num_kv_heads": 8, "head_dim": 128, "window": 0}
+    return pd.DataFrame({**shape, **columns})
+
+
+def test_a_cache_beyond_the_l2_is_told_from_one_inside() -> None:
+    # H100: 50 MiB of L2; 2 x 8 heads x 128 elements of one byte are 2048 bytes a token
+    tokens = 1.5 * 50 * 2**20 / 2048
+    frame = attention(kv_len=[tokens - 1, tokens + 1, tokens + 1], window=[0, 0, 1024])
+    assert silicon.regime(frame, "decode_attention").tolist() == ["in_l2", "beyond_l2", ""]
+
+
+def test_messages_and_experts_have_regimes_by_size() -> None:
+    sizes = pd.DataFrame({"bytes": [4096, 8192, 2**24, 2**25]})
+    assert silicon.regime(sizes, "all_reduce").tolist() == ["", "message", "message", "bulk"]
+    moved = pd.DataFrame({"device": "h100-sxm", "bytes": [75 * 2**20, 75 * 2**20 + 1]})
+    assert silicon.regime(moved, "elementwise").tolist() == ["in_l2", "beyond_l2"]
+    tokens = pd.DataFrame({"num_tokens": [1, 512, 513, 16384]})
+    assert silicon.regime(tokens, "experts").tolist() == ["drafting", "drafting", "large", ""]
+
+
+def test_half_of_the_sampled_attention_reads_from_memory_while_there_is_enough_of_it() -> None:
+    frame = attention(kv_len=range(1000), dtype="bfloat16", kernel_source="fa3")
+    frame["regime"] = ["beyond_l2"] * 100 + ["in_l2"] * 900
+    counts = silicon.sample(frame, "decode_attention", 64, 0)["regime"].value_counts()
+    assert counts.to_dict() == {"beyond_l2": 32, "in_l2": 32}
+    counts = silicon.sample(frame, "decode_attention", 400, 0)["regime"].value_counts()
+    assert counts.to_dict() == {"in_l2": 300, "beyond_l2": 100}
+    again = silicon.sample(frame, "decode_attention", 64, 0)
+    assert again.equals(silicon.sample(frame, "decode_attention", 64, 0))
+
+
+def test_experts_of_two_matrices_are_left_out() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    frame = tables.read("h100-sxm", "experts")
+    assert (frame["groups"] <= frame["num_experts"]).all()
+    assert set(frame["dtype"]) == set(tables.EXPERT_DTYPES)
+    assert not (frame["hidden_size"] == 2688).any()  # Nemotron 3 Nano, whose MLP is not gated
+
+
+def test_even_loads_are_fitted_and_uneven_ones_only_scored_where_there_are_both() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    seen = {
+        (device, part): set(silicon.export(device, "experts", part=part)["distribution"])
+        for device in ("h100-sxm", "a100-sxm")
+        for part in ("train", "test")
+    }
+    uneven = {"power_law_1.01", "power_law_1.2"}
+    assert seen["h100-sxm", "train"] == {"balanced"}
+    assert seen["h100-sxm", "test"] == {"balanced", *uneven}
+    assert seen["a100-sxm", "train"] == seen["a100-sxm", "test"] == uneven
+
+
+def test_balanced_rows_of_a_router_that_is_limited_to_groups_are_left_out() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    frame = tables.read("h100-sxm", "experts")
+    deepseek = frame[(frame["hidden_size"] == 7168) & (frame["num_experts"] == 256)]
+    assert set(deepseek["distribution"]) == {"power_law_1.01", "power_law_1.2"}
+
+
+def test_held_out_models_share_no_shape_with_training() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    by = silicon.SPLIT_BY["experts"]
+    train, test = (silicon.export("h100-sxm", "experts", part=part) for part in ("train", "test"))
+    assert not set(map(tuple, train[by].to_numpy())) & set(map(tuple, test[by].to_numpy()))
+
+
+def test_products_scaled_by_blocks_are_read_where_they_were_timed_in_a_graph() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    default, asked = tables.read("l40s", "gemm"), tables.read("l40s", "gemm", framework="vllm")
+    source = default.groupby("dtype")["framework"].unique().map(list).to_dict()
+    assert source == {"bfloat16": ["vllm"], "fp8": ["vllm"], "fp8_block": ["trtllm"]}
+    assert set(asked["framework"]) == {"vllm"}
+    fastest = [frame.loc[frame["dtype"] == "fp8_block", "latency_ms"].min() for frame in (default, asked)]
+    assert fastest[0] < 0.01 < 0.2 < fastest[1]
+    keys = tables.KEYS["gemm"]
+    assert default[keys].equals(default[keys].sort_values(keys))
+
+
+def test_attention_of_sglang_is_one_kernel_of_each_kv_dtype_and_head_size() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    frame = tables.read("b200-sxm", "decode_attention", framework="sglang")
+    kernels = frame.groupby(["kv_dtype", "head_dim"])["kernel_source"].unique()
+    assert all(len(names) == 1 for names in kernels)
+    assert kernels["bfloat16", 128][0] == "trtllm_mha"
+
+
+def test_what_was_not_measured_on_a_gpu_is_named() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    with pytest.raises(InputError, match="op='elementwise' was not measured on a100-sxm"):
+        tables.read("a100-sxm", "elementwise")

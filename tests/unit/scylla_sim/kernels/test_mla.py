@@ -1,0 +1,163 @@
+"""Latent attention: its form in words, its fit, what stands in where there is none, and which rows are fitted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scylla_sim.calibration import calibrate, device_calibration, kernel_table
+from scylla_sim.checks import InputError
+from scylla_sim.cli.kernels import predict
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.registry import FORMS, evaluate, naive_seconds
+from scylla_sim.ops.forward import Op
+from scylla_sim.specs import catalog
+
+H100 = catalog.hardware("h100-sxm")
+FORM = FORMS["latent_tiles"]
+DEEPSEEK = {"q_len": 1.0, "kv_rank": 512.0, "rope_dim": 64.0}
+
+
+def columns(**given):
+    return {name: np.asarray(value, dtype=float) for name, value in {**DEEPSEEK, **given}.items()}
+
+
+def seconds(kv_dtype="bfloat16", changed=None, hardware=H100, **given):
+    """Seconds of one shape by the form's prior, some parameters changed."""
+    p = [(changed or {}).get(name, value) for name, value in zip(FORM.parameters, FORM.prior)]
+    return float(evaluate(FORM, p, columns(**given), rates(hardware, "bfloat16", kv_dtype)))
+
+
+def table(count=160, *, planted=None, **labels):
+    """Rows of a file made from the form itself, and the seconds behind them."""
+    rng = np.random.default_rng(7)
+    shape = {
+        "batch": rng.choice(2.0 ** np.arange(0, 10), count),
+        "kv_len": rng.choice(2.0 ** np.arange(4, 17), count),
+        "num_heads": rng.choice([2.0, 8.0, 32.0, 64.0, 128.0], count),
+    }
+    p = [(planted or {}).get(name, value) for name, value in zip(FORM.parameters, FORM.prior)]
+    latency = evaluate(FORM, p, columns(**shape), rates(H100, "bfloat16", "bfloat16"))
+    latency = latency * np.exp(0.02 * rng.standard_normal(count))
+    named = {"op": "latent_attention", "device": "h100-sxm", "dtype": "bf16", "kv_dtype": "bf16", **labels}
+    text = {name: [f"{value:.0f}" for value in column] for name, column in shape.items()}
+    fixed = {name: [value] * count for name, value in {**named, "kv_rank": "512", "rope_dim": "64"}.items()}
+    return {**fixed, **text, "latency_ms": [repr(1e3 * value) for value in latency.tolist()]}
+
+
+def test_all_heads_of_a_tile_share_one_read_of_the_cache():
+    shape = {"batch": 128, "kv_len": 65536}
+    one, tile, two = (seconds(num_heads=heads, **shape) for heads in (1, 64, 128))
+    read = 2 * 128 * 65536 * 576 / (FORM.prior[0] * H100.memory_bytes_per_s)
+    assert one == pytest.approx(read, rel=0.02)
+    assert tile == pytest.approx(one, rel=0.02)
+    assert 1.05 * tile < two < 2 * tile  # arithmetic of two tiles
+
+
+def test_below_the_wide_tile_heads_are_read_for_by_narrow_ones():
+    tiles = {"narrow_rows": 16.0, "wide_rows": 128.0, "reread_fraction": 0.5}
+    some, more, wide = (seconds(changed=tiles, batch=128, kv_len=65536, num_heads=heads) for heads in (16, 32, 64))
+    assert more / some == pytest.approx(1.5, rel=0.02)
+    assert some < wide < 1.1 * some  # one read again, but the arithmetic of a whole wide tile
+
+
+def test_a_long_context_alone_is_slower_than_its_read_and_short_ones_are_not():
+    chain = {"chain_s": 3e-5, "chain_tokens": 4096.0}
+    alone = seconds(changed=chain, batch=1, kv_len=65536, num_heads=16)
+    assert alone - seconds(changed={"chain_s": 1e-12}, batch=1, kv_len=65536, num_heads=16) > 2.5e-5
+    assert seconds(changed=chain, batch=1, kv_len=2, num_heads=16) == pytest.approx(FORM.prior[1], rel=0.02)
+
+
+def test_naive_is_the_longer_of_bytes_and_flops_of_the_absorbed_form():
+    c, r = columns(batch=[1, 1], kv_len=[1e5, 1e5], num_heads=[1, 1024]), rates(H100, "bfloat16", "fp8")
+    by_hand = [1e5 * 576 / H100.memory_bytes_per_s, 2 * 1024 * 1e5 * 1088 / H100.peak_flop_per_s["bf16"]]
+    assert naive_seconds("latent_attention", c, r) == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_planted_tiles_and_bandwidth_are_recovered():
+    planted = {"bandwidth_fraction": 0.8, "narrow_rows": 16.0, "wide_rows": 128.0, "reread_fraction": 0.5}
+    rows = kernel_table.from_columns(table(planted=planted), "rows.csv", measured=True)
+    blackwell = replace(H100, family="blackwell")  # where tiles are found out, not known
+    calibration, (group,), refused = calibrate.fit(rows, blackwell, evidence="silicon")
+    assert not refused
+    assert (group.op, group.name) == ("latent_attention", "bfloat16")
+    assert group.median_error < 0.03
+    found = dict(zip(FORM.parameters, calibration.kernels["latent_attention"]["bfloat16"].parameters))
+    assert [round(found[name]) for name in ("narrow_rows", "wide_rows")] == [16, 128]
+    assert found["bandwidth_fraction"] == pytest.approx(0.8, rel=0.05)
+    assert found["reread_fraction"] == pytest.approx(0.5, rel=0.2)
+
+
+def test_tiles_of_hopper_are_known():
+    rows = kernel_table.from_columns(table(planted={"narrow_rows": 16.0}), "rows.csv", measured=True)
+    calibration, _, _ = calibrate.fit(rows, H100, evidence="silicon")
+    assert calibration.kernels["latent_attention"]["bfloat16"].parameters[-2:] == pytest.approx((64, 64), rel=0.01)
+
+
+def test_a_cpu_has_no_form_and_says_so():
+    rows = kernel_table.from_columns(table(), "rows.csv", measured=True)
+    with pytest.raises(InputError, match="latent_attention bfloat16: no form for a CPU"):
+        calibrate.fit(rows, replace(H100, sm_count=0), evidence="live")
+
+
+def test_a_step_takes_the_fit_where_there_is_one_and_the_dense_kernel_where_not():
+    op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
+    priced = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
+    h100 = device_calibration.shipped("h100-sxm")
+    fitted, lent = (
+        device_calibration.op_seconds(op, c, **priced) for c in (h100, h100.without("latent_attention"))
+    )
+    assert (fitted.evidence, lent.evidence) == ("silicon", "theory")
+    assert float(fitted.value) != float(lent.value)
+    assert float(fitted.upper / fitted.lower) < 0.6 * float(lent.upper / lent.lower)
+    dense = {"num_heads": 16 * 1088 / 576, "num_kv_heads": 1, "head_dim": 288, "window": 0}
+    by_hand = h100.attention("bfloat16", device_calibration.LATENT_HEAD_DIM).cold().in_step()
+    same = by_hand.seconds({**op.columns, **dense}, rates(H100, "bfloat16", "bfloat16"))
+    assert float(lent.value) == pytest.approx(float(same))
+
+
+def test_a_cache_that_was_not_fitted_falls_back_though_another_was():
+    op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
+    l40s = device_calibration.shipped("l40s")  # its Triton kernels were measured with a cache in 16 bits only
+    levels = [
+        device_calibration.op_seconds(op, l40s, dtype="fp8", kv_dtype=kv).evidence for kv in ("bfloat16", "fp8")
+    ]
+    assert levels == ["silicon", "theory"]
+
+
+def test_gpus_without_rows_are_carried_or_theory():
+    op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
+    priced = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
+    for name, evidence in (("h800-sxm", "transferred"), ("h100-pcie", "transferred"), ("a100-sxm", "theory")):
+        assert device_calibration.op_seconds(op, device_calibration.shipped(name), **priced).evidence == evidence
+
+
+def test_the_file_and_a_step_agree_where_the_cache_is_read_from_memory():
+    rows = kernel_table.from_columns(table(1) | {"batch": ["256"], "kv_len": ["8192"]}, "rows.csv")
+    out = predict(rows, {"h100-sxm": device_calibration.shipped("h100-sxm")})
+    op = Op(
+        "attention", "latent_attention", 1, columns(batch=256, kv_len=8192, num_heads=rows.numbers["num_heads"])
+    )
+    step = device_calibration.op_seconds(
+        op, device_calibration.shipped("h100-sxm"), dtype="bfloat16", kv_dtype="bfloat16"
+    )
+    assert out["predicted_s"] == pytest.approx(step.value, rel=1e-6)
+    assert out["lower_s"] <= out["predicted_s"] <= out["upper_s"]
+
+
+def test_alternate_head_counts_are_held_out_and_the_most_is_fitted():
+    pytest.importorskip("pandas")
+    pytest.importorskip("aiconfigurator_core")
+    from gpu_validate.cli import silicon
+
+    train, test = (silicon.export("h200-sxm", "latent_attention", part=part) for part in ("train", "test"))
+    assert sorted(train["num_heads"].unique()) == [2, 8, 32, 128]
+    assert sorted(test["num_heads"].unique()) == [1, 4, 16, 64]
+    assert set(train["framework"]) == {"trtllm"}
+    again = silicon.export("h200-sxm", "latent_attention", part="repeat")
+    assert set(again["kv_dtype"]) == {"bfloat16"}  # SGLang's rows of 8 bits time a conversion
+    assert set(silicon.export("l40s", "latent_attention")["kernel_source"]) == {"triton"}
+    with pytest.raises(InputError, match="no two frameworks measured one kind of latent_attention on l40s"):
+        silicon.export("l40s", "latent_attention", part="repeat")

@@ -1,0 +1,84 @@
+"""GEMMs of 8 bits and fewer: tiles picked by tables, whole clusters, the sustained rate, the quantiser."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scylla_sim.calibration import device_calibration
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.quantized_gemm import DISPATCH
+from scylla_sim.kernels.registry import FORMS, evaluate, forms_for
+from scylla_sim.specs import catalog
+
+DEVICES = {"hopper": "h100-sxm", "ada": "l40s", "blackwell": "b200-sxm"}
+
+
+def seconds(device, m, n, k, *, form="gemm_dispatched", dtype="fp8", **changed):
+    """Seconds by a form's prior, weights cold unless said otherwise; arrays broadcast."""
+    p = dict(zip(FORMS[form].parameters, FORMS[form].prior)) | {"l2_ratio": 1.0} | changed
+    return evaluate(FORMS[form], list(p.values()), {"m": m, "n": n, "k": k}, rates(catalog.hardware(device), dtype))
+
+
+@pytest.mark.parametrize("family", DISPATCH)
+def test_a_table_names_one_tile_for_every_product(family):
+    m, n = np.meshgrid(
+        [1, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257, 8192], [64, 1280, 1281, 4096, 4097, 8192, 8193, 10**5]
+    )
+    named = sum(
+        (tile.m_above < m) & (m <= tile.m_to) & (tile.n_above < n) & (n <= tile.n_to) for tile in DISPATCH[family]
+    )
+    assert (named == 1).all()
+
+
+def test_a_larger_tile_costs_where_tiles_are_the_bound_and_little_where_memory_is():
+    m = np.array([128.0, 129.0])
+    narrow = seconds("h100-sxm", m, 1024.0, 8192.0, quantiser_ratio=1e6)
+    wide = seconds("h100-sxm", m, 16384.0, 8192.0, quantiser_ratio=1e6, overlap_norm=20.0)
+    assert narrow[1] / narrow[0] > 1.3
+    assert wide[1] / wide[0] < 1.02
+
+
+def test_tiles_of_a_cluster_start_together():
+    # 257 rows are three tiles of 128 and start as four, as 512 do; 256 are two
+    alone = {"quantiser_ratio": 1e6, "bandwidth_fraction": 1e6, "sustained_fraction": 1e6}
+    alone |= {"launch_s": 1e-9, "stage_s": 1e-15}
+    two, three, four = seconds("h100-sxm", np.array([256.0, 257.0, 512.0]), 16384.0, 2048.0, **alone)
+    assert three == pytest.approx(four)
+    assert three == pytest.approx(2 * two, rel=1e-3)
+
+
+def test_the_power_limit_holds_a_full_device_and_not_one_tile():
+    one, full = (
+        seconds("l40s", m, n, 8192.0, sustained_fraction=0.3)
+        / seconds("l40s", m, n, 8192.0, sustained_fraction=0.9)
+        for m, n in ((16.0, 1024.0), (8192.0, 8192.0))
+    )
+    assert one < 1.01
+    assert full > 1.8
+
+
+def test_quantising_the_input_is_paid_for_every_row():
+    small, large = (
+        seconds("b200-sxm", m, 4096.0, 4096.0) - seconds("b200-sxm", m, 4096.0, 4096.0, quantiser_ratio=1e9)
+        for m in (8.0, 512.0)
+    )
+    assert large == pytest.approx(64 * small, rel=1e-3)
+
+
+@pytest.mark.parametrize(("family", "device"), DEVICES.items())
+def test_a_device_may_use_the_table_of_its_family_alone(family, device):
+    assert catalog.hardware(device).family == family
+    assert forms_for("gemm", "fp8", catalog.hardware(device)) == ("gemm_dispatched", "gemm_quantised")
+    assert forms_for("gemm", "sq", catalog.hardware("a100-sxm")) == ("gemm_quantised",)
+
+
+def test_a_carried_fit_uses_the_table_of_where_it_goes_and_none_where_there_is_none():
+    shape = {"m": np.array([1.0, 100.0, 300.0]), "n": 4096.0, "k": 8192.0}
+    kernel = device_calibration.shipped("h100-sxm").gemm("fp8").carried(same_family=False)
+    assert kernel.form == "gemm_dispatched"
+    on = {name: kernel.seconds(shape, rates(catalog.hardware(name), "fp8")) for name in ("b200-sxm", "mi300x")}
+    free = evaluate(FORMS["gemm_quantised"], kernel.parameters, shape, rates(catalog.hardware("mi300x"), "fp8"))
+    assert on["mi300x"] == pytest.approx(free)
+    again = evaluate(FORMS["gemm_quantised"], kernel.parameters, shape, rates(catalog.hardware("b200-sxm"), "fp8"))
+    assert not np.allclose(on["b200-sxm"], again, rtol=0.01)

@@ -1,0 +1,140 @@
+"""The refits of Fig. 1 and the theorems, with the printed numbers in the test."""
+
+import numpy as np
+import pytest
+
+from scylla_sim.checks import InputError
+from scylla_sim.laws import fit, theorems
+
+# arXiv 2505.07858, Fig. 1, printed data labels (Vicuna-7B); the value without pretraining is its dashed line.
+TOKENS_BILLION = [1, 2, 5, 10, 20, 50, 100]
+TAU_TOKENS = [5.13, 5.15, 5.29, 5.33, 5.30, 5.43, 5.40]
+TAU_WITHOUT_PRETRAINING = 5.03
+LAYERS = [1, 2, 5, 10]
+TAU_LAYERS = [5.03, 5.24, 5.65, 5.83]
+
+
+def test_fig_1_left_against_ln_t():
+    law = fit.fit(TOKENS_BILLION, TAU_TOKENS, "log-linear")
+    assert law.values == pytest.approx([0.0645, 5.142], abs=5e-4)
+    assert law.r2 == pytest.approx(0.885, abs=5e-4)
+
+
+def test_fig_1_left_against_ln_t_plus_one():
+    law = fit.fit([0, *TOKENS_BILLION], [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS], "log1p")
+    assert law.values == pytest.approx([0.0825, 5.076], abs=5e-4)
+    assert law.r2 == pytest.approx(0.893, abs=5e-4)
+    quoted = theorems.quoted("tokens")
+    lower, upper = law.intervals(0.9)
+    assert (lower <= [quoted["slope"], quoted["intercept"]]).all()
+    assert (upper >= [quoted["slope"], quoted["intercept"]]).all(), (
+        "the quoted pair lies within this fit's interval"
+    )
+
+
+def test_fig_1_right_against_ln_d():
+    law = fit.fit(LAYERS, TAU_LAYERS, "log-linear")
+    assert law.values == pytest.approx([0.361, 5.022], abs=5e-4)
+    assert law.r2 == pytest.approx(0.99, abs=1e-3)
+
+
+@pytest.mark.parametrize("base", [np.e, 2, 10])
+def test_quoted_theorem_1_2_does_not_reproduce_fig_1(base):
+    """In no base of the logarithm: its worst error is at least 0.19 tokens, the refit's 0.05."""
+    quoted = theorems.quoted("layers")
+    missed = quoted["slope"] * np.log(LAYERS) / np.log(base) + quoted["intercept"] - TAU_LAYERS
+    refitted = theorems.tau_from_layers(LAYERS).value - TAU_LAYERS
+    assert np.abs(missed).max() > 0.19
+    assert np.abs(refitted).max() < 0.051
+
+
+def test_the_shipped_points_are_the_printed_ones():
+    x, y = theorems.points("tokens")
+    assert x.tolist() == [0, *TOKENS_BILLION]
+    assert y.tolist() == [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS]
+    x, y = theorems.points("layers")
+    assert (x.tolist(), y.tolist()) == (LAYERS, TAU_LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "x", "y"),
+    [
+        ("tokens", "log1p", [0, *TOKENS_BILLION], [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS]),
+        ("tokens-ln", "log-linear", TOKENS_BILLION, TAU_TOKENS),
+        ("layers", "log-linear", LAYERS, TAU_LAYERS),
+    ],
+)
+def test_refit_and_fit_are_one(name, form, x, y):
+    law, refit = fit.fit(x, y, form), theorems.refit(name)
+    assert refit.values == pytest.approx(law.values)
+    assert refit.covariance == pytest.approx(law.covariance)
+
+
+def test_interval_of_the_law_is_that_of_a_new_point():
+    law = fit.fit([0, *TOKENS_BILLION], [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS], "log1p")
+    value, lower, upper = law.predict(10.0, level=0.9, new_point=True)
+    at = theorems.tau_from_tokens(10e9)
+    assert (at.value, at.lower, at.upper) == (pytest.approx(value), pytest.approx(lower), pytest.approx(upper))
+
+
+def test_every_printed_point_lies_in_its_interval():
+    for law, tau in (
+        (theorems.tau_from_tokens(np.array([0, *TOKENS_BILLION]) * 1e9, level=0.95), [5.03, *TAU_TOKENS]),
+        (theorems.tau_from_layers(LAYERS, level=0.95), TAU_LAYERS),
+    ):
+        assert ((law.lower <= tau) & (tau <= law.upper)).all()
+
+
+def test_joint_law_meets_both_panels():
+    layers = theorems.tokens_per_cycle(layers=LAYERS)
+    tokens = theorems.tokens_per_cycle(train_tokens=np.array(TOKENS_BILLION) * 1e9)
+    assert np.abs(layers.value - TAU_LAYERS).max() < 0.08
+    assert np.abs(tokens.value - TAU_TOKENS).max() < 0.09
+    gain = theorems.tokens_per_cycle(layers=5, train_tokens=1e10).value - theorems.tokens_per_cycle(layers=5).value
+    same = theorems.tokens_per_cycle(layers=1, train_tokens=1e10).value - theorems.tokens_per_cycle(layers=1).value
+    assert gain == pytest.approx(float(same)), "the logarithms add"
+    assert any("assumed to add" in text for text in theorems.tokens_per_cycle(layers=5, train_tokens=1e10).remarks)
+
+
+def test_extrapolation_is_flagged():
+    assert theorems.tau_from_tokens([0, 0.5e9, 1e9, 100e9, 101e9]).extrapolated.tolist() == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert theorems.tau_from_layers([1, 10, 11]).extrapolated.tolist() == [False, False, True]
+    far = theorems.tokens_per_cycle(layers=20)
+    assert far.extrapolated.all()
+    assert any("extrapolated" in text for text in far.remarks)
+
+
+def test_theorem_1_3_at_its_printed_batches():
+    """arXiv 2505.07858, Fig. 5: turning points at 66, 36, 22 and 16 paths, read from the figure to 2 paths."""
+    assert theorems.optimal_paths([8, 16, 32, 64]) == pytest.approx([66, 36, 22, 16], abs=2)
+
+
+def test_theorem_1_3_is_one_over_b():
+    batches = np.array([1.0, 2, 4, 8, 16, 32, 64])
+    slope, floor = theorems.optimal_paths_asymptote()
+    assert slope / batches + floor == pytest.approx(theorems.optimal_paths(batches), rel=0.01)
+    log_linear, inverse = theorems.optimal_paths_log_rival(batches)
+    k = theorems.optimal_paths(batches)
+    worst_log = np.abs(np.exp(log_linear.values[0] * np.log(batches) + log_linear.values[1]) / k - 1).max()
+    worst_inverse = np.abs((inverse.values[0] / batches + inverse.values[1]) / k - 1).max()
+    assert worst_inverse < 0.03 < 0.13 < worst_log
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: theorems.tau_from_tokens(-1), "draft_train_tokens=-1.0 must be at least 0"),
+        (lambda: theorems.tau_from_layers(0), "draft_layers=0.0 must be at least 1"),
+        (lambda: theorems.optimal_paths(0), "batch_size=0.0 must be above 0"),
+        (lambda: theorems.refit("batch"), "law='batch' is not known"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

@@ -1,0 +1,166 @@
+"""The catalog: every entry valid and sourced, every refusal one clear line."""
+
+import json
+
+import pytest
+
+from scylla_sim.checks import InputError
+from scylla_sim.specs import catalog
+from scylla_sim.specs.deployment_specs import Engine
+
+REQUIRED_HARDWARE = """h100-sxm h100-pcie h200-sxm h800-sxm a100-sxm a100-sxm-40gb a100-pcie b200-sxm b300-sxm gb200
+gb300 l40s l4 rtx-3090 rtx-4090 rtx-pro-6000 mi300x""".split()
+DENSE = """llama-2-7b llama-2-13b llama-2-70b llama-3-8b llama-3-70b llama-3.1-8b llama-3.1-70b llama-3.2-1b
+llama-3.3-70b qwen2.5-0.5b qwen2.5-7b qwen2.5-14b qwen2.5-32b qwen2.5-72b vicuna-7b vicuna-13b vicuna-33b
+tinyllama-1.1b llama-68m""".split()
+EXPERTS = "mixtral-8x7b qwen3-30b-a3b qwen3-235b-a22b gpt-oss-20b gpt-oss-120b deepseek-v3".split()
+
+
+def test_every_entry_is_valid_and_has_unit_and_source():
+    catalog.check()
+
+
+def test_names_that_scripts_rely_on_are_there():
+    assert set(REQUIRED_HARDWARE) <= set(catalog.names("hardware"))
+    assert {*DENSE, *EXPERTS} <= set(catalog.names("models"))
+    assert {name for name in catalog.names("models") if catalog.model(name).experts} == set(EXPERTS)
+    for name in ("none", "eagle", "eagle2", "eagle3", "medusa", "mtp", "ngram", "scylla-5l", "llama-68m"):
+        assert catalog.draft(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "bf16", "bandwidth"),
+    [  # dense peaks and bandwidths as the datasheets print them, in decimal prefixes
+        ("h100-sxm", 989.4e12, 3.35e12),
+        ("h200-sxm", 989.4e12, 4.8e12),
+        ("a100-sxm", 312e12, 2.039e12),
+        ("b200-sxm", 2250e12, 7.7e12),
+        ("l40s", 362.05e12, 864e9),
+    ],
+)
+def test_datasheet_values_are_dense_and_decimal(name, bf16, bandwidth):
+    item = catalog.hardware(name)
+    assert item.peak("bf16") == pytest.approx(bf16)
+    assert item.memory_bytes_per_s == pytest.approx(bandwidth)
+
+
+def test_h800_is_an_h100_with_a_slower_link():
+    h100, h800 = catalog.hardware("h100-sxm"), catalog.hardware("h800-sxm")
+    assert h800.peak_flop_per_s == h100.peak_flop_per_s
+    assert h800.link_bytes_per_s == 200e9 < h100.link_bytes_per_s
+
+
+def test_unknown_names_list_the_known_and_guess():
+    with pytest.raises(InputError, match=r"hardware='h100' is not known; did you mean h100-sxm\? known: h100-sxm"):
+        catalog.hardware("h100")
+    with pytest.raises(InputError, match="model='llama-3.1-9b' is not known; did you mean llama-3.1-8b"):
+        catalog.model("llama-3.1-9b")
+    with pytest.raises(InputError, match="scylla-Nl"):
+        catalog.draft("eagel")
+
+
+def test_precision_without_a_peak_names_those_the_device_has():
+    with pytest.raises(InputError, match="precision='fp8' has no peak in the datasheet of a100-sxm; it has bf16"):
+        catalog.hardware("a100-sxm").peak("fp8")
+
+
+def test_hardware_file_needs_value_unit_and_source(tmp_path):
+    good = """[my-gpu]
+family = "test"
+memory = { value = 24, unit = "GiB", source = "box" }
+memory_bandwidth = { value = 1, unit = "TB/s", source = "box" }
+peak_bf16 = { value = 100, unit = "TFLOP/s", source = "box" }
+"""
+    file = tmp_path / "gpu.toml"
+    file.write_text(good)
+    assert catalog.hardware(str(file)).peak("bf16") == 100e12
+    file.write_text(good.replace(', source = "box" }', " }", 1))
+    with pytest.raises(InputError, match="lacks its source"):
+        catalog.hardware(str(file))
+    file.write_text(good.replace("TB/s", "GiB"))
+    with pytest.raises(InputError, match="unit='GiB' is not known.*GB/s, TB/s"):
+        catalog.hardware(str(file))
+    file.write_text(good.replace("value = 100", "value = 1e-300"))
+    with pytest.raises(InputError, match="peak_flop_per_s"):
+        catalog.hardware(str(file))
+    file.write_text(good.replace("TB/s", "TiB/s"))
+    with pytest.raises(InputError, match="unit='TiB/s' is not known"):
+        catalog.hardware(str(file))
+    file.write_text(good + "memroy = 3\n")
+    with pytest.raises(InputError, match="memroy"):
+        catalog.hardware(str(file))
+    file.write_text("nonsense")
+    with pytest.raises(InputError, match="is not TOML"):
+        catalog.hardware(str(file))
+
+
+def test_config_json_is_read_like_the_catalog(tmp_path):
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    }
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    assert catalog.model(str(file)).parameters == catalog.model("llama-3.1-8b").parameters
+    assert catalog.model(str(tmp_path)) == catalog.model(str(file))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"model_type": "deepseek_v32"}, "model_type='deepseek_v32' is not modelled"),
+        ({"num_local_experts": 8}, "num_experts=8 is not modelled"),
+        ({"num_hidden_layers": "many"}, "num_hidden_layers='many' must be a whole number"),
+        ({"num_key_value_heads": 5}, "num_kv_heads=5 must divide num_heads=32"),
+    ],
+)
+def test_config_that_is_not_modelled_is_refused_by_name(tmp_path, change, line):
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "vocab_size": 1000,
+    }
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**config, **change}))
+    with pytest.raises(InputError, match=line):
+        catalog.model(str(file))
+
+
+def test_draft_layers_belong_to_heads():
+    assert catalog.draft("eagle3", layers=2).num_layers == 2
+    with pytest.raises(InputError, match="does not apply"):
+        catalog.draft("ngram", layers=2)
+    with pytest.raises(InputError, match="does not apply"):
+        catalog.draft("llama-68m", layers=2)
+
+
+def test_engine_values_say_where_they_come_from():
+    engine = catalog.engine("vllm")
+    assert engine.host_s == pytest.approx(1.207e-3)
+    assert "2601.11580" in engine.sources["host_s"]
+    assert catalog.engine("ideal").host_s == 0
+
+
+def test_an_engine_runs_the_kernels_of_its_own_framework():
+    assert [catalog.engine(name).framework for name in ("vllm", "sglang", "ideal")] == ["vllm", "sglang", ""]
+
+
+@pytest.mark.parametrize("name", catalog.names("engines"))
+def test_engine_values_lie_in_intervals_of_their_own(name):
+    engine = catalog.engine(name)
+    for field, (lower, upper) in engine.intervals.items():
+        assert 0 <= lower <= getattr(engine, field) <= upper
+    assert name == "ideal" or any(lower < upper for lower, upper in engine.intervals.values())
+
+
+def test_a_value_outside_its_interval_is_refused():
+    with pytest.raises(InputError, match="host_s=0.001 must lie in its own interval"):
+        Engine("x", host_s=1e-3, intervals={"host_s": (2e-3, 3e-3)})

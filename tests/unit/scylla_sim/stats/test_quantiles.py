@@ -1,0 +1,23 @@
+"""The numpy-only quantiles against scipy's."""
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from scylla_sim.stats.quantiles import beta_quantile, incomplete_beta, student_quantile
+
+
+def test_incomplete_beta_agrees_with_scipy():
+    x, a, b = np.meshgrid([0.0, 1e-6, 0.1, 0.5, 0.9, 1.0], [0.5, 2.0, 80.0, 4000.0], [0.5, 3.0, 900.0])
+    assert incomplete_beta(x, a, b) == pytest.approx(special.betainc(a, b, x), rel=1e-9, abs=1e-13)
+
+
+def test_beta_quantile_agrees_with_scipy():
+    q, a, b = np.meshgrid([0.05, 0.5, 0.95], [0.5, 20.5, 3000.5], [0.5, 10.5])
+    assert beta_quantile(q, a, b) == pytest.approx(stats.beta.ppf(q, a, b), rel=1e-8)
+
+
+@pytest.mark.parametrize("dof", [1, 2, 5, 30, 1000])
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+def test_student_quantile_agrees_with_scipy(level, dof):
+    assert student_quantile(level, dof) == pytest.approx(stats.t.ppf((1 + level) / 2, dof), rel=1e-9)
