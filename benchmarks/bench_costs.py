@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from scylla_sim import cli
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import FORMS, naive_seconds
+from scylla_sim.kernels.registry import FORMS, roofline_seconds
 from scylla_sim.planning.schedule import schedule
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, predict
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 
 REPEATS = 3
@@ -85,18 +86,20 @@ def main() -> None:
     worst = np.abs(
         np.array(_loop(p, few)) / fitted.seconds({n: c[:LOOPED] for n, c in columns.items()}, r) - 1
     ).max()
-    model, setting = catalog.model("llama-3.1-8b"), Setting(h100, catalog.engine("vllm"))
-    drafting = Drafting(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
+    model, deployment = catalog.model("llama-3.1-8b"), Deployment(h100, catalog.engine("vllm"))
+    drafting = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
     batch, context = np.arange(1.0, 257.0)[:, None], np.linspace(128, 32768, 256)[None, :]
 
     def cycles() -> object:
-        out = predict(model, drafting, setting, batch=batch, context=context)
+        out = predict(model, drafting, deployment, batch=batch, context=context)
         return out.speedup_lower, out.tokens_per_s_lower
 
-    lengths = [Drafting(catalog.draft("eagle3"), n, 1, n + 1, 1 + 0.5 * n, 1.0, n + 1.0) for n in range(1, 8)]
+    lengths = [
+        SpeculativeConfig(catalog.draft("eagle3"), n, 1, n + 1, 1 + 0.5 * n, 1.0, n + 1.0) for n in range(1, 8)
+    ]
 
     def search() -> object:
-        return schedule(model, lengths, setting, batch=[1, 16, 64, 256], context=[1024], max_batch=1024)
+        return schedule(model, lengths, deployment, batch=[1, 16, 64, 256], context=[1024], max_batch=1024)
 
     def one() -> object:
         return [fitted.seconds({"m": np.asarray(m), "n": n, "k": k}, r) for m, n, k in few]
@@ -113,7 +116,7 @@ def main() -> None:
             "GEMM shapes, arrays": (lambda: fitted.seconds(columns, r), SHAPES),
             "GEMM shapes, one by one through numpy": (one, LOOPED),
             "GEMM shapes, a straightforward loop": (lambda: _loop(p, few), LOOPED),
-            "GEMM shapes, naive roofline, arrays": (lambda: naive_seconds("gemm", columns, r), SHAPES),
+            "GEMM shapes, naive roofline, arrays": (lambda: roofline_seconds("gemm", columns, r), SHAPES),
             "draft-verify cycles with intervals, a grid": (cycles, 256 * 256),
             "schedule: 7 draft lengths at each of 1,024 batches": (search, 7 * 1024),
             "kernels through the command line, CSV in and out": (command, ROWS),

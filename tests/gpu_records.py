@@ -8,9 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from gpu_validate.cli import rows
 from gpu_validate.device.facts import Device
-from gpu_validate.records import record_file
+from gpu_validate.records import record_file, rows
 from scylla_sim import cli
 from scylla_sim.records import format_csv, read_columns, write_text
 

@@ -20,11 +20,12 @@ train_rows: 48
 _SHORT = """\
 import sys
 from dataclasses import replace
-from gpu_validate import cases, cli, loops, steps
+from gpu_validate import cli
+from gpu_validate.suites import case, cycles, steps
 short = {"min_samples": 3, "time_limit_s": 0.01, "warmup_calls": 1}
-cases.PLANS = {key: replace(plan, **short) for key, plan in cases.PLANS.items()}
+case.PLANS = {key: replace(plan, **short) for key, plan in case.PLANS.items()}
 steps.GRIDS["cpu", "ci"] = (steps.Grid("target", "llama-68m", (1, 4), (64,), (1, 2)),)
-loops.GRIDS["cpu", "ci"] = (loops.Grid("llama-68m", "llama-68m", (1, 2), (64,)),)
+cycles.GRIDS["cpu", "ci"] = (cycles.Grid("llama-68m", "llama-68m", (1, 2), (64,)),)
 sys.exit(cli.main(sys.argv[1:]))
 """
 

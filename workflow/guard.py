@@ -6,10 +6,13 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +23,10 @@ from scylla_sim.checks import InputError, fail
 from scylla_sim.records import SUMS, check_sums, read_sums
 from scylla_sim.specs import catalog
 
-_SHARED = tuple(f"scylla_sim/{name}.py" for name in ("__init__", "checks", "console", "records", "units"))
-_FACTS = (
-    *(
-        f"scylla_sim/{name}.py"
-        for name in (
-            *("acceptance", "catalog", "configs", "costs", "experts", "layers", "ops", "quantiles", "specs"),
-            "trees",
-        )
-    ),
-    "scylla_sim/data/*.toml",
-)
-SOURCES = {
-    "scylla_sim": ("scylla_sim/**/*.py", "scylla_sim/data/*.toml"),
-    "gpu_validate": ("gpu_validate/**/*.py", *_SHARED, *_FACTS),
-    "paper": ("paper/**/*.py", "paper/published/*", *_SHARED),
-}
-"""Package -> the files whose content decides what its commands print."""
+PACKAGES = ("scylla_sim", "gpu_validate", "paper")
+DATA = {"scylla_sim": "scylla_sim/data/*.toml", "paper": "paper/published/*"}
+"""Package -> data files that its modules read."""
+_IMPORT = re.compile(rf"^\s*from ((?:{'|'.join(PACKAGES)})[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
 def _explain(error: ValidationError, config: Mapping[str, Any]) -> str:
@@ -157,13 +147,42 @@ def use_this_python() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
+def _file_of(module: str) -> Path | None:
+    """Return the file of a module or of a package, ``None`` if there is neither."""
+    base = Path(*module.split("."))
+    return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
+
+
+@cache
+def _imported(file: Path) -> frozenset[Path]:
+    """Return the files of this project that a file imports, with the packages on the way to them."""
+    found: set[Path] = set()
+    for base, names in _IMPORT.findall(file.read_text(encoding="utf-8")):
+        parents = accumulate(base.split("."), "{}.{}".format)
+        items = (f"{base}.{item.split()[0]}" for item in names.strip("()").split(",") if item.strip())
+        found |= {path for name in (*parents, *items) if (path := _file_of(name)) is not None}
+    return frozenset(found)
+
+
+def code_files(package: str) -> list[Path]:
+    """Return the files whose content decides what a package prints: its modules, their imports, and data files."""
+    pending = set(Path(package).rglob("*.py"))
+    found: set[Path] = set()
+    while pending:
+        file = pending.pop()
+        found.add(file)
+        pending |= _imported(file) - found
+    packages = {path.parts[0] for path in found}
+    data = (path for name, pattern in DATA.items() if name in packages for path in Path().glob(pattern))
+    return sorted(found | {path for path in data if path.is_file()})
+
+
 def code_hash(package: str) -> str:
-    """Hash of a package's code and of what it may import from the others; data it reads are a rule's inputs."""
+    """Return a hash of `code_files`; rules take it as a parameter, as Snakemake ignores imported packages."""
     digest = hashlib.sha256()
-    for pattern in SOURCES[package]:
-        for file in sorted(Path().glob(pattern)):
-            digest.update(f"{file.as_posix()}\0".encode())
-            digest.update(file.read_bytes())
+    for file in code_files(package):
+        digest.update(f"{file.as_posix()}\0".encode())
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -8,55 +8,16 @@ The same three parts of a prediction, beside them, say where it is wrong.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
-from typing import Any
 
-from gpu_validate.comparison.join import Columns, read
+from gpu_validate.comparison.breakdown import COLUMNS, breakdown
+from gpu_validate.comparison.join import read
 from scylla_sim.checks import fail
 from scylla_sim.console import emit_text
 from scylla_sim.records import format_csv
-from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Model
-from scylla_sim.units import MILLI
 
 EPILOG = """example:
   gpu-validate breakdown --kernels kernels-rows.csv --steps step-rows.csv --out step-parts.csv
 """
-
-LINEAR = "torch_linear"
-"""Library of the matrix products of a decoder in 16 bits."""
-PREDICTIONS = ("blind", "calibrated")
-"""Names that ``gpu-validate merge`` gave to predictions."""
-PLACE = ("device", "dtype", "role", "model", "batch", "context", "tokens")
-COLUMNS = (
-    *(*PLACE, "rows", "sm_mhz", "gemm_sm_mhz"),
-    *(
-        f"{name}{part}_s"
-        for name in ("", "blind_", "calibrated_")
-        for part in ("step", "gemm", "attention", "rest")
-    ),
-)
-
-Row = dict[str, Any]
-Found = Mapping[tuple[str, ...], Row]
-
-
-def products(spec: Model) -> list[tuple[int, int, int]]:
-    """Matrix products of a step of a dense model: how often, ``n`` and ``k``, those of all layers, then the head.
-
-    Examples
-    --------
-    >>> products(catalog.model("llama-3.1-8b"))[0], products(catalog.model("llama-3.1-8b"))[-1]
-    ((32, 6144, 4096), (1, 128256, 4096))
-    """
-    width, inner = spec.hidden_size, spec.intermediate_size
-    layer = [
-        (spec.attention_input_width, width),
-        (width, spec.num_heads * spec.head_dim),
-        (2 * inner, width),
-        (width, inner),
-    ]
-    return [*((spec.num_layers, n, k) for n, k in layer), (1, spec.vocab_size, width)]
 
 
 NEEDED = {
@@ -71,82 +32,6 @@ def _is_positive(text: str) -> bool:
         return 0.0 < float(text) < float("inf")
     except ValueError:
         return False
-
-
-def _number(text: Any) -> str:
-    return f"{float(text or 0):g}"
-
-
-def _rows(columns: Columns) -> Iterator[Row]:
-    for values in zip(*columns.cells.values()):
-        yield dict(zip(columns.cells, values))
-
-
-def _kernels(columns: Columns) -> tuple[Found, Found]:
-    """Matrix products of the decoder, and attention of every library, by shape."""
-    gemms: dict[tuple[str, ...], Row] = {}
-    attention: dict[tuple[str, ...], Row] = {}
-    for row in _rows(columns):
-        if row["op"] == "gemm" and row["kernel_source"] == LINEAR:
-            gemms[(row["dtype"], *(_number(row[name]) for name in ("m", "n", "k")))] = row
-        if row["op"] == "decode_attention" and not float(row["window"] or 0):
-            shape = ("batch", "kv_len", "q_len", "num_heads", "num_kv_heads", "head_dim")
-            attention[(row["kernel_source"], row["kv_dtype"], *(_number(row[name]) for name in shape))] = row
-    return gemms, attention
-
-
-def _parts(step: Row, gemms: Found, attention: Found) -> Row | None:
-    """One step with its parts, or nothing where one of its kernels was not measured alone."""
-    spec = catalog.model(step["model"])
-    if spec.experts is not None or spec.latent is not None or spec.windows:
-        return None
-    rows = float(step["batch"]) * float(step["tokens"])
-    keys = [(step["dtype"], *map(_number, (rows, n, k))) for _, n, k in products(spec)]
-    counts = [float(count) for count, _, _ in products(spec)]
-    shape = (step["batch"], step["context"], step["tokens"], spec.num_heads, spec.num_kv_heads, spec.head_dim)
-    attended = attention.get((step["kernel_source"], step["dtype"], *map(_number, shape)))
-    if attended is None or not all(key in gemms for key in keys):
-        return None
-
-    def total(column: str) -> float:
-        return sum(count * float(gemms[key][column]) for count, key in zip(counts, keys))
-
-    out: Row = {name: step[name] for name in PLACE} | {"rows": rows, "sm_mhz": step.get("sm_mhz", "")}
-    clocks = [gemms[key].get("sm_mhz") for key in keys]
-    if all(clocks):
-        busy = [count * float(gemms[key]["latency_ms"]) for count, key in zip(counts, keys)]
-        out["gemm_sm_mhz"] = sum(ms * float(clock) for ms, clock in zip(busy, clocks) if clock) / sum(busy)
-    sources = {"": ("latency_ms", MILLI)} | {f"{name}_": (f"{name}_predicted_s", 1.0) for name in PREDICTIONS}
-    for name, (column, scale) in sources.items():
-        if not all(row.get(column) for row in (step, attended, *(gemms[key] for key in keys))):
-            continue
-        parts = {
-            "step": scale * float(step[column]),
-            "gemm": scale * total(column),
-            "attention": scale * spec.num_layers * float(attended[column]),
-        }
-        parts["rest"] = parts["step"] - parts["gemm"] - parts["attention"]
-        out |= {f"{name}{part}_s": value for part, value in parts.items()}
-    return out
-
-
-def breakdown(steps: Columns, kernels: Columns) -> list[Row]:
-    """Plain and verify steps in a CUDA graph whose products and attention were measured alone, with their parts.
-
-    Parameters
-    ----------
-    steps, kernels
-        Columns that ``gpu-validate merge`` writes of the suites ``step`` and ``kernels``.
-
-    Returns
-    -------
-    list of dict
-        Seconds of the step, of its products (``gemm``), of its attention and of the rest, measured and predicted;
-        ``rows`` of its products; SM clock of the step and, weighted by time, of the products measured alone.
-    """
-    gemms, attention = _kernels(kernels)
-    asked = (row for row in _rows(steps) if row["role"] in ("plain", "verify") and _number(row["graph"]) == "1")
-    return [parts for row in asked if (parts := _parts(row, gemms, attention)) is not None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

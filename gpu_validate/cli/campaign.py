@@ -1,8 +1,9 @@
 """The verb ``campaign``: all suites in one run of some minutes, the most valuable measurements first.
 
 Stages follow each other by value, each with a share of the time. A stage that runs out of its share hands the rest
-of its cases to the end of the campaign. A cut at any minute leaves partial files that `gpu_validate.records.record_file.read`
-takes for records, and the same command goes on from there, on another GPU too.
+of its cases to the end of the campaign. A cut at any minute leaves partial files that
+`gpu_validate.records.record_file.read` takes for records, and the same command goes on from there, on another GPU
+too.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_validate.cli import rows
 from gpu_validate.cli.progress import Progress
 from gpu_validate.device.facts import Device, described, look, release, warm_up
 from gpu_validate.device.power import Monitor, monitor_of
+from gpu_validate.records import rows
 from gpu_validate.suites import campaign_stages, selfcheck
 from gpu_validate.suites.campaign_stages import PLANS, Stage
 from gpu_validate.suites.case import expected_s
@@ -38,10 +39,10 @@ EPILOG = """examples:
 """
 
 _RESTARTS = "GPU_VALIDATE_CAMPAIGN_RESTARTS"
-_MOST_RESTARTS = 2
+_MAX_RESTARTS = 2
 _FINISH_S = 5.0
 """Writing the records, at the end."""
-_LEAST_MINUTES = 0.2
+_MIN_MINUTES = 0.2
 
 
 class Stopped(BaseException):
@@ -224,7 +225,7 @@ def _restarts() -> int:
 
 def _restart(args: argparse.Namespace, minutes: float) -> None:
     """Go on in a new process, whose device answers again, while there is time for it."""
-    if _restarts() >= _MOST_RESTARTS or minutes < 0.5:
+    if _restarts() >= _MAX_RESTARTS or minutes < 0.5:
         return
     note(f"campaign: going on in a new process, {minutes:.1f} minutes left")
     os.environ[_RESTARTS] = str(_restarts() + 1)
@@ -277,7 +278,7 @@ def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) 
 
 
 def execute(args: argparse.Namespace) -> int:
-    minutes = float(in_range("minutes", args.minutes, _LEAST_MINUTES))
+    minutes = float(in_range("minutes", args.minutes, _MIN_MINUTES))
     every = int(whole("every", args.every, 1))
     if args.hardware is not None and not args.dry_run:
         raise fail("hardware", args.hardware, "goes with --dry-run", "what is measured is what is here")

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gpu_validate.comparison.join import DRAFTING, SHAPE, Columns, Lines
+from gpu_validate.comparison.join import DRAFTING, SHAPE, CsvTable, Lines
 from scylla_sim.checks import FloatArray
 
 
-def situations_of(measured: Columns, lines: Lines) -> list[tuple[str, ...]]:
+def situations_of(measured: CsvTable, lines: Lines) -> list[tuple[str, ...]]:
     """What rows share with those that differ from them in drafting only."""
     names = [name for name in SHAPE if name in measured.cells and name not in DRAFTING]
     keys = measured.keys(names)

@@ -33,7 +33,7 @@ _SAME = {"bf16": "bfloat16", "fp32": "float32"}
 
 
 @dataclass(frozen=True)
-class Columns:
+class CsvTable:
     """Columns of files, one after the other, as text; ``files`` (path, rows) are for error lines."""
 
     files: tuple[tuple[str, int], ...]
@@ -87,7 +87,7 @@ def _canonical(name: str, cell: str) -> str:
         return text
 
 
-def read(*paths: str, empty: bool = False) -> Columns:
+def read(*paths: str, empty: bool = False) -> CsvTable:
     """Read CSV files, one after the other; a column that a file lacks is empty there.
 
     A file needs at least one row unless ``empty`` allows none. A file whose folder holds checksums must match them:
@@ -101,7 +101,7 @@ def read(*paths: str, empty: bool = False) -> Columns:
         if not rows and not empty:
             raise fail("file", path, "holds no rows")
     names = dict.fromkeys(name for _, cells in parts for name in cells)
-    return Columns(
+    return CsvTable(
         files,
         {
             name: [cell for (_, cells), (_, rows) in zip(parts, files) for cell in cells.get(name, [""] * rows)]
@@ -110,7 +110,7 @@ def read(*paths: str, empty: bool = False) -> Columns:
     )
 
 
-def shared_columns(one: Columns, other: Columns) -> list[str]:
+def shared_columns(one: CsvTable, other: CsvTable) -> list[str]:
     """Shape columns that both files have."""
     names = [name for name in SHAPE if name in one.cells and name in other.cells]
     if not names:
@@ -118,7 +118,7 @@ def shared_columns(one: Columns, other: Columns) -> list[str]:
     return names
 
 
-def _ambiguous(one: Columns, other: Columns, names: Sequence[str]) -> tuple[Columns, tuple[str, ...]] | None:
+def _ambiguous(one: CsvTable, other: CsvTable, names: Sequence[str]) -> tuple[CsvTable, tuple[str, ...]] | None:
     """A key that occurs twice in one file and at all in the other, with the file it is twice in."""
     keys = [file.keys(names) for file in (one, other)]
     for file, mine, others in ((one, keys[0], set(keys[1])), (other, keys[1], set(keys[0]))):
@@ -128,7 +128,7 @@ def _ambiguous(one: Columns, other: Columns, names: Sequence[str]) -> tuple[Colu
     return None
 
 
-def told_apart(one: Columns, other: Columns) -> list[str]:
+def told_apart(one: CsvTable, other: CsvTable) -> list[str]:
     """Shape columns of two files, and as many of `TIE_BREAKERS` as it takes to join them row to row."""
     names = shared_columns(one, other)
     for extra in TIE_BREAKERS:
@@ -150,7 +150,7 @@ def _twice(keys: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
     return None
 
 
-def match(predicted: Columns, measured: Columns) -> tuple[list[int], list[int]]:
+def match(predicted: CsvTable, measured: CsvTable) -> tuple[list[int], list[int]]:
     """Line numbers of predicted and measured rows of the same shape.
 
     Raises
@@ -170,3 +170,22 @@ def match(predicted: Columns, measured: Columns) -> tuple[list[int], list[int]]:
             f"{predicted.path} and {measured.path} have no row in common; joined on {', '.join(names)}"
         )
     return [p for p, _ in pairs], [m for _, m in pairs]
+
+
+def assignments(name: str, text: str) -> dict[str, str]:
+    """Read ``a=b,c=d``, naming the argument in any error.
+
+    Examples
+    --------
+    >>> assignments("where", "graph=1,role=verify")
+    {'graph': '1', 'role': 'verify'}
+    """
+    found = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not (key and equals):
+            raise fail(name, part, "must be NAME=VALUE")
+        if key.strip() in found:
+            raise fail(name, part, f"names {key.strip()} a second time")
+        found[key.strip()] = value.strip()
+    return found

@@ -1,10 +1,10 @@
 """Speculative decoding for real: draft, verify, accept, roll back, over a batch with ragged acceptance.
 
 Target and draft have KV caches of their own; the draft is another `gpu_validate.models.decoder.Decoder`, or a
-`gpu_validate.models.eagle.EagleDraft` that is fed the target's features. A static tree (a chain is one) is drafted level
-by level, verified by the target in one pass with a tree mask, and the accepted path is kept. Greedy output equals
-plain decoding token for token, sampled output follows the target's distribution; with given rates the loop is timed
-at any acceptance without a trained draft.
+`gpu_validate.models.eagle.EagleDraft` that is fed the target's features. A static tree (a chain is one) is drafted
+level by level, verified by the target in one pass with a tree mask, and the accepted path is kept. Greedy output
+equals plain decoding token for token, sampled output follows the target's distribution; with given rates the loop
+is timed at any acceptance without a trained draft.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from torch import Tensor
 from gpu_validate.models.attention import Place, packed_mask, seen, triangle
 from gpu_validate.models.decoder import Cache
 from scylla_sim.acceptance.trees import ROOT, DraftTree
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 
 @dataclass(frozen=True)

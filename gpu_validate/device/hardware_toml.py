@@ -9,8 +9,8 @@ from typing import Any
 
 from gpu_validate.device.facts import LOCAL
 from scylla_sim.checks import fail
-from scylla_sim.ops.forward import PRECISION_DTYPE
 from scylla_sim.records import write_text
+from scylla_sim.specs.dtypes import PRECISION_DTYPE
 
 _PCIE_BYTES_PER_S = 64e9
 """One way, of the fastest PCI Express that GPUs have (5.0, 16 lanes): what is faster is no PCI Express."""

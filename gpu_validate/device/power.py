@@ -20,7 +20,7 @@ from scylla_sim.units import MILLI
 
 PERIOD_S = 0.02
 """Time between two readings of the thread."""
-_LEAST_WINDOW_S = 0.1
+_MIN_WINDOW_S = 0.1
 """Energy over less time than this is not reported: NVML renews its counter every 20 to 100 ms."""
 
 
@@ -58,7 +58,7 @@ class Window:
         found: dict[str, float] = {}
         if self.readings:
             found["sm_mhz"] = float(np.median([reading.sm_mhz for reading in self.readings]))
-        if self.energy_j is not None and self.end_s - self.begin_s >= _LEAST_WINDOW_S and self.energy_j > 0:
+        if self.energy_j is not None and self.end_s - self.begin_s >= _MIN_WINDOW_S and self.energy_j > 0:
             found["power_w"] = self.energy_j / (self.end_s - self.begin_s)
             found["energy_j"] = found["power_w"] * seconds_per_call
         return found

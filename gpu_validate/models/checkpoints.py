@@ -1,7 +1,7 @@
 """Real weights: a folder with ``config.json`` and ``*.safetensors`` in Llama's layout, to and from a `Decoder`.
 
 Torch is all that is needed. What a `Decoder` does not compute (biases, other activations, sliding windows,
-quantised weights, all rotary scalings but two) is refused by name, never ignored.
+quantized weights, all rotary scalings but two) is refused by name, never ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gpu_validate.models.decoder import Decoder, Rope, Traits
 from scylla_sim.checks import fail, one_of
 from scylla_sim.records import dump_json, write_text
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 MODEL_TYPES = ("llama", "mistral")
 """Families whose layers are those of a `Decoder`."""

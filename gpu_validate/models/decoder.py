@@ -1,8 +1,9 @@
 """A decoder stack as engines run it.
 
 RMSNorm, rotary positions, grouped-query attention over a KV cache, gated MLP, vocabulary projection; the query,
-key and value projections are one matrix, and so are gate and up. Built from `scylla_sim.specs.deployment_specs.Model` with random
-weights, since the seconds of a step do not depend on their values; `gpu_validate.models.checkpoints` fills in real ones.
+key and value projections are one matrix, and so are gate and up. Built from
+`scylla_sim.specs.model.Model` with random weights, since the seconds of a step do not depend on their
+values; `gpu_validate.models.checkpoints` fills in real ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gpu_validate.models import triton_fused
 from gpu_validate.models.attention import Place, attend, causal_mask, triangle
 from gpu_validate.models.triton_support import available
 from scylla_sim.checks import one_of, positive
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 _WEIGHT_STD = 0.02
 

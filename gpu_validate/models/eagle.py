@@ -16,7 +16,7 @@ from torch.nn import functional
 from gpu_validate.models.attention import Place
 from gpu_validate.models.decoder import Cache, Decoder, Layer, Traits, linear, rotary
 from scylla_sim.checks import fail
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 
 class EagleDraft(nn.Module):

@@ -1,7 +1,7 @@
-"""Matrix products in 8-bit floating point: weights stored so, activations quantised on the way, as engines do it.
+"""Matrix products in 8-bit floating point: weights stored so, activations quantized on the way, as engines do it.
 
 The product is ``torch._scaled_mm`` with fast accumulation, as engines call it. One scale serves a whole tensor.
-Quantising the activations is work of its own and is timed apart. With a dynamic scale it takes their largest
+Quantizing the activations is work of its own and is timed apart. With a dynamic scale it takes their largest
 magnitude, a division and a cast, many kernels of torch's; with a static scale it is one kernel. Attention, KV cache
 and the vocabulary projection stay in 16 bits, as in engines. On a CPU the same code is slow, and only tested.
 """
@@ -18,7 +18,7 @@ from scylla_sim.checks import fail
 DTYPE = torch.float8_e4m3fn
 """Four bits of exponent, three of mantissa: the type that engines keep weights and activations in."""
 
-LEAST_ROWS = 17
+MIN_ROWS = 17
 """Fewer rows than this took a slow kernel of cuBLAS on Hopper. Source: vllm-project/vllm, issue 32269. With cuBLAS
 13 on an H100 they do not: filling up costs 2-3 us and saves nothing (``gpu_validate/recorded/h100-sxm``)."""
 STATIC_MAX = 16.0
@@ -28,8 +28,8 @@ MULTIPLE = 16
 """``torch._scaled_mm`` takes rows and columns of weights in multiples of this."""
 
 
-def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Tensor in 8 bits and its scale: ``x`` is nearly ``quantised * scale``.
+def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Tensor in 8 bits and its scale: ``x`` is nearly ``quantized * scale``.
 
     The scale stays on the device, so nothing waits for it.
     """
@@ -38,10 +38,10 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x.float() / scale).clamp(-largest, largest).to(DTYPE), scale
 
 
-def quantise_static(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+def quantize_static(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Tensor in 8 bits at a given ``scale``; what lies outside of it becomes the largest number."""
     if available(x):
-        return triton_fused.quantise_static(x, scale.reciprocal()), scale
+        return triton_fused.quantize_static(x, scale.reciprocal()), scale
     largest = torch.finfo(DTYPE).max
     return (x.float() / scale).clamp(-largest, largest).to(DTYPE), scale
 
@@ -49,14 +49,14 @@ def quantise_static(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 def product(
     x: tuple[Tensor, Tensor], weight: tuple[Tensor, Tensor], dtype: torch.dtype, *, padded: bool = False
 ) -> Tensor:
-    """``x @ weight.T`` of two quantised matrices, ``(m, k)`` and ``(n, k)``, in ``dtype``.
+    """``x @ weight.T`` of two quantized matrices, ``(m, k)`` and ``(n, k)``, in ``dtype``.
 
-    ``padded`` fills up to `LEAST_ROWS` rows, as engines did it for few rows.
+    ``padded`` fills up to `MIN_ROWS` rows, as engines did it for few rows.
     """
     rows = len(x[0])
     left = x[0]
-    if padded and rows < LEAST_ROWS:
-        left = torch.zeros(LEAST_ROWS, x[0].shape[1], dtype=DTYPE, device=x[0].device)
+    if padded and rows < MIN_ROWS:
+        left = torch.zeros(MIN_ROWS, x[0].shape[1], dtype=DTYPE, device=x[0].device)
         left[:rows] = x[0]
     out: Tensor = torch._scaled_mm(
         left, weight[0].t(), scale_a=x[1], scale_b=weight[1], out_dtype=dtype, use_fast_accum=x[0].is_cuda
@@ -65,7 +65,7 @@ def product(
 
 
 class Projection(nn.Module):
-    """A projection without bias whose weights are 8-bit; its input is quantised at each call.
+    """A projection without bias whose weights are 8-bit; its input is quantized at each call.
 
     With a ``static`` scale, as calibrated checkpoints have one, activations beyond `STATIC_MAX` are cut off.
     """
@@ -81,15 +81,15 @@ class Projection(nn.Module):
                 raise fail(
                     "weight", tuple(weight.shape), f"must have sides that are multiples of {MULTIPLE} for fp8"
                 )
-        stored, scale = quantise(weight)
+        stored, scale = quantize(weight)
         self.weight = nn.Parameter(stored, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., k)`` -> ``(..., n)`` in the dtype of ``x``."""
         rows = x.reshape(-1, x.shape[-1])
-        quantised = quantise(rows) if self.given is None else quantise_static(rows, self.given)
-        out = product(quantised, (self.weight, self.scale), x.dtype)
+        quantized = quantize(rows) if self.given is None else quantize_static(rows, self.given)
+        out = product(quantized, (self.weight, self.scale), x.dtype)
         return out.reshape(*x.shape[:-1], -1)
 
 

@@ -12,12 +12,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from gpu_validate.models.triton_support import LEAST_HEAD_DIM, ceil, constexpr, kernel, power_of_two, tensor, tl
+from gpu_validate.models.triton_support import MIN_HEAD_DIM, ceil, constexpr, kernel, power_of_two, tensor, tl
 from scylla_sim.checks import fail
 
 _LOG2_E = 1.4426950408889634
-_MOST_SPLITS = 128
-_LEAST_KEYS = 128
+_MAX_SPLITS = 128
+_MIN_KEYS = 128
 _FULL_WAVE = 0.85
 
 
@@ -68,7 +68,7 @@ def splits_for(blocks: int, bound: int, places: int) -> int:
     The fewest that keep ``places`` nearly full, given ``blocks`` without a cut: a part-filled last wave wastes what
     it leaves empty. No piece of the longest sequence has fewer than 128 keys.
     """
-    most = min(max(bound // _LEAST_KEYS, 1), _MOST_SPLITS)
+    most = min(max(bound // _MIN_KEYS, 1), _MAX_SPLITS)
     share = [blocks * count / (ceil(blocks * count, places) * places) for count in range(1, most + 1)]
     enough = _FULL_WAVE * max(share)
     return next(count for count, value in enumerate(share, 1) if value >= enough)
@@ -272,8 +272,8 @@ def attend(
     """
     batch, num_heads, n, head_dim = q.shape
     num_kv_heads = keys.shape[1]
-    if head_dim < LEAST_HEAD_DIM or head_dim & (head_dim - 1):
-        raise fail("head_dim", head_dim, f"must be a power of two from {LEAST_HEAD_DIM} on")
+    if head_dim < MIN_HEAD_DIM or head_dim & (head_dim - 1):
+        raise fail("head_dim", head_dim, f"must be a power of two from {MIN_HEAD_DIM} on")
     if num_heads % num_kv_heads:
         raise fail("num_heads", num_heads, f"must be a multiple of num_kv_heads={num_kv_heads}")
     for name, given in (("q", q), ("keys", keys), ("values", values), ("visible", visible)):
@@ -284,8 +284,8 @@ def attend(
     blocks = ceil(group * n, tile.rows) * num_kv_heads
     if splits is None:
         splits = splits_for(blocks * batch, bound, tile.resident * _processors(q.device))
-    elif not 1 <= splits <= _MOST_SPLITS:
-        raise fail("splits", splits, f"must lie in [1, {_MOST_SPLITS}]")
+    elif not 1 <= splits <= _MAX_SPLITS:
+        raise fail("splits", splits, f"must lie in [1, {_MAX_SPLITS}]")
     out = q.new_empty(batch, n, num_heads, head_dim)
     cut = splits > 1
     part = q.new_empty((splits, *out.shape), dtype=torch.float32) if cut else out
@@ -318,6 +318,6 @@ def attend(
     )
     if cut:
         _merge[(batch * n * num_heads,)](
-            part, total, out, splits, HEAD_DIM=head_dim, MOST=_MOST_SPLITS, AT_ONCE=16, num_warps=4
+            part, total, out, splits, HEAD_DIM=head_dim, MOST=_MAX_SPLITS, AT_ONCE=16, num_warps=4
         )
     return out.transpose(1, 2)

@@ -99,8 +99,8 @@ def rotate_and_store(
     joint
         ``(batch, n, (num_heads + 2 * num_kv_heads) * head_dim)``: queries, keys and values side by side.
     cos, sin
-        ``(batch, n, head_dim)``, with an axis of 1 for the heads or without, as `gpu_validate.models.decoder.rotary` gives
-        them. ``batch`` may be 1.
+        ``(batch, n, head_dim)``, with an axis of 1 for the heads or without, as
+        `gpu_validate.models.decoder.rotary` gives them. ``batch`` may be 1.
     keys, values
         ``(batch, num_kv_heads, capacity, head_dim)``, written.
     slots
@@ -222,7 +222,7 @@ def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[
 
 
 @kernel()
-def _quantise_static(
+def _quantize_static(
     x: tensor, inverse_scale: tensor, out: tensor, count: tensor, largest: tensor, BLOCK: constexpr
 ) -> None:
     """``BLOCK`` elements; 8-bit floats have no infinity, so what is too large becomes the largest."""
@@ -232,17 +232,17 @@ def _quantise_static(
     tl.store(out + at, bounded.to(out.dtype.element_ty), mask=at < count)
 
 
-def quantise_static(x: Tensor, inverse_scale: Tensor) -> Tensor:
+def quantize_static(x: Tensor, inverse_scale: Tensor) -> Tensor:
     """``x * inverse_scale`` in float8 (e4m3fn), cut off at its largest magnitude.
 
-    ``inverse_scale`` is one number on the device, known before: unlike `gpu_validate.models.fp8.quantise`, nothing looks
-    for the largest element.
+    ``inverse_scale`` is one number on the device, known before: unlike `gpu_validate.models.fp8.quantize`, nothing
+    looks for the largest element.
     """
     dense = x.contiguous()
     out = torch.empty_like(dense, dtype=_FP8)
     block = 1024
     largest = torch.finfo(_FP8).max
-    _quantise_static[(ceil(dense.numel(), block),)](
+    _quantize_static[(ceil(dense.numel(), block),)](
         dense, inverse_scale, out, dense.numel(), largest, BLOCK=block, num_warps=4
     )
     return out

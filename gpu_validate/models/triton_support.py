@@ -23,16 +23,16 @@ else:
     except ImportError:
         triton = tl = constexpr = tensor = None
 
-LEAST_HEAD_DIM = 16
+MIN_HEAD_DIM = 16
 """Tensor cores multiply no narrower matrices."""
 
 
-def available(x: Tensor, head_dim: int = LEAST_HEAD_DIM) -> bool:
+def available(x: Tensor, head_dim: int = MIN_HEAD_DIM) -> bool:
     """Whether Triton kernels can run on ``x``.
 
-    Triton is there, ``x`` is on a GPU, and ``head_dim`` is a power of two from `LEAST_HEAD_DIM` on.
+    Triton is there, ``x`` is on a GPU, and ``head_dim`` is a power of two from `MIN_HEAD_DIM` on.
     """
-    fits = head_dim >= LEAST_HEAD_DIM and not head_dim & (head_dim - 1)
+    fits = head_dim >= MIN_HEAD_DIM and not head_dim & (head_dim - 1)
     return triton is not None and x.is_cuda and fits
 
 

@@ -58,7 +58,7 @@ KEYS = {
 KV_RANK, ROPE_DIM = 512, 64
 """Latent of DeepSeek-V2, V3 and R1, the only one measured; aiconfigurator's collectors say so, not its tables."""
 EXPERT_DTYPES = ("bfloat16", "fp8", "fp8_block")
-MOST_SLICES = 8
+MAX_SLICES = 8
 """Tensor-parallel ranks of one node; the tables go to 32."""
 NOT_GATED = (1856, 2688, 5120)
 """Widths of the experts of Nemotron-H (Nano, Super, Ultra), whose MLP has two matrices and not the three of a gated
@@ -212,7 +212,7 @@ def _table(device: str, op: str, chosen: str) -> pd.DataFrame:
         frame["calls_per_graph"] = CALLS_PER_GRAPH[op]
     frame["latency_ms"] = raw["latency"]
     if op == "experts":
-        whole_model = (raw["moe_ep_size"] == 1) & (raw["moe_tp_size"] <= MOST_SLICES)
+        whole_model = (raw["moe_ep_size"] == 1) & (raw["moe_tp_size"] <= MAX_SLICES)
         gated = ~raw["inter_size"].isin(NOT_GATED) & raw["moe_dtype"].isin(EXPERT_DTYPES)
         limited = (frame[list(LIMITED)] == pd.Series(LIMITED)).all(axis=1)
         frame = frame[whole_model & gated & ~(limited & (raw["distribution"] == routing.BALANCED))]

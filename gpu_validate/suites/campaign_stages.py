@@ -224,11 +224,11 @@ def _products(device: Device, scope: Scope) -> Iterator[Case]:
         return
     for (n, k), m in product(scope.fp8_gemms, scope.fp8_rows):
         yield kernels.fp8_case(device, m, n, k)
-        if m <= kernels.MOST_PADDED:
+        if m <= kernels.MAX_PADDED:
             yield kernels.fp8_case(device, m, n, k, padded=True)
     for k in sorted({k for _, k in scope.fp8_gemms}):
         for m in scope.fp8_rows:
-            yield kernels.quantise_case(device, m, k)
+            yield kernels.quantize_case(device, m, k)
     target = catalog.model(scope.target)
     for batch, n in product(scope.core_batches[:2], scope.core_tokens[:2]):
         yield steps.step_case(

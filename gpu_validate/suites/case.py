@@ -18,8 +18,8 @@ from gpu_validate.device.facts import LOCAL, Device
 from gpu_validate.device.power import Monitor
 from gpu_validate.device.timer import Plan, Summary, measure
 from scylla_sim.checks import one_of, positive
-from scylla_sim.ops.forward import PRECISION_DTYPE
 from scylla_sim.specs import catalog
+from scylla_sim.specs.dtypes import PRECISION_DTYPE
 
 ELEMENT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "fp8": 1.0}
 
@@ -277,8 +277,8 @@ def run(
     ``cpu_share`` is the part of the wall time that this process had its threads on a core: on a CPU clearly below 1
     means that others took the rest, and that the latency is theirs as well.
 
-    ``cache`` is one of `gpu_validate.device.timer.CACHES`; only ``rotating`` needs more than one copy of the buffers.
-    ``monitor`` adds power, clock and energy.
+    ``cache`` is one of `gpu_validate.device.timer.CACHES`; only ``rotating`` needs more than one copy of the
+    buffers. ``monitor`` adds power, clock and energy.
     """
     import torch
 

@@ -32,7 +32,7 @@ SIZES = {
 }
 """Bytes of the message: from one token's hidden state to a prefill's."""
 
-_ROTATED_BYTES, _MOST_BUFFERS = 256 * MEBI, 16
+_ROTATED_BYTES, _MAX_BUFFERS = 256 * MEBI, 16
 _PATIENCE = timedelta(minutes=2)
 """How long a process waits for another one before all give up."""
 
@@ -68,7 +68,7 @@ def _messages(kind: str, dtype: torch.dtype, size: float) -> Sequence[Call]:
     """Calls that add up a message over the group, on buffers of their own. Sums of zeros stay what they are."""
     from torch import distributed
 
-    count = int(min(max(_ROTATED_BYTES // size, 1), _MOST_BUFFERS))
+    count = int(min(max(_ROTATED_BYTES // size, 1), _MAX_BUFFERS))
     elements = max(1, int(size / torch.empty(0, dtype=dtype).element_size()))
     buffers = [torch.zeros(elements, dtype=dtype, device=kind) for _ in range(count)]
     return [partial(distributed.all_reduce, buffer) for buffer in buffers]

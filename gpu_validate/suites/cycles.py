@@ -25,7 +25,7 @@ from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.random_models import caches, random_pair
 from scylla_sim.acceptance.trees import ROOT, DraftTree, chain, full_tree
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 _CHAINS = {"ci": (1, 2, 4), "small": (1, 2, 3, 5, 8), "full": (1, 2, 3, 4, 5, 6, 8, 10)}
 _BRANCHINGS = {"ci": ((2, 2),), "small": ((2, 2), (4, 4)), "full": ((2, 2), (3, 3), (4, 4), (2, 2, 2))}

@@ -26,7 +26,7 @@ from gpu_validate.suites.cycles import RATES, Make, expected_tokens, given_loop,
 from gpu_validate.suites.random_models import caches, random_pair
 from scylla_sim.acceptance.trees import DraftTree, chain
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def _fp8_weights(
     device: str, dtype: torch.dtype, n: int, k: int, count: int
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
     """The same in 8 bits, with their scales."""
-    return tuple(fp8.quantise(torch.randn(n, k, device=device, dtype=dtype)) for _ in range(count))
+    return tuple(fp8.quantize(torch.randn(n, k, device=device, dtype=dtype)) for _ in range(count))
 
 
 @Kept
@@ -175,7 +175,7 @@ def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
 
 
 def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) -> Case:
-    """A product of two quantised matrices: what quantising costs is a case of its own.
+    """A product of two quantized matrices: what quantizing costs is a case of its own.
 
     ``padded`` fills up few rows as engines do; see `gpu_validate.models.fp8.product`.
     """
@@ -183,7 +183,7 @@ def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) ->
     count = copies(device, float(n * k))
 
     def build() -> Sequence[Call]:
-        x = fp8.quantise(_random(device, m, k))
+        x = fp8.quantize(_random(device, m, k))
         weights = _fp8_weights(device.kind, torch_dtype(device), n, k, count)
         return [lambda w=w: fp8.product(x, w, torch_dtype(device), padded=padded) for w in weights]  # type: ignore[misc]
 
@@ -199,7 +199,7 @@ def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) ->
     )
 
 
-def quantise_case(device: Device, m: int, k: int) -> Case:
+def quantize_case(device: Device, m: int, k: int) -> Case:
     """Activations ``(m, k)`` from 16 bits into 8, with the scale of what they hold just now."""
     element = ELEMENT_BYTES[device.dtype]
     size = m * k * (element + 1.0)
@@ -207,10 +207,10 @@ def quantise_case(device: Device, m: int, k: int) -> Case:
 
     def build() -> Sequence[Call]:
         rows = [_random(device, m, k) for _ in range(count)]
-        return [lambda x=x: fp8.quantise(x) for x in rows]  # type: ignore[misc]
+        return [lambda x=x: fp8.quantize(x) for x in rows]  # type: ignore[misc]
 
     return Case(
-        id=f"quantise-m{m}-k{k}",
+        id=f"quantize-m{m}-k{k}",
         shape=_shape(device, "quantise", m=m, k=k, kernel_source="torch_dynamic_scale"),
         flop=2.0 * m * k,
         bytes=size,
@@ -297,18 +297,18 @@ def launch_case(device: Device, *, graph: bool) -> Case:
     )
 
 
-MOST_PADDED = fp8.LEAST_ROWS - 1
+MAX_PADDED = fp8.MIN_ROWS - 1
 """Products of at most so many rows are filled up."""
 
 
 def _fp8_cases(device: Device, scale: str) -> Iterator[Case]:
-    """Products in 8 bits with the shapes of layers (engines leave the head in 16), and quantising their inputs."""
+    """Products in 8 bits with the shapes of layers (engines leave the head in 16), and quantizing their inputs."""
     for n, k in FP8_PAIRS[scale]:
         for m in GEMM_M[scale][:: FP8_STRIDE[scale]]:
             yield fp8_case(device, m, n, k)
     for k in sorted({k for _, k in FP8_PAIRS[scale]}):
         for m in GEMM_M["ci"]:
-            yield quantise_case(device, m, k)
+            yield quantize_case(device, m, k)
 
 
 def cases(device: Device, scale: str) -> Iterator[Case]:

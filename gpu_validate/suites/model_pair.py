@@ -29,7 +29,7 @@ from gpu_validate.suites.random_models import random_pair
 from scylla_sim.acceptance.trees import DraftTree
 from scylla_sim.checks import fail
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 GRIDS = {
     ("cuda", "ci"): ((1, 8), (128,)),

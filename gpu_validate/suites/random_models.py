@@ -11,7 +11,7 @@ from torch import Tensor
 from gpu_validate.models.decoder import Cache, Decoder
 from gpu_validate.models.fp8 import to_fp8
 from gpu_validate.suites.case import Kept
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 _KEPT_MODELS = 2
 """A target and its draft."""

@@ -1,7 +1,8 @@
 """Runs cases one by one: keeps each result at once, goes on after failures, starts nothing that cannot end in time.
 
 A case that fails becomes an entry with its error. What is not reached before the deadline is named as missing. The
-results of a suite go into a partial file while it runs; `gpu_validate.records.record_file.read` reads that file too.
+results of a suite go into a partial file while it runs; `gpu_validate.records.record_file.read` reads that file
+too.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from gpu_validate.models import attention
 from gpu_validate.models.attention import CAUSAL, CUDNN, JOINED, MASKED, PACKED, TRITON
 from gpu_validate.models.decoder import Decoder, place_after
 from gpu_validate.suites.random_models import caches
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 EXPECTED: dict[str, tuple[str, ...]] = {
     TRITON: ("_attend",),

@@ -20,7 +20,7 @@ from gpu_validate.models.decoder import place_after, step_cost
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.random_models import caches, random_model
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 
 @dataclass(frozen=True)

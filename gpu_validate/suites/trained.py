@@ -32,7 +32,7 @@ from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.training.files import load
 from scylla_sim.acceptance.trees import DraftTree, best_tree, chain
 from scylla_sim.checks import FloatArray, fail
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 CONTEXT = 96
 """Tokens of a prompt."""

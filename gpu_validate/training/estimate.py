@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gpu_validate.training.plans import Arm, Plan, Target, Task
 from scylla_sim.checks import one_of
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 _ELEMENT_BYTES = 4.0
 _UPDATED = 17.0

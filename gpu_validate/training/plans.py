@@ -13,7 +13,7 @@ from gpu_validate.training import AXES, SCALES
 from gpu_validate.training.corpus import VOCAB_SIZE, Sources
 from gpu_validate.training.trainer import DraftTraining, Training
 from scylla_sim.checks import one_of
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 MAIN = "main"
 """The arm that the laws are fitted to; the others show what breaks them."""

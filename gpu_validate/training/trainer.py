@@ -24,7 +24,7 @@ from gpu_validate.models.decoder import Decoder
 from gpu_validate.models.eagle import EagleDraft, initialise
 from gpu_validate.training.corpus import Corpus
 from gpu_validate.training.unroll import target_features, training_loss
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 _BETAS = (0.9, 0.95)
 _CLIP = 1.0

@@ -93,7 +93,7 @@ def serving_runs(results: Results) -> Table:
             "Datasheet's least: all FLOPs of decode and prefill at peak, or the bytes of the decode step at full "
             "bandwidth, whichever takes longer. A run below it did less work than it says (prompts found in a "
             "prefix cache, or fewer requests in flight), and so, likely, did its neighbours close to it.",
-            "TensorRT-LLM's 8-bit layers are priced as vLLM's, which quantise their input each time.",
+            "TensorRT-LLM's 8-bit layers are priced as vLLM's, which quantize their input each time.",
         ],
     )
 

@@ -1,4 +1,4 @@
-"""From what a user knows of a draft (rates, tokens per cycle, a training budget) to a `Drafting`.
+"""From what a user knows of a draft (rates, tokens per cycle, a training budget) to a `SpeculativeConfig`.
 
 tau is taken, in this order, from ``tokens_per_cycle``, from acceptance rates, or from the laws at the paper's
 reference configuration and carried to the asked one through a one-parameter rank profile.
@@ -15,9 +15,8 @@ import numpy as np
 from scylla_sim.acceptance import profiles, trees
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of, whole
 from scylla_sim.laws import theorems
-from scylla_sim.prediction.throughput import Drafting
 from scylla_sim.records import read_json
-from scylla_sim.specs.deployment_specs import Draft
+from scylla_sim.specs.draft import Draft
 
 KINDS = ("conditional", "cumulative")
 
@@ -27,7 +26,7 @@ MAX_DRAFT_LEN, MAX_TOP_K = 1000, 256
 
 
 @dataclass(frozen=True)
-class Shape:
+class DraftShape:
     """Draft length, width and verified tokens (root included), defaults resolved."""
 
     draft_len: int
@@ -35,12 +34,12 @@ class Shape:
     verify_tokens: int
 
 
-def reference() -> Shape:
+def reference() -> DraftShape:
     """The configuration at which the laws give tau: EAGLE-2's published tree, which Scylla keeps."""
-    return Shape(**theorems.reference())
+    return DraftShape(**theorems.reference())
 
 
-def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens: int | None) -> Shape:
+def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens: int | None) -> DraftShape:
     """Fill in what was not said: EAGLE-2 and Scylla heads draft the reference tree, others a chain of 3."""
     known = reference()
     tree = draft.name == "eagle2" or draft.name.startswith("scylla")
@@ -59,10 +58,10 @@ def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens:
             f"must be draft_len + 1 = {length + 1} for a chain",
             "or give --top-k above 1",
         )
-    return Shape(length, width, verify_tokens)
+    return DraftShape(length, width, verify_tokens)
 
 
-def _profile_tau(rates: FloatArray, s: Shape) -> float:
+def _profile_tau(rates: FloatArray, s: DraftShape) -> float:
     """tau of a conditional profile: of the chain, or of the beam tree under the default rank law."""
     profile = profiles.extend(rates, s.draft_len)
     if s.top_k == 1:
@@ -72,19 +71,19 @@ def _profile_tau(rates: FloatArray, s: Shape) -> float:
     return float(trees.tokens_per_cycle(tree, ranks))
 
 
-def _rate_of(tau: float, s: Shape) -> float:
+def _rate_of(tau: float, s: DraftShape) -> float:
     """The one rate at which a configuration yields ``tau``."""
     if s.top_k == 1:
         return float(profiles.iid_rate(tau, s.draft_len))
     return trees.beam_rate(tau, draft_len=s.draft_len, top_k=s.top_k, verify_tokens=s.verify_tokens)
 
 
-def carry(tau: float, source: Shape, target: Shape) -> float:
+def transfer(tau: float, source: DraftShape, target: DraftShape) -> float:
     """tau measured at one drafting configuration -> tau at another, through one rate at every depth.
 
     Examples
     --------
-    >>> round(carry(5.0, reference(), Shape(3, 1, 4)), 2)
+    >>> round(transfer(5.0, reference(), DraftShape(3, 1, 4)), 2)
     2.92
     """
     if source == target:
@@ -97,12 +96,12 @@ def reference_rate(tau: float) -> float:
     return _rate_of(tau, reference())
 
 
-def yielded(rate: float, shapes: Sequence[Shape]) -> list[float]:
+def yielded(rate: float, shapes: Sequence[DraftShape]) -> list[float]:
     """tau of each of ``shapes`` with one rate at every depth."""
     return [_profile_tau(np.array([rate]), s) for s in shapes]
 
 
-def carried(tau: float, shapes: Sequence[Shape]) -> list[float]:
+def transferred(tau: float, shapes: Sequence[DraftShape]) -> list[float]:
     """tau at the reference tree -> tau at each of ``shapes``; the rate is solved for once."""
     return yielded(reference_rate(tau), shapes)
 
@@ -156,7 +155,7 @@ def read_spread(text: str) -> tuple[float, float] | None:
 
 def resolve(
     draft: Draft,
-    s: Shape,
+    s: DraftShape,
     *,
     tokens_per_cycle: float | None = None,
     rates: FloatArray | None = None,
@@ -164,7 +163,7 @@ def resolve(
     layers: int | None = None,
     train_tokens: float | None = None,
     reference_tau: Sequence[float] | None = None,
-) -> tuple[Drafting, list[str]]:
+) -> tuple[SpeculativeConfig, list[str]]:
     """Drafting configuration with its tau and interval, and remarks on what was assumed.
 
     ``reference_tau`` is tau at the `reference` tree, alone or with its lower and upper end; ``spread`` is the
@@ -193,32 +192,74 @@ def resolve(
             "--tokens-per-cycle 2.4, or --draft-train-tokens 10B"
         )
     most = min(s.draft_len, s.verify_tokens - 1) + 1.0
-    drafting = Drafting(
+    drafting = SpeculativeConfig(
         draft, s.draft_len, s.top_k, s.verify_tokens, tau, max(lower, 1.0), min(upper, max(most, tau))
     )
     return drafting, remarks
 
 
-def _from_reference(reference_tau: Sequence[float], s: Shape) -> tuple[float, float, float]:
+def _from_reference(reference_tau: Sequence[float], s: DraftShape) -> tuple[float, float, float]:
     """tau, lower and upper end at the reference tree, carried to the asked drafting."""
     if len(reference_tau) not in (1, 3):
         raise fail("reference_tokens_per_cycle", list(reference_tau), "must be TAU or TAU,LOWER,UPPER")
     at = in_range("reference_tokens_per_cycle", list(reference_tau), 1)
-    value, lower, upper = (carry(float(tau), reference(), s) for tau in (at[0], at[-2 % at.size], at[-1]))
+    value, lower, upper = (transfer(float(tau), reference(), s) for tau in (at[0], at[-2 % at.size], at[-1]))
     return value, lower, upper
 
 
 def _from_laws(
-    draft: Draft, s: Shape, layers: int | None, train_tokens: float | None, remarks: list[str]
+    draft: Draft, s: DraftShape, layers: int | None, train_tokens: float | None, remarks: list[str]
 ) -> tuple[float, float, float]:
     """tau and its interval from Theorems 1.1 and 1.2, carried from the reference configuration."""
     if draft.kind != "head":
         raise fail("draft", draft.name, "has no training laws", "they hold for eagle*, scylla-Nl heads")
     at = theorems.tokens_per_cycle(layers=layers or draft.num_layers, train_tokens=train_tokens)
     remarks += at.remarks
-    values: Sequence[float] = [carry(float(tau), reference(), s) for tau in (at.value, at.lower, at.upper)]
+    values: Sequence[float] = [transfer(float(tau), reference(), s) for tau in (at.value, at.lower, at.upper)]
     if s != reference():
         remarks.append(
             f"tau {float(at.value):.2f} holds at depth 6, top-k 10, 60 nodes; one rate carries it to this setting"
         )
     return values[0], values[1], values[2]
+
+
+@dataclass(frozen=True)
+class SpeculativeConfig:
+    """What is drafted each cycle, and what the target accepts of it.
+
+    Attributes
+    ----------
+    draft_len
+        Sequential draft passes (gamma); 0 without a draft.
+    top_k
+        Candidates kept per depth; 1 is a chain.
+    verify_tokens
+        Tokens the target scores per sequence and cycle, root included.
+    tokens_per_cycle, tau_lower, tau_upper
+        Mean tokens emitted per cycle, bonus token included, with its interval.
+    """
+
+    draft: Draft
+    draft_len: int
+    top_k: int
+    verify_tokens: int
+    tokens_per_cycle: float
+    tau_lower: float
+    tau_upper: float
+
+    def __post_init__(self) -> None:
+        none = self.draft.kind == "none"
+        whole("draft_len", self.draft_len, 0 if none else 1)
+        whole("top_k", self.top_k, 1)
+        whole("verify_tokens", self.verify_tokens, 1 if none else 2)
+        most = min(self.draft_len, self.verify_tokens - 1) + 1
+        in_range(
+            "tokens_per_cycle", self.tokens_per_cycle, 1, most, hint="draft_len + 1 at most, bonus token included"
+        )
+        if not self.tau_lower <= self.tokens_per_cycle <= self.tau_upper:
+            raise fail("tokens_per_cycle", self.tokens_per_cycle, "must lie in its own interval")
+
+
+def no_drafting(draft: Draft) -> SpeculativeConfig:
+    """Plain decoding: one token a step."""
+    return SpeculativeConfig(draft, 0, 1, 1, 1.0, 1.0, 1.0)

@@ -25,10 +25,10 @@ give 4.11, so the dynamics are worth 6 %. Vicuna-13B, not used, is met: 3.64 -> 
 value goes with the default exponent over positions; with one rate for all depths 0.1 fits both targets as well."""
 
 NUM_CLASSES = 16
-LEAST_CONFIDENCE = 1e-4
+MIN_CONFIDENCE = 1e-4
 """Below it a class's rate lies within 0.5 points of the mean; taken as 0, for the quantiles would lose digits."""
 _CALIBRATION_RANKS = 10
-MOST_SAMPLES = 100_000
+MAX_SAMPLES = 100_000
 """Contexts of a simulated dynamic tree; all of them are held in memory at once."""
 
 
@@ -60,7 +60,7 @@ class Mixture:
 
 def _class_rates(mean: float, confidence: float) -> FloatArray:
     """Mean top-1 rate within each of `NUM_CLASSES` equally likely slices of a Beta distribution."""
-    if confidence < LEAST_CONFIDENCE or mean <= 0 or mean >= 1:
+    if confidence < MIN_CONFIDENCE or mean <= 0 or mean >= 1:
         return np.full(NUM_CLASSES, mean)
     size = 1.0 / confidence - 1.0
     a, b = max(mean * size, 1e-6), max((1 - mean) * size, 1e-6)
@@ -99,7 +99,8 @@ def beta_mixture(
     Parameters
     ----------
     first_rate
-        Mean top-1 rate at depth 1, in [0, 1]; deeper ones follow `scylla_sim.acceptance.positions.position_profile`.
+        Mean top-1 rate at depth 1, in [0, 1]; deeper ones follow
+        `scylla_sim.acceptance.positions.position_profile`.
     confidence
         Variance of the class's rate over its highest possible, mean (1 - mean); in [0, 1).
 
@@ -161,7 +162,7 @@ def dynamic_tokens_per_cycle(
     """
     p = mixture.rank_probability
     classes, depth, ranks = p.shape
-    k, count = int(whole("top_k", top_k, 1)), int(whole("samples", samples, 2, MOST_SAMPLES))
+    k, count = int(whole("top_k", top_k, 1)), int(whole("samples", samples, 2, MAX_SAMPLES))
     if k > ranks:
         raise fail("top_k", k, f"exceeds the {ranks} ranks of the mixture")
     candidates = k + (depth - 1) * k * k

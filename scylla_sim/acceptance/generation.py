@@ -13,7 +13,7 @@ from scylla_sim.acceptance.profiles import cycle_distribution
 from scylla_sim.checks import FloatArray, fail, in_range, whole
 
 _NEGLIGIBLE = 1e-16
-MOST_TOKENS = 100_000
+MAX_TOKENS = 100_000
 """Longest generation that a command works out; the distribution takes seconds there."""
 
 

@@ -66,29 +66,6 @@ def tokens_per_cycle(acceptance_rate: ArrayLike) -> FloatArray:
     return np.asarray(tau, dtype=np.float64)
 
 
-def iid_tokens_per_cycle(acceptance_rate: ArrayLike, draft_len: ArrayLike) -> FloatArray:
-    """Mean tokens per cycle with one rate at every position: (1 - alpha^(gamma + 1)) / (1 - alpha).
-
-    ``acceptance_rate`` and ``draft_len`` broadcast; alpha = 1 gives draft_len + 1.
-
-    Notes
-    -----
-    Source: Leviathan et al., arXiv 2211.17192, Eq. 1.
-
-    Examples
-    --------
-    >>> iid_tokens_per_cycle([0.0, 0.8, 1.0], 4).round(4).tolist()
-    [1.0, 3.3616, 5.0]
-    """
-    alpha = in_range("acceptance_rate", acceptance_rate, 0, 1)
-    gamma = whole("draft_len", draft_len, 0)
-    alpha, terms = np.broadcast_arrays(alpha, gamma + 1.0)
-    inside = np.clip(alpha, 1e-300, 1 - 1e-12)
-    # expm1 keeps the digits that 1 - alpha^n loses near 1.
-    tau = -np.expm1(terms * np.log(inside)) / (1.0 - inside)
-    return np.asarray(np.where(alpha >= 1 - 1e-12, terms, np.where(alpha <= 0, 1.0, tau)), dtype=np.float64)
-
-
 def to_cumulative(acceptance_rate: ArrayLike) -> FloatArray:
     """Conditional -> cumulative rates along the last axis.
 
@@ -316,3 +293,26 @@ def rates_from_counts(
     lower = np.where(hits == 0, 0.0, beta_quantile(tail, a, b))
     upper = np.where(hits == tries, 1.0, beta_quantile(1.0 - tail, a, b))
     return hits / tries, lower, upper
+
+
+def iid_tokens_per_cycle(acceptance_rate: ArrayLike, draft_len: ArrayLike) -> FloatArray:
+    """Mean tokens per cycle with one rate at every position: (1 - alpha^(gamma + 1)) / (1 - alpha).
+
+    ``acceptance_rate`` and ``draft_len`` broadcast; alpha = 1 gives draft_len + 1.
+
+    Notes
+    -----
+    Source: Leviathan et al., arXiv 2211.17192, Eq. 1.
+
+    Examples
+    --------
+    >>> iid_tokens_per_cycle([0.0, 0.8, 1.0], 4).round(4).tolist()
+    [1.0, 3.3616, 5.0]
+    """
+    alpha = in_range("acceptance_rate", acceptance_rate, 0, 1)
+    gamma = whole("draft_len", draft_len, 0)
+    alpha, terms = np.broadcast_arrays(alpha, gamma + 1.0)
+    inside = np.clip(alpha, 1e-300, 1 - 1e-12)
+    # expm1 keeps the digits that 1 - alpha^n loses near 1.
+    tau = -np.expm1(terms * np.log(inside)) / (1.0 - inside)
+    return np.asarray(np.where(alpha >= 1 - 1e-12, terms, np.where(alpha <= 0, 1.0, tau)), dtype=np.float64)

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim.calibration.device_calibration import Calibration
-from scylla_sim.calibration.fitted_kernel import Band, Fitted
-from scylla_sim.calibration.kernel_table import Rows
+from scylla_sim.calibration.fitted_kernel import Band, FittedKernel
+from scylla_sim.calibration.kernel_table import KernelTable
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.kernels.device_rates import Rates, rates
-from scylla_sim.kernels.registry import FORMS, Form, evaluate, forms_for
-from scylla_sim.ops.forward import ATTENTION, Columns
-from scylla_sim.specs.deployment_specs import Hardware
+from scylla_sim.kernels.registry import FORMS, KernelModel, evaluate, forms_for
+from scylla_sim.ops.op import ATTENTION, Columns
+from scylla_sim.specs.hardware import Hardware
 from scylla_sim.units import MILLI
 
 MIN_ROWS = {
@@ -42,9 +42,9 @@ RESIDUAL_SCALE = {
 """Typical log error of a row around these forms, where the robust loss turns from quadratic to linear. One GEMM
 scatters by 2-5 % (measured through another framework), attention by about 1 %."""
 FOLDS = 4
-FEWEST_SHAPES = {"experts": 3}
+MIN_SHAPES = {"experts": 3}
 """Distinct shapes below which rows are held out instead, where that is not twice the folds: models are few."""
-MOST_FOLDS = 16
+MAX_FOLDS = 16
 """Of groups whose shapes are left out one by one."""
 LEVEL = 0.9
 MIN_BAND_ROWS = 40
@@ -59,7 +59,7 @@ class Group:
 
     op: str
     name: str
-    kernel: Fitted
+    kernel: FittedKernel
     rows: int
     intervals: dict[str, dict[str, Any]]
     median_error: float
@@ -81,7 +81,7 @@ class Group:
         }
 
 
-def group_names(rows: Rows) -> NDArray[np.str_]:
+def group_names(rows: KernelTable) -> NDArray[np.str_]:
     """Group of each row; rows of one dtype measured through several libraries are kept apart."""
     labels = rows.labels
     names = labels["dtype"].astype("<U64")
@@ -102,8 +102,8 @@ UNNAMED = "unnamed"
 """What a blank framework or library is called where rows beside it have one."""
 
 
-def _groups(rows: Rows) -> Iterator[tuple[str, str, Rows]]:
-    """Yield (op, group, rows), kernels of different makers apart.
+def _groups(rows: KernelTable) -> Iterator[tuple[str, str, KernelTable]]:
+    """Yield (op, group, rows), kernels of different sources apart.
 
     The framework of a group's first rows has the plain name, another one ``name@framework``. Of the libraries that
     one framework chooses among the commonest is meant by that, others are ``name@library``.
@@ -124,7 +124,7 @@ def _groups(rows: Rows) -> Iterator[tuple[str, str, Rows]]:
                     yield op, f"{name}@{library or UNNAMED}" if rank else f"{name}{other}", part
 
 
-def _usable(op: str, part: Rows) -> str:
+def _usable(op: str, part: KernelTable) -> str:
     """Why a group cannot be fitted, or nothing."""
     count = len(part)
     if count < MIN_ROWS[op]:
@@ -180,7 +180,7 @@ class _Mode:
     cost: float
 
 
-def _fit_once(form: Form, columns: Columns, seconds: FloatArray, r: Rates) -> _Mode:
+def _fit_once(form: KernelModel, columns: Columns, seconds: FloatArray, r: Rates) -> _Mode:
     """Posterior mode of a form, the best over its starts."""
     from scipy.optimize import least_squares
 
@@ -219,7 +219,7 @@ experts err together: with only some of them held out, intervals for new models 
 def _shapes(op: str, columns: Columns) -> FloatArray:
     """What a row shares with others of its shape, one line a row."""
     shapes = np.column_stack([columns[name] for name in HELD_TOGETHER[op]])
-    if np.unique(shapes, axis=0).shape[0] < FEWEST_SHAPES.get(op, 2 * FOLDS):
+    if np.unique(shapes, axis=0).shape[0] < MIN_SHAPES.get(op, 2 * FOLDS):
         return np.column_stack(list(columns.values()))  # too few to hold any out: rows take their place
     return shapes
 
@@ -227,12 +227,14 @@ def _shapes(op: str, columns: Columns) -> FloatArray:
 def _folds(op: str, shapes: FloatArray) -> NDArray[np.intp]:
     """Fold of each row: shapes are dealt out to `FOLDS`, the few models of experts are left out one by one."""
     distinct, place = np.unique(shapes, axis=0, return_inverse=True)
-    if op in FEWEST_SHAPES and distinct.shape[0] <= MOST_FOLDS:
+    if op in MIN_SHAPES and distinct.shape[0] <= MAX_FOLDS:
         return np.asarray(place.reshape(-1), dtype=np.intp)
     return np.array([zlib.crc32(row.tobytes()) % FOLDS for row in shapes], dtype=np.intp)
 
 
-def _held_out(form: Form, columns: Columns, seconds: FloatArray, folds: NDArray[np.intp], r: Rates) -> FloatArray:
+def _held_out(
+    form: KernelModel, columns: Columns, seconds: FloatArray, folds: NDArray[np.intp], r: Rates
+) -> FloatArray:
     """Log(measured / predicted) of every row, from a fit that did not see its fold."""
     out = np.empty(seconds.size)
     for fold in np.unique(folds):
@@ -263,7 +265,7 @@ a graph (mla_bmm, one head) and five (gemm); what one call takes longer is four 
 GPUs, vLLM and SGLang: Hopper 1.0-1.9 us, Blackwell 2.5-3.5, L40S 0.8-2.8, A100 1.8-4.1."""
 
 
-def _graph_share(part: Rows, hardware: Hardware) -> float:
+def _graph_share(part: KernelTable, hardware: Hardware) -> float:
     """What an execution of these rows holds of the launch of its benchmark's graph; 0 where the rows do not say."""
     calls = part.numbers.get("calls_per_graph", np.zeros(1))
     usual = float(np.median(calls))
@@ -280,7 +282,7 @@ def _bands(predicted_s: FloatArray, log_error: FloatArray, shapes: FloatArray) -
     return _band(log_error[~short], shapes[~short]), _band(log_error[short], shapes[short]), split_s
 
 
-def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str) -> Group:
+def fit_group(op: str, name: str, part: KernelTable, hardware: Hardware, evidence: str) -> Group:
     """Fit one group of rows; raises `InputError` when the rows cannot support a fit."""
     problem = _usable(op, part)
     if op == "latent_attention" and hardware.sm_count == 0:
@@ -304,7 +306,7 @@ def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str)
     error = np.abs(np.expm1(-log_error))
     parameters = tuple(np.exp(mode.theta).tolist())
     band, short, split_s = _bands(evaluate(form, parameters, columns, r), log_error, shapes)
-    kernel = Fitted(form_name, parameters, band, short, split_s, evidence, _graph_share(part, hardware))
+    kernel = FittedKernel(form_name, parameters, band, short, split_s, evidence, _graph_share(part, hardware))
     deviation = np.sqrt(np.clip(np.diag(mode.covariance), 0.0, None))
     intervals = {
         parameter: {
@@ -328,7 +330,7 @@ def fit_group(op: str, name: str, part: Rows, hardware: Hardware, evidence: str)
 
 
 def fit(
-    rows: Rows,
+    rows: KernelTable,
     hardware: Hardware,
     *,
     evidence: str,
@@ -358,7 +360,7 @@ def fit(
         progress(f"{op} {name}: {groups[-1].rows} rows, held-out median error {groups[-1].median_error:.1%}")
     if not groups:
         raise fail("measurements", f"{len(rows)} rows", "cannot be fitted", "; ".join(refused))
-    kernels: dict[str, dict[str, Fitted]] = {}
+    kernels: dict[str, dict[str, FittedKernel]] = {}
     for group in groups:
         kernels.setdefault(group.op, {})[group.name] = group.kernel
     calibration = Calibration(

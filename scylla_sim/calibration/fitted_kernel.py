@@ -10,7 +10,7 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, positive
 from scylla_sim.kernels.device_rates import Rates
-from scylla_sim.kernels.registry import FORMS, Form, evaluate
+from scylla_sim.kernels.registry import FORMS, KernelModel, evaluate
 
 PRIOR_RATIO = 1.5
 """Half-width of the interval of a kernel that was never fitted: a factor either way."""
@@ -23,7 +23,7 @@ GB200, GB300, RTX PRO 6000 and H200 0.83-0.88), and one device cannot tell which
 the prior is fitted to."""
 
 
-LEAST_LAUNCH = 0.1
+MIN_LAUNCH = 0.1
 """Share of a fitted launch that stays when the launch of its benchmark's graph is taken off."""
 
 
@@ -48,7 +48,7 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedKernel:
     """One form with its parameters and its interval.
 
     Attributes
@@ -88,12 +88,12 @@ class Fitted:
         upper = np.where(short, self.short.upper_ratio, self.band.upper_ratio)
         return seconds * lower, seconds * upper
 
-    def stretched(self) -> Fitted:
+    def stretched(self) -> FittedKernel:
         """The form lent to a kernel of another kind, never fitted: a wider interval, and evidence theory."""
         band, short = self.band.stretched(PRIOR_RATIO), self.short.stretched(PRIOR_RATIO)
         return replace(self, band=band, short=short, evidence="theory")
 
-    def cold(self) -> Fitted:
+    def cold(self) -> FittedKernel:
         """The same kernel in service: between two steps gigabytes of weights pass the L2, so nothing stays in it.
 
         A benchmark that repeats one small shape finds its weights or KV there and is several times as fast (L40S).
@@ -107,19 +107,19 @@ class Fitted:
             self, parameters=(*self.parameters[:at], min(self.parameters[at], 1.0), *self.parameters[at + 1 :])
         )
 
-    def in_step(self) -> Fitted:
+    def in_step(self) -> FittedKernel:
         """The same kernel among the others of a step, which are one graph together and launched once.
 
-        At least `LEAST_LAUNCH` of its own launch stays, however small that was fitted.
+        At least `MIN_LAUNCH` of its own launch stays, however small that was fitted.
         """
         names = FORMS[self.form].parameters
         if self.graph_share_s == 0.0 or "launch_s" not in names:
             return self
         at = names.index("launch_s")
-        launch_s = max(self.parameters[at] - self.graph_share_s, LEAST_LAUNCH * self.parameters[at])
+        launch_s = max(self.parameters[at] - self.graph_share_s, MIN_LAUNCH * self.parameters[at])
         return replace(self, parameters=(*self.parameters[:at], launch_s, *self.parameters[at + 1 :]))
 
-    def carried(self, *, same_family: bool) -> Fitted:
+    def transferred(self, *, same_family: bool) -> FittedKernel:
         """The same kernel on another device: its own parameters in its family, pooled with the prior elsewhere."""
         parameters, widening = self.parameters, FAMILY_WIDENING
         if not same_family:
@@ -131,9 +131,9 @@ class Fitted:
         return replace(self, parameters=parameters, band=band, short=short, evidence="transferred")
 
 
-def to_json(kernel: Fitted) -> dict[str, Any]:
+def to_json(kernel: FittedKernel) -> dict[str, Any]:
     """Parts of a calibration file that `from_json` reads back."""
-    form: Form = FORMS[kernel.form]
+    form: KernelModel = FORMS[kernel.form]
     return {
         "form": kernel.form,
         "parameters": dict(zip(form.parameters, kernel.parameters)),
@@ -147,11 +147,11 @@ def to_json(kernel: Fitted) -> dict[str, Any]:
     }
 
 
-def from_json(entry: Mapping[str, Any]) -> Fitted:
+def from_json(entry: Mapping[str, Any]) -> FittedKernel:
     """A kernel of a calibration file; `KeyError` or `ValueError` where it is damaged."""
     names = FORMS[one_of("form", str(entry["form"]), FORMS)].parameters
     given = entry["parameters"]
-    return Fitted(
+    return FittedKernel(
         form=entry["form"],
         parameters=tuple(float(given[name]) for name in names),
         band=Band(float(entry["lower_ratio"]), float(entry["upper_ratio"])),

@@ -2,7 +2,8 @@
 
 Columns are text in the file and arrays here. Only the columns of the operations that occur are needed; whatever is
 missing, empty or no number is refused with the line it is on. Unknown columns pass through untouched. Layers of
-experts whose rows spread unevenly say so in `scylla_sim.ops.expert_routing.LOADS`; without those columns they spread evenly.
+experts whose rows spread unevenly say so in `scylla_sim.ops.expert_routing.LOADS`; without those columns they
+spread evenly.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim.calibration.device_calibration import OPS, known_dtype
+from scylla_sim.calibration.device_calibration import OPS
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.ops.expert_routing import LOADS, even_loads
-from scylla_sim.ops.forward import ATTENTION
+from scylla_sim.ops.op import ATTENTION
 from scylla_sim.records import read_columns
+from scylla_sim.specs.dtypes import known_dtype
 
 NEEDED = {
     "gemm": ("m", "n", "k"),
@@ -43,7 +45,7 @@ LABELS = ("op", "device", "dtype", "kv_dtype", "kernel_source", "framework")
 
 
 @dataclass(frozen=True)
-class Rows:
+class KernelTable:
     """Shapes of one file.
 
     Attributes
@@ -71,10 +73,10 @@ class Rows:
         free: NDArray[np.bool_] = ~(window > 0)
         return free
 
-    def where(self, mask: NDArray[np.bool_]) -> Rows:
+    def where(self, mask: NDArray[np.bool_]) -> KernelTable:
         """The rows of a mask."""
         at = np.flatnonzero(mask)
-        return Rows(
+        return KernelTable(
             columns={name: [column[i] for i in at] for name, column in self.columns.items()},
             numbers={name: column[mask] for name, column in self.numbers.items()},
             labels={name: column[mask] for name, column in self.labels.items()},
@@ -154,12 +156,12 @@ def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | No
     return labels
 
 
-def concatenate(parts: Sequence[Rows]) -> Rows:
+def concatenate(parts: Sequence[KernelTable]) -> KernelTable:
     """Rows of several files as one; a column that a file lacks is empty there."""
     sizes = [len(part) for part in parts]
     texts = dict.fromkeys(name for part in parts for name in part.columns)
     used = dict.fromkeys(name for part in parts for name in part.numbers)
-    return Rows(
+    return KernelTable(
         columns={
             name: [cell for part, size in zip(parts, sizes) for cell in part.columns.get(name, [""] * size)]
             for name in texts
@@ -186,7 +188,7 @@ def _even_loads(numbers: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
 
 def from_columns(
     columns: Mapping[str, list[str]], path: Path | str, *, device: str | None = None, measured: bool = False
-) -> Rows:
+) -> KernelTable:
     """Check the columns of a file and turn them into arrays; ``path`` is for error lines."""
     if "op" not in columns:
         raise fail("column", "op", f"is missing from {path}", f"columns: {', '.join(columns)}")
@@ -224,9 +226,9 @@ def from_columns(
         if unequal.any():
             at = int(np.flatnonzero(unequal)[0])
             raise fail("num_kv_heads", kv_heads[at], f"must divide num_heads={heads[at]:g} {_line(path, at)}")
-    return Rows(columns=columns, numbers=numbers, labels=labels)
+    return KernelTable(columns=columns, numbers=numbers, labels=labels)
 
 
-def read(path: Path | str, *, device: str | None = None, measured: bool = False) -> Rows:
+def read(path: Path | str, *, device: str | None = None, measured: bool = False) -> KernelTable:
     """Read a kernels CSV; ``measured`` demands ``latency_ms``, ``device`` fills an empty device column."""
     return from_columns(read_columns(path), path, device=device, measured=measured)

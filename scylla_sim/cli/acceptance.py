@@ -141,5 +141,5 @@ def _distribution(chain: Sequence[float] | FloatArray, num_tokens: int | None) -
     rates = np.asarray(chain)
     row: Row = {f"p{q}": float(profiles.cycle_quantile(rates, q / 100)) for q in (50, 99)}
     if num_tokens is not None:
-        row |= generation.summary(rates, int(whole("generation", num_tokens, 1, generation.MOST_TOKENS)))
+        row |= generation.summary(rates, int(whole("generation", num_tokens, 1, generation.MAX_TOKENS)))
     return row

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", required=True, help="calibration file to write")
 
 
-def _read(path: str, device: str) -> kernel_table.Rows:
+def _read(path: str, device: str) -> kernel_table.KernelTable:
     rows = kernel_table.read(path, device=device, measured=True)
     mine = rows.labels["device"] == device
     if not mine.any():

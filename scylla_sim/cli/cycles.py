@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance import trees
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, InputError, fail, whole
 from scylla_sim.cli.steps import number_columns
 from scylla_sim.console import add_output, emit, note
 from scylla_sim.engines import overhead_fit
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, Prediction, predict
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import Prediction, predict
 from scylla_sim.records import read_columns
-from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import OVERHEADS, Engine
+from scylla_sim.specs import catalog, dtypes
+from scylla_sim.specs.engine import OVERHEADS, Engine
 from scylla_sim.units import MICRO
 
 EPILOG = """example:
@@ -111,16 +112,18 @@ def _predictions(
     """One prediction a row, with the calibration given or the shipped one of each device."""
     found = []
     for index, tau in enumerate(numbers["tokens_per_cycle"].tolist()):
-        dtype = device_calibration.known_dtype(columns["dtype"][index].strip())
+        dtype = dtypes.known_dtype(columns["dtype"][index].strip())
         kv_dtype = "float32" if dtype == "float32" else "bfloat16"
-        setting = Setting(
+        deployment = Deployment(
             given or device_calibration.shipped(columns["device"][index].strip()), engine, dtype, kv_dtype
         )
         length, width, verified = (int(numbers[name][index]) for name in COUNTS)
-        drafting = Drafting(catalog.draft(columns["draft"][index].strip()), length, width, verified, tau, tau, tau)
+        drafting = SpeculativeConfig(
+            catalog.draft(columns["draft"][index].strip()), length, width, verified, tau, tau, tau
+        )
         batch, context = numbers["batch_size"][index], numbers["context_len"][index]
         model = catalog.model(columns["model"][index].strip())
-        found.append(predict(model, drafting, setting, batch=batch, context=context))
+        found.append(predict(model, drafting, deployment, batch=batch, context=context))
     return found
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.cli.predict import add_hardware_arguments, settings
 from scylla_sim.console import add_output, count, counts, emit, note
-from scylla_sim.ops.forward import WEIGHT_DTYPE
 from scylla_sim.planning.draft_design import LAWS, Budget, design
 from scylla_sim.specs import catalog
+from scylla_sim.specs.dtypes import WEIGHT_DTYPE
 
 EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    setting, _ = settings(args, args.hardware)
+    deployment, _ = settings(args, args.hardware)
     head = catalog.draft(args.draft)
     if head.kind != "head":
         raise fail("draft", args.draft, "has no training laws", "they hold for eagle, eagle2, eagle3, mtp")
@@ -67,7 +67,7 @@ def execute(args: argparse.Namespace) -> int:
         for item in design(
             catalog.model(args.model),
             head,
-            setting,
+            deployment,
             batch=whole("batch", counts("batch", args.batch), 1).tolist(),
             context=int(whole("context", count("context", args.context), 1)),
             budget=Budget(tokens=tokens, flop=flop),

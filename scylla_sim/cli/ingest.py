@@ -104,7 +104,7 @@ def execute(args: argparse.Namespace) -> None:
     rates = [row["acceptance_rate"] for row in rows]
     facts |= {f"tokens_per_cycle_p{q}": float(profiles.cycle_quantile(rates, q / 100)) for q in (50, 99)}
     if args.generation is not None:
-        facts |= generation.summary(rates, int(whole("generation", args.generation, 1, generation.MOST_TOKENS)))
+        facts |= generation.summary(rates, int(whole("generation", args.generation, 1, generation.MAX_TOKENS)))
     _emit(args, facts | {"level": level, "evidence": args.evidence}, rows, inputs)
 
 

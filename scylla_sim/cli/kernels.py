@@ -6,12 +6,12 @@ import argparse
 
 import numpy as np
 
-from scylla_sim.calibration import device_calibration, kernel_table
+from scylla_sim.calibration import device_calibration, kernel_table, op_time
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import naive_seconds
-from scylla_sim.ops.forward import ATTENTION, Columns
+from scylla_sim.kernels.registry import roofline_seconds
+from scylla_sim.ops.op import ATTENTION, Columns
 from scylla_sim.specs import catalog
 
 EPILOG = """example:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def predict(
-    rows: kernel_table.Rows, calibrations: dict[str, device_calibration.Calibration]
+    rows: kernel_table.KernelTable, calibrations: dict[str, device_calibration.Calibration]
 ) -> dict[str, FloatArray]:
     """Predicted, naive, lower and upper seconds of every row.
 
@@ -61,24 +61,24 @@ def predict(
     for at in np.split(order, starts[1:]):
         first = at[0]
         op, dtype = str(labels["op"][first]), str(labels["dtype"][first])
-        makers = str(labels["kernel_source"][first]), str(labels["framework"][first])
+        sources = str(labels["kernel_source"][first]), str(labels["framework"][first])
         calibration = calibrations[str(labels["device"][first])]
         kv_dtype = str(labels["kv_dtype"][first]) if op in ATTENTION else ""
         columns: Columns = {name: numbers[at] for name, numbers in rows.numbers.items()}
         r = rates(calibration.hardware, dtype or "bfloat16", kv_dtype)
-        out["naive_s"][at] = naive_seconds(op, columns, r)
+        out["naive_s"][at] = roofline_seconds(op, columns, r)
         if op == "gemm":
-            kernel = calibration.gemm(dtype, *makers)
+            kernel = calibration.gemm(dtype, *sources)
         elif op == "decode_attention":
-            kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), *makers)
+            kernel = calibration.attention(kv_dtype, int(rows.numbers["head_dim"][first]), *sources)
         elif op == "latent_attention":
-            kernel, columns = device_calibration.latent_kernel(calibration, columns, kv_dtype, *makers)
+            kernel, columns = op_time.latent_kernel(calibration, columns, kv_dtype, *sources)
         elif op == "experts":
-            kernel = calibration.experts(dtype, *makers)
+            kernel = calibration.experts(dtype, *sources)
         elif op == "elementwise":
             kernel = calibration.elementwise()
         else:
-            kernel = calibration.all_reduce(*makers, graph=bool(rows.numbers["graph"][first]))
+            kernel = calibration.all_reduce(*sources, graph=bool(rows.numbers["graph"][first]))
         seconds = kernel.seconds(columns, r)
         out["predicted_s"][at] = seconds
         out["lower_s"][at], out["upper_s"][at] = kernel.interval(seconds)
@@ -93,7 +93,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.carry:
         if given is None:
             raise fail("carry", "yes", "needs --calibration", "the one to carry")
-        calibrations = {name: given.carried_to(catalog.hardware(name)) for name in devices}
+        calibrations = {name: given.transferred_to(catalog.hardware(name)) for name in devices}
     unfitted = [name for name in args.without.split(",") if name]
     calibrations = {name: calibration.without(*unfitted) for name, calibration in calibrations.items()}
     inputs = [args.shapes, *([args.calibration] if args.calibration else [])]

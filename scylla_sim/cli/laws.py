@@ -31,7 +31,7 @@ with --train-tokens tokens: also the rival laws of SDSL, affine in the draft's p
 forms (ln is the natural logarithm):
 """ + "".join(f"  {name:24}{form.formula}\n" for name, form in ALL_FORMS.items())
 
-MOST_REFITS = 100_000
+MAX_REFITS = 100_000
 """Of the bootstrap; intervals need no more, and memory is finite."""
 TOLD_APART = 2.0
 """Difference in AICc up to which laws count as equally good (Burnham and Anderson, 2002, section 2.6)."""
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> None:
     scale = scales(args.x_scale, args.x.count(",") + 1)[0]
     in_range("level", args.level, 0.5, 0.999)
-    in_range("bootstrap", args.bootstrap, 0, MOST_REFITS)
+    in_range("bootstrap", args.bootstrap, 0, MAX_REFITS)
     if args.draw and Path(args.draw).suffix not in DRAWINGS:
         raise fail("draw", args.draw, f"must end in {' or '.join(DRAWINGS)}")
     wanted = args.predict.split(",") if args.predict else []

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
 from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli.predict import NOT_MODELLED, settings
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.ops import forward
-from scylla_sim.ops.forward import WEIGHT_DTYPE
 from scylla_sim.planning.capacity import RANKINGS, search
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, no_drafting
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
+from scylla_sim.specs.dtypes import WEIGHT_DTYPE
 from scylla_sim.units import parse_seconds
 
 EPILOG = """example:
@@ -68,7 +68,7 @@ def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
     return prices
 
 
-def _settings(args: argparse.Namespace, names: list[str]) -> list[Setting]:
+def _settings(args: argparse.Namespace, names: list[str]) -> list[Deployment]:
     """Every device at every degree that its node and the model's heads allow."""
     model = catalog.model(args.model)
     found = []
@@ -77,22 +77,22 @@ def _settings(args: argparse.Namespace, names: list[str]) -> list[Setting]:
         for tp in whole("tp", counts("tp", args.tp), 1).tolist():
             one = argparse.Namespace(**{**vars(args), "tp": tp, **dict.fromkeys(NOT_MODELLED, 1)})
             one.draft_precision = None
-            setting, _ = settings(one, name)
+            deployment, _ = settings(one, name)
             try:
                 forward.check_tensor_parallel(model, tp)
-                if tp > 1 and setting.calibration.hardware.link_bytes_per_s <= 0:
+                if tp > 1 and deployment.calibration.hardware.link_bytes_per_s <= 0:
                     raise fail("tp", tp, f"needs a link, and {name} has none")
             except InputError as error:
                 problems.append(str(error))
                 continue
-            found.append(setting)
+            found.append(deployment)
     if not found:
         raise InputError(problems[0])
     return found
 
 
-def _draftings(args: argparse.Namespace) -> list[Drafting]:
-    found: list[Drafting] = []
+def _draftings(args: argparse.Namespace) -> list[SpeculativeConfig]:
+    found: list[SpeculativeConfig] = []
     rates = spread = None
     if args.acceptance is not None:
         rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
@@ -135,14 +135,14 @@ def execute(args: argparse.Namespace) -> int:
         prices=prices,
         rank=args.rank or ("cost_per_million_tokens" if prices else "tokens_per_s_per_gpu"),
     )
-    kept = found.deployments[: args.top or None]
+    kept = found.points[: args.top or None]
     rows: list[dict[str, Any]] = [{"rank": i + 1, **asdict(item)} for i, item in enumerate(kept)]
     if args.format == "table":
         rows = [{**row, "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
     columns = ("rank", *SHOWN, *(("cost_per_million_tokens",) if prices else ()))
     emit(args, "plan", rows, columns=columns)
     note(
-        f"{found.considered} configurations: {len(found.deployments)} feasible, "
+        f"{found.considered} configurations: {len(found.points)} feasible, "
         f"{found.too_large} do not fit in memory, {found.too_slow} miss the limit"
     )
     if not rows and found.fastest_tpot_s is not None:

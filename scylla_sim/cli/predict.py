@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.laws import theorems
-from scylla_sim.ops.forward import PRECISION_DTYPE, WEIGHT_DTYPE
-from scylla_sim.prediction.steps import LAUNCH, Setting, Step
-from scylla_sim.prediction.throughput import Drafting, Prediction, no_drafting, predict
+from scylla_sim.prediction.steps import LAUNCH, Deployment, Step
+from scylla_sim.prediction.throughput import Prediction, predict
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import BYTES_PER_ELEMENT, Draft, Model
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.dtypes import BYTES_PER_ELEMENT, PRECISION_DTYPE, WEIGHT_DTYPE
+from scylla_sim.specs.model import Model
 
 EPILOG = """example:
   scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 \\
@@ -107,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Setting]:
+def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Deployment, Deployment]:
     """Setting of the target and of the draft, with everything checked that can be before predicting."""
     for name, what in NOT_MODELLED.items():
         if getattr(args, name, 1) != 1:
@@ -119,7 +121,7 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Set
     local = hardware_name == "local" and given is not None
     hardware = given.hardware if local and given else catalog.hardware(hardware_name)
     if given is not None:
-        calibration = given.carried_to(replace(hardware, name=given.hardware.name))
+        calibration = given.transferred_to(replace(hardware, name=given.hardware.name))
         calibration = replace(calibration, hardware=hardware)
     elif hardware_name in catalog.names("hardware"):
         calibration = device_calibration.shipped(hardware_name)
@@ -132,7 +134,7 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Setting, Set
     engine = replace(catalog.engine(args.engine), eager=getattr(args, "eager", False))
     if engine.eager and not engine.launch_s:
         raise fail("eager", engine.name, "has no cost of a launch", "engines that have: vllm, sglang")
-    target = Setting(calibration, engine, WEIGHT_DTYPE[precision], PRECISION_DTYPE[kv_precision], tp)
+    target = Deployment(calibration, engine, WEIGHT_DTYPE[precision], PRECISION_DTYPE[kv_precision], tp)
     draft_precision = one_of("draft_precision", getattr(args, "draft_precision", None) or precision, WEIGHT_DTYPE)
     for dtype in (WEIGHT_DTYPE[precision], WEIGHT_DTYPE[draft_precision]):
         rates(hardware, dtype)
@@ -179,7 +181,7 @@ def _verify_lists(args: argparse.Namespace, batch: Sequence[int]) -> list[tuple[
     return [(n, [b]) for n, b in zip(given, batch)]
 
 
-def draftings(args: argparse.Namespace, verify_tokens: int | None = None) -> list[Drafting]:
+def draftings(args: argparse.Namespace, verify_tokens: int | None = None) -> list[SpeculativeConfig]:
     """Every drafting configuration that the options name, verifying so many tokens."""
     draft = catalog.draft(args.draft, layers=args.draft_layers)
     if draft.kind == "none":
@@ -194,11 +196,11 @@ def draftings(args: argparse.Namespace, verify_tokens: int | None = None) -> lis
 def resolved(
     args: argparse.Namespace,
     draft: Draft,
-    shapes: Sequence[drafting.Shape],
+    shapes: Sequence[drafting.DraftShape],
     *,
     tokens_per_cycle: float | None = None,
     rates: FloatArray | None = None,
-) -> list[Drafting]:
+) -> list[SpeculativeConfig]:
     """Drafting configurations of these shapes, with the acceptance that the options (or ``rates``) tell."""
     train_tokens = None
     if args.draft_train_tokens is not None:
@@ -234,15 +236,15 @@ def _note_once(text: str) -> None:
     note(text)
 
 
-def rows_of(out: Prediction, setting: Setting, model: Model, precision: str) -> list[dict[str, Any]]:
+def rows_of(out: Prediction, deployment: Deployment, model: Model, precision: str) -> list[dict[str, Any]]:
     """One row per point of the grid, with the keys that scripts rely on."""
     d = out.drafting
     fixed_left = {
-        "hardware": setting.calibration.hardware.name,
+        "hardware": deployment.calibration.hardware.name,
         "model": model.name,
-        "tp": setting.tp,
+        "tp": deployment.tp,
         "precision": precision,
-        "engine": setting.engine.name,
+        "engine": deployment.engine.name,
     }
     drafted = {
         "draft": d.draft.name,
@@ -332,7 +334,7 @@ def _at(array: Any, out: Prediction, i: int) -> float:
 
 
 def execute(args: argparse.Namespace) -> int:
-    target, draft_setting = settings(args, args.hardware)
+    target, draft_deployment = settings(args, args.hardware)
     model = target_model(args)
     batch = whole("batch", counts("batch", args.batch), 1).tolist()
     context = whole("context", counts("context", args.context), 1)[None, :]
@@ -341,7 +343,7 @@ def execute(args: argparse.Namespace) -> int:
     for verify_tokens, some in _verify_lists(args, batch):
         for item in draftings(args, verify_tokens):
             column = np.asarray(some)[:, None]
-            out = predict(model, item, target, batch=column, context=context, draft_setting=draft_setting)
+            out = predict(model, item, target, batch=column, context=context, draft_deployment=draft_deployment)
             rows += rows_of(out, target, model, args.precision)
             if args.breakdown:
                 parts += breakdown_rows(out)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance import drafting, profiles
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.cli.predict import (
     add_drafting_arguments,
@@ -28,11 +29,10 @@ from scylla_sim.engines import flags as engines_flags
 from scylla_sim.engines.flags import Flags
 from scylla_sim.planning import draft_design
 from scylla_sim.planning.crossover import Crossover
-from scylla_sim.planning.schedule import MOST_SEQUENCES, Choice, Schedule, schedule
-from scylla_sim.prediction.throughput import Drafting
+from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedule
 from scylla_sim.records import dump_json, table
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Draft
+from scylla_sim.specs.draft import Draft
 
 EPILOG = """example:
   scylla-sim schedule --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --acceptance 0.62 \\
@@ -66,13 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-batch",
         type=int,
-        default=MOST_SEQUENCES,
-        help=f"last batch searched for the crossover, or the last of --batch; default {MOST_SEQUENCES}",
+        default=MAX_SEQUENCES,
+        help=f"last batch searched for the crossover, or the last of --batch; default {MAX_SEQUENCES}",
     )
     add_output(parser)
 
 
-def _shapes(args: argparse.Namespace, draft: Draft) -> list[drafting.Shape]:
+def _shapes(args: argparse.Namespace, draft: Draft) -> list[drafting.DraftShape]:
     """Candidates: the product of what was given; nothing given means chains, and trees for drafts that grow one."""
     default = drafting.shape(draft, None, None, None)
     asked = (args.draft_len, args.top_k, args.verify_tokens)
@@ -102,14 +102,14 @@ def _measured_rate(args: argparse.Namespace) -> FloatArray | None:
     return np.atleast_1d(profiles.iid_rate(tau, length))
 
 
-def _candidates(args: argparse.Namespace) -> list[Drafting]:
+def _candidates(args: argparse.Namespace) -> list[SpeculativeConfig]:
     draft = catalog.draft(args.draft, layers=args.draft_layers)
     if draft.kind == "none":
         raise fail("draft", args.draft, "leaves nothing to schedule", "name one, for example --draft eagle3")
     return resolved(args, draft, _shapes(args, draft), rates=_measured_rate(args))
 
 
-def label(item: Drafting) -> str:
+def label(item: SpeculativeConfig) -> str:
     """A candidate in a word: ``plain``, a chain by its length, a tree as length x top-k / verified tokens."""
     if item.draft.kind == "none":
         return "plain"
@@ -195,7 +195,7 @@ def _settings_text(found: Schedule, flags: Sequence[Flags]) -> str:
 
 
 def execute(args: argparse.Namespace) -> int:
-    target, draft_setting = settings(args, args.hardware)
+    target, draft_deployment = settings(args, args.hardware)
     model, candidates = target_model(args), _candidates(args)
     batch = whole("batch", counts("batch", args.batch), 1).tolist()
     context = whole("context", counts("context", args.context), 1).tolist()
@@ -206,7 +206,7 @@ def execute(args: argparse.Namespace) -> int:
         batch=batch,
         context=context,
         max_batch=args.max_batch,
-        draft_setting=draft_setting,
+        draft_deployment=draft_deployment,
     )
     draft = candidates[0].draft
     fixed = {

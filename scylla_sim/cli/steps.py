@@ -11,9 +11,10 @@ import numpy as np
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
-from scylla_sim.prediction.steps import Setting, step_terms, target_step, with_host
+from scylla_sim.prediction.overheads import step_terms, with_host
+from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.records import read_columns
-from scylla_sim.specs import catalog
+from scylla_sim.specs import catalog, dtypes
 
 EPILOG = """example:
   printf 'device,dtype,model,batch,context,tokens\\nh100-sxm,bf16,llama-3.1-8b,8,1024,4\\n' > steps.csv
@@ -64,11 +65,11 @@ def execute(args: argparse.Namespace) -> int:
         at = np.array([index for index, other in enumerate(keys) if other == key])
         device, dtype, model = key
         calibration = given or device_calibration.shipped(device)
-        name = device_calibration.known_dtype(dtype)
+        name = dtypes.known_dtype(dtype)
         kv_dtype = "float32" if name == "float32" else "bfloat16"
-        setting = Setting(calibration, engine, name, kv_dtype)
+        deployment = Deployment(calibration, engine, name, kv_dtype)
         shape = {column: numbers[column][at] for column in NUMBERS}
-        step = target_step(catalog.model(model), setting, **shape)
+        step = target_step(catalog.model(model), deployment, **shape)
         terms = step_terms(shape["batch"] * shape["tokens"])
         out["predicted_s"][at], out["lower_s"][at], out["upper_s"][at] = with_host(step, engine, terms)
         out["naive_s"][at] = sum(np.maximum(part.memory_s, part.compute_s) for part in step.parts)

@@ -14,9 +14,9 @@ from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns, note
 from scylla_sim.prediction import aggregated_serving
 from scylla_sim.prediction.aggregated_serving import Overheads
-from scylla_sim.prediction.steps import Setting
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.records import read_columns
-from scylla_sim.specs import catalog
+from scylla_sim.specs import catalog, dtypes
 from scylla_sim.units import MILLI
 
 EPILOG = """example:
@@ -79,15 +79,15 @@ def _work(
     for key in dict.fromkeys(keys):
         at = np.array([index for index, other in enumerate(keys) if other == key])
         device, model, dtype, kv_dtype, tp = key
-        setting = Setting(
+        deployment = Deployment(
             given or device_calibration.shipped(device),
             engine,
-            device_calibration.known_dtype(dtype),
-            device_calibration.known_dtype(kv_dtype or "bfloat16"),
+            dtypes.known_dtype(dtype),
+            dtypes.known_dtype(kv_dtype or "bfloat16"),
             int(tp),
         )
         runs = aggregated_serving.Runs(*(numbers[name][at] for name in ("batch", "input_len", "output_len")))
-        found = aggregated_serving.work(catalog.model(model), setting, runs)
+        found = aggregated_serving.work(catalog.model(model), deployment, runs)
         for name in out:
             out[name][at] = getattr(found, name)
     return out

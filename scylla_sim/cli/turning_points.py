@@ -9,16 +9,18 @@ import numpy as np
 
 from scylla_sim import records
 from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit
 from scylla_sim.laws import theorems
-from scylla_sim.ops.forward import PRECISION_DTYPE
 from scylla_sim.prediction import roofline
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, predict
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import BYTES_PER_ELEMENT, Hardware, Model
+from scylla_sim.specs.dtypes import BYTES_PER_ELEMENT, PRECISION_DTYPE
+from scylla_sim.specs.hardware import Hardware
+from scylla_sim.specs.model import Model
 
 EPILOG = """examples:
   scylla-sim turning-points --hardware h800-sxm --model qwen2.5-72b --context 10Ki --batch 1,8,64
@@ -79,9 +81,9 @@ def _best_trees(
     known = device_calibration.shipped(args.hardware) if args.hardware in catalog.names("hardware") else None
     calibration = known or device_calibration.Calibration(device=hardware.name, hardware=hardware, kernels={})
     kv_dtype = "float32" if dtype == "float32" else "bfloat16"
-    setting = Setting(calibration, catalog.engine(args.engine), dtype, kv_dtype, int(whole("tp", args.tp, 1)))
+    deployment = Deployment(calibration, catalog.engine(args.engine), dtype, kv_dtype, int(whole("tp", args.tp, 1)))
     reference = drafting.reference()
-    grid = [drafting.Shape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
+    grid = [drafting.DraftShape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
     given = args.reference_tokens_per_cycle
     tau = (
         given
@@ -90,9 +92,9 @@ def _best_trees(
     )
     head = catalog.draft("eagle2")
     rates = []
-    for shape, value in zip(grid, drafting.carried(tau, grid)):
-        item = Drafting(head, shape.draft_len, shape.top_k, shape.verify_tokens, value, value, value)
-        out = predict(model, item, setting, batch=batch, context=context)
+    for shape, value in zip(grid, drafting.transferred(tau, grid)):
+        item = SpeculativeConfig(head, shape.draft_len, shape.top_k, shape.verify_tokens, value, value, value)
+        out = predict(model, item, deployment, batch=batch, context=context)
         rates.append((out.tokens_per_s, out.speedup))
     throughput = np.stack([rate for rate, _ in rates])
     best = np.argmax(throughput, axis=0)

@@ -19,10 +19,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.planning.crossover import Span
 from scylla_sim.planning.schedule import Schedule
-from scylla_sim.prediction.throughput import Drafting
-from scylla_sim.specs.deployment_specs import Draft
+from scylla_sim.specs.draft import Draft
 
 ENGINES = ("vllm", "sglang")
 PLACE = "<path of your draft>"
@@ -127,7 +127,7 @@ def _sglang_algorithm(draft: Draft) -> str | None:
     )
 
 
-def _sglang_options(algorithm: str, draft: Draft, item: Drafting) -> str:
+def _sglang_options(algorithm: str, draft: Draft, item: SpeculativeConfig) -> str:
     options = [f"--speculative-algorithm {algorithm}"]
     if draft.kind != "ngram":
         if draft.name != "mtp":  # read with the target's own checkpoint

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray, fail
-from scylla_sim.prediction.steps import LAUNCH, Setting, Step
+from scylla_sim.prediction.steps import LAUNCH, Deployment, Step
 from scylla_sim.prediction.throughput import Prediction
-from scylla_sim.specs.deployment_specs import OVERHEADS, Engine
+from scylla_sim.specs.engine import OVERHEADS, Engine
 
 MIN_FIT_ROWS = 6
 
@@ -29,19 +29,19 @@ class Observation:
     measured_s: float
 
 
-def _paid(setting: Setting, terms: Mapping[str, FloatArray], *steps: Step) -> dict[str, float]:
+def _paid(deployment: Deployment, terms: Mapping[str, FloatArray], *steps: Step) -> dict[str, float]:
     paid = {name: float(often) for name, often in terms.items()}
     launches = sum(part.count for step in steps for part in step.parts if part.kind != LAUNCH)
-    return {**paid, "launch_s": float(launches) if setting.launches_add else 0.0}
+    return {**paid, "launch_s": float(launches) if deployment.launches_add else 0.0}
 
 
 def observations(out: Prediction, *, cycle_s: float, plain_step_s: float) -> list[Observation]:
     """The plain step and the cycle of one measured configuration, priced without overheads."""
     drafted = float(out.draft.seconds) + float(out.verify.seconds)
-    plain = _paid(out.setting, out.plain_pace.terms, out.plain)
+    plain = _paid(out.deployment, out.plain_pace.terms, out.plain)
     return [
         Observation(float(out.plain.seconds), plain, plain_step_s),
-        Observation(drafted, _paid(out.setting, out.pace.terms, out.verify, out.draft), cycle_s),
+        Observation(drafted, _paid(out.deployment, out.pace.terms, out.verify, out.draft), cycle_s),
     ]
 
 

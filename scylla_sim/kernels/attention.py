@@ -8,7 +8,7 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates, smooth_max
-from scylla_sim.ops.forward import (
+from scylla_sim.ops.op import (
     Columns,
     all_reduce_bytes,
     attention_flops,

@@ -7,21 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.ops.forward import ElementBytes, element_bytes
-from scylla_sim.specs.deployment_specs import Hardware
-
-_PEAK = {
-    "float32": "fp32",
-    "bfloat16": "bf16",
-    "fp8": "fp8",
-    "fp8_block": "fp8",
-    "int8_wo": "bf16",
-    "int4_wo": "bf16",
-    "sq": "int8",
-    "nvfp4": "fp4",
-}
-QUANTISED = ("fp8", "fp8_block", "sq", "nvfp4")
-"""Dtypes whose linear layer quantises its input first."""
+from scylla_sim.specs.dtypes import _PEAK, ElementBytes, element_bytes
+from scylla_sim.specs.hardware import Hardware
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates, smooth_max
 from scylla_sim.ops.expert_routing import LOADS
-from scylla_sim.ops.forward import Columns, gemm_bytes, gemm_flops, grouped_gemm_bytes
+from scylla_sim.ops.op import Columns, gemm_bytes, gemm_flops, grouped_gemm_bytes
 
 COPY_PRIOR = (0.8, 1.5e-6)
 """Achieved bandwidth and launch of a kernel that only moves data, where none was measured: an assumption."""
@@ -109,14 +109,14 @@ _LAYER_RESIDENCY_ORDER = 12.0
 """A benchmark routes the same rows again and again: the experts they touch are in L2 if all of them fit."""
 
 
-QUANTISER_BYTES = 5.0
-"""Of each input value: 2 read for the scale, 2 read and 1 written to quantise it."""
+QUANTIZER_BYTES = 5.0
+"""Of each input value: 2 read for the scale, 2 read and 1 written to quantize it."""
 
 
 def _input_seconds(ratio: float, c: Columns, r: Rates) -> FloatArray | float:
-    """Seconds of quantising the rows of an 8-bit product first."""
-    quantised = r.size.activation < r.size.output
-    return QUANTISER_BYTES * c["m"] * c["k"] / (ratio * r.bytes_per_s) if quantised else 0.0
+    """Seconds of quantizing the rows of an 8-bit product first."""
+    quantized = r.size.activation < r.size.output
+    return QUANTIZER_BYTES * c["m"] * c["k"] / (ratio * r.bytes_per_s) if quantized else 0.0
 
 
 def expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
@@ -125,7 +125,7 @@ def expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     Each weight has tiles of its own, ``tiles_h`` of them in all where a tile has h rows: uneven rows, and few rows
     a weight, fill theirs badly. ``warm`` is the share of the weights that is read from L2, none where it is absent.
     """
-    bandwidth, compute, launch_s, overlap, intensity, stage_s, wave, quantiser, l2_ratio = p
+    bandwidth, compute, launch_s, overlap, intensity, stage_s, wave, quantizer, l2_ratio = p
     m, n, k = c["m"], c["n"], c["k"]
     found = c.get("warm", 0.0) * r.size.stored * c["groups"] * n * k
     moved = grouped_gemm_bytes(c, r.size) - found * (1.0 - 1.0 / l2_ratio)
@@ -139,7 +139,7 @@ def expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
             intensity * (np.minimum(tile_rows, rows) + cols) / sm_flop,
         )
         busy = np.minimum(busy, _waves(wave, tiles_a_sm) * k * step)
-    return launch_s + smooth_max(overlap, busy, memory) + _input_seconds(quantiser, c, r)
+    return launch_s + smooth_max(overlap, busy, memory) + _input_seconds(quantizer, c, r)
 
 
 def padded_expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
@@ -149,14 +149,14 @@ def padded_expert_product(p: Sequence[float], c: Columns, r: Rates) -> FloatArra
     layers of 8-bit experts on Hopper take half as long with 128 rows an expert as with 8, and with 192 as long as
     with 128 and with 64 together. An SM takes tiles one by one, the first of them behind a fill of its pipeline.
     """
-    bandwidth, compute, launch_s, overlap, tile_s, first, quantiser, padding = p
+    bandwidth, compute, launch_s, overlap, tile_s, first, quantizer, padding = p
     n, k, tiles = c["n"], c["k"], c["tiles_128"]
     memory = grouped_gemm_bytes(c, r.size) / (bandwidth * r.bytes_per_s)
     side = 128.0
     full = 2.0 * side * side * k * r.sm_count / (compute * r.flop_per_s)
     each = np.hypot(tile_s, full * (1.0 + padding * c["ragged"] / tiles))
     busy = (tiles * np.ceil(n / side) / r.sm_count + first) * each
-    return launch_s + smooth_max(overlap, busy, memory) + _input_seconds(quantiser, c, r)
+    return launch_s + smooth_max(overlap, busy, memory) + _input_seconds(quantizer, c, r)
 
 
 Product = Callable[[Sequence[float], Columns, Rates], FloatArray]

@@ -1,4 +1,4 @@
-"""Seconds of linear layers whose input is quantised first (8 bits and fewer).
+"""Seconds of linear layers whose input is quantized first (8 bits and fewer).
 
 The libraries behind them (CUTLASS in vLLM and SGLang) do not search for a plan: a table names the tile for a range
 of rows and columns, and nothing is split along k. One more row is a step in time where the table changes, as high
@@ -16,8 +16,8 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates, smooth_max
-from scylla_sim.kernels.gemm import QUANTISER_BYTES, TILES, gemm_moved_bytes
-from scylla_sim.ops.forward import Columns, gemm_flops
+from scylla_sim.kernels.gemm import QUANTIZER_BYTES, TILES, gemm_moved_bytes
+from scylla_sim.ops.op import Columns, gemm_flops
 
 
 @dataclass(frozen=True)
@@ -82,24 +82,24 @@ def _step_seconds(p: Sequence[float], rows: float, cols: int, r: Rates, filled: 
     return np.maximum(2.0 * rows * cols / compute, intensity * (filled + cols)) / sm_flop
 
 
-def _quantised(p: Sequence[float], c: Columns, r: Rates, tile_s: FloatArray) -> FloatArray:
-    """Memory, waves of tiles and the sustained rate of the whole device, and the quantiser's traffic on top.
+def _quantized(p: Sequence[float], c: Columns, r: Rates, tile_s: FloatArray) -> FloatArray:
+    """Memory, waves of tiles and the sustained rate of the whole device, and the quantizer's traffic on top.
 
     ``tile_s`` is what the busiest SM spends on a unit of k. Filling a tile's pipeline and writing its output takes
     as long as ``fill_depth`` units. Few tiles run at the full clock; a device that computes on all its SMs is held
     back by its power limit, and the sustained rate says how far (L40S: 0.6 of the peak). The three add where they
     come near each other, so a sustained fraction above 1 only says that waves of tiles explain large products.
     """
-    bandwidth, _, launch_s, overlap, _, _, fill_depth, l2_ratio, copies, quantiser, sustained = p
+    bandwidth, _, launch_s, overlap, _, _, fill_depth, l2_ratio, copies, quantizer, sustained = p
     k = c["k"]
     # below 1 the ratio would be no cache, but whatever else sets small weights apart
     memory = gemm_moved_bytes(c, r, copies, max(l2_ratio, 1.0)) / (bandwidth * r.bytes_per_s)
     math = gemm_flops(c) / (sustained * r.flop_per_s)
-    quantise = QUANTISER_BYTES * c["m"] * k / (quantiser * r.bytes_per_s)
-    return launch_s + smooth_max(overlap, memory, tile_s * (k + fill_depth), math) + quantise
+    quantize = QUANTIZER_BYTES * c["m"] * k / (quantizer * r.bytes_per_s)
+    return launch_s + smooth_max(overlap, memory, tile_s * (k + fill_depth), math) + quantize
 
 
-def gemm_quantised_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+def gemm_quantized_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Linear layer of a library whose tiles are not known: the best of four, which read only the rows there are.
 
     Each unit of k has a latency besides, in every wave.
@@ -109,7 +109,7 @@ def gemm_quantised_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArr
     for rows, cols in TILES:
         waves = np.ceil(np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count)
         busy = np.minimum(busy, waves * (_step_seconds(p, rows, cols, r, np.minimum(rows, m)) + stage_s / 64.0))
-    return _quantised(p, c, r, busy)
+    return _quantized(p, c, r, busy)
 
 
 def gemm_dispatched_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
@@ -122,7 +122,7 @@ def gemm_dispatched_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatAr
     the slowest counts of what the table names for products up to this size.
     """
     if r.family not in DISPATCH:
-        return gemm_quantised_seconds(p, c, r)
+        return gemm_quantized_seconds(p, c, r)
     m, n, stage_s = c["m"], c["n"], p[5]
     busy: FloatArray = np.zeros(np.shape(m))
     for tile in DISPATCH[r.family]:
@@ -130,4 +130,4 @@ def gemm_dispatched_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatAr
         tiles = tile.together * clusters * np.ceil(np.minimum(n, tile.n_to) / tile.cols)
         here = np.ceil(tiles / r.sm_count) * _step_seconds(p, tile.rows, tile.cols, r, tile.rows)
         busy = np.maximum(busy, np.where((m > tile.m_above) & (n > tile.n_above), here, 0.0))
-    return _quantised(p, c, r, busy) + stage_s / 64.0 * c["k"]
+    return _quantized(p, c, r, busy) + stage_s / 64.0 * c["k"]

@@ -1,12 +1,13 @@
 """Closed forms for the seconds of one kernel: what is fitted, and nothing else.
 
-A `Form` is a function of shape columns, device rates and a few positive parameters, with a prior for each. The
-priors let 16 rows calibrate what 16 rows can tell; those of GEMMs (in 16 bits, in fp8, and in fp8_block with nvfp4)
-are each one joint fit to the training shapes of H100, B300, GB200 and GB300, so that H200 and B200, to which H100's
-fit is carried and scored, are not in them. Residuals of these joint fits are symmetric, disturbed rows too: with
-B300, GB200 or GB300 left out and scored, that was a little better (in 16 bits 5.2, 6.2 and 5.6 against 5.2, 6.6 and
-5.8 %). The datasheet roofline (`naive_seconds`) is 18-95 % too fast on these kernels; every form here starts from
-it and adds what real kernels do: achieved fractions, launch latency, tiles and split-K plans, waves, caches.
+A `KernelModel` is a function of shape columns, device rates and a few positive parameters, with a prior for each.
+The priors let 16 rows calibrate what 16 rows can tell; those of GEMMs (in 16 bits, in fp8, and in fp8_block with
+nvfp4) are each one joint fit to the training shapes of H100, B300, GB200 and GB300, so that H200 and B200, to
+which H100's fit is carried and scored, are not in them. Residuals of these joint fits are symmetric, disturbed
+rows too: with B300, GB200 or GB300 left out and scored, that was a little better (in 16 bits 5.2, 6.2 and 5.6
+against 5.2, 6.6 and 5.8 %). The datasheet roofline (`roofline_seconds`) is 18-95 % too fast on these kernels; every
+form here starts from it and adds what real kernels do: achieved fractions, launch latency, tiles and split-K
+plans, waves, caches.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from scylla_sim.kernels.attention import (
     elementwise_copy_seconds,
     latent_tiles_seconds,
 )
-from scylla_sim.kernels.device_rates import QUANTISED, Rates
+from scylla_sim.kernels.device_rates import Rates
 from scylla_sim.kernels.gemm import (
     COPY_PRIOR,
     experts_layer_seconds,
@@ -34,9 +35,9 @@ from scylla_sim.kernels.gemm import (
     gemm_roofline_seconds,
     gemm_tiles_seconds,
 )
-from scylla_sim.kernels.quantized_gemm import DISPATCH, gemm_dispatched_seconds, gemm_quantised_seconds
+from scylla_sim.kernels.quantized_gemm import DISPATCH, gemm_dispatched_seconds, gemm_quantized_seconds
 from scylla_sim.ops.expert_routing import LOADS
-from scylla_sim.ops.forward import (
+from scylla_sim.ops.op import (
     Columns,
     all_reduce_bytes,
     attention_flops,
@@ -48,14 +49,15 @@ from scylla_sim.ops.forward import (
     latent_query_bytes,
     query_bytes,
 )
-from scylla_sim.specs.deployment_specs import Hardware
+from scylla_sim.specs.dtypes import QUANTIZED
+from scylla_sim.specs.hardware import Hardware
 from scylla_sim.units import MEBI
 
 BLOCK = 16384
 """Rows evaluated at once: the intermediates of one block stay in the L2 cache of a CPU core."""
 
 
-def naive_seconds(op: str, c: Columns, r: Rates) -> FloatArray:
+def roofline_seconds(op: str, c: Columns, r: Rates) -> FloatArray:
     """Datasheet roofline ``max(FLOPs / peak, bytes / bandwidth)``, the baseline beside every error."""
     if op == "gemm":
         return np.maximum(gemm_flops(c) / r.flop_per_s, gemm_bytes(c, r.size) / r.bytes_per_s)
@@ -75,7 +77,7 @@ def naive_seconds(op: str, c: Columns, r: Rates) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Form:
+class KernelModel:
     """A closed form with its parameters, their prior medians and the spread (standard deviation of the log).
 
     ``starts`` lists alternatives for parameters in which the form jumps: no gradient finds those, a fit tries each.
@@ -102,13 +104,13 @@ class Form:
 _GEMM = ("m", "n", "k")
 _ATTENTION = ("batch", "kv_len", "q_len", "num_heads", "num_kv_heads", "head_dim", "window")
 _EXPERTS = ("num_tokens", "experts_per_token", "hidden_size", "inter_size", *LOADS)
-_QUANTISED = (
+_QUANTIZED = (
     *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity", "stage_s"),
     *("fill_depth", "l2_ratio", "weight_copies", "quantiser_ratio", "sustained_fraction"),
 )
-_QUANTISED_SPREAD = (0.15, 0.25, 0.5, 0.4, 0.5, 0.7, 0.7, 0.4, 0.3, 0.8, 0.3)
+_QUANTIZED_SPREAD = (0.15, 0.25, 0.5, 0.4, 0.5, 0.7, 0.7, 0.4, 0.3, 0.8, 0.3)
 
-_LATENT = Form(
+_LATENT = KernelModel(
     op="latent_attention",
     parameters=(
         *("bandwidth_fraction", "launch_s", "compute_fraction", "l2_ratio", "reread_fraction", "query_passes"),
@@ -121,7 +123,7 @@ _LATENT = Form(
 )
 
 FORMS = {
-    "gemm_tiles": Form(
+    "gemm_tiles": KernelModel(
         op="gemm",
         parameters=(
             *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity"),
@@ -133,25 +135,25 @@ FORMS = {
         columns=_GEMM,
         seconds=gemm_tiles_seconds,
     ),
-    "gemm_quantised": Form(
+    "gemm_quantised": KernelModel(
         op="gemm",
-        parameters=_QUANTISED,
+        parameters=_QUANTIZED,
         prior=(0.9, 1.1, 5.8e-6, 1.9, 63.0, 33e-9, 300.0, 1.5, 6.0, 1.1, 1.3),
-        spread=_QUANTISED_SPREAD,
+        spread=_QUANTIZED_SPREAD,
         columns=_GEMM,
-        seconds=gemm_quantised_seconds,
+        seconds=gemm_quantized_seconds,
         # benchmarks rotate several copies of the weights, or hardly any (nvfp4 in vLLM's tables): two modes
         starts=({"weight_copies": 6.0}, {"weight_copies": 1.5}),
     ),
-    "gemm_dispatched": Form(
+    "gemm_dispatched": KernelModel(
         op="gemm",
-        parameters=_QUANTISED,
+        parameters=_QUANTIZED,
         prior=(0.84, 1.2, 5.0e-6, 2.1, 66.0, 18e-9, 1200.0, 3.0, 9.0, 0.35, 1.0),
-        spread=_QUANTISED_SPREAD,
+        spread=_QUANTIZED_SPREAD,
         columns=_GEMM,
         seconds=gemm_dispatched_seconds,
     ),
-    "experts_layer": Form(
+    "experts_layer": KernelModel(
         op="experts",
         parameters=(
             *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "intensity", "stage_s"),
@@ -162,7 +164,7 @@ FORMS = {
         columns=_EXPERTS,
         seconds=experts_layer_seconds,
     ),
-    "experts_padded": Form(
+    "experts_padded": KernelModel(
         op="experts",
         parameters=(
             *("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "tile_s", "first_tile"),
@@ -173,7 +175,7 @@ FORMS = {
         columns=_EXPERTS,
         seconds=experts_padded_seconds,
     ),
-    "gemm_roofline": Form(
+    "gemm_roofline": KernelModel(
         op="gemm",
         parameters=("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "half_rows"),
         prior=(0.8, 0.8, 5e-6, 3.0, 2.0),
@@ -181,7 +183,7 @@ FORMS = {
         columns=_GEMM,
         seconds=gemm_roofline_seconds,
     ),
-    "attention_waves": Form(
+    "attention_waves": KernelModel(
         op="decode_attention",
         parameters=(
             *("bandwidth_fraction", "launch_s", "wave_s", "l2_ratio", "cold_s", "head_ratio", "overlap_norm"),
@@ -197,7 +199,7 @@ FORMS = {
         columns=_ATTENTION,
         seconds=attention_waves_seconds,
     ),
-    "attention_roofline": Form(
+    "attention_roofline": KernelModel(
         op="decode_attention",
         parameters=("bandwidth_fraction", "compute_fraction", "launch_s", "overlap_norm", "reread_fraction"),
         prior=(0.5, 0.3, 2e-5, 3.0, 0.1),
@@ -213,7 +215,7 @@ FORMS = {
             for narrow, wide in ((64.0, 64.0), (16.0, 16.0), (16.0, 64.0), (16.0, 128.0))
         ),
     ),
-    "all_reduce_shots": Form(
+    "all_reduce_shots": KernelModel(
         op="all_reduce",
         parameters=(
             *("launch_s", "one_shot_fraction", "sync_s", "two_shot_fraction", "gpu_s"),
@@ -230,7 +232,7 @@ FORMS = {
             for power in range(17, 25)
         ),
     ),
-    "all_reduce_bridge": Form(
+    "all_reduce_bridge": KernelModel(
         op="all_reduce",
         parameters=("launch_s", "gpu_s", "pair_fraction", "shared_fraction", "floor_s"),
         prior=(5e-6, 2e-6, 1.2, 0.5, 8e-6),
@@ -238,7 +240,7 @@ FORMS = {
         columns=("num_gpus", "bytes"),
         seconds=all_reduce_bridge_seconds,
     ),
-    "elementwise_copy": Form(
+    "elementwise_copy": KernelModel(
         op="elementwise",
         parameters=("bandwidth_fraction", "launch_s"),
         prior=COPY_PRIOR,
@@ -246,7 +248,7 @@ FORMS = {
         columns=("bytes",),
         seconds=elementwise_copy_seconds,
     ),
-    "elementwise_cached": Form(
+    "elementwise_cached": KernelModel(
         op="elementwise",
         parameters=(
             *("bandwidth_fraction", "launch_s", "l2_ratio", "l2_fill", "overlap_norm"),
@@ -280,7 +282,7 @@ def forms_for(op: str, dtype: str, hardware: Hardware, *, library: str = "") -> 
     if op == "elementwise":
         return ("elementwise_cached",)
     if op == "gemm":
-        if dtype not in QUANTISED:
+        if dtype not in QUANTIZED:
             return ("gemm_tiles",)
         if hardware.family not in DISPATCH:
             return ("gemm_quantised",)
@@ -288,7 +290,7 @@ def forms_for(op: str, dtype: str, hardware: Hardware, *, library: str = "") -> 
     return ("attention_waves",)
 
 
-def evaluate(form: Form, p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
+def evaluate(form: KernelModel, p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
     """Seconds of many shapes, in blocks, so that memory stays bounded however many are asked for.
 
     Parameters

@@ -1,7 +1,7 @@
 """Laws of several variables whose terms add: y = a1 g1(x1) + a2 g2(x2) + ... + c.
 
-Each g is ln x, ln(x + 1) or x itself. Theorems 1.1 and 1.2 together are one of them (`scylla_sim.laws.theorems.refit`), and
-so is SDSL's plane over the perplexities of draft and target.
+Each g is ln x, ln(x + 1) or x itself. Theorems 1.1 and 1.2 together are one of them
+(`scylla_sim.laws.theorems.refit`), and so is SDSL's plane over the perplexities of draft and target.
 """
 
 from __future__ import annotations

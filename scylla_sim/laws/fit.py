@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
-from scylla_sim.laws.forms import ALL_FORMS, Form
+from scylla_sim.laws.forms import ALL_FORMS, LawForm
 from scylla_sim.stats.least_squares import aicc, r_squared, scaled_weights, solve_linear
 from scylla_sim.stats.quantiles import student_quantile
 
@@ -74,7 +74,7 @@ class Fit:
         return np.asarray((at < self.x_min) | (at > self.x_max))
 
 
-def _gradient(form: Form, x: FloatArray, values: FloatArray) -> FloatArray:
+def _gradient(form: LawForm, x: FloatArray, values: FloatArray) -> FloatArray:
     """Derivatives of the form by its parameters, shape (points, parameters)."""
     shapes = values[form.num_coefficients :]
     columns = [form.basis(x, *shapes)]
@@ -180,7 +180,7 @@ def _unfitted(form: str, x: FloatArray, problem: str) -> Fit:
     )
 
 
-def _estimate(form: Form, x: FloatArray, y: FloatArray, w: FloatArray) -> tuple[FloatArray | None, str]:
+def _estimate(form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray) -> tuple[FloatArray | None, str]:
     """Best parameters and, when they must not be used, why."""
     p = len(form.parameters)
     if x.size <= p:
@@ -192,13 +192,13 @@ def _estimate(form: Form, x: FloatArray, y: FloatArray, w: FloatArray) -> tuple[
     return _refine(form, x, y, w, _best_start(form, x, y, w))
 
 
-def _coefficients(form: Form, x: FloatArray, y: FloatArray, w: FloatArray, shapes: FloatArray) -> FloatArray:
+def _coefficients(form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray, shapes: FloatArray) -> FloatArray:
     """The coefficients that are best for given shapes."""
     design = form.basis(x, *shapes) * np.sqrt(w)[:, None]
     return np.asarray(np.linalg.lstsq(design, y * np.sqrt(w), rcond=1e-12)[0], dtype=np.float64)
 
 
-def _best_start(form: Form, x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
+def _best_start(form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
     """The scanned shapes of least residual."""
     assert form.starts is not None
     shapes = form.starts(x)
@@ -208,7 +208,9 @@ def _best_start(form: Form, x: FloatArray, y: FloatArray, w: FloatArray) -> Floa
     return np.array(shapes[int(np.argmin(np.sum(residuals**2, axis=1)))])
 
 
-def _refine(form: Form, x: FloatArray, y: FloatArray, w: FloatArray, start: FloatArray) -> tuple[FloatArray, str]:
+def _refine(
+    form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray, start: FloatArray
+) -> tuple[FloatArray, str]:
     """Parameters of least residual near the shapes ``start`` and, when they must not be used, why."""
     from scipy.optimize import least_squares
 
@@ -235,7 +237,7 @@ def _refine(form: Form, x: FloatArray, y: FloatArray, w: FloatArray, start: Floa
     return values, ""
 
 
-def _leave_one_out(form: Form, x: FloatArray, y: FloatArray, w: FloatArray) -> float | None:
+def _leave_one_out(form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray) -> float | None:
     """Root mean square error of each point predicted from the others; ``None`` if one cannot be left out."""
     if form.starts is None:
         return solve_linear(form.basis(x), y, w).loo_rmse

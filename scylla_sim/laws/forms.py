@@ -15,7 +15,7 @@ from scylla_sim.checks import FloatArray
 
 
 @dataclass(frozen=True)
-class Form:
+class LawForm:
     """A law y(x): ``basis(x, *shapes) @ coefficients``.
 
     Attributes
@@ -79,10 +79,10 @@ def _logistic(x: FloatArray, middle: float, slope: float) -> FloatArray:
 
 
 FORMS = {
-    "log-linear": Form("a ln x + c", ("a", "c"), lambda x: _with_constant(np.log(x)), lowest=0.0, open_end=True),
-    "log1p": Form("a ln(x + 1) + c", ("a", "c"), lambda x: _with_constant(np.log1p(x)), lowest=0.0),
-    "linear": Form("a x + c", ("a", "c"), lambda x: _with_constant(x)),
-    "power": Form(
+    "log-linear": LawForm("a ln x + c", ("a", "c"), lambda x: _with_constant(np.log(x)), lowest=0.0, open_end=True),
+    "log1p": LawForm("a ln(x + 1) + c", ("a", "c"), lambda x: _with_constant(np.log1p(x)), lowest=0.0),
+    "linear": LawForm("a x + c", ("a", "c"), lambda x: _with_constant(x)),
+    "power": LawForm(
         "a x^b",
         ("a", "b"),
         lambda x, b: np.power(x, b)[:, None],
@@ -92,7 +92,7 @@ FORMS = {
         starts=lambda x: [(float(b),) for b in np.linspace(-2, 2, 41)],
         limits=lambda x: [(-10.0, 10.0)],
     ),
-    "saturating-exponential": Form(
+    "saturating-exponential": LawForm(
         "c - a exp(-x / s)",
         ("a", "c", "s"),
         lambda x, s: _with_constant(-np.exp(-x / s)),
@@ -101,7 +101,7 @@ FORMS = {
         starts=lambda x: _scales(_span(x)[0] / 5, _span(x)[1] * 5, 40),
         limits=_scale_limits,
     ),
-    "logistic": Form(
+    "logistic": LawForm(
         "a / (1 + (m / x)^w)",
         ("a", "m", "w"),
         _logistic,
@@ -115,7 +115,7 @@ FORMS = {
         ],
         limits=lambda x: [(_span(x)[0] / 1e9, _span(x)[1] * 1e3), (1e-3, 100.0)],
     ),
-    "broken": Form(
+    "broken": LawForm(
         "a ln min(x, x_b) + c",
         ("a", "c", "x_b"),
         lambda x, x_b: _with_constant(np.log(np.minimum(x, x_b))),
@@ -129,11 +129,13 @@ FORMS = {
 """The laws of x that can be fitted, by name: formula, parameters, domain."""
 
 PERPLEXITY_FORMS = {
-    "sdsl": Form("a P + c, P the draft's perplexity", ("a", "c"), FORMS["linear"].basis, lowest=0.0, open_end=True),
-    "sdsl-loss": Form(
+    "sdsl": LawForm(
+        "a P + c, P the draft's perplexity", ("a", "c"), FORMS["linear"].basis, lowest=0.0, open_end=True
+    ),
+    "sdsl-loss": LawForm(
         "a ln P + c, P the draft's perplexity", ("a", "c"), FORMS["log-linear"].basis, lowest=0.0, open_end=True
     ),
 }
-"""SDSL's rival laws; their x is the draft's perplexity (`scylla_sim.laws.sdsl`), not the column that the others take."""
+"""Rival laws of SDSL. Their x is the perplexity of the draft (`scylla_sim.laws.sdsl`)."""
 
 ALL_FORMS = FORMS | PERPLEXITY_FORMS

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, InputError, fail, one_of
 from scylla_sim.laws.fit import check_points
-from scylla_sim.laws.forms import ALL_FORMS, PERPLEXITY_FORMS, Form
+from scylla_sim.laws.forms import ALL_FORMS, PERPLEXITY_FORMS, LawForm
 from scylla_sim.stats.least_squares import Solution, aicc, solve_linear
 
 OFFSET_FORMS = ("log-linear", "log1p", "linear", "saturating-exponential", "broken")
@@ -76,7 +76,7 @@ def _indicators(factors: Mapping[str, Sequence[str]], n: int) -> tuple[list[str]
     return names, np.array(columns).reshape(len(columns), n).T
 
 
-def _slope_column(form: Form, x: FloatArray, shapes: Sequence[float]) -> FloatArray:
+def _slope_column(form: LawForm, x: FloatArray, shapes: Sequence[float]) -> FloatArray:
     return form.basis(x, *shapes)[:, :1]
 
 
@@ -140,15 +140,15 @@ def fit_factors(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Seq
     )
 
 
-def _design(form: Form, x: FloatArray, offsets: FloatArray, shapes: Sequence[float]) -> FloatArray:
+def _design(form: LawForm, x: FloatArray, offsets: FloatArray, shapes: Sequence[float]) -> FloatArray:
     return np.column_stack([_slope_column(form, x, shapes), offsets, np.ones(x.size)])
 
 
-def _solve(form: Form, x: FloatArray, y: FloatArray, offsets: FloatArray, shapes: Sequence[float]) -> Solution:
+def _solve(form: LawForm, x: FloatArray, y: FloatArray, offsets: FloatArray, shapes: Sequence[float]) -> Solution:
     return solve_linear(_design(form, x, offsets, shapes), y)
 
 
-def _best_shapes(form: Form, x: FloatArray, y: FloatArray, offsets: FloatArray) -> tuple[float, ...]:
+def _best_shapes(form: LawForm, x: FloatArray, y: FloatArray, offsets: FloatArray) -> tuple[float, ...]:
     """Shape of least residual: a scan, refined twice between its neighbours."""
     if form.starts is None or form.limits is None:
         return ()
@@ -167,14 +167,16 @@ def _best_shapes(form: Form, x: FloatArray, y: FloatArray, offsets: FloatArray) 
     return (chosen,)
 
 
-def _at_edge(form: Form, x: FloatArray, shapes: Sequence[float]) -> bool:
+def _at_edge(form: LawForm, x: FloatArray, shapes: Sequence[float]) -> bool:
     if not shapes or form.starts is None:
         return False
     scanned = [shape[0] for shape in form.starts(x)]
     return bool(shapes[0] <= min(scanned) * 1.001 or shapes[0] >= max(scanned) * 0.999)
 
 
-def _gradient(form: Form, x: FloatArray, offsets: FloatArray, shapes: Sequence[float], slope: float) -> FloatArray:
+def _gradient(
+    form: LawForm, x: FloatArray, offsets: FloatArray, shapes: Sequence[float], slope: float
+) -> FloatArray:
     """Derivatives by slope, constant, offsets and shape, in the order of `FactorFit.names`."""
     columns = [_slope_column(form, x, shapes), np.ones((x.size, 1)), offsets]
     for shape in shapes:
@@ -199,7 +201,7 @@ class _Separate:
 
 
 def _separate(
-    form: Form,
+    form: LawForm,
     x: FloatArray,
     y: FloatArray,
     factors: Mapping[str, Sequence[str]],

@@ -19,7 +19,7 @@ from scylla_sim.records import read_columns
 from scylla_sim.units import parse_count
 
 MIN_POINTS = 3
-MOST_VARIABLES = 3
+MAX_VARIABLES = 3
 """More columns in --x would fit anything that has been published."""
 
 
@@ -91,8 +91,8 @@ def read_points(args: argparse.Namespace) -> Points:
     """Columns of the file as numbers; anything that is none names its line."""
     columns = read_columns(args.file)
     names = args.x.split(",")
-    if len(names) > MOST_VARIABLES:
-        raise fail("x", args.x, f"must be at most {MOST_VARIABLES} columns")
+    if len(names) > MAX_VARIABLES:
+        raise fail("x", args.x, f"must be at most {MAX_VARIABLES} columns")
     factors = args.factor.split(",") if args.factor else []
     for name in (*names, args.y, *factors, *([args.weight] if args.weight else [])):
         one_of("column", name, columns)

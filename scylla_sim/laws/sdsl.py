@@ -18,12 +18,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.laws import theorems
-
-LONGEST_DRAFT = 60
-"""Draft lengths searched by `best_draft_parameters`; the best stay below 15."""
 
 
 def perplexity(*, parameters: ArrayLike | None = None, train_tokens: ArrayLike | None = None) -> FloatArray:
@@ -97,20 +93,3 @@ def quoted_draft_parameters(target_parameters: ArrayLike) -> FloatArray:
     """
     law = theorems.constants("sdsl")
     return np.asarray(law["size_slope"] * positive("target_parameters", target_parameters) + law["size_floor"])
-
-
-def best_draft_parameters(target_parameters: float, *, train_tokens: float = 1e12) -> float:
-    """Size of the independent draft of highest throughput under SDSL's plane, at its best draft length.
-
-    A cycle of gamma drafted tokens costs gamma N + M: time proportional to parameters, verification as one pass.
-
-    Examples
-    --------
-    >>> f"{best_draft_parameters(70e9):.2g}"
-    '2.8e+08'
-    """
-    size = np.geomspace(1e6, target_parameters, 1000)
-    rate, _, _ = draft_rate(size, train_tokens, target_parameters)
-    length = np.arange(1, LONGEST_DRAFT)[:, None]
-    speed = iid_tokens_per_cycle(rate, length) / (length * size / target_parameters + 1.0)
-    return float(size[np.argmax(speed.max(axis=0))])

@@ -74,7 +74,8 @@ def quoted(name: str) -> dict[str, float]:
 
 
 def constants(section: str) -> dict[str, float]:
-    """Values of a section of ``data/laws.toml``: ``loss`` or ``sdsl`` (see `scylla_sim.laws.sdsl`), or ``reference``.
+    """Values of a section of ``data/laws.toml``: ``loss`` or ``sdsl`` (see `scylla_sim.laws.sdsl`), or
+    ``reference``.
 
     Examples
     --------

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from scylla_sim.checks import FloatArray
 from scylla_sim.ops.expert_routing import routed_loads
 from scylla_sim.ops.op import Op, moving, scalar
-from scylla_sim.specs.deployment_specs import Experts, Latent, Model
+from scylla_sim.specs.model import Experts, Latent, Model
 
 FLOAT_BYTES = 4.0
 """Routers choose in float32."""
@@ -154,7 +154,7 @@ def decoder_layers(model: Model, p: Pass) -> list[Op]:
     Examples
     --------
     >>> import numpy as np
-    >>> from scylla_sim import catalog
+    >>> from scylla_sim.specs import catalog
     >>> one = np.asarray(1.0)
     >>> [op.name for op in decoder_layers(catalog.model("llama-3.1-8b"), Pass(one, one, one, one, 1, 2.0))]
     ... # doctest: +NORMALIZE_WHITESPACE

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.specs.deployment_specs import Experts
+from scylla_sim.specs.model import Experts
 
 ComplexArray = NDArray[np.complex128]
 

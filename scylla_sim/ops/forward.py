@@ -14,62 +14,10 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, positive, whole
 from scylla_sim.ops.decoder import Pass, decoder_layers
-from scylla_sim.ops.op import (
-    ACTIVATION_BYTES,
-    ATTENTION,
-    PRECISION_DTYPE,
-    STORED_BYTES,
-    WEIGHT_DTYPE,
-    Columns,
-    ElementBytes,
-    Op,
-    all_reduce_bytes,
-    attended,
-    attention_flops,
-    cached,
-    element_bytes,
-    gemm_bytes,
-    gemm_flops,
-    grouped_gemm_bytes,
-    kv_bytes,
-    latent_bytes,
-    latent_flops,
-    latent_query_bytes,
-    moving,
-    query_bytes,
-    scalar,
-)
-from scylla_sim.specs.deployment_specs import Draft, Model
-
-__all__ = [
-    "ACTIVATION_BYTES",
-    "ATTENTION",
-    "PRECISION_DTYPE",
-    "STORED_BYTES",
-    "WEIGHT_DTYPE",
-    "Columns",
-    "ElementBytes",
-    "Op",
-    "all_reduce_bytes",
-    "attended",
-    "attention_flops",
-    "cached",
-    "check_tensor_parallel",
-    "draft_model",
-    "draft_ops",
-    "draft_parameters",
-    "element_bytes",
-    "forward_ops",
-    "gemm_bytes",
-    "gemm_flops",
-    "grouped_gemm_bytes",
-    "kv_bytes",
-    "latent_bytes",
-    "latent_flops",
-    "latent_query_bytes",
-    "query_bytes",
-    "resident_bytes",
-]
+from scylla_sim.ops.op import Op, moving, scalar
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.dtypes import element_bytes
+from scylla_sim.specs.model import Model
 
 
 def check_tensor_parallel(model: Model, tp: int) -> int:
@@ -130,7 +78,7 @@ def forward_ops(
 
     Examples
     --------
-    >>> from scylla_sim import catalog
+    >>> from scylla_sim.specs import catalog
     >>> ops = forward_ops(catalog.model("llama-3.1-8b"), batch=1, context=1024)
     >>> round(sum(float(op.memory_bytes("bfloat16", "bfloat16")) for op in ops) / 1e9, 1)
     15.2
@@ -211,59 +159,3 @@ def draft_ops(
         ]
     embedding = moving("embedding", 1, 2.0 * out * hidden * rows)
     return [embedding, fuse, *layers, *_head(model.hidden_size, model.vocab_size, rows, ranks, out)]
-
-
-# -- Memory ----------------------------------------------------------------------------------------------------
-
-
-def draft_parameters(draft: Draft, target: Model) -> float:
-    """Weights a draft adds to the device, its share of the target's embedding and head not counted."""
-    if draft.model is not None:
-        return float(draft.model.parameters)
-    hidden = float(target.hidden_size)
-    if draft.kind == "medusa":
-        return draft.num_layers * (hidden * hidden + target.head_parameters)
-    if draft.kind != "head":
-        return 0.0
-    joined = 2.0 if draft.fused_features == 1 else float(draft.fused_features)
-    model = draft_model(draft, target)
-    own_head = 0.0 if draft.reads_target_head else float(model.head_parameters)
-    second = hidden * model.attention_input_width if draft.fused_features > 1 else 0.0
-    return joined * hidden * hidden + model.decoder_parameters + own_head + second
-
-
-def _kept_elements(model: Model, context: FloatArray) -> FloatArray:
-    """Numbers in the KV cache of one sequence; layers with a sliding window keep no more than that."""
-    tokens = sum(
-        (
-            count * (np.minimum(context, window) if window else context)
-            for window, count in model.window_layers.items()
-        ),
-        np.zeros_like(context),
-    )
-    return model.kv_elements_per_layer * tokens
-
-
-def resident_bytes(
-    target: Model,
-    draft: Draft,
-    *,
-    batch: ArrayLike,
-    context: ArrayLike,
-    tp: int = 1,
-    dtype: str = "bfloat16",
-    kv_dtype: str = "bfloat16",
-) -> FloatArray:
-    """Bytes of weights and KV cache that each GPU holds for a batch (activations and engine buffers apart).
-
-    Ranks share what they shard; latent projections, routers, and KV heads fewer than ranks are replicated.
-    """
-    b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
-    replicated = (tp - 1) * target.replicated_parameters
-    weights = STORED_BYTES[dtype] * (target.parameters + replicated + draft_parameters(draft, target))
-    kept = _kept_elements(target, s)
-    if draft.kind in ("head", "model"):
-        kept = kept + _kept_elements(draft_model(draft, target), s)
-    copies = max(1.0, tp / target.cached_heads)
-    held: FloatArray = (weights + copies * STORED_BYTES[kv_dtype] * kept * b) / tp
-    return held

@@ -10,49 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scylla_sim.checks import FloatArray, one_of
+from scylla_sim.checks import FloatArray
+from scylla_sim.specs.dtypes import ElementBytes, element_bytes
 
 Columns = Mapping[str, FloatArray]
-
-STORED_BYTES = {
-    "float32": 4.0,
-    "bfloat16": 2.0,
-    "fp8": 1.0,
-    "fp8_block": 1.0,
-    "int8_wo": 1.0,
-    "int4_wo": 0.5,
-    "sq": 1.0,
-    "nvfp4": 0.5625,
-}
-"""Bytes of one weight (or KV element) by the dtype names of the kernels CSV; nvfp4 with its 1/16 of fp8 scales."""
-
-ACTIVATION_BYTES = {**STORED_BYTES, "int8_wo": 2.0, "int4_wo": 2.0}
-
-PRECISION_DTYPE = {"bf16": "bfloat16", "fp8": "fp8", "fp32": "float32"}
-"""Precision of the command line -> dtype of the kernels CSV."""
-WEIGHT_DTYPE = {**PRECISION_DTYPE, "fp8_block": "fp8_block"}
-"""The same for weights, which may be scaled by blocks (the fp8 checkpoints of DeepSeek-V3 and Qwen3)."""
 
 
 GROUPED = ("grouped_gemm", "expert_gemm")
 ATTENTION = ("decode_attention", "latent_attention")
 """Kinds of operations that read the KV cache."""
-
-
-@dataclass(frozen=True)
-class ElementBytes:
-    """Bytes of one element: as stored (weights, KV cache), as read by a GEMM, as written (bf16, or fp32)."""
-
-    stored: float
-    activation: float
-    output: float
-
-
-def element_bytes(dtype: str, kv_dtype: str = "") -> ElementBytes:
-    """Element sizes of kernels of a dtype; for attention ``kv_dtype`` is what the cache stores."""
-    one_of("dtype", dtype, STORED_BYTES)
-    stored = STORED_BYTES[one_of("kv_dtype", kv_dtype, STORED_BYTES) if kv_dtype else dtype]
-    return ElementBytes(stored, ACTIVATION_BYTES[dtype], 4.0 if dtype == "float32" else 2.0)
 
 
 # -- One kernel ------------------------------------------------------------------------------------------------

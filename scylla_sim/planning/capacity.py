@@ -12,17 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, Prediction, predict_each
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import Prediction, predict_each
+from scylla_sim.specs.model import Model
 
 SECONDS_PER_HOUR = 3600.0
 RANKINGS = ("tokens_per_s_per_gpu", "tpot_s", "cost_per_million_tokens")
 
 
 @dataclass(frozen=True)
-class Deployment:
+class OperatingPoint:
     """The best operating point of one configuration.
 
     ``cost_per_million_tokens`` is in the currency of the user's prices, ``None`` without them.
@@ -50,7 +51,7 @@ class Deployment:
 class Search:
     """What was found and, when nothing was, how close it came."""
 
-    deployments: list[Deployment]
+    points: list[OperatingPoint]
     considered: int
     too_large: int
     too_slow: int
@@ -68,14 +69,16 @@ def cost_per_million(price_per_hour: float, gpus: int, tokens_per_s: FloatArray)
     return price_per_hour * gpus / SECONDS_PER_HOUR / tokens_per_s * 1e6
 
 
-def _best(out: Prediction, allowed: NDArray[np.bool_], setting: Setting, price: float | None) -> Deployment:
+def _best(
+    out: Prediction, allowed: NDArray[np.bool_], deployment: Deployment, price: float | None
+) -> OperatingPoint:
     rate = np.where(allowed, out.tokens_per_s, -np.inf)
     i = int(np.argmax(rate))
     tokens = float(out.tokens_per_s[i])
-    cost = None if price is None else float(cost_per_million(price, setting.tp, np.asarray(tokens)))
-    return Deployment(
-        hardware=setting.calibration.hardware.name,
-        tp=setting.tp,
+    cost = None if price is None else float(cost_per_million(price, deployment.tp, np.asarray(tokens)))
+    return OperatingPoint(
+        hardware=deployment.calibration.hardware.name,
+        tp=deployment.tp,
         draft=out.drafting.draft.name,
         draft_len=out.drafting.draft_len,
         top_k=out.drafting.top_k,
@@ -83,7 +86,7 @@ def _best(out: Prediction, allowed: NDArray[np.bool_], setting: Setting, price: 
         tokens_per_cycle=out.drafting.tokens_per_cycle,
         tpot_s=float(out.tpot_s[i]),
         tokens_per_s=tokens,
-        tokens_per_s_per_gpu=tokens / setting.tp,
+        tokens_per_s_per_gpu=tokens / deployment.tp,
         speedup=float(out.speedup[i]),
         speedup_lower=float(np.broadcast_to(out.speedup_lower, out.batch.shape)[i]),
         speedup_upper=float(np.broadcast_to(out.speedup_upper, out.batch.shape)[i]),
@@ -95,8 +98,8 @@ def _best(out: Prediction, allowed: NDArray[np.bool_], setting: Setting, price: 
 
 def search(
     model: Model,
-    draftings: Sequence[Drafting],
-    settings: Sequence[Setting],
+    draftings: Sequence[SpeculativeConfig],
+    deployments: Sequence[Deployment],
     *,
     batch: Sequence[int],
     context: float,
@@ -118,12 +121,12 @@ def search(
     if tpot_limit_s is not None:
         positive("tpot", tpot_limit_s)
     sizes = np.asarray(sorted(set(batch)), dtype=np.float64)
-    found: list[Deployment] = []
+    found: list[OperatingPoint] = []
     too_large = too_slow = 0
     fastest: float | None = None
-    for setting in settings:
-        price = (prices or {}).get(setting.calibration.hardware.name)
-        for out in predict_each(model, draftings, setting, batch=sizes, context=context):
+    for deployment in deployments:
+        price = (prices or {}).get(deployment.calibration.hardware.name)
+        for out in predict_each(model, draftings, deployment, batch=sizes, context=context):
             fits = np.broadcast_to(out.fits_memory, sizes.shape)
             if not fits.any():
                 too_large += 1
@@ -134,11 +137,11 @@ def search(
             if not allowed.any():
                 too_slow += 1
                 continue
-            found.append(_best(out, allowed, setting, price))
-    return Search(_ranked(found, rank), len(settings) * len(draftings), too_large, too_slow, fastest)
+            found.append(_best(out, allowed, deployment, price))
+    return Search(_ranked(found, rank), len(deployments) * len(draftings), too_large, too_slow, fastest)
 
 
-def _ranked(found: list[Deployment], rank: str) -> list[Deployment]:
+def _ranked(found: list[OperatingPoint], rank: str) -> list[OperatingPoint]:
     if rank == "tokens_per_s_per_gpu":
         return sorted(found, key=lambda item: -item.tokens_per_s_per_gpu)
     if rank == "tpot_s":

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.checks import FloatArray
-from scylla_sim.prediction.throughput import Drafting
 
 WORTH = 0.02
 """A schedule changes its drafting only for a gain of this share over a doubling of the batch, or as much elsewhere:
@@ -34,7 +34,7 @@ class Crossover:
     """
 
     context_len: int
-    drafting: Drafting | None
+    drafting: SpeculativeConfig | None
     batch: int | None
     lower: int | None
     upper: int | None
@@ -48,7 +48,7 @@ class Span:
 
     first: int
     last: int
-    drafting: Drafting
+    drafting: SpeculativeConfig
 
 
 def crossover_batch(speedup: FloatArray) -> int | None:
@@ -68,7 +68,7 @@ def crossover_batch(speedup: FloatArray) -> int | None:
 
 
 def crossover(
-    context: int, drafting: Drafting | None, ends: Sequence[FloatArray], fits: NDArray[np.bool_]
+    context: int, drafting: SpeculativeConfig | None, ends: Sequence[FloatArray], fits: NDArray[np.bool_]
 ) -> Crossover:
     """Crossover of one way of drafting from its speed-up and both ends, over every batch from 1 on."""
     size = int(fits.sum())  # a larger batch never needs less memory

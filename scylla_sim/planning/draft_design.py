@@ -15,12 +15,16 @@ from itertools import product
 import numpy as np
 
 from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.checks import FloatArray, one_of, positive
 from scylla_sim.laws import sdsl, theorems
-from scylla_sim.ops import forward
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, predict_each
-from scylla_sim.specs.deployment_specs import Draft, Model
+from scylla_sim.laws.sdsl import draft_rate
+from scylla_sim.ops import memory
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict_each
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.model import Model
 
 LAYERS = tuple(range(1, 11))
 DRAFT_LENGTHS = (1, 2, 3, 4, 5, 6, 8)
@@ -28,7 +32,7 @@ WIDTHS = (1, 4, 10)
 TREE_SIZES = (8, 16, 32, 61)
 """The grid of the search: layers in the range of Theorem 1.2, chains, and trees up to the paper's 61 tokens."""
 
-MOST_TOKENS = 100e9
+MAX_TOKENS = 100e9
 """Upper end of Theorem 1.1's range; a larger budget is not spent, the law is flat above 50 billion anyway."""
 LAWS = ("theorems", "sdsl")
 """Where acceptance comes from: Theorems 1.1 and 1.2 refitted to Fig. 1, or SDSL's published plane over
@@ -42,7 +46,7 @@ FLAT = 0.02
 class Budget:
     """What may be spent on training: tokens, or FLOPs, or both (the tighter one counts)."""
 
-    tokens: float = MOST_TOKENS
+    tokens: float = MAX_TOKENS
     flop: float = float("inf")
 
     def __post_init__(self) -> None:
@@ -56,17 +60,17 @@ def training_flop_per_token(draft: Draft, target: Model) -> float:
 
     Examples
     --------
-    >>> from scylla_sim import catalog
+    >>> from scylla_sim.specs import catalog
     >>> llama = catalog.model("llama-3.1-8b")
     >>> f"{training_flop_per_token(catalog.draft('scylla-1l'), llama):.2e}"
     '1.76e+10'
     """
-    return 6.0 * forward.draft_parameters(draft, target) + 2.0 * target.active_parameters
+    return 6.0 * memory.draft_parameters(draft, target) + 2.0 * target.active_parameters
 
 
 def affordable_tokens(draft: Draft, target: Model, budget: Budget) -> float:
     """Pretraining tokens that a budget allows for a draft."""
-    return min(budget.tokens, budget.flop / training_flop_per_token(draft, target), MOST_TOKENS)
+    return min(budget.tokens, budget.flop / training_flop_per_token(draft, target), MAX_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -99,15 +103,15 @@ class Design:
     designs_as_good: int
 
 
-def shapes() -> list[drafting.Shape]:
+def shapes() -> list[drafting.DraftShape]:
     """Every chain and tree of the grid that its draft length can fill."""
     found = []
     for length, width in product(DRAFT_LENGTHS, WIDTHS):
         if width == 1:
-            found.append(drafting.Shape(length, 1, length + 1))
+            found.append(drafting.DraftShape(length, 1, length + 1))
             continue
         candidates = 1 + width + (length - 1) * width**2
-        found += [drafting.Shape(length, width, size) for size in TREE_SIZES if size <= candidates]
+        found += [drafting.DraftShape(length, width, size) for size in TREE_SIZES if size <= candidates]
     return found
 
 
@@ -126,7 +130,7 @@ class _Grid:
 def _rates(law: str, draft: Draft, target: Model, train_tokens: float) -> list[float]:
     """The top-1 rate of a trained draft by a law: lower end, value, upper end."""
     if law == "sdsl":
-        size = forward.draft_parameters(draft, target)
+        size = memory.draft_parameters(draft, target)
         rate, lower, upper = sdsl.draft_rate(size, train_tokens, float(target.active_parameters))
         return [float(lower), float(rate), float(upper)]
     tau = theorems.tokens_per_cycle(layers=draft.num_layers, train_tokens=train_tokens)
@@ -136,11 +140,11 @@ def _rates(law: str, draft: Draft, target: Model, train_tokens: float) -> list[f
 def _predict_grid(
     target: Model,
     head: Draft,
-    setting: Setting,
+    deployment: Deployment,
     budget: Budget,
     batch: FloatArray,
     context: float,
-    grid: Sequence[drafting.Shape],
+    grid: Sequence[drafting.DraftShape],
     law: str,
 ) -> tuple[_Grid, FloatArray]:
     """Every design of the grid."""
@@ -153,7 +157,7 @@ def _predict_grid(
         high=np.empty(axes[1:]),
     )
     trained = np.empty(len(LAYERS))
-    items: list[Drafting] = []
+    items: list[SpeculativeConfig] = []
     for i, layers in enumerate(LAYERS):
         draft = replace(head, num_layers=layers)
         trained[i] = affordable_tokens(draft, target, budget)
@@ -161,8 +165,10 @@ def _predict_grid(
         out.tau[:, i, :] = [drafting.yielded(rate, grid) for rate in rates]
         for j, shape in enumerate(grid):
             low, tau, high = out.tau[:, i, j].tolist()
-            items.append(Drafting(draft, shape.draft_len, shape.top_k, shape.verify_tokens, tau, low, high))
-    predicted = predict_each(target, items, setting, batch=batch, context=context)
+            items.append(
+                SpeculativeConfig(draft, shape.draft_len, shape.top_k, shape.verify_tokens, tau, low, high)
+            )
+    predicted = predict_each(target, items, deployment, batch=batch, context=context)
     for (i, j), result in zip(np.ndindex(axes[1:3]), predicted):
         factor = (out.tau[:, i, j] / out.tau[1, i, j])[:, None]
         out.speedup[:, i, j] = result.speedup * factor
@@ -178,7 +184,7 @@ def _range(values: Sequence[int]) -> tuple[int, int]:
 def design(
     target: Model,
     head: Draft,
-    setting: Setting,
+    deployment: Deployment,
     *,
     batch: Sequence[int],
     context: float,
@@ -203,7 +209,7 @@ def design(
     grid = shapes()
     sizes = np.asarray(batch, dtype=np.float64)
     one_of("law", law, LAWS)
-    found, trained = _predict_grid(target, head, setting, budget, sizes, context, grid, law)
+    found, trained = _predict_grid(target, head, deployment, budget, sizes, context, grid, law)
     designs = []
     for b, size in enumerate(batch):
         plane = found.tokens_per_s[1, :, :, b]
@@ -236,3 +242,24 @@ def design(
             )
         )
     return designs
+
+
+LONGEST_DRAFT = 60
+"""Draft lengths searched by `best_draft_parameters`; the best stay below 15."""
+
+
+def best_draft_parameters(target_parameters: float, *, train_tokens: float = 1e12) -> float:
+    """Size of the independent draft of highest throughput under SDSL's plane, at its best draft length.
+
+    A cycle of gamma drafted tokens costs gamma N + M: time proportional to parameters, verification as one pass.
+
+    Examples
+    --------
+    >>> f"{best_draft_parameters(70e9):.2g}"
+    '2.8e+08'
+    """
+    size = np.geomspace(1e6, target_parameters, 1000)
+    rate, _, _ = draft_rate(size, train_tokens, target_parameters)
+    length = np.arange(1, LONGEST_DRAFT)[:, None]
+    speed = iid_tokens_per_cycle(rate, length) / (length * size / target_parameters + 1.0)
+    return float(size[np.argmax(speed.max(axis=0))])

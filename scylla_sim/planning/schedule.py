@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
 from scylla_sim.checks import FloatArray, fail, whole
 from scylla_sim.planning.crossover import Crossover, Span, crossover, spans_of
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, Prediction, no_drafting, predict_each
-from scylla_sim.specs.deployment_specs import Draft, Model
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import Prediction, predict_each
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.model import Model
 
-MOST_SEQUENCES = 1024
+MAX_SEQUENCES = 1024
 """Batches searched unless asked otherwise: the most sequences vLLM runs at once by default on large GPUs."""
 LARGEST_SEARCH = 16384
 """Most batches that are priced at once, in some hundreds of megabytes; engines run fewer sequences."""
@@ -46,16 +48,16 @@ class Choice:
 
     batch_size: int
     context_len: int
-    drafting: Drafting
+    drafting: SpeculativeConfig
     tpot_s: float
     tokens_per_s: float
     plain_tokens_per_s: float
     speedup: float
     speedup_lower: float
     speedup_upper: float
-    next_best: Drafting | None
+    next_best: SpeculativeConfig | None
     lead: float
-    may_be_best: tuple[Drafting, ...]
+    may_be_best: tuple[SpeculativeConfig, ...]
     loss_at_most: float
     gain_over_fixed: float
     bound: str
@@ -81,9 +83,9 @@ class Schedule:
 
     choices: list[Choice]
     crossovers: list[Crossover]
-    fixed: Drafting | None
+    fixed: SpeculativeConfig | None
     fixed_gain: float
-    fixed_chain: Drafting | None
+    fixed_chain: SpeculativeConfig | None
     fixed_chain_gain: float
     spans: list[Span]
     chain_spans: list[Span]
@@ -94,30 +96,30 @@ class _Load:
     """Target, candidates (plain decoding first) and where they run."""
 
     target: Model
-    candidates: Sequence[Drafting]
-    setting: Setting
-    draft_setting: Setting | None
+    candidates: Sequence[SpeculativeConfig]
+    deployment: Deployment
+    draft_deployment: Deployment | None
 
     def predict(self, batch: FloatArray, context: FloatArray) -> list[Prediction]:
         return list(
             predict_each(
                 self.target,
                 self.candidates,
-                self.setting,
+                self.deployment,
                 batch=batch,
                 context=context,
-                draft_setting=self.draft_setting,
+                draft_deployment=self.draft_deployment,
             )
         )
 
 
-def _chains(candidates: Sequence[Drafting]) -> list[int]:
+def _chains(candidates: Sequence[SpeculativeConfig]) -> list[int]:
     """Candidates that draft one token a depth, plain decoding among them."""
     return [i for i, item in enumerate(candidates) if item.top_k == 1]
 
 
 def _fixed(
-    candidates: Sequence[Drafting], rate: FloatArray, fits: NDArray[np.bool_], of: Sequence[int]
+    candidates: Sequence[SpeculativeConfig], rate: FloatArray, fits: NDArray[np.bool_], of: Sequence[int]
 ) -> tuple[int | None, float]:
     """The drafting of ``of`` with the highest geometric mean of throughput, and that of its speed-up.
 
@@ -196,7 +198,7 @@ def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crosso
     return [crossover(context, None, best, some), *crossovers], score
 
 
-def _spans(candidates: Sequence[Drafting], scores: Sequence[FloatArray], of: Sequence[int]) -> list[Span]:
+def _spans(candidates: Sequence[SpeculativeConfig], scores: Sequence[FloatArray], of: Sequence[int]) -> list[Span]:
     """Drafting by batch, over the contexts at which all candidates fit in memory."""
     stacked = np.stack(scores)[:, of]
     fits = np.logical_and.reduce(np.isfinite(stacked), axis=1)
@@ -209,13 +211,13 @@ def _spans(candidates: Sequence[Drafting], scores: Sequence[FloatArray], of: Seq
 
 def schedule(
     target: Model,
-    draftings: Sequence[Drafting],
-    setting: Setting,
+    draftings: Sequence[SpeculativeConfig],
+    deployment: Deployment,
     *,
     batch: Sequence[int],
     context: Sequence[int],
-    max_batch: int = MOST_SEQUENCES,
-    draft_setting: Setting | None = None,
+    max_batch: int = MAX_SEQUENCES,
+    draft_deployment: Deployment | None = None,
 ) -> Schedule:
     """Fastest drafting for each batch and context, the crossover of each context, and one schedule over batches.
 
@@ -230,9 +232,11 @@ def schedule(
 
     Examples
     --------
-    >>> from scylla_sim import catalog, kernels
-    >>> where = Setting(kernels.shipped("h100-sxm"), catalog.engine("vllm"))
-    >>> some = [Drafting(catalog.draft("eagle3"), n, 1, n + 1, tau, tau, tau) for n, tau in ((1, 1.62), (4, 2.39))]
+    >>> from scylla_sim.calibration import device_calibration
+    >>> from scylla_sim.specs import catalog
+    >>> where = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
+    >>> head = catalog.draft("eagle3")
+    >>> some = [SpeculativeConfig(head, n, 1, n + 1, tau, tau, tau) for n, tau in ((1, 1.62), (4, 2.39))]
     >>> found = schedule(catalog.model("llama-3.1-8b"), some, where, batch=[1, 256], context=[1024])
     >>> [choice.drafting.draft_len for choice in found.choices]
     [4, 1]
@@ -241,7 +245,7 @@ def schedule(
         raise fail("draftings", 0, "must be at least one candidate")
     whole("max_batch", max_batch, 1, LARGEST_SEARCH)
     whole("batch", list(batch), 1, LARGEST_SEARCH)
-    load = _Load(target, [no_drafting(Draft("none", "none")), *draftings], setting, draft_setting)
+    load = _Load(target, [no_drafting(Draft("none", "none")), *draftings], deployment, draft_deployment)
     grid = np.meshgrid(np.asarray(batch, dtype=float), np.asarray(context, dtype=float), indexing="ij")
     found = load.predict(*grid)
     rate = np.stack([out.tokens_per_s for out in found])

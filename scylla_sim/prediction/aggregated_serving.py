@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
-from scylla_sim.prediction.steps import Setting, Step, target_step
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.prediction.steps import Deployment, Step, target_step
+from scylla_sim.specs.model import Model
 
 MIN_FIT_ROWS = 4
 """Fewer runs than this leave nothing over to judge two scalars by."""
@@ -103,7 +103,7 @@ def _sums(step: Step) -> tuple[FloatArray, FloatArray, FloatArray]:
     )
 
 
-def work(model: Model, setting: Setting, runs: Runs) -> Work:
+def work(model: Model, deployment: Deployment, runs: Runs) -> Work:
     """Price decode and prefill of serving runs.
 
     A decode step sees the mean context, input plus half the output. A prefill is a forward pass of the whole input
@@ -111,15 +111,16 @@ def work(model: Model, setting: Setting, runs: Runs) -> Work:
 
     Examples
     --------
-    >>> from scylla_sim import catalog, kernels
-    >>> setting = Setting(kernels.shipped("h100-sxm"), catalog.engine("ideal"))
+    >>> from scylla_sim.calibration import device_calibration
+    >>> from scylla_sim.specs import catalog
+    >>> deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
     >>> runs = Runs(np.array([1.0, 64.0]), np.array(1024.0), np.array(256.0))
-    >>> found = work(catalog.model("llama-3.1-8b"), setting, runs)
+    >>> found = work(catalog.model("llama-3.1-8b"), deployment, runs)
     >>> bool(found.waiting_s[0] == 0.0), bool(found.tpot_s()[1] > 2 * found.tpot_s()[0])
     (True, True)
     """
-    step = target_step(model, setting, batch=runs.batch, context=runs.input_len + 0.5 * runs.output_len)
-    prefill = target_step(model, setting, batch=1, context=0.5 * runs.input_len, tokens=runs.input_len)
+    step = target_step(model, deployment, batch=runs.batch, context=runs.input_len + 0.5 * runs.output_len)
+    prefill = target_step(model, deployment, batch=1, context=0.5 * runs.input_len, tokens=runs.input_len)
     often = runs.prefills_per_token()
     waiting = often * prefill.seconds
     total = step.seconds + waiting

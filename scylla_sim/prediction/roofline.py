@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, in_range, positive
 from scylla_sim.ops.forward import forward_ops
-from scylla_sim.specs.deployment_specs import Hardware, Model
+from scylla_sim.specs.hardware import Hardware
+from scylla_sim.specs.model import Model
 
 SPARSITY_GAIN = 2.0
 """Sparse over dense tensor peak in NVIDIA's datasheets (2:4 structured sparsity, which LLM weights do not have)."""
@@ -95,7 +96,7 @@ def verification(
 
     Examples
     --------
-    >>> from scylla_sim import catalog
+    >>> from scylla_sim.specs import catalog
     >>> work = verification(catalog.model("llama-3.1-8b"), batch=[1.0, 8.0], context=1024)
     >>> bool(work.intensity(1)[1] > work.intensity(1)[0])
     True
@@ -121,7 +122,7 @@ def inverse_law(model: Model, at: Roofline, *, context: float, dtype: str = "bfl
 
     Examples
     --------
-    >>> from scylla_sim import catalog
+    >>> from scylla_sim.specs import catalog
     >>> h800 = roofline(catalog.hardware("h800-sxm"))
     >>> c, floor = inverse_law(catalog.model("qwen2.5-72b"), h800, context=10240)
     >>> round(c), round(floor, 1)

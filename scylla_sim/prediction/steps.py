@@ -12,12 +12,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scylla_sim.calibration.device_calibration import Calibration, Seconds, op_seconds
+from scylla_sim.calibration.device_calibration import Calibration
+from scylla_sim.calibration.op_time import Seconds, op_seconds
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.ops.forward import ATTENTION, Op, draft_ops, forward_ops
+from scylla_sim.ops.forward import draft_ops, forward_ops
+from scylla_sim.ops.op import ATTENTION, Op
 from scylla_sim.prediction import power_limit
-from scylla_sim.specs.deployment_specs import Draft, Engine, Model
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.model import Model
 
 BOUNDS = ("memory", "compute", "communication", "overhead")
 LAUNCH = "launch"
@@ -35,7 +39,7 @@ aiconfigurator-core)."""
 
 
 @dataclass(frozen=True)
-class Part:
+class OpTime:
     """One operation of a step: seconds of all its executions, and what the datasheet says of it.
 
     ``power_s`` are seconds that the power limit of the device may add; see `scylla_sim.prediction.power_limit`.
@@ -54,7 +58,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Error:
+class ErrorSource:
     """Seconds by which one source of error may lengthen or shorten a step, and the kind of its operations."""
 
     kind: str
@@ -72,11 +76,11 @@ class Step:
     power limit is one source for all GEMMs.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[OpTime, ...]
     seconds: FloatArray
     lower: FloatArray
     upper: FloatArray
-    errors: Mapping[str, Error] = field(default_factory=dict)
+    errors: Mapping[str, ErrorSource] = field(default_factory=dict)
 
     @property
     def datasheet_s(self) -> FloatArray:
@@ -93,7 +97,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Deployment:
     """Where a step runs: device and its calibration, engine, precision of weights and cache, ranks."""
 
     calibration: Calibration
@@ -119,18 +123,18 @@ class Setting:
 EMPTY = Step((), np.asarray(0.0), np.asarray(0.0), np.asarray(0.0))
 
 
-def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatArray) -> Step:
+def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: FloatArray) -> Step:
     """Price a list of operations, and launches that an eager step waits for."""
-    hardware = setting.calibration.hardware
-    eager = setting.eager(tokens, batch)
-    launch_s = np.where(eager, setting.engine.launch_s if setting.launches_add else 0.0, 0.0)
+    hardware = deployment.calibration.hardware
+    eager = deployment.eager(tokens, batch)
+    launch_s = np.where(eager, deployment.engine.launch_s if deployment.launches_add else 0.0, 0.0)
     parts = []
     for op in ops:
-        one = _one(op, setting, eager)
-        memory_s = op.memory_bytes(setting.dtype, setting.kv_dtype) / hardware.memory_bytes_per_s
-        compute_s = op.flops() / _peak(setting, op)
+        one = _one(op, deployment, eager)
+        memory_s = op.memory_bytes(deployment.dtype, deployment.kv_dtype) / hardware.memory_bytes_per_s
+        compute_s = op.flops() / _peak(deployment, op)
         parts.append(
-            Part(
+            OpTime(
                 name=op.name,
                 kind=op.kind,
                 count=op.count,
@@ -140,23 +144,23 @@ def _step(ops: Sequence[Op], setting: Setting, tokens: FloatArray, batch: FloatA
                 memory_s=memory_s,
                 compute_s=compute_s,
                 evidence=one.evidence,
-                power_s=_power_s(op, setting, op.count * one.value, (compute_s, memory_s)),
+                power_s=_power_s(op, deployment, op.count * one.value, (compute_s, memory_s)),
             )
         )
-    if setting.engine.launch_s > 0.0 and not setting.launches_add:
-        waiting = _waiting(parts, setting.engine, eager)
+    if deployment.engine.launch_s > 0.0 and not deployment.launches_add:
+        waiting = _waiting(parts, deployment.engine, eager)
         behind = waiting.seconds > 0.0
         parts = [*([_hidden(part, behind) for part in parts] if behind.any() else parts), waiting]
     return _total(tuple(parts))
 
 
-def _hidden(part: Part, behind: NDArray[np.bool_]) -> Part:
+def _hidden(part: OpTime, behind: NDArray[np.bool_]) -> OpTime:
     """An operation of a step that takes as long as its launches, however wrong its own seconds are."""
     lower, upper = (np.where(behind, part.seconds, end) for end in (part.lower, part.upper))
     return replace(part, lower=lower, upper=upper)
 
 
-def _waiting(parts: Sequence[Part], engine: Engine, eager: NDArray[np.bool_]) -> Part:
+def _waiting(parts: Sequence[OpTime], engine: Engine, eager: NDArray[np.bool_]) -> OpTime:
     """What the device waits for the host in an eager step: by how much its launches outlast its operations."""
     launches = sum(part.count for part in parts)
     none = np.zeros(eager.shape)
@@ -165,20 +169,20 @@ def _waiting(parts: Sequence[Part], engine: Engine, eager: NDArray[np.bool_]) ->
         busy = sum((part.seconds for part in parts), none)
         each = (engine.launch_s, *engine.intervals.get("launch_s", (engine.launch_s, engine.launch_s)))
         seconds, lower, upper = (np.where(eager, np.maximum(launches * one - busy, 0.0), none) for one in each)
-    return Part("waiting_for_launches", LAUNCH, launches, seconds, lower, upper, none, none, "theory")
+    return OpTime("waiting_for_launches", LAUNCH, launches, seconds, lower, upper, none, none, "theory")
 
 
-def _one(op: Op, setting: Setting, eager: NDArray[np.bool_]) -> Seconds:
+def _one(op: Op, deployment: Deployment, eager: NDArray[np.bool_]) -> Seconds:
     """One execution of an operation; only messages between GPUs take another time outside a graph."""
 
     def price(graph: bool) -> Seconds:
         return op_seconds(
             op,
-            setting.calibration,
-            dtype=setting.dtype,
-            kv_dtype=setting.kv_dtype,
+            deployment.calibration,
+            dtype=deployment.dtype,
+            kv_dtype=deployment.kv_dtype,
             graph=graph,
-            maker=setting.engine.framework,
+            framework=deployment.engine.framework,
         )
 
     if op.kind != "all_reduce" or eager.all() == eager.any():
@@ -192,35 +196,37 @@ def _one(op: Op, setting: Setting, eager: NDArray[np.bool_]) -> Seconds:
     )
 
 
-def _peak(setting: Setting, op: Op) -> float:
+def _peak(deployment: Deployment, op: Op) -> float:
     """Peak of the precision an operation computes in: attention in 16 bits, GEMMs in the weights' dtype."""
-    dtype = "bfloat16" if op.kind in ATTENTION and setting.dtype != "float32" else setting.dtype
-    return rates(setting.calibration.hardware, dtype).flop_per_s
+    dtype = "bfloat16" if op.kind in ATTENTION and deployment.dtype != "float32" else deployment.dtype
+    return rates(deployment.calibration.hardware, dtype).flop_per_s
 
 
-def _power_s(op: Op, setting: Setting, seconds: FloatArray, bounds: tuple[FloatArray, FloatArray]) -> FloatArray:
+def _power_s(
+    op: Op, deployment: Deployment, seconds: FloatArray, bounds: tuple[FloatArray, FloatArray]
+) -> FloatArray:
     """Seconds that the power limit may add to an operation; ``bounds`` are its compute and memory time."""
-    if not op.kind.endswith("gemm") or setting.calibration.hardware.sm_count == 0:
+    if not op.kind.endswith("gemm") or deployment.calibration.hardware.sm_count == 0:
         return np.zeros_like(seconds)
     return seconds * power_limit.share(*bounds)
 
 
-def _errors(parts: Sequence[Part]) -> dict[str, Error]:
+def _errors(parts: Sequence[OpTime]) -> dict[str, ErrorSource]:
     """Sources of error of some operations; deviations of one source add up."""
-    found: dict[str, Error] = {}
+    found: dict[str, ErrorSource] = {}
     for part in parts:
         source = part.kind if part.evidence in NOT_FITTED_HERE else part.name
         down, up = part.seconds - part.lower, part.upper - part.seconds
         if source in found:
             down, up = down + found[source].down, up + found[source].up
-        found[source] = Error(part.kind, down, up)
+        found[source] = ErrorSource(part.kind, down, up)
     power_s = sum((part.power_s for part in parts), np.asarray(0.0))
     if np.any(power_s > 0.0):
-        found[POWER] = Error(POWER, np.zeros_like(power_s), power_s)
+        found[POWER] = ErrorSource(POWER, np.zeros_like(power_s), power_s)
     return found
 
 
-def _total(parts: tuple[Part, ...]) -> Step:
+def _total(parts: tuple[OpTime, ...]) -> Step:
     if not parts:
         return EMPTY
     errors = _errors(parts)
@@ -231,7 +237,7 @@ def _total(parts: tuple[Part, ...]) -> Step:
 
 
 def target_step(
-    model: Model, setting: Setting, *, batch: ArrayLike, context: ArrayLike, tokens: ArrayLike = 1
+    model: Model, deployment: Deployment, *, batch: ArrayLike, context: ArrayLike, tokens: ArrayLike = 1
 ) -> Step:
     """Device seconds to score ``tokens`` tokens of each sequence: 1 is plain decoding, more is verification.
 
@@ -239,23 +245,24 @@ def target_step(
 
     Examples
     --------
-    >>> from scylla_sim import catalog, kernels
-    >>> setting = Setting(kernels.shipped("h100-sxm"), catalog.engine("ideal"))
-    >>> step = target_step(catalog.model("llama-3.1-8b"), setting, batch=1, context=1024)
+    >>> from scylla_sim.calibration import device_calibration
+    >>> from scylla_sim.specs import catalog
+    >>> deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
+    >>> step = target_step(catalog.model("llama-3.1-8b"), deployment, batch=1, context=1024)
     >>> 0.005 < float(step.seconds) < 0.007
     True
     """
     b, s, n = np.broadcast_arrays(
         positive("batch", batch), positive("context", context), positive("tokens", tokens)
     )
-    ops = forward_ops(model, batch=b, context=s, tokens=n, tp=setting.tp, dtype=setting.dtype)
-    return _step(ops, setting, b * n, b)
+    ops = forward_ops(model, batch=b, context=s, tokens=n, tp=deployment.tp, dtype=deployment.dtype)
+    return _step(ops, deployment, b * n, b)
 
 
 def draft_step(
     draft: Draft,
     target: Model,
-    setting: Setting,
+    deployment: Deployment,
     *,
     batch: ArrayLike,
     context: ArrayLike,
@@ -269,18 +276,18 @@ def draft_step(
     """
 
     def one_pass(candidates: int) -> Step:
-        return draft_pass(draft, target, setting, batch=batch, context=context, width=candidates)
+        return draft_pass(draft, target, deployment, batch=batch, context=context, width=candidates)
 
     return drafted_step(draft, draft_len, width, one_pass)
 
 
 def draft_pass(
-    draft: Draft, target: Model, setting: Setting, *, batch: ArrayLike, context: ArrayLike, width: int = 1
+    draft: Draft, target: Model, deployment: Deployment, *, batch: ArrayLike, context: ArrayLike, width: int = 1
 ) -> Step:
     """Device seconds of one sequential pass of a draft over ``width`` candidates of each sequence."""
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
-    ops = draft_ops(draft, target, batch=b, context=s, width=width, tp=setting.tp, dtype=setting.dtype)
-    return _step(ops, setting, b * width, b)
+    ops = draft_ops(draft, target, batch=b, context=s, width=width, tp=deployment.tp, dtype=deployment.dtype)
+    return _step(ops, deployment, b * width, b)
 
 
 def drafted_step(draft: Draft, draft_len: int, width: int, one_pass: Callable[[int], Step]) -> Step:
@@ -293,7 +300,7 @@ def drafted_step(draft: Draft, draft_len: int, width: int, one_pass: Callable[[i
     rest = one_pass(width)
     times = draft_len - 1
     parts = tuple(
-        Part(
+        OpTime(
             name=a.name,
             kind=a.kind,
             count=a.count + times * c.count,
@@ -308,51 +315,6 @@ def drafted_step(draft: Draft, draft_len: int, width: int, one_pass: Callable[[i
         for a, c in zip(first.parts, rest.parts)
     )
     return _total(parts)
-
-
-def step_terms(tokens: ArrayLike) -> dict[str, FloatArray]:
-    """How often one step of the target pays each overhead of an engine; ``tokens`` as in `host_terms`."""
-    return {"host_s": np.asarray(1.0), "token_s": positive("tokens", tokens)}
-
-
-def host_terms(draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1) -> dict[str, FloatArray]:
-    """How often a cycle pays each overhead of an engine: a step, each token scored, draft, draft pass and tree.
-
-    ``tokens`` counts all tokens handed to the target (batch times tokens scored per sequence).
-    """
-    terms = step_terms(tokens)
-    if draft.kind == "none":
-        return terms
-    passes = 1 if draft.kind == "medusa" else draft_len if draft.kind != "ngram" else 0
-    return {
-        **terms,
-        "draft_host_s": np.asarray(1.0),
-        "draft_pass_host_s": np.asarray(float(passes)),
-        "tree_host_s": np.asarray(float(top_k > 1)),
-    }
-
-
-def host_seconds(engine: Engine, draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1) -> FloatArray:
-    """Seconds an engine adds to one cycle; arguments as in `host_terms`."""
-    return paid(engine, host_terms(draft, tokens=tokens, draft_len=draft_len, top_k=top_k))
-
-
-def paid(engine: Engine, terms: Mapping[str, FloatArray]) -> FloatArray:
-    """Seconds of overheads that are paid so often."""
-    return sum((getattr(engine, name) * often for name, often in terms.items()), np.asarray(0.0))
-
-
-def with_host(
-    step: Step, engine: Engine, terms: Mapping[str, FloatArray]
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Seconds of a step with its engine's overheads, and their 90 % interval, deviations in quadrature."""
-    seconds, down, up = step.seconds, (step.seconds - step.lower) ** 2, (step.upper - step.seconds) ** 2
-    for name, often in terms.items():
-        value = getattr(engine, name)
-        lower, upper = engine.intervals.get(name, (value, value))
-        seconds = seconds + value * often
-        down, up = down + ((value - lower) * often) ** 2, up + ((upper - value) * often) ** 2
-    return seconds, seconds - np.sqrt(down), seconds + np.sqrt(up)
 
 
 def bound(steps: Sequence[Step], overhead_s: FloatArray) -> list[str]:

@@ -13,68 +13,19 @@ from functools import cache, cached_property, partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
-from scylla_sim.ops.forward import resident_bytes
-from scylla_sim.prediction.steps import (
-    EMPTY,
-    Setting,
-    Step,
-    bound,
-    draft_pass,
-    drafted_step,
-    host_terms,
-    paid,
-    step_terms,
-    target_step,
-)
-from scylla_sim.prediction.uncertainty import Pace, interval
-from scylla_sim.specs.deployment_specs import Draft, Engine, Model
+from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.checks import FloatArray, positive
+from scylla_sim.ops.memory import resident_bytes
+from scylla_sim.prediction.overheads import host_terms, paid, step_terms
+from scylla_sim.prediction.steps import EMPTY, Deployment, Step, bound, draft_pass, drafted_step, target_step
+from scylla_sim.prediction.uncertainty import Cycle, interval
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.model import Model
 
 MEMORY_SHARE = 0.9
 """Share of device memory for weights and KV cache; the rest is activations and buffers. Source: vLLM's default
 ``gpu_memory_utilization``."""
-
-
-@dataclass(frozen=True)
-class Drafting:
-    """What is drafted each cycle, and what the target accepts of it.
-
-    Attributes
-    ----------
-    draft_len
-        Sequential draft passes (gamma); 0 without a draft.
-    top_k
-        Candidates kept per depth; 1 is a chain.
-    verify_tokens
-        Tokens the target scores per sequence and cycle, root included.
-    tokens_per_cycle, tau_lower, tau_upper
-        Mean tokens emitted per cycle, bonus token included, with its interval.
-    """
-
-    draft: Draft
-    draft_len: int
-    top_k: int
-    verify_tokens: int
-    tokens_per_cycle: float
-    tau_lower: float
-    tau_upper: float
-
-    def __post_init__(self) -> None:
-        none = self.draft.kind == "none"
-        whole("draft_len", self.draft_len, 0 if none else 1)
-        whole("top_k", self.top_k, 1)
-        whole("verify_tokens", self.verify_tokens, 1 if none else 2)
-        most = min(self.draft_len, self.verify_tokens - 1) + 1
-        in_range(
-            "tokens_per_cycle", self.tokens_per_cycle, 1, most, hint="draft_len + 1 at most, bonus token included"
-        )
-        if not self.tau_lower <= self.tokens_per_cycle <= self.tau_upper:
-            raise fail("tokens_per_cycle", self.tokens_per_cycle, "must lie in its own interval")
-
-
-def no_drafting(draft: Draft) -> Drafting:
-    """Plain decoding: one token a step."""
-    return Drafting(draft, 0, 1, 1, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -83,8 +34,8 @@ class Prediction:
 
     batch: FloatArray
     context: FloatArray
-    drafting: Drafting
-    setting: Setting
+    drafting: SpeculativeConfig
+    deployment: Deployment
     draft: Step
     verify: Step
     plain: Step
@@ -93,15 +44,15 @@ class Prediction:
     @property
     def engine(self) -> Engine:
         """What serves it."""
-        return self.setting.engine
+        return self.deployment.engine
 
     @cached_property
-    def pace(self) -> Pace:
+    def pace(self) -> Cycle:
         """Drafting and verifying, to be held against another way of decoding."""
         d = self.drafting
         tokens = self.batch * d.verify_tokens
         terms = host_terms(d.draft, tokens=tokens, draft_len=d.draft_len, top_k=d.top_k)
-        return Pace(
+        return Cycle(
             tau=d.tokens_per_cycle,
             tau_lower=d.tau_lower,
             tau_upper=d.tau_upper,
@@ -114,10 +65,10 @@ class Prediction:
         )
 
     @cached_property
-    def plain_pace(self) -> Pace:
+    def plain_pace(self) -> Cycle:
         """The same batch without a draft."""
         terms = step_terms(self.batch)
-        return Pace(
+        return Cycle(
             tau=1.0,
             tau_lower=1.0,
             tau_upper=1.0,
@@ -204,12 +155,12 @@ class Prediction:
 
 def predict(
     target: Model,
-    drafting: Drafting,
-    setting: Setting,
+    drafting: SpeculativeConfig,
+    deployment: Deployment,
     *,
     batch: ArrayLike,
     context: ArrayLike,
-    draft_setting: Setting | None = None,
+    draft_deployment: Deployment | None = None,
 ) -> Prediction:
     """Predict one drafting configuration over a grid.
 
@@ -217,30 +168,33 @@ def predict(
     ----------
     batch, context
         Broadcasting arrays: sequences decoded together, tokens in each one's KV cache.
-    draft_setting
+    draft_deployment
         Where the draft runs, when its precision differs from the target's.
 
     Examples
     --------
-    >>> from scylla_sim import catalog, kernels
-    >>> setting = Setting(kernels.shipped("h100-sxm"), catalog.engine("ideal"))
-    >>> drafting = Drafting(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
-    >>> out = predict(catalog.model("llama-3.1-8b"), drafting, setting, batch=[1, 256], context=1024)
+    >>> from scylla_sim.calibration import device_calibration
+    >>> from scylla_sim.specs import catalog
+    >>> deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
+    >>> drafting = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
+    >>> out = predict(catalog.model("llama-3.1-8b"), drafting, deployment, batch=[1, 256], context=1024)
     >>> bool(out.speedup[0] > out.speedup[1])
     True
     """
-    (out,) = predict_each(target, [drafting], setting, batch=batch, context=context, draft_setting=draft_setting)
+    (out,) = predict_each(
+        target, [drafting], deployment, batch=batch, context=context, draft_deployment=draft_deployment
+    )
     return out
 
 
 def predict_each(
     target: Model,
-    draftings: Iterable[Drafting],
-    setting: Setting,
+    draftings: Iterable[SpeculativeConfig],
+    deployment: Deployment,
     *,
     batch: ArrayLike,
     context: ArrayLike,
-    draft_setting: Setting | None = None,
+    draft_deployment: Deployment | None = None,
 ) -> Iterator[Prediction]:
     """Predict several drafting configurations over one grid, in their order; arguments as in `predict`.
 
@@ -248,15 +202,15 @@ def predict_each(
     and a pass of the draft on its width.
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
-    plain = target_step(target, setting, batch=b, context=s)
+    plain = target_step(target, deployment, batch=b, context=s)
 
     @cache
     def verified(tokens: int) -> Step:
-        return plain if tokens == 1 else target_step(target, setting, batch=b, context=s, tokens=tokens)
+        return plain if tokens == 1 else target_step(target, deployment, batch=b, context=s, tokens=tokens)
 
     @cache
     def one_pass(draft: Draft, width: int) -> Step:
-        return draft_pass(draft, target, draft_setting or setting, batch=b, context=s, width=width)
+        return draft_pass(draft, target, draft_deployment or deployment, batch=b, context=s, width=width)
 
     for item in draftings:
         held = resident_bytes(
@@ -264,17 +218,17 @@ def predict_each(
             item.draft,
             batch=b,
             context=s,
-            tp=setting.tp,
-            dtype=setting.dtype,
-            kv_dtype=setting.kv_dtype,
+            tp=deployment.tp,
+            dtype=deployment.dtype,
+            kv_dtype=deployment.kv_dtype,
         )
         yield Prediction(
             batch=b,
             context=s,
             drafting=item,
-            setting=setting,
+            deployment=deployment,
             draft=drafted_step(item.draft, item.draft_len, item.top_k, partial(one_pass, item.draft)),
             verify=verified(item.verify_tokens),
             plain=plain,
-            fits_memory=held <= MEMORY_SHARE * setting.calibration.hardware.memory_bytes,
+            fits_memory=held <= MEMORY_SHARE * deployment.calibration.hardware.memory_bytes,
         )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.prediction.steps import EMPTY, LAUNCH, POWER, Error, Step
-from scylla_sim.specs.deployment_specs import Engine
+from scylla_sim.prediction.steps import EMPTY, LAUNCH, POWER, ErrorSource, Step
+from scylla_sim.specs.engine import Engine
 
 SHARED_EXPONENT = {"gemm": 1.0, "decode_attention": 0.5, LAUNCH: 0.0, POWER: 0.0}
 """Errors of one kernel at two numbers of query rows, r times apart, correlate as r to minus this power.
@@ -28,7 +28,7 @@ errs by one constant of the engine, and the power limit by one of the GPU, at ev
 
 
 @dataclass(frozen=True)
-class Pace:
+class Cycle:
     """One way of decoding: what a cycle yields, the steps and overheads it pays, its seconds.
 
     Attributes
@@ -57,9 +57,9 @@ class Pace:
 
 
 NOTHING = np.asarray(0.0)
-EXACT = Pace(1.0, 1.0, 1.0, EMPTY, 1, EMPTY, 1, {}, np.asarray(1.0))
+EXACT = Cycle(1.0, 1.0, 1.0, EMPTY, 1, EMPTY, 1, {}, np.asarray(1.0))
 """A pace that is known exactly: the ratio to it is a rate by itself."""
-_NO_ERROR = Error("", NOTHING, NOTHING)
+_NO_ERROR = ErrorSource("", NOTHING, NOTHING)
 
 Squares = tuple[FloatArray, FloatArray]
 """Squared relative deviations of the ratio of our rate to theirs, down and up."""
@@ -92,7 +92,7 @@ def _of_steps(mine: Step, others: Step, ratio: float, seconds: tuple[FloatArray,
         )
 
 
-def _of_engine(ours: Pace, theirs: Pace, engine: Engine) -> Iterator[Squares]:
+def _of_engine(ours: Cycle, theirs: Cycle, engine: Engine) -> Iterator[Squares]:
     """Of each overhead of the engine, taken to either end of its interval: both ways pay the same one."""
     for name, ends in engine.intervals.items():
         if ends[0] == ends[1]:
@@ -108,7 +108,7 @@ def _of_engine(ours: Pace, theirs: Pace, engine: Engine) -> Iterator[Squares]:
         )
 
 
-def _of_tau(ours: Pace, theirs: Pace) -> Squares:
+def _of_tau(ours: Cycle, theirs: Cycle) -> Squares:
     """Of tokens per cycle: drafts of one profile are accepted better, or worse, together."""
     low, high = (
         ours_end / ours.tau * theirs.tau / theirs_end
@@ -120,7 +120,9 @@ def _of_tau(ours: Pace, theirs: Pace) -> Squares:
     )
 
 
-def interval(value: FloatArray, ours: Pace, engine: Engine, theirs: Pace = EXACT) -> tuple[FloatArray, FloatArray]:
+def interval(
+    value: FloatArray, ours: Cycle, engine: Engine, theirs: Cycle = EXACT
+) -> tuple[FloatArray, FloatArray]:
     """90 % interval of our rate, or of its ratio to theirs, whose estimate is ``value``.
 
     Deviations of different sources are added in quadrature: tokens per cycle, kernels, overheads of the engine.

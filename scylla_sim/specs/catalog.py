@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim.checks import InputError, fail, one_of, whole
-from scylla_sim.specs.deployment_specs import OVERHEADS, Draft, Engine, Hardware, Model
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.engine import OVERHEADS, Engine
+from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.hf_config import model_from_config
+from scylla_sim.specs.model import Model
 from scylla_sim.units import UNITS
 
 KINDS = ("hardware", "models", "drafts", "engines")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scylla_sim.checks import fail
-from scylla_sim.specs.deployment_specs import Experts, Latent, Model
+from scylla_sim.specs.model import Experts, Latent, Model
 
 DENSE_TYPES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3", "gemma3_text")
 EXPERT_TYPES = ("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3")
@@ -137,7 +137,7 @@ def model_from_config(name: str, config: Mapping[str, Any]) -> Model:
 
     Examples
     --------
-    >>> from scylla_sim import catalog
+    >>> from scylla_sim.specs import catalog
     >>> mixtral = catalog.model("mixtral-8x7b")
     >>> [round(count / 1e9, 1) for count in (mixtral.parameters, mixtral.active_parameters)]
     [46.7, 12.9]

@@ -46,7 +46,7 @@ def test_a_carried_row_uses_its_own_datasheet_and_a_wider_interval(capsys, files
 
 def test_within_a_family_parameters_are_kept_and_outside_pooled_with_the_prior():
     given = device_calibration.shipped("h100-sxm").gemm("bfloat16")
-    family, other = given.carried(same_family=True), given.carried(same_family=False)
+    family, other = given.transferred(same_family=True), given.transferred(same_family=False)
     assert family.parameters == given.parameters
     prior = np.log(FORMS[given.form].prior)
     share = (np.log(other.parameters) - prior) / (np.log(given.parameters) - prior)
@@ -59,7 +59,7 @@ def test_the_file_and_the_library_agree(capsys, files):
     columns = {name: list(cells) for name, *cells in zip(*(line.split(",") for line in SHAPES.split()))}
     rows = from_columns(columns, "shapes.csv")
     given = device_calibration.shipped("h100-sxm")
-    calibrations = {name: given.carried_to(catalog.hardware(name)) for name in ("h100-sxm", "b200-sxm")}
+    calibrations = {name: given.transferred_to(catalog.hardware(name)) for name in ("h100-sxm", "b200-sxm")}
     found = predict(rows, calibrations)["predicted_s"].tolist()
     assert [row["predicted_s"] for row in seconds(capsys, *files, "--carry")] == found
 

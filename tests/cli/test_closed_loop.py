@@ -106,7 +106,11 @@ def test_every_command_of_the_guide_is_one_that_the_programs_accept() -> None:
     for line in lines:
         words = shlex.split(line.partition("|")[0])
         words = words[2:] if words[:2] == ["python", "-m"] else words
-        packages = {"gpu-validate": "gpu_validate", "gpu_validate": "gpu_validate", "scylla-sim": "scylla_sim.cli"}
+        packages = {
+            "gpu-validate": "gpu_validate.cli",
+            "gpu_validate": "gpu_validate.cli",
+            "scylla-sim": "scylla_sim.cli",
+        }
         if not words or words[0] not in packages:
             continue
         module = importlib.import_module(f"{packages[words[0]]}.{words[1]}")

@@ -100,7 +100,7 @@ def test_measured_files_are_in_the_provenance_and_carry_their_interval(capsys, t
     assert row["speedup_lower"] < exact["speedup_lower"]
 
 
-def test_tokens_per_cycle_measured_at_one_length_are_carried_to_the_others(capsys):
+def test_tokens_per_cycle_measured_at_one_length_are_transferred_to_the_others(capsys):
     measured = [*COMMAND, "--tokens-per-cycle", "2.44", "--measured-draft-len", "2", "--batch", "1,200"]
     by_rate = [*COMMAND, "--acceptance", "0.8", "--batch", "1,200"]
     for a, b in zip(result(capsys, *measured)["rows"], result(capsys, *by_rate)["rows"]):

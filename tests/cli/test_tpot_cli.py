@@ -7,12 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from gpu_validate.cli import compare
-from gpu_validate.comparison import join
+from gpu_validate.comparison import errors, join
 from scylla_sim import cli
 from scylla_sim.calibration import device_calibration
 from scylla_sim.prediction import aggregated_serving
-from scylla_sim.prediction.steps import Setting
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
 
 HEADER = "device,engine,model,dtype,tp,batch,input_len,output_len,tpot_ms"
@@ -59,11 +58,11 @@ def test_half_of_the_groups_fit_two_scalars_an_engine_and_the_other_half_scores_
     wanted = {"vllm": aggregated_serving.Overheads(0.9, 1e-3), "sglang": aggregated_serving.Overheads(0.5, 2e-3)}
     made = []
     for row in table(runs.read_text()):
-        setting = Setting(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"), tp=int(row["tp"]))
+        deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"), tp=int(row["tp"]))
         numbers = aggregated_serving.Runs(
             *(np.array(float(row[name])) for name in ("batch", "input_len", "output_len"))
         )
-        seconds = aggregated_serving.work(catalog.model("llama-3.1-8b"), setting, numbers).tpot_s(
+        seconds = aggregated_serving.work(catalog.model("llama-3.1-8b"), deployment, numbers).tpot_s(
             wanted[row["engine"]]
         )
         made.append(",".join([*list(row.values())[:-1], repr(1e3 * float(seconds))]))
@@ -76,7 +75,7 @@ def test_half_of_the_groups_fit_two_scalars_an_engine_and_the_other_half_scores_
     assert "sglang: share 0.500, host 2.000 ms" in err
     assert {row["half"] for row in table(fitted.read_text())} == {"fit", "held out"}
     columns = join.read(str(fitted))
-    rows = compare.compare(columns, columns, by=["half"])
+    rows = errors.compare(columns, columns, by=["half"])
     assert [row["quantity"] for row in rows] == ["tpot"] * 3
     assert max(row["mape"] for row in rows) < 1e-6
 

@@ -17,7 +17,7 @@ from gpu_validate.models import attention, checkpoints, decoder, fp8  # noqa: E4
 from gpu_validate.suites import collectives, kernels, selfcheck, steps  # noqa: E402
 from gpu_validate.suites.case import run  # noqa: E402
 from scylla_sim.acceptance import trees  # noqa: E402
-from scylla_sim.specs.deployment_specs import Model  # noqa: E402
+from scylla_sim.specs.model import Model  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
@@ -142,10 +142,10 @@ def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: t
 def test_products_and_steps_in_8_bits_are_near_those_in_16() -> None:
     device = look("cuda")
     assert device.has_fp8
-    for case in (kernels.fp8_case(device, 1, 4096, 4096), kernels.quantise_case(device, 16, 4096)):
+    for case in (kernels.fp8_case(device, 1, 4096, 4096), kernels.quantize_case(device, 16, 4096)):
         assert 0 < run(device, case, PLAN)[0]["latency_ms"] < 100
     x, weight = (torch.randn(size, 256, device="cuda", dtype=torch.bfloat16) for size in (3, 64))
-    found = fp8.product(fp8.quantise(x), fp8.quantise(weight), torch.bfloat16).float()
+    found = fp8.product(fp8.quantize(x), fp8.quantize(weight), torch.bfloat16).float()
     exact = x.float() @ weight.float().T
     assert float((found - exact).norm() / exact.norm()) < 0.06
     assert run(device, steps.step_case(device, TINY, (2, 64, 3), graph=True, fp8=True), PLAN)[0]["latency_ms"] > 0

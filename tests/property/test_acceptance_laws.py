@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from scylla_sim.acceptance import dynamic_trees, profiles, trees
+from scylla_sim.acceptance import profiles as acceptance_profiles
 
 rates = hnp.arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 1))
 
@@ -60,7 +61,7 @@ def test_a_longer_draft_never_yields_less(alpha):
 @given(st.floats(0, 1), st.integers(1, 30))
 def test_the_closed_form_is_the_sum(alpha, gamma):
     summed = profiles.tokens_per_cycle(np.full(gamma, alpha))
-    assert profiles.iid_tokens_per_cycle(alpha, gamma) == pytest.approx(float(summed), rel=1e-9)
+    assert acceptance_profiles.iid_tokens_per_cycle(alpha, gamma) == pytest.approx(float(summed), rel=1e-9)
 
 
 @given(rates)
@@ -84,8 +85,8 @@ def test_the_distribution_has_the_mean_and_ordered_quantiles(alpha):
 
 @given(st.floats(0, 1), st.integers(1, 20))
 def test_a_rate_survives_the_way_to_tau_and_back(alpha, gamma):
-    tau = profiles.iid_tokens_per_cycle(alpha, gamma)
-    again = profiles.iid_tokens_per_cycle(profiles.iid_rate(tau, gamma), gamma)
+    tau = acceptance_profiles.iid_tokens_per_cycle(alpha, gamma)
+    again = acceptance_profiles.iid_tokens_per_cycle(profiles.iid_rate(tau, gamma), gamma)
     assert again == pytest.approx(float(tau), rel=1e-9)
 
 

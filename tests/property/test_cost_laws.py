@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scylla_sim.calibration import device_calibration
+from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.calibration import device_calibration, op_time
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import FORMS, evaluate, naive_seconds
+from scylla_sim.kernels.registry import FORMS, evaluate, roofline_seconds
 from scylla_sim.ops import forward
 from scylla_sim.ops.expert_routing import (
     TILE_ROWS,
@@ -17,10 +18,11 @@ from scylla_sim.ops.expert_routing import (
     routed_loads,
     routing_probabilities,
 )
-from scylla_sim.prediction.steps import Setting, draft_step, target_step
-from scylla_sim.prediction.throughput import Drafting, predict
+from scylla_sim.prediction.steps import Deployment, draft_step, target_step
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Experts, Hardware
+from scylla_sim.specs.hardware import Hardware
+from scylla_sim.specs.model import Experts
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090", "h800-sxm"])
 models = st.sampled_from(["llama-3.1-8b", "qwen2.5-7b", "llama-2-7b", "llama-3.2-1b"])
@@ -34,7 +36,7 @@ IDEAL = catalog.engine("ideal")
 
 def seconds(device, model, **shape):
     spec = catalog.model(model) if isinstance(model, str) else model
-    return float(target_step(spec, Setting(device_calibration.shipped(device), IDEAL), **shape).seconds)
+    return float(target_step(spec, Deployment(device_calibration.shipped(device), IDEAL), **shape).seconds)
 
 
 @given(devices, models, batches, contexts, tokens)
@@ -85,8 +87,8 @@ def test_scaling_both_rates_scales_every_roofline_time(op, factor, m, n):
             **{"kv_rank": 512, "rope_dim": 64},
         }.items()
     }
-    slow = naive_seconds(op, columns, rates(base, "bfloat16", "bfloat16"))
-    fast = naive_seconds(op, columns, rates(faster, "bfloat16", "bfloat16"))
+    slow = roofline_seconds(op, columns, rates(base, "bfloat16", "bfloat16"))
+    fast = roofline_seconds(op, columns, rates(faster, "bfloat16", "bfloat16"))
     assert np.isclose(float(fast) * factor, float(slow))
 
 
@@ -166,7 +168,7 @@ def test_latent_attention_is_monotone_and_inside_its_interval(
     c = {name: np.array(value, float) for name, value in {**shape, "q_len": [n, n, n, n + tokens]}.items()}
     c |= {name: np.full(4, float(value)) for name, value in fixed.items()}
     calibration = device_calibration.shipped(device)
-    kernel, c = device_calibration.latent_kernel(calibration, c, kv_dtype)
+    kernel, c = op_time.latent_kernel(calibration, c, kv_dtype)
     kernel = kernel.cold() if cold else kernel
     t = kernel.seconds(c, rates(calibration.hardware, "bfloat16", kv_dtype))
     low, high = kernel.interval(t)
@@ -177,29 +179,30 @@ def test_latent_attention_is_monotone_and_inside_its_interval(
 @given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))
 def test_speedup_never_exceeds_tokens_per_cycle(device, batch, context, length, share, engine):
     tau = 1 + share * length
-    setting = Setting(device_calibration.shipped(device), catalog.engine(engine))
-    drafting = Drafting(catalog.draft("eagle3"), length, 1, length + 1, tau, tau, tau)
-    out = predict(catalog.model("llama-3.1-8b"), drafting, setting, batch=batch, context=context)
+    deployment = Deployment(device_calibration.shipped(device), catalog.engine(engine))
+    drafting = SpeculativeConfig(catalog.draft("eagle3"), length, 1, length + 1, tau, tau, tau)
+    out = predict(catalog.model("llama-3.1-8b"), drafting, deployment, batch=batch, context=context)
     assert float(out.speedup) <= tau * (1 + 1e-9)
     assert out.speedup_lower <= out.speedup <= out.speedup_upper
 
 
 @given(devices, batches, contexts, st.integers(1, 8))
 def test_a_draft_that_is_never_accepted_never_beats_plain_decoding(device, batch, context, length):
-    setting = Setting(device_calibration.shipped(device), IDEAL)
-    drafting = Drafting(catalog.draft("eagle3"), length, 1, length + 1, 1.0, 1.0, 1.0)
+    deployment = Deployment(device_calibration.shipped(device), IDEAL)
+    drafting = SpeculativeConfig(catalog.draft("eagle3"), length, 1, length + 1, 1.0, 1.0, 1.0)
     assert (
-        float(predict(catalog.model("llama-3.1-8b"), drafting, setting, batch=batch, context=context).speedup) < 1
+        float(predict(catalog.model("llama-3.1-8b"), drafting, deployment, batch=batch, context=context).speedup)
+        < 1
     )
 
 
 @given(devices, batches, contexts, st.integers(1, 7))
 def test_drafting_longer_costs_more(device, batch, context, length):
-    setting = Setting(device_calibration.shipped(device), IDEAL)
+    deployment = Deployment(device_calibration.shipped(device), IDEAL)
     draft, model = catalog.draft("eagle3"), catalog.model("llama-3.1-8b")
 
     def cost(n):
-        return float(draft_step(draft, model, setting, batch=batch, context=context, draft_len=n).seconds)
+        return float(draft_step(draft, model, deployment, batch=batch, context=context, draft_len=n).seconds)
 
     assert cost(length + 1) > cost(length)
 
@@ -283,9 +286,9 @@ def test_tiles_hold_all_rows_of_every_expert_met_and_grow_with_tokens(experts, t
 @given(st.sampled_from(["h100-sxm", "h200-sxm", "b200-sxm", "l40s"]), sparse, skews, batches, contexts, tokens)
 def test_verification_of_8_bit_experts_is_never_cheaper_than_decoding(device, name, skew, batch, context, n):
     model = catalog.model(name).with_router_skew(skew)
-    setting = Setting(device_calibration.shipped(device), IDEAL, dtype="fp8")
+    deployment = Deployment(device_calibration.shipped(device), IDEAL, dtype="fp8")
     verify, decode = (
-        float(target_step(model, setting, batch=batch, context=context, tokens=k).seconds) for k in (n, 1)
+        float(target_step(model, deployment, batch=batch, context=context, tokens=k).seconds) for k in (n, 1)
     )
     assert verify >= decode * (1 - 1e-12)
 
@@ -318,8 +321,8 @@ def test_ranks_share_expert_flops_and_meet_the_same_experts(name, batch, n, tp):
 
 @given(sparse, st.lists(st.tuples(batches, contexts), min_size=1, max_size=20), tokens)
 def test_experts_price_arrays_and_scalars_alike(name, grid, n):
-    setting, model = Setting(device_calibration.shipped("h100-sxm"), IDEAL), catalog.model(name)
+    deployment, model = Deployment(device_calibration.shipped("h100-sxm"), IDEAL), catalog.model(name)
     batch, context = (np.array(column, dtype=float) for column in zip(*grid))
-    together = target_step(model, setting, batch=batch, context=context, tokens=n).seconds
-    alone = [float(target_step(model, setting, batch=b, context=s, tokens=n).seconds) for b, s in grid]
+    together = target_step(model, deployment, batch=batch, context=context, tokens=n).seconds
+    alone = [float(target_step(model, deployment, batch=b, context=s, tokens=n).seconds) for b, s in grid]
     assert np.allclose(together, alone, rtol=1e-13)

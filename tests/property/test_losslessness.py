@@ -15,7 +15,7 @@ from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models.decoder import Cache, Decoder
 from gpu_validate.models.eagle import EagleDraft
 from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 VOCAB = 11
 NEW_TOKENS = 14

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.calibration import device_calibration
 from scylla_sim.planning.crossover import WORTH, spans_of
 from scylla_sim.planning.schedule import schedule
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090"])
@@ -29,13 +29,13 @@ def chain(length, rate, draft="eagle3", spread=0.0):
     tau, low, high = (
         float(iid_tokens_per_cycle(np.clip(rate * share, 0, 1), length)) for share in (1, 1 - spread, 1 + spread)
     )
-    return Drafting(catalog.draft(draft), length, 1, length + 1, tau, low, high)
+    return SpeculativeConfig(catalog.draft(draft), length, 1, length + 1, tau, low, high)
 
 
 def scheduled(device, engine, rate, context, *, draft="eagle3", lengths=(1, 2, 4, 6), spread=0.0):
-    setting = Setting(device_calibration.shipped(device), catalog.engine(engine))
+    deployment = Deployment(device_calibration.shipped(device), catalog.engine(engine))
     items = [chain(length, rate, draft, spread) for length in lengths]
-    return schedule(MODEL, items, setting, batch=[1, 32], context=[context], max_batch=MAX_BATCH)
+    return schedule(MODEL, items, deployment, batch=[1, 32], context=[context], max_batch=MAX_BATCH)
 
 
 def batches(item):

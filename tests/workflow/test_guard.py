@@ -87,33 +87,44 @@ def test_a_lock_of_unknown_origin_is_left_to_the_user(guard: ModuleType, locked:
     assert (locked / "locks/0.output.lock").exists()
 
 
-def test_the_hash_follows_what_a_package_holds_and_may_import(
+def test_the_hash_of_a_package_follows_its_imports(
     guard: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in (
-        "scylla_sim/records.py",
-        "scylla_sim/planning/capacity.py",
-        "gpu_validate/cli/compare.py",
-        "paper/tables/index.py",
-    ):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("a = 1\n")
+    files = {
+        "scylla_sim/__init__.py": "",
+        "scylla_sim/records.py": "",
+        "scylla_sim/units.py": "",
+        "scylla_sim/specs/__init__.py": "",
+        "scylla_sim/specs/model.py": "from scylla_sim import units",
+        "scylla_sim/planning/capacity.py": "",
+        "scylla_sim/data/models.toml": "",
+        "gpu_validate/cli/compare.py": "def f():\n    from scylla_sim.specs.model import (\n        Model,\n    )",
+        "paper/tables/index.py": "from scylla_sim.records import Row",
+        "paper/published/taus.csv": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
 
     def hashes() -> dict[str, str]:
-        return {package: guard.code_hash(package) for package in guard.SOURCES}
+        guard._imported.cache_clear()
+        return {package: guard.code_hash(package) for package in guard.PACKAGES}
 
     def changed_by(name: str) -> set[str]:
         before = hashes()
-        (tmp_path / name).write_text("a = 2\n")
+        (tmp_path / name).write_text(f"{files[name]}\n# changed\n")
         after = hashes()
         return {package for package in before if before[package] != after[package]}
 
     assert changed_by("paper/tables/index.py") == {"paper"}
+    assert changed_by("paper/published/taus.csv") == {"paper"}
     assert changed_by("gpu_validate/cli/compare.py") == {"gpu_validate"}
     assert changed_by("scylla_sim/planning/capacity.py") == {"scylla_sim"}
-    assert changed_by("scylla_sim/records.py") == {"scylla_sim", "gpu_validate", "paper"}
+    assert changed_by("scylla_sim/units.py") == {"scylla_sim", "gpu_validate"}
+    assert changed_by("scylla_sim/specs/__init__.py") == {"scylla_sim", "gpu_validate"}
+    assert changed_by("scylla_sim/records.py") == {"scylla_sim", "paper"}
+    assert changed_by("scylla_sim/data/models.toml") == {"scylla_sim", "gpu_validate", "paper"}
 
 
 @pytest.mark.parametrize(

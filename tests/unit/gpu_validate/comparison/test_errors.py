@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from gpu_validate.cli import compare
-from gpu_validate.comparison import join
+from gpu_validate.comparison import errors, join
 from scylla_sim.checks import InputError
 
-Write = Callable[[str, str], join.Columns]
+Write = Callable[[str, str], join.CsvTable]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    def _write(name: str, text: str) -> join.Columns:
+    def _write(name: str, text: str) -> join.CsvTable:
         (tmp_path / name).write_text(text)
         return join.read(str(tmp_path / name))
 
@@ -38,7 +37,7 @@ gemm,fp8,1,8,8,1.0,vllm
 
 
 def test_rows_are_joined_by_shape_and_not_by_order(write: Write) -> None:
-    rows = compare.compare(write("p.csv", PREDICTED), write("m.csv", MEASURED), by=["dtype"])
+    rows = errors.compare(write("p.csv", PREDICTED), write("m.csv", MEASURED), by=["dtype"])
     assert [row["group"] for row in rows] == ["bfloat16", "fp8", "all"]
     bf16, fp8, every = rows
     assert bf16["n"] == 2
@@ -62,8 +61,8 @@ def test_files_are_compared_together_and_errors_name_the_one_they_are_in(write: 
             head, *rows = text.splitlines()
             write(f"{name}-{device}.csv", "\n".join([f"{head},device", *(f"{row},{device}" for row in rows)]))
     predicted, measured = (join.read(*(str(tmp_path / f"{name}-{d}.csv") for d in "ab")) for name in "pm")
-    alone = compare.compare(write("p.csv", PREDICTED), write("m.csv", MEASURED))[-1]
-    together = compare.compare(predicted, measured)[-1]
+    alone = errors.compare(write("p.csv", PREDICTED), write("m.csv", MEASURED))[-1]
+    together = errors.compare(predicted, measured)[-1]
     assert together["n"] == 2 * alone["n"]
     for name in ("median_ape", "mape", "bias", "naive_median_ape", "coverage"):
         assert together[name] == pytest.approx(alone[name])
@@ -78,7 +77,7 @@ gemm,bfloat16,1,8,8,1.1,sglang
 gemm,bfloat16,2,8,8,2.2,sglang
 gemm,fp8,1,8,8,1.21,sglang
 """
-    rows = compare.compare(write("p.csv", PREDICTED), write("m.csv", MEASURED), repeat=write("r.csv", again))
+    rows = errors.compare(write("p.csv", PREDICTED), write("m.csv", MEASURED), repeat=write("r.csv", again))
     assert rows[-1]["repeat_ratio"] == pytest.approx(1.1)
     assert rows[-1]["floor_n"] == 3
     assert rows[-1]["floor_median"] == pytest.approx(0.0, abs=1e-12)
@@ -91,7 +90,7 @@ def test_without_a_repeat_the_measurement_s_own_intervals_are_the_floor(write: W
 gemm,bfloat16,1,8,8,1.0,0.98,1.02,live
 gemm,bfloat16,2,8,8,2.0,1.92,2.08,live
 """
-    row = compare.compare(write("p.csv", PREDICTED), write("m.csv", measured))[-1]
+    row = errors.compare(write("p.csv", PREDICTED), write("m.csv", measured))[-1]
     assert row["floor_kind"] == "intervals"
     assert row["floor_median"] == pytest.approx(0.03)
     assert row["evidence"] == "live"
@@ -99,19 +98,19 @@ gemm,bfloat16,2,8,8,2.0,1.92,2.08,live
 
 def test_rows_without_a_prediction_are_counted(write: Write) -> None:
     measured = write("m.csv", MEASURED + "gemm,fp8,64,8,8,1.0,vllm\n")
-    assert compare.compare(write("p.csv", PREDICTED), measured)[-1]["unmatched"] == 1
+    assert errors.compare(write("p.csv", PREDICTED), measured)[-1]["unmatched"] == 1
 
 
 def test_an_empty_window_or_q_len_is_its_default(write: Write) -> None:
     predicted = write("p.csv", "op,batch,kv_len,q_len,window,predicted_s\ndecode_attention,1,64,1,0,0.001\n")
     measured = write("m.csv", "op,batch,kv_len,q_len,window,latency_ms\ndecode_attention,1,64,,,1.0\n")
-    assert compare.compare(predicted, measured)[-1]["median_ape"] == pytest.approx(0.0)
+    assert errors.compare(predicted, measured)[-1]["median_ape"] == pytest.approx(0.0)
 
 
 def test_kernels_of_two_libraries_are_told_apart_by_their_source(write: Write) -> None:
     predicted = write("p.csv", "op,m,kernel_source,predicted_s\ngemm,1,a,0.001\ngemm,1,b,0.002\n")
     measured = write("m.csv", "op,m,kernel_source,latency_ms\ngemm,1,b,2.0\ngemm,1,a,1.0\n")
-    assert compare.compare(predicted, measured)[-1]["mape"] == pytest.approx(0.0)
+    assert errors.compare(predicted, measured)[-1]["mape"] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,7 @@ def test_files_that_cannot_be_compared_are_refused_in_one_line(
     write: Write, predicted: str, measured: str, said: str
 ) -> None:
     with pytest.raises(InputError, match=said) as error:
-        compare.compare(write("p.csv", predicted), write("m.csv", measured))
+        errors.compare(write("p.csv", predicted), write("m.csv", measured))
     assert "\n" not in str(error.value)
 
 
@@ -149,7 +148,7 @@ t,d,8,256,4,1,5,{6},{7}
 def test_columns_of_one_name_are_compared_and_the_predicted_choice_is_judged(write: Write) -> None:
     predicted = write("p.csv", CYCLES.format(1.1, 1.2, 2.2, 1.8, 1.1, 1.3, 3.3, 1.2))
     measured = write("m.csv", CYCLES.format(1.0, 1.3, 2.0, 1.9, 1.0, 1.1, 3.0, 1.21))
-    rows = compare.compare(predicted, measured, columns=["cycle_s", "speedup"], best="speedup")
+    rows = errors.compare(predicted, measured, columns=["cycle_s", "speedup"], best="speedup")
     assert [row["quantity"] for row in rows] == ["cycle_s", "speedup"]
     assert rows[0]["median_ape"] == pytest.approx(0.1)
     assert "same_choice" not in rows[0]
@@ -167,7 +166,7 @@ def test_a_measurement_in_several_rows_counts_once_in_the_floor(write: Write) ->
         write(name, header + "".join(f"{m},{d},{b},{s * (drawn[b] if again else 1)}\n" for m, d, b, s in first))
         for name, again in (("m.csv", False), ("r.csv", True))
     ]
-    row = compare.compare(files[0], files[0], repeat=files[1], columns=["plain_step_s"])[-1]
+    row = errors.compare(files[0], files[0], repeat=files[1], columns=["plain_step_s"])[-1]
     assert row["floor_n"] == 3
     assert row["floor_median"] == pytest.approx(0.1)
 
@@ -177,11 +176,11 @@ def test_a_choice_that_loses_less_than_two_measurements_differ_is_within_the_flo
     predicted = write("p.csv", CYCLES.format(1, 1.5, 1, 1.4, 1, 1.5, 1, 1.4))
     measured = write("m.csv", CYCLES.format(1, 1.9, 1, 2.0, 1, 1.98, 1, 1.99))
     again = write("r.csv", CYCLES.format(1, 1.9 * 1.02, 1, 2.0 * 0.98, 1, 1.98 * 1.02, 1, 1.99 * 0.98))
-    rows = compare.compare(predicted, measured, repeat=again, columns=["speedup"], best="speedup")
+    rows = errors.compare(predicted, measured, repeat=again, columns=["speedup"], best="speedup")
     assert rows[0]["floor_median"] == pytest.approx(0.02)
     assert rows[0]["same_choice"] == 0.0
     assert rows[0]["within_floor"] == 0.5
-    alone = compare.compare(predicted, measured, columns=["speedup"], best="speedup")
+    alone = errors.compare(predicted, measured, columns=["speedup"], best="speedup")
     assert alone[0]["within_floor"] is None, "without a repeat there is no floor"
 
 
@@ -189,6 +188,6 @@ def test_a_repeat_gives_every_column_its_own_floor(write: Write) -> None:
     predicted = write("p.csv", CYCLES.format(1, 1, 1, 1, 1, 1, 1, 1))
     measured = write("m.csv", CYCLES.format(1, 1, 1, 1, 1, 1, 1, 1))
     again = write("r.csv", CYCLES.format(1.1, 1, 0.9, 1, 1.1, 1, 0.9, 1))
-    rows = compare.compare(predicted, measured, repeat=again, columns=["cycle_s", "speedup"])
+    rows = errors.compare(predicted, measured, repeat=again, columns=["cycle_s", "speedup"])
     assert rows[0]["floor_median"] == pytest.approx(0.1)
     assert rows[1]["floor_median"] == pytest.approx(0.0)

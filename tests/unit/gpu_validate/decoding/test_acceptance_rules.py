@@ -17,7 +17,7 @@ from gpu_validate.models.attention import causal_mask
 from gpu_validate.models.decoder import Cache, Decoder
 from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree
 from scylla_sim.checks import InputError
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 VOCAB = 4
 SPEC = Model("t", 1, 8, 12, 2, 1, 4, VOCAB)

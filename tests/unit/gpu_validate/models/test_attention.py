@@ -12,7 +12,7 @@ from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models import attention
 from gpu_validate.models.decoder import Decoder
 from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 SPEC = Model("t", 2, 32, 48, 4, 2, 8, 23)
 

@@ -12,7 +12,7 @@ import torch
 from gpu_validate.models import checkpoints, safetensors
 from gpu_validate.models.decoder import Cache, Decoder, Rope, Traits, place_after
 from scylla_sim.checks import InputError
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 CONFIG: dict[str, Any] = {
     **{"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False},

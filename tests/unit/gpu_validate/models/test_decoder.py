@@ -11,14 +11,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpu_validate.cli import measure
-from gpu_validate.cli.rows import SPLIT_BY, held_out_keys
 from gpu_validate.device.facts import Device, described
 from gpu_validate.models import decoder
 from gpu_validate.models.attention import causal_mask, masked, packed_mask
 from gpu_validate.models.decoder import Cache, Decoder, place_after, step_cost
+from gpu_validate.records.rows import SPLIT_BY, held_out_keys
 from gpu_validate.suites import cycles, kernels, steps
 from gpu_validate.suites.case import PASSES, SCALES, Case, Kept, copies, fits, plan_for
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 SPEC = Model(
     name="tiny",

@@ -9,15 +9,15 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpu_validate.cli.rows import export
 from gpu_validate.device.facts import Device, described
 from gpu_validate.device.timer import Plan
 from gpu_validate.models import fp8
 from gpu_validate.models.decoder import Cache, Decoder, place_after
+from gpu_validate.records.rows import export
 from gpu_validate.suites import kernels, steps
 from gpu_validate.suites.case import Case, run
 from scylla_sim.checks import InputError
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 SPEC = Model("tiny", 2, 64, 96, 4, 2, 16, 48)
 PLAN = Plan(min_samples=2, time_limit_s=0.02, min_sample_s=0.0)
@@ -32,7 +32,7 @@ HERE = Device(
 def test_a_product_in_8_bits_is_the_product_within_their_rounding() -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(5, 64), torch.randn(32, 64)
-    found = fp8.product(fp8.quantise(x), fp8.quantise(weight), torch.bfloat16).float()
+    found = fp8.product(fp8.quantize(x), fp8.quantize(weight), torch.bfloat16).float()
     exact = x @ weight.T
     # three bits of mantissa: each factor is off by 1/16 at most, and errors of 64 terms mostly cancel
     assert float((found - exact).abs().max()) < 0.1 * float(exact.abs().max())
@@ -42,13 +42,13 @@ def test_a_product_in_8_bits_is_the_product_within_their_rounding() -> None:
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e5])
 def test_the_scale_follows_what_the_tensor_holds(scale: float) -> None:
     x = scale * torch.linspace(-1.0, 1.0, 33)
-    stored, unit = fp8.quantise(x)
+    stored, unit = fp8.quantize(x)
     assert float(stored.float().abs().max()) == torch.finfo(fp8.DTYPE).max
     torch.testing.assert_close(stored.float() * unit, x, rtol=0.07, atol=1e-3 * scale)
 
 
 def test_zeros_stay_zeros() -> None:
-    stored, unit = fp8.quantise(torch.zeros(4))
+    stored, unit = fp8.quantize(torch.zeros(4))
     assert float((stored.float() * unit).abs().max()) == 0.0
 
 
@@ -86,9 +86,9 @@ def test_eight_bits_are_listed_where_the_device_has_them_and_nowhere_else() -> N
         assert not any(map(eight_bit, suite.cases(replace(HERE, details={}), "ci")))
 
 
-def test_quantising_is_a_row_of_its_own_and_calibrates_nothing() -> None:
-    product, quantising = kernels.fp8_case(HERE, 4, 32, 64), kernels.quantise_case(HERE, 4, 64)
-    measured = [run(HERE, case, PLAN)[0] for case in (product, quantising)]
+def test_quantizing_is_a_row_of_its_own_and_calibrates_nothing() -> None:
+    product, quantizing = kernels.fp8_case(HERE, 4, 32, 64), kernels.quantize_case(HERE, 4, 64)
+    measured = [run(HERE, case, PLAN)[0] for case in (product, quantizing)]
     assert [row["op"] for row in measured] == ["gemm", "quantise"]
     assert (measured[0]["dtype"], measured[0]["kernel_source"]) == ("fp8", "torch_scaled_mm")
     assert measured[0]["peak_fraction"] > 0, "the datasheet of the device knows its 8-bit peak"

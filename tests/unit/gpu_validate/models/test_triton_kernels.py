@@ -351,7 +351,7 @@ class TestKernels:
 
     @few
     @given(seed=seeds, rows=st.integers(1, 3), width=st.integers(1, 1200))
-    def test_quantise_static(self, seed: int, rows: int, width: int) -> None:
+    def test_quantize_static(self, seed: int, rows: int, width: int) -> None:
         """Exact numbers only: the interpreter rounds 7.9 to 4 (on a GPU any number will do)."""
         generator = torch.Generator().manual_seed(seed)
         x = 100.0 * torch.randn(rows, width, generator=generator)
@@ -360,7 +360,7 @@ class TestKernels:
             x[0, 0] = 5000.0
         x = x.bfloat16().to(DEVICE)
         inverse = torch.tensor(0.25, device=DEVICE)
-        found = triton_fused.quantise_static(x, inverse)
+        found = triton_fused.quantize_static(x, inverse)
         assert found.dtype == fp8.DTYPE
         wanted = (x.float() * inverse).clamp(-448.0, 448.0).to(fp8.DTYPE)
         assert torch.equal(found.float(), wanted.float())

@@ -11,9 +11,8 @@ import pytest
 from gpu_records import CASES, GPU, SLOWER, shape_rows, write_records
 
 from gpu_validate import cli
-from gpu_validate.cli import breakdown, compare, merge, rows
-from gpu_validate.comparison import join
-from gpu_validate.records import record_file
+from gpu_validate.comparison import breakdown, errors, join, merge
+from gpu_validate.records import record_file, rows
 from scylla_sim import cli as simulator
 from scylla_sim.checks import InputError
 from scylla_sim.records import check_sums, format_csv, read_columns, write_text
@@ -45,7 +44,7 @@ def values(recorded: Path, suite: str) -> list[dict[str, Any]]:
 
 def scored(recorded: Path, exported: Path, suite: str, **options: Any) -> list[dict[str, Any]]:
     predicted = join.read(str(recorded / "blind" / GPU / f"{suite}.csv"))
-    return compare.compare(predicted, join.read(str(exported / f"{suite}.csv")), **options)
+    return errors.compare(predicted, join.read(str(exported / f"{suite}.csv")), **options)
 
 
 @pytest.mark.parametrize("suite", CASES)
@@ -125,7 +124,7 @@ def test_each_library_has_its_own_repeat(exported: Path, tmp_path: Path) -> None
     again["latency_ms"] = [str(float(ms) * (5 if bad else 1)) for ms, bad in zip(again["latency_ms"], slow)]
     lines = [dict(zip(again, cells)) for cells in zip(*again.values())]
     write_text(tmp_path / "again.csv", format_csv(lines))
-    ratio = compare.repeat_ratio(measured, join.read(str(tmp_path / "again.csv")), "latency_ms")
+    ratio = errors.repeat_ratio(measured, join.read(str(tmp_path / "again.csv")), "latency_ms")
     assert ratio == pytest.approx([5.0 if bad else 1.0 for bad in slow])
 
 
@@ -153,7 +152,7 @@ def test_the_choice_is_judged_among_the_rows_asked_for(recorded: Path, exported:
 def test_merged_rows_hold_each_prediction_and_the_repeat(recorded: Path, exported: Path) -> None:
     measured = join.read(str(exported / "step.csv"))
     blind = join.read(str(recorded / "blind" / GPU / "step.csv"))
-    half = join.Columns(blind.files, {name: cells[::2] for name, cells in blind.cells.items()})
+    half = join.CsvTable(blind.files, {name: cells[::2] for name, cells in blind.cells.items()})
     again = join.read(str(exported / "step-again.csv"))
     found = merge.merge(measured, {"blind": blind, "half": half}, again)
     assert found["blind_predicted_s"] == blind.cells["predicted_s"]
@@ -169,10 +168,10 @@ def test_merged_cycles_hold_the_energy_of_the_repeat(exported: Path) -> None:
         assert found[f"again_{name}"] == again.cells[name] != measured.cells[name]
 
 
-def merged(recorded: Path, exported: Path, suite: str) -> join.Columns:
+def merged(recorded: Path, exported: Path, suite: str) -> join.CsvTable:
     measured = join.read(str(exported / f"{suite}.csv"))
     blind = join.read(str(recorded / "blind" / GPU / f"{suite}.csv"))
-    return join.Columns(measured.files, merge.merge(measured, {"blind": blind}))
+    return join.CsvTable(measured.files, merge.merge(measured, {"blind": blind}))
 
 
 def test_parts_of_a_step_are_the_kernels_of_its_shape(recorded: Path, exported: Path) -> None:
@@ -204,9 +203,9 @@ def test_parts_of_a_step_are_the_kernels_of_its_shape(recorded: Path, exported: 
 def test_another_library_or_dtype_is_no_part_of_a_step(recorded: Path, exported: Path) -> None:
     steps, kernels = (merged(recorded, exported, suite) for suite in ("step", "kernels"))
 
-    def without(columns: join.Columns, name: str, value: str) -> join.Columns:
+    def without(columns: join.CsvTable, name: str, value: str) -> join.CsvTable:
         cells = [value] * columns.size
-        return join.Columns(columns.files, {**columns.cells, name: cells})
+        return join.CsvTable(columns.files, {**columns.cells, name: cells})
 
     assert breakdown.breakdown(without(steps, "dtype", "fp8"), kernels) == []
     assert breakdown.breakdown(steps, without(kernels, "kernel_source", "torch_linear")) == []
@@ -216,7 +215,7 @@ def test_another_library_or_dtype_is_no_part_of_a_step(recorded: Path, exported:
 def test_clocks_of_products_are_weighted_by_their_time(recorded: Path, exported: Path) -> None:
     steps, kernels = (merged(recorded, exported, suite) for suite in ("step", "kernels"))
     clocks = ["1000" if n == "128256" else "2000" for n in kernels.cells["n"]]
-    found = breakdown.breakdown(steps, join.Columns(kernels.files, {**kernels.cells, "sm_mhz": clocks}))
+    found = breakdown.breakdown(steps, join.CsvTable(kernels.files, {**kernels.cells, "sm_mhz": clocks}))
     gemm = {(k["m"], k["n"]): k["latency_ms"] for k in values(recorded, "kernels") if k["op"] == "gemm"}
     head = 1e-3 * gemm[1, 128256] / found[0]["gemm_s"]
     assert found[0]["gemm_sm_mhz"] == pytest.approx(1000 * head + 2000 * (1 - head))

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from gpu_validate.cli import rows
 from gpu_validate.device import smi
 from gpu_validate.device.facts import Device, catalog_name
 from gpu_validate.device.hardware_toml import hardware_toml
 from gpu_validate.device.timer import summarise
-from gpu_validate.records import record_file
+from gpu_validate.records import record_file, rows
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 pd = pytest.importorskip("pandas")
-from gpu_validate.cli import silicon  # noqa: E402
-from gpu_validate.silicon import tables  # noqa: E402
+from gpu_validate.silicon import sampling, tables  # noqa: E402
 from scylla_sim.checks import InputError  # noqa: E402
 
 
@@ -19,27 +18,27 @@ def test_a_cache_beyond_the_l2_is_told_from_one_inside() -> None:
     # H100: 50 MiB of L2; 2 x 8 heads x 128 elements of one byte are 2048 bytes a token
     tokens = 1.5 * 50 * 2**20 / 2048
     frame = attention(kv_len=[tokens - 1, tokens + 1, tokens + 1], window=[0, 0, 1024])
-    assert silicon.regime(frame, "decode_attention").tolist() == ["in_l2", "beyond_l2", ""]
+    assert sampling.regime(frame, "decode_attention").tolist() == ["in_l2", "beyond_l2", ""]
 
 
 def test_messages_and_experts_have_regimes_by_size() -> None:
     sizes = pd.DataFrame({"bytes": [4096, 8192, 2**24, 2**25]})
-    assert silicon.regime(sizes, "all_reduce").tolist() == ["", "message", "message", "bulk"]
+    assert sampling.regime(sizes, "all_reduce").tolist() == ["", "message", "message", "bulk"]
     moved = pd.DataFrame({"device": "h100-sxm", "bytes": [75 * 2**20, 75 * 2**20 + 1]})
-    assert silicon.regime(moved, "elementwise").tolist() == ["in_l2", "beyond_l2"]
+    assert sampling.regime(moved, "elementwise").tolist() == ["in_l2", "beyond_l2"]
     tokens = pd.DataFrame({"num_tokens": [1, 512, 513, 16384]})
-    assert silicon.regime(tokens, "experts").tolist() == ["drafting", "drafting", "large", ""]
+    assert sampling.regime(tokens, "experts").tolist() == ["drafting", "drafting", "large", ""]
 
 
 def test_half_of_the_sampled_attention_reads_from_memory_while_there_is_enough_of_it() -> None:
     frame = attention(kv_len=range(1000), dtype="bfloat16", kernel_source="fa3")
     frame["regime"] = ["beyond_l2"] * 100 + ["in_l2"] * 900
-    counts = silicon.sample(frame, "decode_attention", 64, 0)["regime"].value_counts()
+    counts = sampling.sample(frame, "decode_attention", 64, 0)["regime"].value_counts()
     assert counts.to_dict() == {"beyond_l2": 32, "in_l2": 32}
-    counts = silicon.sample(frame, "decode_attention", 400, 0)["regime"].value_counts()
+    counts = sampling.sample(frame, "decode_attention", 400, 0)["regime"].value_counts()
     assert counts.to_dict() == {"in_l2": 300, "beyond_l2": 100}
-    again = silicon.sample(frame, "decode_attention", 64, 0)
-    assert again.equals(silicon.sample(frame, "decode_attention", 64, 0))
+    again = sampling.sample(frame, "decode_attention", 64, 0)
+    assert again.equals(sampling.sample(frame, "decode_attention", 64, 0))
 
 
 def test_experts_of_two_matrices_are_left_out() -> None:
@@ -53,7 +52,7 @@ def test_experts_of_two_matrices_are_left_out() -> None:
 def test_even_loads_are_fitted_and_uneven_ones_only_scored_where_there_are_both() -> None:
     pytest.importorskip("aiconfigurator_core")
     seen = {
-        (device, part): set(silicon.export(device, "experts", part=part)["distribution"])
+        (device, part): set(sampling.export(device, "experts", part=part)["distribution"])
         for device in ("h100-sxm", "a100-sxm")
         for part in ("train", "test")
     }
@@ -72,8 +71,8 @@ def test_balanced_rows_of_a_router_that_is_limited_to_groups_are_left_out() -> N
 
 def test_held_out_models_share_no_shape_with_training() -> None:
     pytest.importorskip("aiconfigurator_core")
-    by = silicon.SPLIT_BY["experts"]
-    train, test = (silicon.export("h100-sxm", "experts", part=part) for part in ("train", "test"))
+    by = sampling.SPLIT_BY["experts"]
+    train, test = (sampling.export("h100-sxm", "experts", part=part) for part in ("train", "test"))
     assert not set(map(tuple, train[by].to_numpy())) & set(map(tuple, test[by].to_numpy()))
 
 

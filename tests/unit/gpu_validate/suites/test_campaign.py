@@ -16,16 +16,15 @@ import torch
 from fake_cuda import FakeCuda, fake_cuda
 
 from gpu_validate import cli
-from gpu_validate.cli import rows
 from gpu_validate.device.facts import described, look
 from gpu_validate.device.timer import Plan
 from gpu_validate.models import attention
-from gpu_validate.records import record_file
+from gpu_validate.records import record_file, rows
 from gpu_validate.suites import campaign_stages, decode, kernels, runner, selfcheck
 from gpu_validate.suites.case import SETTLE_S, Kept, expected_s, settled
 from gpu_validate.suites.runner import SuiteRun
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 TARGET = Model("llama-3.1-8b", 2, 64, 96, 4, 2, 16, 64)
 DRAFT = Model("llama-3.2-1b", 1, 32, 48, 2, 2, 16, 64)
@@ -146,7 +145,7 @@ def test_a_broken_device_ends_the_process_with_records_and_a_new_one_goes_on(
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda path, call: started.append(call))
     monkeypatch.setenv("GPU_VALIDATE_CAMPAIGN_RESTARTS", "0")
-    real = campaign_stages.loops.given_loop
+    real = campaign_stages.cycles.given_loop
 
     def illegal(pair: Any, tree: Any, batch: int, *args: Any, **options: Any) -> Any:
         if batch == 2:
@@ -154,14 +153,14 @@ def test_a_broken_device_ends_the_process_with_records_and_a_new_one_goes_on(
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return real(pair, tree, batch, *args, **options)
 
-    monkeypatch.setattr(campaign_stages.loops, "given_loop", illegal)
+    monkeypatch.setattr(campaign_stages.cycles, "given_loop", illegal)
     assert measure(tmp_path) == 1
     assert names(tmp_path, "step") and names(tmp_path, "specdecode")
     assert _about(tmp_path, "specdecode")["failed"]
     assert len(started) == 1 and "--minutes" in started[0]
     gpu.broken = False
     failed = _about(tmp_path, "specdecode")["failed"]
-    monkeypatch.setattr(campaign_stages.loops, "given_loop", real)
+    monkeypatch.setattr(campaign_stages.cycles, "given_loop", real)
     assert measure(tmp_path) == 1, "the new process leaves alone what broke the device"
     assert _about(tmp_path, "step")["complete"]
     assert _about(tmp_path, "specdecode")["failed"] == failed
@@ -241,13 +240,13 @@ def test_nothing_starts_that_cannot_end_in_time(
 def test_a_host_read_inside_a_graph_fails_the_case(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = campaign_stages.loops.Loop.cycle
+    real = campaign_stages.cycles.Loop.cycle
 
     def reading(loop: Any, *args: Any) -> Any:
         int(loop.batch.lengths.max())
         return real(loop, *args)
 
-    monkeypatch.setattr(campaign_stages.loops.Loop, "cycle", reading)
+    monkeypatch.setattr(campaign_stages.cycles.Loop, "cycle", reading)
     monkeypatch.setattr(os, "execv", lambda *call: None)
     assert measure(tmp_path, "--every", "3") == 1
     errors = [failed["error"] for failed in _about(tmp_path, "specdecode")["failed"]]

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_validate.cli import rows
 from gpu_validate.device import timer
 from gpu_validate.device.facts import described, look
 from gpu_validate.device.hardware_toml import hardware_toml
 from gpu_validate.device.timer import Plan, Summary
-from gpu_validate.records import record_file
+from gpu_validate.records import record_file, rows
 from gpu_validate.suites import collectives, kernels
 from gpu_validate.suites.case import run
 from gpu_validate.suites.collectives import GroupClock

@@ -9,15 +9,15 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpu_validate.cli import rows
 from gpu_validate.device.facts import Device
 from gpu_validate.device.timer import Plan
 from gpu_validate.models.decoder import Decoder
+from gpu_validate.records import rows
 from gpu_validate.suites import cycles, random_models
 from gpu_validate.suites.case import run
 from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 TARGET = Model("target", 2, 16, 24, 4, 2, 4, 13)
 DRAFT = Model("draft", 1, 8, 12, 2, 2, 4, 13)

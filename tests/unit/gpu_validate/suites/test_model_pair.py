@@ -23,7 +23,7 @@ from gpu_validate.suites import case as suites_case
 from gpu_validate.suites import model_pair
 from scylla_sim.acceptance.trees import chain, full_tree
 from scylla_sim.cli import main as simulate
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 SPEC = Model("x", 2, 16, 24, 4, 2, 4, 29, max_context=512)
 

@@ -13,7 +13,7 @@ from gpu_validate.models.eagle import EagleDraft
 from gpu_validate.training.acceptance import Anchors, accepted, mean_over_windows, measure, place_anchors
 from gpu_validate.training.unroll import draft_logits, target_features, training_loss
 from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree
-from scylla_sim.specs.deployment_specs import Model
+from scylla_sim.specs.model import Model
 
 VOCAB = 9
 LENGTH, DRAFT_LEN = 14, 4

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from gpu_validate.silicon import tables
-from scylla_sim.calibration import calibrate, device_calibration, kernel_table
+from scylla_sim.calibration import calibrate, device_calibration, kernel_table, op_time
 from scylla_sim.checks import InputError
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.registry import FORMS, evaluate, forms_for
-from scylla_sim.ops.forward import Op
+from scylla_sim.ops.op import Op
 from scylla_sim.specs import catalog
 
 H100 = catalog.hardware("h100-sxm")
@@ -177,24 +177,24 @@ def test_a_step_does_not_pay_for_the_graph_of_a_benchmark():
 
 
 def made_by(framework, library, *, bandwidth):
-    """64 rows of one maker, whose kernels reach a share of the bandwidth."""
+    """64 rows of one framework, whose kernels reach a share of the bandwidth."""
     planted = [bandwidth, *FORMS["gemm_tiles"].prior[1:]]
     return gemm_rows(64, parameters=planted) | {"framework": [framework] * 64, "kernel_source": [library] * 64}
 
 
 def test_kernels_of_another_framework_and_of_a_second_library_are_fitted_apart():
     """The first framework's commonest library has the plain name; an engine finds its own, others the plain one."""
-    makers = [("vllm", "cutlass", 0.9), ("vllm", "deepgemm", 0.7), ("sglang", "sgl_kernel", 0.5)]
-    parts = [made_by(framework, library, bandwidth=share) for framework, library, share in makers]
+    sources = [("vllm", "cutlass", 0.9), ("vllm", "deepgemm", 0.7), ("sglang", "sgl_kernel", 0.5)]
+    parts = [made_by(framework, library, bandwidth=share) for framework, library, share in sources]
     rows = kernel_table.concatenate([kernel_table.from_columns(part, "rows.csv", measured=True) for part in parts])
     calibration, _, _ = calibrate.fit(rows, H100, evidence="silicon")
     assert set(calibration.kernels["gemm"]) == {"bfloat16", "bfloat16@deepgemm", "bfloat16@sglang"}
     op = Op("x", "gemm", 1, {"m": np.array(1.0), "n": np.array(8192.0), "k": np.array(8192.0)})
     seconds = {
-        maker: float(
-            device_calibration.op_seconds(op, calibration, dtype="bfloat16", kv_dtype="bfloat16", maker=maker).value
+        framework: float(
+            op_time.op_seconds(op, calibration, dtype="bfloat16", kv_dtype="bfloat16", framework=framework).value
         )
-        for maker in ("", "vllm", "sglang", "deepgemm")
+        for framework in ("", "vllm", "sglang", "deepgemm")
     }
     assert seconds[""] == seconds["vllm"] < seconds["deepgemm"] < seconds["sglang"]
 
@@ -254,11 +254,11 @@ def test_each_engine_gets_its_own_attention_and_all_reduce_where_they_were_fitte
     columns = {name: np.asarray(float(value)) for name, value in shape.items()}
     r = rates(h100.hardware, "bfloat16", "bfloat16")
     vllm, sglang = (
-        float(h100.attention("bfloat16", 128, maker).seconds(columns, r)) for maker in ("vllm", "sglang")
+        float(h100.attention("bfloat16", 128, framework).seconds(columns, r)) for framework in ("vllm", "sglang")
     )
     assert sglang < 0.9 * vllm  # measured: 11.7 and 13.6 us
     message = {"num_gpus": np.asarray(4.0), "bytes": np.asarray(65536.0)}
-    vllm, sglang = (float(h100.all_reduce(maker).seconds(message, r)) for maker in ("vllm", "sglang"))
+    vllm, sglang = (float(h100.all_reduce(framework).seconds(message, r)) for framework in ("vllm", "sglang"))
     assert sglang < 0.9 * vllm
     assert h100.all_reduce("unknown") == h100.all_reduce()
     assert h100.attention("bfloat16", 120, "sglang") == h100.attention("bfloat16", 128, "sglang")

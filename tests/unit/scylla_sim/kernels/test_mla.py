@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scylla_sim.calibration import calibrate, device_calibration, kernel_table
+from scylla_sim.calibration import calibrate, device_calibration, kernel_table, op_time
 from scylla_sim.checks import InputError
 from scylla_sim.cli.kernels import predict
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import FORMS, evaluate, naive_seconds
-from scylla_sim.ops.forward import Op
+from scylla_sim.kernels.registry import FORMS, evaluate, roofline_seconds
+from scylla_sim.ops.op import Op
 from scylla_sim.specs import catalog
 
 H100 = catalog.hardware("h100-sxm")
@@ -73,7 +73,7 @@ def test_a_long_context_alone_is_slower_than_its_read_and_short_ones_are_not():
 def test_naive_is_the_longer_of_bytes_and_flops_of_the_absorbed_form():
     c, r = columns(batch=[1, 1], kv_len=[1e5, 1e5], num_heads=[1, 1024]), rates(H100, "bfloat16", "fp8")
     by_hand = [1e5 * 576 / H100.memory_bytes_per_s, 2 * 1024 * 1e5 * 1088 / H100.peak_flop_per_s["bf16"]]
-    assert naive_seconds("latent_attention", c, r) == pytest.approx(by_hand, rel=1e-3)
+    assert roofline_seconds("latent_attention", c, r) == pytest.approx(by_hand, rel=1e-3)
 
 
 def test_planted_tiles_and_bandwidth_are_recovered():
@@ -106,14 +106,12 @@ def test_a_step_takes_the_fit_where_there_is_one_and_the_dense_kernel_where_not(
     op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
     priced = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
     h100 = device_calibration.shipped("h100-sxm")
-    fitted, lent = (
-        device_calibration.op_seconds(op, c, **priced) for c in (h100, h100.without("latent_attention"))
-    )
+    fitted, lent = (op_time.op_seconds(op, c, **priced) for c in (h100, h100.without("latent_attention")))
     assert (fitted.evidence, lent.evidence) == ("silicon", "theory")
     assert float(fitted.value) != float(lent.value)
     assert float(fitted.upper / fitted.lower) < 0.6 * float(lent.upper / lent.lower)
     dense = {"num_heads": 16 * 1088 / 576, "num_kv_heads": 1, "head_dim": 288, "window": 0}
-    by_hand = h100.attention("bfloat16", device_calibration.LATENT_HEAD_DIM).cold().in_step()
+    by_hand = h100.attention("bfloat16", op_time.LATENT_HEAD_DIM).cold().in_step()
     same = by_hand.seconds({**op.columns, **dense}, rates(H100, "bfloat16", "bfloat16"))
     assert float(lent.value) == pytest.approx(float(same))
 
@@ -121,9 +119,7 @@ def test_a_step_takes_the_fit_where_there_is_one_and_the_dense_kernel_where_not(
 def test_a_cache_that_was_not_fitted_falls_back_though_another_was():
     op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
     l40s = device_calibration.shipped("l40s")  # its Triton kernels were measured with a cache in 16 bits only
-    levels = [
-        device_calibration.op_seconds(op, l40s, dtype="fp8", kv_dtype=kv).evidence for kv in ("bfloat16", "fp8")
-    ]
+    levels = [op_time.op_seconds(op, l40s, dtype="fp8", kv_dtype=kv).evidence for kv in ("bfloat16", "fp8")]
     assert levels == ["silicon", "theory"]
 
 
@@ -131,7 +127,7 @@ def test_gpus_without_rows_are_carried_or_theory():
     op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
     priced = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
     for name, evidence in (("h800-sxm", "transferred"), ("h100-pcie", "transferred"), ("a100-sxm", "theory")):
-        assert device_calibration.op_seconds(op, device_calibration.shipped(name), **priced).evidence == evidence
+        assert op_time.op_seconds(op, device_calibration.shipped(name), **priced).evidence == evidence
 
 
 def test_the_file_and_a_step_agree_where_the_cache_is_read_from_memory():
@@ -140,9 +136,7 @@ def test_the_file_and_a_step_agree_where_the_cache_is_read_from_memory():
     op = Op(
         "attention", "latent_attention", 1, columns(batch=256, kv_len=8192, num_heads=rows.numbers["num_heads"])
     )
-    step = device_calibration.op_seconds(
-        op, device_calibration.shipped("h100-sxm"), dtype="bfloat16", kv_dtype="bfloat16"
-    )
+    step = op_time.op_seconds(op, device_calibration.shipped("h100-sxm"), dtype="bfloat16", kv_dtype="bfloat16")
     assert out["predicted_s"] == pytest.approx(step.value, rel=1e-6)
     assert out["lower_s"] <= out["predicted_s"] <= out["upper_s"]
 
@@ -150,14 +144,14 @@ def test_the_file_and_a_step_agree_where_the_cache_is_read_from_memory():
 def test_alternate_head_counts_are_held_out_and_the_most_is_fitted():
     pytest.importorskip("pandas")
     pytest.importorskip("aiconfigurator_core")
-    from gpu_validate.cli import silicon
+    from gpu_validate.silicon import sampling
 
-    train, test = (silicon.export("h200-sxm", "latent_attention", part=part) for part in ("train", "test"))
+    train, test = (sampling.export("h200-sxm", "latent_attention", part=part) for part in ("train", "test"))
     assert sorted(train["num_heads"].unique()) == [2, 8, 32, 128]
     assert sorted(test["num_heads"].unique()) == [1, 4, 16, 64]
     assert set(train["framework"]) == {"trtllm"}
-    again = silicon.export("h200-sxm", "latent_attention", part="repeat")
+    again = sampling.export("h200-sxm", "latent_attention", part="repeat")
     assert set(again["kv_dtype"]) == {"bfloat16"}  # SGLang's rows of 8 bits time a conversion
-    assert set(silicon.export("l40s", "latent_attention")["kernel_source"]) == {"triton"}
+    assert set(sampling.export("l40s", "latent_attention")["kernel_source"]) == {"triton"}
     with pytest.raises(InputError, match="no two frameworks measured one kind of latent_attention on l40s"):
-        silicon.export("l40s", "latent_attention", part="repeat")
+        sampling.export("l40s", "latent_attention", part="repeat")

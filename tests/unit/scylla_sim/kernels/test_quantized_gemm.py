@@ -1,4 +1,4 @@
-"""GEMMs of 8 bits and fewer: tiles picked by tables, whole clusters, the sustained rate, the quantiser."""
+"""GEMMs of 8 bits and fewer: tiles picked by tables, whole clusters, the sustained rate, the quantizer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_power_limit_holds_a_full_device_and_not_one_tile():
     assert full > 1.8
 
 
-def test_quantising_the_input_is_paid_for_every_row():
+def test_quantizing_the_input_is_paid_for_every_row():
     small, large = (
         seconds("b200-sxm", m, 4096.0, 4096.0) - seconds("b200-sxm", m, 4096.0, 4096.0, quantiser_ratio=1e9)
         for m in (8.0, 512.0)
@@ -75,7 +75,7 @@ def test_a_device_may_use_the_table_of_its_family_alone(family, device):
 
 def test_a_carried_fit_uses_the_table_of_where_it_goes_and_none_where_there_is_none():
     shape = {"m": np.array([1.0, 100.0, 300.0]), "n": 4096.0, "k": 8192.0}
-    kernel = device_calibration.shipped("h100-sxm").gemm("fp8").carried(same_family=False)
+    kernel = device_calibration.shipped("h100-sxm").gemm("fp8").transferred(same_family=False)
     assert kernel.form == "gemm_dispatched"
     on = {name: kernel.seconds(shape, rates(catalog.hardware(name), "fp8")) for name in ("b200-sxm", "mi300x")}
     free = evaluate(FORMS["gemm_quantised"], kernel.parameters, shape, rates(catalog.hardware("mi300x"), "fp8"))

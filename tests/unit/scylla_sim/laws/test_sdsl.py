@@ -8,6 +8,7 @@ from scylla_sim.acceptance import drafting, profiles
 from scylla_sim.checks import InputError
 from scylla_sim.laws import fit, grouped, sdsl, theorems
 from scylla_sim.laws.additive import fit_joint
+from scylla_sim.planning import draft_design
 from scylla_sim.records import read_columns
 
 PUBLISHED = ROOT / "paper" / "published"
@@ -41,7 +42,7 @@ def test_the_quoted_plane_and_its_interval():
 @pytest.mark.parametrize("train_tokens", [180e9, 1e12, 15e12])
 def test_the_quoted_numbers_agree_with_each_other(target, train_tokens):
     """The plane, with a cycle of gamma N + M, has its best draft where the quoted line 2.71e-3 M + 8.71e7 says."""
-    best = sdsl.best_draft_parameters(target, train_tokens=train_tokens)
+    best = draft_design.best_draft_parameters(target, train_tokens=train_tokens)
     assert best == pytest.approx(float(sdsl.quoted_draft_parameters(target)), rel=0.2)
 
 

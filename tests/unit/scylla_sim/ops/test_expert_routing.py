@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scylla_sim.calibration import device_calibration
+from scylla_sim.calibration import device_calibration, op_time
 from scylla_sim.checks import InputError
 from scylla_sim.cli import main
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.gemm import EXPERT_PRODUCTS
-from scylla_sim.ops import forward
+from scylla_sim.ops import forward, memory
+from scylla_sim.ops import op as ops_op
 from scylla_sim.ops.expert_routing import (
     distinct_experts,
     even_loads,
@@ -21,9 +22,9 @@ from scylla_sim.ops.expert_routing import (
 )
 from scylla_sim.ops.op import Op
 from scylla_sim.prediction import roofline
-from scylla_sim.prediction.steps import Setting, target_step
-from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Experts, Latent
+from scylla_sim.prediction.steps import Deployment, target_step
+from scylla_sim.specs import catalog, dtypes
+from scylla_sim.specs.model import Experts, Latent
 
 NONE = catalog.draft("none")
 MIXTRAL = catalog.model("mixtral-8x7b")
@@ -115,9 +116,9 @@ def test_the_first_layers_of_deepseek_are_dense_and_the_others_have_a_shared_exp
 
 def test_latent_cache_keeps_one_vector_a_token_and_layer():
     assert DEEPSEEK.kv_elements_per_token == (512 + 64) * 61
-    held = forward.resident_bytes(DEEPSEEK, NONE, batch=[0.5, 1.5], context=1000, tp=1)
+    held = memory.resident_bytes(DEEPSEEK, NONE, batch=[0.5, 1.5], context=1000, tp=1)
     assert held[1] - held[0] == pytest.approx(2 * (512 + 64) * 61 * 1000)
-    ranks = forward.resident_bytes(DEEPSEEK, NONE, batch=[0.5, 1.5], context=1000, tp=8)
+    ranks = memory.resident_bytes(DEEPSEEK, NONE, batch=[0.5, 1.5], context=1000, tp=8)
     assert ranks[1] - ranks[0] == pytest.approx(held[1] - held[0])  # every rank keeps the whole cache
 
 
@@ -141,16 +142,16 @@ def test_latent_model_without_a_query_rank_projects_queries_whole():
 
 def test_local_and_global_layers_are_priced_by_their_window():
     ops = by_name(GPT_OSS, batch=1, context=10000, tokens=4)
-    size = forward.element_bytes("bfloat16")
+    size = dtypes.element_bytes("bfloat16")
     local, all_of_it = ops["attention_window_128"], ops["attention"]
     assert local.count == all_of_it.count == 18
-    assert float(forward.kv_bytes(all_of_it.columns, size)) == 2 * 2 * 10000 * 8 * 64
-    assert float(forward.kv_bytes(local.columns, size)) == 2 * 2 * (128 + 3) * 8 * 64  # four windows overlap
+    assert float(ops_op.kv_bytes(all_of_it.columns, size)) == 2 * 2 * 10000 * 8 * 64
+    assert float(ops_op.kv_bytes(local.columns, size)) == 2 * 2 * (128 + 3) * 8 * 64  # four windows overlap
     assert float(local.flops()) == 18 * 4 * 64 * 4 * 128 * 64
 
 
 def test_a_window_bounds_the_cache_that_is_kept():
-    held = [float(forward.resident_bytes(GPT_OSS, NONE, batch=1, context=s)) for s in (128, 10128)]
+    held = [float(memory.resident_bytes(GPT_OSS, NONE, batch=1, context=s)) for s in (128, 10128)]
     assert held[1] - held[0] == 2 * 18 * (2 * 8 * 64) * 10000
 
 
@@ -159,8 +160,8 @@ def test_a_mixture_of_experts_is_called_measured_where_it_was(level):
     a100 = device_calibration.shipped("a100-sxm")
     if level == "theory":
         a100 = replace(a100, kernels={op: part for op, part in a100.kernels.items() if op != "experts"})
-    setting = Setting(a100, catalog.engine("ideal"))
-    step = target_step(MIXTRAL, setting, batch=[1, 64], context=1024)
+    deployment = Deployment(a100, catalog.engine("ideal"))
+    step = target_step(MIXTRAL, deployment, batch=[1, 64], context=1024)
     parts = {part.name: part for part in step.parts}
     assert step.evidence() == parts["expert_down"].evidence == level
     if level == "theory":
@@ -251,7 +252,7 @@ def test_a_group_of_one_costs_what_a_gemm_costs():
     shape = {name: np.array(value) for name, value in (("m", 64.0), ("n", 4096.0), ("k", 4096.0), ("groups", 1.0))}
     h100 = device_calibration.shipped("h100-sxm")
     one, grouped = (
-        device_calibration.op_seconds(Op("x", kind, 1, shape), h100, dtype="bfloat16", kv_dtype="bfloat16")
+        op_time.op_seconds(Op("x", kind, 1, shape), h100, dtype="bfloat16", kv_dtype="bfloat16")
         for kind in ("gemm", "grouped_gemm")
     )
     assert float(one.value) == float(grouped.value)
@@ -265,7 +266,7 @@ def test_heads_of_a_sparse_target_are_dense_unless_they_keep_its_experts():
     assert "expert_down" in names["mtp"] and "gate_up_proj" not in names["mtp"]
     assert "expert_down" not in names["eagle3"] and "qkv_a_second_input" in names["eagle3"]
     # the module of DeepSeek-V3 has 11.5 B weights of its own beside embedding and head (its repository's README)
-    assert forward.draft_parameters(catalog.draft("mtp"), DEEPSEEK) / 1e9 == pytest.approx(11.5, rel=0.02)
+    assert memory.draft_parameters(catalog.draft("mtp"), DEEPSEEK) / 1e9 == pytest.approx(11.5, rel=0.02)
 
 
 def test_theorem_1_3_is_refused_where_bytes_are_not_linear_in_tokens():

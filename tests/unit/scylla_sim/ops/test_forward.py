@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from scylla_sim.checks import InputError
-from scylla_sim.ops import forward
-from scylla_sim.specs import catalog
+from scylla_sim.ops import forward, memory
+from scylla_sim.ops import op as ops_op
+from scylla_sim.specs import catalog, dtypes
 
 LLAMA8 = catalog.model("llama-3.1-8b")
 NONE = catalog.draft("none")
@@ -50,7 +51,7 @@ def test_attention_reads_the_kv_cache_once_however_many_tokens_are_verified():
         (op,) = [
             op for op in forward.forward_ops(LLAMA8, batch=3, context=1000, tokens=tokens) if op.name == "attention"
         ]
-        return float(op.count * forward.kv_bytes(op.columns, forward.element_bytes("bfloat16")))
+        return float(op.count * ops_op.kv_bytes(op.columns, dtypes.element_bytes("bfloat16")))
 
     by_hand = 3 * 1000 * 2 * 32 * 8 * 128 * 2  # batch, tokens, k and v, layers, kv heads, head size, bf16
     assert kv(1) == kv(8) == by_hand
@@ -78,19 +79,19 @@ def test_kv_heads_are_replicated_beyond_their_number():
 
 def test_eagle3_head_of_llama_8b_has_the_size_of_the_released_one():
     # yuhuili/EAGLE3-LLaMA3.1-Instruct-8B is a file of 850 MB in 16 bits; embeddings are the target's
-    head = forward.draft_parameters(catalog.draft("eagle3"), LLAMA8)
+    head = memory.draft_parameters(catalog.draft("eagle3"), LLAMA8)
     assert head / 1e6 == pytest.approx(425, rel=0.02)
 
 
 def test_scylla_heads_grow_by_one_decoder_layer_each():
-    sizes = [forward.draft_parameters(catalog.draft(f"scylla-{n}l"), LLAMA8) for n in (1, 2, 5)]
+    sizes = [memory.draft_parameters(catalog.draft(f"scylla-{n}l"), LLAMA8) for n in (1, 2, 5)]
     assert sizes[1] - sizes[0] == LLAMA8.layer_parameters
     assert sizes[2] - sizes[1] == 3 * LLAMA8.layer_parameters
 
 
 def test_qwen_72b_at_10k_and_batch_64_does_not_fit_four_h800():
     qwen = catalog.model("qwen2.5-72b")
-    held = 4 * forward.resident_bytes(qwen, NONE, batch=64, context=10240, tp=4)
+    held = 4 * memory.resident_bytes(qwen, NONE, batch=64, context=10240, tp=4)
     assert float(held) / 1e9 == pytest.approx(360, rel=0.01)
 
 

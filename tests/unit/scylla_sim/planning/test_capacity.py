@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance.drafting import no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.planning import capacity
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import no_drafting
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
 
 EAGLE3 = catalog.draft("eagle3")
@@ -88,10 +88,10 @@ def test_eagle2_and_scylla_draft_the_reference_tree_by_default():
 
 
 def test_carrying_tau_to_a_shorter_draft_lowers_it_and_back_restores_it():
-    long, short = drafting.Shape(6, 10, 61), drafting.Shape(3, 1, 4)
-    there = drafting.carry(4.5, long, short)
+    long, short = drafting.DraftShape(6, 10, 61), drafting.DraftShape(3, 1, 4)
+    there = drafting.transfer(4.5, long, short)
     assert 1 < there < 4
-    assert drafting.carry(there, short, long) == pytest.approx(4.5, abs=1e-3)
+    assert drafting.transfer(there, short, long) == pytest.approx(4.5, abs=1e-3)
 
 
 def test_a_chain_verifies_its_length_plus_one():
@@ -100,32 +100,32 @@ def test_a_chain_verifies_its_length_plus_one():
 
 
 def search(**options):
-    settings = [Setting(device_calibration.shipped(name), catalog.engine("vllm")) for name in ("h100-sxm", "l4")]
+    settings = [Deployment(device_calibration.shipped(name), catalog.engine("vllm")) for name in ("h100-sxm", "l4")]
     item, _ = chain(3, tokens_per_cycle=2.4)
     return capacity.search(LLAMA8, [NONE, item], settings, batch=[1, 8, 64, 4096], context=4096, **options)
 
 
 def test_plans_keep_to_memory_and_latency():
     found = search(tpot_limit_s=0.02)
-    assert found.deployments
-    for item in found.deployments:
+    assert found.points
+    for item in found.points:
         assert item.tpot_s <= 0.02
         assert item.batch_size < 4096  # 2 TB of KV cache
-    assert all(item.hardware != "l4" or item.draft != "none" for item in found.deployments)
+    assert all(item.hardware != "l4" or item.draft != "none" for item in found.points)
 
 
 def test_ranking_by_throughput_and_by_cost():
-    by_rate = search().deployments
+    by_rate = search().points
     assert [d.tokens_per_s_per_gpu for d in by_rate] == sorted(
         (d.tokens_per_s_per_gpu for d in by_rate), reverse=True
     )
-    cheap = search(prices={"h100-sxm": 1000.0, "l4": 0.01}, rank="cost_per_million_tokens").deployments
+    cheap = search(prices={"h100-sxm": 1000.0, "l4": 0.01}, rank="cost_per_million_tokens").points
     assert cheap[0].hardware == "l4"
 
 
 def test_an_impossible_limit_says_how_close_it_came():
     found = search(tpot_limit_s=1e-6)
-    assert not found.deployments
+    assert not found.points
     assert found.too_slow == found.considered == 4
     assert found.fastest_tpot_s > 1e-3
 

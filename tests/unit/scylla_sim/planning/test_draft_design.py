@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 
 from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.laws import sdsl
-from scylla_sim.ops import forward
+from scylla_sim.ops import memory
 from scylla_sim.planning import draft_design
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, predict
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 
 LLAMA8 = catalog.model("llama-3.1-8b")
 HEAD = catalog.draft("eagle2")
-SETTING = Setting(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
+SETTING = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_the_optimum_is_what_predict_says_of_it(designs):
     best = designs[0]
     head = catalog.draft("eagle2", layers=best.layers)
     tau = best.tokens_per_cycle
-    item = Drafting(head, best.draft_len, best.top_k, best.verify_tokens, tau, tau, tau)
+    item = SpeculativeConfig(head, best.draft_len, best.top_k, best.verify_tokens, tau, tau, tau)
     out = predict(LLAMA8, item, SETTING, batch=1, context=1024)
     assert float(out.tokens_per_s) == pytest.approx(best.tokens_per_s)
 
@@ -69,8 +70,8 @@ def test_no_budget_at_all_is_refused():
 
 def test_carrying_to_many_shapes_is_carrying_to_each():
     some = draft_design.shapes()[:12]
-    each = [drafting.carry(4.5, drafting.reference(), shape) for shape in some]
-    assert np.allclose(drafting.carried(4.5, some), each)
+    each = [drafting.transfer(4.5, drafting.reference(), shape) for shape in some]
+    assert np.allclose(drafting.transferred(4.5, some), each)
 
 
 def test_the_rival_law_gives_an_independent_model_of_the_heads_size(designs):
@@ -78,9 +79,9 @@ def test_the_rival_law_gives_an_independent_model_of_the_heads_size(designs):
     (rival,) = draft_design.design(
         LLAMA8, HEAD, SETTING, batch=[1], context=1024, budget=draft_design.Budget(tokens=10e9), law="sdsl"
     )
-    size = forward.draft_parameters(catalog.draft("eagle2", layers=rival.layers), LLAMA8)
+    size = memory.draft_parameters(catalog.draft("eagle2", layers=rival.layers), LLAMA8)
     rate, _, _ = sdsl.draft_rate(size, 10e9, LLAMA8.active_parameters)
-    shape = drafting.Shape(rival.draft_len, rival.top_k, rival.verify_tokens)
+    shape = drafting.DraftShape(rival.draft_len, rival.top_k, rival.verify_tokens)
     assert rival.tokens_per_cycle == pytest.approx(drafting.yielded(float(rate), [shape])[0])
     assert (rival.law, designs[0].law) == ("sdsl", "theorems")
     assert rival.speedup < designs[0].speedup

@@ -8,30 +8,31 @@ import numpy as np
 import pytest
 from running import ROOT
 
+from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.engines import flags as engines_flags
 from scylla_sim.planning.crossover import Crossover, Span, crossover_batch, spans_of
 from scylla_sim.planning.schedule import Schedule, schedule
-from scylla_sim.prediction.steps import Setting
-from scylla_sim.prediction.throughput import Drafting, no_drafting, predict
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 
 LLAMA8 = catalog.model("llama-3.1-8b")
-H100 = Setting(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
+H100 = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
 PLAIN = no_drafting(catalog.draft("none"))
 
 
 def chain(length, rate, draft="eagle3", *, spread=0.0):
     tau = float(iid_tokens_per_cycle(rate, length))
     low, high = (1 + (tau - 1) * (1 - spread), min(1 + (tau - 1) * (1 + spread), length + 1))
-    return Drafting(catalog.draft(draft), length, 1, length + 1, tau, low, high)
+    return SpeculativeConfig(catalog.draft(draft), length, 1, length + 1, tau, low, high)
 
 
-def scheduled(rate, *, lengths=range(1, 6), setting=H100, batch=(1, 64, 256), context=(256,), **options):
+def scheduled(rate, *, lengths=range(1, 6), deployment=H100, batch=(1, 64, 256), context=(256,), **options):
     items = [chain(length, rate) for length in lengths]
-    return schedule(LLAMA8, items, setting, batch=list(batch), context=list(context), **options)
+    return schedule(LLAMA8, items, deployment, batch=list(batch), context=list(context), **options)
 
 
 def best_crossover(found):
@@ -150,13 +151,13 @@ def specbundle():
             continue
         length, width, verified = (int(row[name]) for name in ("draft_len", "top_k", "verify_tokens"))
         tau = float(row["tokens_per_cycle"])
-        item = Drafting(catalog.draft("eagle3"), length, width, verified, tau, tau, tau)
+        item = SpeculativeConfig(catalog.draft("eagle3"), length, width, verified, tau, tau, tau)
         found.setdefault((row["draft_head"], row["task"]), {})[item] = float(row["tokens_per_s"])
     return found
 
 
 def test_the_draft_length_that_was_measured_as_fastest_is_chosen_or_named_and_little_is_lost():
-    where = Setting(device_calibration.shipped("h200-sxm"), catalog.engine("sglang"))
+    where = Deployment(device_calibration.shipped("h200-sxm"), catalog.engine("sglang"))
     chosen, losses = 0, []
     for measured in specbundle().values():
         (choice,) = schedule(LLAMA8, list(measured), where, batch=[1], context=[512], max_batch=1).choices
@@ -204,7 +205,7 @@ def test_sglang_counts_the_root_and_gets_steps_by_batch():
 
 
 def test_a_tree_is_for_sglang_and_vllm_says_that_it_has_none():
-    tree = Drafting(catalog.draft("eagle2"), 4, 4, 16, 3.0, 3.0, 3.0)
+    tree = SpeculativeConfig(catalog.draft("eagle2"), 4, 4, 16, 3.0, 3.0, 3.0)
     found = made_up([tree], [Span(1, 64, tree)])
     (nothing,) = engines_flags.flags("vllm", tree.draft, found)
     assert nothing.options == ""

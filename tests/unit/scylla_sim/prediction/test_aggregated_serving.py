@@ -7,10 +7,10 @@ from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.prediction import aggregated_serving
 from scylla_sim.prediction.aggregated_serving import NOTHING_FITTED, Overheads, Runs
-from scylla_sim.prediction.steps import Setting, target_step
+from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.specs import catalog
 
-H100 = Setting(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"), "fp8", "bfloat16", 4)
+H100 = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"), "fp8", "bfloat16", 4)
 LLAMA70 = catalog.model("llama-3.1-70b")
 
 

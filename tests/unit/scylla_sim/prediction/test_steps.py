@@ -5,16 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.fitted_kernel import Band
 from scylla_sim.checks import InputError
-from scylla_sim.prediction.steps import Setting, bound, draft_step, host_seconds, target_step
-from scylla_sim.prediction.throughput import Drafting, no_drafting, predict
+from scylla_sim.prediction.overheads import host_seconds
+from scylla_sim.prediction.steps import Deployment, bound, draft_step, target_step
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Engine
+from scylla_sim.specs.engine import Engine
 
 IDEAL = catalog.engine("ideal")
-H100 = Setting(device_calibration.shipped("h100-sxm"), IDEAL)
+H100 = Deployment(device_calibration.shipped("h100-sxm"), IDEAL)
 LLAMA8 = catalog.model("llama-3.1-8b")
 NONE = no_drafting(catalog.draft("none"))
 
@@ -33,8 +35,8 @@ def test_plain_column_of_table_5_is_predicted_without_fitting_to_it():
     # arXiv 2505.07858, Table 5: Qwen2.5-72B on 4 H800, tokens/s without speculation; 10K input is inferred
     batch = np.array([1, 2, 4, 8, 16, 32, 40, 48, 64.0])
     reported = np.array([60, 118, 224, 428, 750, 1239, 1406, 1553, 1763.0])
-    setting = Setting(device_calibration.shipped("h800-sxm"), IDEAL, tp=4)
-    out = predict(catalog.model("qwen2.5-72b"), NONE, setting, batch=batch, context=10240)
+    deployment = Deployment(device_calibration.shipped("h800-sxm"), IDEAL, tp=4)
+    out = predict(catalog.model("qwen2.5-72b"), NONE, deployment, batch=batch, context=10240)
     assert np.abs(out.tokens_per_s / reported - 1).mean() < 0.06
 
 
@@ -77,18 +79,18 @@ def test_a_tree_costs_an_engine_more_than_a_chain_by_hand():
     assert float(tree - chain) == pytest.approx(0.89e-3)
 
 
-def sure(setting, engine):
+def sure(deployment, engine):
     """The setting with kernels that are known exactly, under an engine that may not be."""
     exact = {
         op: {name: replace(item, band=Band(1, 1), short=Band(1, 1)) for name, item in groups.items()}
-        for op, groups in setting.calibration.kernels.items()
+        for op, groups in deployment.calibration.kernels.items()
     }
-    calibration = replace(setting.calibration, kernels=exact)
-    return replace(setting, calibration=calibration, engine=engine)
+    calibration = replace(deployment.calibration, kernels=exact)
+    return replace(deployment, calibration=calibration, engine=engine)
 
 
 def test_the_interval_of_an_engine_reaches_throughput_and_speedup():
-    drafting = Drafting(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.4, 2.4)
+    drafting = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.4, 2.4)
     engine = Engine("x", host_s=2e-3, draft_host_s=1e-3, intervals={"host_s": (1e-3, 4e-3)})
     low, middle, high = (
         predict(LLAMA8, drafting, sure(H100, replace(engine, host_s=host, intervals={})), batch=4, context=512)
@@ -124,7 +126,7 @@ def test_no_draft_is_a_speedup_of_exactly_one():
 
 def test_tokens_per_cycle_above_the_draft_length_is_refused():
     with pytest.raises(InputError, match=r"tokens_per_cycle=4.5 must lie in \[1, 4\]"):
-        Drafting(catalog.draft("eagle3"), 3, 1, 4, 4.5, 4.5, 4.5)
+        SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 4.5, 4.5, 4.5)
 
 
 def test_tensor_parallelism_without_a_link_is_refused(tmp_path):
@@ -139,11 +141,13 @@ peak_bf16 = { value = 100, unit = "TFLOP/s", source = "box" }
     hardware = catalog.hardware(str(file))
     calibration = device_calibration.Calibration(device="lonely", hardware=hardware, kernels={})
     with pytest.raises(InputError, match="tp=2 needs a link"):
-        target_step(LLAMA8, Setting(calibration, IDEAL, tp=2), batch=1, context=10)
+        target_step(LLAMA8, Deployment(calibration, IDEAL, tp=2), batch=1, context=10)
 
 
 def test_a_device_without_calibration_says_so():
-    transferred = target_step(LLAMA8, Setting(device_calibration.shipped("rtx-3090"), IDEAL), batch=1, context=10)
+    transferred = target_step(
+        LLAMA8, Deployment(device_calibration.shipped("rtx-3090"), IDEAL), batch=1, context=10
+    )
     measured = target_step(LLAMA8, H100, batch=1, context=10)
     assert transferred.evidence() == "transferred"
     assert measured.evidence() == "silicon"
@@ -165,8 +169,8 @@ def test_the_cost_jumps_past_what_was_captured_as_a_graph(limit, tokens, past, t
     batch, slow = np.array([1.0, 8.0, 9.0, 64.0]), 1e-3
 
     def step(**graphs):
-        setting = replace(H100, engine=Engine("x", launch_s=slow, **graphs), tp=tp)
-        return target_step(LLAMA8, setting, batch=batch, context=512, tokens=tokens)
+        deployment = replace(H100, engine=Engine("x", launch_s=slow, **graphs), tp=tp)
+        return target_step(LLAMA8, deployment, batch=batch, context=512, tokens=tokens)
 
     mixed, inside, outside = step(**limit), step(), step(eager=True)
     launches = sum(part.count for part in outside.parts if part.kind != "launch")
@@ -195,9 +199,9 @@ def test_waiting_for_the_host_has_the_interval_of_a_launch_and_counts_as_overhea
 def test_drafting_waits_for_its_launches_too():
     """Two passes of a tree draft: one within the limit, one of three candidates past it."""
     engine = Engine("x", launch_s=1e-3, max_graph_tokens=8)
-    setting, draft = replace(H100, engine=engine), catalog.draft("eagle3")
-    both = draft_step(draft, LLAMA8, setting, batch=8, context=512, draft_len=2, width=3)
-    first = draft_step(draft, LLAMA8, setting, batch=8, context=512, draft_len=1)
+    deployment, draft = replace(H100, engine=engine), catalog.draft("eagle3")
+    both = draft_step(draft, LLAMA8, deployment, batch=8, context=512, draft_len=2, width=3)
+    first = draft_step(draft, LLAMA8, deployment, batch=8, context=512, draft_len=1)
     launches = sum(part.count for part in first.parts if part.kind != "launch")
     assert float(both.seconds) == pytest.approx(float(first.seconds) + launches * 1e-3)
 
@@ -213,7 +217,7 @@ def test_the_power_limit_widens_steps_of_many_rows_on_their_slow_side_only() -> 
 
 def test_the_power_limit_delays_both_sides_of_a_speed_up_together() -> None:
     """A plain step of many rows is slowed like the cycle: the ratio is surer than either."""
-    drafting = Drafting(catalog.draft("eagle3"), 3, 1, 4, 2.5, 2.5, 2.5)
+    drafting = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.5, 2.5, 2.5)
     out = predict(LLAMA8, drafting, H100, batch=512, context=64)
     slowed = float((out.verify.errors["power"].up + out.draft.errors["power"].up) / out.cycle_s)
     assert slowed > 0.15

@@ -6,28 +6,29 @@ from functools import cache
 import numpy as np
 import pytest
 
+from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.registry import FORMS
-from scylla_sim.prediction.steps import EMPTY, Error, Setting, Step, target_step
-from scylla_sim.prediction.throughput import Drafting, predict
-from scylla_sim.prediction.uncertainty import EXACT, SHARED_EXPONENT, Pace, interval
+from scylla_sim.prediction.steps import EMPTY, Deployment, ErrorSource, Step, target_step
+from scylla_sim.prediction.throughput import predict
+from scylla_sim.prediction.uncertainty import EXACT, SHARED_EXPONENT, Cycle, interval
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Engine
+from scylla_sim.specs.engine import Engine
 
 NO_ENGINE = Engine("none")
 
 
 def step(seconds, **errors):
     """A step with sources of error, each a symmetric deviation in seconds: name=(kind, deviation)."""
-    found = {name: Error(kind, np.asarray(d), np.asarray(d)) for name, (kind, d) in errors.items()}
+    found = {name: ErrorSource(kind, np.asarray(d), np.asarray(d)) for name, (kind, d) in errors.items()}
     half = float(np.sqrt(sum(d**2 for _, d in errors.values())))
     return Step((), np.asarray(seconds), np.asarray(seconds - half), np.asarray(seconds + half), found)
 
 
 def pace(scored, *, tokens=1, tau=(1.0, 1.0, 1.0), drafted=EMPTY, terms=None):
     seconds = scored.seconds + drafted.seconds
-    return Pace(tau[1], tau[0], tau[2], scored, tokens, drafted, 1, terms or {}, seconds)
+    return Cycle(tau[1], tau[0], tau[2], scored, tokens, drafted, 1, terms or {}, seconds)
 
 
 def test_a_rate_by_itself_has_its_deviations_in_quadrature():
@@ -62,12 +63,12 @@ def test_nothing_is_known_better_than_exactly():
 
 
 def test_two_lengths_of_one_draft_are_surer_apart_than_either_alone():
-    setting = Setting(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
+    deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
     three, four = (
         predict(
             catalog.model("llama-3.1-8b"),
-            Drafting(catalog.draft("eagle3"), n, 1, n + 1, tau, 0.9 * tau, 1.1 * tau),
-            setting,
+            SpeculativeConfig(catalog.draft("eagle3"), n, 1, n + 1, tau, 0.9 * tau, 1.1 * tau),
+            deployment,
             batch=64,
             context=1024,
         )
@@ -82,7 +83,9 @@ def test_two_lengths_of_one_draft_are_surer_apart_than_either_alone():
 def test_operations_of_a_kernel_that_was_carried_err_together():
     model = catalog.model("llama-3.1-8b")
     own, carried = (
-        target_step(model, Setting(device_calibration.shipped(name), catalog.engine("ideal")), batch=4, context=512)
+        target_step(
+            model, Deployment(device_calibration.shipped(name), catalog.engine("ideal")), batch=4, context=512
+        )
         for name in ("h100-sxm", "rtx-3090")
     )
     gemms = [part for part in own.parts if part.kind == "gemm"]
@@ -95,9 +98,9 @@ def test_operations_of_a_kernel_that_was_carried_err_together():
 @cache
 def held_out(op):
     pytest.importorskip("aiconfigurator_core")
-    from gpu_validate.cli import silicon
+    from gpu_validate.silicon import sampling
 
-    return silicon.export("h100-sxm", op, part="test", dtypes=["bfloat16"])
+    return sampling.export("h100-sxm", op, part="test", dtypes=["bfloat16"])
 
 
 def measured_pairs(op, by, varied, ratio):
@@ -117,7 +120,7 @@ def measured_pairs(op, by, varied, ratio):
         columns = {name: pairs[name].to_numpy(dtype=float) for name in FORMS[kernel.form].columns}
         seconds = kernel.seconds({**columns, varied: columns[varied] / scale}, r)
         lower, upper = kernel.interval(seconds)
-        error = Error(op, seconds - lower, upper - seconds)
+        error = ErrorSource(op, seconds - lower, upper - seconds)
         return pace(Step((), seconds, lower, upper, {"kernel": error}), tokens=1 if scale > 1 else ratio)
 
     measured = pairs["latency_ms_few"].to_numpy() / pairs["latency_ms"].to_numpy()

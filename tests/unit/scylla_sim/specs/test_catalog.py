@@ -6,7 +6,7 @@ import pytest
 
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
-from scylla_sim.specs.deployment_specs import Engine
+from scylla_sim.specs.engine import Engine
 
 REQUIRED_HARDWARE = """h100-sxm h100-pcie h200-sxm h800-sxm a100-sxm a100-sxm-40gb a100-pcie b200-sxm b300-sxm gb200
 gb300 l40s l4 rtx-3090 rtx-4090 rtx-pro-6000 mi300x""".split()

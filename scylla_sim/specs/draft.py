@@ -1,0 +1,51 @@
+"""Drafts: heads, Medusa, n-gram and independent models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scylla_sim.checks import fail, one_of, whole
+from scylla_sim.specs.model import Model
+
+DRAFT_KINDS = ("none", "head", "model", "medusa", "ngram")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """How candidate tokens are made.
+
+    ``head``: decoder layers on the target's features, with the target's width (EAGLE, Scylla). ``model``: an
+    independent small model. ``medusa``: parallel heads, no sequential passes. ``ngram``: no model at all.
+
+    Attributes
+    ----------
+    num_layers
+        Decoder layers of a head, number of heads for ``medusa``.
+    fused_features
+        Hidden states of the target that the head's input projection joins: 1 for EAGLE-1/2, 3 for EAGLE-3.
+    vocab_size
+        Size of a reduced draft vocabulary; 0 means the target's.
+    reads_target_head
+        Whether the vocabulary projection is the target's own (no extra weights to store).
+    keeps_experts
+        Whether the decoder layers of a head are mixtures of experts where the target's are (MTP), or dense.
+    """
+
+    name: str
+    kind: str
+    num_layers: int = 0
+    fused_features: int = 1
+    vocab_size: int = 0
+    reads_target_head: bool = True
+    keeps_experts: bool = False
+    model: Model | None = None
+
+    def __post_init__(self) -> None:
+        one_of("draft kind", self.kind, DRAFT_KINDS)
+        whole("draft_layers", self.num_layers, 0)
+        whole("fused_features", self.fused_features, 1)
+        whole("draft vocab_size", self.vocab_size, 0)
+        if self.kind in ("head", "medusa") and self.num_layers < 1:
+            raise fail("draft_layers", self.num_layers, f"must be at least 1 for a {self.kind} draft")
+        if (self.kind == "model") != (self.model is not None):
+            raise fail("draft model", self.model, f"does not go with kind={self.kind!r}")
