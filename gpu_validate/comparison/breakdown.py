@@ -71,7 +71,7 @@ def _kernels(columns: CsvTable) -> tuple[Found, Found]:
 def _parts(step: Row, gemms: Found, attention: Found) -> Row | None:
     """One step with its parts, or nothing where one of its kernels was not measured alone."""
     spec = catalog.model(step["model"])
-    if spec.experts is not None or spec.latent is not None or spec.windows:
+    if spec.moe is not None or spec.mla is not None or spec.windows:
         return None
     rows = float(step["batch"]) * float(step["tokens"])
     keys = [(step["dtype"], *map(_number, (rows, n, k))) for _, n, k in products(spec)]

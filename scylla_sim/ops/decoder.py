@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from scylla_sim.checks import FloatArray
 from scylla_sim.ops.expert_routing import routed_loads
 from scylla_sim.ops.op import Op, moving, scalar
-from scylla_sim.specs.model import Experts, Latent, Model
+from scylla_sim.specs.model import MLA, Model, MoE
 
 FLOAT_BYTES = 4.0
 """Routers choose in float32."""
@@ -74,7 +74,7 @@ def _grouped_query(model: Model, p: Pass) -> list[Op]:
     ]
 
 
-def _latent(model: Model, part: Latent, p: Pass) -> list[Op]:
+def _latent(model: Model, part: MLA, p: Pass) -> list[Op]:
     """Latent attention in its absorbed form: keys are never expanded, each head's query is brought to the latent.
 
     All heads attend one vector of ``kv_rank + rope_dim`` a token; its first ``kv_rank`` elements are the value too.
@@ -127,9 +127,9 @@ def _mlp(model: Model, p: Pass, count: int, width: float, prefix: str = "") -> l
     ]
 
 
-def _experts(model: Model, part: Experts, p: Pass) -> list[Op]:
+def _experts(model: Model, part: MoE, p: Pass) -> list[Op]:
     """Router, the experts that any token meets as two grouped GEMMs, the shared expert, and the weighted sum."""
-    count, hidden = model.expert_layers, float(model.hidden_size)
+    count, hidden = model.moe_layers, float(model.hidden_size)
     chosen, width = float(part.experts_per_token), part.intermediate_size / p.tp
     routed, loads = chosen * p.rows, routed_loads(part, p.rows)
     up = {"m": routed, "n": scalar(2.0 * width), "k": scalar(hidden), **loads}
@@ -162,11 +162,11 @@ def decoder_layers(model: Model, p: Pass) -> list[Op]:
     """
     hidden, count = float(model.hidden_size), model.num_layers
     ops = [p.moved("norms", 2 * count, 4.0 * hidden, by_row=True)]  # fused residual add: two tensors in, two out
-    ops += _grouped_query(model, p) if model.latent is None else _latent(model, model.latent, p)
-    if count > model.expert_layers:
-        ops += _mlp(model, p, count - model.expert_layers, model.intermediate_size / p.tp)
-    if model.experts is not None:
-        ops += _experts(model, model.experts, p)
+    ops += _grouped_query(model, p) if model.mla is None else _latent(model, model.mla, p)
+    if count > model.moe_layers:
+        ops += _mlp(model, p, count - model.moe_layers, model.intermediate_size / p.tp)
+    if model.moe is not None:
+        ops += _experts(model, model.moe, p)
     if p.tp > 1:
         message = {"bytes": p.output_bytes * hidden * p.rows, "num_gpus": scalar(p.tp)}
         ops.append(Op("all_reduce", "all_reduce", 2 * count, message))

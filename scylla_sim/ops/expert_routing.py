@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.specs.model import Experts
+from scylla_sim.specs.model import MoE
 
 ComplexArray = NDArray[np.complex128]
 
@@ -45,7 +45,7 @@ def _probabilities(count: int, chosen: int, skew: float) -> FloatArray:
     return found
 
 
-def routing_probabilities(experts: Experts) -> FloatArray:
+def routing_probabilities(experts: MoE) -> FloatArray:
     """Probability that a token is routed to each expert, the most popular first; they sum to ``experts_per_token``.
 
     Proportional to rank^-skew (Zipf) as far as a probability can be: experts that would exceed 1 take every token
@@ -54,15 +54,15 @@ def routing_probabilities(experts: Experts) -> FloatArray:
 
     Examples
     --------
-    >>> routing_probabilities(Experts(4, 2, 64)).tolist()
+    >>> routing_probabilities(MoE(4, 2, 64)).tolist()
     [0.5, 0.5, 0.5, 0.5]
-    >>> routing_probabilities(Experts(4, 2, 64, router_skew=1.0)).round(2).tolist()
+    >>> routing_probabilities(MoE(4, 2, 64, router_skew=1.0)).round(2).tolist()
     [0.96, 0.48, 0.32, 0.24]
     """
     return _probabilities(experts.num_experts, experts.experts_per_token, experts.router_skew)
 
 
-def distinct_experts(experts: Experts, tokens: ArrayLike) -> FloatArray:
+def distinct_experts(experts: MoE, tokens: ArrayLike) -> FloatArray:
     """Expected number of experts that at least one of ``tokens`` tokens is routed to, in one layer.
 
     Parameters
@@ -72,7 +72,7 @@ def distinct_experts(experts: Experts, tokens: ArrayLike) -> FloatArray:
 
     Examples
     --------
-    >>> qwen = Experts(num_experts=128, experts_per_token=8, intermediate_size=768)
+    >>> qwen = MoE(num_experts=128, experts_per_token=8, intermediate_size=768)
     >>> distinct_experts(qwen, [1, 16, 256]).round(1).tolist()
     [8.0, 82.4, 128.0]
     """
@@ -86,7 +86,7 @@ def distinct_experts(experts: Experts, tokens: ArrayLike) -> FloatArray:
 
 
 @cache
-def _transforms(experts: Experts, rows: int) -> tuple[ComplexArray, ComplexArray]:
+def _transforms(experts: MoE, rows: int) -> tuple[ComplexArray, ComplexArray]:
     """Logarithms of 1 - p + p w^n for every different p and n up to rows / 2, and their weights 2 / (w^n - 1)."""
     share, times = np.unique(routing_probabilities(experts), return_counts=True)
     root = np.exp(2j * np.pi / rows * np.arange(1, rows // 2 + 1))
@@ -96,7 +96,7 @@ def _transforms(experts: Experts, rows: int) -> tuple[ComplexArray, ComplexArray
     return logs, np.multiply.outer(times, doubled / (root - 1.0)).reshape(-1)
 
 
-def filled_tiles(experts: Experts, tokens: ArrayLike, rows: int) -> FloatArray:
+def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
     """Expected number of tiles of ``rows`` rows that the rows of all experts fill, the last of each in part.
 
     Parameters
@@ -114,7 +114,7 @@ def filled_tiles(experts: Experts, tokens: ArrayLike, rows: int) -> FloatArray:
 
     Examples
     --------
-    >>> mixtral = Experts(num_experts=8, experts_per_token=2, intermediate_size=14336)
+    >>> mixtral = MoE(num_experts=8, experts_per_token=2, intermediate_size=14336)
     >>> filled_tiles(mixtral, [1, 64, 256, 512], 64).round(2).tolist()
     [2.0, 8.0, 11.73, 19.81]
     """
@@ -131,7 +131,7 @@ def filled_tiles(experts: Experts, tokens: ArrayLike, rows: int) -> FloatArray:
     return tiles[place].reshape(total.shape)
 
 
-def routed_loads(experts: Experts, tokens: ArrayLike) -> dict[str, FloatArray]:
+def routed_loads(experts: MoE, tokens: ArrayLike) -> dict[str, FloatArray]:
     """Columns `LOADS` of a pass over ``tokens`` tokens, expected under the router.
 
     Every expert counts as ``ragged``: its rows are a random number, hardly ever a multiple of a tile, and a step in

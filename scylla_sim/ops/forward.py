@@ -24,15 +24,15 @@ def check_tensor_parallel(model: Model, tp: int) -> int:
     """``tp`` must divide the heads and all MLPs; KV heads are replicated when there are fewer than ranks."""
     ranks = int(whole("tp", tp, 1))
     shared = {"num_heads": model.num_heads}
-    if model.num_layers > model.expert_layers:
+    if model.num_layers > model.moe_layers:
         shared["intermediate_size"] = model.intermediate_size
-    if model.experts is not None:
-        shared["expert intermediate_size"] = model.experts.intermediate_size
-        shared["shared_intermediate_size"] = model.experts.shared_intermediate_size
+    if model.moe is not None:
+        shared["expert intermediate_size"] = model.moe.intermediate_size
+        shared["shared_intermediate_size"] = model.moe.shared_intermediate_size
     for name, size in shared.items():
         if size % ranks:
             raise fail("tp", ranks, f"must divide {name}={size} of {model.name}")
-    if model.latent is None and model.num_kv_heads % ranks and ranks % model.num_kv_heads:
+    if model.mla is None and model.num_kv_heads % ranks and ranks % model.num_kv_heads:
         raise fail(
             "tp", ranks, f"must divide num_kv_heads={model.num_kv_heads} of {model.name}, or be its multiple"
         )
@@ -105,13 +105,13 @@ def draft_model(draft: Draft, target: Model) -> Model:
     """
     if draft.model is not None:
         return draft.model
-    experts = replace(target.experts, dense_layers=0) if target.experts and draft.keeps_experts else None
+    moe = replace(target.moe, dense_layers=0) if target.moe and draft.keeps_experts else None
     return replace(
         target,
         name=f"{draft.name} head of {target.name}",
         num_layers=draft.num_layers,
         vocab_size=draft.vocab_size or target.vocab_size,
-        experts=experts,
+        moe=moe,
         windows=(),
     )
 

@@ -101,7 +101,7 @@ def verification(
     >>> bool(work.intensity(1)[1] > work.intensity(1)[0])
     True
     """
-    if model.experts is not None:
+    if model.moe is not None:
         raise fail(
             "model", model.name, "is a mixture of experts", "its bytes are not linear in the verified tokens"
         )

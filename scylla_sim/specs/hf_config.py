@@ -1,7 +1,8 @@
-"""Models from the keys of a Hugging Face ``config.json``: dense, mixtures of experts, sliding windows, MLA.
+"""Models from Hugging Face ``config.json`` files: dense, MoE, sliding windows and MLA.
 
-Only what `scylla_sim.ops.forward` counts is read; a family or an option that changes more is refused by name. Not
-counted: biases, norms of queries and keys or after a block, logit soft-caps, attention sinks, vision towers.
+The reader uses the keys that `scylla_sim.ops.forward` needs. It rejects a family or an option that changes the
+costs in another way. The costs leave out biases, norms of queries and keys, norms after a block, logit soft-caps,
+attention sinks and vision towers.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from scylla_sim.checks import fail
-from scylla_sim.specs.model import Experts, Latent, Model
+from scylla_sim.specs.model import MLA, Model, MoE
 
 DENSE_TYPES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3", "gemma3_text")
-EXPERT_TYPES = ("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3")
-LATENT_TYPES = ("deepseek_v2", "deepseek_v3")
+MOE_TYPES = ("mixtral", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3")
+MLA_TYPES = ("deepseek_v2", "deepseek_v3")
 
 _FIELDS = {
     "num_hidden_layers": "num_layers",
@@ -36,7 +37,10 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "gemma3": _GEMMA3,
     "gemma3_text": _GEMMA3,
 }
-"""What a family's config.json may leave out. Source: the configuration classes of Hugging Face transformers."""
+"""Defaults of keys that the config.json of a family may leave out.
+
+Source: the configuration classes of Hugging Face transformers.
+"""
 
 
 def _number(config: Mapping[str, Any], key: str, name: str) -> int:
@@ -47,16 +51,16 @@ def _number(config: Mapping[str, Any], key: str, name: str) -> int:
 
 
 def _slides(kind: str, config: Mapping[str, Any], layers: int, name: str) -> list[bool]:
-    """Which layers attend a sliding window, by the config's list or by the family's rule."""
+    """Return, for each layer, whether its attention has a sliding window."""
     types = config.get("layer_types")
     if types is not None:
         for entry in types:
             if entry not in ("full_attention", "sliding_attention"):
                 raise fail("layer_types", entry, f"is not modelled ({name})", "full and sliding attention are")
         if len(types) != layers:
-            raise fail("layer_types", len(types), f"must be one for each of num_hidden_layers={layers} ({name})")
+            raise fail("layer_types", len(types), f"must have num_hidden_layers={layers} entries ({name})")
         return [entry == "sliding_attention" for entry in types]
-    if kind in ("gemma2", "gpt_oss"):  # local and global in turn, local first
+    if kind in ("gemma2", "gpt_oss"):  # local and global layers alternate; the first is local
         return [layer % 2 == 0 for layer in range(layers)]
     if kind in ("gemma3", "gemma3_text"):
         pattern = _number(config, "sliding_window_pattern", name)
@@ -80,22 +84,22 @@ def _windows(kind: str, config: Mapping[str, Any], layers: int, name: str) -> tu
 
 
 def _dense_layers(kind: str, config: Mapping[str, Any], layers: int, name: str) -> int:
-    """Layers of a mixture of experts that keep a dense MLP."""
-    if kind in LATENT_TYPES:
+    """Return the number of layers of an MoE model that keep a dense MLP."""
+    if kind in MLA_TYPES:
         if config.get("moe_layer_freq", 1) != 1:
-            raise fail("moe_layer_freq", config["moe_layer_freq"], f"is not modelled ({name})", "1 is")
+            raise fail("moe_layer_freq", config["moe_layer_freq"], f"is not modelled ({name})", "only 1 is")
         return int(config.get("first_k_dense_replace") or 0)
     step = config.get("decoder_sparse_step") or 1
     dense = set(config.get("mlp_only_layers") or ())
     return sum(layer in dense or (layer + 1) % step != 0 for layer in range(layers))
 
 
-def _experts(kind: str, config: Mapping[str, Any], layers: int, name: str) -> Experts:
+def _moe(kind: str, config: Mapping[str, Any], layers: int, name: str) -> MoE:
     count = {"qwen3_moe": "num_experts", "mixtral": "num_local_experts", "gpt_oss": "num_local_experts"}
     width = _number(
         config, "intermediate_size" if kind in ("mixtral", "gpt_oss") else "moe_intermediate_size", name
     )
-    return Experts(
+    return MoE(
         num_experts=_number(config, count.get(kind, "n_routed_experts"), name),
         experts_per_token=_number(config, "num_experts_per_tok", name),
         intermediate_size=width,
@@ -104,8 +108,8 @@ def _experts(kind: str, config: Mapping[str, Any], layers: int, name: str) -> Ex
     )
 
 
-def _latent(config: Mapping[str, Any], name: str) -> Latent:
-    return Latent(
+def _mla(config: Mapping[str, Any], name: str) -> MLA:
+    return MLA(
         kv_rank=_number(config, "kv_lora_rank", name),
         rope_dim=_number(config, "qk_rope_head_dim", name),
         nope_dim=_number(config, "qk_nope_head_dim", name),
@@ -115,10 +119,10 @@ def _latent(config: Mapping[str, Any], name: str) -> Latent:
 
 
 def _refuse_unknown(kind: str, config: Mapping[str, Any], name: str) -> None:
-    if kind not in (*DENSE_TYPES, *EXPERT_TYPES):
-        known = f"modelled: {', '.join(DENSE_TYPES)} (dense), {', '.join(EXPERT_TYPES)} (mixture of experts)"
+    if kind not in (*DENSE_TYPES, *MOE_TYPES):
+        known = f"modelled: {', '.join(DENSE_TYPES)} (dense), {', '.join(MOE_TYPES)} (MoE)"
         raise fail("model_type", kind, f"is not modelled ({name})", known)
-    if kind in EXPERT_TYPES:
+    if kind in MOE_TYPES:
         return
     for key in ("num_local_experts", "num_experts", "n_routed_experts"):
         if config.get(key):
@@ -126,14 +130,21 @@ def _refuse_unknown(kind: str, config: Mapping[str, Any], name: str) -> None:
 
 
 def model_from_config(name: str, config: Mapping[str, Any]) -> Model:
-    """Model from the keys of a Hugging Face ``config.json``.
+    """Return the model that a Hugging Face ``config.json`` describes.
 
-    Without ``model_type`` the config is read as a Llama. Of a multimodal Gemma 3 the text model is read.
+    A config without ``model_type`` describes a Llama. For a multimodal Gemma 3 the function returns the text model.
+
+    Parameters
+    ----------
+    name
+        Name of the model, for `Model.name` and error messages.
+    config
+        Keys and values of the ``config.json``.
 
     Raises
     ------
     InputError
-        For an architecture or an option whose costs are not modelled, by name, and for a missing key.
+        For an architecture or an option whose costs are not modelled, and for a missing key.
 
     Examples
     --------
@@ -148,8 +159,8 @@ def model_from_config(name: str, config: Mapping[str, Any]) -> Model:
     given = {**DEFAULTS.get(kind, {}), **(nested if isinstance(nested, Mapping) else config)}
     values: dict[str, Any] = {field: _number(given, key, name) for key, field in _FIELDS.items()}
     layers, heads = values["num_layers"], values["num_heads"]
-    latent = _latent(given, name) if kind in LATENT_TYPES else None
-    head_dim = latent.value_dim if latent else given.get("head_dim") or values["hidden_size"] // max(heads, 1)
+    mla = _mla(given, name) if kind in MLA_TYPES else None
+    head_dim = mla.value_dim if mla else given.get("head_dim") or values["hidden_size"] // max(heads, 1)
     return Model(
         name=name,
         **values,
@@ -157,7 +168,7 @@ def model_from_config(name: str, config: Mapping[str, Any]) -> Model:
         head_dim=head_dim,
         tied_embeddings=bool(given.get("tie_word_embeddings", False)),
         max_context=int(given.get("max_position_embeddings") or 0),
-        experts=_experts(kind, given, layers, name) if kind in EXPERT_TYPES else None,
-        latent=latent,
+        moe=_moe(kind, given, layers, name) if kind in MOE_TYPES else None,
+        mla=mla,
         windows=_windows(kind, given, layers, name),
     )

@@ -1,4 +1,8 @@
-"""Models: the shapes of a decoder-only transformer, dense, MoE or MLA."""
+"""Model shapes of decoder-only transformers: dense, mixture of experts (MoE), multi-head latent attention (MLA).
+
+To add a model to the catalog, add a table to ``scylla_sim/data/models.toml`` with the keys of its Hugging Face
+``config.json``. `scylla_sim.specs.hf_config` turns these keys into a `Model`.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,29 @@ from dataclasses import dataclass, replace
 from scylla_sim.checks import fail, in_range, whole
 
 MAX_SIZE = 1e8
-"""Widths, vocabularies and layer counts beyond this are a slip."""
+"""Largest accepted width or vocabulary; a larger number is taken for a typing error."""
 
 
 @dataclass(frozen=True)
-class Experts:
-    """Mixture of experts for an MLP: a router sends each token to ``experts_per_token`` of ``num_experts``.
+class MoE:
+    """A mixture of experts in place of the MLP.
+
+    The router sends each token to ``experts_per_token`` of the ``num_experts`` experts.
 
     Attributes
     ----------
+    num_experts
+        Number of routed experts in one layer.
+    experts_per_token
+        Number of routed experts that process one token.
     intermediate_size
         Width of one routed expert.
     shared_intermediate_size
-        Width of all shared experts together, which every token passes; 0 without any.
+        Total width of the shared experts, which process every token; 0 without shared experts.
     dense_layers
-        Layers that keep a dense MLP of the model's ``intermediate_size``.
+        Number of layers with a dense MLP of the model's ``intermediate_size``.
     router_skew
-        Zipf exponent of the popularity of experts; 0 is a uniform router.
+        Zipf exponent of the expert popularity; 0 is a uniform router.
     """
 
     num_experts: int
@@ -45,15 +55,24 @@ class Experts:
 
 
 @dataclass(frozen=True)
-class Latent:
-    """Multi-head latent attention: one compressed vector of ``kv_rank + rope_dim`` a token stands for all heads.
+class MLA:
+    """Multi-head latent attention.
+
+    The KV cache holds one compressed vector of ``kv_rank + rope_dim`` elements per token and layer. All heads share
+    this vector.
 
     Attributes
     ----------
+    kv_rank
+        Elements of the compressed keys and values.
+    rope_dim
+        Elements of a query or key with rotary embedding.
+    nope_dim
+        Elements of one head's query without rotary embedding.
+    value_dim
+        Elements of one head's value.
     query_rank
-        Rank of the query projection; 0 where it is one full matrix.
-    nope_dim, rope_dim, value_dim
-        Elements of one head's query without and with rotary embedding, and of its value.
+        Rank of the query projection; 0 for one full matrix.
     """
 
     kv_rank: int
@@ -70,16 +89,24 @@ class Latent:
 
 @dataclass(frozen=True)
 class Model:
-    """A decoder-only transformer with gated MLPs: dense with grouped-query attention unless it says otherwise.
+    """A decoder-only transformer with gated MLPs.
+
+    The default is a dense model with grouped-query attention.
 
     Attributes
     ----------
-    experts
-        Mixture of experts of all layers but its ``dense_layers``.
-    latent
-        Latent attention; ``num_kv_heads`` and ``head_dim`` do not count then.
+    intermediate_size
+        Width of the dense MLP.
+    tied_embeddings
+        Whether the embedding and the vocabulary projection share one matrix.
+    max_context
+        Longest context in tokens; 0 if unknown.
+    moe
+        Mixture of experts in all layers except its ``dense_layers``; ``None`` for a dense model.
+    mla
+        Multi-head latent attention; it replaces ``num_kv_heads`` and ``head_dim``.
     windows
-        Sliding window of each layer in tokens, 0 for full attention; empty where no layer has one.
+        Sliding window of each layer in tokens, 0 for full attention; empty if no layer has a window.
     """
 
     name: str
@@ -92,8 +119,8 @@ class Model:
     vocab_size: int
     tied_embeddings: bool = False
     max_context: int = 0
-    experts: Experts | None = None
-    latent: Latent | None = None
+    moe: MoE | None = None
+    mla: MLA | None = None
     windows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -104,29 +131,35 @@ class Model:
         whole("max_context", self.max_context, 0)
         if self.num_heads % self.num_kv_heads:
             raise fail("num_kv_heads", self.num_kv_heads, f"must divide num_heads={self.num_heads}")
-        if self.experts is not None and self.experts.dense_layers >= self.num_layers:
-            raise fail("dense_layers", self.experts.dense_layers, f"must be below num_layers={self.num_layers}")
+        if self.moe is not None and self.moe.dense_layers >= self.num_layers:
+            raise fail("dense_layers", self.moe.dense_layers, f"must be below num_layers={self.num_layers}")
         if self.windows:
             whole("windows", list(self.windows), 0)
             if len(self.windows) != self.num_layers:
-                raise fail("windows", len(self.windows), f"must be one for each of num_layers={self.num_layers}")
-            if self.latent is not None:
-                raise fail("windows", max(self.windows), "does not go with latent attention")
+                raise fail("windows", len(self.windows), f"must have num_layers={self.num_layers} entries")
+            if self.mla is not None:
+                raise fail("windows", max(self.windows), "cannot be combined with MLA")
 
     def with_router_skew(self, skew: float) -> Model:
-        """The same model with experts of Zipf popularity; refused where there are none."""
-        if self.experts is None:
-            raise fail("router_skew", skew, f"does not apply to {self.name}", "it has no experts")
-        return replace(self, experts=replace(self.experts, router_skew=skew))
+        """Return the model with another Zipf exponent of the expert popularity.
+
+        Raises
+        ------
+        InputError
+            For a model without experts.
+        """
+        if self.moe is None:
+            raise fail("router_skew", skew, f"does not apply to {self.name}", "the model has no experts")
+        return replace(self, moe=replace(self.moe, router_skew=skew))
 
     @property
-    def expert_layers(self) -> int:
-        """Layers with a mixture of experts."""
-        return 0 if self.experts is None else self.num_layers - self.experts.dense_layers
+    def moe_layers(self) -> int:
+        """Number of MoE layers."""
+        return 0 if self.moe is None else self.num_layers - self.moe.dense_layers
 
     @property
     def window_layers(self) -> dict[int, int]:
-        """Number of layers by sliding window (0: full attention), in order of first appearance."""
+        """Number of layers by sliding window, in order of first appearance; window 0 is full attention."""
         found: dict[int, int] = {}
         for window in self.windows or (0,) * self.num_layers:
             found[window] = found.get(window, 0) + 1
@@ -134,83 +167,83 @@ class Model:
 
     @property
     def attention_input_width(self) -> int:
-        """Columns of the projections that read a layer's input (queries, keys and values, or their latents)."""
-        if self.latent is None:
+        """Output width of the attention projections of a layer's input: queries, keys, values, or their latents."""
+        if self.mla is None:
             return self.head_dim * (self.num_heads + 2 * self.num_kv_heads)
-        part = self.latent
-        query = part.query_rank or self.num_heads * (part.nope_dim + part.rope_dim)
-        return query + part.kv_rank + part.rope_dim
+        mla = self.mla
+        query = mla.query_rank or self.num_heads * (mla.nope_dim + mla.rope_dim)
+        return query + mla.kv_rank + mla.rope_dim
 
     @property
     def attention_parameters(self) -> int:
-        """Attention weights of one layer."""
-        if self.latent is None:
+        """Number of attention weights in one layer."""
+        if self.mla is None:
             return self.hidden_size * self.head_dim * 2 * (self.num_heads + self.num_kv_heads)
-        part = self.latent
-        query = part.query_rank * self.num_heads * (part.nope_dim + part.rope_dim)
-        key_value = part.kv_rank * self.num_heads * (part.nope_dim + part.value_dim)
-        output = self.num_heads * part.value_dim * self.hidden_size
+        mla = self.mla
+        query = mla.query_rank * self.num_heads * (mla.nope_dim + mla.rope_dim)
+        key_value = mla.kv_rank * self.num_heads * (mla.nope_dim + mla.value_dim)
+        output = self.num_heads * mla.value_dim * self.hidden_size
         return self.hidden_size * self.attention_input_width + query + key_value + output
 
     @property
     def layer_parameters(self) -> int:
-        """Weights of one decoder layer with a dense MLP (norms apart, which are below 0.01 %)."""
+        """Number of weights in one decoder layer with a dense MLP, without norms (below 0.01 %)."""
         return self.attention_parameters + 3 * self.hidden_size * self.intermediate_size
 
-    def _expert_layer_parameters(self, routed: int) -> int:
-        part = self.experts
-        if part is None:
+    def _moe_layer_parameters(self, routed: int) -> int:
+        moe = self.moe
+        if moe is None:
             return 0
-        width = routed * part.intermediate_size + part.shared_intermediate_size
-        return self.attention_parameters + self.hidden_size * (3 * width + part.num_experts)
+        width = routed * moe.intermediate_size + moe.shared_intermediate_size
+        return self.attention_parameters + self.hidden_size * (3 * width + moe.num_experts)
 
     def _decoder_parameters(self, routed: int) -> int:
-        sparse = self.expert_layers
-        return (self.num_layers - sparse) * self.layer_parameters + sparse * self._expert_layer_parameters(routed)
+        sparse = self.moe_layers
+        return (self.num_layers - sparse) * self.layer_parameters + sparse * self._moe_layer_parameters(routed)
 
     @property
     def decoder_parameters(self) -> int:
-        """Weights of all decoder layers, with every expert."""
-        return self._decoder_parameters(self.experts.num_experts if self.experts else 0)
+        """Number of weights in all decoder layers, with every expert."""
+        return self._decoder_parameters(self.moe.num_experts if self.moe else 0)
 
     @property
     def head_parameters(self) -> int:
-        """Weights of the vocabulary projection."""
+        """Number of weights in the vocabulary projection."""
         return self.hidden_size * self.vocab_size
 
     @property
     def parameters(self) -> int:
-        """All weights, with the embedding counted once when it is tied to the head."""
+        """Number of weights; an embedding that is tied to the vocabulary projection counts once."""
         embeddings = 1 if self.tied_embeddings else 2
         return self.decoder_parameters + embeddings * self.head_parameters
 
     @property
     def active_parameters(self) -> int:
-        """Weights that one token meets: `parameters` less the experts it is not routed to (embedding counted)."""
-        routed = self.experts.experts_per_token if self.experts else 0
+        """Number of weights without the experts to which a token is not routed; embeddings count."""
+        routed = self.moe.experts_per_token if self.moe else 0
         return self.parameters - self.decoder_parameters + self._decoder_parameters(routed)
 
     @property
     def replicated_parameters(self) -> int:
-        """Weights that every tensor-parallel rank holds whole: latent projections and routers."""
-        latent = self.latent
-        down = 0 if latent is None else latent.query_rank + latent.kv_rank + latent.rope_dim
-        router = 0 if self.experts is None else self.experts.num_experts
-        return self.hidden_size * (self.num_layers * down + self.expert_layers * router)
+        """Number of weights replicated on every TP rank: MLA down-projections and MoE routers."""
+        mla = self.mla
+        down = 0 if mla is None else mla.query_rank + mla.kv_rank + mla.rope_dim
+        router = 0 if self.moe is None else self.moe.num_experts
+        return self.hidden_size * (self.num_layers * down + self.moe_layers * router)
 
     @property
     def cached_heads(self) -> int:
-        """Heads of the KV cache over which tensor-parallel ranks can share it."""
-        return self.num_kv_heads if self.latent is None else 1
+        """Number of KV cache heads that TP ranks can divide among themselves."""
+        return self.num_kv_heads if self.mla is None else 1
 
     @property
     def kv_elements_per_layer(self) -> int:
-        """Numbers kept per token in the KV cache of one layer."""
-        if self.latent is not None:
-            return self.latent.kv_rank + self.latent.rope_dim
+        """KV cache elements per token in one layer."""
+        if self.mla is not None:
+            return self.mla.kv_rank + self.mla.rope_dim
         return 2 * self.num_kv_heads * self.head_dim
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Numbers kept per token in the KV cache of all layers (as long as the context fits every window)."""
+        """KV cache elements per token in all layers, for a context that fits every sliding window."""
         return self.num_layers * self.kv_elements_per_layer

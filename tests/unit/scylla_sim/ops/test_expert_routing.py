@@ -24,7 +24,7 @@ from scylla_sim.ops.op import Op
 from scylla_sim.prediction import roofline
 from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.specs import catalog, dtypes
-from scylla_sim.specs.model import Experts, Latent
+from scylla_sim.specs.model import MLA, MoE
 
 NONE = catalog.draft("none")
 MIXTRAL = catalog.model("mixtral-8x7b")
@@ -62,13 +62,13 @@ def test_every_weight_of_a_dense_model_is_active():
 
 def test_experts_are_collected_like_coupons():
     rng = np.random.default_rng(0)
-    experts = Experts(num_experts=64, experts_per_token=6, intermediate_size=1)
+    experts = MoE(num_experts=64, experts_per_token=6, intermediate_size=1)
     drawn = [len({i for _ in range(9) for i in rng.choice(64, 6, replace=False)}) for _ in range(4000)]
     assert float(distinct_experts(experts, 9)) == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / 4000**0.5)
 
 
 def test_a_router_skewed_without_bound_sends_every_token_to_the_same_experts():
-    experts = Experts(num_experts=16, experts_per_token=2, intermediate_size=1, router_skew=8.0)
+    experts = MoE(num_experts=16, experts_per_token=2, intermediate_size=1, router_skew=8.0)
     assert float(distinct_experts(experts, 50)) < 3.1
     probabilities = routing_probabilities(experts)
     assert probabilities[0] == 1.0
@@ -104,7 +104,7 @@ def test_ranks_hold_a_slice_of_every_expert():
     assert float(four.flops()) * 4 == float(one.flops())
     assert float(four.columns["groups"]) == float(one.columns["groups"])
     with pytest.raises(InputError, match="tp=32 must divide expert intermediate_size=720"):
-        forward.check_tensor_parallel(replace(GPT_OSS, experts=Experts(128, 4, 720)), 32)
+        forward.check_tensor_parallel(replace(GPT_OSS, moe=MoE(128, 4, 720)), 32)
 
 
 def test_the_first_layers_of_deepseek_are_dense_and_the_others_have_a_shared_expert():
@@ -134,7 +134,7 @@ def test_latent_attention_moves_the_bytes_and_flops_of_the_absorbed_form():
 
 
 def test_latent_model_without_a_query_rank_projects_queries_whole():
-    lite = replace(DEEPSEEK, latent=Latent(512, 64, 128, 128))
+    lite = replace(DEEPSEEK, mla=MLA(512, 64, 128, 128))
     ops = by_name(lite, batch=1, context=1)
     assert float(ops["q_proj"].columns["n"]) == 128 * 192
     assert float(ops["kv_a_proj"].columns["n"]) == 576
@@ -225,7 +225,7 @@ def test_part_filled_tiles_of_8_bit_experts_on_hopper_take_longer_than_full_ones
 @pytest.mark.parametrize("rows", [4, 16])
 def test_tiles_are_those_of_random_routings(skew, rows):
     rng = np.random.default_rng(1)
-    experts = Experts(num_experts=12, experts_per_token=2, intermediate_size=1, router_skew=skew)
+    experts = MoE(num_experts=12, experts_per_token=2, intermediate_size=1, router_skew=skew)
     drawn = rng.binomial(90, routing_probabilities(experts), size=(4000, 12))
     tiles = (-(-drawn // rows)).sum(axis=1)
     expected = float(filled_tiles(experts, 90, rows))
@@ -233,14 +233,14 @@ def test_tiles_are_those_of_random_routings(skew, rows):
 
 
 def test_an_expert_that_takes_every_token_fills_its_tiles():
-    experts = Experts(num_experts=4, experts_per_token=4, intermediate_size=1)
+    experts = MoE(num_experts=4, experts_per_token=4, intermediate_size=1)
     assert filled_tiles(experts, [1, 64, 65, 200], 64).round(9).tolist() == [4, 4, 8, 16]
     loads = routed_loads(experts, [64.0, 65.0])
     assert loads["ragged"].tolist() == [4.0, 4.0]  # in service, whatever the fill
 
 
 def test_a_skewed_router_fills_more_tiles_of_the_experts_it_meets():
-    even, skewed = (Experts(128, 8, 768, router_skew=skew) for skew in (0.0, 1.0))
+    even, skewed = (MoE(128, 8, 768, router_skew=skew) for skew in (0.0, 1.0))
     assert filled_tiles(skewed, 16, 16) < filled_tiles(even, 16, 16)  # few rows: fewer experts
     per_expert = [
         float(routed_loads(e, 1024)["tiles_64"] / routed_loads(e, 1024)["groups"]) for e in (even, skewed)
@@ -272,15 +272,15 @@ def test_heads_of_a_sparse_target_are_dense_unless_they_keep_its_experts():
 def test_theorem_1_3_is_refused_where_bytes_are_not_linear_in_tokens():
     with pytest.raises(InputError, match="model='mixtral-8x7b' is a mixture of experts"):
         roofline.verification(MIXTRAL, batch=1, context=1024)
-    assert float(roofline.verification(replace(DEEPSEEK, experts=None), batch=1, context=1024).flops) > 0
+    assert float(roofline.verification(replace(DEEPSEEK, moe=None), batch=1, context=1024).flops) > 0
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"experts": Experts(8, 2, 64, dense_layers=32)}, "dense_layers=32 must be below num_layers=32"),
-        ({"windows": (128,)}, "windows=1 must be one for each of num_layers=32"),
-        ({"windows": (128,) * 32, "latent": Latent(8, 8, 8, 8)}, "does not go with latent attention"),
+        ({"moe": MoE(8, 2, 64, dense_layers=32)}, "dense_layers=32 must be below num_layers=32"),
+        ({"windows": (128,)}, "windows=1 must have num_layers=32 entries"),
+        ({"windows": (128,) * 32, "mla": MLA(8, 8, 8, 8)}, "cannot be combined with MLA"),
     ],
 )
 def test_models_that_cannot_be_are_refused(change, line):
@@ -290,7 +290,7 @@ def test_models_that_cannot_be_are_refused(change, line):
 
 def test_more_experts_a_token_than_there_are_is_refused():
     with pytest.raises(InputError, match="experts_per_token=9 exceeds num_experts=8"):
-        Experts(8, 9, 64)
+        MoE(8, 9, 64)
     with pytest.raises(InputError, match="router_skew=1 does not apply to llama-3.1-8b"):
         catalog.model("llama-3.1-8b").with_router_skew(1)
 

@@ -23,7 +23,7 @@ def test_every_entry_is_valid_and_has_unit_and_source():
 def test_names_that_scripts_rely_on_are_there():
     assert set(REQUIRED_HARDWARE) <= set(catalog.names("hardware"))
     assert {*DENSE, *EXPERTS} <= set(catalog.names("models"))
-    assert {name for name in catalog.names("models") if catalog.model(name).experts} == set(EXPERTS)
+    assert {name for name in catalog.names("models") if catalog.model(name).moe} == set(EXPERTS)
     for name in ("none", "eagle", "eagle2", "eagle3", "medusa", "mtp", "ngram", "scylla-5l", "llama-68m"):
         assert catalog.draft(name).name == name
 

@@ -4,7 +4,7 @@ import pytest
 
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
-from scylla_sim.specs.hf_config import DENSE_TYPES, EXPERT_TYPES, model_from_config
+from scylla_sim.specs.hf_config import DENSE_TYPES, MOE_TYPES, model_from_config
 
 SHAPE = {
     "num_hidden_layers": 6,
@@ -31,11 +31,11 @@ def read(kind, **changes):
     return model_from_config("m", {"model_type": kind, **MIXTURE.get(kind, SHAPE), **changes})
 
 
-@pytest.mark.parametrize("kind", (*DENSE_TYPES, *EXPERT_TYPES))
+@pytest.mark.parametrize("kind", (*DENSE_TYPES, *MOE_TYPES))
 def test_every_family_is_read(kind):
     model = read(kind)
     assert (model.num_layers, model.hidden_size) == (6, 64)
-    assert (model.experts is not None) == (kind in EXPERT_TYPES)
+    assert (model.moe is not None) == (kind in MOE_TYPES)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_windows_follow_the_rule_of_the_family():
 
 
 def test_layers_without_experts_are_counted():
-    assert read("qwen3_moe", mlp_only_layers=[0, 3]).experts.dense_layers == 2
-    assert read("qwen3_moe", decoder_sparse_step=2).experts.dense_layers == 3
-    assert read("deepseek_v3").experts.dense_layers == 1
-    assert read("deepseek_v3").experts.shared_intermediate_size == 64
+    assert read("qwen3_moe", mlp_only_layers=[0, 3]).moe.dense_layers == 2
+    assert read("qwen3_moe", decoder_sparse_step=2).moe.dense_layers == 3
+    assert read("deepseek_v3").moe.dense_layers == 1
+    assert read("deepseek_v3").moe.shared_intermediate_size == 64
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_layers_without_experts_are_counted():
         (
             "gpt_oss",
             {"layer_types": ["full_attention"]},
-            "layer_types=1 must be one for each of num_hidden_layers=6",
+            "layer_types=1 must have num_hidden_layers=6 entries",
         ),
         ("gpt_oss", {"sliding_window": None}, "sliding_window=None must be a whole number"),
         ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 8}, "use_sliding_window=True is not modelled"),
