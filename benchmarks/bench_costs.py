@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from scylla_sim import cli
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.registry import FORMS, roofline_seconds

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scylla_sim.acceptance import drafting, dynamic_trees, generation, profiles, trees
+from scylla_sim.acceptance import drafting, dynamic_trees, generation, profiles, rates_file, trees
 from scylla_sim.acceptance import positions as acceptance_positions
 from scylla_sim.checks import FloatArray, InputError, fail, one_of, whole
 from scylla_sim.console import add_output, counts, emit, note
@@ -29,7 +29,7 @@ TREES = ("beam", "best", "dynamic")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or JSON")
-    parser.add_argument("--acceptance-kind", default="conditional", choices=drafting.KINDS)
+    parser.add_argument("--acceptance-kind", default="conditional", choices=rates_file.KINDS)
     parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="instead: tau of a chain ...")
     parser.add_argument("--known-draft-len", type=int, metavar="N", help="... of this draft length")
     parser.add_argument(
@@ -56,7 +56,7 @@ def _known(args: argparse.Namespace) -> tuple[FloatArray, acceptance_positions.D
     if (args.acceptance is None) == (args.tokens_per_cycle is None):
         raise InputError("acceptance=None: give --acceptance, or --tokens-per-cycle with --known-draft-len")
     if args.acceptance is not None:
-        return drafting.read_rates(args.acceptance, args.acceptance_kind)[0], None
+        return rates_file.read_rates(args.acceptance, args.acceptance_kind)[0], None
     if args.known_draft_len is None:
         raise fail("known_draft_len", None, "is needed with --tokens-per-cycle")
     length = int(whole("known_draft_len", args.known_draft_len, 1, drafting.MAX_DRAFT_LEN))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance import trees
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, InputError, fail, whole
 from scylla_sim.cli.steps import number_columns

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from scylla_sim.acceptance import drafting
-from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
+from scylla_sim.acceptance import drafting, rates_file
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli.predict import NOT_MODELLED, settings
 from scylla_sim.console import add_output, count, counts, emit, note
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
     parser.add_argument("--draft-len", default="3", metavar="N[,N]", help="draft lengths to consider; default 3")
     parser.add_argument("--acceptance", metavar="RATES|FILE", help="acceptance of every draft considered")
-    parser.add_argument("--acceptance-kind", default="conditional", choices=drafting.KINDS)
+    parser.add_argument("--acceptance-kind", default="conditional", choices=rates_file.KINDS)
     parser.add_argument("--engine", default="vllm", help="ideal, vllm or sglang; default vllm")
     parser.add_argument("--tpot", metavar="TIME", help="limit on the mean time per output token, e.g. 25ms")
     parser.add_argument("--price", metavar="NAME=P[,NAME=P]", help="price per GPU-hour, in any currency")
@@ -95,8 +95,8 @@ def _draftings(args: argparse.Namespace) -> list[SpeculativeConfig]:
     found: list[SpeculativeConfig] = []
     rates = spread = None
     if args.acceptance is not None:
-        rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
-        spread = drafting.read_spread(args.acceptance)
+        rates, _ = rates_file.read_rates(args.acceptance, args.acceptance_kind)
+        spread = rates_file.read_spread(args.acceptance)
     for name in args.draft.split(","):
         draft = catalog.draft(name)
         if draft.kind == "none":

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim.acceptance import drafting
-from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
+from scylla_sim.acceptance import drafting, rates_file
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit, note
@@ -61,7 +61,7 @@ def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
         "--draft-train-tokens", metavar="COUNT", help="pretraining tokens, e.g. 10B; tau from the laws"
     )
     parser.add_argument("--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or JSON")
-    parser.add_argument("--acceptance-kind", default="conditional", choices=drafting.KINDS)
+    parser.add_argument("--acceptance-kind", default="conditional", choices=rates_file.KINDS)
     parser.add_argument(
         "--reference-tokens-per-cycle",
         metavar="TAU[,LOW,HIGH]",
@@ -144,7 +144,7 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Deployment, 
 def target_model(args: argparse.Namespace) -> Model:
     """The model that the options name, with the router's skew they ask for."""
     model = catalog.model(args.model)
-    if model.experts is not None and args.precision == "fp8":
+    if model.moe is not None and args.precision == "fp8":
         note("note: fp8 is scaled by tensor; of checkpoints scaled by blocks (DeepSeek-V3, Qwen3): fp8_block")
     return model if args.router_skew is None else model.with_router_skew(args.router_skew)
 
@@ -207,8 +207,8 @@ def resolved(
         train_tokens = count("draft_train_tokens", args.draft_train_tokens)
     spread = None
     if args.acceptance is not None and rates is None:
-        rates, _ = drafting.read_rates(args.acceptance, args.acceptance_kind)
-        spread = drafting.read_spread(args.acceptance)
+        rates, _ = rates_file.read_rates(args.acceptance, args.acceptance_kind)
+        spread = rates_file.read_spread(args.acceptance)
     reference_tau = None
     if args.reference_tokens_per_cycle is not None:
         reference_tau = counts("reference_tokens_per_cycle", args.reference_tokens_per_cycle)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance import drafting, profiles
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.cli.predict import (
     add_drafting_arguments,

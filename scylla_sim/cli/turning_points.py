@@ -9,7 +9,7 @@ import numpy as np
 
 from scylla_sim import records
 from scylla_sim.acceptance import drafting
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit
@@ -92,7 +92,7 @@ def _best_trees(
     )
     head = catalog.draft("eagle2")
     rates = []
-    for shape, value in zip(grid, drafting.transferred(tau, grid)):
+    for shape, value in zip(grid, drafting.tau_from_reference(tau, grid)):
         item = SpeculativeConfig(head, shape.draft_len, shape.top_k, shape.verify_tokens, value, value, value)
         out = predict(model, item, deployment, batch=batch, context=context)
         rates.append((out.tokens_per_s, out.speedup))

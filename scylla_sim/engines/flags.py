@@ -19,7 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.planning.crossover import Span
 from scylla_sim.planning.schedule import Schedule
 from scylla_sim.specs.draft import Draft

@@ -15,8 +15,8 @@ from itertools import product
 import numpy as np
 
 from scylla_sim.acceptance import drafting
-from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, one_of, positive
 from scylla_sim.laws import sdsl, theorems
 from scylla_sim.laws.sdsl import draft_rate
@@ -162,7 +162,7 @@ def _predict_grid(
         draft = replace(head, num_layers=layers)
         trained[i] = affordable_tokens(draft, target, budget)
         rates = _rates(law, draft, target, trained[i])
-        out.tau[:, i, :] = [drafting.yielded(rate, grid) for rate in rates]
+        out.tau[:, i, :] = [drafting.tau_at_rate(rate, grid) for rate in rates]
         for j, shape in enumerate(grid):
             low, tau, high = out.tau[:, i, j].tolist()
             items.append(

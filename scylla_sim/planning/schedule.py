@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import FloatArray, fail, whole
 from scylla_sim.planning.crossover import Crossover, Span, crossover, spans_of
 from scylla_sim.prediction.steps import Deployment

@@ -13,7 +13,7 @@ from functools import cache, cached_property, partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.memory import resident_bytes
 from scylla_sim.prediction.overheads import host_terms, paid, step_terms

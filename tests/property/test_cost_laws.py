@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration, op_time
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.registry import FORMS, evaluate, roofline_seconds
@@ -22,7 +22,7 @@ from scylla_sim.prediction.steps import Deployment, draft_step, target_step
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.hardware import Hardware
-from scylla_sim.specs.model import Experts
+from scylla_sim.specs.model import MoE
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090", "h800-sxm"])
 models = st.sampled_from(["llama-3.1-8b", "qwen2.5-7b", "llama-2-7b", "llama-3.2-1b"])
@@ -225,7 +225,7 @@ def test_arrays_and_scalars_agree(shapes):
 @st.composite
 def mixtures(draw):
     count = draw(st.integers(1, 512))
-    return Experts(count, draw(st.integers(1, count)), 64, router_skew=draw(skews))
+    return MoE(count, draw(st.integers(1, count)), 64, router_skew=draw(skews))
 
 
 @given(mixtures(), st.integers(1, 10000), st.integers(0, 10000))
@@ -254,8 +254,8 @@ def test_routing_probabilities_are_probabilities_of_the_chosen_number(experts):
 def test_zero_skew_is_the_uniform_router(count, data, total):
     chosen = data.draw(st.integers(1, count))
     uniform = count * (1 - (1 - chosen / count) ** total)
-    assert np.isclose(float(distinct_experts(Experts(count, chosen, 64), total)), uniform, rtol=1e-9)
-    almost = Experts(count, chosen, 64, router_skew=1e-9)
+    assert np.isclose(float(distinct_experts(MoE(count, chosen, 64), total)), uniform, rtol=1e-9)
+    almost = MoE(count, chosen, 64, router_skew=1e-9)
     assert np.isclose(float(distinct_experts(almost, total)), uniform, rtol=1e-6)
 
 
@@ -267,8 +267,8 @@ def test_tiles_of_zero_skew_are_those_of_the_uniform_router(count, data, total, 
     choices = factorials[-1] - factorials - factorials[::-1]
     binomial = np.exp(choices + found * np.log(p) + found[::-1] * np.log1p(-p))
     uniform = count * float(binomial @ np.ceil(found / rows))
-    assert np.isclose(float(filled_tiles(Experts(count, chosen, 64), total, rows)), uniform, rtol=1e-9)
-    almost = Experts(count, chosen, 64, router_skew=1e-9)
+    assert np.isclose(float(filled_tiles(MoE(count, chosen, 64), total, rows)), uniform, rtol=1e-9)
+    almost = MoE(count, chosen, 64, router_skew=1e-9)
     assert np.isclose(float(filled_tiles(almost, total, rows)), uniform, rtol=1e-6)
 
 

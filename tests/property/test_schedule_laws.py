@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from scylla_sim.acceptance.drafting import SpeculativeConfig
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.planning.crossover import WORTH, spans_of
 from scylla_sim.planning.schedule import schedule

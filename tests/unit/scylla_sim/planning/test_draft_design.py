@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scylla_sim.acceptance import drafting
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.laws import sdsl
@@ -71,7 +71,7 @@ def test_no_budget_at_all_is_refused():
 def test_carrying_to_many_shapes_is_carrying_to_each():
     some = draft_design.shapes()[:12]
     each = [drafting.transfer(4.5, drafting.reference(), shape) for shape in some]
-    assert np.allclose(drafting.transferred(4.5, some), each)
+    assert np.allclose(drafting.tau_from_reference(4.5, some), each)
 
 
 def test_the_rival_law_gives_an_independent_model_of_the_heads_size(designs):
@@ -82,7 +82,7 @@ def test_the_rival_law_gives_an_independent_model_of_the_heads_size(designs):
     size = memory.draft_parameters(catalog.draft("eagle2", layers=rival.layers), LLAMA8)
     rate, _, _ = sdsl.draft_rate(size, 10e9, LLAMA8.active_parameters)
     shape = drafting.DraftShape(rival.draft_len, rival.top_k, rival.verify_tokens)
-    assert rival.tokens_per_cycle == pytest.approx(drafting.yielded(float(rate), [shape])[0])
+    assert rival.tokens_per_cycle == pytest.approx(drafting.tau_at_rate(float(rate), [shape])[0])
     assert (rival.law, designs[0].law) == ("sdsl", "theorems")
     assert rival.speedup < designs[0].speedup
     assert rival.draft_len < designs[0].draft_len, "a draft that is accepted less often stops earlier"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from running import ROOT
 
-from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.engines import flags as engines_flags

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scylla_sim.acceptance.drafting import SpeculativeConfig, no_drafting
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.fitted_kernel import Band
 from scylla_sim.checks import InputError

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from scylla_sim.acceptance.drafting import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.registry import FORMS

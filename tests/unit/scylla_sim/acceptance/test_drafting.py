@@ -1,0 +1,69 @@
+"""Tokens per cycle and shape of a draft, from the options of a user."""
+
+import numpy as np
+import pytest
+
+from scylla_sim.acceptance import drafting
+from scylla_sim.checks import InputError
+from scylla_sim.specs import catalog
+
+EAGLE3 = catalog.draft("eagle3")
+
+
+def chain(length, **options):
+    return drafting.resolve(EAGLE3, drafting.shape(EAGLE3, length, None, None), **options)
+
+
+def test_chain_tau_by_hand():
+    item, remarks = chain(3, rates=np.array([0.8, 0.5, 0.5]))
+    assert item.tokens_per_cycle == pytest.approx(1 + 0.8 + 0.4 + 0.2)
+    assert item.verify_tokens == 4
+    assert remarks == []
+
+
+def test_a_short_list_repeats_its_last_value_with_a_remark():
+    item, (remark,) = chain(3, rates=np.array([0.8, 0.5]))
+    assert item.tokens_per_cycle == pytest.approx(1 + 0.8 + 0.4 + 0.2)
+    assert "2 values; the positions beyond them repeat the last value" in remark
+
+
+def test_tokens_per_cycle_overrides_everything():
+    item, _ = chain(3, tokens_per_cycle=2.4, rates=np.array([0.1]))
+    assert item.tokens_per_cycle == 2.4
+
+
+def test_a_draft_without_acceptance_is_told_what_to_give():
+    with pytest.raises(InputError, match="--acceptance 0.7"):
+        chain(3)
+
+
+def test_eagle2_and_scylla_draft_the_reference_tree_by_default():
+    tree = drafting.shape(catalog.draft("scylla-5l"), None, None, None)
+    assert (tree.draft_len, tree.top_k, tree.verify_tokens) == (6, 10, 61)
+    assert drafting.shape(EAGLE3, None, None, None).verify_tokens == 4
+
+
+def test_tau_transferred_to_a_shorter_draft_is_lower_and_is_restored_on_the_way_back():
+    long, short = drafting.DraftShape(6, 10, 61), drafting.DraftShape(3, 1, 4)
+    there = drafting.transfer(4.5, long, short)
+    assert 1 < there < 4
+    assert drafting.transfer(there, short, long) == pytest.approx(4.5, abs=1e-3)
+
+
+def test_a_chain_verifies_its_length_plus_one():
+    with pytest.raises(InputError, match=r"verify_tokens=9 must be draft_len \+ 1 = 4"):
+        drafting.shape(EAGLE3, 3, 1, 9)
+
+
+def test_interval_of_rates_applies_to_another_draft_length():
+    rates = np.array([0.8, 0.5])
+    item, _ = chain(2, rates=rates, spread=(0.9, 1.1))
+    assert (item.tau_lower, item.tau_upper) == (pytest.approx(2.08), pytest.approx(2.32))
+    item, _ = chain(1, rates=rates, spread=(0.9, 1.1))
+    assert (item.tau_lower, item.tau_upper) == (pytest.approx(1.72), pytest.approx(1.88))
+
+
+def test_a_draft_without_a_head_has_no_training_laws():
+    ngram = catalog.draft("ngram")
+    with pytest.raises(InputError, match="draft='ngram' has no training laws"):
+        drafting.resolve(ngram, drafting.shape(ngram, 3, None, None), train_tokens=1e10)
