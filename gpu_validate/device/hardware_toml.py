@@ -10,7 +10,7 @@ from typing import Any
 from gpu_validate.device.facts import LOCAL
 from scylla_sim.checks import fail
 from scylla_sim.records import write_text
-from scylla_sim.specs.dtypes import PRECISION_DTYPE
+from scylla_sim.specs.dtypes import KV_PRECISIONS
 
 _PCIE_BYTES_PER_S = 64e9
 """One way, of the fastest PCI Express that GPUs have (5.0, 16 lanes): what is faster is no PCI Express."""
@@ -39,7 +39,7 @@ def hardware_toml(record: Mapping[str, Any]) -> str:
     said = f"{device['name']}, {device['threads']} threads, torch {record['provenance']['versions']['torch']}"
     said += f", {record['provenance']['utc']}"
     peaks = []
-    for precision, dtype in PRECISION_DTYPE.items():
+    for precision, dtype in KV_PRECISIONS.items():
         if any(row["dtype"] == dtype and row["op"] == "gemm" for row in record["values"]):
             rate, case = _best(record, "flop_per_s", ("gemm",), dtype)
             peaks.append((f"peak_{precision}", rate / 1e9, "GFLOP/s", f"best measured GEMM, {case}"))

@@ -10,7 +10,7 @@ from gpu_validate.silicon.tables import KEYS, default_framework, read, second_fr
 from scylla_sim.checks import one_of, whole
 from scylla_sim.ops.op import ATTENTION
 from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import STORED_BYTES
+from scylla_sim.specs.dtypes import DTYPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,12 @@ def regime(frame: pd.DataFrame, op: str) -> pd.Series:
             kept = (
                 2.0 * frame["num_kv_heads"] * frame["head_dim"] if dense else frame["kv_rank"] + frame["rope_dim"]
             )
-            moved = frame["kv_dtype"].map(STORED_BYTES) * frame["batch"] * frame["kv_len"] * kept
+            moved = (
+                frame["kv_dtype"].map(lambda name: DTYPES[name].stored_bytes)
+                * frame["batch"]
+                * frame["kv_len"]
+                * kept
+            )
         l2 = COLD_CACHE * frame["device"].map(lambda name: catalog.hardware(name).l2_bytes)
         where = np.where(moved > l2, "beyond_l2", "in_l2")
         return pd.Series(np.where(wanted, where, ""), index=frame.index)

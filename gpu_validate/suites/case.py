@@ -19,11 +19,10 @@ from gpu_validate.device.power import Monitor
 from gpu_validate.device.timer import Plan, Summary, measure
 from scylla_sim.checks import one_of, positive
 from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import PRECISION_DTYPE
+from scylla_sim.specs.dtypes import DTYPES
 
-ELEMENT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "fp8": 1.0}
-
-_PRECISION = {dtype: precision for precision, dtype in PRECISION_DTYPE.items()}
+ELEMENT_BYTES = {name: DTYPES[name].stored_bytes for name in ("float32", "bfloat16", "fp8")}
+"""Bytes per element of the data types that the suites measure."""
 
 SCALES = ("ci", "small", "full")
 
@@ -169,7 +168,7 @@ def roofline_s(device: Device, case: Case) -> float | None:
     hardware = catalog.hardware(device.hardware)
     if case.gpus > 1:  # the bytes of a message: so many times cross the link of each
         return 2.0 * (case.gpus - 1) / case.gpus * case.bytes / (hardware.link_bytes_per_s or math.inf) or None
-    peak = hardware.peak_flop_per_s.get(_PRECISION[str(case.shape["dtype"])])
+    peak = hardware.peak_flop_per_s.get(DTYPES[str(case.shape["dtype"])].peak)
     if peak is None:
         return None
     return max(case.flop / peak, case.bytes / hardware.memory_bytes_per_s)

@@ -20,7 +20,7 @@ from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.ops.expert_routing import LOADS, even_loads
 from scylla_sim.ops.op import ATTENTION
 from scylla_sim.records import read_columns
-from scylla_sim.specs.dtypes import known_dtype
+from scylla_sim.specs.dtypes import canonical_dtype
 
 NEEDED = {
     "gemm": ("m", "n", "k"),
@@ -148,7 +148,7 @@ def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | No
             if value == "":
                 raise fail(name, "", f"is empty {_line(path, at)}")
             try:
-                canonical = known_dtype(str(value))
+                canonical = canonical_dtype(str(value))
             except InputError as error:
                 raise InputError(f"{error} {_line(path, at)}") from None
             labels[name] = np.where(labels[name] == value, canonical, labels[name])

@@ -112,7 +112,7 @@ def _predictions(
     """One prediction a row, with the calibration given or the shipped one of each device."""
     found = []
     for index, tau in enumerate(numbers["tokens_per_cycle"].tolist()):
-        dtype = dtypes.known_dtype(columns["dtype"][index].strip())
+        dtype = dtypes.canonical_dtype(columns["dtype"][index].strip())
         kv_dtype = "float32" if dtype == "float32" else "bfloat16"
         deployment = Deployment(
             given or device_calibration.shipped(columns["device"][index].strip()), engine, dtype, kv_dtype

@@ -11,7 +11,7 @@ from scylla_sim.cli.predict import add_hardware_arguments, settings
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.planning.draft_design import LAWS, Budget, design
 from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import WEIGHT_DTYPE
+from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 
 EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B
@@ -34,7 +34,7 @@ NOTES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_hardware_arguments(parser)
-    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_DTYPE)}")
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}")
     parser.add_argument("--kv-precision", help="of the KV cache; default bf16")
     parser.add_argument(
         "--draft", default="eagle2", help="kind of head: eagle, eagle2, eagle3, mtp; default eagle2"

@@ -15,7 +15,7 @@ from scylla_sim.ops import forward
 from scylla_sim.planning.capacity import RANKINGS, search
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import WEIGHT_DTYPE
+from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 from scylla_sim.units import parse_seconds
 
 EPILOG = """example:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", metavar="FILE", help="one calibration for all; default: each one's shipped"
     )
     parser.add_argument("--tp", default="1,2,4,8", metavar="N[,N]", help="tensor-parallel degrees; default 1,2,4,8")
-    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_DTYPE)}")
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}")
     parser.add_argument("--kv-precision", help="of the KV cache; default bf16")
     parser.add_argument("--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider")
     parser.add_argument("--context", default="1024", help="tokens in each KV cache; default 1024")

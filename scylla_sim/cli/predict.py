@@ -23,7 +23,7 @@ from scylla_sim.prediction.steps import LAUNCH, Deployment, Step
 from scylla_sim.prediction.throughput import Prediction, predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Draft
-from scylla_sim.specs.dtypes import BYTES_PER_ELEMENT, PRECISION_DTYPE, WEIGHT_DTYPE
+from scylla_sim.specs.dtypes import KV_PRECISIONS, WEIGHT_PRECISIONS
 from scylla_sim.specs.model import Model
 
 EPILOG = """example:
@@ -50,7 +50,7 @@ def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that name precisions, draft, what is drafted and what is known of its acceptance."""
-    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_DTYPE)}")
+    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}")
     parser.add_argument("--kv-precision", help="of the KV cache; default bf16 (fp32 with --precision fp32)")
     parser.add_argument(
         "--draft", default="none", help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, MODEL"
@@ -114,9 +114,9 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Deployment, 
     for name, what in NOT_MODELLED.items():
         if getattr(args, name, 1) != 1:
             raise fail(name, getattr(args, name), "must be 1", f"{what} is not modelled")
-    precision = one_of("precision", args.precision, WEIGHT_DTYPE)
+    precision = one_of("precision", args.precision, WEIGHT_PRECISIONS)
     kv_default = "fp32" if precision == "fp32" else "bf16"
-    kv_precision = one_of("kv_precision", args.kv_precision or kv_default, BYTES_PER_ELEMENT)
+    kv_precision = one_of("kv_precision", args.kv_precision or kv_default, KV_PRECISIONS)
     given = device_calibration.read(args.calibration) if args.calibration else None
     local = hardware_name == "local" and given is not None
     hardware = given.hardware if local and given else catalog.hardware(hardware_name)
@@ -134,11 +134,13 @@ def settings(args: argparse.Namespace, hardware_name: str) -> tuple[Deployment, 
     engine = replace(catalog.engine(args.engine), eager=getattr(args, "eager", False))
     if engine.eager and not engine.launch_s:
         raise fail("eager", engine.name, "has no cost of a launch", "engines that have: vllm, sglang")
-    target = Deployment(calibration, engine, WEIGHT_DTYPE[precision], PRECISION_DTYPE[kv_precision], tp)
-    draft_precision = one_of("draft_precision", getattr(args, "draft_precision", None) or precision, WEIGHT_DTYPE)
-    for dtype in (WEIGHT_DTYPE[precision], WEIGHT_DTYPE[draft_precision]):
+    target = Deployment(calibration, engine, WEIGHT_PRECISIONS[precision], KV_PRECISIONS[kv_precision], tp)
+    draft_precision = one_of(
+        "draft_precision", getattr(args, "draft_precision", None) or precision, WEIGHT_PRECISIONS
+    )
+    for dtype in (WEIGHT_PRECISIONS[precision], WEIGHT_PRECISIONS[draft_precision]):
         rates(hardware, dtype)
-    return target, replace(target, dtype=WEIGHT_DTYPE[draft_precision])
+    return target, replace(target, dtype=WEIGHT_PRECISIONS[draft_precision])
 
 
 def target_model(args: argparse.Namespace) -> Model:

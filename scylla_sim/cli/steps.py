@@ -65,7 +65,7 @@ def execute(args: argparse.Namespace) -> int:
         at = np.array([index for index, other in enumerate(keys) if other == key])
         device, dtype, model = key
         calibration = given or device_calibration.shipped(device)
-        name = dtypes.known_dtype(dtype)
+        name = dtypes.canonical_dtype(dtype)
         kv_dtype = "float32" if name == "float32" else "bfloat16"
         deployment = Deployment(calibration, engine, name, kv_dtype)
         shape = {column: numbers[column][at] for column in NUMBERS}

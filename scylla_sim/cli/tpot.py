@@ -82,8 +82,8 @@ def _work(
         deployment = Deployment(
             given or device_calibration.shipped(device),
             engine,
-            dtypes.known_dtype(dtype),
-            dtypes.known_dtype(kv_dtype or "bfloat16"),
+            dtypes.canonical_dtype(dtype),
+            dtypes.canonical_dtype(kv_dtype or "bfloat16"),
             int(tp),
         )
         runs = aggregated_serving.Runs(*(numbers[name][at] for name in ("batch", "input_len", "output_len")))

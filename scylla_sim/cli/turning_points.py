@@ -18,7 +18,7 @@ from scylla_sim.prediction import roofline
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import BYTES_PER_ELEMENT, PRECISION_DTYPE
+from scylla_sim.specs.dtypes import KV_PRECISIONS
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.model import Model
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="NAME|config.json")
     parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
     parser.add_argument("--batch", default="1,4,8,16,32,64", metavar="N[,N]")
-    parser.add_argument("--precision", default="bf16", help=f"of weights and cache: {', '.join(BYTES_PER_ELEMENT)}")
+    parser.add_argument("--precision", default="bf16", help=f"of weights and cache: {', '.join(KV_PRECISIONS)}")
     parser.add_argument(
         "--peak", choices=("dense", "sparse"), default="dense", help="which datasheet peak; default dense"
     )
@@ -165,8 +165,8 @@ def _curve(
 
 
 def execute(args: argparse.Namespace) -> int:
-    precision = one_of("precision", args.precision, BYTES_PER_ELEMENT)
-    dtype = PRECISION_DTYPE[precision]
+    precision = one_of("precision", args.precision, KV_PRECISIONS)
+    dtype = KV_PRECISIONS[precision]
     hardware, model = catalog.hardware(args.hardware), catalog.model(args.model)
     context = int(whole("context", count("context", args.context), 1))
     batch = whole("batch", counts("batch", args.batch), 1).astype(np.float64)

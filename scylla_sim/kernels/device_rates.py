@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.specs.dtypes import _PEAK, ElementBytes, element_bytes
+from scylla_sim.specs.dtypes import ElementBytes, dtype_of, element_bytes
 from scylla_sim.specs.hardware import Hardware
 
 
@@ -31,7 +31,7 @@ def rates(hardware: Hardware, dtype: str, kv_dtype: str = "") -> Rates:
     """Rates of a device for kernels of a dtype; for attention ``kv_dtype`` sets the bytes of the cache."""
     size = element_bytes(dtype, kv_dtype)
     return Rates(
-        flop_per_s=hardware.peak(_PEAK[dtype]),
+        flop_per_s=hardware.peak(dtype_of(dtype).peak),
         bytes_per_s=hardware.memory_bytes_per_s,
         sm_count=hardware.sm_count,
         l2_bytes=hardware.l2_bytes,

@@ -49,7 +49,7 @@ from scylla_sim.ops.op import (
     latent_query_bytes,
     query_bytes,
 )
-from scylla_sim.specs.dtypes import QUANTIZED
+from scylla_sim.specs.dtypes import DTYPES
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.units import MEBI
 
@@ -282,7 +282,7 @@ def forms_for(op: str, dtype: str, hardware: Hardware, *, library: str = "") -> 
     if op == "elementwise":
         return ("elementwise_cached",)
     if op == "gemm":
-        if dtype not in QUANTIZED:
+        if not DTYPES[dtype].quantizes_input:
             return ("gemm_tiles",)
         if hardware.family not in DISPATCH:
             return ("gemm_quantised",)

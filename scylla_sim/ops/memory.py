@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.forward import draft_model
 from scylla_sim.specs.draft import Draft
-from scylla_sim.specs.dtypes import STORED_BYTES
+from scylla_sim.specs.dtypes import DTYPES
 from scylla_sim.specs.model import Model
 
 # -- Memory ----------------------------------------------------------------------------------------------------
@@ -58,10 +58,10 @@ def resident_bytes(
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     replicated = (tp - 1) * target.replicated_parameters
-    weights = STORED_BYTES[dtype] * (target.parameters + replicated + draft_parameters(draft, target))
+    weights = DTYPES[dtype].stored_bytes * (target.parameters + replicated + draft_parameters(draft, target))
     kept = _kept_elements(target, s)
     if draft.kind in ("head", "model"):
         kept = kept + _kept_elements(draft_model(draft, target), s)
     copies = max(1.0, tp / target.cached_heads)
-    held: FloatArray = (weights + copies * STORED_BYTES[kv_dtype] * kept * b) / tp
+    held: FloatArray = (weights + copies * DTYPES[kv_dtype].stored_bytes * kept * b) / tp
     return held

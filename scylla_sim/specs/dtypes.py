@@ -1,4 +1,4 @@
-"""Data types of weights, activations and KV caches: names, bytes per element, and the peak rate that each uses."""
+"""Data types of weights, activations and KV caches: names, bytes per element and peak rates."""
 
 from __future__ import annotations
 
@@ -6,60 +6,120 @@ from dataclasses import dataclass
 
 from scylla_sim.checks import one_of
 
-STORED_BYTES = {
-    "float32": 4.0,
-    "bfloat16": 2.0,
-    "fp8": 1.0,
-    "fp8_block": 1.0,
-    "int8_wo": 1.0,
-    "int4_wo": 0.5,
-    "sq": 1.0,
-    "nvfp4": 0.5625,
-}
-"""Bytes of one weight (or KV element) by the dtype names of the kernels CSV; nvfp4 with its 1/16 of fp8 scales."""
 
-ACTIVATION_BYTES = {**STORED_BYTES, "int8_wo": 2.0, "int4_wo": 2.0}
+@dataclass(frozen=True)
+class Dtype:
+    """One data type.
 
-PRECISION_DTYPE = {"bf16": "bfloat16", "fp8": "fp8", "fp32": "float32"}
-"""Precision of the command line -> dtype of the kernels CSV."""
-WEIGHT_DTYPE = {**PRECISION_DTYPE, "fp8_block": "fp8_block"}
-"""The same for weights, which may be scaled by blocks (the fp8 checkpoints of DeepSeek-V3 and Qwen3)."""
+    Attributes
+    ----------
+    name
+        Name in CSV files and calibrations.
+    stored_bytes
+        Bytes of one stored weight or KV cache element, including its share of the scales.
+    activation_bytes
+        Bytes of one input element as the GEMM kernel reads it.
+    output_bytes
+        Bytes of one output element.
+    peak
+        Precision of the datasheet peak that GEMMs of this type use (`scylla_sim.specs.hardware.PEAKS`).
+    cli_name
+        Name in the options of the command line. Empty for types that no option accepts.
+    quantizes_input
+        Whether a linear layer quantizes its input first.
+    caches_kv
+        Whether the command line accepts the type for the KV cache.
+    """
+
+    name: str
+    stored_bytes: float
+    activation_bytes: float
+    output_bytes: float
+    peak: str
+    cli_name: str = ""
+    quantizes_input: bool = False
+    caches_kv: bool = False
+
+
+_ALL = (
+    Dtype("bfloat16", 2.0, 2.0, 2.0, peak="bf16", cli_name="bf16", caches_kv=True),
+    Dtype("fp8", 1.0, 1.0, 2.0, peak="fp8", cli_name="fp8", quantizes_input=True, caches_kv=True),
+    Dtype("float32", 4.0, 4.0, 4.0, peak="fp32", cli_name="fp32", caches_kv=True),
+    # weights scaled by blocks, as in the fp8 checkpoints of DeepSeek-V3 and Qwen3
+    Dtype("fp8_block", 1.0, 1.0, 2.0, peak="fp8", cli_name="fp8_block", quantizes_input=True),
+    Dtype("int8_wo", 1.0, 2.0, 2.0, peak="bf16"),  # "_wo": weights only, activations stay in 16 bits
+    Dtype("int4_wo", 0.5, 2.0, 2.0, peak="bf16"),
+    Dtype("sq", 1.0, 1.0, 2.0, peak="int8", quantizes_input=True),  # SmoothQuant
+    # 16 values share one fp8 scale
+    Dtype("nvfp4", 0.5625, 0.5625, 2.0, peak="fp4", quantizes_input=True),
+)
+
+DTYPES = {item.name: item for item in _ALL}
+"""All data types by their name in CSV files and calibrations."""
+
+WEIGHT_PRECISIONS = {item.cli_name: item.name for item in _ALL if item.cli_name}
+"""Precision of weights on the command line -> dtype name."""
+
+KV_PRECISIONS = {item.cli_name: item.name for item in _ALL if item.caches_kv}
+"""Precision of the KV cache, or of a whole model, on the command line -> dtype name."""
 
 
 @dataclass(frozen=True)
 class ElementBytes:
-    """Bytes of one element: as stored (weights, KV cache), as read by a GEMM, as written (bf16, or fp32)."""
+    """Bytes of one element of the operands of a kernel.
+
+    Attributes
+    ----------
+    stored
+        Bytes of a stored weight or KV cache element.
+    activation
+        Bytes of an input element as the kernel reads it.
+    output
+        Bytes of an output element.
+    """
 
     stored: float
     activation: float
     output: float
 
 
+def dtype_of(name: str) -> Dtype:
+    """Return the data type with a name; `InputError` lists the known names.
+
+    Examples
+    --------
+    >>> dtype_of("fp8_block").peak
+    'fp8'
+    """
+    return DTYPES[one_of("dtype", name, DTYPES)]
+
+
+def canonical_dtype(name: str) -> str:
+    """Return the dtype name for a CSV cell, which may hold a command line name instead.
+
+    Examples
+    --------
+    >>> canonical_dtype("bf16"), canonical_dtype("nvfp4")
+    ('bfloat16', 'nvfp4')
+    """
+    return one_of("dtype", WEIGHT_PRECISIONS.get(name, name), DTYPES)
+
+
 def element_bytes(dtype: str, kv_dtype: str = "") -> ElementBytes:
-    """Element sizes of kernels of a dtype; for attention ``kv_dtype`` is what the cache stores."""
-    one_of("dtype", dtype, STORED_BYTES)
-    stored = STORED_BYTES[one_of("kv_dtype", kv_dtype, STORED_BYTES) if kv_dtype else dtype]
-    return ElementBytes(stored, ACTIVATION_BYTES[dtype], 4.0 if dtype == "float32" else 2.0)
+    """Return the element sizes of a kernel.
 
+    Parameters
+    ----------
+    dtype
+        Data type that the kernel computes in.
+    kv_dtype
+        Data type of the KV cache, for attention kernels; it replaces the stored size.
 
-BYTES_PER_ELEMENT = {"fp32": 4.0, "bf16": 2.0, "fp8": 1.0}
-"""Bytes of one weight or activation by the precision names of the command line."""
-
-
-def known_dtype(dtype: str) -> str:
-    """Canonical dtype of a kernels row: ``bf16`` is read as ``bfloat16``, ``fp32`` as ``float32``."""
-    return one_of("dtype", PRECISION_DTYPE.get(dtype, dtype), STORED_BYTES)
-
-
-_PEAK = {
-    "float32": "fp32",
-    "bfloat16": "bf16",
-    "fp8": "fp8",
-    "fp8_block": "fp8",
-    "int8_wo": "bf16",
-    "int4_wo": "bf16",
-    "sq": "int8",
-    "nvfp4": "fp4",
-}
-QUANTIZED = ("fp8", "fp8_block", "sq", "nvfp4")
-"""Dtypes whose linear layer quantizes its input first."""
+    Examples
+    --------
+    >>> element_bytes("bfloat16", "fp8")
+    ElementBytes(stored=1.0, activation=2.0, output=2.0)
+    """
+    item = dtype_of(dtype)
+    stored = DTYPES[one_of("kv_dtype", kv_dtype, DTYPES)] if kv_dtype else item
+    return ElementBytes(stored.stored_bytes, item.activation_bytes, item.output_bytes)
