@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gpu_validate.device.facts import LOCAL
 from scylla_sim.checks import fail
+from scylla_sim.ops.op import all_reduce_bytes
 from scylla_sim.records import write_text
 from scylla_sim.specs.dtypes import KV_PRECISIONS
 
@@ -24,10 +27,10 @@ def _best(record: Mapping[str, Any], key: str, ops: tuple[str, ...], dtype: str 
     return float(best[key]), str(best["case"])
 
 
-def _one_way(row: Mapping[str, Any]) -> float:
-    """Bytes per second that each GPU sends in an all-reduce: of a ring, 2 (n - 1) / n of the message."""
-    count = int(row["num_gpus"])
-    return 2.0 * (count - 1) / count * float(row["bytes"]) / (1e-3 * float(row["latency_ms"]))
+def _link_bytes_per_s(row: Mapping[str, Any]) -> float:
+    """Return the bytes per second that each GPU sends in a measured all-reduce."""
+    message = {name: np.asarray(float(row[name])) for name in ("num_gpus", "bytes")}
+    return float(all_reduce_bytes(message)) / (1e-3 * float(row["latency_ms"]))
 
 
 def hardware_toml(record: Mapping[str, Any]) -> str:
@@ -55,7 +58,7 @@ def hardware_toml(record: Mapping[str, Any]) -> str:
     links = [row for row in record["values"] if row["op"] == "all_reduce"]
     link = "none"
     if links:
-        rate = max(_one_way(row) for row in links)
+        rate = max(_link_bytes_per_s(row) for row in links)
         link = "nvlink" if rate > _PCIE_BYTES_PER_S else "pcie"
         fields.append(("link_bandwidth", rate / 1e9, "GB/s", "best measured all-reduce, one way"))
         fields.append(

@@ -257,22 +257,3 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
         """Logits ``(batch, n, vocab)`` of tokens ``(batch, n)``; the cache keeps their keys and values."""
         return linear(self.features(tokens, cache, place), self.head.weight)
-
-
-def step_cost(
-    spec: Model, batch: int, context: int, tokens: int, element_bytes: float, *, layer_bytes: float | None = None
-) -> tuple[float, float]:
-    """FLOPs and bytes of one forward pass of ``tokens`` new tokens a sequence after ``context`` tokens.
-
-    Bytes are weights, cache read and written, and logits; activations between layers stay in the cache. Weights of
-    the layers take ``layer_bytes`` each where that differs from everything else.
-    """
-    rows = batch * tokens
-    layers = spec.num_layers * spec.layer_parameters
-    weights = layers + spec.head_parameters
-    seen = context + tokens
-    flop = 2.0 * rows * weights + 4.0 * rows * spec.num_layers * spec.num_heads * spec.head_dim * seen
-    kv_tokens = batch * (seen + tokens)
-    saved = 0.0 if layer_bytes is None else (element_bytes - layer_bytes) * layers
-    elements = weights + spec.kv_elements_per_token * kv_tokens + rows * spec.vocab_size
-    return flop, element_bytes * elements - saved

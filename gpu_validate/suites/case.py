@@ -18,6 +18,7 @@ from gpu_validate.device.facts import LOCAL, Device
 from gpu_validate.device.power import Monitor
 from gpu_validate.device.timer import Plan, Summary, measure
 from scylla_sim.checks import one_of, positive
+from scylla_sim.ops.op import all_reduce_bytes
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import DTYPES
 
@@ -167,7 +168,8 @@ def roofline_s(device: Device, case: Case) -> float | None:
         return None
     hardware = catalog.hardware(device.hardware)
     if case.gpus > 1:  # the bytes of a message: so many times cross the link of each
-        return 2.0 * (case.gpus - 1) / case.gpus * case.bytes / (hardware.link_bytes_per_s or math.inf) or None
+        message = {"num_gpus": np.asarray(float(case.gpus)), "bytes": np.asarray(case.bytes)}
+        return float(all_reduce_bytes(message)) / (hardware.link_bytes_per_s or math.inf) or None
     peak = hardware.peak_flop_per_s.get(DTYPES[str(case.shape["dtype"])].peak)
     if peak is None:
         return None

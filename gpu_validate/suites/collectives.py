@@ -22,7 +22,8 @@ import torch
 from gpu_validate.device.clocks import Call, Clock, EventClock, HostClock, capture
 from gpu_validate.device.facts import Device, release, torch_dtype
 from gpu_validate.device.timer import Plan, Summary, measure
-from gpu_validate.suites.case import ELEMENT_BYTES, Case, row_of
+from gpu_validate.suites.case import Case, row_of
+from gpu_validate.suites.costs import operation
 from scylla_sim.units import KIBI, MEBI
 
 SIZES = {
@@ -88,7 +89,7 @@ def all_reduce_case(device: Device, gpus: int, size: float, *, graph: bool) -> C
             "version": device.versions["torch"],
             "kernel_source": "torch_nccl" if device.kind == "cuda" else "torch_gloo",
         },
-        flop=(gpus - 1.0) / gpus * size / ELEMENT_BYTES[device.dtype],
+        flop=float(operation("all_reduce", num_gpus=gpus, bytes=size).flops()),
         bytes=size,
         memory_bytes=max(_ROTATED_BYTES, size),
         build=partial(_messages, device.kind, torch_dtype(device), size),

@@ -20,8 +20,9 @@ from gpu_validate.decoding.tree_layout import TreeTables, causal_place
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
-from gpu_validate.models.decoder import Decoder, step_cost
+from gpu_validate.models.decoder import Decoder
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
+from gpu_validate.suites.costs import cycle_cost
 from gpu_validate.suites.random_models import caches, random_pair
 from scylla_sim.acceptance.trees import ROOT, DraftTree, chain, full_tree
 from scylla_sim.specs import catalog
@@ -172,21 +173,6 @@ def _plain_call(target: Decoder, batch: int, context: int) -> Call:
     return step
 
 
-def _cost(
-    part: str, specs: tuple[Model, Model], tree: DraftTree, batch: int, context: int, element: float
-) -> tuple[float, float]:
-    """FLOPs and bytes of a part: the target's pass over the tree, the draft's over all levels but the last."""
-    target, draft = specs
-    total = [0.0, 0.0]
-    passes = [(target, tree.verify_tokens)] if part in ("verify", "cycle") else []
-    if part in ("draft", "cycle"):
-        passes += [(draft, level.rows.numel()) for level in TreeTables.of(tree).levels]
-    for spec, tokens in passes:
-        for index, value in enumerate(step_cost(spec, batch, context, tokens, element)):
-            total[index] += value
-    return total[0], total[1]
-
-
 def _columns(device: Device, names: tuple[str, str], batch: int, context: int, *, graph: bool) -> dict[str, Any]:
     return {
         **{"device": device.hardware, "dtype": device.dtype, "model": names[0], "draft": names[1]},
@@ -239,12 +225,12 @@ def plain_case(
     """
     graph = graphed(device) if graph is None else graph
     element = ELEMENT_BYTES[device.dtype]
-    flop, size = step_cost(specs[0], batch, context, 1, element)
+    cost = cycle_cost(specs, None, (batch, context), device.dtype)
     return Case(
         id=f"plain-{specs[0].name}-b{batch}-s{context}{_suffix(device, graph)}",
         shape={"op": "plain", **_columns(device, names or _names(specs), batch, context, graph=graph)},
-        flop=flop,
-        bytes=size,
+        flop=cost.flop,
+        bytes=cost.bytes,
         memory_bytes=element * sum(spec.parameters for spec in specs)
         + element * (specs[0].kv_elements_per_token * batch * (context + 2) + 2 * batch * specs[0].vocab_size),
         build=lambda: [_plain_call(make()[0], batch, context)],
@@ -276,7 +262,7 @@ def part_case(
     graph = graphed(device) if graph is None else graph
     batch, context = shape
     element = ELEMENT_BYTES[device.dtype]
-    flop, size = _cost(part, specs, tree, batch, context, element)
+    cost = cycle_cost(specs, tree, shape, device.dtype, verify=part != "draft", draft=part != "verify")
     given = Acceptance.given(tree)
     timed: list[tuple[Loop, Acceptance]] = []
 
@@ -305,8 +291,8 @@ def part_case(
             "verify_tokens": tree.verify_tokens,
             "tokens_per_cycle": given.tokens_per_cycle,
         },
-        flop=flop,
-        bytes=size,
+        flop=cost.flop,
+        bytes=cost.bytes,
         memory_bytes=element * sum(spec.parameters + spec.kv_elements_per_token * tokens for spec in specs),
         build=build,
         facts=facts,

@@ -16,12 +16,13 @@ import torch
 
 from gpu_validate.decoding.loop import Loop
 from gpu_validate.decoding.sequences import Sequences
-from gpu_validate.decoding.tree_layout import TreeTables, causal_place
+from gpu_validate.decoding.tree_layout import causal_place
 from gpu_validate.device.clocks import Call, capture
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
-from gpu_validate.models.decoder import Decoder, step_cost
+from gpu_validate.models.decoder import Decoder
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
+from gpu_validate.suites.costs import cycle_cost
 from gpu_validate.suites.cycles import RATES, Make, expected_tokens, given_loop, graphed
 from gpu_validate.suites.random_models import caches, random_pair
 from scylla_sim.acceptance.trees import DraftTree, chain
@@ -125,10 +126,7 @@ def decode_case(
     tau = expected_tokens(tree, RATES) if tree else 1.0
     cycles = _cycles(tau, grid.new_tokens)
     middle = grid.context + grid.new_tokens // 2
-    passes = [(specs[0], tree.verify_tokens if tree else 1)]
-    if tree:
-        passes += [(specs[1], level.rows.numel()) for level in TreeTables.of(tree).levels]
-    costs = [step_cost(spec, batch, middle, tokens, element) for spec, tokens in passes]
+    cost = cycle_cost(specs, tree, (batch, middle), device.dtype)
     held: list[Loop] = []
 
     def build() -> Sequence[Call]:
@@ -167,8 +165,8 @@ def decode_case(
     return Case(
         id=f"decode-{specs[0].name}-{specs[1].name}-b{batch}-s{grid.context}-n{grid.new_tokens}-l{draft_len}",
         shape=shape,
-        flop=sum(flop for flop, _ in costs),
-        bytes=sum(size for _, size in costs),
+        flop=cost.flop,
+        bytes=cost.bytes,
         memory_bytes=element * sum(spec.parameters + spec.kv_elements_per_token * tokens for spec in specs),
         build=build,
         facts=facts,

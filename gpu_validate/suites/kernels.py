@@ -19,6 +19,7 @@ from gpu_validate.models import attention, fp8
 from gpu_validate.models.decoder import linear
 from gpu_validate.suites.case import ELEMENT_BYTES, Case, Kept, copies
 from gpu_validate.suites.collectives import all_reduce_cases
+from gpu_validate.suites.costs import operation, operations_cost
 from scylla_sim.units import MEBI
 
 GPU_PAIRS = {
@@ -92,28 +93,6 @@ ATTENTION = {
 """Grids of (batch, kv_len, q_len)."""
 
 
-def gemm_cost(m: int, n: int, k: int, element_bytes: float) -> tuple[float, float]:
-    """FLOPs and bytes of ``(m, k) @ (k, n)``.
-
-    Examples
-    --------
-    >>> gemm_cost(1, 4096, 4096, 2.0)
-    (33554432.0, 33570816.0)
-    """
-    return 2.0 * m * n * k, element_bytes * (m * k + n * k + m * n)
-
-
-def attention_cost(
-    batch: int, kv_len: int, q_len: int, heads: tuple[int, int, int], element_bytes: float
-) -> tuple[float, float]:
-    """FLOPs and bytes of attention that reads each sequence's keys and values once for all its queries."""
-    num_heads, num_kv_heads, head_dim = heads
-    flop = 4.0 * batch * num_heads * q_len * kv_len * head_dim
-    cache = 2.0 * batch * num_kv_heads * kv_len * head_dim
-    operands = 2.0 * batch * num_heads * q_len * head_dim
-    return flop, element_bytes * (cache + operands)
-
-
 def _random(device: Device, *size: int) -> torch.Tensor:
     return torch.randn(*size, device=device.kind, dtype=torch_dtype(device))
 
@@ -154,9 +133,8 @@ def _contexts(
 
 
 def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
-    element = ELEMENT_BYTES[device.dtype]
-    flop, size = gemm_cost(m, n, k, element)
-    count = copies(device, element * n * k)
+    cost = operations_cost([operation("gemm", m=m, n=n, k=k)], device.dtype)
+    count = copies(device, ELEMENT_BYTES[device.dtype] * n * k)
 
     def build() -> Sequence[Call]:
         x = _random(device, m, k)
@@ -166,9 +144,9 @@ def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
     return Case(
         id=f"gemm-m{m}-n{n}-k{k}",
         shape=_shape(device, "gemm", m=m, n=n, k=k, kernel_source="torch_linear"),
-        flop=flop,
-        bytes=size,
-        memory_bytes=count * size,
+        flop=cost.flop,
+        bytes=cost.bytes,
+        memory_bytes=count * cost.bytes,
         build=build,
         graph=True,
     )
@@ -179,7 +157,7 @@ def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) ->
 
     ``padded`` fills up few rows as engines do; see `gpu_validate.models.fp8.product`.
     """
-    flop, size = 2.0 * m * n * k, float(m * k + n * k) + ELEMENT_BYTES[device.dtype] * m * n
+    cost = operations_cost([operation("gemm", m=m, n=n, k=k)], "fp8")
     count = copies(device, float(n * k))
 
     def build() -> Sequence[Call]:
@@ -191,9 +169,9 @@ def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) ->
         id=f"gemm-fp8-m{m}-n{n}-k{k}{'-padded' if padded else ''}",
         shape=_shape(device, "gemm", m=m, n=n, k=k, kernel_source=f"torch_scaled_mm{'_padded' if padded else ''}")
         | {"dtype": "fp8"},
-        flop=flop,
-        bytes=size,
-        memory_bytes=count * size + 6.0 * n * k,
+        flop=cost.flop,
+        bytes=cost.bytes,
+        memory_bytes=count * cost.bytes + 6.0 * n * k,
         build=build,
         graph=True,
     )
@@ -226,16 +204,7 @@ def attention_case(
     """The last ``q_len`` of ``kv_len`` cached tokens attend to all, by the decoder's kernel or a named one."""
     kernel = kernel or attention.decoder_kernel(device.kind)
     num_heads, num_kv_heads, head_dim = heads
-    flop, size = attention_cost(batch, kv_len, q_len, heads, ELEMENT_BYTES[device.dtype])
-    count = copies(device, size)
-
-    def build() -> Sequence[Call]:
-        q = _random(device, batch, num_heads, q_len, head_dim)
-        pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, kv_len, head_dim), count)
-        return attention.calls(kernel, q, pairs)
-
-    columns = {
-        "kv_dtype": device.dtype,
+    shape = {
         "batch": batch,
         "kv_len": kv_len,
         "q_len": q_len,
@@ -243,15 +212,23 @@ def attention_case(
         "num_kv_heads": num_kv_heads,
         "head_dim": head_dim,
         "window": 0,
-        "kernel_source": kernel,
     }
+    cost = operations_cost([operation("decode_attention", **shape)], device.dtype)
+    count = copies(device, cost.bytes)
+
+    def build() -> Sequence[Call]:
+        q = _random(device, batch, num_heads, q_len, head_dim)
+        pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, kv_len, head_dim), count)
+        return attention.calls(kernel, q, pairs)
+
+    columns = {"kv_dtype": device.dtype, **shape, "kernel_source": kernel}
     other = "" if kernel == attention.decoder_kernel(device.kind) else f"-{kernel}"
     return Case(
         id=f"attention-b{batch}-s{kv_len}-q{q_len}-h{num_heads}-kv{num_kv_heads}-d{head_dim}{other}",
         shape=_shape(device, "decode_attention", **columns),
-        flop=flop,
-        bytes=size,
-        memory_bytes=count * size,
+        flop=cost.flop,
+        bytes=cost.bytes,
+        memory_bytes=count * cost.bytes,
         build=build,
         graph=True,
     )

@@ -16,8 +16,9 @@ import torch
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
-from gpu_validate.models.decoder import place_after, step_cost
+from gpu_validate.models.decoder import place_after
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
+from gpu_validate.suites.costs import pass_cost
 from gpu_validate.suites.random_models import caches, random_model
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -92,7 +93,7 @@ def step_case(
     batch, context, tokens = shape
     element = ELEMENT_BYTES[device.dtype]
     dtype = "fp8" if fp8 else device.dtype
-    flop, size = step_cost(spec, batch, context, tokens, element, layer_bytes=ELEMENT_BYTES[dtype])
+    cost = pass_cost(spec, batch, context, tokens, device.dtype, layer_dtype=dtype)
 
     def build() -> Sequence[Call]:
         model = random_model(spec, device.kind, torch_dtype(device), fp8=fp8, copy=int(role == "draft"))
@@ -117,8 +118,8 @@ def step_case(
             "version": device.versions["torch"],
             "kernel_source": decoder_kernel(device.kind),
         },
-        flop=flop,
-        bytes=size,
+        flop=cost.flop,
+        bytes=cost.bytes,
         memory_bytes=element * (spec.parameters + spec.kv_elements_per_token * batch * (context + tokens))
         + 2 * element * batch * tokens * spec.vocab_size,
         build=build,

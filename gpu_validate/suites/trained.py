@@ -23,12 +23,13 @@ from torch import Tensor
 
 from gpu_validate.decoding.loop import Loop, start
 from gpu_validate.decoding.sequences import Sequences
-from gpu_validate.decoding.tree_layout import TreeTables, causal_place
+from gpu_validate.decoding.tree_layout import causal_place
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device
-from gpu_validate.models.decoder import Cache, Decoder, place_after, step_cost
+from gpu_validate.models.decoder import Cache, Decoder, place_after
 from gpu_validate.models.eagle import EagleDraft
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
+from gpu_validate.suites.costs import Cost, draft_widths, head_ops, operations_cost, pass_cost
 from gpu_validate.training.files import load
 from scylla_sim.acceptance.trees import DraftTree, best_tree, chain
 from scylla_sim.checks import FloatArray, fail
@@ -186,17 +187,31 @@ def _verify_call(trained: Trained, batch: int, tokens: int) -> Sequence[Call]:
 
 
 def _case(
-    trained: Trained, device: Device, op: str, name: str, batch: int, tokens: int, **shape: Any
+    trained: Trained, device: Device, op: str, name: str, batch: int, tokens: int, cost: Cost, **shape: Any
 ) -> dict[str, Any]:
     """What all cases of the suite have in common."""
     spec = trained.target.spec
     element = ELEMENT_BYTES[_DTYPE]
-    flop, size = step_cost(spec, batch, CONTEXT, tokens, element)
     columns: dict[str, Any] = {"op": op, "device": device.hardware, "dtype": _DTYPE, "model": spec.name}
     columns |= {"batch": batch, "context": CONTEXT, "tokens": tokens, "graph": 0, **shape}
     columns |= {"framework": "torch", "version": device.versions["torch"]}
     memory = element * (spec.parameters + spec.kv_elements_per_token * batch * (CONTEXT + 2 * tokens))
-    return {"id": f"{name}-b{batch}", "shape": columns, "flop": flop, "bytes": size, "memory_bytes": memory}
+    return {
+        "id": f"{name}-b{batch}",
+        "shape": columns,
+        "flop": cost.flop,
+        "bytes": cost.bytes,
+        "memory_bytes": memory,
+    }
+
+
+def _cycle_cost(target: Model, head: Head, tree: DraftTree, batch: int) -> Cost:
+    """Return the work of one cycle: the target's pass over the tree and the draft's pass over each level."""
+    total = pass_cost(target, batch, CONTEXT, tree.verify_tokens, _DTYPE)
+    for width in draft_widths(tree):
+        ops = head_ops(head.draft.spec, target, batch, CONTEXT, width, fed=head.draft.fed)
+        total += operations_cost(ops, _DTYPE)
+    return total
 
 
 def tree_columns(tree: DraftTree) -> dict[str, Any]:
@@ -207,7 +222,7 @@ def tree_columns(tree: DraftTree) -> dict[str, Any]:
     >>> tree_columns(chain(2))
     {'draft_len': 2, 'top_k': 1, 'verify_tokens': 3, 'paths': '0 0.0'}
     """
-    expanded = sum(level.rows.numel() for level in TreeTables.of(tree).levels)
+    expanded = sum(draft_widths(tree))
     return {
         "draft_len": tree.draft_len,
         "top_k": max(1, round(expanded / tree.draft_len)),
@@ -233,6 +248,7 @@ def _loop_case(
         f"loop-{head.draft.spec.name}-{label}",
         batch,
         tree.verify_tokens,
+        _cycle_cost(trained.target.spec, head, tree, batch).times(CYCLES),
         draft=head.draft.spec.name,
         decoder_layers=head.layers,
         drafting=label,
@@ -247,9 +263,11 @@ def _loop_case(
 
 def cases(device: Device, scale: str, models: Trained) -> Iterator[Case]:
     """All cases of the suite."""
+    spec = models.target.spec
     batches = [batch for batch in _BATCHES[scale] if batch <= len(models.prompts)]
     for batch in batches:
-        plain = _case(models, device, "plain", "plain", batch, 1)
+        cost = pass_cost(spec, batch, CONTEXT, 1, _DTYPE).times(CYCLES)
+        plain = _case(models, device, "plain", "plain", batch, 1, cost)
         yield Case(build=partial(_plain_call, models, batch), facts=lambda: {"repeated": CYCLES}, **plain)
     places = sorted({place % len(models.heads) for place in _DRAFTS[scale]})
     for head in (models.heads[place] for place in places):
@@ -261,5 +279,6 @@ def cases(device: Device, scale: str, models: Trained) -> Iterator[Case]:
             for batch in batches:
                 yield _loop_case(models, device, head, tree, batch, label=label, counted=counted)
     for batch, tokens in product(*_VERIFIED[scale]):
-        common = _case(models, device, "verify", f"verify-n{tokens}", batch, tokens)
+        cost = pass_cost(spec, batch, CONTEXT, tokens, _DTYPE)
+        common = _case(models, device, "verify", f"verify-n{tokens}", batch, tokens, cost)
         yield Case(build=partial(_verify_call, models, batch, tokens), **common)

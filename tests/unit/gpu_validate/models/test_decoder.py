@@ -14,10 +14,11 @@ from gpu_validate.cli import measure
 from gpu_validate.device.facts import Device, described
 from gpu_validate.models import decoder
 from gpu_validate.models.attention import causal_mask, masked, packed_mask
-from gpu_validate.models.decoder import Cache, Decoder, place_after, step_cost
+from gpu_validate.models.decoder import Cache, Decoder, place_after
 from gpu_validate.records.rows import SPLIT_BY, held_out_keys
 from gpu_validate.suites import cycles, kernels, steps
 from gpu_validate.suites.case import PASSES, SCALES, Case, Kept, copies, fits, plan_for
+from gpu_validate.suites.costs import pass_cost
 from scylla_sim.specs.model import Model
 
 SPEC = Model(
@@ -116,15 +117,7 @@ def test_declared_flop_of_a_step_is_what_torch_counts(batch: int, context: int, 
     place = place_after(context, tokens, SPEC, model.norm, batch=batch)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(torch.zeros(batch, tokens, dtype=torch.int64), cache, place)
-    assert counter.get_total_flops() == step_cost(SPEC, batch, context, tokens, 4.0)[0]
-
-
-def test_declared_bytes_of_a_step_are_weights_cache_and_logits() -> None:
-    one, two = (step_cost(SPEC, batch, 100, 1, 2.0)[1] for batch in (1, 2))
-    weights = 2 * (SPEC.num_layers * SPEC.layer_parameters + SPEC.head_parameters)
-    per_sequence = 2 * (SPEC.kv_elements_per_token * 102 + SPEC.vocab_size)
-    assert one == weights + per_sequence
-    assert two - one == per_sequence
+    assert counter.get_total_flops() == pass_cost(SPEC, batch, context, tokens, "float32").flop
 
 
 def test_declared_flop_of_kernels_is_what_torch_counts() -> None:
