@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_validate.models import safetensors
 from gpu_validate.models.decoder import Decoder, Rope, Traits
-from scylla_sim.checks import fail, one_of
-from scylla_sim.records import dump_json, write_text
+from scylla_sim.checks import InputError, fail, one_of
+from scylla_sim.records import dump_json, write_bytes, write_text
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 
@@ -44,6 +43,59 @@ _JOINED = {
 _NORMS = {"norm_in": "input_layernorm", "norm_mid": "post_attention_layernorm"}
 
 _INDEX = "model.safetensors.index.json"
+
+WEIGHT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Element types that the weights of a decoder may have."""
+
+
+def _library() -> Any:
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise InputError("checkpoints need the package safetensors; install it with pip") from None
+    return safetensors
+
+
+def _check_dtypes(name: str, value: str, tensors: Mapping[str, Tensor]) -> None:
+    for key, tensor in tensors.items():
+        if tensor.dtype not in WEIGHT_DTYPES:
+            known = ", ".join(str(dtype).removeprefix("torch.") for dtype in WEIGHT_DTYPES)
+            raise fail(name, value, f"has {key} in {str(tensor.dtype).removeprefix('torch.')}", f"known: {known}")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of one ``*.safetensors`` file by name.
+
+    The tensors are mapped into memory and read when they are used. Writing to one does not change the file.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or damaged, or holds a tensor that is not in `WEIGHT_DTYPES`.
+    """
+    library = _library()
+    try:
+        found: dict[str, Tensor] = library.torch.load_file(path)
+    except OSError as error:
+        raise fail("checkpoint", str(path), f"cannot be read ({error.strerror or error})") from None
+    except library.SafetensorError as error:
+        hint = "it may be cut off; fetch it again"
+        raise fail("checkpoint", str(path), f"is not a valid safetensors file ({error})", hint) from None
+    _check_dtypes("checkpoint", str(path), found)
+    return found
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by name to a ``*.safetensors`` file. Either the whole file is written or none of it.
+
+    Raises
+    ------
+    InputError
+        When a tensor is not in `WEIGHT_DTYPES`, or the file cannot be written.
+    """
+    _check_dtypes("out", str(path), tensors)
+    dense = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, _library().torch.save(dense))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -108,7 +160,7 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by name."""
     found: dict[str, Tensor] = {}
     for file, promised in _files(folder).items():
-        held = safetensors.read(file)
+        held = read_weights(file)
         if promised is not None and promised - held.keys():
             raise fail("checkpoint", str(file), f"lacks {min(promised - held.keys())}, which {_INDEX} promises")
         found.update(held)
@@ -216,4 +268,4 @@ def save(model: Decoder, folder: Path | str) -> None:
     for weight, names in _places(model):
         tensors.update(zip(names, torch.split(weight, _split_of(model.spec, weight, names))))
     write_text(folder / "config.json", dump_json(_config(model)))
-    safetensors.write(folder / "model.safetensors", tensors)
+    write_weights(folder / "model.safetensors", tensors)

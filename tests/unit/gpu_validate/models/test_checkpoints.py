@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gpu_validate.models import checkpoints, safetensors
+from gpu_validate.models import checkpoints
 from gpu_validate.models.decoder import Cache, Decoder, Rope, Traits, place_after
 from scylla_sim.checks import InputError
 from scylla_sim.specs.model import Model
@@ -60,7 +61,7 @@ def weights(tied: bool = False) -> dict[str, torch.Tensor]:
 def write(folder: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    safetensors.write(folder / "model.safetensors", tensors)
+    checkpoints.write_weights(folder / "model.safetensors", tensors)
     return folder
 
 
@@ -104,7 +105,7 @@ def shard(folder: Path) -> Path:
     names = sorted(weights())
     parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
     for file, part in parts.items():
-        safetensors.write(folder / file, {name: weights()[name] for name in part})
+        checkpoints.write_weights(folder / file, {name: weights()[name] for name in part})
     where = {name: file for file, part in parts.items() for name in part}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
     return folder
@@ -209,27 +210,27 @@ GOOD = '{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "hold no header"),
-        (b"\x01", "hold no header"),
-        ((2**62).to_bytes(8, "little") + b"{}", "hold no header"),
-        (raw("{nonsense"), "is not JSON"),
-        (raw(b"\xff\xfe"), "is not JSON"),
-        (raw("[]"), "is not an object"),
-        (raw(GOOD, b"\0" * 7), "take 8 bytes, and it holds 7"),
-        (raw(GOOD, b"\0" * 9), "take 8 bytes, and it holds 9"),
-        (raw(GOOD.replace("[2]", "[3]"), b"\0" * 8), "shape .3. does not take 8 bytes"),
-        (raw(GOOD.replace("[0, 8]", "[4, 12]"), b"\0" * 12), "begins at byte 4"),
-        (raw(GOOD.replace("[2]", "[-2]"), b"\0" * 8), "are not counts"),
-        (raw(GOOD.replace("F32", "Q4"), b"\0" * 8), "holds a as Q4.*known: F64, F32, F16, BF16"),
-        (raw(GOOD[:-1] + ", " + GOOD[1:], b"\0" * 8), "a name appears twice"),
-        (raw('{"a": 3}'), "lacks its dtype, shape or offsets"),
+        (b"", "header too small"),
+        (b"\x01", "header too small"),
+        ((2**62).to_bytes(8, "little") + b"{}", "header too large"),
+        (raw("{nonsense"), "invalid JSON"),
+        (raw(b"\xff\xfe"), "invalid UTF-8"),
+        (raw("[]"), "invalid JSON"),
+        (raw(GOOD, b"\0" * 7), "not fully covered"),
+        (raw(GOOD, b"\0" * 9), "not fully covered"),
+        (raw(GOOD.replace("[2]", "[3]"), b"\0" * 8), "invalid shape, data type, or offset"),
+        (raw(GOOD.replace("[0, 8]", "[4, 12]"), b"\0" * 12), "invalid offset"),
+        (raw(GOOD.replace("[2]", "[-2]"), b"\0" * 8), "invalid value"),
+        (raw(GOOD.replace("F32", "Q4"), b"\0" * 8), "unknown variant `Q4`"),
+        (raw(GOOD.replace("F32", "I64").replace("[2]", "[1]"), b"\0" * 8), "has a in int64.*known: float64"),
+        (raw('{"a": 3}'), "invalid type"),
     ],
 )
 def test_a_file_that_breaks_a_rule_of_the_format_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     with pytest.raises(InputError, match=said) as error:
-        safetensors.read(path)
+        checkpoints.read_weights(path)
     assert "\n" not in str(error.value)
 
 
@@ -237,8 +238,8 @@ def test_a_file_that_breaks_a_rule_of_the_format_is_refused(content: bytes, said
 def test_a_file_that_was_cut_off_is_refused(cut: int, tmp_path: Path) -> None:
     path = write(tmp_path, CONFIG, weights()) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(InputError, match=r"is no safetensors file.*fetch it again"):
-        safetensors.read(path)
+    with pytest.raises(InputError, match=r"is not a valid safetensors file.*fetch it again"):
+        checkpoints.read_weights(path)
 
 
 @pytest.mark.parametrize("padding", range(8))
@@ -246,25 +247,33 @@ def test_tensors_are_read_wherever_their_bytes_begin(padding: int, tmp_path: Pat
     value = torch.tensor([1.5, -2.0])
     path = tmp_path / "x.safetensors"
     path.write_bytes(raw(GOOD + " " * padding, value.numpy().tobytes()))
-    assert torch.equal(safetensors.read(path)["a"], value)
+    assert torch.equal(checkpoints.read_weights(path)["a"], value)
 
 
 def test_every_type_is_written_and_read_and_reading_does_not_change_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    tensors = {str(dtype): torch.randn(3, 5).to(dtype) for dtype in safetensors.DTYPES.values()}
+    tensors = {str(dtype): torch.randn(3, 5).to(dtype) for dtype in checkpoints.WEIGHT_DTYPES}
     tensors |= {"empty": torch.empty(0, 4), "number": torch.tensor(2.0), "turned": torch.randn(4, 3).t()}
-    safetensors.write(path, tensors)
+    checkpoints.write_weights(path, tensors)
     before = path.read_bytes()
-    again = safetensors.read(path)
+    again = checkpoints.read_weights(path)
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
     again["number"].fill_(7.0)
     assert path.read_bytes() == before
 
 
 def test_integers_are_not_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="dtype=torch.int64 of a cannot be written"):
-        safetensors.write(tmp_path / "x", {"a": torch.zeros(2, dtype=torch.int64)})
+    with pytest.raises(InputError, match="has a in int64"):
+        checkpoints.write_weights(tmp_path / "x", {"a": torch.zeros(2, dtype=torch.int64)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_and_a_missing_library_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        checkpoints.read_weights(tmp_path / "missing.safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(InputError, match="need the package safetensors"):
+        checkpoints.read_weights(tmp_path / "missing.safetensors")
 
 
 def test_a_folder_without_weights_or_config_is_refused(tmp_path: Path) -> None:
