@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_validate.device import smi
+from gpu_validate.device import gpu_state
 from scylla_sim.checks import InputError, one_of
 from scylla_sim.specs import catalog
 from scylla_sim.units import KIBI, MEBI
@@ -124,8 +124,8 @@ def catalog_name(name: str) -> str:
 def state(device: Device) -> dict[str, Any]:
     """What changes while measuring: clocks, temperature and throttling of a GPU, load of a CPU."""
     if device.kind == "cuda":
-        facts = smi.query(str(device.details.get("smi_id", 0)))
-        return {"nvidia_smi": facts, "throttling": smi.throttling(facts)}
+        facts = gpu_state.query(str(device.details.get("smi_id", 0)))
+        return {"nvidia_smi": facts, "throttling": gpu_state.active_throttle_reasons(facts)}
     return {"load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None, "throttling": []}
 
 
@@ -223,7 +223,7 @@ def _gpu(threads: int) -> Device:
             "cpu": _cpu_name(),
             "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
             "system": platform.platform(),
-            "nvidia_smi": smi.query(name),
+            "nvidia_smi": gpu_state.query(name),
         },
     )
 

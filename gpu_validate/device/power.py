@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_validate.device.smi import reasons_of
+from gpu_validate.device.gpu_state import throttle_reasons
 from scylla_sim.units import MILLI
 
 PERIOD_S = 0.02
@@ -137,7 +137,7 @@ class NvmlMonitor(Monitor):
         for name in ("sm_mhz", "memory_mhz", "power_w", "celsius"):
             low, middle, high = np.quantile([getattr(reading, name) for reading in every], [0.05, 0.5, 0.95])
             found[name] = {"p5": float(low), "median": float(middle), "p95": float(high)}
-        named = [reasons_of(reading.reasons) for reading in every]
+        named = [throttle_reasons(reading.reasons) for reading in every]
         found["throttled_share"] = {
             reason: sum(reason in one for one in named) / len(named) for reason in sorted(set().union(*named))
         }

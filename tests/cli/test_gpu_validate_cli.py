@@ -323,7 +323,7 @@ def test_measuring_needs_neither_pandas_nor_scipy_and_comparing_no_torch() -> No
         "for name in sys.argv[1].split(','): sys.modules[name] = None\n"
         "for name in sys.argv[2].split(','): importlib.import_module(name)\n"
     )
-    absent = "pandas,jsonschema,tqdm,scipy,pyarrow,aiconfigurator_core,yaml"
+    absent = "pandas,jsonschema,tqdm,scipy,pyarrow,aiconfigurator_core,yaml,safetensors,pynvml"
     for blocked, modules in (
         (
             absent,

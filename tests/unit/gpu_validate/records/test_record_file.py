@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from gpu_validate.device import smi
 from gpu_validate.device.facts import Device, catalog_name
 from gpu_validate.device.hardware_toml import hardware_toml
 from gpu_validate.device.timer import summarise
@@ -233,24 +232,6 @@ def test_peaks_of_two_precisions_are_told_apart() -> None:
     best = max(row["flop_per_s"] for row, _ in RESULTS) / 1e9
     assert f"peak_fp32 = {{ value = {best:.6g}" in local
     assert f"peak_bf16 = {{ value = {row['flop_per_s'] / 1e9:.6g}" in local
-
-
-def test_why_a_gpu_is_slowed_is_said_in_words() -> None:
-    def reasons(active: str) -> list[str]:
-        return smi.throttling({"clocks_throttle_reasons.active": active})
-
-    assert reasons("0x0000000000000001") == [], "an idle GPU lowers its clocks"
-    assert reasons("0x0000000000000004") == ["power limit"]
-    assert reasons("0x0000000000000060") == ["software thermal limit", "hardware thermal limit"]
-    assert reasons("[N/A]") == smi.throttling({}) == []
-
-
-def test_nvidia_smi_fields_that_a_card_lacks_are_left_out() -> None:
-    line = "550.54, 1980 MHz, 1980 MHz, 2619 MHz, 700.00 W, 31, Enabled, [N/A], 0x0000000000000000\n"
-    facts = smi.parse(line)
-    assert facts["power.limit"] == "700.00 W"
-    assert "mig.mode.current" not in facts
-    assert smi.parse("garbage") == {}
 
 
 def test_a_copy_without_git_names_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
