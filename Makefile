@@ -1,15 +1,19 @@
-# make reproduce   results/paper/ from measurements: environment, workflow, report, summary
-# make test        the same environment, then every check; the last line is pytest's
-# make figures     the paper's figures alone
-# make calibrations   fit the GPUs again and put the fits into the package
-# make blind       predict what `gpu-validate campaign` would measure on the GPUs in BLIND, hashed, before it is measured
-# make clean       remove results and caches; the environment stays
-# ARGS goes to Snakemake: make reproduce ARGS="--configfile mine.yaml". PYTHON names an interpreter to use.
+# make               install the pinned packages and this project into .venv
+# make reproduce     measure, predict, and write results/paper/, the report and a summary
+# make test          run every check; the last line is pytest's
+# make coverage      run the tests and print the lines and branches that none of them reaches
+# make figures       draw the paper's figures only
+# make calibrations  fit the shipped calibrations again and copy them into the package
+# make blind         predict and hash what `gpu-validate campaign` would measure on the GPUs in BLIND
+# make clean         remove results and caches, and keep .venv
+# make help          print this list
+# ARGS passes options to Snakemake: make reproduce ARGS="--configfile mine.yaml"
+# PYTHON names the interpreter for .venv: make PYTHON=/path/to/python3.12
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test figures calibrations blind clean
+.PHONY: reproduce test coverage figures calibrations blind clean help
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
@@ -17,20 +21,20 @@ BLIND ?= h200-sxm
 SHAPES := results/blind-shapes
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 COMMA := ,
-# lists of options end where the next option begins, so targets come first
+# Targets come before QUIET, because Snakemake would read them as values of its list options.
 SNAKEMAKE = python -m snakemake
 QUIET = $(ARGS) --quiet host rules reason
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# a half-made environment has no stamp and is made anew; an existing one only takes what changed
+# An environment without pip is made anew. An existing one installs only what changed.
 $(INSTALLED): requirements.txt pyproject.toml
 	@if ! .venv/bin/python -c 'import pip' 2> /dev/null; then \
 	  for name in $(PYTHON) none; do \
 	    "$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null && break; \
 	  done; \
 	  if [ "$$name" = none ]; then \
-	    echo 'make: found no Python 3.11, 3.12 or 3.13 with the venv module; try: make PYTHON=/path/to/python3.12' >&2; exit 1; \
+	    echo 'make: no Python 3.11, 3.12 or 3.13 with the venv module found; try make PYTHON=/path/to/python3.12' >&2; exit 1; \
 	  fi; \
 	  "$$name" -m venv --clear .venv; \
 	fi
@@ -55,6 +59,12 @@ test: $(INSTALLED)
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+coverage: $(INSTALLED)
+	@python -m coverage erase
+	OMP_NUM_THREADS=1 python -m coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@python -m coverage combine --quiet
+	@python -m coverage report
+
 figures: $(INSTALLED)
 	@$(SNAKEMAKE) figures $(QUIET)
 
@@ -64,7 +74,7 @@ calibrations: $(INSTALLED)
 	  if [ "$$file" != results/calibration/local.json ]; then cp -v "$$file" scylla_sim/data/calibrations/; fi; \
 	done
 
-# the shapes that fit into each GPU; commit what this writes before anything is measured
+# Only the shapes that fit into each GPU are predicted. Commit the files before the GPU is measured.
 blind: $(INSTALLED)
 	@rm -rf $(SHAPES)
 	@for gpu in $(subst $(COMMA), ,$(BLIND)); do \
@@ -73,5 +83,9 @@ blind: $(INSTALLED)
 	done
 
 clean:
-	rm -rf results .snakemake build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf results .snakemake build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov
+	rm -f .coverage .coverage.*
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+help:
+	@sed -n 's/^# //p; /^$$/q' $(MAKEFILE_LIST)
