@@ -27,6 +27,8 @@ PACKAGES = ("scylla_sim", "gpu_validate", "paper")
 DATA = {"scylla_sim": "scylla_sim/data/*.toml", "paper": "paper/published/*"}
 """Package -> data files that its modules read."""
 _IMPORT = re.compile(rf"^\s*from ((?:{'|'.join(PACKAGES)})[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_TYPING_ONLY = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n)+", re.MULTILINE)
+"""Imports that only type checkers see; the public names of `scylla_sim` are such imports."""
 
 
 def _explain(error: ValidationError, config: Mapping[str, Any]) -> str:
@@ -157,7 +159,8 @@ def _file_of(module: str) -> Path | None:
 def _imported(file: Path) -> frozenset[Path]:
     """Return the files of this project that a file imports, with the packages on the way to them."""
     found: set[Path] = set()
-    for base, names in _IMPORT.findall(file.read_text(encoding="utf-8")):
+    text = _TYPING_ONLY.sub("", file.read_text(encoding="utf-8"))
+    for base, names in _IMPORT.findall(text):
         parents = accumulate(base.split("."), "{}.{}".format)
         items = (f"{base}.{item.split()[0]}" for item in names.strip("()").split(",") if item.strip())
         found |= {path for name in (*parents, *items) if (path := _file_of(name)) is not None}

@@ -64,6 +64,18 @@ def reference() -> DraftShape:
     return DraftShape(**theorems.reference())
 
 
+def theorem_verify_tokens(batch: Sequence[int]) -> list[int]:
+    """Return the tokens to verify at each batch by Theorem 1.3, root included, up to the `reference` tree.
+
+    Examples
+    --------
+    >>> theorem_verify_tokens([1, 64])
+    [61, 15]
+    """
+    tokens = np.minimum(np.round(theorems.optimal_paths(batch)) + 1, reference().verify_tokens)
+    return [int(n) for n in tokens]
+
+
 def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens: int | None) -> DraftShape:
     """Return the shape of a draft, with defaults for the arguments that are ``None``.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scylla_sim.acceptance import profiles
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of
@@ -47,6 +48,19 @@ def _read_file(path: str) -> tuple[list[float], str]:
     return value["acceptance_rate"], one_of("kind", str(value["kind"]), KINDS)
 
 
+def conditional_rates(rates: ArrayLike, kind: str) -> FloatArray:
+    """Return acceptance rates of one of `KINDS` as conditional rates, shape (positions,).
+
+    Raises
+    ------
+    InputError
+        For an unknown kind, a rate outside [0, 1], or cumulative rates that rise.
+    """
+    one_of("acceptance_kind", kind, KINDS)
+    found = in_range("acceptance_rate", rates, 0, 1)
+    return np.atleast_1d(profiles.to_conditional(found) if kind == "cumulative" else found)
+
+
 def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
     """Return conditional acceptance rates from an option value.
 
@@ -78,10 +92,8 @@ def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
     numbers = _numbers(text)
     if numbers is None:
         numbers, kind = _read_file(text)
-    rates = in_range("acceptance_rate", numbers, 0, 1)
-    if kind == "cumulative":
-        rates = profiles.to_conditional(rates)
-    return np.atleast_1d(rates), rates.size == 1
+    rates = conditional_rates(numbers, kind)
+    return rates, rates.size == 1
 
 
 def read_spread(text: str) -> tuple[float, float] | None:

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from scylla_sim.checks import fail, one_of, whole
-from scylla_sim.cli.predict import add_hardware_arguments, settings
-from scylla_sim.console import add_output, count, counts, emit, note
+from scylla_sim.cli import _options
+from scylla_sim.console import add_output, count, emit
 from scylla_sim.planning.draft_design import LAWS, Budget, design
-from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
+from scylla_sim.prediction.scenario import Scenario
 
 EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B
@@ -33,9 +32,9 @@ NOTES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_hardware_arguments(parser)
-    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}")
-    parser.add_argument("--kv-precision", help="of the KV cache; default bf16")
+    """Add the options of the verb."""
+    _options.add_hardware_arguments(parser)
+    _options.add_precision_arguments(parser)
     parser.add_argument(
         "--draft", default="eagle2", help="kind of head: eagle, eagle2, eagle3, mtp; default eagle2"
     )
@@ -49,13 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LAW[,LAW]",
         help="acceptance from theorems (1.1 and 1.2, Fig. 1) or sdsl (arXiv 2603.11053); default theorems",
     )
-    parser.add_argument("--engine", default="vllm", help="ideal, vllm or sglang; default vllm")
+    _options.add_engine_argument(parser, "vllm")
     add_output(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    deployment, _ = settings(args, args.hardware)
-    head = catalog.draft(args.draft)
+    """Search the designs of every law and batch, and print the best."""
+    scenario = Scenario(**_options.scenario_options(args))
+    deployment, _ = scenario.deployments()
+    head = scenario.draft_model()
     if head.kind != "head":
         raise fail("draft", args.draft, "has no training laws", "they hold for eagle, eagle2, eagle3, mtp")
     tokens = count("train_tokens", args.train_tokens)
@@ -65,17 +66,16 @@ def execute(args: argparse.Namespace) -> int:
         item
         for law in chosen
         for item in design(
-            catalog.model(args.model),
+            scenario.target_model(),
             head,
             deployment,
-            batch=whole("batch", counts("batch", args.batch), 1).tolist(),
+            batch=whole("batch", scenario.batch, 1).tolist(),
             context=int(whole("context", count("context", args.context), 1)),
             budget=Budget(tokens=tokens, flop=flop),
             law=law,
         )
     ]
-    for law in chosen:
-        note(f"note: {NOTES[law]}")
+    _options.print_notes(NOTES[law] for law in chosen)
     rows: list[dict[str, Any]] = [{**asdict(item), "evidence": "published"} for item in found]
     if args.format != "json":
         rows = [

@@ -6,16 +6,16 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from scylla_sim.acceptance import drafting, rates_file
-from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import InputError, fail, in_range, one_of, whole
-from scylla_sim.cli.predict import NOT_MODELLED, settings
+from scylla_sim.cli import _options
 from scylla_sim.console import add_output, count, counts, emit, note
 from scylla_sim.ops import forward
 from scylla_sim.planning.capacity import RANKINGS, search
+from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
+from scylla_sim.specs.model import Model
 from scylla_sim.units import parse_seconds
 
 EPILOG = """example:
@@ -32,21 +32,20 @@ DEFAULT_BATCH = "1,2,4,8,12,16,24,32,48,64,96,128,192,256,384,512"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
     parser.add_argument("--model", required=True, metavar="NAME|config.json")
     parser.add_argument("--hardware", required=True, metavar="NAME[,NAME]", help="candidates: names or TOML files")
     parser.add_argument(
         "--calibration", metavar="FILE", help="one calibration for all; default: each one's shipped"
     )
     parser.add_argument("--tp", default="1,2,4,8", metavar="N[,N]", help="tensor-parallel degrees; default 1,2,4,8")
-    parser.add_argument("--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}")
-    parser.add_argument("--kv-precision", help="of the KV cache; default bf16")
+    _options.add_precision_arguments(parser)
     parser.add_argument("--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider")
     parser.add_argument("--context", default="1024", help="tokens in each KV cache; default 1024")
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
     parser.add_argument("--draft-len", default="3", metavar="N[,N]", help="draft lengths to consider; default 3")
-    parser.add_argument("--acceptance", metavar="RATES|FILE", help="acceptance of every draft considered")
-    parser.add_argument("--acceptance-kind", default="conditional", choices=rates_file.KINDS)
-    parser.add_argument("--engine", default="vllm", help="ideal, vllm or sglang; default vllm")
+    _options.add_acceptance_arguments(parser)
+    _options.add_engine_argument(parser, "vllm")
     parser.add_argument("--tpot", metavar="TIME", help="limit on the mean time per output token, e.g. 25ms")
     parser.add_argument("--price", metavar="NAME=P[,NAME=P]", help="price per GPU-hour, in any currency")
     parser.add_argument("--rank", choices=RANKINGS, help="default: by cost with --price, else tokens/s per GPU")
@@ -55,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
+    """Price per GPU-hour by hardware name."""
     prices = {}
     for item in text.split(",") if text else ():
         name, _, value = item.partition("=")
@@ -68,20 +68,18 @@ def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
     return prices
 
 
-def _settings(args: argparse.Namespace, names: list[str]) -> list[Deployment]:
-    """Every device at every degree that its node and the model's heads allow."""
-    model = catalog.model(args.model)
+def _deployments(args: argparse.Namespace, model: Model, names: list[str]) -> list[Deployment]:
+    """Every device at every number of TP ranks that its node and the model's heads allow."""
     found = []
     problems = []
     for name in names:
         for tp in whole("tp", counts("tp", args.tp), 1).tolist():
-            one = argparse.Namespace(**{**vars(args), "tp": tp, **dict.fromkeys(NOT_MODELLED, 1)})
-            one.draft_precision = None
-            deployment, _ = settings(one, name)
+            options = _options.scenario_options(args, hardware=name, tp=tp, draft="none")
+            deployment, _ = Scenario(**options).deployments()
             try:
                 forward.check_tensor_parallel(model, tp)
                 if tp > 1 and deployment.calibration.hardware.link_bytes_per_s <= 0:
-                    raise fail("tp", tp, f"needs a link, and {name} has none")
+                    raise fail("tp", tp, f"needs a link between GPUs, and {name} has none")
             except InputError as error:
                 problems.append(str(error))
                 continue
@@ -91,27 +89,29 @@ def _settings(args: argparse.Namespace, names: list[str]) -> list[Deployment]:
     return found
 
 
-def _draftings(args: argparse.Namespace) -> list[SpeculativeConfig]:
-    found: list[SpeculativeConfig] = []
-    rates = spread = None
-    if args.acceptance is not None:
-        rates, _ = rates_file.read_rates(args.acceptance, args.acceptance_kind)
-        spread = rates_file.read_spread(args.acceptance)
+def _configs(args: argparse.Namespace, hardware: str) -> tuple[list[SpeculativeConfig], list[str]]:
+    """Every draft at every draft length, and notes on their acceptance."""
+    found, notes = [], []
     for name in args.draft.split(","):
-        draft = catalog.draft(name)
-        if draft.kind == "none":
-            found.append(no_drafting(draft))
-            continue
-        for length in whole("draft_len", counts("draft_len", args.draft_len), 1).tolist():
-            shape = drafting.shape(draft, length, None, None)
-            item, remarks = drafting.resolve(draft, shape, rates=rates, spread=spread)
-            for remark in remarks:
-                note(f"note: {remark}")
-            found.append(item)
-    return found
+        options = _options.scenario_options(args, hardware=hardware, tp=1, draft=name)
+        configs, remarks = Scenario(**options).speculative_configs()
+        found += configs
+        notes += remarks
+    return found, notes
+
+
+def _tpot_limit(text: str | None) -> float | None:
+    """Seconds per output token of the option; ``None`` without it."""
+    if text is None:
+        return None
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise fail("tpot", text, f"is not understood ({error})") from None
 
 
 def execute(args: argparse.Namespace) -> int:
+    """Search the deployments and print the best."""
     names = [name for name in args.hardware.split(",") if name]
     if not names:
         raise fail("hardware", args.hardware, "must name at least one device")
@@ -119,16 +119,14 @@ def execute(args: argparse.Namespace) -> int:
     if args.rank == "cost_per_million_tokens" and not args.price:
         raise fail("rank", args.rank, "needs prices", "give --price NAME=P")
     prices = _prices(args.price, names)
-    limit = None
-    if args.tpot is not None:
-        try:
-            limit = parse_seconds(args.tpot)
-        except ValueError as error:
-            raise fail("tpot", args.tpot, f"is not understood ({error})") from None
+    limit = _tpot_limit(args.tpot)
+    model = catalog.model(args.model)
+    configs, notes = _configs(args, names[0])
+    _options.print_notes(notes)
     found = search(
-        catalog.model(args.model),
-        _draftings(args),
-        _settings(args, names),
+        model,
+        configs,
+        _deployments(args, model, names),
         batch=whole("batch", counts("batch", args.batch), 1).tolist(),
         context=int(whole("context", count("context", args.context), 1)),
         tpot_limit_s=limit,

@@ -8,30 +8,20 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from scylla_sim.acceptance import drafting, profiles
+from scylla_sim.acceptance.drafting import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.checks import FloatArray, fail, in_range, whole
-from scylla_sim.cli.predict import (
-    add_drafting_arguments,
-    add_hardware_arguments,
-    add_load_arguments,
-    footer,
-    input_files,
-    resolved,
-    settings,
-    target_model,
-    whole_list,
-)
-from scylla_sim.console import add_output, counts, emit, emit_text, format_table, note
+from scylla_sim.checks import fail, in_range, whole
+from scylla_sim.cli import _options
+from scylla_sim.console import add_output, emit, emit_text, format_table, note
 from scylla_sim.engines import flags as engines_flags
 from scylla_sim.engines.flags import Flags
 from scylla_sim.planning import draft_design
 from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedule
+from scylla_sim.prediction.result import caption
+from scylla_sim.prediction.scenario import Scenario, precision_notes
 from scylla_sim.records import dump_json, table
-from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Draft
 
 EPILOG = """example:
@@ -48,65 +38,78 @@ SHOWN = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_hardware_arguments(parser)
-    add_drafting_arguments(parser)
+    """Add the options of the verb."""
+    _options.add_hardware_arguments(parser)
+    _options.add_drafting_arguments(parser)
     parser.add_argument(
         "--draft-len", metavar="N[,N]", help="candidates; default 1 to 7 (eagle2, scylla: chains and trees)"
     )
     parser.add_argument("--top-k", metavar="N[,N]", help="candidates; default 1, and those of the trees")
-    parser.add_argument("--verify-tokens", metavar="N[,N]", help="sizes of trees to consider, root included")
+    parser.add_argument("--verify-tokens", metavar="N[,N]", help="candidate sizes of trees, root included")
     parser.add_argument(
         "--tokens-per-cycle",
         type=float,
         metavar="TAU",
-        help="measured with a chain of --measured-draft-len; carried to the others by one rate",
+        help="measured with a chain of --measured-draft-len; one rate transfers it to other lengths",
     )
-    parser.add_argument("--measured-draft-len", type=int, metavar="N", help="where --tokens-per-cycle was measured")
-    add_load_arguments(parser, batch="1,2,4,8,16,32,64,128,256", context="1024", engine="vllm")
+    parser.add_argument(
+        "--measured-draft-len", type=int, metavar="N", help="draft length at which --tokens-per-cycle was measured"
+    )
+    _options.add_load_arguments(parser, batch="1,2,4,8,16,32,64,128,256", context="1024", engine="vllm")
     parser.add_argument(
         "--max-batch",
         type=int,
         default=MAX_SEQUENCES,
-        help=f"last batch searched for the crossover, or the last of --batch; default {MAX_SEQUENCES}",
+        help="last batch of the search for the crossover, at least the largest of --batch; "
+        f"default {MAX_SEQUENCES}",
     )
     add_output(parser)
 
 
-def _shapes(args: argparse.Namespace, draft: Draft) -> list[drafting.DraftShape]:
-    """Candidates: the product of what was given; nothing given means chains, and trees for drafts that grow one."""
-    default = drafting.shape(draft, None, None, None)
-    asked = (args.draft_len, args.top_k, args.verify_tokens)
-    if asked == (None, None, None) and default.top_k > 1:
-        return draft_design.shapes()
-    depths = [n for n in CHAINS if draft.kind != "medusa" or n <= draft.num_layers]
-    lengths = depths if args.draft_len is None else whole_list("draft_len", args.draft_len, 1)
-    widths, sizes = whole_list("top_k", args.top_k, 1), whole_list("verify_tokens", args.verify_tokens, 2)
-    found = []
-    for length, width, size in product(lengths, widths, sizes):
-        chain = (default.top_k if width is None else width) == 1
-        found.append(drafting.shape(draft, length, width, None if chain else size))
-    return list(dict.fromkeys(found))
+def _measured_rate(tokens_per_cycle: float, length: int | None) -> float:
+    """Rate at which a chain of the measured length yields the measured tokens per cycle."""
+    if length is None:
+        hint = "give --measured-draft-len, because other lengths yield other values"
+        raise fail("tokens_per_cycle", tokens_per_cycle, "holds at one draft length", hint)
+    whole("measured_draft_len", length, 1, drafting.MAX_DRAFT_LEN)
+    tau = float(in_range("tokens_per_cycle", tokens_per_cycle, 1, length + 1))
+    return float(profiles.iid_rate(tau, length))
 
 
-def _measured_rate(args: argparse.Namespace) -> FloatArray | None:
-    """The one rate with which a chain of the measured length yields the measured tokens per cycle."""
+def _scenario(args: argparse.Namespace) -> Scenario:
+    """Scenario of the options; measured tokens per cycle become an acceptance rate."""
     if args.tokens_per_cycle is None:
         if args.measured_draft_len is not None:
             raise fail("measured_draft_len", args.measured_draft_len, "goes with --tokens-per-cycle")
-        return None
-    if args.measured_draft_len is None:
-        hint = "give --measured-draft-len; other lengths yield other values"
-        raise fail("tokens_per_cycle", args.tokens_per_cycle, "holds at one draft length", hint)
-    length = int(whole("measured_draft_len", args.measured_draft_len, 1, drafting.MAX_DRAFT_LEN))
-    tau = float(in_range("tokens_per_cycle", args.tokens_per_cycle, 1, length + 1))
-    return np.atleast_1d(profiles.iid_rate(tau, length))
+        return Scenario(**_options.scenario_options(args))
+    rate = _measured_rate(args.tokens_per_cycle, args.measured_draft_len)
+    replaced = {"acceptance": rate, "acceptance_kind": "conditional", "tokens_per_cycle": None}
+    return Scenario(**_options.scenario_options(args, **replaced))
 
 
-def _candidates(args: argparse.Namespace) -> list[SpeculativeConfig]:
-    draft = catalog.draft(args.draft, layers=args.draft_layers)
+def _shapes(scenario: Scenario, draft: Draft) -> list[DraftShape]:
+    """Candidate shapes: the product of the given options; by default chains, and trees for drafts that grow one."""
+    default = drafting.shape(draft, None, None, None)
+    given = (scenario.draft_len, scenario.top_k, scenario.verify_tokens)
+    if given == (None, None, None) and default.top_k > 1:
+        return draft_design.shapes()
+    depths = [n for n in CHAINS if draft.kind != "medusa" or n <= draft.num_layers]
+    lengths = depths if scenario.draft_len is None else whole("draft_len", scenario.draft_len, 1).tolist()
+    widths = [default.top_k] if scenario.top_k is None else whole("top_k", scenario.top_k, 1).tolist()
+    sizes = [None] if scenario.verify_tokens is None else whole("verify_tokens", scenario.verify_tokens, 2).tolist()
+    found = [
+        drafting.shape(draft, length, width, None if width == 1 else size)
+        for length, width, size in product(lengths, widths, sizes)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _candidates(scenario: Scenario) -> tuple[list[SpeculativeConfig], list[str]]:
+    """Configurations to choose from, and notes on their acceptance."""
+    draft = scenario.draft_model()
     if draft.kind == "none":
-        raise fail("draft", args.draft, "leaves nothing to schedule", "name one, for example --draft eagle3")
-    return resolved(args, draft, _shapes(args, draft), rates=_measured_rate(args))
+        raise fail("draft", scenario.draft, "leaves nothing to schedule", "name one, for example --draft eagle3")
+    return scenario.speculative_configs(_shapes(scenario, draft))
 
 
 def label(item: SpeculativeConfig) -> str:
@@ -195,32 +198,34 @@ def _settings_text(found: Schedule, flags: Sequence[Flags]) -> str:
 
 
 def execute(args: argparse.Namespace) -> int:
-    target, draft_deployment = settings(args, args.hardware)
-    model, candidates = target_model(args), _candidates(args)
-    batch = whole("batch", counts("batch", args.batch), 1).tolist()
-    context = whole("context", counts("context", args.context), 1).tolist()
+    """Choose the drafting of every batch and context, and print it."""
+    scenario = _scenario(args)
+    target, draft_target = scenario.deployments()
+    model = scenario.target_model()
+    candidates, notes = _candidates(scenario)
+    _options.print_notes([*precision_notes(model, scenario.precision), *notes])
     found = schedule(
         model,
         candidates,
         target,
-        batch=batch,
-        context=context,
+        batch=whole("batch", scenario.batch, 1).tolist(),
+        context=whole("context", scenario.context, 1).tolist(),
         max_batch=args.max_batch,
-        draft_deployment=draft_deployment,
+        draft_deployment=draft_target,
     )
     draft = candidates[0].draft
     fixed = {
         "hardware": target.calibration.hardware.name,
         "model": model.name,
         "tp": target.tp,
-        "precision": args.precision,
+        "precision": scenario.precision,
         "engine": target.engine.name,
         "draft": draft.name,
     }
     best = {item.context_len: item for item in found.crossovers if item.drafting is None}
     rows = [_row(choice, best[choice.context_len], fixed) for choice in found.choices]
-    chosen = [args.engine] if args.engine in engines_flags.ENGINES else engines_flags.ENGINES
-    flags = [item for engine in chosen for item in engines_flags.flags(engine, draft, found)]
+    engines = [args.engine] if args.engine in engines_flags.ENGINES else engines_flags.ENGINES
+    flags = [item for engine in engines for item in engines_flags.flags(engine, draft, found)]
     _print(args, found, rows, flags)
     return 0
 
@@ -231,7 +236,7 @@ def _print(args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]]
         note("note: crossovers of each draft length and the engine's settings are in --format table and json")
         return
     if args.format == "json":
-        value = table("scylla-sim/schedule/1", rows, inputs=input_files(args))
+        value = table("scylla-sim/schedule/1", rows, inputs=_options.input_files(args))
         provenance = value.pop("provenance")
         value["crossovers"] = [_crossover_row(item) for item in found.crossovers]
         value["settings"] = [asdict(item) for item in flags]
@@ -239,7 +244,7 @@ def _print(args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]]
         return
     shown = [{**row, "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
     parts = (
-        format_table(shown, SHOWN) + footer(rows[0]) + "\n",
+        format_table(shown, SHOWN) + caption(rows[0]) + "\n",
         _shown_crossovers(_worth_showing(found)),
         _settings_text(found, flags),
     )

@@ -10,16 +10,14 @@ import numpy as np
 from scylla_sim import records
 from scylla_sim.acceptance import drafting
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
 from scylla_sim.console import add_output, count, counts, emit
 from scylla_sim.laws import theorems
 from scylla_sim.prediction import roofline
-from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import KV_PRECISIONS
-from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.model import Model
 
 EPILOG = """examples:
@@ -30,7 +28,7 @@ EPILOG = """examples:
 
 
 TREE_SIZES = (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 61)
-DEFAULT_TOKENS = 10e9
+DEFAULT_TRAIN_TOKENS = 10e9
 """The paper's default pretraining volume."""
 SHOWN = (
     *("batch_size", "intensity_plain", "ridge_point", "verify_tokens_opt", "k_opt", "inverse_law"),
@@ -75,22 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _best_trees(
-    args: argparse.Namespace, model: Model, hardware: Hardware, batch: FloatArray, context: int, dtype: str
+    scenario: Scenario, model: Model, batch: FloatArray, context: int, tau: float
 ) -> list[dict[str, Any]]:
-    """Per batch, the tree size with the highest predicted throughput, drafting and overhead included."""
-    known = device_calibration.shipped(args.hardware) if args.hardware in catalog.names("hardware") else None
-    calibration = known or device_calibration.Calibration(device=hardware.name, hardware=hardware, kernels={})
-    kv_dtype = "float32" if dtype == "float32" else "bfloat16"
-    deployment = Deployment(calibration, catalog.engine(args.engine), dtype, kv_dtype, int(whole("tp", args.tp, 1)))
+    """Tree size with the highest predicted throughput at each batch, drafting and overhead included."""
+    deployment, _ = scenario.deployments()
     reference = drafting.reference()
     grid = [drafting.DraftShape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
-    given = args.reference_tokens_per_cycle
-    tau = (
-        given
-        if given is not None
-        else float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TOKENS).value)
-    )
-    head = catalog.draft("eagle2")
+    head = scenario.draft_model()
     rates = []
     for shape, value in zip(grid, drafting.tau_from_reference(tau, grid)):
         item = SpeculativeConfig(head, shape.draft_len, shape.top_k, shape.verify_tokens, value, value, value)
@@ -181,7 +170,13 @@ def execute(args: argparse.Namespace) -> int:
     work = roofline.verification(model, batch=batch, context=context, dtype=dtype, kv_dtype=dtype)
     if args.reference is None and args.top_k is None:
         law = roofline.inverse_law(model, at, context=context, dtype=dtype)
-        best = _best_trees(args, model, hardware, batch, context, dtype)
+        scenario = Scenario(
+            model, hardware=args.hardware, draft="eagle2", precision=precision, tp=args.tp, engine=args.engine
+        )
+        tau = args.reference_tokens_per_cycle
+        if tau is None:
+            tau = float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TRAIN_TOKENS).value)
+        best = _best_trees(scenario, model, batch, context, tau)
         rows = [{**row, **more} for row, more in zip(_summary(batch, work, at, extra, law), best)]
         emit(args, "turning-points", rows, columns=SHOWN)
         return 0

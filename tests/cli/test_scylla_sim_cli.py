@@ -110,7 +110,7 @@ def test_without_graphs_a_small_model_waits_for_its_launches(capsys):
     parts = {part["op"]: part for part in rows(capsys, *small, "--eager", "--breakdown")}
     assert parts["waiting_for_launches"]["seconds"] > 0.5 * eager["cycle_s"]
     assert "waiting_for_launches" not in {part["op"] for part in rows(capsys, *small, "--breakdown")}
-    assert "eager='ideal' has no cost of a launch" in refused(capsys, *small, "--engine", "ideal", "--eager")
+    assert "eager='ideal' has no launch cost" in refused(capsys, *small, "--engine", "ideal", "--eager")
 
 
 def test_experts_scaled_by_blocks_are_kernels_of_their_own(capsys):

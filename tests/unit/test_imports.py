@@ -64,6 +64,7 @@ MEASURING_MAY_USE_MODULES = {"scylla_sim.acceptance.profiles", "scylla_sim.accep
 LAZY = {
     "scipy": {"calibration.calibrate", "engines.overhead_fit", "laws.fit", "prediction.aggregated_serving"},
     "matplotlib": {"cli._plot"},
+    "pandas": {"prediction.result"},
 }
 """Libraries that the simulator may import inside a function, and the modules that do."""
 

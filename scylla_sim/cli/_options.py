@@ -1,0 +1,139 @@
+"""Options that several verbs share, and the scenario that they describe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from scylla_sim.acceptance import rates_file
+from scylla_sim.checks import fail
+from scylla_sim.console import count, counts, note
+from scylla_sim.prediction.scenario import THEOREM, Scenario
+from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
+
+NOT_MODELLED = {"pp": "pipeline parallelism", "ep": "expert parallelism", "nodes": "several nodes"}
+"""Option that is refused above 1 -> what it stands for."""
+
+COUNT_LISTS = ("batch", "context", "draft_len", "top_k", "reference_tokens_per_cycle")
+"""Options with a comma-separated list of numbers."""
+
+
+def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the hardware, its calibration, the TP ranks and the model."""
+    parser.add_argument(
+        "--hardware", required=True, metavar="NAME|FILE.toml", help="see scylla-sim catalog hardware"
+    )
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="written by scylla-sim calibrate; default: the shipped calibration"
+    )
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel GPUs of one node; default 1")
+    parser.add_argument("--model", required=True, metavar="NAME|config.json", help="see scylla-sim catalog models")
+
+
+def add_precision_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the precision of the weights and of the KV cache."""
+    parser.add_argument(
+        "--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}; default bf16"
+    )
+    parser.add_argument("--kv-precision", help="of the KV cache; default bf16 (fp32 with --precision fp32)")
+
+
+def add_acceptance_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of measured acceptance."""
+    parser.add_argument(
+        "--acceptance", metavar="RATES|FILE", help="one rate 0.7, one per position 0.76,0.74,0.77, or a JSON file"
+    )
+    parser.add_argument(
+        "--acceptance-kind", default="conditional", choices=rates_file.KINDS, help="default: conditional"
+    )
+
+
+def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of precisions, draft, and everything known of its acceptance."""
+    add_precision_arguments(parser)
+    parser.add_argument(
+        "--draft",
+        default="none",
+        help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, or a model; default none",
+    )
+    parser.add_argument("--draft-precision", help="of the draft's weights; default: --precision")
+    parser.add_argument(
+        "--draft-layers", type=int, metavar="N", help="decoder layers of a head; the laws give tokens per cycle"
+    )
+    parser.add_argument(
+        "--draft-train-tokens",
+        metavar="COUNT",
+        help="pretraining tokens of a head, e.g. 10B; the laws give tokens per cycle",
+    )
+    add_acceptance_arguments(parser)
+    parser.add_argument(
+        "--reference-tokens-per-cycle",
+        metavar="TAU[,LOW,HIGH]",
+        help="tokens per cycle at EAGLE-2's tree (depth 6, top-k 10, 60 nodes); transferred to the draft shape",
+    )
+
+
+def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: str, engine: str) -> None:
+    """Add the options of the load and of the engine, with these defaults."""
+    parser.add_argument(
+        "--batch", default=batch, metavar="N[,N]", help=f"sequences decoded together; default {batch}"
+    )
+    parser.add_argument(
+        "--context", default=context, metavar="N[,N]", help=f"tokens in each KV cache; default {context}"
+    )
+    parser.add_argument(
+        "--router-skew", type=float, metavar="A", help="Zipf exponent of expert popularity; default 0, uniform"
+    )
+    add_engine_argument(parser, engine)
+    parser.add_argument(
+        "--eager", action="store_true", help="no CUDA graphs, as with --enforce-eager or --disable-cuda-graph"
+    )
+    for name, what in NOT_MODELLED.items():
+        parser.add_argument(f"--{name}", type=int, default=1, help=f"must be 1: {what} is not modelled")
+
+
+def add_engine_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the option of the serving engine."""
+    parser.add_argument(
+        "--engine", default=default, help=f"ideal (kernels only), vllm or sglang; default {default}"
+    )
+
+
+def scenario_options(args: argparse.Namespace, **replaced: Any) -> dict[str, Any]:
+    """Return the options of a command line as the fields of a `Scenario`, texts of numbers read.
+
+    ``replaced`` gives values that differ from the command line. Options that a verb does not have keep the default.
+
+    Raises
+    ------
+    InputError
+        When a number is not understood, or an option names what is not modelled.
+    """
+    for name, what in NOT_MODELLED.items():
+        if getattr(args, name, 1) != 1:
+            raise fail(name, getattr(args, name), "must be 1", f"{what} is not modelled")
+    names = {field.name for field in fields(Scenario)}
+    given = {name: value for name, value in vars(args).items() if name in names} | replaced
+    for name in COUNT_LISTS:
+        if isinstance(given.get(name), str):
+            given[name] = counts(name, given[name])
+    if isinstance(given.get("draft_train_tokens"), str):
+        given["draft_train_tokens"] = count("draft_train_tokens", given["draft_train_tokens"])
+    if isinstance(given.get("verify_tokens"), str) and given["verify_tokens"] != THEOREM:
+        given["verify_tokens"] = counts("verify_tokens", given["verify_tokens"])
+    return given
+
+
+def input_files(args: argparse.Namespace) -> list[str]:
+    """Return the files that the options name: calibration and measured acceptance."""
+    given = (args.calibration, args.acceptance)
+    return [name for name in given if name is not None and Path(name).is_file()]
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print notes on stderr, each once."""
+    for text in dict.fromkeys(notes):
+        note(f"note: {text}")

@@ -1,0 +1,118 @@
+"""The entry point of the package: one call from names and plain values to a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
+from scylla_sim.calibration.device_calibration import Calibration
+from scylla_sim.prediction.result import Result
+from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.hardware import Hardware
+from scylla_sim.specs.model import Model
+
+
+def predict(
+    model: str | Model,
+    *,
+    hardware: str | Hardware,
+    draft: str | Draft | SpeculativeConfig = "none",
+    draft_len: int | Sequence[int] | None = None,
+    top_k: int | Sequence[int] | None = None,
+    verify_tokens: int | Sequence[int] | str | None = None,
+    acceptance: float | Sequence[float] | str | PathLike[str] | None = None,
+    acceptance_kind: str = "conditional",
+    tokens_per_cycle: float | None = None,
+    reference_tokens_per_cycle: float | Sequence[float] | None = None,
+    draft_layers: int | None = None,
+    draft_train_tokens: float | None = None,
+    batch: int | Sequence[int] = 1,
+    context: int | Sequence[int] = 1024,
+    engine: str | Engine = "ideal",
+    eager: bool = False,
+    tp: int = 1,
+    precision: str = "bf16",
+    kv_precision: str | None = None,
+    draft_precision: str | None = None,
+    router_skew: float | None = None,
+    calibration: str | PathLike[str] | Calibration | None = None,
+) -> Result:
+    """Predict throughput and speed-up of speculative decoding.
+
+    The result covers every combination of ``draft_len``, ``top_k``, ``batch`` and ``context``. Run
+    ``scylla-sim catalog`` to list the names.
+
+    Parameters
+    ----------
+    model
+        Target: a catalog name, the path of a Hugging Face ``config.json`` or its folder, or a `Model`.
+    hardware
+        GPU: a catalog name, the path of a TOML description, ``local`` (with ``calibration``), or a `Hardware`.
+    draft
+        ``none``, ``eagle``, ``eagle2``, ``eagle3``, ``scylla-Nl``, ``medusa``, ``mtp``, ``ngram``, the name of a
+        model, a `Draft`, or a complete `SpeculativeConfig`. The last one replaces the options below up to
+        ``draft_train_tokens``.
+    draft_len
+        Sequential draft steps. Default: 3, or 6 for ``eagle2`` and ``scylla-Nl``.
+    top_k
+        Candidates kept per depth; 1 is a chain. Default: 1, or 10 for ``eagle2`` and ``scylla-Nl``.
+    verify_tokens
+        Tokens that the target verifies per sequence and cycle, root included: one value, one value per batch, or
+        ``"theorem-1.3"``. Default: ``draft_len + 1`` for a chain, 61 at most for a tree.
+    acceptance
+        Acceptance rate in [0, 1], one for all positions or one per position. A text is read as the command line
+        reads it: numbers, or the path of a JSON file made by ``scylla-sim ingest``.
+    acceptance_kind
+        ``conditional`` on the acceptance of all earlier positions, or ``cumulative``.
+    tokens_per_cycle
+        Mean tokens emitted per cycle, at least 1. It overrides ``acceptance`` and the laws.
+    reference_tokens_per_cycle
+        Tokens per cycle at EAGLE-2's tree (depth 6, top-k 10, 60 nodes): value, or value, lower and upper end. One
+        acceptance rate transfers it to the shape asked for.
+    draft_layers
+        Decoder layers of a draft head. The acceptance laws then give the tokens per cycle.
+    draft_train_tokens
+        Pretraining tokens of a draft head. The acceptance laws then give the tokens per cycle.
+    batch
+        Sequences decoded together.
+    context
+        Tokens in the KV cache of each sequence.
+    engine
+        ``ideal`` (kernels only), ``vllm``, ``sglang``, or an `Engine`.
+    eager
+        Launch kernels one by one, without CUDA graphs.
+    tp
+        Tensor-parallel GPUs of one node.
+    precision, draft_precision
+        Weights of the target and of the draft: ``bf16``, ``fp8``, ``fp8_block`` or ``fp32``. The draft has the
+        precision of the target by default.
+    kv_precision
+        KV cache: ``bf16``, ``fp8`` or ``fp32``. Default: ``bf16``, or ``fp32`` with ``precision="fp32"``.
+    router_skew
+        Zipf exponent of the popularity of experts. Default: 0, which is uniform.
+    calibration
+        Path of a file made by ``scylla-sim calibrate``, or a `Calibration`. Default: the shipped calibration of the
+        hardware, or datasheet rates with typical kernel parameters.
+
+    Returns
+    -------
+    Result
+        Prints as a table. `Result.rows` and `Result.to_pandas` give the numbers, `Result.notes` the assumptions.
+
+    Raises
+    ------
+    InputError
+        When a value cannot be used. The message is one line: name and value, the rule, and a hint.
+
+    Examples
+    --------
+    >>> result = predict(
+    ...     "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", acceptance=0.62, batch=[1, 256], engine="vllm"
+    ... )
+    >>> [f"{row['speedup']:.1f}" for row in result.rows()]
+    ['1.7', '1.0']
+    """
+    return Scenario(**locals()).predict()  # nothing but the parameters is local here

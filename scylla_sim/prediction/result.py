@@ -1,0 +1,236 @@
+"""Result of a prediction over many configurations: rows, a short table, a data frame, and a breakdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scylla_sim.checks import FloatArray, InputError
+from scylla_sim.console import format_table
+from scylla_sim.prediction.steps import LAUNCH, Deployment
+from scylla_sim.prediction.throughput import Prediction
+from scylla_sim.specs.model import Model
+
+Row = dict[str, Any]
+
+TABLE_COLUMNS = (
+    *("batch_size", "context_len", "tokens_per_cycle", "cycle_ms", "tpot_ms", "tokens_per_s", "plain_tokens_per_s"),
+    *("speedup", "speedup_lower", "speedup_upper", "bound", "fits_memory"),
+)
+"""Columns of the printed table; columns of the draft shape come first where they vary."""
+MAX_PRINTED_ROWS = 20
+"""Rows that ``repr`` of a result prints."""
+
+EVIDENCE_MEANING = {
+    "silicon": "kernels fitted to silicon measurements of this GPU",
+    "transferred": "kernels fitted on another GPU of the family, at this one's datasheet rates",
+    "theory": "some or all kernels were never measured on this device; predict --breakdown shows which",
+    "live": "kernels fitted to measurements of this machine",
+}
+"""Level of evidence of a step -> its meaning."""
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """Predictions of one or several configurations of a model on a deployment.
+
+    Attributes
+    ----------
+    model, deployment
+        Target model, and where it runs.
+    precision
+        Precision of the target's weights, by its name on the command line.
+    predictions
+        Arrays over batch and context: one `Prediction` per configuration, or one per configuration and batch
+        where the number of verified tokens depends on the batch.
+    notes
+        Assumptions behind the numbers, each once.
+
+    Examples
+    --------
+    >>> import scylla_sim
+    >>> result = scylla_sim.predict("llama-3.1-8b", hardware="h100-sxm", batch=[1, 8])
+    >>> [(row["batch_size"], row["bound"]) for row in result.rows()]
+    [(1, 'memory'), (8, 'memory')]
+    """
+
+    model: Model
+    deployment: Deployment
+    precision: str
+    predictions: tuple[Prediction, ...]
+    notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[Row]:
+        """Return one row per configuration, batch and context; times in seconds, rates in tokens per second."""
+        head = {
+            "hardware": self.deployment.calibration.hardware.name,
+            "model": self.model.name,
+            "tp": self.deployment.tp,
+            "precision": self.precision,
+            "engine": self.deployment.engine.name,
+        }
+        return [{**head, **row} for prediction in self.predictions for row in _rows(prediction)]
+
+    def breakdown(self) -> list[Row]:
+        """Return one row per operation and per overhead of every cycle, with its seconds and its share."""
+        return [row for prediction in self.predictions for row in _breakdown(prediction)]
+
+    def to_pandas(self) -> Any:
+        """Return `rows` as a ``pandas.DataFrame``.
+
+        Raises
+        ------
+        InputError
+            When pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise InputError("to_pandas needs pandas, which is not installed; pip install pandas") from None
+        return pandas.DataFrame(self.rows())
+
+    def to_text(self, max_rows: int | None = None) -> str:
+        """Return a table of at most ``max_rows`` rows, with the deployment and its evidence under it."""
+        rows = self.rows()
+        varied = [name for name in ("draft_len", "top_k", "verify_tokens") if len({row[name] for row in rows}) > 1]
+        shown = [
+            {**row, "cycle_ms": 1e3 * row["cycle_s"], "tpot_ms": 1e3 * row["tpot_s"]} for row in rows[:max_rows]
+        ]
+        more = f"... {len(rows) - len(shown)} more rows\n" if len(rows) > len(shown) else ""
+        return f"{format_table(shown, (*varied, *TABLE_COLUMNS))}{more}{caption(rows[0])}\n"
+
+    def __repr__(self) -> str:
+        """Return a short table and the notes."""
+        return self.to_text(MAX_PRINTED_ROWS) + "".join(f"note: {note}\n" for note in self.notes)
+
+
+def caption(row: Mapping[str, Any]) -> str:
+    """Return one line under a table: the deployment and the evidence behind its numbers."""
+    draft = "no draft" if row["draft"] == "none" else f"draft {row['draft']}"
+    head = f"{row['model']} on {row['tp']}x {row['hardware']}, {row['precision']}, {draft}, engine {row['engine']}"
+    return f"{head}; evidence: {row['evidence']} ({EVIDENCE_MEANING.get(row['evidence'], row['evidence'])})"
+
+
+def _at(array: Any, prediction: Prediction, point: int) -> float:
+    """Value of an array at one point of the flattened grid."""
+    return float(np.broadcast_to(array, prediction.batch.shape).reshape(-1)[point])
+
+
+def _columns(prediction: Prediction) -> dict[str, FloatArray]:
+    """Columns of numbers, by row key."""
+    return {
+        "draft_s": prediction.draft.seconds,
+        "verify_s": prediction.verify.seconds,
+        "overhead_s": prediction.overhead_s,
+        "cycle_s": prediction.cycle_s,
+        "plain_step_s": prediction.plain.seconds,
+        "plain_overhead_s": prediction.plain_overhead_s,
+        "tpot_s": prediction.tpot_s,
+        "tokens_per_s": prediction.tokens_per_s,
+        "plain_tokens_per_s": prediction.plain_tokens_per_s,
+        "speedup": prediction.speedup,
+        "speedup_lower": prediction.speedup_lower,
+        "speedup_upper": prediction.speedup_upper,
+    }
+
+
+def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
+    """Columns of the other 90 % intervals, by row key; they come last in a row."""
+    return {
+        "plain_step_lower_s": prediction.plain.lower,
+        "plain_step_upper_s": prediction.plain.upper,
+        "tokens_per_cycle_lower": np.asarray(prediction.drafting.tau_lower),
+        "tokens_per_cycle_upper": np.asarray(prediction.drafting.tau_upper),
+        "tokens_per_s_lower": prediction.tokens_per_s_lower,
+        "tokens_per_s_upper": prediction.tokens_per_s_upper,
+    }
+
+
+def _flat(columns: Mapping[str, FloatArray], shape: tuple[int, ...]) -> list[Row]:
+    """Rows of broadcast columns."""
+    lists = [np.broadcast_to(column, shape).reshape(-1).tolist() for column in columns.values()]
+    return [dict(zip(columns, values)) for values in zip(*lists)]
+
+
+def _rows(prediction: Prediction) -> list[Row]:
+    """Rows of one prediction, with the keys that scripts rely on."""
+    config, shape = prediction.drafting, prediction.batch.shape
+    drafted = {
+        "draft": config.draft.name,
+        "draft_len": config.draft_len,
+        "top_k": config.top_k,
+        "verify_tokens": config.verify_tokens,
+        "tokens_per_cycle": config.tokens_per_cycle,
+    }
+    parts = zip(
+        prediction.batch.reshape(-1).tolist(),
+        prediction.context.reshape(-1).tolist(),
+        _flat(_columns(prediction), shape),
+        prediction.bound(),
+        prediction.fits_memory.reshape(-1).tolist(),
+        _flat(_interval_columns(prediction), shape),
+    )
+    evidence = prediction.verify.evidence()
+    return [
+        {
+            "batch_size": int(batch),
+            "context_len": int(context),
+            **drafted,
+            **numbers,
+            "bound": bound,
+            "fits_memory": fits,
+            "evidence": evidence,
+            **intervals,
+        }
+        for batch, context, numbers, bound, fits, intervals in parts
+    ]
+
+
+def _breakdown(prediction: Prediction) -> Iterator[Row]:
+    """Rows of every operation of draft and verify, and of every overhead, at each point of the grid."""
+    for point in range(prediction.batch.size):
+        where = {
+            "batch_size": int(_at(prediction.batch, prediction, point)),
+            "context_len": int(_at(prediction.context, prediction, point)),
+        }
+        for row in (*_op_rows(prediction, point), *_overhead_rows(prediction, point)):
+            yield {**where, **row}
+
+
+def _op_rows(prediction: Prediction, point: int) -> Iterator[Row]:
+    cycle = _at(prediction.cycle_s, prediction, point)
+    for phase, step in (("draft", prediction.draft), ("verify", prediction.verify)):
+        for part in step.parts:
+            seconds = _at(part.seconds, prediction, point)
+            if part.kind == LAUNCH and seconds == 0.0:
+                continue
+            yield {
+                "phase": phase,
+                "op": part.name,
+                "kind": part.kind,
+                "count": part.count,
+                "seconds": seconds,
+                "share": seconds / cycle,
+                "datasheet_s": _at(np.maximum(part.memory_s, part.compute_s), prediction, point),
+                "evidence": part.evidence,
+            }
+
+
+def _overhead_rows(prediction: Prediction, point: int) -> Iterator[Row]:
+    cycle = _at(prediction.cycle_s, prediction, point)
+    for name, often in prediction.pace.terms.items():
+        count, cost = _at(often, prediction, point), getattr(prediction.engine, name)
+        if cost > 0.0 and count > 0.0:
+            yield {
+                "phase": "overhead",
+                "op": name.removesuffix("_s"),
+                "kind": "overhead",
+                "count": int(count),
+                "seconds": count * cost,
+                "share": count * cost / cycle,
+                "datasheet_s": None,
+                "evidence": "published",
+            }

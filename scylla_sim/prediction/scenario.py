@@ -1,0 +1,265 @@
+"""A scenario as a user describes it: names and plain values, resolved to the objects that a prediction needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import product
+from os import PathLike
+
+import numpy as np
+
+from scylla_sim.acceptance import drafting, rates_file
+from scylla_sim.acceptance.drafting import DraftShape
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
+from scylla_sim.calibration import device_calibration
+from scylla_sim.calibration.device_calibration import Calibration
+from scylla_sim.checks import FloatArray, fail, one_of, whole
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.prediction.result import Result
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import Prediction, predict_each
+from scylla_sim.specs import catalog
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.dtypes import KV_PRECISIONS, WEIGHT_PRECISIONS
+from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.hardware import Hardware
+from scylla_sim.specs.model import Model
+
+THEOREM = "theorem-1.3"
+"""Value of ``verify_tokens`` that takes the tree size of each batch from Theorem 1.3 of arXiv 2505.07858."""
+THEOREM_NOTE = f"{THEOREM} is quoted for Qwen2.5-72B at 10K input tokens; the paper's tree is its limit"
+
+DRAFTING_OPTIONS = (
+    *("draft_len", "top_k", "verify_tokens", "acceptance", "tokens_per_cycle", "reference_tokens_per_cycle"),
+    *("draft_layers", "draft_train_tokens"),
+)
+"""Fields of `Scenario` that a `SpeculativeConfig` replaces."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Names and plain values that decide a prediction.
+
+    The fields are the parameters of `scylla_sim.predict`, with the same defaults. The methods check the
+    values and resolve the names. Vary a scenario with `dataclasses.replace`.
+
+    Examples
+    --------
+    >>> chain = Scenario("llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=[1, 3], acceptance=0.8)
+    >>> configs, notes = chain.speculative_configs()
+    >>> [round(config.tokens_per_cycle, 3) for config in configs]
+    [1.8, 2.952]
+    """
+
+    model: str | Model
+    _: KW_ONLY
+    hardware: str | Hardware
+    draft: str | Draft | SpeculativeConfig = "none"
+    draft_len: int | Sequence[int] | None = None
+    top_k: int | Sequence[int] | None = None
+    verify_tokens: int | Sequence[int] | str | None = None
+    acceptance: float | Sequence[float] | str | PathLike[str] | None = None
+    acceptance_kind: str = "conditional"
+    tokens_per_cycle: float | None = None
+    reference_tokens_per_cycle: float | Sequence[float] | None = None
+    draft_layers: int | None = None
+    draft_train_tokens: float | None = None
+    batch: int | Sequence[int] = 1
+    context: int | Sequence[int] = 1024
+    engine: str | Engine = "ideal"
+    eager: bool = False
+    tp: int = 1
+    precision: str = "bf16"
+    kv_precision: str | None = None
+    draft_precision: str | None = None
+    router_skew: float | None = None
+    calibration: str | PathLike[str] | Calibration | None = None
+
+    def target_model(self) -> Model:
+        """Return the target model, with the router skew of the scenario."""
+        model = self.model if isinstance(self.model, Model) else catalog.model(str(self.model))
+        return model if self.router_skew is None else model.with_router_skew(self.router_skew)
+
+    def draft_model(self) -> Draft:
+        """Return the draft; its kind is ``none`` for the autoregressive baseline."""
+        if isinstance(self.draft, str):
+            return catalog.draft(self.draft, layers=self.draft_layers)
+        draft = self.draft.draft if isinstance(self.draft, SpeculativeConfig) else self.draft
+        if self.draft_layers not in (None, draft.num_layers):
+            raise fail(
+                "draft_layers", self.draft_layers, f"contradicts draft {draft.name!r}", "give one of the two"
+            )
+        return draft
+
+    def deployments(self) -> tuple[Deployment, Deployment]:
+        """Return where the target runs and where the draft runs.
+
+        Raises
+        ------
+        InputError
+            When a name is not known, the node has fewer than ``tp`` GPUs, the engine has no launch cost for
+            ``eager``, or the hardware has no rate for a precision.
+        """
+        dtype = WEIGHT_PRECISIONS[one_of("precision", self.precision, WEIGHT_PRECISIONS)]
+        kv_default = "fp32" if self.precision == "fp32" else "bf16"
+        kv_precision = one_of("kv_precision", self.kv_precision or kv_default, KV_PRECISIONS)
+        calibration = _calibration(self.hardware, self.calibration)
+        hardware = calibration.hardware
+        tp = int(whole("tp", self.tp, 1))
+        if tp > hardware.gpus_per_node:
+            rule = f"must be at most {hardware.gpus_per_node}, the GPUs of a {hardware.name} node"
+            raise fail("tp", tp, rule, "several nodes are not modelled")
+        target = Deployment(calibration, self._engine(), dtype, KV_PRECISIONS[kv_precision], tp)
+        draft_precision = one_of("draft_precision", self.draft_precision or self.precision, WEIGHT_PRECISIONS)
+        draft_dtype = WEIGHT_PRECISIONS[draft_precision]
+        for each in (dtype, draft_dtype):
+            rates(hardware, each)  # raises for a precision that the hardware does not have
+        return target, replace(target, dtype=draft_dtype)
+
+    def _engine(self) -> Engine:
+        given = self.engine if isinstance(self.engine, Engine) else catalog.engine(self.engine)
+        engine = replace(given, eager=self.eager or given.eager)
+        if engine.eager and not engine.launch_s:
+            raise fail("eager", engine.name, "has no launch cost", "engines with one: vllm, sglang")
+        return engine
+
+    def draft_shapes(self, verify_tokens: int | None = None) -> list[DraftShape]:
+        """Return every combination of ``draft_len`` and ``top_k``, each with this number of verified tokens."""
+        draft = self.draft_model()
+        lengths, widths = _optional_counts("draft_len", self.draft_len), _optional_counts("top_k", self.top_k)
+        return [drafting.shape(draft, length, width, verify_tokens) for length, width in product(lengths, widths)]
+
+    def speculative_configs(
+        self, shapes: Sequence[DraftShape] | None = None, *, verify_tokens: int | None = None
+    ) -> tuple[list[SpeculativeConfig], list[str]]:
+        """Resolve the acceptance of some draft shapes.
+
+        Parameters
+        ----------
+        shapes
+            Draft shapes; default: `draft_shapes` with ``verify_tokens``.
+        verify_tokens
+            Tokens verified per sequence and cycle; default: the draft decides.
+
+        Returns
+        -------
+        configs
+            One configuration per shape, or one without drafting for ``draft="none"``.
+        notes
+            Assumptions behind the tokens per cycle, each once.
+        """
+        if isinstance(self.draft, SpeculativeConfig):
+            self._refuse_options_beside_config()
+            return [self.draft], []
+        draft = self.draft_model()
+        if draft.kind == "none":
+            return [no_drafting(draft)], []
+        acceptance, spread = self._acceptance()
+        train_tokens, reference_tau = self.draft_train_tokens, self.reference_tokens_per_cycle
+        configs, notes = [], []
+        for shape in self.draft_shapes(verify_tokens) if shapes is None else shapes:
+            config, remarks = drafting.resolve(
+                draft,
+                shape,
+                tokens_per_cycle=self.tokens_per_cycle,
+                rates=acceptance,
+                spread=spread,
+                layers=self.draft_layers,
+                train_tokens=train_tokens,
+                reference_tau=None if reference_tau is None else np.atleast_1d(reference_tau).tolist(),
+            )
+            configs.append(config)
+            notes += remarks
+        return configs, list(dict.fromkeys(notes))
+
+    def _refuse_options_beside_config(self) -> None:
+        for name in DRAFTING_OPTIONS:
+            value = getattr(self, name)
+            if value is not None:
+                raise fail(name, value, "must not be given beside a SpeculativeConfig", "change the configuration")
+
+    def _acceptance(self) -> tuple[FloatArray | None, tuple[float, float] | None]:
+        """Conditional rates per position, and the relative interval of a file's tokens per cycle."""
+        given = self.acceptance
+        if given is None:
+            return None, None
+        if isinstance(given, str | PathLike):
+            text = str(given)
+            return rates_file.read_rates(text, self.acceptance_kind)[0], rates_file.read_spread(text)
+        return rates_file.conditional_rates(given, self.acceptance_kind), None
+
+    def verify_groups(self) -> list[tuple[int | None, list[int]]]:
+        """Return pairs of verified tokens and the batches to predict with them, in the order of ``batch``.
+
+        One value (or none) serves all batches. A list, or `THEOREM`, gives one value per batch.
+        """
+        batch = _counts("batch", self.batch)
+        given = self.verify_tokens
+        if given is None:
+            return [(None, batch)]
+        if isinstance(given, str):
+            one_of("verify_tokens", given, [THEOREM], hint="or whole numbers")
+            return [(tokens, [b]) for tokens, b in zip(drafting.theorem_verify_tokens(batch), batch)]
+        tokens = _counts("verify_tokens", given, 2)
+        if len(tokens) == 1:
+            return [(tokens[0], batch)]
+        if len(tokens) != len(batch):
+            raise fail("verify_tokens", given, f"must be one value, or one for each of {len(batch)} batches")
+        return [(n, [b]) for n, b in zip(tokens, batch)]
+
+    def predict(self) -> Result:
+        """Predict every configuration of the scenario at every batch and context."""
+        target, draft_target = self.deployments()
+        model = self.target_model()
+        context = np.asarray(_counts("context", self.context))[None, :]
+        notes = precision_notes(model, self.precision)
+        if self.verify_tokens == THEOREM:
+            notes.append(THEOREM_NOTE)
+        predictions: list[Prediction] = []
+        for verify_tokens, batch in self.verify_groups():
+            configs, remarks = self.speculative_configs(verify_tokens=verify_tokens)
+            if configs[0].draft.kind == "none" and self.acceptance is not None:
+                remarks.append("acceptance is not used without a draft")
+            column = np.asarray(batch)[:, None]
+            predictions += predict_each(
+                model, configs, target, batch=column, context=context, draft_deployment=draft_target
+            )
+            notes += remarks
+        return Result(model, target, self.precision, tuple(predictions), tuple(dict.fromkeys(notes)))
+
+
+def precision_notes(model: Model, precision: str) -> list[str]:
+    """Return notes on the meaning of a precision for a model."""
+    if model.moe is None or precision != "fp8":
+        return []
+    return ["fp8 has one scale per tensor; use fp8_block for checkpoints with block scales (DeepSeek-V3, Qwen3)"]
+
+
+def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Calibration | None) -> Calibration:
+    """Calibration to use on a device: the given one, the shipped one, or the priors of the kernel models."""
+    given = (
+        calibration
+        if calibration is None or isinstance(calibration, Calibration)
+        else device_calibration.read(str(calibration))
+    )
+    if given is not None and hardware == "local":
+        return given
+    device = hardware if isinstance(hardware, Hardware) else catalog.hardware(str(hardware))
+    if given is not None:
+        # The name alone does not make two devices differ.
+        transferred = given.transferred_to(replace(device, name=given.hardware.name))
+        return replace(transferred, hardware=device)
+    name = device.name if isinstance(hardware, Hardware) else str(hardware)
+    if name in catalog.names("hardware"):
+        return device_calibration.shipped(name).transferred_to(device)
+    return Calibration(device=device.name, hardware=device, kernels={})
+
+
+def _counts(name: str, value: int | Sequence[int], low: int = 1) -> list[int]:
+    found: list[int] = np.atleast_1d(whole(name, value, low)).tolist()
+    return found
+
+
+def _optional_counts(name: str, value: int | Sequence[int] | None) -> list[int] | list[None]:
+    return [None] if value is None else _counts(name, value)

@@ -1,0 +1,49 @@
+"""Printed and tabular forms of a result."""
+
+import sys
+
+import pytest
+
+from scylla_sim.checks import InputError
+from scylla_sim.prediction.predict import predict
+
+
+def result(**options):
+    chain = {"draft": "eagle3", "acceptance": 0.62, "engine": "vllm"}
+    return predict("llama-3.1-8b", hardware="h100-sxm", **(chain | options))
+
+
+def test_the_printed_table_is_short():
+    large = result(draft_len=[1, 2, 3, 4, 5], batch=list(range(1, 65)), context=[1024, 4096])
+    text = repr(large)
+    assert str(large) == text
+    assert len(text.splitlines()) <= 30
+    assert f"... {len(large.rows()) - 20} more rows" in text
+    assert "llama-3.1-8b on 1x h100-sxm, bf16, draft eagle3, engine vllm; evidence: silicon" in text
+    assert len(large.to_text().splitlines()) == len(large.rows()) + 3
+
+
+def test_the_printed_table_ends_with_the_notes():
+    assert repr(result(acceptance=[0.8, 0.7])).splitlines()[-1].startswith("note: acceptance has 2 values")
+
+
+def test_to_pandas_has_the_columns_and_values_of_the_rows():
+    pytest.importorskip("pandas")
+    some = result(batch=[1, 8])
+    frame = some.to_pandas()
+    assert list(frame.columns) == list(some.rows()[0])
+    assert frame["speedup"].tolist() == [row["speedup"] for row in some.rows()]
+
+
+def test_to_pandas_without_pandas_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match="needs pandas, which is not installed; pip install pandas"):
+        result().to_pandas()
+
+
+def test_the_breakdown_adds_up_to_each_cycle():
+    some = result(batch=[1, 64])
+    for row in some.rows():
+        parts = [part for part in some.breakdown() if part["batch_size"] == row["batch_size"]]
+        assert sum(part["seconds"] for part in parts) == pytest.approx(row["cycle_s"])
+        assert sum(part["share"] for part in parts) == pytest.approx(1)

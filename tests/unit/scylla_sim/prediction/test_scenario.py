@@ -1,0 +1,107 @@
+"""Scenarios: names and objects resolve to the same prediction, and bad values raise one line."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scylla_sim import cli
+from scylla_sim.calibration import device_calibration
+from scylla_sim.checks import InputError
+from scylla_sim.prediction.predict import predict
+from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.specs import catalog
+
+EAGLE3 = Scenario("llama-3.1-8b", hardware="h100-sxm", draft="eagle3", acceptance=0.62, engine="vllm")
+PLAIN = Scenario("llama-3.1-8b", hardware="h100-sxm")
+
+
+def test_objects_give_the_rows_of_their_names():
+    (config,), _ = EAGLE3.speculative_configs()
+    by_object = Scenario(
+        catalog.model("llama-3.1-8b"),
+        hardware=catalog.hardware("h100-sxm"),
+        draft=config,
+        engine=catalog.engine("vllm"),
+        calibration=device_calibration.shipped("h100-sxm"),
+    )
+    assert by_object.predict().rows() == EAGLE3.predict().rows()
+    assert replace(by_object, calibration=None).predict().rows() == EAGLE3.predict().rows()
+    by_draft = replace(EAGLE3, draft=catalog.draft("eagle3"))
+    assert by_draft.predict().rows() == EAGLE3.predict().rows()
+
+
+def test_options_beside_a_complete_configuration_are_refused():
+    (config,), _ = EAGLE3.speculative_configs()
+    with pytest.raises(InputError, match=r"acceptance=0.62 must not be given beside a SpeculativeConfig"):
+        replace(EAGLE3, draft=config).predict()
+
+
+def test_changed_hardware_keeps_its_kernels_with_a_wider_interval():
+    faster = replace(catalog.hardware("h100-sxm"), memory_bytes_per_s=5e12)
+    (row,), (known,) = replace(PLAIN, hardware=faster).predict().rows(), PLAIN.predict().rows()
+    assert row["plain_step_s"] < known["plain_step_s"]
+    assert row["evidence"] == "transferred"
+
+
+def test_acceptance_as_numbers_as_text_and_from_a_file_agree(tmp_path):
+    file = tmp_path / "acceptance.json"
+    file.write_text(json.dumps({"acceptance_rate": [0.8, 0.5, 0.5], "kind": "conditional"}))
+    rows = [
+        replace(EAGLE3, acceptance=acceptance, acceptance_kind=kind).predict().rows()
+        for acceptance, kind in (
+            ([0.8, 0.5, 0.5], "conditional"),
+            (np.array([0.8, 0.4, 0.2]), "cumulative"),
+            ("0.8,0.5,0.5", "conditional"),
+            (file, "conditional"),
+        )
+    ]
+    taus = [row["tokens_per_cycle"] for (row,) in rows]
+    assert taus == pytest.approx([1 + 0.8 + 0.4 + 0.2] * 4)
+
+
+def test_a_tree_size_per_batch():
+    tree = replace(EAGLE3, draft="eagle2", batch=[1, 64], verify_tokens=[61, 15])
+    assert [row["verify_tokens"] for row in tree.predict().rows()] == [61, 15]
+    theorem = replace(tree, verify_tokens="theorem-1.3").predict()
+    assert [row["verify_tokens"] for row in theorem.rows()] == [61, 15]
+    assert any("theorem-1.3" in note for note in theorem.notes)
+
+
+def test_notes_are_part_of_the_result_and_come_once():
+    (note,) = replace(EAGLE3, acceptance=[0.8, 0.5], draft_len=[3, 4], batch=[1, 8]).predict().notes
+    assert "acceptance has 2 values" in note
+    assert replace(PLAIN, acceptance=0.5).predict().notes == ("acceptance is not used without a draft",)
+    fp8 = replace(PLAIN, model="qwen3-30b-a3b", precision="fp8").predict()
+    assert "fp8_block" in fp8.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        ({"batch": -1}, ["--batch", "-1"]),
+        ({"batch": 1.5}, ["--batch", "1.5"]),
+        ({"context": 0}, ["--context", "0"]),
+        ({"tp": 3}, ["--tp", "3"]),
+        ({"tp": 16}, ["--tp", "16"]),
+        ({"precision": "fp7"}, ["--precision", "fp7"]),
+        ({"engine": "vlm"}, ["--engine", "vlm"]),
+        ({"eager": True}, ["--eager"]),
+        ({"draft": "eagle4"}, ["--draft", "eagle4"]),
+        ({"draft": "eagle3"}, ["--draft", "eagle3"]),
+        ({"draft": "eagle3", "acceptance": 1.2}, ["--draft", "eagle3", "--acceptance", "1.2"]),
+        ({"draft": "eagle3", "tokens_per_cycle": 9.0}, ["--draft", "eagle3", "--tokens-per-cycle", "9"]),
+        (
+            {"draft": "eagle3", "acceptance": 0.5, "draft_len": 0},
+            ["--draft", "eagle3", "--acceptance", "0.5", "--draft-len", "0"],
+        ),
+        ({"calibration": "no.json"}, ["--calibration", "no.json"]),
+        ({"draft": "scylla-3l", "draft_layers": 2}, ["--draft", "scylla-3l", "--draft-layers", "2"]),
+    ],
+)
+def test_bad_input_has_the_line_of_the_command_line(capsys, options, arguments):
+    with pytest.raises(InputError) as raised:
+        predict("llama-3.1-8b", hardware="h100-sxm", **options)
+    assert cli.main(["predict", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", *arguments]) == 2
+    assert capsys.readouterr().err == f"scylla-sim: error: {raised.value}\n"
