@@ -1,14 +1,21 @@
-"""SDSL, the classical rival of Theorems 1.1 and 1.2: acceptance is affine in the draft's perplexity.
+"""SDSL, a rival of Theorems 1.1 and 1.2: the acceptance rate is affine in the draft's perplexity.
 
 SDSL (arXiv 2603.11053) fits the acceptance rate of independent draft models as a plane over the perplexities of
-draft and target, and takes a perplexity from parameters and pretraining tokens by Hoffmann's law of the loss.
-Layers and tokens then matter only through one number, where Theorems 1.1 and 1.2 have a logarithm each.
+draft and target. Hoffmann's loss law gives the perplexity from parameters and pretraining tokens. Layers and tokens
+then act through one number, while Theorems 1.1 and 1.2 have one logarithm each.
 
-What is assumed here: the law of the loss holds for drafts (it was fitted to whole models of 70 M parameters and
-more); a head counts as a model of its own weights, though it also reads the target's features, so the published
-plane must underestimate heads; SDSL's coefficients are second-hand (``data/laws.toml``). One check was possible:
-the plane, the law of the loss and drafting time proportional to parameters give the best draft's size as SDSL
-states it, within 20 % over targets of 13 to 110 billion parameters (`best_draft_parameters`).
+Notes
+-----
+This module makes three assumptions:
+
+* The loss law also holds for drafts. It was fitted to whole models of 70 M parameters and more.
+* A draft head counts as a model with its own weights only. The head also reads the target's features, so the
+  published plane underestimates heads.
+* The coefficients of SDSL come from secondary sources (``data/laws.toml``).
+
+One check was possible: `scylla_sim.planning.draft_design.best_draft_parameters` combines the plane, the loss law
+and a drafting time proportional to the parameters. It gives the size of the best draft as SDSL states it, within 20
+% for targets of 13 to 110 billion parameters.
 """
 
 from __future__ import annotations
@@ -23,13 +30,13 @@ from scylla_sim.laws import theorems
 
 
 def perplexity(*, parameters: ArrayLike | None = None, train_tokens: ArrayLike | None = None) -> FloatArray:
-    """Perplexity of a pretrained model by Hoffmann's law, exp(E + A / N^a + B / D^b); arguments broadcast.
+    """Return the perplexity of a pretrained model by Hoffmann's law, exp(E + A / N^a + B / D^b).
 
     Parameters
     ----------
     parameters, train_tokens
-        Counts, above 0. The term of one that is not given is left out. That divides every perplexity by the same
-        unknown number, so a law affine in perplexity only changes its slope.
+        Counts N and D, above 0; they broadcast. The formula leaves out the term of an argument that is not given.
+        All perplexities then change by the same factor, so only the slope of a law affine in perplexity changes.
 
     Notes
     -----
@@ -46,21 +53,34 @@ def perplexity(*, parameters: ArrayLike | None = None, train_tokens: ArrayLike |
         size = positive("parameters", parameters)
         loss = loss + law["parameters_scale"] * size ** -law["parameters_exponent"]
     if train_tokens is not None:
-        seen = positive("train_tokens", train_tokens)
-        loss = loss + law["tokens_scale"] * seen ** -law["tokens_exponent"]
-    with np.errstate(over="ignore"):  # next to no training: the law diverges, and whoever uses it is told
+        tokens = positive("train_tokens", train_tokens)
+        loss = loss + law["tokens_scale"] * tokens ** -law["tokens_exponent"]
+    with np.errstate(over="ignore"):  # the law diverges for almost no training; callers check the result
         return np.asarray(np.exp(loss), dtype=np.float64)
 
 
 def acceptance_rate(
     draft_perplexity: ArrayLike, target_perplexity: ArrayLike, *, level: float = 0.9
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Rate, lower and upper end of a new pair's interval, by SDSL's published plane; arguments broadcast.
+    """Return the acceptance rate of a new pair by SDSL's published plane, with its interval.
+
+    Parameters
+    ----------
+    draft_perplexity, target_perplexity
+        Perplexities x and y, above 0; they broadcast.
+    level
+        Coverage of the interval.
+
+    Returns
+    -------
+    rate, lower, upper
+        Rate and the ends of its interval, in [0, 1].
 
     Notes
     -----
-    Source: SDSL, arXiv 2603.11053: -0.0067 x + 0.01297 y + 0.642 with R2 0.60; the interval is normal with its mean
-    square error, and ends at 0 and 1.
+    The plane is -0.0067 x + 0.01297 y + 0.642 (R2 0.60). The interval is normal with the plane's mean square error.
+
+    Source: SDSL, arXiv 2603.11053.
 
     Examples
     --------
@@ -77,19 +97,22 @@ def acceptance_rate(
 def draft_rate(
     parameters: ArrayLike, train_tokens: ArrayLike, target_parameters: float, *, level: float = 0.9
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`acceptance_rate` of a draft from its size and pretraining, for a target of so many parameters."""
+    """Return the acceptance rate of a draft from its size and pretraining, with its interval.
+
+    Parameters
+    ----------
+    parameters, train_tokens
+        Parameters and pretraining tokens of the draft, above 0; they broadcast.
+    target_parameters
+        Parameters of the target.
+    level
+        Coverage of the interval.
+
+    Returns
+    -------
+    rate, lower, upper
+        Rate and the ends of its interval, in [0, 1].
+    """
     trained = theorems.constants("sdsl")["target_train_tokens"]
     target = perplexity(parameters=target_parameters, train_tokens=trained)
     return acceptance_rate(perplexity(parameters=parameters, train_tokens=train_tokens), target, level=level)
-
-
-def quoted_draft_parameters(target_parameters: ArrayLike) -> FloatArray:
-    """SDSL's rule for the best draft: 2.71e-3 M + 8.71e7 parameters.
-
-    Examples
-    --------
-    >>> f"{float(quoted_draft_parameters(70e9)):.3g}"
-    '2.77e+08'
-    """
-    law = theorems.constants("sdsl")
-    return np.asarray(law["size_slope"] * positive("target_parameters", target_parameters) + law["size_floor"])

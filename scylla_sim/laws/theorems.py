@@ -1,12 +1,19 @@
-"""The three theorems of arXiv 2505.07858 as functions with intervals.
+"""Theorems 1.1, 1.2 and 1.3 of arXiv 2505.07858 as functions.
 
-1.1: tau rises with the logarithm of the draft's pretraining tokens. 1.2: with the logarithm of its decoder layers.
-1.3: the best number of verified paths falls with the batch. tau counts the bonus token and belongs to the paper's
-drafting configuration (`reference`); logarithms are natural, tokens are counts here and billions inside the fits.
+==========  =======================================================================================
+Theorem     Statement
+==========  =======================================================================================
+1.1         tau rises with the logarithm of the draft's pretraining tokens.
+1.2         tau rises with the logarithm of the draft's decoder layers.
+1.3         The best number of verified paths falls with the batch size.
+==========  =======================================================================================
 
-The coefficients are refitted from the printed points of Fig. 1 (``data/laws.toml``) when first used; the quoted
-ones stand beside them. Every interval is of a new draft's tau, not of the law's mean: it contains the scatter of
-the points, and all points are of one target (Vicuna-7B), so it says nothing about other targets.
+tau counts the bonus token and holds for the paper's draft tree (`reference`). Logarithms are natural. Functions
+take token counts; the fits use billions of tokens.
+
+`tokens_per_cycle` uses coefficients refitted from the printed points of Fig. 1 (``data/laws.toml``). `quoted`
+returns the coefficients that the paper states. Every interval is that of the tau of a new draft, so it contains the
+scatter of the points. All points have the same target, Vicuna-7B. The interval does not cover other targets.
 """
 
 from __future__ import annotations
@@ -29,10 +36,16 @@ from scylla_sim.units import GIGA
 
 @dataclass(frozen=True)
 class LawValue:
-    """tau predicted by a law, with the interval of a newly trained draft; arrays of one shape.
+    """tau from a law, with the interval of a newly trained draft.
 
-    ``extrapolated`` marks inputs outside the range of the points (1-100 B tokens, 1-10 layers); ``remarks`` says in
-    words what was assumed.
+    Attributes
+    ----------
+    value, lower, upper
+        tau and the ends of its interval, arrays of the same shape.
+    extrapolated
+        Whether an input lies outside the range of the points: 1 to 100 billion tokens, 1 to 10 layers.
+    remarks
+        Assumptions, one sentence each.
     """
 
     value: FloatArray
@@ -48,7 +61,12 @@ def _data() -> dict[str, Any]:
 
 
 def points(name: str) -> tuple[FloatArray, FloatArray]:
-    """Printed points (x, tau) behind a law: ``tokens`` (x in billions, 0 first) or ``layers``.
+    """Return the printed points (x, tau) of Fig. 1.
+
+    Parameters
+    ----------
+    name
+        ``tokens`` (x in billions of tokens, starting at 0) or ``layers``.
 
     Examples
     --------
@@ -60,9 +78,16 @@ def points(name: str) -> tuple[FloatArray, FloatArray]:
 
 
 def quoted(name: str) -> dict[str, float]:
-    """Coefficients as quoted from the paper: of ``tokens``, ``layers``, ``optimum`` or ``throughput``.
+    """Return the coefficients that the paper states.
 
-    Those of ``layers`` do not reproduce the paper's own Fig. 1.
+    Parameters
+    ----------
+    name
+        ``tokens`` (Theorem 1.1), ``layers`` (1.2), ``optimum`` or ``throughput`` (1.3).
+
+    Notes
+    -----
+    The coefficients of ``layers`` do not reproduce Fig. 1 of the paper; a refit gives 0.361 and 5.022.
 
     Examples
     --------
@@ -74,8 +99,12 @@ def quoted(name: str) -> dict[str, float]:
 
 
 def constants(section: str) -> dict[str, float]:
-    """Values of a section of ``data/laws.toml``: ``loss`` or ``sdsl`` (see `scylla_sim.laws.sdsl`), or
-    ``reference``.
+    """Return the values of a section of ``data/laws.toml``.
+
+    Parameters
+    ----------
+    section
+        ``loss`` or ``sdsl`` (see `scylla_sim.laws.sdsl`), or ``reference``.
 
     Examples
     --------
@@ -87,7 +116,7 @@ def constants(section: str) -> dict[str, float]:
 
 
 def reference() -> dict[str, int]:
-    """Drafting configuration behind the laws' tau: EAGLE-2's tree, as draft_len, top_k and verify_tokens.
+    """Return the shape of EAGLE-2's tree, for which the laws give tau.
 
     Examples
     --------
@@ -98,35 +127,25 @@ def reference() -> dict[str, int]:
 
 
 @cache
-def refit(law: str) -> Solution:
-    """Least-squares fit of a law to Fig. 1's printed labels; ``values`` are (slopes ..., intercept).
+def joint_fit() -> Solution:
+    """Return the least-squares fit of Theorems 1.1 and 1.2 together to the printed labels of Fig. 1.
 
-    Parameters
-    ----------
-    law
-        ``tokens``: ln(T + 1) with the zero point. ``tokens-ln``: ln T without it. ``layers``: ln D.
-        ``joint``: ln D and ln(T + 1) together.
+    The law is ``a ln D + b ln(T + 1) + c`` with D layers and T billion tokens. ``values`` are (a, b, c).
 
     Notes
     -----
-    Source: arXiv 2505.07858, Fig. 1. The joint law assumes that the two logarithms add: no published draft has both
-    more than one layer and pretraining. Its anchor is the point that both panels share (1 layer, 0 tokens), counted
-    once.
+    The law assumes that the two logarithms add. No published draft has both more than one layer and pretraining.
+    Both panels of Fig. 1 show the point with one layer and no pretraining; the fit counts it once.
+
+    Source: arXiv 2505.07858, Fig. 1.
 
     Examples
     --------
-    >>> refit("tokens").values.round(4).tolist(), round(refit("tokens").r2, 3)
-    ([0.0825, 5.0763], 0.893)
+    >>> joint_fit().values.round(4).tolist()
+    [0.3372, 0.0859, 5.0651]
     """
-    one_of("law", law, ("tokens", "tokens-ln", "layers", "joint"))
     tokens, tau_tokens = points("tokens")
     layers, tau_layers = points("layers")
-    if law == "tokens":
-        return solve_linear(_design(np.log1p(tokens)), tau_tokens)
-    if law == "tokens-ln":
-        return solve_linear(_design(np.log(tokens[1:])), tau_tokens[1:])
-    if law == "layers":
-        return solve_linear(_design(np.log(layers)), tau_layers)
     both_layers = np.concatenate([np.ones_like(tokens), layers[1:]])
     both_tokens = np.concatenate([tokens, np.zeros(layers.size - 1)])
     design = _design(np.log(both_layers), np.log1p(both_tokens))
@@ -153,66 +172,33 @@ def _value(
     variance = np.einsum("...i,ij,...j->...", design, solution.covariance, design) + solution.variance
     half = student_quantile(level, solution.dof) * np.sqrt(variance)
     if extrapolated.any():
-        remarks += ("outside 1-100 B tokens or 1-10 layers: the law is extrapolated",)
+        remarks += ("the law is extrapolated beyond 1-100 B tokens or 1-10 layers",)
     return LawValue(mean, np.maximum(mean - half, 1.0), mean + half, extrapolated, remarks)
-
-
-def tau_from_tokens(train_tokens: ArrayLike, *, level: float = 0.9) -> LawValue:
-    """Theorem 1.1: tau of a one-layer draft pretrained on ``train_tokens`` tokens (a count, 0 for none).
-
-    Notes
-    -----
-    Source: arXiv 2505.07858, Theorem 1.1, refitted as a ln(T / 1e9 + 1) + c, which alone agrees with the quoted
-    coefficients and holds at 0. Fig. 1 is flat above about 50 billion tokens; no logarithm is.
-
-    Examples
-    --------
-    >>> law = tau_from_tokens(10e9)
-    >>> [round(float(v), 2) for v in (law.lower, law.value, law.upper)]
-    [5.17, 5.27, 5.38]
-    """
-    tokens = in_range("draft_train_tokens", train_tokens, 0) / GIGA
-    # 0 is a point of the fit, but the paper claims the law from 1 billion tokens on.
-    outside = _outside("tokens", tokens) & (tokens != 0)
-    return _value(refit("tokens"), _design(np.log1p(tokens)), outside, level)
-
-
-def tau_from_layers(layers: ArrayLike, *, level: float = 0.9) -> LawValue:
-    """Theorem 1.2: tau of a draft of ``layers`` decoder layers without pretraining.
-
-    Notes
-    -----
-    Source: arXiv 2505.07858, Theorem 1.2, refitted on Fig. 1 (0.361 ln D + 5.022). The quoted 0.74 ln D + 4.61
-    (`quoted`) misses those points by up to 0.49 and is not used.
-
-    Examples
-    --------
-    >>> law = tau_from_layers([1, 5])
-    >>> law.value.round(2).tolist()
-    [5.02, 5.6]
-    """
-    depth = in_range("draft_layers", layers, 1)
-    return _value(refit("layers"), _design(np.log(depth)), _outside("layers", depth), level)
 
 
 def tokens_per_cycle(
     *, layers: ArrayLike | None = None, train_tokens: ArrayLike | None = None, level: float = 0.9
 ) -> LawValue:
-    """tau by both theorems at once; what is not given is one layer and no pretraining. Arguments broadcast.
-
-    Both logarithms are assumed to add (see `refit`): the paper shows no draft in which both vary.
+    """Return tau from Theorems 1.1 and 1.2. ``layers`` and ``train_tokens`` broadcast.
 
     Parameters
     ----------
     layers
-        Decoder layers of the draft, at least 1.
+        Decoder layers of the draft, at least 1; 1 if not given.
     train_tokens
-        Pretraining tokens, a count.
+        Pretraining tokens (a count, not billions), at least 0; 0 if not given.
     level
         Coverage of the interval.
 
+    Raises
+    ------
+    InputError
+        For fewer than 1 layer or a negative number of tokens.
+
     Notes
     -----
+    The two logarithms add; see `joint_fit`. Fig. 1 is flat above about 50 billion tokens, but no logarithm is.
+
     Source: arXiv 2505.07858, Theorems 1.1 and 1.2, one least-squares fit to both panels of Fig. 1.
 
     Examples
@@ -225,19 +211,29 @@ def tokens_per_cycle(
         in_range("draft_layers", 1 if layers is None else layers, 1),
         in_range("draft_train_tokens", 0 if train_tokens is None else train_tokens, 0) / GIGA,
     )
+    # 0 tokens is a point of the fit, although the paper states the law from 1 billion tokens on.
     outside = _outside("layers", depth) | (_outside("tokens", tokens) & (tokens != 0))
-    remarks: tuple[str, ...] = ("tau from Fig. 1 of arXiv 2505.07858 (Vicuna-7B): other targets differ",)
+    remarks: tuple[str, ...] = ("tau is from Fig. 1 of arXiv 2505.07858 (target Vicuna-7B); other targets differ",)
     if train_tokens is None:
-        remarks += ("no pretraining is assumed; the paper's default is 10 B tokens",)
+        remarks += ("the draft has no pretraining; the default of the paper is 10 B tokens",)
     if ((depth > 1) & (tokens > 0)).any():
-        remarks += ("layers and pretraining are assumed to add; the paper shows no draft with both",)
-    return _value(refit("joint"), _design(np.log(depth), np.log1p(tokens)), outside, level, remarks)
+        remarks += ("the effects of layers and pretraining are assumed to add; the paper shows no draft with both",)
+    return _value(joint_fit(), _design(np.log(depth), np.log1p(tokens)), outside, level, remarks)
 
 
 def optimal_paths(batch_size: ArrayLike) -> FloatArray:
-    """Theorem 1.3 as quoted: the best number of verified paths, 27904 sqrt(1 + 0.034 / b) - 27897.
+    """Return the best number of verified paths by Theorem 1.3: ``27904 sqrt(1 + 0.034 / b) - 27897``.
 
-    Holds for Qwen2.5-72B at 10K input, for which it was derived.
+    Parameters
+    ----------
+    batch_size
+        Batch size b, above 0, any shape.
+
+    Notes
+    -----
+    The theorem holds for Qwen2.5-72B at 10K input tokens.
+
+    Source: arXiv 2505.07858, Theorem 1.3, with the coefficients that the paper states.
 
     Examples
     --------
@@ -249,10 +245,13 @@ def optimal_paths(batch_size: ArrayLike) -> FloatArray:
 
 
 def optimal_paths_asymptote() -> tuple[float, float]:
-    """``(slope, floor)`` of the large-batch form of Theorem 1.3, slope / b + floor.
+    """Return ``(slope, floor)`` of Theorem 1.3 at large batches: best number of paths = slope / b + floor.
 
-    From sqrt(1 + x) = 1 + x / 2 - x^2 / 8 ...: slope = scale ratio / 2 and floor = scale - offset. The next term is
-    -scale ratio^2 / (8 b^2), 4 paths of 477 at b = 1, so the rule is 1/b throughout, not logarithmic.
+    Notes
+    -----
+    With sqrt(1 + x) = 1 + x / 2 - x^2 / 8 + ..., slope = scale ratio / 2 and floor = scale - offset. The next term
+    is -scale ratio^2 / (8 b^2). At b = 1 it is 4 of 477 paths. The rule therefore follows 1/b at every batch size,
+    not a logarithm.
 
     Examples
     --------
@@ -264,29 +263,20 @@ def optimal_paths_asymptote() -> tuple[float, float]:
     return law["scale"] * law["ratio"] / 2, law["scale"] - law["offset"]
 
 
-def optimal_paths_log_rival(batch_sizes: ArrayLike) -> tuple[Solution, Solution]:
-    """Least-squares fits of Theorem 1.3's k_opt at some batch sizes by its name's form and by 1/b.
-
-    Returns
-    -------
-    log_linear, inverse
-        ln k = a ln b + c, and k = a / b + c; ``values`` are (a, c). Their R2 are of ln k and of k.
-
-    Examples
-    --------
-    >>> log_linear, inverse = optimal_paths_log_rival([1, 2, 4, 8, 16, 32, 64])
-    >>> log_linear.values.round(2).tolist(), inverse.values.round(0).tolist()
-    ([-0.85, 6.06], [470.0, 7.0])
-    """
-    b = positive("batch_size", batch_sizes)
-    k = optimal_paths(b)
-    return solve_linear(_design(np.log(b)), np.log(k)), solve_linear(_design(1 / b), k)
-
-
 def highest_throughput(batch_size: ArrayLike) -> FloatArray:
-    """Theorem 1.3's second half as quoted: tokens/s at the best k, 286.79 ln b + 7.54.
+    """Return the throughput at the best number of paths by Theorem 1.3: ``286.79 ln b + 7.54`` tokens/s.
 
-    Within 10 % of Fig. 5's maxima for b >= 8 only; at b = 1 it gives 7.5 where the figure shows about 100.
+    Parameters
+    ----------
+    batch_size
+        Batch size b, above 0, any shape.
+
+    Notes
+    -----
+    For b >= 8 the formula lies within 10 % of the maxima in Fig. 5. At b = 1 it gives 7.5 tokens/s, while the
+    figure shows about 100.
+
+    Source: arXiv 2505.07858, Theorem 1.3, with the coefficients that the paper states.
 
     Examples
     --------

@@ -7,7 +7,7 @@ from running import ROOT
 from scylla_sim.acceptance import drafting, profiles
 from scylla_sim.checks import InputError
 from scylla_sim.laws import fit, grouped, sdsl, theorems
-from scylla_sim.laws.additive import fit_joint
+from scylla_sim.laws.additive import fit_additive
 from scylla_sim.planning import draft_design
 from scylla_sim.records import read_columns
 
@@ -43,7 +43,8 @@ def test_the_quoted_plane_and_its_interval():
 def test_the_quoted_numbers_agree_with_each_other(target, train_tokens):
     """The plane, with a cycle of gamma N + M, has its best draft where the quoted line 2.71e-3 M + 8.71e7 says."""
     best = draft_design.best_draft_parameters(target, train_tokens=train_tokens)
-    assert best == pytest.approx(float(sdsl.quoted_draft_parameters(target)), rel=0.2)
+    quoted = theorems.constants("sdsl")
+    assert best == pytest.approx(quoted["size_slope"] * target + quoted["size_floor"], rel=0.2)
 
 
 def columns(name, *wanted):
@@ -52,12 +53,12 @@ def columns(name, *wanted):
 
 
 def test_both_panels_of_fig_1_are_not_one_function_of_perplexity():
-    """Two coefficients against three, and yet 30 AICc worse; no number of tuning tokens saves it."""
+    """The law of perplexity has a higher AICc with any number of tuning tokens."""
     layers, tokens, parameters, tau = columns(
         "fig1_both", "decoder_layers", "pretrain_tokens_b", "draft_parameters", "tokens_per_cycle"
     )
-    logs = fit_joint([layers, tokens], tau, ["log-linear", "log1p"])
-    assert logs.values == pytest.approx(theorems.refit("joint").values)
+    logs = fit_additive([layers, tokens], tau, ["log-linear", "log1p"])
+    assert logs.values == pytest.approx(theorems.joint_fit().values)
     assert logs.r2 > 0.95
     for tuning in (0.1, 1.0, 10.0):
         p = sdsl.perplexity(parameters=parameters, train_tokens=(tokens + tuning) * 1e9)
@@ -66,7 +67,7 @@ def test_both_panels_of_fig_1_are_not_one_function_of_perplexity():
     assert rival.r2 < 0.75
 
 
-def test_each_panel_alone_is():
+def test_each_panel_alone_is_a_function_of_perplexity():
     tokens, tau = columns("fig1_tokens", "pretrain_tokens_b", "tokens_per_cycle")
     rival = fit.fit(sdsl.perplexity(train_tokens=(tokens + 1) * 1e9), tau, "sdsl")
     assert fit.fit(tokens, tau, "log1p").aicc - rival.aicc > 4
@@ -87,10 +88,10 @@ def test_layers_of_dspark_prefer_the_rival_to_the_logarithm_in_tokens_and_in_rat
         for name in ("decoder_layers", "draft_parameters", "tokens_per_cycle")
     )
     y = tau if kind == "tokens" else profiles.iid_rate(tau, 7)
-    logarithm = grouped.fit_factors(layers, y, "log-linear", series)
-    rival = grouped.fit_factors(sdsl.perplexity(parameters=parameters), y, "sdsl", series)
+    logarithm = grouped.fit_grouped(layers, y, "log-linear", series)
+    rival = grouped.fit_grouped(sdsl.perplexity(parameters=parameters), y, "sdsl", series)
     assert rival.aicc < logarithm.aicc - 10
-    assert grouped.fit_factors(layers, y, "saturating-exponential", series).aicc < rival.aicc
+    assert grouped.fit_grouped(layers, y, "saturating-exponential", series).aicc < rival.aicc
 
 
 def test_tokens_are_a_straight_line_in_the_rate_over_fig_1():
@@ -107,11 +108,11 @@ def test_tokens_are_a_straight_line_in_the_rate_over_fig_1():
         (lambda: sdsl.perplexity(train_tokens=-1), "train_tokens=-1.0 must be above 0"),
         (lambda: sdsl.acceptance_rate(0, 5), "draft_perplexity=0.0 must be above 0"),
         (
-            lambda: fit_joint([[1, 2]], [1, 2], ["linear", "linear"]),
-            r"terms='linear\+linear' must be one per column",
+            lambda: fit_additive([[1, 2]], [1, 2], ["linear", "linear"]),
+            r"terms='linear\+linear' must be one term per column",
         ),
-        (lambda: fit_joint([[1, 2]], [1, 2], ["power"]), "term='power' is not known"),
-        (lambda: fit_joint([[0, 2, 3]], [1, 2, 3], ["log-linear"]), "x=0.0 must be above 0"),
+        (lambda: fit_additive([[1, 2]], [1, 2], ["power"]), "term='power' is not known"),
+        (lambda: fit_additive([[0, 2, 3]], [1, 2, 3], ["log-linear"]), "x=0.0 must be above 0"),
         (lambda: theorems.constants("points"), "section='points' is not known"),
     ],
 )

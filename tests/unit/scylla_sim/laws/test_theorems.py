@@ -43,7 +43,7 @@ def test_quoted_theorem_1_2_does_not_reproduce_fig_1(base):
     """In no base of the logarithm: its worst error is at least 0.19 tokens, the refit's 0.05."""
     quoted = theorems.quoted("layers")
     missed = quoted["slope"] * np.log(LAYERS) / np.log(base) + quoted["intercept"] - TAU_LAYERS
-    refitted = theorems.tau_from_layers(LAYERS).value - TAU_LAYERS
+    refitted = fit.fit(LAYERS, TAU_LAYERS, "log-linear").predict(LAYERS)[0] - TAU_LAYERS
     assert np.abs(missed).max() > 0.19
     assert np.abs(refitted).max() < 0.051
 
@@ -56,31 +56,11 @@ def test_the_shipped_points_are_the_printed_ones():
     assert (x.tolist(), y.tolist()) == (LAYERS, TAU_LAYERS)
 
 
-@pytest.mark.parametrize(
-    ("name", "form", "x", "y"),
-    [
-        ("tokens", "log1p", [0, *TOKENS_BILLION], [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS]),
-        ("tokens-ln", "log-linear", TOKENS_BILLION, TAU_TOKENS),
-        ("layers", "log-linear", LAYERS, TAU_LAYERS),
-    ],
-)
-def test_refit_and_fit_are_one(name, form, x, y):
-    law, refit = fit.fit(x, y, form), theorems.refit(name)
-    assert refit.values == pytest.approx(law.values)
-    assert refit.covariance == pytest.approx(law.covariance)
-
-
-def test_interval_of_the_law_is_that_of_a_new_point():
-    law = fit.fit([0, *TOKENS_BILLION], [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS], "log1p")
-    value, lower, upper = law.predict(10.0, level=0.9, new_point=True)
-    at = theorems.tau_from_tokens(10e9)
-    assert (at.value, at.lower, at.upper) == (pytest.approx(value), pytest.approx(lower), pytest.approx(upper))
-
-
-def test_every_printed_point_lies_in_its_interval():
+def test_every_printed_point_lies_in_the_interval_of_a_new_draft():
+    tokens = np.array([0, *TOKENS_BILLION]) * 1e9
     for law, tau in (
-        (theorems.tau_from_tokens(np.array([0, *TOKENS_BILLION]) * 1e9, level=0.95), [5.03, *TAU_TOKENS]),
-        (theorems.tau_from_layers(LAYERS, level=0.95), TAU_LAYERS),
+        (theorems.tokens_per_cycle(train_tokens=tokens, level=0.95), [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS]),
+        (theorems.tokens_per_cycle(layers=LAYERS, level=0.95), TAU_LAYERS),
     ):
         assert ((law.lower <= tau) & (tau <= law.upper)).all()
 
@@ -97,14 +77,9 @@ def test_joint_law_meets_both_panels():
 
 
 def test_extrapolation_is_flagged():
-    assert theorems.tau_from_tokens([0, 0.5e9, 1e9, 100e9, 101e9]).extrapolated.tolist() == [
-        False,
-        True,
-        False,
-        False,
-        True,
-    ]
-    assert theorems.tau_from_layers([1, 10, 11]).extrapolated.tolist() == [False, False, True]
+    tokens = theorems.tokens_per_cycle(train_tokens=[0, 0.5e9, 1e9, 100e9, 101e9])
+    assert tokens.extrapolated.tolist() == [False, True, False, False, True]
+    assert theorems.tokens_per_cycle(layers=[1, 10, 11]).extrapolated.tolist() == [False, False, True]
     far = theorems.tokens_per_cycle(layers=20)
     assert far.extrapolated.all()
     assert any("extrapolated" in text for text in far.remarks)
@@ -119,20 +94,20 @@ def test_theorem_1_3_is_one_over_b():
     batches = np.array([1.0, 2, 4, 8, 16, 32, 64])
     slope, floor = theorems.optimal_paths_asymptote()
     assert slope / batches + floor == pytest.approx(theorems.optimal_paths(batches), rel=0.01)
-    log_linear, inverse = theorems.optimal_paths_log_rival(batches)
     k = theorems.optimal_paths(batches)
-    worst_log = np.abs(np.exp(log_linear.values[0] * np.log(batches) + log_linear.values[1]) / k - 1).max()
-    worst_inverse = np.abs((inverse.values[0] / batches + inverse.values[1]) / k - 1).max()
+    a, c = fit.fit(batches, np.log(k), "log-linear").values
+    worst_log = np.abs(np.exp(a * np.log(batches) + c) / k - 1).max()
+    worst_inverse = np.abs(fit.fit(1 / batches, k, "linear").predict(1 / batches)[0] / k - 1).max()
     assert worst_inverse < 0.03 < 0.13 < worst_log
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: theorems.tau_from_tokens(-1), "draft_train_tokens=-1.0 must be at least 0"),
-        (lambda: theorems.tau_from_layers(0), "draft_layers=0.0 must be at least 1"),
+        (lambda: theorems.tokens_per_cycle(train_tokens=-1), "draft_train_tokens=-1.0 must be at least 0"),
+        (lambda: theorems.tokens_per_cycle(layers=0), "draft_layers=0.0 must be at least 1"),
         (lambda: theorems.optimal_paths(0), "batch_size=0.0 must be above 0"),
-        (lambda: theorems.refit("batch"), "law='batch' is not known"),
+        (lambda: theorems.quoted("batch"), "law='batch' is not known"),
     ],
 )
 def test_bad_input_is_named(call, message):
