@@ -45,6 +45,7 @@ class Mixture:
     rank_probability: FloatArray
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         p = in_range("rank_probability", self.rank_probability, 0, 1)
         if p.ndim != 3:
             raise fail("rank_probability", p.shape, "must have the shape (classes, depth, ranks)")

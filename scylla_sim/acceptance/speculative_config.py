@@ -50,6 +50,7 @@ class SpeculativeConfig:
     tau_upper: float
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         none = self.draft.kind == "none"
         whole("draft_len", self.draft_len, 0 if none else 1)
         whole("top_k", self.top_k, 1)

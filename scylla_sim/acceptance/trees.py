@@ -44,6 +44,7 @@ class DraftTree:
     ranks: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         if not self.parents or len(self.parents) != len(self.ranks):
             raise fail("ranks", self.ranks, f"must have one entry per node ({len(self.parents)}, at least 1)")
         seen = set(zip(self.parents, self.ranks))

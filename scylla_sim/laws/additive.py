@@ -1,7 +1,7 @@
-"""Laws of several variables whose terms add: y = a1 g1(x1) + a2 g2(x2) + ... + c.
+"""Laws of several variables whose terms add: ``y = a1 g1(x1) + a2 g2(x2) + ... + c``.
 
-Each g is ln x, ln(x + 1) or x itself. Theorems 1.1 and 1.2 together are one of them
-(`scylla_sim.laws.theorems.refit`), and so is SDSL's plane over the perplexities of draft and target.
+Each g is ln x, ln(x + 1) or x. Theorems 1.1 and 1.2 together are such a law
+(`scylla_sim.laws.theorems.joint_fit`). SDSL's plane over the perplexities of draft and target is another.
 """
 
 from __future__ import annotations
@@ -17,13 +17,32 @@ from scylla_sim.laws.fit import check_points
 from scylla_sim.laws.forms import FORMS
 from scylla_sim.stats.least_squares import aicc, solve_linear
 
-TERMS = {"log-linear": "ln {}", "log1p": "ln({} + 1)", "linear": "{}"}
-"""Forms of one variable that can be a term, and how each is written."""
+TERMS = {name: form.term for name, form in FORMS.items() if form.term}
+"""Laws that can be a term of a sum, with the formula of the term."""
 
 
 @dataclass(frozen=True)
-class JointFit:
-    """A sum of terms fitted to points; ``values`` are a1, a2, ..., c, as ``names`` says."""
+class AdditiveFit:
+    """A sum of terms fitted to points.
+
+    Attributes
+    ----------
+    form
+        Names of the terms, joined by ``+``.
+    formula
+        Formula of the sum.
+    n
+        Number of points.
+    names
+        Names of the coefficients: a1, a2, ..., c.
+    values, covariance
+        Coefficients, shape (k,), and their covariance, shape (k, k).
+    dof
+        Degrees of freedom of the residuals.
+    r2, aicc, loo_rmse
+        Coefficient of determination, corrected Akaike criterion, and root mean square error when each point is left
+        out in turn. ``None`` where the points do not define them.
+    """
 
     form: str
     formula: str
@@ -38,37 +57,39 @@ class JointFit:
 
     @property
     def standard_errors(self) -> FloatArray:
-        """Square roots of the covariance's diagonal."""
+        """Standard errors of the coefficients."""
         return np.sqrt(np.diag(self.covariance))
 
 
-def fit_joint(
+def fit_additive(
     columns: Sequence[ArrayLike], y: ArrayLike, terms: Sequence[str], weights: ArrayLike | None = None
-) -> JointFit:
+) -> AdditiveFit:
     """Fit a sum of terms, one per column, by weighted least squares.
 
     Parameters
     ----------
     columns
-        One array of n points per variable.
+        One array of shape (n,) per variable.
+    y
+        Values to explain, shape (n,).
     terms
-        A name of `TERMS` per column.
+        One name of `TERMS` per column.
     weights
-        Inverse variances up to a common factor.
+        Inverse variances of ``y`` up to a common factor, shape (n,); equal if not given.
 
     Raises
     ------
     InputError
-        For an unknown term, a column outside its domain, or points that cannot determine the coefficients.
+        For an unknown term, an x outside the domain of its term, or too few points for the coefficients.
 
     Examples
     --------
-    >>> law = fit_joint([[1, 2, 1, 2], [1, 1, 3, 3]], [1.0, 2.0, 5.1, 6.0], ["linear", "linear"])
+    >>> law = fit_additive([[1, 2, 1, 2], [1, 1, 3, 3]], [1.0, 2.0, 5.1, 6.0], ["linear", "linear"])
     >>> law.formula, law.values.round(2).tolist()
     ('a1 x1 + a2 x2 + c', [0.95, 2.02, -1.95])
     """
     if len(terms) != len(columns):
-        raise fail("terms", "+".join(terms), f"must be one per column ({len(columns)})")
+        raise fail("terms", "+".join(terms), f"must be one term per column ({len(columns)})")
     parts = []
     for column, term in zip(columns, terms):
         at, value = check_points(column, y, one_of("term", term, TERMS))
@@ -76,7 +97,7 @@ def fit_joint(
     solution = solve_linear(np.column_stack([*parts, np.ones(value.size)]), value, weights)
     names = tuple(f"a{i + 1}" for i in range(len(terms)))
     written = (f"{name} {TERMS[term].format(f'x{i + 1}')}" for i, (name, term) in enumerate(zip(names, terms)))
-    return JointFit(
+    return AdditiveFit(
         form="+".join(terms),
         formula=" + ".join([*written, "c"]),
         n=value.size,

@@ -1,8 +1,7 @@
-"""Least squares of named one-variable laws, with the uncertainty that the points allow.
+"""Least-squares fits of one-variable laws, with the uncertainty of the parameters.
 
-Every form is linear in its coefficients once its shape parameters (a rate, a break) are fixed. So only the shapes
-are searched, with the coefficients solved exactly at each (variable projection): a scan gives the start, scipy
-refines it. scipy is imported by the forms that need it, never by importing this module.
+`scylla_sim.laws.variable_projection` finds the parameters. This module adds their covariance, the scores that
+compare laws, and the bootstrap. `scylla_sim.laws.forms` lists the laws.
 """
 
 from __future__ import annotations
@@ -13,17 +12,37 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
-from scylla_sim.laws.forms import ALL_FORMS, LawForm
-from scylla_sim.stats.least_squares import aicc, r_squared, scaled_weights, solve_linear
+from scylla_sim.laws.forms import ALL_FORMS
+from scylla_sim.laws.variable_projection import gradient, leave_one_out, refine, solve
+from scylla_sim.stats.least_squares import aicc, r_squared, scaled_weights
 from scylla_sim.stats.quantiles import student_quantile
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A form fitted to points. Where ``converged`` is false the parameters must not be used; ``message`` says why.
+    """A law fitted to points.
 
-    ``covariance`` is of the parameters in the form's order. ``aicc``, ``loo_rmse`` and ``r2`` are ``None`` where
-    the points do not define them, and ``message`` says so.
+    Attributes
+    ----------
+    form
+        Name of the law in `scylla_sim.laws.forms.ALL_FORMS`.
+    n
+        Number of points.
+    values, covariance
+        Parameters in the order of the law, shape (p,), and their covariance, shape (p, p).
+    dof
+        Degrees of freedom of the residuals.
+    rss
+        Weighted sum of squared residuals.
+    r2, aicc, loo_rmse
+        Coefficient of determination, corrected Akaike criterion, and root mean square error when each point is left
+        out in turn. ``None`` where the points do not define them.
+    x_min, x_max
+        Range of the fitted points.
+    converged
+        Whether the parameters can be used.
+    message
+        Reason why the parameters cannot be used, or why a score is ``None``.
     """
 
     form: str
@@ -42,26 +61,35 @@ class Fit:
 
     @property
     def standard_errors(self) -> FloatArray:
-        """Square roots of the covariance's diagonal."""
+        """Standard errors of the parameters."""
         return np.sqrt(np.diag(self.covariance))
 
     def intervals(self, level: float = 0.9) -> tuple[FloatArray, FloatArray]:
-        """Lower and upper ends of the parameters' Student-t intervals."""
+        """Return the lower and upper ends of the Student-t intervals of the parameters."""
         half = student_quantile(level, self.dof) * self.standard_errors
         return self.values - half, self.values + half
 
     def predict(
         self, x: ArrayLike, *, level: float = 0.9, new_point: bool = False
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Value and interval at x: of the law itself, or of one new measurement of weight 1 (``new_point``).
+        """Return the value of the law at x with its interval.
+
+        Parameters
+        ----------
+        x
+            Points of any shape.
+        level
+            Coverage of the interval.
+        new_point
+            Whether the interval is that of a new measurement of weight 1 instead of the law itself.
 
         Notes
         -----
-        By linear propagation of the covariance, exact for forms without shape parameters.
+        The interval propagates the covariance linearly. This is exact for laws without shape parameters.
         """
         at = np.asarray(x, dtype=np.float64)
-        gradient = _gradient(ALL_FORMS[self.form], at.ravel(), self.values)
-        variance = np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient)
+        slopes = gradient(ALL_FORMS[self.form], at.ravel(), self.values)
+        variance = np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
         if new_point:
             variance = variance + self.rss / self.dof
         half = student_quantile(level, self.dof) * np.sqrt(np.maximum(variance, 0)).reshape(at.shape)
@@ -69,29 +97,22 @@ class Fit:
         return value, value - half, value + half
 
     def extrapolates(self, x: ArrayLike) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Whether x lies outside the range of the points fitted."""
+        """Return whether each x lies outside the range of the fitted points."""
         at = np.asarray(x, dtype=np.float64)
         return np.asarray((at < self.x_min) | (at > self.x_max))
 
 
-def _gradient(form: LawForm, x: FloatArray, values: FloatArray) -> FloatArray:
-    """Derivatives of the form by its parameters, shape (points, parameters)."""
-    shapes = values[form.num_coefficients :]
-    columns = [form.basis(x, *shapes)]
-    for i in range(form.num_coefficients, len(values)):
-        step = 1e-6 * max(abs(values[i]), 1e-6)
-        up, down = values.copy(), values.copy()
-        up[i] += step
-        down[i] -= step
-        columns.append(((form(x, *up) - form(x, *down)) / (2 * step))[:, None])
-    return np.concatenate(columns, axis=1)
-
-
 def check_points(x: ArrayLike, y: ArrayLike, form: str) -> tuple[FloatArray, FloatArray]:
-    """Points as float64, refused where the form is not defined."""
+    """Return points as one-dimensional float64 arrays.
+
+    Raises
+    ------
+    InputError
+        For an unknown law, for points outside its domain, or for arrays of different sizes.
+    """
     law = ALL_FORMS[one_of("form", form, ALL_FORMS)]
     hint = f"{form} is {law.formula}"
-    at = in_range("x", x, law.lowest, above=law.open_end, hint=hint).ravel()
+    at = in_range("x", x, law.min_x, above=law.min_x_excluded, hint=hint).ravel()
     value = in_range("y", y).ravel()
     if at.size != value.size:
         raise fail("y", value.size, f"must have as many values as x ({at.size})")
@@ -99,24 +120,26 @@ def check_points(x: ArrayLike, y: ArrayLike, form: str) -> tuple[FloatArray, Flo
 
 
 def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None) -> Fit:
-    """Fit one named form (`ALL_FORMS`) by weighted least squares.
+    """Fit one law by weighted least squares.
 
     Parameters
     ----------
     x, y
         Points, shape (n,).
+    form
+        Name of the law, one of `scylla_sim.laws.forms.ALL_FORMS`.
     weights
-        Inverse variances up to a common factor.
+        Inverse variances of ``y`` up to a common factor, shape (n,); equal if not given.
 
     Returns
     -------
     Fit
-        ``converged`` false, never an exception, when the points cannot determine the form.
+        The fit. ``converged`` is false if the points do not determine the law.
 
     Raises
     ------
     InputError
-        For an unknown form, for points that are not finite or outside the form's domain.
+        For an unknown law, or for points that are not finite or lie outside its domain.
 
     Examples
     --------
@@ -126,20 +149,20 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
     """
     at, value = check_points(x, y, form)
     law, w = ALL_FORMS[form], scaled_weights(weights, at.size)
-    values, problem = _estimate(law, at, value, w)
+    values, problem = solve(law, at, value, w)
     n, p = at.size, len(law.parameters)
     if values is None:
         return _unfitted(form, at, problem)
     rss = float(np.sum(w * (value - law(at, *values)) ** 2))
-    gradient = _gradient(law, at, values) * np.sqrt(w)[:, None]
-    norms = np.maximum(np.linalg.norm(gradient, axis=0), 1e-150)
-    curvature = (gradient / norms).T @ (gradient / norms)
+    slopes = gradient(law, at, values) * np.sqrt(w)[:, None]
+    norms = np.maximum(np.linalg.norm(slopes, axis=0), 1e-150)
+    curvature = (slopes / norms).T @ (slopes / norms)
     singular = bool(np.linalg.cond(curvature) > 1e14)
     inverse = np.linalg.pinv(curvature) if singular else np.linalg.inv(curvature)
     score = aicc(rss, n=n, parameters=p, magnitude=float(np.abs(value).max()))
     messages = [problem] if problem else []
     if singular and not problem:
-        messages.append("the points do not determine its parameters separately")
+        messages.append("the points do not determine the parameters separately")
     if score is None:
         messages.append(f"AICc needs {p + 3} points")
     return Fit(
@@ -151,7 +174,7 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
         rss=rss,
         r2=r_squared(value, rss, w),
         aicc=score,
-        loo_rmse=_leave_one_out(law, at, value, w),
+        loo_rmse=leave_one_out(law, at, value, w),
         x_min=float(at.min()),
         x_max=float(at.max()),
         converged=not problem and not singular,
@@ -160,7 +183,7 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
 
 
 def _unfitted(form: str, x: FloatArray, problem: str) -> Fit:
-    """What is returned where nothing could be fitted: not a number anywhere, and the reason."""
+    """Return the fit of a law that could not be fitted: NaN parameters and the reason."""
     p = len(ALL_FORMS[form].parameters)
     low, high = (float(x.min()), float(x.max())) if x.size else (np.nan, np.nan)
     return Fit(
@@ -180,79 +203,8 @@ def _unfitted(form: str, x: FloatArray, problem: str) -> Fit:
     )
 
 
-def _estimate(form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray) -> tuple[FloatArray | None, str]:
-    """Best parameters and, when they must not be used, why."""
-    p = len(form.parameters)
-    if x.size <= p:
-        return None, f"{p} parameters need at least {p + 1} points"
-    if np.unique(x).size < p:
-        return None, f"{p} parameters need at least {p} different x"
-    if form.starts is None:
-        return solve_linear(form.basis(x), y, w).values, ""
-    return _refine(form, x, y, w, _best_start(form, x, y, w))
-
-
-def _coefficients(form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray, shapes: FloatArray) -> FloatArray:
-    """The coefficients that are best for given shapes."""
-    design = form.basis(x, *shapes) * np.sqrt(w)[:, None]
-    return np.asarray(np.linalg.lstsq(design, y * np.sqrt(w), rcond=1e-12)[0], dtype=np.float64)
-
-
-def _best_start(form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
-    """The scanned shapes of least residual."""
-    assert form.starts is not None
-    shapes = form.starts(x)
-    designs = np.stack([form.basis(x, *shape) for shape in shapes]) * np.sqrt(w)[:, None]
-    target = y * np.sqrt(w)
-    residuals = target - np.einsum("sij,sj->si", designs, np.linalg.pinv(designs, rcond=1e-12) @ target)
-    return np.array(shapes[int(np.argmin(np.sum(residuals**2, axis=1)))])
-
-
-def _refine(
-    form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray, start: FloatArray
-) -> tuple[FloatArray, str]:
-    """Parameters of least residual near the shapes ``start`` and, when they must not be used, why."""
-    from scipy.optimize import least_squares
-
-    assert form.limits is not None
-    low, high = np.array(form.limits(x)).T
-    # A scale or a break is searched by its logarithm; an exponent may be negative and is searched as it is.
-    inward, outward = (np.log, np.exp) if (low > 0).all() else (np.asarray, np.asarray)
-
-    def residuals(searched: FloatArray) -> FloatArray:
-        shapes = outward(searched)
-        return (form(x, *_coefficients(form, x, y, w, shapes), *shapes) - y) * np.sqrt(w)
-
-    first, last = inward(low), inward(high)
-    begin = np.clip(inward(start), first + 1e-9 * (last - first), last - 1e-9 * (last - first))
-    found = least_squares(residuals, begin, bounds=(first, last), max_nfev=200, xtol=1e-10, ftol=1e-12)
-    shapes = outward(found.x)
-    values = np.concatenate([_coefficients(form, x, y, w, shapes), shapes])
-    edge = np.minimum(found.x - first, last - found.x) < 1e-4 * (last - first)
-    if found.status < 1:
-        return values, f"no convergence after {found.nfev} evaluations"
-    if edge.any():
-        name = form.parameters[form.num_coefficients + int(np.argmax(edge))]
-        return values, f"{name} lies at the end of its range: the points do not show this shape"
-    return values, ""
-
-
-def _leave_one_out(form: LawForm, x: FloatArray, y: FloatArray, w: FloatArray) -> float | None:
-    """Root mean square error of each point predicted from the others; ``None`` if one cannot be left out."""
-    if form.starts is None:
-        return solve_linear(form.basis(x), y, w).loo_rmse
-    errors = np.empty(x.size)
-    for i in range(x.size):
-        keep = np.arange(x.size) != i
-        values, _ = _estimate(form, x[keep], y[keep], w[keep])
-        if values is None:
-            return None
-        errors[i] = y[i] - form(x[i], *values)
-    return float(np.sqrt(np.average(errors**2, weights=w)))
-
-
 def compare(x: ArrayLike, y: ArrayLike, forms: list[str], weights: ArrayLike | None = None) -> list[Fit]:
-    """Fit several forms to the same points, best AICc first; those without one follow.
+    """Fit several laws to the same points and sort them by AICc.
 
     Examples
     --------
@@ -260,25 +212,41 @@ def compare(x: ArrayLike, y: ArrayLike, forms: list[str], weights: ArrayLike | N
     >>> [law.form for law in fits]
     ['log-linear', 'linear']
     """
-    return in_order([fit(x, y, form, weights) for form in forms])
+    return sorted_by_aicc([fit(x, y, form, weights) for form in forms])
 
 
-def in_order(fits: list[Fit]) -> list[Fit]:
-    """Best AICc first; those without one follow, those that must not be used come last."""
+def sorted_by_aicc(fits: list[Fit]) -> list[Fit]:
+    """Sort fits: the lowest AICc first, then fits without AICc, then fits that did not converge."""
     return sorted(fits, key=lambda law: (not law.converged, law.aicc is None, law.aicc or 0.0))
 
 
 def bootstrap(
     x: ArrayLike, y: ArrayLike, law: Fit, *, samples: int, seed: int, weights: ArrayLike | None = None
 ) -> FloatArray:
-    """Parameters refitted to resampled residuals, shape (successful samples, parameters).
+    """Refit a law to resampled residuals.
 
-    Residuals are studentised by sqrt(n / dof) and resampled with replacement; x stays as it is, for the few points
-    of a scaling law do not survive resampling in pairs.
+    Residuals are scaled by sqrt(n / dof) and drawn with replacement. The x of the points stay fixed, because a
+    resample of a few (x, y) pairs often leaves too few different x.
+
+    Parameters
+    ----------
+    x, y, weights
+        The points of ``law``, shape (n,).
+    law
+        The fit whose residuals are resampled.
+    samples
+        Number of resamples.
+    seed
+        Seed of the random generator.
+
+    Returns
+    -------
+    ndarray
+        Parameters, shape (converged samples, parameters).
 
     Notes
     -----
-    Source: Davison and Hinkley, "Bootstrap Methods and their Application" (1997), section 6.2.3 and 7.3.
+    Source: Davison and Hinkley, "Bootstrap Methods and their Application" (1997), sections 6.2.3 and 7.3.
 
     Examples
     --------
@@ -297,5 +265,5 @@ def bootstrap(
     if form.starts is None:
         solver = np.linalg.pinv(form.basis(at) * np.sqrt(w)[:, None])
         return np.asarray((drawn * np.sqrt(w)) @ solver.T)
-    refits = [_refine(form, at, sample, w, law.values[form.num_coefficients :]) for sample in drawn]
+    refits = [refine(form, at, sample, w, law.values[form.num_coefficients :]) for sample in drawn]
     return np.array([values for values, problem in refits if not problem]).reshape(-1, len(law.values))

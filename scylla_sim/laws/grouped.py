@@ -1,7 +1,7 @@
-"""One law for several tasks, temperatures or drafts: a common slope, and an offset per level of each factor.
+"""Laws with a common slope and one offset per level of each factor, such as the task or the temperature.
 
-Single published series have three or four points and cannot tell laws apart; together they can, if the law's slope
-is the same in all of them. Whether it is, is answered by the criterion of separate slopes.
+A single published series has three or four points, too few to compare laws. Several series together allow the
+comparison if the slope is the same in all of them. `GroupedFit.separate_aicc` tests this assumption.
 """
 
 from __future__ import annotations
@@ -14,31 +14,46 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, InputError, fail, one_of
 from scylla_sim.laws.fit import check_points
-from scylla_sim.laws.forms import ALL_FORMS, PERPLEXITY_FORMS, LawForm
+from scylla_sim.laws.forms import ALL_FORMS, FORMS, PERPLEXITY_FORMS, LawForm
 from scylla_sim.stats.least_squares import Solution, aicc, solve_linear
 
-OFFSET_FORMS = ("log-linear", "log1p", "linear", "saturating-exponential", "broken")
-"""Forms of x with a constant, which a factor can move; those of perplexity have one too."""
+OFFSET_FORMS = tuple(name for name, form in FORMS.items() if form.has_constant)
+"""Laws of x with a constant, to which a factor can add an offset. The laws of perplexity also have one."""
 
 
 @dataclass(frozen=True)
-class FactorFit:
-    """A form with a common slope and offsets.
+class GroupedFit:
+    """A law fitted with a common slope and offsets.
 
     Attributes
     ----------
+    form
+        Name of the law.
+    n
+        Number of points.
     names
-        Parameters in the order of ``values``: slope ``a``, constant ``c`` (of the first level of every factor), one
-        ``factor=level`` per further level (its difference to the first), then the form's shape if it has one.
+        Names of the parameters: slope ``a``, constant ``c``, one ``factor=level`` per further level, and the shape
+        of the law. ``c`` belongs to the first level of every factor; an offset is the difference to that level.
+    values, covariance
+        Parameters in the order of ``names``, shape (p,), and their covariance, shape (p, p).
+    dof
+        Degrees of freedom of the residuals.
+    r2, aicc, loo_rmse
+        Coefficient of determination, corrected Akaike criterion, and root mean square error when each point is left
+        out in turn. ``None`` where the points do not define them.
     r2_within
         Share of the variation within levels that the slope explains.
     separate_aicc
-        Criterion of the same form with a slope per level of the first factor; below ``aicc`` the slope differs.
-        ``None`` when the points do not allow separate slopes.
+        AICc of the law with one slope per level of the first factor. A value below ``aicc`` means that the slopes
+        differ. ``None`` if the points do not allow separate slopes.
     slopes
-        Those slopes: level of the first factor -> value and standard error. Empty with ``separate_aicc`` ``None``.
+        Value and standard error of these slopes by level; empty without ``separate_aicc``.
     separate_dof
-        Degrees of freedom left by them.
+        Degrees of freedom of the fit with separate slopes.
+    converged
+        Whether the parameters can be used.
+    message
+        Reason why the parameters cannot be used.
     """
 
     form: str
@@ -59,12 +74,12 @@ class FactorFit:
 
     @property
     def standard_errors(self) -> FloatArray:
-        """Square roots of the covariance's diagonal."""
+        """Standard errors of the parameters."""
         return np.sqrt(np.diag(self.covariance))
 
 
 def _indicators(factors: Mapping[str, Sequence[str]], n: int) -> tuple[list[str], FloatArray]:
-    """Names and 0/1 columns of every level but the first of each factor."""
+    """Return names and 0/1 columns of the levels of each factor, without its first level."""
     names: list[str] = []
     columns: list[FloatArray] = []
     for factor, levels in factors.items():
@@ -80,31 +95,33 @@ def _slope_column(form: LawForm, x: FloatArray, shapes: Sequence[float]) -> Floa
     return form.basis(x, *shapes)[:, :1]
 
 
-def fit_factors(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Sequence[str]]) -> FactorFit:
-    """Fit one form of `OFFSET_FORMS`, or of perplexity, with a common slope and an offset per level.
+def fit_grouped(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Sequence[str]]) -> GroupedFit:
+    """Fit a law with a common slope and one offset per level of each factor.
 
     Parameters
     ----------
     x, y
         Points, shape (n,).
+    form
+        Name of the law, one of `OFFSET_FORMS` or of `scylla_sim.laws.forms.PERPLEXITY_FORMS`.
     factors
-        Name -> one level (text) per point; at least one factor.
+        For each factor, the level (a text) of every point; at least one factor.
 
     Raises
     ------
     InputError
-        For a form without a constant, levels that do not match the points, or points that cannot determine the
-        parameters (a level that never meets another, too few points).
+        For a law without a constant, for levels that do not match the points, or for points that do not determine
+        the parameters.
 
     Examples
     --------
-    >>> law = fit_factors([1, 2, 4, 1, 2, 4], [1, 2, 3, 5, 6, 7.1], "log-linear", {"task": list("aaabbb")})
+    >>> law = fit_grouped([1, 2, 4, 1, 2, 4], [1, 2, 3, 5, 6, 7.1], "log-linear", {"task": list("aaabbb")})
     >>> dict(zip(law.names, law.values.round(2).tolist()))
     {'a': 1.48, 'c': 0.97, 'task=b': 4.03}
     """
-    one_of("form", form, (*OFFSET_FORMS, *PERPLEXITY_FORMS), hint="a factor moves a law's constant")
+    one_of("form", form, (*OFFSET_FORMS, *PERPLEXITY_FORMS), hint="a factor needs a law with a constant")
     if not factors:
-        raise fail("factors", "", "must name at least one")
+        raise fail("factors", "", "must name at least one factor")
     at, value = check_points(x, y, form)
     law = ALL_FORMS[form]
     names, offsets = _indicators(factors, at.size)
@@ -112,14 +129,14 @@ def fit_factors(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Seq
     solution = _solve(law, at, value, offsets, shapes)
     gradient = _gradient(law, at, offsets, shapes, float(solution.values[0]))
     covariance = np.linalg.pinv(gradient.T @ gradient)
-    # A shape is one parameter more than the linear solution knows of.
+    # The linear solution does not count the shape as a parameter.
     dof = at.size - gradient.shape[1]
     if dof < 1:
         raise fail("points", at.size, f"must be more than the {gradient.shape[1]} parameters")
     magnitude = float(np.abs(value).max())
     edge = _at_edge(law, at, shapes)
     own = _separate(law, at, value, factors, offsets, shapes)
-    return FactorFit(
+    return GroupedFit(
         form=form,
         n=at.size,
         names=("a", "c", *names, *law.parameters[2:]),
@@ -134,9 +151,7 @@ def fit_factors(x: ArrayLike, y: ArrayLike, form: str, factors: Mapping[str, Seq
         separate_dof=own.dof,
         loo_rmse=solution.loo_rmse if not len(shapes) else None,
         converged=not edge,
-        message=f"{law.parameters[2]} lies at the end of its range: the points do not show this shape"
-        if edge
-        else "",
+        message=f"{law.parameters[2]} lies at the end of its range: the points do not determine it" if edge else "",
     )
 
 
@@ -149,7 +164,7 @@ def _solve(form: LawForm, x: FloatArray, y: FloatArray, offsets: FloatArray, sha
 
 
 def _best_shapes(form: LawForm, x: FloatArray, y: FloatArray, offsets: FloatArray) -> tuple[float, ...]:
-    """Shape of least residual: a scan, refined twice between its neighbours."""
+    """Return the shape with the smallest residual, from a scan that narrows three times."""
     if form.starts is None or form.limits is None:
         return ()
     scan = np.array([shape[0] for shape in form.starts(x)])
@@ -177,7 +192,7 @@ def _at_edge(form: LawForm, x: FloatArray, shapes: Sequence[float]) -> bool:
 def _gradient(
     form: LawForm, x: FloatArray, offsets: FloatArray, shapes: Sequence[float], slope: float
 ) -> FloatArray:
-    """Derivatives by slope, constant, offsets and shape, in the order of `FactorFit.names`."""
+    """Return the derivatives with respect to the parameters, in the order of `GroupedFit.names`."""
     columns = [_slope_column(form, x, shapes), np.ones((x.size, 1)), offsets]
     for shape in shapes:
         step = 1e-5 * shape
@@ -187,7 +202,7 @@ def _gradient(
 
 
 def _within(rss: float, y: FloatArray, offsets: FloatArray) -> float | None:
-    """Share of the variation about the levels' means that the slope explains."""
+    """Return the share of the variation about the means of the levels that the slope explains."""
     means = np.column_stack([offsets, np.ones(y.size)])
     left = float(np.sum((y - means @ np.linalg.lstsq(means, y, rcond=None)[0]) ** 2))
     return 1.0 - rss / left if left > 0 else None
@@ -195,6 +210,8 @@ def _within(rss: float, y: FloatArray, offsets: FloatArray) -> float | None:
 
 @dataclass(frozen=True)
 class _Separate:
+    """A fit with one slope per level of the first factor."""
+
     aicc: float | None
     slopes: Mapping[str, tuple[float, float]]
     dof: int
@@ -208,7 +225,7 @@ def _separate(
     offsets: FloatArray,
     shapes: Sequence[float],
 ) -> _Separate:
-    """A slope per level of the first factor, shapes kept: criterion, slopes with standard errors, freedom left."""
+    """Fit one slope per level of the first factor, with the shapes of the common fit."""
     first = list(next(iter(factors.values())))
     levels = list(dict.fromkeys(first))
     slope = _slope_column(form, x, shapes)[:, 0]

@@ -1,14 +1,12 @@
-"""Groups and replicates of ``scylla-sim laws``: a fit per group of rows, and its spread over repeated experiments.
+"""Groups and replicates of points: one fit per group of rows, and the spread of a fit over repeated experiments.
 
-Points along one curve of training share their seed, so the scatter about a fit understates how uncertain it is.
-Where an experiment was repeated, its law is fitted to the mean curve, and the interval of a parameter comes from
-the parameters of the single repetitions.
+The points of one training curve share their random seed. Their scatter about a fit therefore understates the
+uncertainty of its parameters. For a repeated experiment, `mean_of` gives the mean curve, and `spread` gives the
+interval of each parameter over the fits of the single repetitions.
 """
 
 from __future__ import annotations
 
-import argparse
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,52 +15,68 @@ import numpy as np
 from scylla_sim.checks import fail, one_of
 from scylla_sim.laws import fit
 from scylla_sim.laws.forms import ALL_FORMS
-from scylla_sim.laws.points import Points, read_points, selected, x_of
+from scylla_sim.laws.points import Points, Selection, read_points, selected_rows, x_of
 from scylla_sim.records import Row, read_columns
 from scylla_sim.stats.quantiles import student_quantile
 
 
-def _narrowed(args: argparse.Namespace, labels: dict[str, str]) -> argparse.Namespace:
-    """The same request for the rows with these values only."""
-    narrowed = copy.copy(args)
-    narrowed.group = {**getattr(args, "group", {}), **labels}  # not into --where: a value may hold a comma
-    return narrowed
+def groups(selection: Selection, by: Sequence[str]) -> list[tuple[dict[str, str], Selection]]:
+    """Split a selection into groups of rows with equal values in some columns.
 
+    Parameters
+    ----------
+    selection
+        Rows to split.
+    by
+        Names of the columns; without any, the only group is the whole selection.
 
-def _labels(args: argparse.Namespace, names: Sequence[str]) -> list[dict[str, str]]:
-    """Combinations of values of some columns among the rows asked for, in the order of the file."""
-    columns = read_columns(args.file)
-    for name in names:
-        one_of("column", name, columns)
-    rows = selected(columns, args.where, len(columns[names[0]]), getattr(args, "group", None))
-    found = dict.fromkeys(tuple(columns[name][row].strip() for name in names) for row in rows)
-    if not found:
-        raise fail("points", 0, f"are left in {args.file}", "check --where")
-    return [dict(zip(names, values)) for values in found]
-
-
-def groups(args: argparse.Namespace) -> list[tuple[dict[str, str], argparse.Namespace]]:
-    """The request of each group of ``--by`` with its labels; the whole request where there is none."""
-    if not args.by:
-        return [({}, args)]
-    return [(labels, _narrowed(args, labels)) for labels in _labels(args, args.by.split(","))]
-
-
-def replicates(args: argparse.Namespace) -> list[Points]:
-    """Points of every repetition of ``--replicates``; an empty list where nothing was asked for.
+    Returns
+    -------
+    list of (labels, selection)
+        Values of the columns and the selection of each group, in the order of the file.
 
     Raises
     ------
     InputError
-        When they were not measured at the same x.
+        For an unknown column, or if no row is selected.
     """
-    if not args.replicates:
-        return []
-    found = [read_points(_narrowed(args, labels)) for labels in _labels(args, [args.replicates])]
-    ordered = [_sorted(points) for points in found]
+    if not by:
+        return [({}, selection)]
+    columns = read_columns(selection.file)
+    for name in (*by, selection.y):
+        one_of("column", name, columns)
+    rows = selected_rows(columns, selection)
+    found = dict.fromkeys(tuple(columns[name][row].strip() for name in by) for row in rows)
+    if not found:
+        raise fail("points", 0, f"are left in {selection.file}", "check --where")
+    labels = [dict(zip(by, values)) for values in found]
+    return [(label, replace(selection, group={**selection.group, **label})) for label in labels]
+
+
+def replicates(selection: Selection, column: str) -> list[Points]:
+    """Read the points of every repetition of an experiment.
+
+    Parameters
+    ----------
+    selection
+        Rows of all repetitions.
+    column
+        Column that numbers the repetitions, such as a random seed.
+
+    Returns
+    -------
+    list of Points
+        Points of each repetition, sorted by x.
+
+    Raises
+    ------
+    InputError
+        If the repetitions do not have the same x.
+    """
+    ordered = [_sorted(read_points(part)) for _, part in groups(selection, [column])]
     for points in ordered[1:]:
         if not np.array_equal(points.x, ordered[0].x):
-            raise fail("replicates", args.replicates, f"must have the same {args.x} for every value")
+            raise fail("replicates", column, f"must have the same {','.join(selection.x)} for every value")
     return ordered
 
 
@@ -73,15 +87,27 @@ def _sorted(points: Points) -> Points:
 
 
 def mean_of(repeated: Sequence[Points]) -> Points:
-    """The mean curve; its lines are those of the first repetition."""
+    """Return the mean curve of repetitions; its line numbers are those of the first repetition."""
     return replace(repeated[0], y=np.mean([points.y for points in repeated], axis=0))
 
 
 def spread(form: str, repeated: Sequence[Points], level: float) -> Row:
-    """Mean and Student-t interval of each parameter over the repetitions, and the least R² of any.
+    """Return the mean and the Student-t interval of each parameter over repetitions, and the lowest R2.
 
-    Keys are ``<parameter>_replicates_mean|lower|upper``; nothing but the count where a repetition has no fit, or
-    where there is only one.
+    Parameters
+    ----------
+    form
+        Name of the law.
+    repeated
+        Points of each repetition.
+    level
+        Coverage of the intervals.
+
+    Returns
+    -------
+    dict
+        Keys ``<parameter>_replicates_mean``, ``..._lower`` and ``..._upper``, ``r2_replicates_least`` and the
+        number of ``replicates``. Only the number for a single repetition, or if a fit did not converge.
     """
     fits = [fit.fit(x_of(form, points), points.y, form, points.weights) for points in repeated]
     row: Row = {"replicates": len(fits)}

@@ -1,16 +1,14 @@
-"""Columns of a CSV file as the points that ``scylla-sim laws`` fits, and the forms that these points allow."""
+"""Columns of a CSV file as points (x, y), and the laws that these points allow."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 
-from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of
-from scylla_sim.console import count
+from scylla_sim.checks import FloatArray, InputError, fail, one_of
 from scylla_sim.laws import sdsl
 from scylla_sim.laws.additive import TERMS
 from scylla_sim.laws.forms import ALL_FORMS, FORMS, PERPLEXITY_FORMS
@@ -19,16 +17,105 @@ from scylla_sim.records import read_columns
 from scylla_sim.units import parse_count
 
 MIN_POINTS = 3
+"""Fewest points to which a law is fitted."""
+
 MAX_VARIABLES = 3
-"""More columns in --x would fit anything that has been published."""
+"""Most columns of x; published data have too few points for more coefficients."""
+
+
+@dataclass(frozen=True)
+class SizeColumn:
+    """A column with a size of the draft: its parameters or its training tokens.
+
+    Attributes
+    ----------
+    name
+        Name of the column.
+    unit
+        Count that a bare number in the column stands for, such as 1e9 for billions.
+    """
+
+    name: str
+    unit: float = 1.0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Columns and rows of a CSV file from which points are read.
+
+    Attributes
+    ----------
+    file
+        Path of the CSV file.
+    x
+        Names of the columns of x.
+    y
+        Name of the column to explain.
+    x_units
+        Unit of each column of x; a count such as 10B is divided by it.
+    weight
+        Name of the column of inverse variances; ``None`` for equal weights.
+    factors
+        Names of the columns of factors.
+    where
+        Pairs (column, value) that a row must match.
+    group
+        Column and value of the group to which a row must belong.
+    draft_parameters, train_tokens
+        Columns that describe the draft, for the laws of perplexity.
+    tuning_tokens
+        Tokens that are added to ``train_tokens``, for the training that all drafts share.
+    """
+
+    file: str
+    x: tuple[str, ...]
+    y: str
+    x_units: tuple[float, ...]
+    weight: str | None = None
+    factors: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    group: Mapping[str, str] = field(default_factory=dict)
+    draft_parameters: SizeColumn | None = None
+    train_tokens: SizeColumn | None = None
+    tuning_tokens: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if len(self.x) > MAX_VARIABLES:
+            raise fail("x", ",".join(self.x), f"must be at most {MAX_VARIABLES} columns")
+        if len(self.x_units) != len(self.x):
+            raise fail("x_units", len(self.x_units), f"must have one unit per column of x ({len(self.x)})")
+        if self.tuning_tokens is not None and self.train_tokens is None:
+            raise fail("tuning_tokens", self.tuning_tokens, "needs train_tokens, to which it is added")
+
+    @property
+    def sizes(self) -> dict[str, SizeColumn]:
+        """Columns that describe the draft, by what they hold."""
+        columns = {"draft_parameters": self.draft_parameters, "train_tokens": self.train_tokens}
+        return {name: column for name, column in columns.items() if column is not None}
 
 
 @dataclass(frozen=True)
 class Points:
-    """The selected rows: numbers, and the file's line of each for error messages.
+    """Points (x, y) of the selected rows.
 
-    ``x`` has one array per column of --x; ``perplexity`` is of the draft, where its size or training is known, and
-    ``perplexity_at`` gives it at another x where that says all (``None`` otherwise).
+    Attributes
+    ----------
+    x
+        One array of shape (n,) per column of x.
+    y
+        Values to explain, shape (n,).
+    weights
+        Inverse variances, shape (n,), or ``None``.
+    factors
+        Level of every point, by factor.
+    lines
+        Line of every point in the file, for error messages.
+    perplexity
+        Perplexity of every draft, shape (n,); ``None`` without a description of the draft.
+    perplexity_at
+        Function that returns the perplexity at an x given as text. ``None`` unless the column of x is the only
+        description of the draft.
     """
 
     x: tuple[FloatArray, ...]
@@ -45,136 +132,140 @@ class Points:
         return self.y.size
 
 
-def number(text: str, column: str, line: int, scale: float = 1.0) -> float:
-    """A finite number; with a suffix it is a count in units of ``scale``."""
+def number(text: str, column: str, line: int | None = None, *, scale: float = 1.0) -> float:
+    """Return a finite number from a text; a count with a suffix, such as 10B, is divided by ``scale``.
+
+    Raises
+    ------
+    InputError
+        With the column and the line, for a text that is not a finite number.
+
+    Examples
+    --------
+    >>> number("2.5", "tokens"), number("10B", "tokens", scale=1e9)
+    (2.5, 10.0)
+    """
+    where = "" if line is None else f" in line {line}"
     try:
         value = float(text)
     except ValueError:
         try:
             value = parse_count(text) / scale
         except ValueError:
-            raise InputError(f"{column}={text!r} is no number in line {line}") from None
+            raise InputError(f"{column}={text!r} is no number{where}") from None
     if not np.isfinite(value):
-        raise InputError(f"{column}={text!r} must be finite in line {line}")
+        raise InputError(f"{column}={text!r} must be finite{where}")
     return value
 
 
-def scales(text: str, variables: int) -> list[float]:
-    """Units of the columns of --x: one for all, or one for each."""
-    try:
-        found = [parse_count(part) for part in text.split(",")]
-    except ValueError as error:
-        raise fail("x_scale", text, f"is not understood ({error})") from None
-    in_range("x_scale", found, 0, above=True)
-    if len(found) not in (1, variables):
-        raise fail("x_scale", text, f"must be one unit, or one for each of {variables} columns")
-    return found * variables if len(found) == 1 else found
-
-
-def selected(
-    columns: dict[str, list[str]], where: str | None, size: int, group: Mapping[str, str] | None = None
-) -> list[int]:
-    """Rows of a group, in which moreover all columns of ``where`` have their values."""
-    rows = list(range(size))
-    for name, value in (group or {}).items():
-        rows = [row for row in rows if columns[name][row].strip() == value]
-    for part in where.split(",") if where else []:
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise fail("where", part, "must read COL=VALUE")
-        column = columns[one_of("column", name.strip(), columns)]
-        rows = [row for row in rows if column[row].strip() == value.strip()]
+def selected_rows(columns: Mapping[str, Sequence[str]], selection: Selection) -> list[int]:
+    """Return the indices of the rows that match the group and the conditions of a selection."""
+    rows = list(range(len(columns[selection.y])))
+    for name, value in (*selection.group.items(), *selection.where):
+        column = columns[one_of("column", name, columns)]
+        rows = [row for row in rows if column[row].strip() == value]
     return rows
 
 
-def read_points(args: argparse.Namespace) -> Points:
-    """Columns of the file as numbers; anything that is none names its line."""
-    columns = read_columns(args.file)
-    names = args.x.split(",")
-    if len(names) > MAX_VARIABLES:
-        raise fail("x", args.x, f"must be at most {MAX_VARIABLES} columns")
-    factors = args.factor.split(",") if args.factor else []
-    for name in (*names, args.y, *factors, *([args.weight] if args.weight else [])):
+def read_points(selection: Selection) -> Points:
+    """Read the points of a selection.
+
+    Raises
+    ------
+    InputError
+        For an unknown column, for fewer than `MIN_POINTS` rows, and for a cell that is not a number; the message
+        names the line.
+    """
+    columns = read_columns(selection.file)
+    weight = [selection.weight] if selection.weight else []
+    for name in (*selection.x, selection.y, *selection.factors, *weight):
         one_of("column", name, columns)
-    rows = selected(columns, args.where, len(columns[args.y]), getattr(args, "group", None))
+    rows = selected_rows(columns, selection)
     if len(rows) < MIN_POINTS:
-        raise fail("points", len(rows), f"must be at least {MIN_POINTS} in {args.file}", "check --where")
+        raise fail("points", len(rows), f"must be at least {MIN_POINTS} in {selection.file}", "check --where")
 
     def numbers(name: str, scale: float = 1.0) -> FloatArray:
-        return np.array([number(columns[name][row], name, row + 2, scale) for row in rows])
+        return np.array([number(columns[name][row], name, row + 2, scale=scale) for row in rows])
 
     lines = [row + 2 for row in rows]
-    units = scales(args.x_scale, len(names))
-    weights = numbers(args.weight) if args.weight else None
+    weights = numbers(selection.weight) if selection.weight else None
     if weights is not None and (weights <= 0).any():
         bad = int(np.argmax(weights <= 0))
-        raise InputError(f"{args.weight}={weights[bad]:g} must be above 0 in line {lines[bad]}")
-    drafts = _drafts(args, columns)
-    sizes = {option: unit * numbers(name, unit) for option, (name, unit) in drafts.items()}
+        raise InputError(f"{selection.weight}={weights[bad]:g} must be above 0 in line {lines[bad]}")
+    sizes = {
+        name: column.unit * numbers(one_of("column", column.name, columns), column.unit)
+        for name, column in selection.sizes.items()
+    }
     return Points(
-        x=tuple(numbers(name, unit) for name, unit in zip(names, units)),
-        y=numbers(args.y),
+        x=tuple(numbers(name, unit) for name, unit in zip(selection.x, selection.x_units)),
+        y=numbers(selection.y),
         weights=weights,
-        factors={name: [columns[name][row] for row in rows] for name in factors},
+        factors={name: [columns[name][row] for row in rows] for name in selection.factors},
         lines=lines,
-        perplexity=_perplexity(sizes, args, lines) if sizes else None,
-        perplexity_at=_perplexity_at(drafts, args),
+        perplexity=_perplexity(sizes, selection.tuning_tokens, lines) if sizes else None,
+        perplexity_at=_perplexity_at(selection),
     )
 
 
-def _drafts(args: argparse.Namespace, columns: dict[str, list[str]]) -> dict[str, tuple[str, float]]:
-    """Option that says something of the draft -> its column, and what a bare number in it counts."""
-    found = {}
-    for option in ("draft_parameters", "train_tokens"):
-        given = getattr(args, option)
-        if given is not None:
-            name, _, unit = given.partition(":")
-            found[option] = (one_of("column", name, columns), count(option, unit) if unit else 1.0)
-    if args.tuning_tokens is not None and "train_tokens" not in found:
-        raise fail("tuning_tokens", args.tuning_tokens, "needs --train-tokens, to which it is added")
-    return found
-
-
-def _perplexity(sizes: dict[str, FloatArray], args: argparse.Namespace, lines: list[int] | None) -> FloatArray:
-    """The draft's perplexity, from what is known of its parameters and of its training."""
-    if args.tuning_tokens is not None:
-        extra = in_range("tuning_tokens", count("tuning_tokens", args.tuning_tokens), 0)
-        sizes = sizes | {"train_tokens": sizes["train_tokens"] + extra}
+def _perplexity(sizes: dict[str, FloatArray], tuning_tokens: float | None, lines: list[int] | None) -> FloatArray:
+    """Return the perplexity of drafts from their parameters and training tokens."""
+    if tuning_tokens is not None:
+        sizes = sizes | {"train_tokens": sizes["train_tokens"] + tuning_tokens}
     for name, values in sizes.items():
         if (values <= 0).any():
             bad = int(np.argmax(values <= 0))
             hint = "give --tuning-tokens 1B" if name == "train_tokens" else ""
             where = f" in line {lines[bad]}" if lines else ""
-            raise fail(name, float(values[bad]), f"must be above 0 for the law of the loss{where}", hint)
+            raise fail(name, float(values[bad]), f"must be above 0 for the loss law{where}", hint)
     return sdsl.perplexity(parameters=sizes.get("draft_parameters"), train_tokens=sizes.get("train_tokens"))
 
 
-def _perplexity_at(drafts: dict[str, tuple[str, float]], args: argparse.Namespace) -> Callable[[str], float] | None:
-    """Perplexity at an x as typed, where the column of --x is all that is known of the draft."""
-    if {name for name, _ in drafts.values()} != {args.x}:
+def _perplexity_at(selection: Selection) -> Callable[[str], float] | None:
+    """Return the perplexity as a function of x, if the column of x is the only description of the draft."""
+    if {column.name for column in selection.sizes.values()} != {",".join(selection.x)}:
         return None
 
     def at(text: str) -> float:
-        sizes = {key: np.array([unit * number(text, "predict", 0, unit)]) for key, (_, unit) in drafts.items()}
-        return float(_perplexity(sizes, args, None)[0])
+        sizes = {
+            name: np.array([column.unit * number(text, "predict", scale=column.unit)])
+            for name, column in selection.sizes.items()
+        }
+        return float(_perplexity(sizes, selection.tuning_tokens, None)[0])
 
     return at
 
 
-def choose_forms(text: str | None, points: Points) -> tuple[list[str], list[str]]:
-    """Forms to fit and, when all were asked for by default, those whose domain the points leave."""
-    rivals = list(PERPLEXITY_FORMS) if points.perplexity is not None else []
-    names = text.split(",") if text else [*(OFFSET_FORMS if points.factors else FORMS), *rivals]
-    able: list[str] = []
-    unable: list[str] = []
-    for name in names:
-        outside = _outside(one_of("form", name, ALL_FORMS), x_of(name, points), points, strict=bool(text))
-        (unable if outside else able).append(name)
-    return able, unable
+def choose_forms(names: Sequence[str] | None, points: Points) -> tuple[list[str], list[str]]:
+    """Return the laws of one variable to fit, and the laws whose domain leaves out a point.
+
+    Parameters
+    ----------
+    names
+        Names of laws; ``None`` for all laws. A named law whose domain leaves out a point is an error.
+
+    Raises
+    ------
+    InputError
+        For an unknown law, and for a point outside the domain of a named law.
+    """
+    perplexity_forms = list(PERPLEXITY_FORMS) if points.perplexity is not None else []
+    wanted = [*(OFFSET_FORMS if points.factors else FORMS), *perplexity_forms] if names is None else names
+    inside: list[str] = []
+    outside: list[str] = []
+    for name in wanted:
+        x = x_of(one_of("form", name, ALL_FORMS), points)
+        (outside if _outside(name, x, points, strict=names is not None) else inside).append(name)
+    return inside, outside
 
 
 def x_of(form: str, points: Points) -> FloatArray:
-    """What a form is a law of: the column, or the draft's perplexity."""
+    """Return the x of a law: the column of x, or the perplexity of the draft.
+
+    Raises
+    ------
+    InputError
+        For a law of perplexity without a description of the draft.
+    """
     if form not in PERPLEXITY_FORMS:
         return points.x[0]
     if points.perplexity is None:
@@ -183,13 +274,13 @@ def x_of(form: str, points: Points) -> FloatArray:
 
 
 def _outside(name: str, x: FloatArray, points: Points, *, strict: bool) -> bool:
-    """Does a point lie outside a form's domain? An error where the form was asked for, or x is negative."""
+    """Return whether a point lies outside the domain of a law; an error if ``strict`` or if x is negative."""
     form = ALL_FORMS[name]
-    outside = np.flatnonzero(x <= form.lowest if form.open_end else x < form.lowest)
+    outside = np.flatnonzero(form.excludes(x))
     negative = outside[x[outside] < 0]
     if outside.size and (strict or negative.size):
         worst = int((negative if negative.size else outside)[0])
-        limit = f"{'above' if form.open_end else 'at least'} {form.lowest:g}"
+        limit = f"{'above' if form.min_x_excluded else 'at least'} {form.min_x:g}"
         raise InputError(
             f"x={x[worst]:g} must be {limit} for {name} in line {points.lines[worst]}; "
             "choose other --forms, for example linear"
@@ -197,15 +288,27 @@ def _outside(name: str, x: FloatArray, points: Points, *, strict: bool) -> bool:
     return bool(outside.size)
 
 
-def choose_terms(text: str | None, points: Points) -> tuple[list[tuple[str, ...]], list[str]]:
-    """With several variables: the sums of terms to fit, and the rival laws of perplexity."""
-    if text is None:
+def choose_terms(names: Sequence[str] | None, points: Points) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return the sums of terms and the laws of perplexity to fit to several variables.
+
+    Parameters
+    ----------
+    names
+        Sums such as ``log-linear+log1p``, or names of laws of perplexity; ``None`` for all that the points allow.
+
+    Raises
+    ------
+    InputError
+        For an unknown term, a sum without one term per variable, and a point outside the domain of a term.
+    """
+    if names is None:
         possible = [[name for name in TERMS if not _outside(name, x, points, strict=False)] for x in points.x]
         return list(product(*possible)), list(PERPLEXITY_FORMS) if points.perplexity is not None else []
-    sums, rivals = [], []
-    for name in text.split(","):
+    sums: list[tuple[str, ...]] = []
+    perplexity_forms: list[str] = []
+    for name in names:
         if name in PERPLEXITY_FORMS:
-            rivals.append(name)
+            perplexity_forms.append(name)
             continue
         terms = tuple(name.split("+"))
         if len(terms) != len(points.x):
@@ -213,4 +316,4 @@ def choose_terms(text: str | None, points: Points) -> tuple[list[tuple[str, ...]
         for term, x in zip(terms, points.x):
             _outside(one_of("term", term, TERMS), x, points, strict=True)
         sums.append(terms)
-    return sums, rivals
+    return sums, perplexity_forms

@@ -41,6 +41,7 @@ class Draft:
     model: Model | None = None
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         one_of("draft kind", self.kind, DRAFT_KINDS)
         whole("draft_layers", self.num_layers, 0)
         whole("fused_features", self.fused_features, 1)

@@ -54,6 +54,7 @@ class Engine:
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         for name in OVERHEADS:
             in_range(name, getattr(self, name), 0)
         for name, (lower, upper) in self.intervals.items():

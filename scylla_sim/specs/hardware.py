@@ -43,6 +43,7 @@ class Hardware:
     gpus_per_node: int = 1
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         in_range("memory_bytes", self.memory_bytes, MIN_RATE, MAX_RATE)
         in_range("memory_bytes_per_s", self.memory_bytes_per_s, MIN_RATE, MAX_RATE)
         if not self.peak_flop_per_s:

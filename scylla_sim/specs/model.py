@@ -44,6 +44,7 @@ class MoE:
     router_skew: float = 0.0
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         whole("num_experts", self.num_experts, 1)
         whole("experts_per_token", self.experts_per_token, 1)
         whole("expert intermediate_size", self.intermediate_size, 1)
@@ -82,6 +83,7 @@ class MLA:
     query_rank: int = 0
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         for name in ("kv_rank", "rope_dim", "nope_dim", "value_dim"):
             whole(name, getattr(self, name), 1, MAX_SIZE)
         whole("query_rank", self.query_rank, 0)
@@ -124,6 +126,7 @@ class Model:
     windows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         for name in ("num_layers", "hidden_size", "intermediate_size", "num_heads", "num_kv_heads"):
             whole(name, getattr(self, name), 1)
         whole("head_dim", self.head_dim, 1)

@@ -62,7 +62,12 @@ GROUND = {"checks", "console", "records", "units"}
 MEASURING_MAY_USE = GROUND | {"specs", "ops", "stats"}
 MEASURING_MAY_USE_MODULES = {"scylla_sim.acceptance.profiles", "scylla_sim.acceptance.trees"}
 LAZY = {
-    "scipy": {"calibration.calibrate", "engines.overhead_fit", "laws.fit", "prediction.aggregated_serving"},
+    "scipy": {
+        "calibration.calibrate",
+        "engines.overhead_fit",
+        "laws.variable_projection",
+        "prediction.aggregated_serving",
+    },
     "matplotlib": {"cli._plot"},
     "pandas": {"prediction.result"},
 }

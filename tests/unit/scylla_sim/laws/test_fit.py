@@ -98,7 +98,7 @@ def test_a_shape_the_points_do_not_show_is_no_result():
     """A straight line has no ceiling: the exponential's scale runs to the end of its range."""
     law = fit.fit(X, 1 + 0.1 * X, "saturating-exponential")
     assert not law.converged
-    assert "the points do not show this shape" in law.message
+    assert "the points do not determine it" in law.message
     # ... and a logarithm that goes on to the last point has no break.
     assert not fit.fit(X, 1 + 0.1 * np.log(X), "broken").converged
 

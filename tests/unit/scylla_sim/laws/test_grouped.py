@@ -18,7 +18,7 @@ HEAT = np.tile(["0", "1", "0", "1", "1"], 3).tolist()
 
 def test_slope_and_offsets_are_found():
     y = 0.4 * np.log(X) + 3.0 + OFFSET
-    law = grouped.fit_factors(X, y, "log-linear", {"task": TASK})
+    law = grouped.fit_grouped(X, y, "log-linear", {"task": TASK})
     assert law.names == ("a", "c", "task=code", "task=math")
     assert law.values == pytest.approx([0.4, 3.0, 1.5, -0.5])
     assert law.r2_within == pytest.approx(1)
@@ -26,7 +26,7 @@ def test_slope_and_offsets_are_found():
 
 def test_two_factors_add():
     y = 0.4 * np.log(X) + 3.0 + OFFSET - 0.3 * (np.array(HEAT) == "1")
-    law = grouped.fit_factors(X, y, "log-linear", {"task": TASK, "temperature": HEAT})
+    law = grouped.fit_grouped(X, y, "log-linear", {"task": TASK, "temperature": HEAT})
     assert law.names[-1] == "temperature=1"
     assert law.values == pytest.approx([0.4, 3.0, 1.5, -0.5, -0.3])
 
@@ -34,7 +34,7 @@ def test_two_factors_add():
 def test_a_factor_of_one_level_changes_nothing():
     rng = np.random.default_rng(1)
     y = 0.4 * np.log(X) + rng.normal(0, 0.1, X.size)
-    one = grouped.fit_factors(X, y, "log-linear", {"task": ["all"] * X.size})
+    one = grouped.fit_grouped(X, y, "log-linear", {"task": ["all"] * X.size})
     plain = fit.fit(X, y, "log-linear")
     assert one.values == pytest.approx(plain.values)
     assert one.standard_errors == pytest.approx(plain.standard_errors)
@@ -43,7 +43,7 @@ def test_a_factor_of_one_level_changes_nothing():
 
 def test_a_shape_is_common_too():
     y = 2 - 1.2 * np.exp(-X / 5) + OFFSET
-    law = grouped.fit_factors(X, y, "saturating-exponential", {"task": TASK})
+    law = grouped.fit_grouped(X, y, "saturating-exponential", {"task": TASK})
     assert law.converged
     assert dict(zip(law.names, law.values)) == pytest.approx(
         {"a": 1.2, "c": 2.0, "task=code": 1.5, "task=math": -0.5, "s": 5.0}, rel=1e-3
@@ -55,7 +55,7 @@ def test_separate_slopes_are_noticed():
     same = 0.4 * np.log(X) + OFFSET + rng.normal(0, 0.02, X.size)
     own = np.repeat([0.1, 0.4, 0.9], 5) * np.log(X) + OFFSET + rng.normal(0, 0.02, X.size)
     for y, differ in ((same, False), (own, True)):
-        law = grouped.fit_factors(X, y, "log-linear", {"task": TASK})
+        law = grouped.fit_grouped(X, y, "log-linear", {"task": TASK})
         assert (law.separate_aicc < law.aicc) is differ
 
 
@@ -64,7 +64,7 @@ def published(name, x, y):
     pooled = [np.array(columns[column], dtype=float) for column in (x, y)]
     scores = {}
     for form in grouped.OFFSET_FORMS:
-        law = grouped.fit_factors(*pooled, form, {"series": columns["series"]})
+        law = grouped.fit_grouped(*pooled, form, {"series": columns["series"]})
         if law.converged:
             scores[form] = law.aicc
     return scores
@@ -96,4 +96,4 @@ def test_published_data_scale_cannot_tell_two_logarithms_apart():
 )
 def test_bad_input_is_named(form, levels, message):
     with pytest.raises(InputError, match=message):
-        grouped.fit_factors(X, np.log(X), form, levels)
+        grouped.fit_grouped(X, np.log(X), form, levels)
