@@ -1,4 +1,4 @@
-"""Dependencies are said once in pyproject.toml: what conda users and `make` install follows it."""
+"""Packaging: the pins, the conda environment and the citation agree with pyproject.toml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from running import ROOT
 
 CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
-"""conda-forge or bioconda name -> name on the Python package index."""
+"""Name on conda-forge or bioconda -> name on the Python package index."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def project() -> dict[str, Any]:
 
 
 def declared(project: dict[str, Any]) -> dict[str, Requirement]:
-    """Everything the extra `test` needs, the project's own extras resolved."""
+    """Return everything that the extra `test` needs, with the project's own extras resolved."""
     extras = project["project"]["optional-dependencies"]
     found: dict[str, Requirement] = {}
     pending: list[str] = [*project["project"]["dependencies"], *extras["test"]]
@@ -34,7 +34,7 @@ def declared(project: dict[str, Any]) -> dict[str, Requirement]:
         if wanted.name == project["project"]["name"]:
             pending += [line for extra in wanted.extras for line in extras[extra]]
         else:
-            assert found.setdefault(canonicalize_name(wanted.name), wanted) == wanted, f"{wanted} is said twice"
+            assert found.setdefault(canonicalize_name(wanted.name), wanted) == wanted, f"{wanted} is declared twice"
     return found
 
 
@@ -44,7 +44,7 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(item.name): next(iter(item.specifier)).version for item in items}
 
 
-def test_every_extra_is_part_of_what_the_tests_install(project: dict[str, Any]) -> None:
+def test_the_extra_test_includes_every_extra(project: dict[str, Any]) -> None:
     extras = project["project"]["optional-dependencies"]
     test = next(Requirement(line) for line in extras["test"] if line.startswith(project["project"]["name"]))
     assert test.extras == set(extras) - {"test"}
@@ -58,10 +58,12 @@ def test_the_pins_cover_and_satisfy_every_dependency(project: dict[str, Any]) ->
         f"{name}=={pinned[name]}" for name, item in wanted.items() if not item.specifier.contains(pinned[name])
     ]
     assert wrong == []
-    assert pinned["setuptools"].split(".")[0] >= "77"  # the build backend: installed, not fetched for each build
+    assert (
+        pinned["setuptools"].split(".")[0] >= "77"
+    )  # the build backend is installed and not fetched for each build
 
 
-def test_the_pins_name_versions_that_any_index_has() -> None:
+def test_the_pins_are_plain_versions_in_order() -> None:
     text = (ROOT / "requirements.txt").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9a-z.]+(; sys_platform == 'linux')?", line) for line in lines)
@@ -90,6 +92,10 @@ def test_the_citation_names_this_version(project: dict[str, Any]) -> None:
     assert citation["license"] == project["project"]["license"]
 
 
+def test_the_changelog_describes_this_version(project: dict[str, Any]) -> None:
+    assert f"## {project['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
 def test_every_data_file_is_package_data(project: dict[str, Any]) -> None:
     patterns = project["tool"]["setuptools"]["package-data"]
     left_out = [
@@ -101,6 +107,18 @@ def test_every_data_file_is_package_data(project: dict[str, Any]) -> None:
         and not any(fnmatch(path.relative_to(ROOT / package).as_posix(), pattern) for pattern in known)
     ]
     assert left_out == []
+
+
+@pytest.mark.parametrize("package", ["scylla_sim", "gpu_validate", "paper"])
+def test_every_package_is_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_continuous_integration_tests_every_supported_python(project: dict[str, Any]) -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    named = [line.rsplit(" ", 1)[1] for line in project["project"]["classifiers"] if "Python :: 3." in line]
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == named
+    assert any("make test" in step.get("run", "") for step in workflow["jobs"]["test"]["steps"])
 
 
 def test_every_rule_names_the_conda_environment() -> None:

@@ -1,10 +1,12 @@
-"""README and docs/: every command in them is run, and prints what they say it prints.
+"""Pages for readers: run every command, compare its output, and check that links and paths exist.
 
-Blocks opened with more than a language, as ``sh on-your-records``, need what only the reader has: they are not run.
+A block that opens with more than a language, such as ``sh on-your-records``, needs files of the reader.
+The tests do not run it.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -15,14 +17,16 @@ from pathlib import Path
 import pytest
 from running import ROOT, run_in
 
-PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAPS = [ROOT / "CONTRIBUTING.md", ROOT / "docs/architecture.md", ROOT / "docs/theory.md"]
+"""Pages that name files and modules of this repository."""
 SHELL = ("sh", "bash", "console", "shell")
 OURS = re.compile(r"(scylla-sim|gpu-validate|python -m (scylla_sim|gpu_validate|paper)|printf)\b")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: the commands or the program in it, and the output printed under it, if any."""
+    """One fenced block, and the output that the page shows below it, if any."""
 
     page: str
     line: int
@@ -32,7 +36,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Fenced blocks of a page; a block of ``text`` right under another is that one's output."""
+    """Return the fenced blocks of a page. A ``text`` block right below another one is its output."""
     text = page.read_text(encoding="utf-8")
     found: list[Block] = []
     ends = -1
@@ -48,22 +52,22 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(block: Block) -> list[str]:
-    """Commands of this project in a shell block, continued lines joined, prompts and comments removed."""
+    """Return the commands of this project in a shell block, without prompts and comments."""
     lines = re.sub(r"\\\n\s*", "", block.text).splitlines()
     shown = (re.sub(r"\s+#.*$", "", line).removeprefix("$ ").strip() for line in lines)
     return [line for line in shown if OURS.match(line)]
 
 
 def quick(command: str) -> str:
-    """The command itself; a measurement is only listed, since it would take minutes."""
+    """Return the command, with ``--dry-run`` if it would measure for minutes."""
     words = shlex.split(command)
-    verb = {*words[1:2], *words[3:4]}  # after the command, or after python -m package
+    verb = {*words[1:2], *words[3:4]}  # the verb follows the command, or python -m package
     measures = {"measure", "train", "campaign"} & verb and not {"--help", "--dry-run"} & set(words)
     return f"{command} --dry-run" if measures else command
 
 
 def shown(page: Path, *, python: bool) -> list[Block]:
-    """Blocks of a page to run: Python examples, or shell blocks with commands of this project."""
+    """Return the blocks of a page to run: Python examples, or shell blocks with commands of this project."""
     if python:
         return [block for block in blocks(page) if block.language == "python"]
     return [block for block in blocks(page) if block.language in SHELL and commands(block)]
@@ -75,7 +79,7 @@ WITH_PYTHON = [page for page in PAGES if shown(page, python=True)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, finished_results: Path) -> Path:
-    """The packages, and results as they are after a run."""
+    """Return a folder with the packages and the results of a finished run."""
     here = tmp_path_factory.mktemp("pages")
     for package in ("scylla_sim", "gpu_validate", "paper"):
         (here / package).symlink_to(ROOT / package, target_is_directory=True)
@@ -84,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, finished_results: Path) -> 
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
-def test_commands_run_and_print_what_the_page_says(page: Path, folder: Path) -> None:
+def test_commands_print_the_output_of_the_page(page: Path, folder: Path) -> None:
     for block in shown(page, python=False):
         said = ""
         for command in commands(block):
@@ -105,13 +109,32 @@ def test_python_examples_run(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_exist(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
-def test_the_reader_of_pages_finds_commands(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", MAPS, ids=lambda page: page.name)
+def test_named_files_and_modules_exist(page: Path) -> None:
+    named = re.findall(r"`([\w./]+)`", page.read_text(encoding="utf-8"))
+    paths = {name for name in named if "/" in name and "NAME" not in name and not name.startswith(".")}
+    assert {name for name in paths - {"results/"} if not (ROOT / name).exists()} == set()
+    modules = {name for name in named if re.match(r"(scylla_sim|gpu_validate|paper)\.\w", name)}
+    files = {name: (ROOT / name.replace(".", "/")).with_suffix(".py") for name in modules}
+    assert {name for name, file in files.items() if not file.exists() and not file.with_suffix("").is_dir()} <= {
+        "scylla_sim.predict"
+    }
+
+
+def test_named_symbols_exist() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for symbol, path in re.findall(r"`(\w+)` in `([\w/]+\.py)`", text):
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        assert symbol in {getattr(node, "name", "") for node in tree.body}, f"{path} has no {symbol}"
+
+
+def test_blocks_and_commands_are_found(tmp_path: Path) -> None:
     page = tmp_path / "a.md"
     shell = "```sh\n$ scylla-sim predict --batch 1 \\\n    --tp 2   # why\nmake test\n```\n"
     page.write_text(shell + "\n```text\n1\n```\n```python\n1\n```\n")
