@@ -15,7 +15,7 @@ from typing import Any
 
 from gpu_validate.device.hardware_toml import write_hardware
 from gpu_validate.records import record_file
-from gpu_validate.records.rows import PARTS, REPEAT, export
+from gpu_validate.records.rows import PARTS, REPEAT_PASS, export
 from scylla_sim.console import note
 from scylla_sim.records import format_csv, write_text
 
@@ -70,8 +70,8 @@ def execute(args: argparse.Namespace) -> None:
         write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")
     if args.repeat:
-        repeated = any(row.get("pass", 1) == REPEAT for row in record["values"])
-        again = export(record, args.part, number=REPEAT, **said) if repeated else []
+        repeated = any(row.get("pass", 1) == REPEAT_PASS for row in record["values"])
+        again = export(record, args.part, number=REPEAT_PASS, **said) if repeated else []
         write_text(args.repeat, format_csv(again) if again else ",".join(exported[0]) + "\n")
         note(f"wrote {len(again)} rows to {args.repeat}")
     _write(exported, args.out)

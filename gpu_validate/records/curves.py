@@ -1,22 +1,27 @@
-"""Results of training and of trained loops as CSV rows, for ``scylla-sim laws`` and ``cycles``."""
+"""Records of training and of trained loops as CSV rows, for ``scylla-sim laws`` and ``cycles``."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gpu_validate.records import record_file
 from scylla_sim.records import dump_json, write_text
+from scylla_sim.stats.split import half_of
+from scylla_sim.units import MILLI
 
 Row = dict[str, Any]
-_MILLI = 1e-3
-_HALVES = ("fit", "held out")
+_LOOP_COLUMNS = (
+    *("device", "dtype", "model", "draft", "decoder_layers", "drafting", "draft_len", "top_k", "verify_tokens"),
+)
 
 
 def acceptance_rows(record: Mapping[str, Any]) -> list[Row]:
-    """Tokens per cycle of every draft, point, domain and tree; ``last`` marks the last point of an arm's curve."""
+    """Return tokens per cycle of every draft, training point, domain and tree.
+
+    Column ``last`` is ``yes`` at the last training point of an arm.
+    """
     rows = [row for row in record["values"] if row["op"] == "acceptance"]
     last: dict[str, int] = {}
     for row in rows:
@@ -28,46 +33,32 @@ def acceptance_rows(record: Mapping[str, Any]) -> list[Row]:
 
 
 def rank_rows(record: Mapping[str, Any]) -> list[Row]:
-    """Rank profiles at temperature 0, by decoder layers."""
+    """Return the rank profiles at temperature 0, by decoder layers."""
     kept = ("decoder_layers", "depth", "rank", "probability")
     rows = [row for row in record["values"] if row["op"] == "rank" and row["temperature"] == 0]
     return [{name: row[name] for name in kept} for row in rows]
 
 
 def verify_rows(record: Mapping[str, Any]) -> list[Row]:
-    """Seconds of the target's pass: the faster of two passes over the grid, for what disturbs only adds."""
+    """Return the seconds of the target's forward pass, by batch and tokens.
+
+    Each value is the faster of two passes over the grid, because a disturbance only adds time.
+    """
     found: dict[tuple[int, int], float] = {}
     for row in record["values"]:
         if row["op"] == "verify":
             key = (row["batch"], row["tokens"])
-            found[key] = min(found.get(key, float("inf")), _MILLI * row["latency_ms"])
+            found[key] = min(found.get(key, float("inf")), MILLI * row["latency_ms"])
     return [{"batch_size": batch, "tokens": n, "verify_s": value} for (batch, n), value in found.items()]
 
 
-def half_of(row: Mapping[str, Any]) -> str:
-    """Whether a loop fits the overheads of loops or scores them: by a hash, the same on every machine."""
-    text = f"{row['draft']},{row['drafting']},{row['batch']}"
-    return _HALVES[hashlib.sha256(text.encode()).digest()[0] % 2]
-
-
 def loop_rows(record: Mapping[str, Any], number: int = 1) -> list[Row]:
-    """One row a measured loop, in the columns of ``scylla-sim cycles``, of one pass over the grid.
+    """Return one row per measured loop of one pass over the grid, in the columns of ``scylla-sim cycles``.
 
-    The best tree of a few nodes may be a chain; it counts once.
+    The best tree of a few nodes may be a chain. Such a chain appears once.
     """
     values = [row for row in record["values"] if row.get("pass", 1) == number]
     plain = {row["batch"]: _seconds(row) for row in values if row["op"] == "plain"}
-    kept = (
-        "device",
-        "dtype",
-        "model",
-        "draft",
-        "decoder_layers",
-        "drafting",
-        "draft_len",
-        "top_k",
-        "verify_tokens",
-    )
     rows = []
     seen: set[tuple[str, int, str]] = set()
     for row in values:
@@ -77,17 +68,29 @@ def loop_rows(record: Mapping[str, Any], number: int = 1) -> list[Row]:
         if key in seen:
             continue
         seen.add(key)
-        cycle_s, plain_s = _seconds(row), plain[row["batch"]]
-        out = {"batch_size": row["batch"], "context_len": row["context"], **{name: row[name] for name in kept}}
-        out |= {"paths": row["paths"], "half": half_of(row), "tokens_per_cycle": row["tokens_per_cycle"]}
-        out |= {"cycle_s": cycle_s, "plain_step_s": plain_s}
-        out |= {"tokens_per_s": row["batch"] * row["tokens_per_cycle"] / cycle_s}
-        rows.append({**out, "speedup": row["tokens_per_cycle"] * plain_s / cycle_s})
+        rows.append(_loop_row(row, _seconds(row), plain[row["batch"]]))
     return rows
 
 
+def _loop_row(row: Mapping[str, Any], cycle_s: float, plain_s: float) -> Row:
+    tau = row["tokens_per_cycle"]
+    return {
+        "batch_size": row["batch"],
+        "context_len": row["context"],
+        **{name: row[name] for name in _LOOP_COLUMNS},
+        "paths": row["paths"],
+        "half": half_of(f"{row['draft']},{row['drafting']},{row['batch']}"),
+        "tokens_per_cycle": tau,
+        "cycle_s": cycle_s,
+        "plain_step_s": plain_s,
+        "tokens_per_s": row["batch"] * tau / cycle_s,
+        "speedup": tau * plain_s / cycle_s,
+    }
+
+
 def _seconds(row: Mapping[str, Any]) -> float:
-    return _MILLI * float(row["latency_ms"]) / int(row["repeated"])
+    """Return the seconds of one of the repeated cycles or steps."""
+    return MILLI * float(row["latency_ms"]) / int(row["repeated"])
 
 
 def _without(row: Mapping[str, Any], dropped: Sequence[str]) -> Row:
@@ -100,11 +103,17 @@ TABLES: dict[str, tuple[str, Callable[..., list[Row]]]] = {
     "verify": ("trained", verify_rows),
     "loops": ("trained", loop_rows),
 }
-"""Name -> suite of the record, and what makes the rows."""
+"""Name of a table -> suite of its record, and the function that makes its rows."""
 
 
 def write_models(record: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Shapes of a record's models as ``config.json``, and the folder of each by its name."""
+    """Write the shapes of a record's models as ``config.json`` files, one folder per model.
+
+    Returns
+    -------
+    dict
+        Name of each model -> its folder.
+    """
     found = {}
     for spec in record["provenance"].get("specs", []):
         config = {

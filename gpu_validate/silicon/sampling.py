@@ -1,4 +1,4 @@
-"""Split and sample of kernels that others measured, by shape and regime."""
+"""Split and sampling of the package's kernel timings, by shape and regime."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from gpu_validate.silicon import routing
 from gpu_validate.silicon.tables import KEYS, default_framework, read, second_framework
 from scylla_sim.checks import one_of, whole
-from scylla_sim.ops.op import ATTENTION
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import DTYPES
+from scylla_sim.stats.split import ALL, REPEAT, TEST, TRAIN, hashed_share
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-PARTS = ("all", "train", "test", "repeat")
+PARTS = (ALL, TRAIN, TEST, REPEAT)
+"""Parts of a table that `export` returns."""
 
 SPLIT_BY = {
     "gemm": ["n", "k"],
@@ -26,17 +26,45 @@ SPLIT_BY = {
     "all_reduce": ["bytes"],
     "elementwise": ["bytes"],
 }
-"""What never appears on both sides of a split: weight shapes, head configurations, models, message sizes."""
+"""Operation -> columns whose values never appear on both sides of the split."""
 ALTERNATE = {"latent_attention": ("num_heads", 0), "all_reduce": ("bytes", 1)}
-"""Few sizes, all powers of two: every other one is held out, those whose exponent has this remainder. Of latent
-attention 1, 4, 16 and 64 heads a rank; 128 are fitted: only their arithmetic takes as long as the reading."""
+"""Operation -> (column, remainder) of a split by powers of two.
 
-_HASH = 2654435761
-_TEST_SHARE = 0.25
+These operations have few sizes, all powers of two. The test part holds the sizes 2**e with e modulo 2 equal to the
+remainder. MLA is tested on 1, 4, 16 and 64 heads per GPU. The 128 heads are fitted, because only their arithmetic
+takes as long as reading the cache.
+"""
+TEST_SHARE = 0.25
+"""Expected share of the groups of `SPLIT_BY` in the test part."""
+
+SMALL_ROWS = 512
+"""Largest number of GEMM rows (batch times tokens) of the regime ``drafting``: decoding and verification."""
+LARGE_ROWS = 8192
+"""Largest number of GEMM rows of the regime ``large``."""
+BEYOND_L2 = 1.5
+"""Ratio of moved bytes to the L2 size above which data come from memory."""
+MIN_MESSAGE_BYTES, LARGEST_MESSAGE_BYTES = 2**13, 2**24
+"""Range of an all-reduce whose latency matters as much as its bandwidth."""
+
+SHARES = {"large": 0.25, "beyond_l2": 0.5}
+"""Regime -> share of the sampled rows.
+
+Notes
+-----
+``large``: without these GEMM rows, the H100's compute peak is not identified. Its error there is 19 %. With them,
+the error of smaller GEMMs stays the same (4.3 against 4.5 %).
+
+``beyond_l2``: serving runs mostly these kernels, but only a tenth to a fifth of the attention rows are of this
+regime. The share was chosen on the training heads. There it lowers the error of the regime by a third and raises
+the error of the other rows by a twentieth.
+"""
+
+_OWN_FIT = ("dtype", "kv_dtype", "kernel_source", "head_dim", "graph")
+"""Columns whose values have separate fits; all-reduce is only separated by ``graph``."""
 
 
 def balanced(frame: pd.DataFrame) -> pd.Series:
-    """Rows that a fit may see: layers of experts with even loads, or all of a device that has none of those."""
+    """Return which rows a fit may use: MoE layers with balanced loads, or all rows where there are none."""
     import pandas as pd
 
     if "distribution" not in frame or not (frame["distribution"] == routing.BALANCED).any():
@@ -45,94 +73,132 @@ def balanced(frame: pd.DataFrame) -> pd.Series:
 
 
 def in_test(frame: pd.DataFrame, op: str) -> pd.Series:
-    """Deterministic split by shape: True for about a quarter of `SPLIT_BY`'s groups, or as `ALTERNATE` says."""
+    """Return which rows belong to the test part.
+
+    The choice depends on the shape only: by `ALTERNATE` where it names the operation, else by the hash of the
+    columns in `SPLIT_BY`.
+    """
     import numpy as np
     import pandas as pd
 
     if op in ALTERNATE:
         column, remainder = ALTERNATE[op]
-        sizes = np.log2(frame[column].to_numpy(float)).round().astype(int)
-        return pd.Series(sizes % 2 == remainder, index=frame.index)
-    code = np.zeros(len(frame), dtype=np.uint64)
-    for column in SPLIT_BY[op]:
-        code = (code * np.uint64(31) + frame[column].to_numpy(np.uint64)) * np.uint64(_HASH)
-        code ^= code >> np.uint64(29)
-    return pd.Series((code % np.uint64(1000)) < 1000 * _TEST_SHARE, index=frame.index)
-
-
-SMALL_ROWS = 512
-"""GEMM rows (batch times tokens) up to which a step is decoding or verification: the regime of drafting."""
-
-
-COLD_CACHE = 1.5
-"""A KV cache of so many times the L2 is read from memory; a smaller one is found in L2, at least in part."""
-LARGEST_MESSAGE = 2**24
-"""Bytes of an all-reduce up to which its latency matters as much as its bandwidth."""
+        exponents = np.log2(frame[column].to_numpy(float)).round().astype(int)
+        return pd.Series(exponents % 2 == remainder, index=frame.index)
+    columns = [frame[name].to_numpy(np.uint64) for name in SPLIT_BY[op]]
+    return pd.Series(hashed_share(columns, TEST_SHARE), index=frame.index)
 
 
 def regime(frame: pd.DataFrame, op: str) -> pd.Series:
-    """Which part of the tables a row belongs to, or nothing.
+    """Return the regime of each row; an empty string marks a row that neither part of the split uses.
 
-    GEMM: n >= 1024, 1024 <= k <= 16384, n k >= 4e6; ``drafting`` up to 512 rows, ``large`` up to 8192.
-    Attention without a window, and latent attention: ``beyond_l2`` or ``in_l2``, by the bytes of its KV cache.
-    Elementwise: ``beyond_l2`` or ``in_l2``, by the bytes it moves.
-    Experts: ``drafting`` and ``large`` as GEMM. All-reduce: from 8 KB on ``message``, ``bulk`` beyond 16 MB.
+    Notes
+    -----
+    ================================== ================ =====================================================
+    Operation                          Regime           Rows
+    ================================== ================ =====================================================
+    ``gemm``                           ``drafting``     up to 512 rows
+    ..                                 ``large``        up to 8192 rows
+    ``experts``                        ``drafting``     up to 512 tokens
+    ..                                 ``large``        up to 8192 tokens
+    ``decode_attention`` (no window),  ``in_l2``        KV cache up to 1.5 times the L2
+    ``latent_attention``               ``beyond_l2``    larger KV cache
+    ``elementwise``                    ``in_l2``        moved bytes up to 1.5 times the L2
+    ..                                 ``beyond_l2``    more bytes
+    ``all_reduce``                     ``message``      8 KiB to 16 MiB
+    ..                                 ``bulk``         more bytes
+    ================================== ================ =====================================================
+
+    A GEMM also needs n >= 1024, 1024 <= k <= 16384 and n k >= 4e6.
     """
+    import pandas as pd
+
+    return pd.Series(_REGIMES[op](frame), index=frame.index)
+
+
+def _gemm_regime(frame: pd.DataFrame) -> pd.Series:
+    n, k = frame["n"], frame["k"]
+    inside = (n >= 1024) & k.between(1024, 16384) & (n * k >= 4e6)
+    return _rows_regime(frame["m"]).where(inside, "")
+
+
+def _moe_regime(frame: pd.DataFrame) -> pd.Series:
+    return _rows_regime(frame["num_tokens"])
+
+
+def _rows_regime(rows: pd.Series) -> pd.Series:
+    """Return the regime of GEMMs with some numbers of rows."""
     import numpy as np
     import pandas as pd
 
-    if op == "gemm":
-        n, k, m = frame["n"], frame["k"], frame["m"]
-        inside = (n >= 1024) & k.between(1024, 16384) & (n * k >= 4e6) & (m <= 8192)
-        return pd.Series(np.where(inside, np.where(m <= SMALL_ROWS, "drafting", "large"), ""), index=frame.index)
-    if op == "experts":
-        tokens = frame["num_tokens"]
-        size = np.where(tokens <= SMALL_ROWS, "drafting", np.where(tokens <= 8192, "large", ""))
-        return pd.Series(size, index=frame.index)
-    if op in (*ATTENTION, "elementwise"):
-        moved, wanted = frame.get("bytes"), True
-        if op in ATTENTION:
-            dense = op == "decode_attention"
-            wanted = frame["window"] == 0 if dense else True
-            kept = (
-                2.0 * frame["num_kv_heads"] * frame["head_dim"] if dense else frame["kv_rank"] + frame["rope_dim"]
-            )
-            moved = (
-                frame["kv_dtype"].map(lambda name: DTYPES[name].stored_bytes)
-                * frame["batch"]
-                * frame["kv_len"]
-                * kept
-            )
-        l2 = COLD_CACHE * frame["device"].map(lambda name: catalog.hardware(name).l2_bytes)
-        where = np.where(moved > l2, "beyond_l2", "in_l2")
-        return pd.Series(np.where(wanted, where, ""), index=frame.index)
+    names = np.where(rows <= SMALL_ROWS, "drafting", np.where(rows <= LARGE_ROWS, "large", ""))
+    return pd.Series(names, index=rows.index)
+
+
+def _attention_regime(frame: pd.DataFrame) -> pd.Series:
+    elements = 2.0 * frame["num_kv_heads"] * frame["head_dim"]
+    return _cache_regime(frame, elements).where(frame["window"] == 0, "")
+
+
+def _mla_regime(frame: pd.DataFrame) -> pd.Series:
+    return _cache_regime(frame, frame["kv_rank"] + frame["rope_dim"])
+
+
+def _cache_regime(frame: pd.DataFrame, elements: pd.Series) -> pd.Series:
+    """Return the regime of attention over a KV cache with some ``elements`` per token."""
+    stored_bytes = frame["kv_dtype"].map(lambda name: DTYPES[name].stored_bytes)
+    return _l2_regime(frame, stored_bytes * frame["batch"] * frame["kv_len"] * elements)
+
+
+def _elementwise_regime(frame: pd.DataFrame) -> pd.Series:
+    return _l2_regime(frame, frame["bytes"])
+
+
+def _l2_regime(frame: pd.DataFrame, moved: pd.Series) -> pd.Series:
+    """Return the regime of kernels that move some bytes."""
+    import numpy as np
+    import pandas as pd
+
+    l2 = BEYOND_L2 * frame["device"].map(lambda name: catalog.hardware(name).l2_bytes)
+    return pd.Series(np.where(moved > l2, "beyond_l2", "in_l2"), index=frame.index)
+
+
+def _all_reduce_regime(frame: pd.DataFrame) -> pd.Series:
+    import numpy as np
+    import pandas as pd
+
     size = frame["bytes"]
-    kind = np.where(size <= LARGEST_MESSAGE, "message", "bulk")
-    return pd.Series(np.where(size < 8192, "", kind), index=frame.index)
+    names = np.where(size <= LARGEST_MESSAGE_BYTES, "message", "bulk")
+    return pd.Series(names, index=frame.index).where(size >= MIN_MESSAGE_BYTES, "")
 
 
-SHARES = {"large": 0.25, "beyond_l2": 0.5}
-"""Share of sampled rows that comes from a regime.
-
-GEMM with more than 512 rows: without them the compute peak is not identified (19 % error there on H100), with them
-nothing is lost below (4.3 against 4.5 %). KV beyond L2: a tenth to a fifth of the tables' rows, but nearly all that
-serving sees; chosen on training heads, where its error falls by a third with more of them and that of the others
-rises by a twentieth."""
+_REGIMES = {
+    "gemm": _gemm_regime,
+    "experts": _moe_regime,
+    "decode_attention": _attention_regime,
+    "latent_attention": _mla_regime,
+    "elementwise": _elementwise_regime,
+    "all_reduce": _all_reduce_regime,
+}
 
 
 def sample(frame: pd.DataFrame, op: str, rows: int, seed: int) -> pd.DataFrame:
-    """At most ``rows`` rows of each group of kernels that is fitted apart (dtype, KV type, head size, graph)."""
+    """Sample at most ``rows`` rows of each group of kernels that has its own fit.
+
+    Groups differ in dtype, KV dtype, kernel, head size or launch. `SHARES` says which share of a group's sample
+    comes from a regime.
+    """
     import pandas as pd
 
-    by = ["dtype", "kv_dtype", "kernel_source", "head_dim", "graph"] if op != "all_reduce" else ["graph"]
+    by = _OWN_FIT if op != "all_reduce" else ("graph",)
     parts = []
-    for _, part in frame.groupby([name for name in by if name in frame], sort=True, dropna=False):
+    for _, group in frame.groupby([name for name in by if name in frame], sort=True, dropna=False):
         left = rows
-        rest = part
+        rest = group
         for name, share in SHARES.items():
-            some = part[part["regime"] == name]
-            taken = some.sample(min(len(some), round(share * rows)), random_state=seed)
-            rest = rest.drop(some.index)
+            inside = group[group["regime"] == name]
+            taken = inside.sample(min(len(inside), round(share * rows)), random_state=seed)
+            rest = rest.drop(inside.index)
             parts.append(taken)
             left -= len(taken)
         parts.append(rest.sample(min(len(rest), left), random_state=seed))
@@ -144,35 +210,60 @@ def export(
     op: str,
     *,
     framework: str | None = None,
-    part: str = "all",
+    part: str = ALL,
     rows: int | None = None,
     seed: int = 0,
     dtypes: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """Rows of a device and operation, split and sampled.
+    """Return the rows of a device and operation, split and sampled.
 
-    ``train`` and ``test`` share no weight shape, head configuration or message size, and hold what `regime` names;
-    layers of experts with uneven loads are in ``test`` alone, where their device has even ones to fit.
-    ``repeat`` is what another framework measured on the shapes of ``test``: the noise floor of a measurement.
+    Parameters
+    ----------
+    device
+        Name in the hardware catalog.
+    op
+        Operation, one of `gpu_validate.silicon.tables.TABLES`.
+    framework
+        Framework that measured the rows; by default the one of `gpu_validate.silicon.tables.read`.
+    part
+        One of `PARTS`. ``train`` and ``test`` share no value of `SPLIT_BY` and hold only rows with a `regime`. MoE
+        layers with uneven loads are in ``test`` only, if the device has balanced ones to fit. ``repeat`` holds the
+        timings of another framework for the shapes of ``test``.
+    rows
+        Maximum number of rows of each group of kernels, see `sample`; all rows by default.
+    seed
+        Seed of the sampling.
+    dtypes
+        Kernel dtypes to keep; all by default.
+
+    Raises
+    ------
+    InputError
+        For an unknown argument, or where no other framework measured the operation.
     """
     frame = read(device, op, framework=framework)
     frame["regime"] = regime(frame, op)
-    if part != "all":
+    if part != ALL:
         one_of("part", part, PARTS)
         chosen = in_test(frame, op)
-        chosen = ~chosen & balanced(frame) if part == "train" else chosen
+        chosen = ~chosen & balanced(frame) if part == TRAIN else chosen
         frame = frame[chosen & (frame["regime"] != "")]
     if wanted := list(dtypes):
         for name in wanted:
             one_of("dtype", name, sorted(frame["dtype"].unique()))
         frame = frame[frame["dtype"].isin(wanted)]
-    if part == "repeat":
-        other = second_framework(device, op, frame["framework"].iloc[0])
-        again = read(device, op, framework=None if other == default_framework(device, op) else other)
-        if op == "latent_attention" and catalog.hardware(device).family == "hopper":
-            again = again[again["kv_dtype"] == "bfloat16"]  # see `default_framework`
-        shape = [key for key in KEYS[op] if key != "kernel_source"]
-        frame = again.merge(frame[[*shape, "regime"]].drop_duplicates(), on=shape)
+    if part == REPEAT:
+        frame = _repeats(frame, device, op)
     if rows is not None:
         frame = sample(frame, op, int(whole("rows", rows, 1)), int(whole("seed", seed, 0, 2**32 - 1)))
     return frame.reset_index(drop=True)
+
+
+def _repeats(frame: pd.DataFrame, device: str, op: str) -> pd.DataFrame:
+    """Return the rows of a second framework for the shapes of ``frame``."""
+    other = second_framework(device, op, frame["framework"].iloc[0])
+    again = read(device, op, framework=None if other == default_framework(device, op) else other)
+    if op == "latent_attention" and catalog.hardware(device).family == "hopper":
+        again = again[again["kv_dtype"] == "bfloat16"]  # see `default_framework`
+    shape = [key for key in KEYS[op] if key != "kernel_source"]
+    return again.merge(frame[[*shape, "regime"]].drop_duplicates(), on=shape)

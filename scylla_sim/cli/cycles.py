@@ -20,6 +20,7 @@ from scylla_sim.prediction.throughput import Prediction, predict
 from scylla_sim.records import read_columns
 from scylla_sim.specs import catalog, dtypes
 from scylla_sim.specs.engine import OVERHEADS, Engine
+from scylla_sim.stats.split import FIT
 from scylla_sim.units import MICRO
 
 EPILOG = """example:
@@ -39,7 +40,6 @@ MEASURED = ("cycle_s", "plain_step_s")
 PASSED_ON = ("half", "paths", "graph", "new_tokens")
 """Columns that tell rows apart and do not change the prediction."""
 RANKS = ("depth", "rank", "probability")
-FIT, HELD_OUT = "fit", "held out"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

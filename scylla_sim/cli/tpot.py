@@ -17,6 +17,7 @@ from scylla_sim.prediction.aggregated_serving import Overheads
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.records import read_columns
 from scylla_sim.specs import catalog, dtypes
+from scylla_sim.stats.split import FIT, HELD_OUT
 from scylla_sim.units import MILLI
 
 EPILOG = """example:
@@ -27,7 +28,6 @@ EPILOG = """example:
 
 LABELS = ("device", "engine", "model", "dtype")
 NUMBERS = ("tp", "batch", "input_len", "output_len")
-HALVES = ("fit", "held out")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +120,7 @@ def execute(args: argparse.Namespace) -> int:
         half = aggregated_serving.in_fit_half(numbers["tp"], numbers["input_len"], numbers["output_len"])
         measured_s = MILLI * _numbers(args.runs, "tpot_ms", columns["tpot_ms"], 0)
         overheads = _fitted(columns["engine"], half, parts, measured_s)
-        given["half"] = [HALVES[0] if first else HALVES[1] for first in half]
+        given["half"] = [FIT if first else HELD_OUT for first in half]
     share = np.array([overheads[name].share for name in columns["engine"]])
     host_s = np.array([overheads[name].host_s for name in columns["engine"]])
     predicted = parts["step_s"] + share * parts["waiting_s"] + host_s

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
 from scylla_sim.prediction.steps import Deployment, Step, target_step
 from scylla_sim.specs.model import Model
+from scylla_sim.stats.split import column_hash
 
 MIN_FIT_ROWS = 4
 """Fewer runs than this leave nothing over to judge two scalars by."""
@@ -148,10 +149,8 @@ def in_fit_half(tp: ArrayLike, input_len: ArrayLike, output_len: ArrayLike) -> N
     >>> in_fit_half([2, 2, 4], [1024, 8192, 1024], 1024).shape
     (3,)
     """
-    code = np.zeros(np.broadcast_shapes(*(np.shape(value) for value in (tp, input_len, output_len))), np.uint64)
-    for name, value in (("tp", tp), ("input_len", input_len), ("output_len", output_len)):
-        code = (code * np.uint64(31) + whole(name, value, 1).astype(np.uint64)) * np.uint64(2654435761)
-        code ^= code >> np.uint64(29)
+    groups = (("tp", tp), ("input_len", input_len), ("output_len", output_len))
+    code = column_hash([whole(name, value, 1) for name, value in groups])
     half: NDArray[np.bool_] = code % np.uint64(2) == 0
     return half
 
