@@ -1,1 +1,1 @@
-"""Kernel timings that others measured, from the package aiconfigurator-core."""
+"""Kernel timings and serving runs that NVIDIA published in the package aiconfigurator-core."""

@@ -1,10 +1,10 @@
-"""How the benchmark behind the package's layers of experts spreads rows over experts.
+"""Loads of experts in the package's MoE benchmark.
 
-Balanced rows are dealt out evenly. A power law draws the load of every expert from a density x^-alpha between 1 and
-0.8 of the tokens (between 0.01 and 2 where there are fewer rows than experts), scales the loads to the rows there
-are, and rounds them. No expert takes more rows than there are tokens; rows that are then missing go to the least
-loaded experts, rows too many are taken from the most loaded. The benchmark averages five draws it does not record,
-so a row of it is described by expectations.
+Balanced rows are dealt out evenly. A power law draws the load of each expert from a density x^-alpha between 1 and
+0.8 of the tokens. With fewer rows than experts, the range is 0.01 to 2. The loads are scaled to the number of rows
+and rounded. No expert takes more rows than there are tokens. Missing rows go to the least loaded experts, surplus
+rows are taken from the most loaded. The benchmark averages five draws that it does not record, so this module
+returns expected values.
 
 Source: NVIDIA's aiconfigurator (Apache-2.0), collector/helper.py, `balanced_logits` and `power_law_logits_v3`.
 """
@@ -22,17 +22,21 @@ from scylla_sim.ops.expert_routing import LAST_ROWS, LOADS, TILE_ROWS, even_load
 
 BALANCED = "balanced"
 POWER_LAW = "power_law_"
+"""Prefix of the name of a distribution, before its exponent."""
 DRAWS = 64
-"""Routings averaged: the tiles they fill are then known within 1 %; those of five measured draws scatter by 4 %."""
+"""Number of averaged routings.
+
+The expected number of tiles is then known within 1 %. Averages of five draws, as in the benchmark, scatter by 4 %.
+"""
 
 Counts = NDArray[np.int64]
 
 
 def _raise_least(counts: Counts, rows: int) -> Counts:
-    """Give ``rows`` more rows, one after the other, to the expert that has fewest at the time."""
+    """Give ``rows`` more rows, one by one, to the expert with the fewest rows at that time."""
     order = np.argsort(counts, kind="stable")
     level = counts[order]
-    # rows that raise all experts before one to its own level
+    # rows that raise all less loaded experts to the level of each expert
     needed = np.arange(1, level.size + 1) * level - np.cumsum(level)
     raised = int(np.searchsorted(needed, rows, side="right"))
     each, rest = divmod(rows - int(needed[raised - 1]), raised)
@@ -46,11 +50,27 @@ def _raise_least(counts: Counts, rows: int) -> Counts:
 def power_law_counts(
     tokens: int, experts: int, chosen: int, alpha: float, rng: np.random.Generator, draws: int = DRAWS
 ) -> Counts:
-    """Rows of every expert in ``draws`` routings of ``tokens`` tokens, each to ``chosen`` of ``experts``.
+    """Draw the rows of each expert under a power law.
+
+    Parameters
+    ----------
+    tokens
+        Number of tokens.
+    experts
+        Number of experts.
+    chosen
+        Experts per token.
+    alpha
+        Exponent of the density of loads.
+    rng
+        Source of the draws.
+    draws
+        Number of independent routings.
 
     Returns
     -------
-    Shape (draws, experts); every line sums to ``tokens`` times ``chosen`` and holds at most ``tokens``.
+    numpy.ndarray
+        Rows, shape ``(draws, experts)``. Each routing sums to ``tokens * chosen``. No value exceeds ``tokens``.
 
     Examples
     --------
@@ -73,7 +93,7 @@ def power_law_counts(
 
 @cache
 def _expected(tokens: int, experts: int, chosen: int, distribution: str) -> tuple[float, ...]:
-    """Columns `LOADS` of one row, in their order."""
+    """Return the columns `LOADS` of one MoE layer, in their order."""
     routed = tokens * chosen
     if distribution == BALANCED:
         loads = even_loads(routed, min(routed, experts))
@@ -84,13 +104,29 @@ def _expected(tokens: int, experts: int, chosen: int, distribution: str) -> tupl
         raise fail("distribution", distribution, f"must be {BALANCED} or {POWER_LAW}ALPHA") from None
     rng = np.random.default_rng([tokens, experts, chosen])
     counts = power_law_counts(tokens, experts, chosen, alpha, rng)
-    met = (counts > 0).sum(axis=1)
+    active = (counts > 0).sum(axis=1)
     tiles = [-(-counts // rows).sum(axis=1) for rows in TILE_ROWS]
     ragged = (counts % LAST_ROWS > 0).sum(axis=1)
-    return tuple(float(value.mean()) for value in (met, *tiles, ragged))
+    return tuple(float(value.mean()) for value in (active, *tiles, ragged))
 
 
 def expected_loads(rows: Iterable[tuple[int, int, int, str]]) -> dict[str, FloatArray]:
-    """Columns `LOADS` of measured rows, each given by its tokens, experts, experts per token and distribution."""
+    """Return the expected loads of measured MoE layers.
+
+    Parameters
+    ----------
+    rows
+        Tokens, experts, experts per token and distribution of each layer.
+
+    Returns
+    -------
+    dict
+        Column of `LOADS` -> one value per row.
+
+    Raises
+    ------
+    InputError
+        For a distribution that is neither balanced nor a power law.
+    """
     table = np.array([_expected(*row) for row in rows], dtype=np.float64).reshape(-1, len(LOADS))
     return dict(zip(LOADS, table.T))

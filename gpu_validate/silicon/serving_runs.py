@@ -1,8 +1,8 @@
-"""Whole serving runs of real GPUs from ``aiconfigurator-core`` as rows of one tidy CSV.
+"""Serving benchmarks on real GPUs, from ``aiconfigurator-core``, as rows of one CSV.
 
-``systems/silicon_sample.csv`` of that package (NVIDIA, Apache-2.0) holds runs of benchmarks: mean time per output
-token and to the first one, at a stated number of requests in flight. Kept are runs of the catalog's dense models in
-aggregated serving (prefill and decode on the same GPUs, one tensor-parallel group).
+``systems/silicon_sample.csv`` of that package (NVIDIA, Apache-2.0) holds benchmark runs: mean time per output token
+and time to first token at a stated number of concurrent requests. This module keeps the catalog's dense models in
+aggregated serving: prefill and decode on the same GPUs, in one tensor-parallel group.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MODELS = {
     "Qwen/Qwen3-32B": "qwen3-32b",
     "nvidia/Qwen3-32B-NVFP4": "qwen3-32b",
 }
-"""Checkpoint of a run -> model of the catalog."""
+"""Checkpoint of a run -> model in the catalog."""
 
 PRECISIONS = {"": "bfloat16", "bf16": "bfloat16", "fp8": "fp8", "fp4": "nvfp4"}
-"""Precision of a run -> dtype of the kernels CSV; a blank is taken as bf16 (see `runs`)."""
+"""Precision of a run -> dtype of the kernels CSV. A blank means bf16 (see `runs`)."""
 
 SATURATED_TTFT_MS = 5000.0
-"""A request that waits longer for its first token stood in a queue: the run was offered more than it can serve."""
+"""Time to first token above which a run counts as saturated: its requests wait in a queue."""
 
 KEYS = ["device", "engine", "engine_version", "checkpoint", "dtype", "tp", "batch", "input_len", "output_len"]
 
@@ -40,19 +40,22 @@ NOTE_GIVEN = "precision as stated"
 
 
 def runs(path: Path, device: str, folder: str) -> pd.DataFrame:
-    """Runs of one device, one row a configuration; saturated ones are dropped.
+    """Return the runs of one device, one row per configuration, without saturated ones.
 
     Parameters
     ----------
     path
         ``systems/silicon_sample.csv``.
-    device, folder
-        Name in the catalog, and in the file's column ``system``.
+    device
+        Name in the hardware catalog.
+    folder
+        Name of the device in the file's column ``system``.
 
     Notes
     -----
-    Precision is blank in all runs of H100 checkpoints that were stored in bf16, so a blank is read as bf16; column
-    ``precision`` says which rows that concerns. Where the GEMMs' own precision is given it decides (``fp8_block``).
+    The precision is blank in all H100 runs of checkpoints that are stored in bf16. A blank therefore means bf16.
+    Column ``precision`` marks these rows. If the file states a precision of the GEMMs, for example ``fp8_block``,
+    that one is used.
     """
     import pandas as pd
 
@@ -97,12 +100,25 @@ def runs(path: Path, device: str, folder: str) -> pd.DataFrame:
 def export(
     systems: Path, device: str, folder: str, *, engine: str | None = None, dtypes: Iterable[str] = ()
 ) -> pd.DataFrame:
-    """Runs of a device, of one engine and of some dtypes where asked.
+    """Return the runs of a device, optionally of one engine and of some dtypes.
+
+    Parameters
+    ----------
+    systems
+        Folder that holds ``silicon_sample.csv``.
+    device
+        Name in the hardware catalog.
+    folder
+        Name of the device in the file.
+    engine
+        Engine to keep; all by default.
+    dtypes
+        Kernel dtypes to keep; all by default.
 
     Raises
     ------
     InputError
-        When no run of a dense model remains.
+        If no run of a dense model remains.
     """
     frame = runs(systems / "silicon_sample.csv", device, folder)
     if frame.empty:

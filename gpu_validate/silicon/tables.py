@@ -1,16 +1,17 @@
-"""Tables of ``aiconfigurator-core`` as rows of the kernels CSV: which one, of whom, and what its columns mean.
+"""Tables of ``aiconfigurator-core`` as rows of the kernels CSV.
 
 The package (NVIDIA, Apache-2.0) holds parquet tables at ``systems/data/<gpu>/<family>/<framework>/<version>``.
-Framework and version are taken from the path, since the columns spell them in several ways, and the GPU from the
-folder. One row per key; where a key was measured twice the median stands.
+Framework and version come from the path, because the columns spell them in several ways. The GPU comes from the
+folder. Each key has one row: the median of its timings.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpu_validate.silicon import routing
 from scylla_sim.checks import InputError, fail, one_of
@@ -39,6 +40,7 @@ TABLES = {
     "all_reduce": ("comm", "custom_allreduce_perf.parquet"),
     "elementwise": ("quantize", "scale_matrix_perf.parquet"),
 }
+"""Operation -> (family, file) of its table."""
 FRAMEWORKS = ("vllm", "sglang", "trtllm")
 
 KEYS = {
@@ -55,32 +57,53 @@ KEYS = {
     "all_reduce": ["dtype", "num_gpus", "bytes", "graph"],
     "elementwise": ["dtype", "bytes", "rows"],
 }
+"""Operation -> columns that identify a row."""
 KV_RANK, ROPE_DIM = 512, 64
-"""Latent of DeepSeek-V2, V3 and R1, the only one measured; aiconfigurator's collectors say so, not its tables."""
+"""Latent and rotary widths of DeepSeek-V2, V3 and R1, the only MLA that was measured.
+
+Source: aiconfigurator's collectors; the tables do not hold these widths.
+"""
 EXPERT_DTYPES = ("bfloat16", "fp8", "fp8_block")
 MAX_SLICES = 8
-"""Tensor-parallel ranks of one node; the tables go to 32."""
+"""Largest tensor-parallel size to read, the GPUs of one node; the tables go to 32."""
 NOT_GATED = (1856, 2688, 5120)
-"""Widths of the experts of Nemotron-H (Nano, Super, Ultra), whose MLP has two matrices and not the three of a gated
-one (the package's `sdk/models/nemotron_h.py`): no model of the catalog's families."""
+"""Expert widths of Nemotron-H Nano, Super and Ultra, whose MLP has no gate.
+
+The models of the catalog have a gated MLP of three matrices. Source: the package's ``sdk/models/nemotron_h.py``.
+"""
 
 TIMED_IN_A_GRAPH = {"fp8_block": "trtllm"}
-"""Framework that stands in for a GEMM dtype that vLLM's tables time from the host, launch by launch: of its
-``fp8_block`` rows none is below 55 us on Hopper, 150 us on B200 and 280 us on L40S, however small the product."""
+"""GEMM dtype -> framework that timed it in a CUDA graph.
+
+vLLM's tables time ``fp8_block`` from the host, with one launch per GEMM. However small the GEMM, no row is below
+55 us on Hopper, 150 us on B200 or 280 us on L40S.
+"""
 
 LIMITED = {"hidden_size": 7168, "num_experts": 256, "experts_per_token": 8}
-"""DeepSeek-V3, whose router keeps a token within 4 of 8 groups of experts. Balanced scores tie between groups and
-all tokens get the first four: on every device the balanced rows take as long as 132 touched experts do."""
+"""Shape of DeepSeek-V3, whose router keeps a token within 4 of 8 groups of experts.
+
+Balanced scores tie between the groups, and all tokens go to the first four. On every device the balanced rows take
+as long as 132 active experts.
+"""
 
 CALLS_PER_GRAPH = {"gemm": 5, "decode_attention": 1, "elementwise": 5}
-"""Executions that the collectors time in one CUDA graph, whose launch each of them holds a share of. Source:
-ai-dynamo/aiconfigurator, collector/vllm/collect_{gemm,attn,computescale}.py and their likes; of other tables it was
-not looked up, and no share is taken off."""
+"""Operation -> executions in one timed CUDA graph; each carries a share of the graph's launch.
+
+Source: ai-dynamo/aiconfigurator, collector/vllm/collect_{gemm,attn,computescale}.py. The number is unknown for the
+other tables, and no share is subtracted there.
+"""
 
 _BF16_BYTES, _FP8_BYTES = 2, 1
 
 
 def systems() -> Path:
+    """Return the folder of the package's tables.
+
+    Raises
+    ------
+    InputError
+        If aiconfigurator-core is not installed.
+    """
     spec = find_spec("aiconfigurator_core")
     if spec is None or spec.origin is None:
         raise InputError("silicon data need the package aiconfigurator-core; pip install 'scylla-sim[validate]'")
@@ -88,7 +111,7 @@ def systems() -> Path:
 
 
 def _version_key(version: str) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """Order of versions such as 0.5.10, 0.5.6.post2, 1.3.0rc20: candidates before, posts after the release."""
+    """Return a sort key for versions such as 0.5.10, 0.5.6.post2 and 1.3.0rc20."""
     match = re.fullmatch(r"(\d+(?:\.\d+)*)(?:(rc|\.post)(\d+))?", version)
     if match is None:
         return ((), (0, 0))
@@ -98,7 +121,13 @@ def _version_key(version: str) -> tuple[tuple[int, ...], tuple[int, int]]:
 
 
 def source_file(device: str, op: str, framework: str) -> tuple[Path, str]:
-    """Newest table of a device, operation and framework, and its version."""
+    """Return the newest table of a device, operation and framework, and its version.
+
+    Raises
+    ------
+    InputError
+        If the framework, or every framework, lacks the table.
+    """
     family, table = TABLES[op]
     folder = systems() / DEVICES[device] / family / framework
     versions = [path.name for path in folder.glob("*") if (path / table).exists()]
@@ -112,14 +141,22 @@ def source_file(device: str, op: str, framework: str) -> tuple[Path, str]:
 
 
 def default_framework(device: str, op: str) -> str:
-    """vLLM, except A100 GEMM (its table has 21 values of m only, SGLang's has 74) and latent attention.
+    """Return the framework whose table is read by default: vLLM, with the exceptions below.
 
-    Of latent attention vLLM has whole blocks only, projections included. The kernel alone, in a CUDA graph,
-    TensorRT-LLM has, and it stands for vLLM's on Hopper and Blackwell: what a block of vLLM takes longer for a
-    longer context agrees with it within 6 %. SGLang's rows agree too, but with an 8-bit cache on Hopper they time
-    a conversion of the whole cache. On L40S TensorRT-LLM ran a kernel that splits no context and takes up to 8
-    times as long as SGLang's Triton kernel, which vLLM has too; on A100 there is only that kernel, which no engine
-    here runs.
+    Notes
+    -----
+    A100, GEMM
+        SGLang. Its table has 74 values of m, vLLM's has 21.
+    MLA on Hopper and Blackwell
+        TensorRT-LLM, which timed the kernel alone in a CUDA graph. vLLM has only whole blocks with projections. The
+        time that a vLLM block adds for a longer context agrees with TensorRT-LLM within 6 %. SGLang agrees too, but
+        with an 8-bit cache on Hopper its rows include a conversion of the whole cache.
+    MLA on L40S
+        SGLang's Triton kernel, which vLLM has too. TensorRT-LLM's kernel does not split the context and takes up to
+        8 times as long.
+    MLA on A100
+        TensorRT-LLM, the only source. Its kernel is the same that does not split the context. No engine of the
+        catalog runs it.
     """
     if op == "latent_attention":
         return "sglang" if device == "l40s" else "trtllm"
@@ -127,12 +164,12 @@ def default_framework(device: str, op: str) -> str:
 
 
 def second_framework(device: str, op: str, first: str) -> str:
-    """Whose measurements, beside those of ``first``, say how far two of them are apart.
+    """Return the framework whose timings, compared with those of ``first``, give the noise floor.
 
     Raises
     ------
     InputError
-        Where nobody else measured a kernel of the same kind.
+        If no other framework measured a kernel of the same kind.
     """
     if op == "latent_attention":
         if device == "l40s":
@@ -142,11 +179,26 @@ def second_framework(device: str, op: str, first: str) -> str:
 
 
 def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
-    """All rows of one table as a frame with the columns of the kernels CSV and ``latency_ms``.
+    """Read one table as a frame with the columns of the kernels CSV and ``latency_ms``.
 
-    Source: aiconfigurator-core, ``systems/data``. ``message_size`` is in elements, so bytes are twice that in
-    bf16; ``kv_len`` is ``step`` + 1. Without a framework it is the default one, and another for the dtypes of
-    `TIMED_IN_A_GRAPH`.
+    Parameters
+    ----------
+    device
+        Name in the hardware catalog, one of `DEVICES`.
+    op
+        Operation, one of `TABLES`.
+    framework
+        One of `FRAMEWORKS`. By default `default_framework`, and another one for the dtypes of `TIMED_IN_A_GRAPH`.
+
+    Raises
+    ------
+    InputError
+        For an unknown argument or a missing table.
+
+    Notes
+    -----
+    Source: aiconfigurator-core, ``systems/data``. Column ``message_size`` counts elements of two bytes (bf16).
+    ``kv_len`` is ``step + 1``.
     """
     import pandas as pd
 
@@ -154,7 +206,7 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
     one_of("op", op, TABLES)
     if framework is not None:
         frame = _table(device, op, one_of("framework", framework, FRAMEWORKS))
-        return _usual_kernels(frame) if (op, framework) == ("decode_attention", "sglang") else frame
+        return _most_frequent_kernels(frame) if (op, framework) == ("decode_attention", "sglang") else frame
     chosen = default_framework(device, op)
     frame = _table(device, op, chosen)
     if op != "gemm" or chosen != "vllm":
@@ -166,10 +218,10 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
     return pd.concat(parts).sort_values(KEYS[op], ignore_index=True)
 
 
-def _usual_kernels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of each KV dtype and head size the rows of one kernel: the one that most rows ran.
+def _most_frequent_kernels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the most frequent kernel of each KV dtype and head size.
 
-    SGLang's tables fill in with Triton or FlashInfer where the head configuration is none of the usual kernel's.
+    SGLang's tables fall back to Triton or FlashInfer where the usual kernel does not support the heads.
     """
     size = ["kv_dtype", "head_dim"]
     rows = frame.groupby([*size, "kernel_source"])["batch"].transform("size")
@@ -177,56 +229,54 @@ def _usual_kernels(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[rows == most].reset_index(drop=True)
 
 
-def _table(device: str, op: str, chosen: str) -> pd.DataFrame:
-    """One table, one row a key: the median where a key was measured twice."""
+def _table(device: str, op: str, framework: str) -> pd.DataFrame:
+    """Read one table with one row per key, the median of its timings."""
     import pandas as pd
 
-    path, version = source_file(device, op, chosen)
+    path, version = source_file(device, op, framework)
     raw = pd.read_parquet(path)
-    frame = pd.DataFrame({"op": op, "device": device}, index=raw.index)
-    if op == "gemm":
-        frame["dtype"] = raw["gemm_dtype"]
-        frame[["m", "n", "k"]] = raw[["m", "n", "k"]]
-    elif op == "decode_attention":
-        frame["dtype"], frame["kv_dtype"] = raw["attn_dtype"], raw["kv_cache_dtype"]
-        frame["batch"], frame["kv_len"], frame["q_len"] = raw["batch_size"], raw["step"] + 1, 1
-        frame["num_heads"], frame["num_kv_heads"] = raw["num_heads"], raw["num_key_value_heads"]
-        frame["head_dim"] = raw["head_dim"]
-        frame["window"] = raw.get("window_size", 0)
-    elif op == "latent_attention":
-        frame["dtype"], frame["kv_dtype"] = raw["mla_dtype"], raw["kv_cache_dtype"]
-        frame["batch"], frame["kv_len"], frame["q_len"] = raw["batch_size"], raw["step"] + 1, 1
-        frame["num_heads"], frame["kv_rank"], frame["rope_dim"] = raw["num_heads"], KV_RANK, ROPE_DIM
-    elif op == "experts":
-        frame = frame.assign(**_experts(raw))
-    elif op == "elementwise":  # scaling to 8 bits by a given scale: read, scale, write
-        frame["dtype"], frame["rows"] = "bfloat16", raw["m"]
-        frame["bytes"] = (_BF16_BYTES + _FP8_BYTES) * raw["m"] * raw["k"]
-    else:
-        frame["dtype"], frame["num_gpus"] = raw["allreduce_dtype"], raw["num_gpus"]
-        frame["bytes"] = raw["message_size"] * _BF16_BYTES
-        frame["graph"] = (~raw.get("backend", raw["kernel_source"]).str.contains("eager")).astype(int)
-    frame["framework"], frame["version"] = chosen, version
+    frame = pd.DataFrame({"op": op, "device": device}, index=raw.index).assign(**_SHAPES[op](raw))
+    frame["framework"], frame["version"] = framework, version
     frame["kernel_source"] = raw["kernel_source"]
     if op in CALLS_PER_GRAPH:
         frame["calls_per_graph"] = CALLS_PER_GRAPH[op]
     frame["latency_ms"] = raw["latency"]
     if op == "experts":
-        whole_model = (raw["moe_ep_size"] == 1) & (raw["moe_tp_size"] <= MAX_SLICES)
-        gated = ~raw["inter_size"].isin(NOT_GATED) & raw["moe_dtype"].isin(EXPERT_DTYPES)
-        limited = (frame[list(LIMITED)] == pd.Series(LIMITED)).all(axis=1)
-        frame = frame[whole_model & gated & ~(limited & (raw["distribution"] == routing.BALANCED))]
+        frame = _comparable_experts(frame, raw)
         if frame.empty:
-            raise fail("device", device, f"has no layers of gated experts, measured by {chosen}")
-        shape = frame[["num_tokens", "num_experts", "experts_per_token", "distribution"]]
-        frame = frame.assign(**routing.expected_loads(shape.itertuples(index=False, name=None)))
+            raise fail("device", device, f"has no MoE layers of gated experts, measured by {framework}")
     keys = KEYS[op]
     median = frame.groupby(keys, sort=False, dropna=False)["latency_ms"].transform("median")
     return frame.assign(latency_ms=median).drop_duplicates(keys).sort_values(keys, ignore_index=True)
 
 
-def _experts(raw: pd.DataFrame) -> dict[str, pd.Series]:
-    """Columns of a layer of experts on one rank, without the spread of its rows."""
+def _gemm(raw: pd.DataFrame) -> dict[str, Any]:
+    return {"dtype": raw["gemm_dtype"], "m": raw["m"], "n": raw["n"], "k": raw["k"]}
+
+
+def _attention(raw: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "dtype": raw["attn_dtype"],
+        **_cache(raw),
+        "num_heads": raw["num_heads"],
+        "num_kv_heads": raw["num_key_value_heads"],
+        "head_dim": raw["head_dim"],
+        "window": raw.get("window_size", 0),
+    }
+
+
+def _mla(raw: pd.DataFrame) -> dict[str, Any]:
+    heads = {"num_heads": raw["num_heads"], "kv_rank": KV_RANK, "rope_dim": ROPE_DIM}
+    return {"dtype": raw["mla_dtype"], **_cache(raw), **heads}
+
+
+def _cache(raw: pd.DataFrame) -> dict[str, Any]:
+    """Return the columns of a KV cache with one query per sequence."""
+    return {"kv_dtype": raw["kv_cache_dtype"], "batch": raw["batch_size"], "kv_len": raw["step"] + 1, "q_len": 1}
+
+
+def _moe(raw: pd.DataFrame) -> dict[str, Any]:
+    """Return the columns of an MoE layer on one GPU, without the loads of its experts."""
     return {
         "dtype": raw["moe_dtype"],
         "num_tokens": raw["num_tokens"],
@@ -236,3 +286,40 @@ def _experts(raw: pd.DataFrame) -> dict[str, pd.Series]:
         "inter_size": raw["inter_size"] // raw["moe_tp_size"],
         "distribution": raw["distribution"],
     }
+
+
+def _static_quantization(raw: pd.DataFrame) -> dict[str, Any]:
+    """Return the columns of a quantization to 8 bits with a given scale: read, scale, write."""
+    size = (_BF16_BYTES + _FP8_BYTES) * raw["m"] * raw["k"]
+    return {"dtype": "bfloat16", "rows": raw["m"], "bytes": size}
+
+
+def _all_reduce(raw: pd.DataFrame) -> dict[str, Any]:
+    graph = (~raw.get("backend", raw["kernel_source"]).str.contains("eager")).astype(int)
+    size = raw["message_size"] * _BF16_BYTES
+    return {"dtype": raw["allreduce_dtype"], "num_gpus": raw["num_gpus"], "bytes": size, "graph": graph}
+
+
+_SHAPES: dict[str, Callable[[pd.DataFrame], dict[str, Any]]] = {
+    "gemm": _gemm,
+    "decode_attention": _attention,
+    "latent_attention": _mla,
+    "experts": _moe,
+    "elementwise": _static_quantization,
+    "all_reduce": _all_reduce,
+}
+"""Operation -> function that returns the shape columns of a table."""
+
+
+def _comparable_experts(frame: pd.DataFrame, raw: pd.DataFrame) -> pd.DataFrame:
+    """Return the MoE rows of gated experts on one node, with the expected loads of their experts."""
+    import pandas as pd
+
+    one_node = (raw["moe_ep_size"] == 1) & (raw["moe_tp_size"] <= MAX_SLICES)
+    gated = ~raw["inter_size"].isin(NOT_GATED) & raw["moe_dtype"].isin(EXPERT_DTYPES)
+    limited = (frame[list(LIMITED)] == pd.Series(LIMITED)).all(axis=1)
+    frame = frame[one_node & gated & ~(limited & (raw["distribution"] == routing.BALANCED))]
+    if frame.empty:
+        return frame
+    shape = frame[["num_tokens", "num_experts", "experts_per_token", "distribution"]]
+    return frame.assign(**routing.expected_loads(shape.itertuples(index=False, name=None)))
