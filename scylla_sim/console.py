@@ -22,7 +22,11 @@ from scylla_sim.units import parse_count
 
 FORMATS = ("table", "json", "csv")
 
-EXTRAS = {"scipy": "fit", "torch": "validate", "pandas": "validate", "pyarrow": "validate", "tabulate": "paper"}
+EXTRAS = {
+    "scipy": "fit",
+    **dict.fromkeys(("torch", "tokenizers", "pandas", "pyarrow"), "validate"),
+    "tabulate": "paper",
+}
 """Package that a command may lack -> the extra that installs it."""
 
 

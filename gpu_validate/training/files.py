@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from gpu_validate.training.corpus import DOMAINS, SPLITS, Corpus, Sources
+from gpu_validate.training.corpus import DOMAINS, Corpus, Sources
+from gpu_validate.training.documents import SPLITS
 from scylla_sim.checks import fail
 
 MAX_TEXT_BYTES = 40_000_000
