@@ -21,8 +21,8 @@ from scylla_sim.console import FORMATS, emit, note
 from scylla_sim.units import MEGA
 
 if TYPE_CHECKING:
-    from gpu_validate.training import run
     from gpu_validate.training.plans import Plan
+    from gpu_validate.training.work import Work
 
 EPILOG = """examples:
   gpu-validate train --axis all --scale ci --out results/smallscale
@@ -123,10 +123,10 @@ def _prepare(plan: Plan, path: Path) -> None:
 
 def _foretell(plan: Plan, kind: str, jobs: int, minutes: float | None) -> None:
     """Say how long everything takes by arithmetic, and what the time leaves out."""
-    from gpu_validate.training.estimate import described, stages
+    from gpu_validate.training.estimate import describe, stages
 
     note(f"{SUITE}: estimate for {jobs} process{'es' if jobs > 1 else ''} on {kind}, seconds from the start")
-    for line in described(stages(plan, kind, jobs), _training_s(minutes)):
+    for line in describe(stages(plan, kind, jobs), _training_s(minutes)):
         note(f"  {line}")
 
 
@@ -149,14 +149,15 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _write(args: argparse.Namespace, work: run.Work, device: Device, begin_s: float, jobs: int) -> list[str]:
+def _write(args: argparse.Namespace, work: Work, device: Device, begin_s: float, jobs: int) -> list[str]:
     """Write the record of what is measured; returns what is left out."""
-    from gpu_validate.training import outcomes, report, run
+    from gpu_validate.training import outcomes, report
+    from gpu_validate.training.work import corpus_of
 
     found = list(outcomes.snapshots(work))
     if not found:
         raise InputError("nothing is measured yet: no draft came to its first point; give it more time")
-    corpus = run.corpus_of(work)
+    corpus = corpus_of(work)
     domains = {split: corpus.windows(split)[1] for split in ("tune", "test")}
     results = report.results(found, domains)
     cpu_s, missing = outcomes.cpu_seconds(work), outcomes.left_out(work)
@@ -190,6 +191,7 @@ def execute(args: argparse.Namespace) -> None:
     from gpu_validate.training import outcomes, run
     from gpu_validate.training.deadline import Deadline
     from gpu_validate.training.plans import plan_of
+    from gpu_validate.training.work import Work
 
     plan = plan_of(args.scale, args.axis)
     if args.seed is not None:
@@ -207,7 +209,7 @@ def execute(args: argparse.Namespace) -> None:
         _dry_run(args, plan)
         return
     folder = Path(args.out)
-    work = run.Work.of(folder, plan, device.kind, Path(args.text) if args.text else None)
+    work = Work.of(folder, plan, device.kind, Path(args.text) if args.text else None)
     limit_s = _training_s(args.minutes)
     say = _Progress()
     with _interruptible():

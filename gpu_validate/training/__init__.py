@@ -1,7 +1,7 @@
-"""The laws by real training at small scale: corpus, target, drafts, accepted tokens measured exactly."""
+"""Training of small targets and drafts, and exact measurement of the tokens that a target accepts."""
 
 AXES = ("tokens", "layers", "all", "rates")
-"""What ``train --axis`` trains for; here, so that its ``--help`` needs no torch."""
+"""Values of ``train --axis``; defined here, so that ``--help`` does not import torch."""
 
 SCALES = ("ci", "small", "full", "gpu")
-"""What ``train --scale`` knows; ``gpu`` is a plan for one GPU and a few minutes."""
+"""Values of ``train --scale``; ``gpu`` takes one GPU and a few minutes."""

@@ -1,12 +1,14 @@
-"""How many drafted tokens a target accepts: exact, for thousands of cycles in one pass.
+"""Exact number of drafted tokens that a target accepts, for thousands of cycles in one pass.
 
-Every cycle begins at an anchor in held-out text, so a small target cannot fall into the loops that its own greedy
-text ends in. What the target writes there does not depend on the draft, so it is written once. Until the first
-mismatch a draft's tokens are the target's, so the draft is given the target's tokens with its own features, and the
-rank of the target's next token among its choices says what any static tree of ranks would have accepted.
+Every cycle begins at an anchor in held-out text. A small target then cannot run into the repetitions that its own
+greedy text ends in. The target's continuation does not depend on the draft and is generated once per anchor.
 
-At temperature 1 the same ranks serve trees whose nodes are the draft's best choices. For a chain whose tokens are
-sampled, the probability of getting through is a product of min(1, q/p) along the target's own text, averaged.
+Up to the first mismatch, a draft's tokens are the target's. The draft is therefore given the target's tokens, with
+its own features. The rank of the target's next token among the draft's choices says which nodes of a static tree
+are accepted.
+
+At temperature 1 the same ranks apply to trees whose nodes are the draft's best choices. A chain of sampled tokens
+is accepted with a probability that is the product of min(1, q/p) along the target's text, averaged over that text.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from gpu_validate.training.unroll import draft_logits, rollout, target_features
 from scylla_sim.acceptance.trees import ROOT, DraftTree
 
 _FIRST_ANCHOR = 0.25
-"""Anchors lie in the rest of a window: before, the model has read too little."""
+"""Share of a window before its first anchor, which the model reads as context."""
 
 PROFILE_WIDTH = 8
-"""Ranks of a draft's choices that trees and profiles know."""
+"""Number of a draft's choices in rank profiles and trees."""
 
 FloatArray = NDArray[np.float64]
 RankArray = NDArray[np.int16]
@@ -36,20 +38,20 @@ RankArray = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Anchors:
-    """Cycles to measure, and what the target writes in them.
+    """Cycles to measure, with the target's continuations.
 
     Attributes
     ----------
     texts, features
-        ``(windows, n)`` tokens and the target's features of them.
+        Tokens ``(windows, n)`` and their target features ``(windows, n, width)``.
     domains
-        ``(windows,)``: place of each window's domain in `gpu_validate.training.corpus.DOMAINS`.
+        Index of each window's domain in `gpu_validate.training.corpus.DOMAINS`, ``(windows,)``.
     positions
-        ``(windows, anchors)``: last token read before a cycle.
+        Position of the last token before each cycle, ``(windows, anchors)``.
     written
-        Temperature (0, 1) -> ``(windows, anchors, draft_len)`` tokens of the target.
-    chances
-        ``(windows, anchors, draft_len, vocab)``: the target's log-probabilities of what it wrote at temperature 1.
+        Temperature (0, 1) -> tokens that the target generates, ``(windows, anchors, draft_len)``.
+    log_probs
+        The target's log-probabilities at temperature 1, ``(windows, anchors, draft_len, vocab)``.
     """
 
     texts: Tensor
@@ -57,7 +59,7 @@ class Anchors:
     domains: NDArray[np.int64]
     positions: Tensor
     written: tuple[Tensor, Tensor]
-    chances: Tensor
+    log_probs: Tensor
 
 
 @torch.inference_mode()
@@ -70,30 +72,46 @@ def place_anchors(
     draft_len: int,
     seed: int,
 ) -> Anchors:
-    """``count`` anchors in each window, evenly spaced, and the target's text after them."""
+    """Return evenly spaced anchors in each window, and the target's text after them.
+
+    Parameters
+    ----------
+    target
+        Trained target.
+    windows
+        Held-out tokens, ``(windows, n)``.
+    domains
+        Index of each window's domain, ``(windows,)``.
+    count
+        Anchors per window.
+    draft_len
+        Tokens after each anchor.
+    seed
+        Seed of the sampling at temperature 1.
+    """
     texts = torch.as_tensor(windows, device=target.norm.device)
     length = texts.shape[1]
     spaced = np.linspace(_FIRST_ANCHOR * length, length - 1, count).round().astype(np.int64)
     positions = torch.as_tensor(spaced, device=texts.device).expand(len(texts), -1).contiguous()
     draws = torch.rand((*positions.shape, draft_len), generator=torch.Generator().manual_seed(seed))
     greedy, _ = rollout(target, texts, positions, draft_len)
-    sampled, chances = rollout(target, texts, positions, draft_len, draws.to(texts.device))
+    sampled, log_probs = rollout(target, texts, positions, draft_len, draws.to(texts.device))
     features, _ = target_features(target, texts)
-    return Anchors(texts, features, domains, positions, (greedy, sampled), chances)
+    return Anchors(texts, features, domains, positions, (greedy, sampled), log_probs)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one draft is worth in the cycles of `Anchors`.
+    """Acceptance of one draft in the cycles of `Anchors`.
 
     Attributes
     ----------
     ranks
-        For temperatures 0 and 1, ``(windows, anchors, draft_len)``: rank of the target's token among the draft's
-        choices, 0 the best, given that all tokens before were the target's.
+        Temperature (0, 1) -> rank of the target's token among the draft's choices, if all earlier tokens were the
+        target's. Rank 0 is the best choice. Shape ``(windows, anchors, draft_len)``.
     passed
-        ``(windows, anchors, draft_len)``: probability that a chain of sampled tokens gets through its first 1, 2,
-        ... tokens at temperature 1.
+        Probability at temperature 1 that the first 1, 2, ... tokens of a sampled chain are accepted,
+        ``(windows, anchors, draft_len)``.
     """
 
     ranks: tuple[RankArray, RankArray]
@@ -102,7 +120,7 @@ class Outcome:
 
 @torch.inference_mode()
 def measure(draft: EagleDraft, anchors: Anchors) -> Outcome:
-    """Ranks and acceptance of a draft in all cycles."""
+    """Measure the acceptance of a draft in all cycles."""
     greedy = _ranks(draft, anchors, anchors.written[0])
     ranks, passed = [], []
     through = torch.ones_like(anchors.positions, dtype=anchors.features.dtype)
@@ -112,7 +130,7 @@ def measure(draft: EagleDraft, anchors: Anchors) -> Outcome:
     ):
         token = written[..., index, None]
         ranks.append(_rank(logits, token))
-        p = anchors.chances[..., index, :]
+        p = anchors.log_probs[..., index, :]
         q = functional.log_softmax(logits, dim=-1)
         passed.append(through * torch.minimum(p, q).exp().sum(-1))
         through = through * (q.gather(-1, token) - p.gather(-1, token)).clamp(max=0.0).exp()[..., 0]
@@ -134,7 +152,19 @@ def _stacked(steps: list[Tensor]) -> NDArray[np.generic]:
 
 
 def accepted(tree: DraftTree, ranks: RankArray) -> NDArray[np.int64]:
-    """Drafted tokens that a static tree gets accepted in every cycle, shape of ``ranks`` without its last axis.
+    """Return the accepted drafted tokens of a static tree in every cycle.
+
+    Parameters
+    ----------
+    tree
+        Tree whose nodes are ranks of the draft's choices.
+    ranks
+        Ranks of `Outcome`, ``(..., draft_len)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Accepted tokens, shape of ``ranks`` without its last axis.
 
     Examples
     --------
@@ -146,21 +176,21 @@ def accepted(tree: DraftTree, ranks: RankArray) -> NDArray[np.int64]:
     child = np.full((tree.num_nodes + 1, width), ROOT)
     child[np.array(tree.parents) + 1, np.array(tree.ranks)] = np.arange(tree.num_nodes)
     row: NDArray[np.int64] = np.zeros(ranks.shape[:-1], dtype=np.int64)
-    going: NDArray[np.bool_] = np.ones(row.shape, dtype=bool)
+    active: NDArray[np.bool_] = np.ones(row.shape, dtype=bool)
     count: NDArray[np.int64] = np.zeros_like(row)
     for depth in range(min(tree.draft_len, ranks.shape[-1])):
         node = child[row, np.minimum(ranks[..., depth], width - 1)]
-        going = going & (node != ROOT)
-        count = count + going
-        row = np.where(going, node + 1, row)
+        active = active & (node != ROOT)
+        count = count + active
+        row = np.where(active, node + 1, row)
     return count
 
 
 def rank_profile(ranks: RankArray, width: int) -> FloatArray:
-    """``(draft_len, width)``: how often the target's token is the draft's choice of a rank.
+    """Return how often the target's token is the draft's choice of each rank, ``(draft_len, width)``.
 
-    At each depth of the cycles in which all tokens before were first choices. That makes a chain exact; taken over
-    all cycles instead, the product over depths would be some 3 % low, for easy text stays easy.
+    Each depth counts only the cycles in which all earlier tokens were first choices. The product over depths is
+    then exact for a chain. Over all cycles it would be about 3 % too low, because easy text tends to stay easy.
 
     Examples
     --------
@@ -168,13 +198,13 @@ def rank_profile(ranks: RankArray, width: int) -> FloatArray:
     [[0.5, 0.25], [0.5, 0.5]]
     """
     flat = ranks.reshape(-1, ranks.shape[-1])
-    going = np.pad(np.cumprod(flat[:, :-1] == 0, axis=1, dtype=bool), ((0, 0), (1, 0)), constant_values=True)
-    chances = np.stack([((flat == rank) & going).sum(0) for rank in range(width)], axis=1)
-    return np.asarray(chances / np.maximum(first_choices(ranks), 1)[:, None])
+    active = np.pad(np.cumprod(flat[:, :-1] == 0, axis=1, dtype=bool), ((0, 0), (1, 0)), constant_values=True)
+    counts = np.stack([((flat == rank) & active).sum(0) for rank in range(width)], axis=1)
+    return np.asarray(counts / np.maximum(first_choices(ranks), 1)[:, None])
 
 
 def first_choices(ranks: RankArray) -> NDArray[np.int64]:
-    """``(draft_len,)``: cycles in which all tokens before a depth were first choices."""
+    """Return the cycles in which all tokens before a depth were first choices, ``(draft_len,)``."""
     flat = ranks.reshape(-1, ranks.shape[-1])
     through = np.cumprod(flat == 0, axis=1, dtype=bool).sum(0)
     return np.concatenate([[len(flat)], through[:-1]])
@@ -182,7 +212,10 @@ def first_choices(ranks: RankArray) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over windows, which are independent where the cycles of one are not, and its standard error."""
+    """A mean over windows and its standard error.
+
+    Windows are independent observations. The cycles of one window are not.
+    """
 
     value: float
     stderr: float
@@ -190,7 +223,9 @@ class Mean:
 
 
 def mean_over_windows(values: NDArray[np.generic], domains: NDArray[np.int64]) -> Mean:
-    """Mean of ``(windows, ...)`` values; the error is clustered by window and stratified by domain.
+    """Return the mean of ``(windows, ...)`` values.
+
+    The standard error is clustered by window and stratified by domain.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Training that ends in time: a stretch whose own speed says that it comes too late is given up early."""
+"""Deadlines of training: a segment that is too slow to end in time is abandoned early."""
 
 from __future__ import annotations
 
@@ -6,27 +6,49 @@ import time
 from dataclasses import dataclass
 
 _WARM_STEPS = 16
-"""The first steps of a stretch are not judged by: kernels are loaded and chosen in them."""
-_JUDGED_S = 5.0
-"""A speed is believed after so many seconds."""
+"""First steps of a segment that do not count towards its speed: they load and select kernels."""
+_MIN_SPENT_S = 5.0
+"""Seconds after which the speed of a segment is known."""
 
 clock = time.monotonic
-"""Seconds, the same in all processes of a machine."""
+"""Clock in seconds, the same in all processes of a machine."""
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """Time of `clock` at which training has to be over; ``None`` for never."""
+    """Time at which training must end.
+
+    Attributes
+    ----------
+    stop_s
+        Time of `clock`; ``None`` means no deadline.
+    """
 
     stop_s: float | None = None
 
     def pace(self, goal: int, *, after_s: float = 0.0) -> Pace:
-        """The pace of a stretch up to ``goal`` tokens, which takes ``after_s`` seconds more once it is there."""
+        """Return the pace of a segment that starts now.
+
+        Parameters
+        ----------
+        goal
+            Tokens at the end of the segment.
+        after_s
+            Seconds needed after the goal is reached.
+        """
         return Pace(goal, None if self.stop_s is None else self.stop_s - after_s)
 
 
 class Pace:
-    """Speed of one stretch of training."""
+    """Speed of one segment of training.
+
+    Parameters
+    ----------
+    goal
+        Tokens at the end of the segment.
+    stop_s
+        Time of `clock` at which the goal must be reached; ``None`` means no deadline.
+    """
 
     def __init__(self, goal: int, stop_s: float | None) -> None:
         self.goal, self.stop_s = goal, stop_s
@@ -34,20 +56,20 @@ class Pace:
         self.since_s, self.since_tokens = clock(), 0
 
     def end_s(self, tokens: int) -> float:
-        """When the goal will be reached, at the speed so far; now while that is not known."""
+        """Return the time at which the goal is reached at the present speed, or now if the speed is unknown."""
         now = clock()
         self.calls += 1
         if self.calls <= _WARM_STEPS:
             self.since_s, self.since_tokens = now, tokens
         spent, done = now - self.since_s, tokens - self.since_tokens
-        if spent < _JUDGED_S or not done:
+        if spent < _MIN_SPENT_S or not done:
             return now
         return now + (self.goal - tokens) * spent / done
 
     def over_s(self, tokens: int) -> float:
-        """Seconds by which the goal comes too late."""
+        """Return the seconds by which the goal misses the deadline; negative values are time to spare."""
         return 0.0 if self.stop_s is None else self.end_s(tokens) - self.stop_s
 
     def late(self, tokens: int) -> bool:
-        """Whether the goal cannot be reached in time; to be asked before every step."""
+        """Return whether the goal misses the deadline; call it before every step."""
         return self.stop_s is not None and self.end_s(tokens) > self.stop_s

@@ -1,6 +1,7 @@
-"""Files of training: tensors and prepared text, written whole or not at all.
+"""Files of training: tensors and prepared text, written atomically.
 
-Prepared text is independent of the versions of torch and Python, so one machine can prepare it for another.
+Prepared text does not depend on the versions of torch, tokenizers and Python. One machine can prepare it for
+another.
 """
 
 from __future__ import annotations
@@ -17,20 +18,32 @@ from gpu_validate.training.documents import SPLITS
 from scylla_sim.checks import fail
 
 MAX_TEXT_BYTES = 40_000_000
-"""Largest file of text that is prepared for another machine."""
+"""Maximum size of text that is prepared for another machine."""
 _TEXT_KEYS = {"arrays", "facts", "sha256", "sources"}
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, or fail with one line."""
+    """Make a folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise fail("out", str(folder), f"cannot be made ({error.strerror})") from None
+        raise fail("out", str(folder), f"cannot be created ({error.strerror})") from None
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors whole or not at all."""
+    """Write tensors atomically: a reader sees the old file or the new one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
     make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -41,20 +54,26 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read what `save` wrote; refuse what is missing, cut off or something else with one line."""
+    """Read a file of `save`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated or of another kind.
+    """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
         raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
     except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
-        raise fail("file", str(path), "is cut off, or no file of train", "delete it and train again") from None
+        raise fail("file", str(path), "is truncated, or not a file of train", "delete it and train again") from None
     if not isinstance(content, dict):
-        raise fail("file", str(path), "is no file of train")
+        raise fail("file", str(path), "is not a file of train")
     return content
 
 
 def write_corpus(path: Path, corpus: Corpus, sources: Sources) -> None:
-    """Write prepared text with its hash and the sources that it was prepared from."""
+    """Write prepared text, with its hash and its sources."""
     arrays: dict[str, Any] = {name: torch.from_numpy(text.copy()) for name, text in corpus.train.items()}
     for split, parts in corpus.held_out.items():
         arrays |= {f"{split}/{name}": torch.from_numpy(part.copy()) for name, part in parts.items()}
@@ -63,16 +82,16 @@ def write_corpus(path: Path, corpus: Corpus, sources: Sources) -> None:
 
 
 def read_corpus(path: Path, sources: Sources) -> Corpus:
-    """Read what `write_corpus` wrote.
+    """Read a file of `write_corpus`.
 
     Raises
     ------
     InputError
-        When the file is something else, was edited, or was prepared from other sources.
+        If the file is of another kind, was edited, or was prepared from other sources.
     """
     content = load(path)
     if not content.keys() >= _TEXT_KEYS:
-        raise fail("text", str(path), "is no prepared text", "train --prepare-text makes it")
+        raise fail("text", str(path), "is not prepared text", "train --prepare-text writes it")
     if content["sources"] != repr(sources):
         raise fail("text", str(path), "was prepared for another scale", "prepare it again for this one")
     arrays = {name: part.numpy() for name, part in content["arrays"].items()}
@@ -84,12 +103,17 @@ def read_corpus(path: Path, sources: Sources) -> Corpus:
 
 
 def write_portable(path: Path, corpus: Corpus, sources: Sources) -> int:
-    """Write prepared text for another machine; returns the file's bytes.
+    """Write prepared text for another machine.
+
+    Returns
+    -------
+    int
+        Size of the file in bytes.
 
     Raises
     ------
     InputError
-        When the text is larger than `MAX_TEXT_BYTES`.
+        If the text is larger than `MAX_TEXT_BYTES`.
     """
     parts = [*corpus.train.values(), *(part for split in corpus.held_out.values() for part in split.values())]
     size = sum(part.nbytes for part in parts)

@@ -1,4 +1,4 @@
-"""What a plan has left so far: measured drafts, what is missing, facts about targets, and weights to keep."""
+"""Results of a plan so far: measured drafts, missing points, facts about targets, and weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,26 @@ from numpy.typing import NDArray
 from gpu_validate.training.acceptance import PROFILE_WIDTH, Outcome, rank_profile
 from gpu_validate.training.files import load, save
 from gpu_validate.training.plans import MAIN, Task
-from gpu_validate.training.run import Work, corpus_of
+from gpu_validate.training.work import Work, corpus_of
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One draft after so many training tokens."""
+    """One draft at one training point.
+
+    Attributes
+    ----------
+    task
+        Task that trained the draft.
+    arm
+        Index of the draft in ``task.arms``.
+    tokens
+        Training tokens so far.
+    parameters
+        Trained weights of the draft.
+    outcome
+        Measured acceptance.
+    """
 
     task: Task
     arm: int
@@ -29,13 +43,13 @@ class Snapshot:
 
 
 def _done(work: Work, task: Task) -> dict[str, Any]:
-    """What a task has left so far."""
+    """Return the saved state of a task."""
     path = work.task_path(task)
     return load(path) if path.exists() else {"outcomes": {}}
 
 
 def snapshots(work: Work) -> Iterator[Snapshot]:
-    """All drafts of a plan that are measured, task by task."""
+    """Yield all measured drafts of a plan, task by task."""
     for task in work.plan.tasks:
         done = _done(work, task)
         for tokens in _measured_points(task, done):
@@ -50,7 +64,7 @@ def _measured_points(task: Task, done: dict[str, Any]) -> list[int]:
 
 
 def left_out(work: Work) -> list[str]:
-    """Points of the plan at which nothing is measured yet."""
+    """Return the names of the points that are not measured yet."""
     return [
         task.point(tokens)
         for task in work.plan.tasks
@@ -59,14 +73,14 @@ def left_out(work: Work) -> list[str]:
 
 
 def cpu_seconds(work: Work) -> dict[str, float]:
-    """CPU seconds of every target and task that left something."""
+    """Return the CPU seconds of every target and task that saved a file."""
     paths = [work.target_path(target.name) for target in work.plan.targets]
     paths += [work.task_path(task) for task in work.plan.tasks]
     return {path.stem: float(load(path)["cpu_s"]) for path in paths if path.exists()}
 
 
 def target_facts(work: Work) -> list[dict[str, Any]]:
-    """What was trained as targets, and how good they are."""
+    """Return model, training and held-out loss of every trained target."""
     facts = []
     for target in work.plan.targets:
         path = work.target_path(target.name)
@@ -78,7 +92,10 @@ def target_facts(work: Work) -> list[dict[str, Any]]:
 
 
 def keep_weights(work: Work, folder: Path) -> None:
-    """The main target and its drafts of the first seed, averaged, as trained to the last point that is measured."""
+    """Write the main target and its drafts, for ``measure --suite trained``.
+
+    The drafts are those of the first seed at its last measured point, with averaged weights.
+    """
     target = next(target for target in work.plan.targets if target.name == MAIN)
     weights = load(work.target_path(target.name))["weights"]
     prompts = _mixed(*corpus_of(work).windows("tune"))
@@ -98,6 +115,6 @@ def keep_weights(work: Work, folder: Path) -> None:
 
 
 def _mixed(windows: NDArray[np.int64], domains: NDArray[np.int64]) -> torch.Tensor:
-    """Windows in an order in which the domains take turns."""
+    """Return the windows with their domains in turn."""
     place = np.concatenate([np.arange((domains == domain).sum()) for domain in np.unique(domains)])
     return torch.from_numpy(windows[np.lexsort((domains, place))])

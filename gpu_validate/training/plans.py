@@ -1,8 +1,8 @@
-"""What is trained at each scale: windows of tokens, learning rates and sizes, fixed before anything is measured.
+"""Training plans of each scale: tokens, learning rates and sizes, fixed before any measurement.
 
-The learning rate was chosen on tuning windows, apart from the test windows that all results come from, by
-``gpu-validate train --axis rates``; its record is kept beside the others. Drafts are narrower than their target and
-the target is deeper than the middle of them: otherwise a draft catches up with it and depth buys nothing.
+The learning rate was chosen on tuning windows by ``gpu-validate train --axis rates``. All results come from test
+windows. The record of that sweep is kept with the others. Drafts are narrower than their target, and the target has
+more layers than the median draft. Otherwise a draft catches up with its target, and more layers do not help.
 """
 
 from __future__ import annotations
@@ -16,22 +16,28 @@ from scylla_sim.checks import one_of
 from scylla_sim.specs.model import Model
 
 MAIN = "main"
-"""The arm that the laws are fitted to; the others show what breaks them."""
+"""Name of the arm that the laws are fitted to; the other arms are counter-examples."""
 
 _UNROLLED = (1.0, 0.8)
-"""Weights of the steps that drafts are trained on: two, as each further one cost half as much again for little."""
+"""Weights of the unrolled steps that drafts are trained on.
+
+A third step lengthens training by half and improves acceptance little.
+"""
 
 LEARNING_RATE = 1.5e-2
-"""Of all drafts: over depths it has the highest mean of the rates swept, and no depth has a clearly better one. A
-rate that suits some depths only would put its own slope into the law of layers."""
+"""Learning rate of all drafts.
+
+Averaged over depths it gives the most accepted tokens of the rates in `SWEEP`, and no depth has a clearly better
+one. A rate that suits only some depths would bias the law of layers.
+"""
 _SLOW_RATE = 1e-3
 SWEEP = (3e-3, 5e-3, 7e-3, 1e-2, 1.5e-2, 2e-2)
-"""Learning rates that ``--axis rates`` tries."""
+"""Learning rates of ``--axis rates``."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target, by name, and its training."""
+    """A target and its training."""
 
     name: str
     spec: Model
@@ -41,7 +47,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Arm:
-    """One draft: which law or counter-example it serves, and how it is trained."""
+    """One draft of a task.
+
+    Attributes
+    ----------
+    name
+        `MAIN`, or the name of a counter-example.
+    layers
+        Decoder layers.
+    draft
+        Shape and training.
+    """
 
     name: str
     layers: int
@@ -50,7 +66,25 @@ class Arm:
 
 @dataclass(frozen=True)
 class Task:
-    """Drafts that are trained together in one process on one order of the text."""
+    """Drafts that one process trains together on the same batches.
+
+    Attributes
+    ----------
+    name
+        Unique name in the plan.
+    target
+        Name of the target.
+    training
+        Batches of the training.
+    arms
+        Drafts.
+    seed
+        Seed of the weights and of the order of the text.
+    grid
+        Training tokens after which the drafts are measured, ascending.
+    split
+        Windows on which they are measured, ``test`` or ``tune``.
+    """
 
     name: str
     target: str
@@ -62,17 +96,31 @@ class Task:
 
     @property
     def cost(self) -> float:
-        """Relative work: layers and vocabulary of all arms, times tokens."""
+        """Relative cost: layers and vocabulary projection of all arms, times tokens."""
         return self.grid[-1] * sum(arm.layers + 0.7 for arm in self.arms)
 
     def point(self, tokens: int) -> str:
-        """Name of one point of the grid."""
+        """Return the name of one point of the grid."""
         return f"{self.name}-{tokens}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything of one scale."""
+    """Targets, drafts and text of one scale.
+
+    Attributes
+    ----------
+    scale
+        Name of the scale.
+    sources
+        Text.
+    targets, tasks
+        Models to train.
+    anchors
+        Measured cycles per window.
+    draft_len
+        Drafted tokens of a cycle.
+    """
 
     scale: str
     sources: Sources
@@ -82,7 +130,7 @@ class Plan:
     draft_len: int
 
     def with_seed(self, seed: int) -> Plan:
-        """The same with one seed for targets and drafts."""
+        """Return the plan with one seed for all targets and drafts."""
         first = min(task.seed for task in self.tasks)
         tasks = tuple(
             replace(task, seed=seed, name=task.name.replace(f"seed{first}", f"seed{seed}"))
@@ -93,14 +141,17 @@ class Plan:
 
 
 def model(name: str, layers: int, width: int, *, head_dim: int = 32, vocab_size: int = VOCAB_SIZE) -> Model:
-    """A small Llama-type shape: gated MLP of 2.5 times the width, heads of a fixed size, nothing shared."""
+    """Return a small Llama-type shape.
+
+    The gated MLP is 2.5 times as wide as the model. There are no grouped KV heads and no tied embeddings.
+    """
     heads = max(1, width // head_dim)
     return Model(name, layers, width, 5 * width // 2, heads, heads, width // heads, vocab_size)
 
 
 @dataclass(frozen=True)
 class _Size:
-    """Numbers that differ between scales."""
+    """Parameters of a scale."""
 
     sources: Sources
     target: Model
@@ -120,6 +171,7 @@ class _Size:
 
 
 def _doublings(first: int, count: int) -> tuple[int, ...]:
+    """Return ``count`` numbers, each twice the one before."""
     return tuple(first << step for step in range(count))
 
 
@@ -200,16 +252,24 @@ _SIZES = {
         sweep=(5e-4, 1e-3, 2e-3, 4e-3),
     ),
 }
-"""Scale ``gpu`` fits nine minutes of one H100, also if its steps take a quarter longer than estimated by
-`gpu_validate.training.estimate`. The learning rate of its drafts is that of scale ``small`` over the ratio of
-widths; it has not been swept yet."""
+"""Parameters by scale.
+
+Scale ``gpu`` fits nine minutes of one H100, even if its steps take a quarter longer than
+`gpu_validate.training.estimate` says. The learning rate of its drafts is that of scale ``small``, divided by the
+ratio of the widths. It has not been swept yet.
+"""
 
 
 def plan_of(scale: str, axis: str = "all") -> Plan:
-    """The plan of a scale.
+    """Return the plan of a scale.
 
-    ``axis`` leaves out what the other law needs: ``tokens`` trains the shallowest and the deepest draft, ``layers``
-    all depths but no counter-examples, ``rates`` sweeps learning rates on the tuning windows instead.
+    Parameters
+    ----------
+    scale
+        One of `gpu_validate.training.SCALES`.
+    axis
+        Drafts to train. ``tokens``: the fewest and the most layers. ``layers``: all numbers of layers. ``all``:
+        also the counter-examples. ``rates``: all numbers of layers at every learning rate, on the tuning windows.
     """
     size = _SIZES[one_of("scale", scale, SCALES)]
     one_of("axis", axis, AXES)
@@ -242,6 +302,7 @@ def plan_of(scale: str, axis: str = "all") -> Plan:
 
 
 def _arm(size: _Size, name: str, layers: int, **changed: object) -> Arm:
+    """Return a draft of a scale; ``changed`` replaces fields of its training."""
     head_dim, vocab_size = size.target.head_dim, size.target.vocab_size
     spec = model(f"small-draft-{layers}l", layers, size.draft_width, head_dim=head_dim, vocab_size=vocab_size)
     draft = DraftTraining(spec, size.learning_rate, _UNROLLED, fed=True)
@@ -249,13 +310,17 @@ def _arm(size: _Size, name: str, layers: int, **changed: object) -> Arm:
 
 
 def _weak(size: _Size) -> Target:
-    """A target that a draft can catch up with: two layers, trained on little."""
+    """Return a target that a draft can catch up with: two layers and little training."""
     spec = replace(size.target, name="weak-target-2l", num_layers=2)
     return Target("weak", spec, replace(size.target_training, tokens=size.weak_tokens))
 
 
 def _counter_examples(size: _Size, training: Training) -> list[Task]:
-    """Drafts that break a law: one unrolled step, a slow rate, no features, the target's width, a weak target."""
+    """Return drafts that break a law.
+
+    They are trained on one unrolled step, at a low rate, without features, at the target's width, or for a weak
+    target.
+    """
     broken: list[Arm] = []
     for layers in size.broken_layers:
         broken += [
@@ -276,7 +341,7 @@ def _counter_examples(size: _Size, training: Training) -> list[Task]:
 
 
 def _sweep(size: _Size, training: Training) -> list[Task]:
-    """Every depth at every learning rate, to the middle of the window of tokens, on the tuning windows."""
+    """Return tasks for every number of layers and learning rate, measured in the middle of the token grid."""
     tokens = size.grid[len(size.grid) // 2]
     training = replace(training, tokens=tokens)
     every = sorted(layer for group in size.layers for layer in group)

@@ -1,7 +1,8 @@
-"""Rows of the record from what was measured: tokens per cycle by draft, tokens, domain, temperature and tree.
+"""Rows of the record: tokens per cycle by draft, training tokens, domain, temperature and tree.
 
-Each value has the standard error of its sampling, clustered by window; a gain over the shallowest draft of the same
-run is paired by window. The spread over training seeds is not in it: rows carry their seed.
+Each value has the standard error of its sampling, clustered by window. The gain over the one-layer draft of the
+same run is paired by window. The standard errors do not include the spread over training seeds; each row has its
+seed.
 """
 
 from __future__ import annotations
@@ -32,23 +33,24 @@ Result = tuple[dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class _Way:
-    """One way of drafting: temperature, name, and accepted drafted tokens of every cycle of a snapshot."""
+class _Method:
+    """Accepted drafted tokens of every cycle under one drafting method and temperature."""
 
     temperature: int
     drafting: str
     accepted: FloatArray
 
 
-def _chains(snapshot: Snapshot) -> list[_Way]:
-    """The longest chain: greedy at temperature 0, sampled at temperature 1."""
+def _chains(snapshot: Snapshot) -> list[_Method]:
+    """Return the longest chain, greedy at temperature 0 and sampled at temperature 1."""
     outcome = snapshot.outcome
     longest = chain(outcome.passed.shape[-1])
     greedy = accepted(longest, outcome.ranks[0]).astype(np.float64)
-    return [_Way(0, "chain", greedy), _Way(1, "sampled-chain", outcome.passed.sum(-1))]
+    return [_Method(0, "chain", greedy), _Method(1, "sampled-chain", outcome.passed.sum(-1))]
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the columns that identify a draft and its training."""
     arm = snapshot.task.arms[snapshot.arm]
     return {
         "arm": arm.name,
@@ -62,7 +64,7 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _result(row: dict[str, Any], mean: Mean, cycles: int) -> Result:
-    """Row and summary of one mean; tokens per cycle count the target's own token."""
+    """Return row and summary of one mean; tokens per cycle include the target's own token."""
     named = [str(row[name]) for name in ("op", "arm", "decoder_layers", "train_tokens", "seed", "temperature")]
     named += [str(row[name]) for name in ("drafting", "nodes", "domain")]
     case = "-".join(named)
@@ -76,29 +78,37 @@ def _result(row: dict[str, Any], mean: Mean, cycles: int) -> Result:
 
 
 def curve_results(snapshots: Sequence[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
-    """Tokens per cycle of chains for every draft and point of its curve, over all domains and for each."""
+    """Yield tokens per cycle of chains for every draft and training point, over all domains and by domain.
+
+    Parameters
+    ----------
+    snapshots
+        Measured drafts.
+    domains
+        Index of each window's domain, ``(windows,)``.
+    """
     base = {(s.task.seed, s.tokens): s for s in snapshots if s.task.arms[s.arm].name == MAIN and _layers(s) == 1}
     for snapshot in snapshots:
         reference = base.get((snapshot.task.seed, snapshot.tokens))
-        for way, other in zip(_chains(snapshot), _chains(reference) if reference else [None, None]):
+        for method, other in zip(_chains(snapshot), _chains(reference) if reference else [None, None]):
             row = {
                 "op": "acceptance",
                 **_facts(snapshot),
-                "temperature": way.temperature,
-                "drafting": way.drafting,
+                "temperature": method.temperature,
+                "drafting": method.drafting,
                 "draft_len": snapshot.outcome.passed.shape[-1],
                 "nodes": snapshot.outcome.passed.shape[-1],
             }
             gain: dict[str, Any] = {"gain": None, "gain_stderr": None}
             if other is not None and _facts(snapshot)["arm"] == MAIN:
-                paired = mean_over_windows(way.accepted - other.accepted, domains)
+                paired = mean_over_windows(method.accepted - other.accepted, domains)
                 gain = {"gain": paired.value, "gain_stderr": paired.stderr}
-            mean = mean_over_windows(way.accepted, domains)
-            yield _result({**row, "domain": "all", **gain}, mean, way.accepted.size)
+            mean = mean_over_windows(method.accepted, domains)
+            yield _result({**row, "domain": "all", **gain}, mean, method.accepted.size)
             for index, name in enumerate(DOMAINS if _facts(snapshot)["arm"] == MAIN else ()):
                 inside = domains == index
-                mean = mean_over_windows(way.accepted[inside], domains[inside])
-                yield _result({**row, "domain": name}, mean, way.accepted[inside].size)
+                mean = mean_over_windows(method.accepted[inside], domains[inside])
+                yield _result({**row, "domain": name}, mean, method.accepted[inside].size)
 
 
 def _layers(snapshot: Snapshot) -> int:
@@ -106,12 +116,21 @@ def _layers(snapshot: Snapshot) -> int:
 
 
 def tree_tokens(ranks: NDArray[np.int16], nodes: int) -> FloatArray:
-    """Accepted drafted tokens of the best static tree, chosen on every second window and scored on the others.
+    """Return the accepted drafted tokens of the best static tree.
+
+    The tree is chosen on every second window and scored on the others, and the reverse.
 
     Parameters
     ----------
     ranks
-        ``(windows, anchors, draft_len)``.
+        Ranks of the target's tokens, ``(windows, anchors, draft_len)``.
+    nodes
+        Nodes of the tree.
+
+    Returns
+    -------
+    numpy.ndarray
+        Accepted tokens, ``(windows, anchors)``.
     """
     count = np.zeros(ranks.shape[:2])
     for half in (0, 1):
@@ -121,7 +140,7 @@ def tree_tokens(ranks: NDArray[np.int16], nodes: int) -> FloatArray:
 
 
 def tree_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
-    """Tokens per cycle of static trees of more and more nodes, for the drafts of the laws at their last point."""
+    """Yield tokens per cycle of static trees with `TREE_NODES` nodes, for the main drafts at their last point."""
     for snapshot in _last_of_main(snapshots):
         for temperature, ranks in enumerate(snapshot.outcome.ranks):
             for nodes in TREE_NODES:
@@ -138,14 +157,14 @@ def tree_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> I
 
 
 def _last_of_main(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
-    """Drafts of the laws at the last point that is measured of every seed."""
+    """Return the main drafts of every seed at its last measured point."""
     every = [s for s in snapshots if s.task.arms[s.arm].name == MAIN]
     last = {s.task.name: s.tokens for s in sorted(every, key=lambda s: s.tokens)}
     return [s for s in every if s.tokens == last[s.task.name]]
 
 
 def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
-    """Rank profiles of the drafts of the laws at their last point, over the seeds that came as far."""
+    """Yield rank profiles of the main drafts at their last point, pooled over the seeds that reached it."""
     by_layers: dict[int, list[Snapshot]] = {}
     for snapshot in _last_of_main(snapshots):
         by_layers.setdefault(_layers(snapshot), []).append(snapshot)
@@ -157,7 +176,7 @@ def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
             profile = rank_profile(ranks, PROFILE_WIDTH)
             reached = first_choices(ranks)
             for depth, rank in np.ndindex(profile.shape):
-                chance = float(profile[depth, rank])
+                probability = float(profile[depth, rank])
                 row = {
                     "case": f"rank-{layers}-{members[0].tokens}-{temperature}-{depth + 1}-{rank}",
                     "op": "rank",
@@ -167,15 +186,23 @@ def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
                     "temperature": temperature,
                     "depth": depth + 1,
                     "rank": rank,
-                    "probability": chance,
+                    "probability": probability,
                 }
                 cycles = int(reached[depth])
-                stderr = float(np.sqrt(chance * (1 - chance) / max(cycles, 1)))
+                stderr = float(np.sqrt(probability * (1 - probability) / max(cycles, 1)))
                 yield row, {"count": cycles, "stderr": stderr, "stopping_reason": "max_samples"}
 
 
 def results(snapshots: Sequence[Snapshot], domains: Mapping[str, NDArray[np.int64]]) -> list[Result]:
-    """All rows of a plan; ``domains`` of the windows, by split."""
+    """Return all rows of a plan.
+
+    Parameters
+    ----------
+    snapshots
+        Measured drafts, at least one.
+    domains
+        Split -> index of each window's domain, ``(windows,)``.
+    """
     split = snapshots[0].task.split
     found = list(curve_results(snapshots, domains[split]))
     return [*found, *tree_results(snapshots, domains[split]), *profile_results(snapshots)]

@@ -1,4 +1,4 @@
-"""Generated text with a grammar: JSON records, CSV tables, arithmetic in words."""
+"""Generated structured text: JSON records, CSV tables and word problems."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _word_problem(rng: Random) -> str:
 
 
 def structured_documents() -> Iterator[str]:
-    """Documents of the three kinds in turn, without end."""
+    """Yield documents of the three kinds in turn, without end."""
     rng = Random(_SEED)
     while True:
         yield _json_document(rng)

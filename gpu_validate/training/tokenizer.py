@@ -1,6 +1,6 @@
 """Byte-level byte-pair encoding of ASCII text, by the library ``tokenizers``.
 
-Text is first cut into words: letters, single digits, white space and other signs. The zero byte between two documents
+Text is first cut into words: letters, single digits, white space and other signs. The zero byte between documents
 is a word of its own. A merge never crosses words.
 
 Source: Sennrich et al., arXiv 1508.07909, section 3.2; the byte-level alphabet is that of GPT-2.

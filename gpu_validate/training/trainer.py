@@ -1,8 +1,8 @@
-"""Training of the target, and of many drafts in lock-step on what the target makes of the same text.
+"""Training of the target, and of many drafts on the target's features of the same text.
 
-All parameters of a model lie in one vector, so that an optimiser step and an average of weights are a few calls
-whatever the model's depth. Drafts keep a constant learning rate and an average of the last tenth of their weights:
-one run then gives the whole curve over training tokens, each point as if the rate had been lowered there.
+All parameters of a model are in one vector. An optimiser step and an average of weights then take a few calls for
+any number of layers. Drafts keep a constant learning rate and an average over the last tenth of their steps. One
+run gives the whole curve over training tokens: each point is as good as if the rate had been lowered there.
 
 Source of the average: Karras et al., arXiv 2312.02696, section 3.1 (power-function EMA).
 """
@@ -30,13 +30,20 @@ _BETAS = (0.9, 0.95)
 _CLIP = 1.0
 _WARM_UP = 30
 _EMA_POWER = 9.0
-"""The average weighs the weights of step t by t^9: nearly all of it lies in the last tenth of the run."""
+"""Exponent of the average, which weights step t by t^9 and so covers about the last tenth of the run."""
 _DECAY_SHARE = 0.2
-"""Part of the target's training in which its learning rate falls to zero."""
+"""Last part of the target's training, in which the learning rate falls to zero."""
 
 
 class FlatWeights:
     """All weights of a model as one vector, with optimiser and average.
+
+    Parameters
+    ----------
+    model
+        Model whose parameters become views of the vector.
+    lr
+        Learning rate.
 
     Attributes
     ----------
@@ -62,7 +69,7 @@ class FlatWeights:
         self.optimiser = torch.optim.AdamW([self.weights], lr=lr, betas=_BETAS, weight_decay=0.0, fused=True)
 
     def update(self, scale: float = 1.0) -> None:
-        """One step at ``scale`` times the learning rate, from the gradients that the model has now."""
+        """Apply the present gradients in one step, at ``scale`` times the learning rate."""
         self.steps += 1
         warm = min(1.0, self.steps / _WARM_UP)
         for group in self.optimiser.param_groups:
@@ -74,13 +81,13 @@ class FlatWeights:
         self.average.lerp_(self.weights.detach(), 1.0 - (1.0 - 1.0 / self.steps) ** (_EMA_POWER + 1.0))
 
     def swap(self) -> None:
-        """Exchange weights and average: to measure the averaged model, and back."""
+        """Exchange weights and average, to measure the averaged model or to go back to training."""
         kept = self.weights.detach().clone()
         self.weights.data.copy_(self.average)
         self.average.copy_(kept)
 
     def state(self) -> dict[str, Any]:
-        """What a later run goes on from."""
+        """Return the state that `load` resumes from."""
         return {
             "weights": self.weights.detach(),
             "average": self.average,
@@ -89,7 +96,7 @@ class FlatWeights:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         self.weights.data.copy_(state["weights"])
         self.average.copy_(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -98,9 +105,20 @@ class FlatWeights:
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained: windows of a step (of each domain), their length, tokens in all, learning rate.
+    """Batches and learning rate of a training.
 
-    ``tf32`` lets a GPU round the inputs of matrix products to TF32.
+    Attributes
+    ----------
+    per_domain
+        Windows of each domain in a step.
+    length
+        Tokens of a window.
+    tokens
+        Tokens of the whole training.
+    lr
+        Learning rate.
+    tf32
+        Whether a GPU may round the inputs of GEMMs to TF32.
     """
 
     per_domain: int
@@ -116,27 +134,27 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training."""
+        """Number of steps."""
         return math.ceil(self.tokens / self.step_tokens)
 
 
 @contextmanager
-def rounding(tf32: bool) -> Iterator[None]:
-    """Set whether matrix products of float32 run in TF32, and put back what was set before.
+def gemm_precision(*, tf32: bool) -> Iterator[None]:
+    """Let GEMMs of float32 run in TF32, or not, and restore the earlier setting afterwards.
 
     A CPU ignores the setting.
     """
-    products = torch.backends.cuda.matmul
-    before = products.allow_tf32
-    products.allow_tf32 = tf32
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = tf32
     try:
         yield
     finally:
-        products.allow_tf32 = before
+        matmul.allow_tf32 = before
 
 
 def _text(corpus: Corpus, seed: int, index: int, how: Training, device: str, extra: int = 0) -> Tensor:
-    """Tokens of one step; they depend on seed and step only, so a resumed run sees the same."""
+    """Return the tokens of one step, which depend only on the seed and the step."""
     rng = np.random.default_rng([seed, index])
     return torch.as_tensor(corpus.batch(rng, how.per_domain, how.length + extra), device=device)
 
@@ -144,16 +162,21 @@ def _text(corpus: Corpus, seed: int, index: int, how: Training, device: str, ext
 def train_target(
     spec: Model, corpus: Corpus, how: Training, *, seed: int, device: str = "cpu"
 ) -> Iterator[tuple[int, Decoder]]:
-    """Train a target on next-token prediction; yields tokens so far and the model after every step.
+    """Train a target on next-token prediction.
 
-    The learning rate is constant and falls linearly to zero in the last fifth.
+    The learning rate is constant, and falls linearly to zero in the last fifth.
+
+    Yields
+    ------
+    tokens, model
+        Tokens so far and the model, after every step.
     """
     model = Decoder(spec, device=device)
     initialise(model, seed)
     flat = FlatWeights(model, how.lr)
     for index in range(how.steps):
         text = _text(corpus, seed, index, how, device, extra=1)
-        with rounding(how.tf32):
+        with gemm_precision(tf32=how.tf32):
             features, _ = target_features(model, text[:, :-1])
             logits = functional.linear(features, model.head.weight)
             loss = functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten())
@@ -165,7 +188,19 @@ def train_target(
 
 @dataclass(frozen=True)
 class DraftTraining:
-    """One draft of a run: its shape, learning rate, unrolled steps' weights, and whether it is fed features."""
+    """Shape and training of one draft.
+
+    Attributes
+    ----------
+    spec
+        Shape of the decoder layers.
+    lr
+        Learning rate.
+    steps
+        Weights of the unrolled steps in the loss.
+    fed
+        Whether the draft is fed the target's features.
+    """
 
     spec: Model
     lr: float
@@ -174,7 +209,21 @@ class DraftTraining:
 
 
 class DraftRun:
-    """Drafts trained in lock-step: one pass of the target a step serves them all."""
+    """Drafts that are trained together, so that one forward pass of the target per step serves them all.
+
+    Parameters
+    ----------
+    target
+        Trained target.
+    corpus
+        Text.
+    how
+        Batches; the drafts have their own learning rates.
+    arms
+        Drafts.
+    seed
+        Seed of the weights and of the order of the text.
+    """
 
     def __init__(
         self, target: Decoder, corpus: Corpus, how: Training, arms: Sequence[DraftTraining], *, seed: int
@@ -191,23 +240,23 @@ class DraftRun:
         return self.index * self.how.step_tokens
 
     def advance(self) -> None:
-        """One step of all drafts."""
+        """Train all drafts for one step."""
         text = _text(self.corpus, self.seed, self.index, self.how, self.device)
-        with rounding(self.how.tf32):
+        with gemm_precision(tf32=self.how.tf32):
             with torch.no_grad():
                 features, _ = target_features(self.target, text)
-                chances = functional.softmax(functional.linear(features, self.target.head.weight), dim=-1)
+                probabilities = functional.softmax(functional.linear(features, self.target.head.weight), dim=-1)
             for draft, flat, arm in zip(self.drafts, self.flats, self.arms):
-                training_loss(draft, text, features, chances, arm.steps).backward()  # type: ignore[no-untyped-call]
+                training_loss(draft, text, features, probabilities, arm.steps).backward()  # type: ignore[no-untyped-call]
                 flat.update()
         self.index += 1
 
     def state(self) -> dict[str, Any]:
-        """What a later run goes on from."""
+        """Return the state that `load` resumes from."""
         return {"index": self.index, "flats": [flat.state() for flat in self.flats]}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         self.index = int(state["index"])
         for flat, part in zip(self.flats, state["flats"]):
             flat.load(part)

@@ -21,6 +21,7 @@ from tiny_training import GRID, plan
 from gpu_validate import cli
 from gpu_validate.records import record_file
 from gpu_validate.training import deadline, files, plans, run
+from gpu_validate.training.work import Work
 from scylla_sim.cli import main as simulate
 
 
@@ -101,7 +102,7 @@ def test_text_is_prepared_once_and_carried(
     assert cli.main(["train", "--prepare-text", str(text)]) == 0
     said = capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["text.pt"]
-    monkeypatch.setattr(run, "prepare", lambda sources: pytest.fail("the text is there"))
+    monkeypatch.setattr("gpu_validate.training.work.prepare", lambda sources: pytest.fail("the text is there"))
     options = ["--text", str(text), "--jobs", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
     assert cli.main(["train", *options]) == 0
     first, second = (record_file.read(folder / "smallscale.json") for folder in (trained, tmp_path / "out"))
@@ -172,7 +173,7 @@ def test_a_deadline_leaves_a_valid_record_and_weights_of_what_is_measured(
     monkeypatch.setattr(run, "_measured", slow)
     assert cli.main(["train", "--minutes", "9", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().err
-    assert "target main: 4.1k tokens by" in said and "530 s hold all of it" in said
+    assert "target main: 4.1k tokens by" in said and "530 s are enough" in said
     assert "3 points are left out; the same command goes on from here" in said
     record = record_file.read(tmp_path / "smallscale.json")
     assert record["provenance"]["left_out"] == [f"main-seed0-{GRID[1]}", *(f"broken-{tokens}" for tokens in GRID)]
@@ -188,8 +189,8 @@ def test_time_that_holds_no_draft_leaves_no_record(
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
     assert cli.main(["train", "--minutes", "0.001", "--device", "cpu", "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert "0 s leave out target main from 4.1k tokens on" in said
-    assert "target='main' is not trained before the deadline; at this speed" in said.splitlines()[-1]
+    assert "0 s are too short for target main from 4.1k tokens on" in said
+    assert "target='main' cannot be trained before the deadline; it needs" in said.splitlines()[-1]
     assert not (tmp_path / "smallscale.json").exists()
 
 
@@ -298,7 +299,7 @@ def test_curves_of_the_wrong_record_are_refused(
     assert cli.main(["curves", *options]) == 2
     assert "is of suite smallscale, loops needs trained" in capsys.readouterr().err
     assert cli.main(["rows", "--record", str(trained / "smallscale.json")]) == 2
-    assert "its rows: gpu-validate curves" in capsys.readouterr().err
+    assert "use gpu-validate curves" in capsys.readouterr().err
 
 
 def test_a_record_of_another_version_is_one_line(
@@ -339,8 +340,8 @@ def _too_long(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_cut, "is cut off, or no file of train; delete it and train again"),
-        (lambda folder: (folder / "target.pt").write_text("hi"), "is cut off, or no file of train"),
+        (_cut, "is truncated, or not a file of train; delete it and train again"),
+        (lambda folder: (folder / "target.pt").write_text("hi"), "is truncated, or not a file of train"),
         (lambda folder: torch.save({"a": 1}, folder / "target.pt"), "holds no model of train that fits its shapes"),
         (_without_drafts, "holds no draft-*.pt"),
         (_other_shape, "holds no model of train that fits its shapes"),
@@ -363,7 +364,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest
     (tmp_path / "file").write_text("")
     assert cli.main(["train", "--device", "cpu", "--out", str(tmp_path / "file")]) == 2
     said = capsys.readouterr().err
-    assert "cannot be made (Not a directory)" in said and said.count("\n") == 1
+    assert "cannot be created (Not a directory)" in said and said.count("\n") == 1
 
 
 def test_an_interrupt_ends_the_worker_processes(tmp_path: Path) -> None:
@@ -374,7 +375,7 @@ def test_an_interrupt_ends_the_worker_processes(tmp_path: Path) -> None:
 
     workers: list[multiprocessing.process.BaseProcess] = []
     with pytest.raises(KeyboardInterrupt):
-        run.run_plan(run.Work.of(tmp_path, plan(seeds=(0,)), "cpu"), 2, interrupt)
+        run.run_plan(Work.of(tmp_path, plan(seeds=(0,)), "cpu"), 2, interrupt)
     limit = time.monotonic() + 60.0
     while any(worker.exitcode is None for worker in workers) and time.monotonic() < limit:
         time.sleep(0.05)  # the pool's own thread may be the one that learns it: joining here returns before it has
@@ -383,7 +384,7 @@ def test_an_interrupt_ends_the_worker_processes(tmp_path: Path) -> None:
 
 def test_workers_leave_an_interrupt_from_the_keyboard_to_the_command() -> None:
     struck = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('unmoved')"
-    with run._deaf():
+    with run._interrupts_blocked():
         said = subprocess.run([sys.executable, "-c", struck], capture_output=True, text=True, check=True)
     assert said.stdout == "unmoved\n"
 

@@ -21,7 +21,8 @@ from gpu_validate.suites.trained import Trained  # noqa: E402
 from gpu_validate.training import outcomes, plans, report, run  # noqa: E402
 from gpu_validate.training.corpus import DOMAINS, Corpus  # noqa: E402
 from gpu_validate.training.estimate import RATES, seconds, target_step, task_step  # noqa: E402
-from gpu_validate.training.trainer import DraftRun, rounding, train_target  # noqa: E402
+from gpu_validate.training.trainer import DraftRun, gemm_precision, train_target  # noqa: E402
+from gpu_validate.training.work import Work, corpus_of  # noqa: E402
 from scylla_sim.acceptance.trees import full_tree  # noqa: E402
 
 pytestmark = [
@@ -39,7 +40,7 @@ def test_products_of_float32_are_not_rounded_outside_training() -> None:
     exact = a.double() @ b.double()
     error = {}
     for tf32 in (False, True):
-        with rounding(tf32):
+        with gemm_precision(tf32=tf32):
             error[tf32] = float((a @ b - exact).abs().max() / exact.abs().max())
     assert error[False] < 1e-6 < error[True] < 1e-2, "and rounding rounds"
     assert torch.backends.cuda.matmul.allow_tf32 is False
@@ -59,10 +60,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_training_on_a_gpu_gives_what_training_on_a_cpu_gives(trained: Path, tmp_path: Path) -> None:
     """A few steps only, so that rounding has not grown: tokens per cycle within a tenth."""
-    work = run.Work.of(tmp_path, plan(), "cpu")
-    run.corpus_of(work)
+    work = Work.of(tmp_path, plan(), "cpu")
+    corpus_of(work)
     run.run_here(work, lambda text: None)
-    domains = {"test": run.corpus_of(work).windows("test")[1]}
+    domains = {"test": corpus_of(work).windows("test")[1]}
     values = {
         "cuda": record_file.read(trained / "smallscale.json")["values"],
         "cpu": [row for row, _ in report.results(list(outcomes.snapshots(work)), domains)],

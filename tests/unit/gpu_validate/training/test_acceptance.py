@@ -92,7 +92,9 @@ def test_a_wrong_mask_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     target, draft = models(0, fed=True)
     made = cycles(target, 0)
     honest = measure(draft, made).ranks[0]
-    monkeypatch.setattr(unroll, "mask", lambda anchors, length, dtype: torch.zeros(1, 1, length, dtype=dtype))
+    monkeypatch.setattr(
+        unroll, "visible_bias", lambda anchors, length, dtype: torch.zeros(1, 1, length, dtype=dtype)
+    )
     assert (measure(draft, made).ranks[0] != honest).any()
 
 
@@ -101,15 +103,15 @@ def test_the_loss_of_unrolled_steps_is_that_of_the_logits_in_the_loop() -> None:
     target, draft = models(1, fed=True)
     text = torch.randint(VOCAB, (1, LENGTH), generator=torch.Generator().manual_seed(0))
     features, _ = target_features(target, text)
-    chances = torch.softmax(features @ target.head.weight.T, -1)
-    loss = training_loss(draft, text, features, chances, (1.0, 0.5))
+    probabilities = torch.softmax(features @ target.head.weight.T, -1)
+    loss = training_loss(draft, text, features, probabilities, (1.0, 0.5))
     anchors = torch.arange(LENGTH - 1)[None]
     continuation = torch.stack((text[:, 1:], text[:, 1:]), dim=2)
     first, second = draft_logits(draft, text, features, anchors, continuation)
     last = next(draft_logits(draft, text, features, torch.tensor([[LENGTH - 1]]), continuation[:, :1]))
     every = torch.cat((first, last), dim=1)
-    by_hand = -(chances * every.log_softmax(-1)).sum(-1).mean()
-    by_hand = by_hand + 0.5 * -(chances[:, 1:] * second.log_softmax(-1)).sum(-1).mean()
+    by_hand = -(probabilities * every.log_softmax(-1)).sum(-1).mean()
+    by_hand = by_hand + 0.5 * -(probabilities[:, 1:] * second.log_softmax(-1)).sum(-1).mean()
     assert float(loss.detach()) == pytest.approx(float(by_hand.detach()) / 1.5, rel=1e-12)
 
 

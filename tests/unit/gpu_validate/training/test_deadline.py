@@ -11,6 +11,7 @@ from tiny_training import GRID, plan
 from gpu_validate.training import deadline as module
 from gpu_validate.training import outcomes, report, run
 from gpu_validate.training.deadline import Deadline
+from gpu_validate.training.work import Work, corpus_of
 
 
 class _Clock:
@@ -75,7 +76,7 @@ def test_points_after_the_deadline_are_left_out_and_made_up_for_later(
     tmp_path: Path, clock: _Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first point is measured, and the deadline has passed; the run after it trains the rest."""
-    work, clean = (run.Work.of(tmp_path / name, plan(), "cpu") for name in "ab")
+    work, clean = (Work.of(tmp_path / name, plan(), "cpu") for name in "ab")
     honest = run._measured
 
     def slow(*args: object) -> object:
@@ -84,16 +85,16 @@ def test_points_after_the_deadline_are_left_out_and_made_up_for_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "_measured", slow)
-        run.corpus_of(work)
+        corpus_of(work)
         run.run_here(work, lambda text: None, Deadline(clock.now_s + 500.0))
     (main, broken) = work.plan.tasks
     assert outcomes.left_out(work) == [main.point(GRID[1]), broken.point(GRID[0]), broken.point(GRID[1])]
     found = list(outcomes.snapshots(work))
     assert {(snapshot.task.name, snapshot.tokens) for snapshot in found} == {(main.name, GRID[0])}
-    rows = report.results(found, {"test": run.corpus_of(work).windows("test")[1]})
+    rows = report.results(found, {"test": corpus_of(work).windows("test")[1]})
     assert {"rank", "acceptance"} == {row["op"] for row, _ in rows}, "profiles are those of the last measured point"
     for each in (work, clean):
-        run.corpus_of(each)
+        corpus_of(each)
         run.run_here(each, lambda text: None)
     assert outcomes.left_out(work) == []
     for ours, theirs in zip(outcomes.snapshots(work), outcomes.snapshots(clean)):

@@ -21,7 +21,7 @@ from gpu_validate.training.estimate import (
     RATES,
     Cost,
     Stage,
-    described,
+    describe,
     draft_step,
     features_step,
     seconds,
@@ -68,7 +68,7 @@ class _Models:
     target: Decoder
     text: torch.Tensor
     features: torch.Tensor
-    chances: torch.Tensor
+    probabilities: torch.Tensor
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_step_of_a_draft_costs_what_torch_counts(layers: int, steps: tuple[flo
     flat = FlatWeights(draft, 1e-3)
 
     def step() -> None:
-        loss = training_loss(draft, models.text[:, :-1], models.features, models.chances, steps)
+        loss = training_loss(draft, models.text[:, :-1], models.features, models.probabilities, steps)
         loss.backward()  # type: ignore[no-untyped-call]
         flat.update()
 
@@ -169,9 +169,9 @@ def test_tasks_wait_for_their_target_and_processes_share_them() -> None:
 
 def test_a_limit_leaves_out_the_points_after_it() -> None:
     found = [Stage("a", 1000 << step, 10.0 * (step + 1)) for step in range(3)]
-    assert described(found, 20.0)[-1] == "20 s leave out a from 4k tokens on"
-    assert described(found, 30.0)[-1] == "30 s hold all of it"
-    assert len(described(found)) == 1
+    assert describe(found, 20.0)[-1] == "20 s are too short for a from 4k tokens on"
+    assert describe(found, 30.0)[-1] == "30 s are enough"
+    assert len(describe(found)) == 1
 
 
 def test_another_kind_of_rounding_changes_the_seconds_of_products_only() -> None:

@@ -17,8 +17,9 @@ from gpu_validate.training.corpus import Corpus, prepare
 from gpu_validate.training.files import load, save
 from gpu_validate.training.outcomes import snapshots
 from gpu_validate.training.plans import AXES, MAIN, SCALES, Task, model, plan_of
-from gpu_validate.training.run import Work, corpus_of, run_target, run_task
-from gpu_validate.training.trainer import DraftRun, FlatWeights, Training, rounding, train_target
+from gpu_validate.training.run import run_target, run_task
+from gpu_validate.training.trainer import DraftRun, FlatWeights, Training, gemm_precision, train_target
+from gpu_validate.training.work import Work, corpus_of
 from scylla_sim.checks import InputError
 
 HOW = Training(per_domain=1, length=32, tokens=2048, lr=4e-3)
@@ -199,7 +200,7 @@ def test_products_are_rounded_while_a_plan_says_so_and_at_no_other_time(
         assert products.allow_tf32 is False
         assert set(seen) == {tf32}
     assert torch.equal(weights[False], weights[True])
-    with pytest.raises(KeyboardInterrupt), rounding(True):
+    with pytest.raises(KeyboardInterrupt), gemm_precision(tf32=True):
         raise KeyboardInterrupt
     assert products.allow_tf32 is False
 
@@ -211,7 +212,7 @@ def test_text_is_read_by_another_version_and_from_another_folder(
     (tmp_path / "a" / "text.pt").rename(tmp_path / "carried.pt")
     before = Work.of(tmp_path, plan(), "cpu", tmp_path / "carried.pt")
     monkeypatch.setattr(torch, "__version__", "9.9")
-    monkeypatch.setattr(runner, "prepare", lambda sources: pytest.fail("the text is there"))
+    monkeypatch.setattr("gpu_validate.training.work.prepare", lambda sources: pytest.fail("the text is there"))
     work = Work.of(tmp_path, plan(), "cpu", tmp_path / "carried.pt")
     assert work.folder != before.folder, "what is trained is not taken over from another version"
     assert corpus_of(work).sha256 == corpus.sha256
@@ -257,5 +258,5 @@ def test_a_draft_that_diverged_is_refused_not_taken_for_a_perfect_one(tmp_path: 
     work = Work.of(tmp_path, replace(made, tasks=(task,)), "cpu")
     corpus_of(work)
     run_target(work, 0, 0)
-    with pytest.raises(InputError, match="draft='d1' has diverged; it needs a lower learning rate"):
+    with pytest.raises(InputError, match="draft='d1' has diverged; use a lower learning rate"):
         run_task(work, 0, 0)
