@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gpu_validate.training.corpus import Sources
-from gpu_validate.training.plans import MAIN, Arm, Plan, Target, Task, model
+from gpu_validate.training.plans import MAIN, Arm, Plan, Target, Task
+from gpu_validate.training.sizes import model
 from gpu_validate.training.trainer import DraftTraining, Training
 
 SOURCES = Sources((), bible=False, train_bytes=30_000, window=48, windows=4)

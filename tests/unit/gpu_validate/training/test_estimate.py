@@ -29,7 +29,8 @@ from gpu_validate.training.estimate import (
     target_step,
     task_step,
 )
-from gpu_validate.training.plans import MAIN, Arm, Target, Task, model, plan_of
+from gpu_validate.training.plans import MAIN, Arm, Target, Task, plan_of
+from gpu_validate.training.sizes import model
 from gpu_validate.training.trainer import DraftTraining, FlatWeights, Training
 from gpu_validate.training.unroll import target_features, training_loss
 

@@ -11,13 +11,14 @@ import torch
 from tiny_training import GRID, SOURCES, arm, plan
 
 from gpu_validate.models.decoder import Decoder
-from gpu_validate.training import files, trainer
+from gpu_validate.training import AXES, SCALES, files, trainer
 from gpu_validate.training import run as runner
 from gpu_validate.training.corpus import Corpus, prepare
 from gpu_validate.training.files import load, save
 from gpu_validate.training.outcomes import snapshots
-from gpu_validate.training.plans import AXES, MAIN, SCALES, Task, model, plan_of
+from gpu_validate.training.plans import MAIN, Task, plan_of
 from gpu_validate.training.run import run_target, run_task
+from gpu_validate.training.sizes import model
 from gpu_validate.training.trainer import DraftRun, FlatWeights, Training, gemm_precision, train_target
 from gpu_validate.training.work import Work, corpus_of
 from scylla_sim.checks import InputError
