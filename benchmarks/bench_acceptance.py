@@ -1,4 +1,4 @@
-"""Seconds of the acceptance half; prints a table and, as its last line, JSON. Nothing is asserted.
+"""Benchmark of the acceptance functions. It prints a table, and JSON as its last line.
 
 python benchmarks/bench_acceptance.py
 """
@@ -11,14 +11,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scylla_sim.acceptance import dynamic_trees, generation, positions, profiles, trees
+from scylla_sim.acceptance import dynamic_trees, generation, positions, profiles, tree_search, trees
 from scylla_sim.laws import theorems
 
 REPEATS = 7
+"""Timed calls per case."""
 
 
 def best_of(call: Callable[[], object]) -> float:
-    """Least wall time of a few repetitions, after one that is not counted."""
+    """Return the smallest wall time of `REPEATS` calls, after one warm-up call."""
     call()
     times = []
     for _ in range(REPEATS):
@@ -29,23 +30,27 @@ def best_of(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
+    """Time every case and print the results."""
     rng = np.random.default_rng(0)
     chains = rng.random((1_000_000, 5))
     ranks = np.broadcast_to(profiles.rank_profile(0.7, 10), (10, 10))
-    tree = trees.best_tree(ranks, 64)
+    tree = tree_search.best_tree(ranks, 64)
     many = profiles.rank_profile(rng.random((10_000, 10)), 10)
     taus = rng.uniform(1, 5, 10_000)
-    mixed = dynamic_trees.beta_mixture(0.75, 6, 10)
+    mixed = dynamic_trees.mixture_of(positions.position_profile(0.75, 6), 10)
     cases: dict[str, tuple[Callable[[], object], int]] = {
         "tau of a chain profile, 5 positions": (lambda: profiles.tokens_per_cycle(chains), len(chains)),
         "tau of a 64-node tree under a 10 x 10 rank profile": (
             lambda: trees.tokens_per_cycle(tree, many),
             len(many),
         ),
-        "best 64-node tree of a 10 x 10 rank profile": (lambda: trees.best_tree(ranks, 64), 1),
-        "beam tree, 10 steps, top-k 10, 64 tokens": (lambda: trees.beam_tree(ranks, top_k=10, verify_tokens=64), 1),
+        "best 64-node tree of a 10 x 10 rank profile": (lambda: tree_search.best_tree(ranks, 64), 1),
+        "beam tree, 10 steps, top-k 10, 64 tokens": (
+            lambda: tree_search.beam_tree(ranks, top_k=10, verify_tokens=64),
+            1,
+        ),
         "rate from tau, chain of 5": (lambda: profiles.iid_rate(taus, 5), len(taus)),
-        "rate from tau, reference tree": (lambda: trees.beam_rate(5.0, **theorems.reference()), 1),
+        "rate from tau, reference tree": (lambda: tree_search.beam_rate(5.0, **theorems.reference()), 1),
         "decay over positions from three taus": (lambda: positions.fit_decay([1, 2, 3], [1.8, 2.4, 2.9]), 1),
         "dynamic tree, 2,000 contexts": (
             lambda: dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=10, verify_tokens=61),

@@ -31,7 +31,8 @@ from gpu_validate.models.eagle import EagleDraft
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.costs import Cost, draft_widths, head_ops, operations_cost, pass_cost
 from gpu_validate.training.files import load
-from scylla_sim.acceptance.trees import DraftTree, best_tree, chain
+from scylla_sim.acceptance.tree_search import best_tree
+from scylla_sim.acceptance.trees import DraftTree, chain
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.specs.model import Model
 

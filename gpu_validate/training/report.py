@@ -26,7 +26,8 @@ from gpu_validate.training.acceptance import (
 from gpu_validate.training.corpus import DOMAINS
 from gpu_validate.training.outcomes import Snapshot
 from gpu_validate.training.plans import MAIN
-from scylla_sim.acceptance.trees import best_tree, chain
+from scylla_sim.acceptance.tree_search import best_tree
+from scylla_sim.acceptance.trees import chain
 
 TREE_NODES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 Result = tuple[dict[str, Any], dict[str, Any]]

@@ -1,1 +1,1 @@
-"""Acceptance of drafted tokens: profiles, laws over draft positions, trees, and speculative configurations."""
+"""Acceptance of drafted tokens: profiles, laws over positions, draft trees and speculative configurations."""

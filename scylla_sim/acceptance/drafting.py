@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scylla_sim.acceptance import profiles, trees
+from scylla_sim.acceptance import profiles, tree_search, trees
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, whole
 from scylla_sim.laws import theorems
@@ -113,7 +113,7 @@ def _tau_of_rates(rates: FloatArray, s: DraftShape) -> float:
     if s.top_k == 1:
         return float(profiles.tokens_per_cycle(profile))
     ranks = profiles.rank_profile(profile, s.top_k)
-    tree = trees.beam_tree(ranks, top_k=s.top_k, verify_tokens=s.verify_tokens)
+    tree = tree_search.beam_tree(ranks, top_k=s.top_k, verify_tokens=s.verify_tokens)
     return float(trees.tokens_per_cycle(tree, ranks))
 
 
@@ -121,7 +121,7 @@ def _rate_of(tau: float, s: DraftShape) -> float:
     """Return the acceptance rate, equal at every depth, at which a shape yields ``tau``."""
     if s.top_k == 1:
         return float(profiles.iid_rate(tau, s.draft_len))
-    return trees.beam_rate(tau, draft_len=s.draft_len, top_k=s.top_k, verify_tokens=s.verify_tokens)
+    return tree_search.beam_rate(tau, draft_len=s.draft_len, top_k=s.top_k, verify_tokens=s.verify_tokens)
 
 
 def transfer(tau: float, source: DraftShape, target: DraftShape) -> float:

@@ -1,9 +1,10 @@
-"""Dynamic draft trees: what a draft gains by knowing, context by context, how sure it is.
+"""Tokens per cycle of dynamic draft trees, which follow the confidence of the draft in each context.
 
-A static tree spends its nodes as the average context deserves. EAGLE-2 grows each tree by the draft's own
-confidence. The model here: every context, drawn independently, belongs to a class of difficulty that the draft
-recognises; its top-1 rate is Beta distributed over the classes. One number, ``confidence``, says how much of the
-uncertainty about acceptance the draft can see: 0 is none (the dynamic tree is then the static one), 1 is all.
+A static tree has the same nodes in every context. EAGLE-2 grows each tree by the draft's own confidence. In the
+model of this module, every context belongs to a class of difficulty that the draft recognizes. Contexts are
+independent. The top-1 rate has a Beta distribution over the classes. ``confidence`` is the share of the uncertainty
+about acceptance that the draft can see. At 0 the dynamic tree equals the static tree; at 1 the draft knows whether
+a token is accepted.
 """
 
 from __future__ import annotations
@@ -13,23 +14,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.acceptance.positions import POSITION_EXPONENT, position_profile
 from scylla_sim.acceptance.profiles import RANK_EXPONENT, rank_profile
 from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.stats.quantiles import beta_quantile, incomplete_beta
 
 CONFIDENCE = 0.3
-"""Fitted to one step: the same EAGLE heads for Vicuna-7B give 3.58 with EAGLE's fixed 25-node tree and 4.34 with
-EAGLE-2's dynamic 60-node tree (hemingkx/Spec-Bench leaderboard, A100, T = 0). The best fixed 60-node tree would
-give 4.11, so the dynamics are worth 6 %. Vicuna-13B, not used, is met: 3.64 -> 4.43 published, 4.43 predicted. The
-value goes with the default exponent over positions; with one rate for all depths 0.1 fits both targets as well."""
+"""Default confidence, fitted to published tau of the same EAGLE heads (A100, temperature 0).
+
+===========  ==================  ===================  ====================  ===========
+Target       Fixed, 25 nodes     Best fixed, 60       Dynamic, 60 nodes     Predicted
+===========  ==================  ===================  ====================  ===========
+Vicuna-7B    3.58                4.11 (calculated)    4.34                  fitted
+Vicuna-13B   3.64                                     4.43                  4.43
+===========  ==================  ===================  ====================  ===========
+
+The value belongs to the default exponent over positions. With one rate for all depths, 0.1 fits both targets
+equally well. Source: leaderboard of hemingkx/Spec-Bench.
+"""
 
 NUM_CLASSES = 16
+"""Number of equally likely classes of contexts."""
+
 MIN_CONFIDENCE = 1e-4
-"""Below it a class's rate lies within 0.5 points of the mean; taken as 0, for the quantiles would lose digits."""
+"""Smallest confidence that differs from 0; below it, the quantiles of the Beta distribution lose digits."""
+
 _CALIBRATION_RANKS = 10
+
 MAX_SAMPLES = 100_000
-"""Contexts of a simulated dynamic tree; all of them are held in memory at once."""
+"""Most contexts of a simulated dynamic tree; they all lie in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class Mixture:
     Attributes
     ----------
     rank_probability
-        Shape (classes, depth, ranks): rank profile of a context by its class.
+        Rank profile of each class, shape (classes, depth, ranks).
     """
 
     rank_probability: FloatArray
@@ -55,12 +67,12 @@ class Mixture:
 
     @property
     def mean_profile(self) -> FloatArray:
-        """Rank profile averaged over contexts, shape (depth, ranks): all that a static tree can use."""
+        """Rank profile averaged over contexts, shape (depth, ranks)."""
         return np.asarray(self.rank_probability.mean(axis=0))
 
 
 def _class_rates(mean: float, confidence: float) -> FloatArray:
-    """Mean top-1 rate within each of `NUM_CLASSES` equally likely slices of a Beta distribution."""
+    """Return the mean top-1 rate in each of `NUM_CLASSES` equally likely slices of a Beta distribution."""
     if confidence < MIN_CONFIDENCE or mean <= 0 or mean >= 1:
         return np.full(NUM_CLASSES, mean)
     size = 1.0 / confidence - 1.0
@@ -72,9 +84,10 @@ def _class_rates(mean: float, confidence: float) -> FloatArray:
 
 
 def _within_exponent(rates: FloatArray, mean: float) -> float:
-    """Rank exponent within classes at which the average over classes follows the published law over ranks.
+    """Return the rank exponent within classes at which the average over classes follows the default rank law.
 
-    Averaging flattens the law over ranks, so classes need a steeper one; 1 is the steepest that still falls.
+    The average over classes has a flatter law than the classes, so their exponent is larger. Above 1 the
+    probabilities no longer fall with the rank.
     """
     if mean <= 0 or mean >= 1:
         return RANK_EXPONENT
@@ -87,35 +100,22 @@ def _within_exponent(rates: FloatArray, mean: float) -> float:
     return high
 
 
-def beta_mixture(
-    first_rate: float,
-    draft_len: int,
-    top_k: int,
-    *,
-    confidence: float = CONFIDENCE,
-    exponent: float = POSITION_EXPONENT,
-) -> Mixture:
-    """Mixture whose average context has the default laws over positions and ranks.
+def mixture_of(acceptance_rate: ArrayLike, top_k: int, *, confidence: float = CONFIDENCE) -> Mixture:
+    """Return the mixture whose average context has given conditional rates and the default rank law.
 
     Parameters
     ----------
-    first_rate
-        Mean top-1 rate at depth 1, in [0, 1]; deeper ones follow
-        `scylla_sim.acceptance.positions.position_profile`.
+    acceptance_rate
+        Conditional rates over positions, shape (depth,).
+    top_k
+        Number of ranks.
     confidence
-        Variance of the class's rate over its highest possible, mean (1 - mean); in [0, 1).
+        Variance of a class's rate divided by its largest possible value, mean (1 - mean); in [0, 1).
 
-    Examples
-    --------
-    >>> mixture = beta_mixture(0.75, 3, 4, confidence=0.3)
-    >>> mixture.mean_profile[:, 0].round(3).tolist()
-    [0.75, 0.655, 0.592]
-    """
-    return mixture_of(position_profile(first_rate, draft_len, exponent=exponent), top_k, confidence=confidence)
-
-
-def mixture_of(acceptance_rate: ArrayLike, top_k: int, *, confidence: float = CONFIDENCE) -> Mixture:
-    """Mixture whose average context has given conditional rates over positions, shape (depth,), and the rank law.
+    Raises
+    ------
+    InputError
+        For rates that are not one profile, or for numbers out of range.
 
     Examples
     --------
@@ -137,18 +137,34 @@ def mixture_of(acceptance_rate: ArrayLike, top_k: int, *, confidence: float = CO
 def dynamic_tokens_per_cycle(
     mixture: Mixture, *, top_k: int, verify_tokens: int, samples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """tau of EAGLE-2's dynamic tree, and its standard error, over random contexts.
+    """Return tau of EAGLE-2's dynamic tree and its standard error, over random contexts.
 
-    Each depth expands the ``top_k`` candidates of highest path confidence by ``top_k`` choices each; the
-    ``verify_tokens - 1`` best of all are verified. Acceptance is integrated exactly in every sampled tree, so only
-    the draw of contexts adds noise.
+    At each depth, the ``top_k`` candidates with the highest path confidence get ``top_k`` children each. The target
+    verifies the ``verify_tokens - 1`` best of all candidates. Every sampled tree contributes its exact tau, so only
+    the sampling of contexts adds noise.
 
     Parameters
     ----------
+    mixture
+        Classes of contexts.
+    top_k
+        Candidates kept per depth, and children of each.
     verify_tokens
-        Root included.
+        Tokens that the target verifies, root included.
     samples
-        Trees averaged, at least 2.
+        Number of trees, at least 2.
+    seed
+        Seed of the random generator.
+
+    Returns
+    -------
+    tau, standard_error : float
+        Mean over the trees, and its standard error.
+
+    Raises
+    ------
+    InputError
+        For more ranks or tokens than the mixture and the beam provide.
 
     Notes
     -----
@@ -156,7 +172,7 @@ def dynamic_tokens_per_cycle(
 
     Examples
     --------
-    >>> certain = beta_mixture(0.75, 5, 4, confidence=0.0)
+    >>> certain = mixture_of([0.75, 0.65, 0.6, 0.55, 0.5], 4, confidence=0.0)
     >>> tau, error = dynamic_tokens_per_cycle(certain, top_k=4, verify_tokens=16, samples=10)
     >>> round(tau, 2), round(error, 6)
     (3.23, 0.0)

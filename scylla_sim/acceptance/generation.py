@@ -1,7 +1,7 @@
-"""Draft-verify cycles that a whole generation takes: the distribution behind the mean tau.
+"""Number of draft-verify cycles in a whole generation: its distribution, quantiles and mean.
 
-A generation of N tokens ends in the cycle that reaches N; what that cycle emits beyond N is thrown away, so a short
-answer is worth less than tau tokens a cycle.
+A generation of N tokens ends in the cycle that reaches N tokens. The tokens of this cycle beyond N are discarded.
+Short generations therefore get fewer than tau tokens per cycle.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from scylla_sim.acceptance.profiles import cycle_distribution
 from scylla_sim.checks import FloatArray, fail, in_range, whole
 
 _NEGLIGIBLE = 1e-16
+"""Probability at which the tail of a distribution is cut."""
+
 MAX_TOKENS = 100_000
-"""Longest generation that a command works out; the distribution takes seconds there."""
+"""Longest generation that a command accepts; it takes seconds."""
 
 
 def cycles_distribution(acceptance_rate: ArrayLike, num_tokens: int) -> FloatArray:
-    """Exact distribution of the cycles needed for ``num_tokens`` tokens, cycles independent.
+    """Return the distribution of the number of cycles for ``num_tokens`` tokens, for independent cycles.
 
     Parameters
     ----------
     acceptance_rate
-        One conditional profile, shape (draft_len,); of a tree use its equivalent chain
-        (`scylla_sim.acceptance.trees.depth_survival`, `scylla_sim.acceptance.profiles.to_conditional`).
+        One conditional profile, shape (draft_len,). For a tree, use its equivalent chain:
+        `scylla_sim.acceptance.trees.depth_survival`, then `scylla_sim.acceptance.profiles.to_conditional`.
     num_tokens
-        At least 1.
+        Tokens to generate, at least 1.
 
     Returns
     -------
-    Shape (most cycles + 1,): entry m is the probability of exactly m cycles; the tail below 1e-16 is cut.
+    ndarray
+        Shape (largest number of cycles + 1,). Entry m is the probability of exactly m cycles, without the tail
+        below 1e-16.
 
     Examples
     --------
@@ -41,7 +45,7 @@ def cycles_distribution(acceptance_rate: ArrayLike, num_tokens: int) -> FloatArr
     if step.ndim != 1:
         raise fail("acceptance_rate", step.shape, "must be one profile")
     wanted = int(whole("num_tokens", num_tokens, 1))
-    # unfinished[j]: probability that the cycles so far emitted j < num_tokens tokens in total.
+    # unfinished[j]: probability that the cycles so far emitted j tokens in total, with j < num_tokens.
     unfinished = np.zeros(wanted)
     unfinished[0] = 1.0
     remaining = [1.0]
@@ -55,7 +59,7 @@ def cycles_distribution(acceptance_rate: ArrayLike, num_tokens: int) -> FloatArr
 
 
 def cycles_quantile(acceptance_rate: ArrayLike, num_tokens: int, probability: float) -> int:
-    """Smallest number of cycles within which ``num_tokens`` tokens are out with the given probability.
+    """Return the smallest number of cycles that suffices for ``num_tokens`` tokens with a given probability.
 
     Examples
     --------
@@ -68,7 +72,9 @@ def cycles_quantile(acceptance_rate: ArrayLike, num_tokens: int, probability: fl
 
 
 def generation_tokens_per_cycle(acceptance_rate: ArrayLike, num_tokens: int) -> float:
-    """``num_tokens`` over the mean number of cycles: tau less what the last cycle throws away.
+    """Return ``num_tokens`` divided by the mean number of cycles.
+
+    The result is below tau, because the last cycle discards tokens.
 
     Examples
     --------
@@ -80,7 +86,7 @@ def generation_tokens_per_cycle(acceptance_rate: ArrayLike, num_tokens: int) -> 
 
 
 def summary(acceptance_rate: ArrayLike, num_tokens: int) -> dict[str, float]:
-    """Median and 99th percentile of the cycles of a generation, and what a cycle of it is worth.
+    """Return the median and the 99th percentile of the number of cycles, and the tokens per cycle.
 
     Examples
     --------

@@ -1,14 +1,25 @@
-"""How acceptance falls with the draft position, and so what a longer or shorter draft would yield.
+"""The decay of acceptance over draft positions, and tau at other draft lengths.
 
-A draft that conditions on its own guesses gets worse with depth: one rate for all positions overestimates long
-drafts by 11 % on average over the published series. The law here: the odds of acceptance at position i are
-``i**-exponent`` times those at position 1. It has the same shape as the default law over ranks
-(`scylla_sim.acceptance.profiles.rank_profile`).
+A draft conditions on its own guesses, so its acceptance falls with the position. The law of this module: the odds
+of acceptance at position i are ``i**-exponent`` times the odds at position 1. The default law over ranks
+(`scylla_sim.acceptance.profiles.rank_profile`) has the same shape. One rate for all positions overestimates the tau
+of long drafts by 11 % on average over the published series.
 
-The exponents here are of tau against the draft length, over separate runs. They hold two effects: depth, and that
-longer drafts begin their cycles in harder places (in traces of one head cut at K, position 1 is accepted 0.674 of
-the time at K = 1 and 0.626 at K = 10). Rates by position within one run hold only the first, and fall less, or
-rise where easy stretches last: do not mix the two kinds.
+Notes
+-----
+The exponents describe tau against the draft length, over separate runs. They contain two effects: the position, and
+the harder contexts in which the cycles of longer drafts begin. In traces of one head cut at draft length K,
+position 1 is accepted with these rates:
+
+======  ================
+K       Rate, position 1
+======  ================
+1       0.674
+10      0.626
+======  ================
+
+Rates by position within one run contain the first effect only. They fall less, or even rise in easy text. Do not
+mix the two kinds of rates.
 """
 
 from __future__ import annotations
@@ -24,21 +35,23 @@ from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
 from scylla_sim.records import Row
 
 POSITION_EXPONENT = 0.66
+"""Default exponent: the median over 19 published series of tau against the draft length.
+
+Source: ``paper/published/tau_vs_draft_len.csv`` (EAGLE-1, EAGLE-3, P-EAGLE, MTP and DSpark heads of nine targets).
+The exponents of single series lie between 0 and 2.4. Parallel drafters (DFlash) and EAGLE-3 on easy text have
+exponents near or below 0. The 60 EAGLE-3 series of SpecForge's SpecBundle have the median 0.30 and the standard
+deviation 0.20 (``tau_vs_draft_len_specbundle.csv``).
+"""
+
 POSITION_SPREAD = 0.54
-"""Median and standard deviation of the exponent over 19 published series of tau against the draft length
-(``paper/published/tau_vs_draft_len.csv``: EAGLE-1, EAGLE-3, P-EAGLE, MTP, DSpark heads of nine targets). Single
-series run from 0 to 2.4; parallel drafters (DFlash) and EAGLE-3 on easy text can be flat or rise."""
+"""Standard deviation of the exponent over the same 19 series."""
 
 TAU_NOISE = 0.02
-"""Standard deviation of one published tau around the law: rounding to 0.01 and different prompts per run."""
-
-EAGLE3_EXPONENT = 0.30
-"""Median over the 60 EAGLE-3 series of SpecForge's SpecBundle (``tau_vs_draft_len_specbundle.csv``; standard
-deviation 0.20). These heads are trained on their own guesses, and decay half as fast; EAGLE-1 shows 0.67."""
+"""Standard deviation of a published tau about the law, from rounding to 0.01 and from different prompts."""
 
 _LOGIT_LIMIT = 30.0
 _FREE_SPREAD = 10.0
-"""Spread with which a whole series finds its own exponent: wide enough not to hold it."""
+"""Spread for the exponent of a whole series; it hardly constrains the fit."""
 
 IntArray = NDArray[np.int64]
 Series = Mapping[str, tuple[ArrayLike, ArrayLike]]
@@ -47,21 +60,28 @@ Series = Mapping[str, tuple[ArrayLike, ArrayLike]]
 def position_profile(
     first_rate: ArrayLike, draft_len: int, *, exponent: ArrayLike = POSITION_EXPONENT
 ) -> FloatArray:
-    """Conditional rates at positions 1..draft_len from the first: odds_i = odds_1 i^-exponent.
+    """Return conditional rates at positions 1 to draft_len from the rate at position 1.
+
+    The odds at position i are ``i**-exponent`` times the odds at position 1.
 
     Parameters
     ----------
-    first_rate, exponent
-        Broadcast against each other, shape (...). A rate in [0, 1]; exponent 0 is one rate for all positions.
+    first_rate
+        Rate at position 1, in [0, 1].
+    draft_len
+        Number of positions.
+    exponent
+        Exponent of the law; 0 gives one rate for all positions. It broadcasts with ``first_rate``, shape (...).
 
     Returns
     -------
-    Shape (..., draft_len).
+    ndarray
+        Conditional rates, shape (..., draft_len).
 
     Notes
     -----
-    Source: chosen here, see `POSITION_EXPONENT` for the data. Rivals with one exponent for all series (odds falling
-    geometrically, rates falling geometrically or by a power of the hazard) do equally well or slightly worse.
+    Source: this package; see `POSITION_EXPONENT` for the data. Other laws with one exponent for all series fit
+    equally well or slightly worse: geometric odds, geometric rates, and a power of the hazard.
 
     Examples
     --------
@@ -78,9 +98,18 @@ def position_profile(
 
 @dataclass(frozen=True)
 class Decay:
-    """A profile over positions found from tau at some draft lengths.
+    """A profile over positions, fitted to tau at some draft lengths.
 
-    ``covariance`` is of (logit of ``first_rate``, ``exponent``); ``noise`` of one tau.
+    Attributes
+    ----------
+    first_rate
+        Rate at position 1.
+    exponent
+        Exponent of the law.
+    covariance
+        Covariance of (logit of ``first_rate``, ``exponent``), shape (2, 2).
+    noise
+        Standard deviation of one measured tau.
     """
 
     first_rate: float
@@ -89,13 +118,23 @@ class Decay:
     noise: float
 
     def profile(self, draft_len: int) -> FloatArray:
-        """Conditional rates, shape (draft_len,)."""
+        """Return conditional rates at positions 1 to draft_len, shape (draft_len,)."""
         return position_profile(self.first_rate, draft_len, exponent=self.exponent)
 
     def predict(self, draft_len: ArrayLike, *, z: float = 1.645) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """tau at draft lengths, and the interval of a measurement there (``z`` standard deviations; 1.645: 90 %).
+        """Return tau at draft lengths, with the interval of a new measurement.
 
-        The interval comes from the noise and from what the exponent varied between published series, linearised.
+        Parameters
+        ----------
+        draft_len
+            Draft lengths, any shape.
+        z
+            Half width of the interval in standard deviations; 1.645 covers 90 %.
+
+        Notes
+        -----
+        The interval contains the noise and the spread of the exponent between published series, propagated
+        linearly.
         """
         lengths = np.atleast_1d(whole("draft_len", draft_len, 1))
         logit = float(np.log(self.first_rate / (1 - self.first_rate)))
@@ -128,20 +167,24 @@ def fit_decay(
     spread: float = POSITION_SPREAD,
     noise: float = TAU_NOISE,
 ) -> Decay:
-    """Profile over positions from tau at one or several draft lengths of a chain.
+    """Fit a profile over positions to tau at one or several draft lengths of a chain.
 
-    Least squares of the taus with the exponent held to ``exponent`` within ``spread``: one tau finds the rate
-    and keeps the exponent, several let the data move it.
+    A least-squares fit with a normal prior for the exponent. A single tau determines the rate at position 1 and
+    leaves the exponent at its prior. Several values of tau also change the exponent.
 
     Parameters
     ----------
     draft_lens, tokens_per_cycle
-        Shape (n,), n >= 1; each tau in (1, draft_len + 1).
+        Draft lengths and their tau, shape (n,), n >= 1; each tau in (1, draft_len + 1).
+    exponent, spread
+        Mean and standard deviation of the prior.
+    noise
+        Standard deviation of one measured tau.
 
     Raises
     ------
     InputError
-        For a tau that its draft length cannot yield.
+        For a tau that is impossible at its draft length.
 
     Examples
     --------
@@ -179,7 +222,7 @@ def fit_decay(
 def _least_squares(
     system: Callable[[FloatArray], tuple[FloatArray, FloatArray]], at: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Levenberg-Marquardt on residuals and their gradient: two unknowns do not justify importing scipy."""
+    """Minimize squared residuals by the Levenberg-Marquardt method, without importing scipy."""
     damping = 1e-3
     residual, gradient = system(at)
     for _ in range(200):
@@ -201,7 +244,7 @@ def _least_squares(
 
 
 def own_exponent(draft_lens: ArrayLike, tokens_per_cycle: ArrayLike) -> float:
-    """The exponent that a whole series of tau against draft length shows by itself.
+    """Return the exponent of a series of tau against the draft length, almost without a prior.
 
     Examples
     --------
@@ -215,26 +258,34 @@ def own_exponent(draft_lens: ArrayLike, tokens_per_cycle: ArrayLike) -> float:
 
 
 def held_out(series: Series, *, known_to: int = 3, predict_from: int = 5) -> list[Row]:
-    """Predict long drafts of each series from its short ones, by a law fitted on the other series only.
+    """Predict tau of long drafts in each series from its short drafts, with the exponents of the other series.
 
     Parameters
     ----------
     series
-        Label -> (draft lengths, tau). Those without a length up to ``known_to`` and one from ``predict_from`` on
-        help to fit the law but are not predicted.
+        Draft lengths and tau, by label. A series without both a short and a long draft is not predicted; its
+        exponent still counts for the others.
+    known_to
+        Longest short draft.
+    predict_from
+        Shortest long draft.
 
     Returns
     -------
-    One row per series, known lengths and predicted length. ``known`` is one length, or all up to ``known_to``
-    together; ``iid_error`` (one rate, from the longest known length) and ``error`` (the law) are relative.
+    list of dict
+        One row per series, known lengths and predicted length. ``known`` is one length, or all short lengths joined
+        by ``+``. ``error`` is the relative error of the law. ``iid_error`` is the relative error of one rate for
+        all positions, taken from the longest known length.
 
     Raises
     ------
     InputError
-        With fewer than three series: two others are needed for a median and a spread.
+        For fewer than three series.
     """
     if len(series) < 3:
-        raise fail("series", len(series), "must be at least 3", "each is predicted by a law fitted on the others")
+        raise fail(
+            "series", len(series), "must be at least 3", "each is predicted with the exponents of the others"
+        )
     points = {
         label: (np.asarray(k, dtype=np.int64), np.asarray(t, dtype=float)) for label, (k, t) in series.items()
     }

@@ -1,14 +1,20 @@
-"""Acceptance profiles: how likely drafted tokens are accepted, and what that is worth per cycle.
+"""Acceptance profiles: probabilities that drafted tokens are accepted, and the tokens per cycle they yield.
 
-Three kinds of profile, never mixed:
+There are three kinds of profile:
 
-* **conditional**: ``alpha[i]`` = P(position i accepted, given that all before it were). EAGLE's n-alpha, DSpark.
-* **cumulative**: ``c[i]`` = P(positions 0..i all accepted) = cumprod(alpha). vLLM's per-position log line.
-* **rank**: ``p[d, r]`` = P(the target's token is the draft's r-th choice at depth d | the path above is accepted).
-  It serves every chain (its first column) and every tree (`scylla_sim.acceptance.trees`).
+=============  ==========================================================================================
+Kind           Entry
+=============  ==========================================================================================
+conditional    P(position i is accepted, given that all positions before it are). EAGLE calls it n-alpha.
+cumulative     P(positions 1 to i are all accepted): the cumulative product of conditional rates. vLLM
+               logs this kind per position.
+rank           P(the target's token is the draft's choice of rank r at depth d, given that the path above
+               is accepted). Column 0 describes a chain; all columns describe a tree.
+=============  ==========================================================================================
 
-tau, ``tokens_per_cycle``, counts the bonus token: plain decoding has 1. The last axis of an array is the position
-(the last two are depth and rank for a rank profile); every axis before it is broadcast through.
+``tokens_per_cycle`` (tau) counts the bonus token, so the autoregressive baseline has tau 1. The last axis of an
+array is the position. The last two axes of a rank profile are depth and rank. Leading axes hold independent
+profiles.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.stats.quantiles import beta_quantile
 
 RANK_EXPONENT = 0.675
-"""Exponent of the default rank law (see `rank_profile`), one number for every draft."""
+"""Exponent of the default rank law; see `rank_profile`."""
 
 
 def _profile(name: str, value: ArrayLike) -> FloatArray:
@@ -33,7 +39,7 @@ def _profile(name: str, value: ArrayLike) -> FloatArray:
 
 
 def tokens_per_cycle(acceptance_rate: ArrayLike) -> FloatArray:
-    """Mean tokens of one draft-verify cycle of a chain, bonus token included.
+    """Return the mean number of tokens per cycle of a chain, bonus token included.
 
     Parameters
     ----------
@@ -42,7 +48,8 @@ def tokens_per_cycle(acceptance_rate: ArrayLike) -> FloatArray:
 
     Returns
     -------
-    Shape (...), in [1, draft_len + 1]: 1 + sum over i of alpha_1 ... alpha_i.
+    ndarray
+        tau, shape (...), in [1, draft_len + 1]: 1 + sum over i of alpha_1 ... alpha_i.
 
     Raises
     ------
@@ -51,7 +58,7 @@ def tokens_per_cycle(acceptance_rate: ArrayLike) -> FloatArray:
 
     Notes
     -----
-    Source: Leviathan et al., arXiv 2211.17192, section 3.1, without its assumption of equal rates.
+    Source: Leviathan et al., arXiv 2211.17192, section 3.1, generalized to unequal rates.
 
     Examples
     --------
@@ -59,7 +66,7 @@ def tokens_per_cycle(acceptance_rate: ArrayLike) -> FloatArray:
     2.2
     """
     alpha = _profile("acceptance_rate", acceptance_rate)
-    # Horner from the last position: no cumulative array, 4 times faster than cumprod on a million profiles.
+    # Horner's rule needs no cumulative array: 4 times faster than cumprod on a million profiles.
     tau = 1.0 + alpha[..., -1]
     for i in range(alpha.shape[-1] - 2, -1, -1):
         tau = 1.0 + alpha[..., i] * tau
@@ -67,7 +74,7 @@ def tokens_per_cycle(acceptance_rate: ArrayLike) -> FloatArray:
 
 
 def to_cumulative(acceptance_rate: ArrayLike) -> FloatArray:
-    """Conditional -> cumulative rates along the last axis.
+    """Return cumulative rates from conditional rates, along the last axis.
 
     Examples
     --------
@@ -78,12 +85,12 @@ def to_cumulative(acceptance_rate: ArrayLike) -> FloatArray:
 
 
 def to_conditional(cumulative_rate: ArrayLike) -> FloatArray:
-    """Cumulative -> conditional rates along the last axis; 0 after a position that is never reached.
+    """Return conditional rates from cumulative rates; 0 behind a position that is never accepted.
 
     Raises
     ------
     InputError
-        When a rate rises along the axis: then it is not cumulative.
+        For rates that rise along the last axis; cumulative rates never rise.
 
     Examples
     --------
@@ -103,7 +110,7 @@ def to_conditional(cumulative_rate: ArrayLike) -> FloatArray:
 
 
 def extend(acceptance_rate: ArrayLike, draft_len: int) -> FloatArray:
-    """First ``draft_len`` positions of a profile; one that is shorter repeats its last value.
+    """Return the first ``draft_len`` positions of a profile; a shorter profile repeats its last value.
 
     Examples
     --------
@@ -116,11 +123,12 @@ def extend(acceptance_rate: ArrayLike, draft_len: int) -> FloatArray:
 
 
 def cycle_distribution(acceptance_rate: ArrayLike) -> FloatArray:
-    """Exact probabilities of 1, 2, ..., draft_len + 1 tokens in a cycle.
+    """Return the probabilities of 1, 2, ..., draft_len + 1 tokens in a cycle.
 
     Returns
     -------
-    Shape (..., draft_len + 1); entry i is the probability of i + 1 tokens, and each row sums to 1.
+    ndarray
+        Shape (..., draft_len + 1). Entry i is the probability of i + 1 tokens; each row sums to 1.
 
     Examples
     --------
@@ -133,7 +141,7 @@ def cycle_distribution(acceptance_rate: ArrayLike) -> FloatArray:
 
 
 def cycle_quantile(acceptance_rate: ArrayLike, probability: float) -> FloatArray:
-    """Smallest number of tokens n with P(tokens <= n) >= probability, per profile.
+    """Return the smallest number of tokens n with P(tokens <= n) >= ``probability``.
 
     Examples
     --------
@@ -146,31 +154,41 @@ def cycle_quantile(acceptance_rate: ArrayLike, probability: float) -> FloatArray
 
 
 def rank_profile(acceptance_rate: ArrayLike, top_k: int, *, exponent: float = RANK_EXPONENT) -> FloatArray:
-    """Rank probabilities of a draft of which only the top-1 rate is known: the default law.
+    """Return rank probabilities from top-1 rates, by the default rank law.
 
-    The odds that the target's token is among the draft's first r choices are ``r**exponent`` times the odds that
-    it is the first: a log-logistic distribution over ranks, whose first value is ``acceptance_rate``.
+    The odds that the target's token is among the first r choices of the draft are ``r**exponent`` times the odds
+    that it is the first choice. This is a log-logistic distribution over ranks.
 
     Parameters
     ----------
     acceptance_rate
-        Top-1 rates, shape (...), in [0, 1]; for a profile over positions the last axis is the depth.
+        Top-1 rates, shape (...), in [0, 1]. For a profile over positions, the last axis is the depth.
     top_k
-        Ranks wanted, at least 1.
+        Number of ranks, at least 1.
     exponent
-        In (0, 1], so that probabilities fall with the rank.
+        Exponent of the law, in (0, 1]; probabilities then fall with the rank.
 
     Returns
     -------
-    Shape (..., top_k), each row falling, its sum at most 1.
+    ndarray
+        Shape (..., top_k). Each row falls, starts with the top-1 rate and sums to at most 1.
 
     Notes
     -----
-    Source: fitted by least squares on top-2..5 accuracies of the five Medusa-1 heads of Vicuna-7B, 13B and 33B
-    (FasterDecoding/Medusa, assets/medusa_acc.csv) and the first ten ranks of Sequoia's acceptance vector
-    (Infini-AI-Lab/Sequoia, acceptance-rate-vector.pt). Error of the top-r accuracy: 1.1 points root mean square,
-    2.5 at most, over top-1 rates 0.12-0.63; Sequoia's ranks 11-32, not used, within 2.2. Rival one-parameter laws
-    (geometric, 1 - (1 - a)^(1 + c (r - 1)), 1 - (1 - a) r^(-c a), ...) err 1.7 to 5 times as much.
+    The exponent is a least-squares fit to two sources:
+
+    * top-2 to top-5 accuracies of the five Medusa-1 heads of Vicuna-7B, 13B and 33B (FasterDecoding/Medusa,
+      assets/medusa_acc.csv),
+    * the first ten ranks of Sequoia's acceptance vector (Infini-AI-Lab/Sequoia, acceptance-rate-vector.pt).
+
+    ====================================  ===========================
+    Data                                  Error of the top-r accuracy
+    ====================================  ===========================
+    fitted, top-1 rates 0.12 to 0.63      1.1 points RMS, 2.5 at most
+    held out, Sequoia's ranks 11 to 32    2.2 points at most
+    ====================================  ===========================
+
+    Other laws with one parameter, such as the geometric law, have 1.7 to 5 times larger errors.
 
     Examples
     --------
@@ -188,7 +206,12 @@ def rank_profile(acceptance_rate: ArrayLike, top_k: int, *, exponent: float = RA
 
 
 def check_rank_profile(probability: ArrayLike, *, name: str = "rank_probability") -> FloatArray:
-    """Return a rank profile (..., depth, ranks) as float64; refuse values or sums over ranks outside [0, 1].
+    """Return a rank profile as float64, shape (..., depth, ranks).
+
+    Raises
+    ------
+    InputError
+        For values outside [0, 1], or for ranks of one depth that sum to more than 1.
 
     Examples
     --------
@@ -209,19 +232,21 @@ def check_rank_profile(probability: ArrayLike, *, name: str = "rank_probability"
 def solve_rate(
     tokens_per_cycle: ArrayLike, tau_of: Callable[[FloatArray], FloatArray], *, hint: str = ""
 ) -> FloatArray:
-    """One-parameter profile that yields a given tau: inverts a rising tau(alpha) by bisection, vectorised.
+    """Return the rates at which a rising function yields given values of tau, by bisection.
 
     Parameters
     ----------
     tokens_per_cycle
-        Wanted tau, any shape.
+        Values of tau, any shape.
     tau_of
-        Rising function of an array of rates in [0, 1], same shape out.
+        Rising function from an array of rates in [0, 1] to an array of tau of the same shape.
+    hint
+        Advice in the error message.
 
     Raises
     ------
     InputError
-        When the wanted tau lies outside [tau_of(0), tau_of(1)]: this drafting configuration cannot give it.
+        For a tau above ``tau_of(1)``.
 
     Examples
     --------
@@ -247,7 +272,7 @@ def solve_rate(
 
 
 def iid_rate(tokens_per_cycle: ArrayLike, draft_len: int) -> FloatArray:
-    """The single rate with which a chain of ``draft_len`` yields ``tokens_per_cycle``.
+    """Return the acceptance rate, equal at every position, at which a chain yields a given tau.
 
     Examples
     --------
@@ -260,20 +285,20 @@ def iid_rate(tokens_per_cycle: ArrayLike, draft_len: int) -> FloatArray:
 def rates_from_counts(
     accepted: ArrayLike, drafted: ArrayLike, *, level: float = 0.9
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Conditional rates from counts per position, with equal-tailed Jeffreys intervals.
+    """Return conditional rates from counts per position, with Jeffreys intervals.
 
     Parameters
     ----------
     accepted, drafted
-        Cycles in which the position was accepted, and in which it was reached; they broadcast.
+        Number of cycles that accepted the position, and that reached it; they broadcast.
     level
         Coverage of the interval, in (0, 1).
 
     Returns
     -------
     rate, lower, upper
-        ``rate`` is accepted / drafted; the interval is of Beta(accepted + 1/2, drafted - accepted + 1/2), closed at
-        0 or 1 where no or every draft was accepted.
+        ``rate`` is accepted / drafted. The ends are quantiles of Beta(accepted + 1/2, drafted - accepted + 1/2).
+        The interval ends at 0 if no draft was accepted, and at 1 if every draft was.
 
     Notes
     -----
@@ -296,9 +321,9 @@ def rates_from_counts(
 
 
 def iid_tokens_per_cycle(acceptance_rate: ArrayLike, draft_len: ArrayLike) -> FloatArray:
-    """Mean tokens per cycle with one rate at every position: (1 - alpha^(gamma + 1)) / (1 - alpha).
+    """Return tau for one rate at every position: (1 - alpha^(gamma + 1)) / (1 - alpha).
 
-    ``acceptance_rate`` and ``draft_len`` broadcast; alpha = 1 gives draft_len + 1.
+    ``acceptance_rate`` (alpha) and ``draft_len`` (gamma) broadcast. alpha = 1 gives draft_len + 1.
 
     Notes
     -----

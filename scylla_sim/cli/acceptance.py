@@ -1,4 +1,4 @@
-"""``scylla-sim acceptance``: what an acceptance profile yields as a chain, a tree or a dynamic tree."""
+"""``scylla-sim acceptance``: tokens per cycle of an acceptance profile as a chain, a tree or a dynamic tree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scylla_sim.acceptance import drafting, dynamic_trees, generation, profiles, rates_file, trees
+from scylla_sim.acceptance import drafting, dynamic_trees, generation, profiles, rates_file, tree_search, trees
 from scylla_sim.acceptance import positions as acceptance_positions
 from scylla_sim.checks import FloatArray, InputError, fail, one_of, whole
 from scylla_sim.console import add_output, counts, emit, note
@@ -18,27 +18,37 @@ EPILOG = """examples:
   scylla-sim acceptance --acceptance 0.71,0.64,0.60,0.57 --draft-len 6 --top-k 10 --verify-tokens 61 --tree dynamic
   scylla-sim acceptance --tokens-per-cycle 2.4 --known-draft-len 3 --draft-len 5,7     tau of a longer chain
 
-trees of --draft-len steps and --top-k choices that verify --verify-tokens (root included):
-  beam      a beam drafter in its average context: SGLang's (steps, topk, num_draft_tokens)
-  best      the static tree of highest tau
-  dynamic   EAGLE-2: every context grows its own tree by the draft's confidence (simulated, see --seed)
+trees with --draft-len depths, --top-k choices and --verify-tokens tokens (root included):
+  beam      tree of a beam drafter in its average context: SGLang's (steps, topk, num_draft_tokens)
+  best      static tree with the highest tau
+  dynamic   EAGLE-2: the tree of each context follows the draft's confidence (simulated, see --seed)
 """
 
 TREES = ("beam", "best", "dynamic")
+"""Values of ``--tree``."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or JSON")
-    parser.add_argument("--acceptance-kind", default="conditional", choices=rates_file.KINDS)
-    parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="instead: tau of a chain ...")
-    parser.add_argument("--known-draft-len", type=int, metavar="N", help="... of this draft length")
+    """Add the options of the verb."""
     parser.add_argument(
-        "--draft-len", metavar="N[,N]", help="draft lengths asked for; default: the positions given"
+        "--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or a JSON file"
     )
-    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="choices per step; default 1, a chain")
-    parser.add_argument("--verify-tokens", type=int, metavar="N", help="of a tree; default: all that a beam keeps")
-    parser.add_argument("--tree", default="beam", help=f"with --top-k above 1: {', '.join(TREES)}; default beam")
-    parser.add_argument("--generation", type=int, metavar="N", help="also: cycles that N tokens take, p50 and p99")
+    parser.add_argument("--acceptance-kind", default="conditional", choices=rates_file.KINDS)
+    parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="instead of rates: tau of a chain")
+    parser.add_argument("--known-draft-len", type=int, metavar="N", help="draft length of that chain")
+    parser.add_argument(
+        "--draft-len", metavar="N[,N]", help="draft lengths; default: the number of given positions"
+    )
+    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="choices per depth; default 1, a chain")
+    parser.add_argument(
+        "--verify-tokens", type=int, metavar="N", help="verified tokens of a tree; default: all that a beam keeps"
+    )
+    parser.add_argument(
+        "--tree", default="beam", help=f"kind of tree for --top-k above 1: {', '.join(TREES)}; default beam"
+    )
+    parser.add_argument(
+        "--generation", type=int, metavar="N", help="also show the cycles of a generation of N tokens, p50 and p99"
+    )
     parser.add_argument(
         "--confidence",
         type=float,
@@ -46,13 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"share of the uncertainty that the draft can see; default {dynamic_trees.CONFIDENCE}",
     )
     parser.add_argument("--samples", type=int, default=4000, help="contexts of a dynamic tree; default 4000")
-    parser.add_argument("--seed", type=int, default=0, help="of the dynamic tree; default 0")
-    parser.add_argument("--evidence", choices=EVIDENCE, help="level of evidence of the rates, kept in every row")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the dynamic tree; default 0")
+    parser.add_argument("--evidence", choices=EVIDENCE, help="evidence level of the rates, kept in every row")
     add_output(parser)
 
 
 def _known(args: argparse.Namespace) -> tuple[FloatArray, acceptance_positions.Decay | None]:
-    """Conditional rates as given; or those that the law of decay finds behind one tau."""
+    """Return the given conditional rates, or the rates of the decay law for one tau."""
     if (args.acceptance is None) == (args.tokens_per_cycle is None):
         raise InputError("acceptance=None: give --acceptance, or --tokens-per-cycle with --known-draft-len")
     if args.acceptance is not None:
@@ -71,6 +81,7 @@ def _lengths(args: argparse.Namespace, positions: int) -> list[int]:
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Print one row per draft length."""
     one_of("tree", args.tree, TREES)
     whole("top_k", args.top_k, 1, drafting.MAX_TOP_K)
     rates, found = _known(args)
@@ -87,25 +98,17 @@ def execute(args: argparse.Namespace) -> None:
             row |= _distribution(chain, args.generation)
         rows.append(row | {"evidence": args.evidence})
     if found is not None:
-        note(f"note: rates over positions by the law of decay, exponent {found.exponent:.2f}")
+        note(f"note: the rates over positions follow the decay law with exponent {found.exponent:.2f}")
     if args.top_k > 1:
         note(
             "note: ranks beyond the first follow the default rank law (scylla_sim.acceptance.profiles.rank_profile)"
         )
-    inputs = [args.acceptance] if args.acceptance and not _is_numbers(args.acceptance) else []
+    inputs = [args.acceptance] if args.acceptance and rates_file.is_file(args.acceptance) else []
     emit(args, "acceptance-of", rows, inputs=inputs)
 
 
-def _is_numbers(text: str) -> bool:
-    try:
-        [float(part) for part in text.split(",")]
-    except ValueError:
-        return False
-    return True
-
-
 def _row(args: argparse.Namespace, profile: FloatArray) -> tuple[Row, FloatArray | None]:
-    """tau of one drafting, and the conditional rates of the equivalent chain where there is one."""
+    """Return the row of one draft shape, and the conditional rates of the equivalent chain (none if dynamic)."""
     length, width = profile.size, args.top_k
     if width == 1:
         if args.verify_tokens not in (None, length + 1):
@@ -122,9 +125,9 @@ def _row(args: argparse.Namespace, profile: FloatArray) -> tuple[Row, FloatArray
         return _facts("dynamic", length, width, tokens, tau) | {"stderr": error}, None
     if args.tree == "best":
         nodes = int(whole("verify_tokens", args.verify_tokens or length * width + 1, 2)) - 1
-        tree = trees.best_tree(ranks, nodes)
+        tree = tree_search.best_tree(ranks, nodes)
     else:
-        tree = trees.beam_tree(ranks, top_k=width, verify_tokens=args.verify_tokens)
+        tree = tree_search.beam_tree(ranks, top_k=width, verify_tokens=args.verify_tokens)
     tau = float(trees.tokens_per_cycle(tree, ranks))
     row = _facts(args.tree, length, width, tree.verify_tokens, tau)
     row["widths"] = "+".join(str(nodes) for nodes in tree.widths)
@@ -137,7 +140,7 @@ def _facts(tree: str, draft_len: int, top_k: int, verify_tokens: int, tau: float
 
 
 def _distribution(chain: Sequence[float] | FloatArray, num_tokens: int | None) -> Row:
-    """Percentiles of one cycle and, where asked, of a whole generation."""
+    """Return percentiles of the tokens in one cycle and of the cycles in a generation of ``num_tokens``."""
     rates = np.asarray(chain)
     row: Row = {f"p{q}": float(profiles.cycle_quantile(rates, q / 100)) for q in (50, 99)}
     if num_tokens is not None:

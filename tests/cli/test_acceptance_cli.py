@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scylla_sim.acceptance import positions, profiles, trees
+from scylla_sim.acceptance import positions, profiles, tree_search, trees
 from scylla_sim.cli import main
 
 
@@ -41,14 +41,14 @@ def test_trees_are_ordered_and_repeat(capsys):
     assert dynamic["tokens_per_cycle"] > best["tokens_per_cycle"] + 3 * dynamic["stderr"]
     assert again == [dynamic]
     p = profiles.rank_profile([0.7] * 4, 4)
-    assert best["tokens_per_cycle"] == pytest.approx(float(trees.tokens_per_cycle(trees.best_tree(p, 15), p)))
+    assert best["tokens_per_cycle"] == pytest.approx(float(trees.tokens_per_cycle(tree_search.best_tree(p, 15), p)))
     assert sum(int(n) for n in best["widths"].split("+")) == 15
 
 
 def test_a_longer_chain_from_one_tau_has_the_interval_of_the_law_of_decay(capsys):
     args = ["--tokens-per-cycle", 2.4, "--known-draft-len", 3, "--draft-len", "3,7"]
     (known, longer), words = rows_of(capsys, *args)
-    assert "law of decay" in words
+    assert "decay law" in words
     assert known["tokens_per_cycle"] == pytest.approx(2.4, abs=1e-6)
     value, lower, upper = positions.fit_decay(3, 2.4).predict(7)
     found = [longer[f"tokens_per_cycle{end}"] for end in ("", "_lower", "_upper")]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scylla_sim.acceptance import dynamic_trees, profiles, trees
+from scylla_sim.acceptance import dynamic_trees, positions, profiles, tree_search, trees
 from scylla_sim.acceptance import profiles as acceptance_profiles
 
 rates = hnp.arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 1))
@@ -159,12 +159,12 @@ def test_the_best_tree_is_the_best_of_all_trees(p, nodes):
     most = sum(p.shape[1] ** d for d in range(1, p.shape[0] + 1))
     nodes = min(nodes, most)
     best = max(float(trees.tokens_per_cycle(trees.from_paths(paths), p)) for paths in _all_subtrees(p, nodes))
-    assert trees.tokens_per_cycle(trees.best_tree(p, nodes), p) == pytest.approx(best, abs=1e-12)
+    assert trees.tokens_per_cycle(tree_search.best_tree(p, nodes), p) == pytest.approx(best, abs=1e-12)
 
 
 @given(rank_profiles(min_ranks=2), st.integers(1, 40))
 def test_more_nodes_never_make_the_best_tree_worse(p, nodes):
-    small, large = (trees.tokens_per_cycle(trees.best_tree(p, n), p) for n in (nodes, nodes + 1))
+    small, large = (trees.tokens_per_cycle(tree_search.best_tree(p, n), p) for n in (nodes, nodes + 1))
     assert large >= small - 1e-12
 
 
@@ -172,7 +172,8 @@ def test_more_nodes_never_make_the_best_tree_worse(p, nodes):
 def test_more_choices_never_make_the_best_tree_worse(p, nodes):
     p = -np.sort(-p, axis=1)
     taus = [
-        float(trees.tokens_per_cycle(trees.best_tree(p[:, :k], nodes), p[:, :k])) for k in range(1, p.shape[1] + 1)
+        float(trees.tokens_per_cycle(tree_search.best_tree(p[:, :k], nodes), p[:, :k]))
+        for k in range(1, p.shape[1] + 1)
     ]
     assert (np.diff(taus) >= -1e-12).all()
 
@@ -183,7 +184,8 @@ def test_verifying_more_of_a_beam_never_yields_less(alpha, steps, top_k, data):
     most = top_k + (steps - 1) * top_k**2 + 1
     few, many = sorted(data.draw(st.integers(2, most)) for _ in range(2))
     less, more = (
-        float(trees.tokens_per_cycle(trees.beam_tree(p, top_k=top_k, verify_tokens=n), p)) for n in (few, many)
+        float(trees.tokens_per_cycle(tree_search.beam_tree(p, top_k=top_k, verify_tokens=n), p))
+        for n in (few, many)
     )
     assert less <= more + 1e-12
 
@@ -192,9 +194,9 @@ def test_verifying_more_of_a_beam_never_yields_less(alpha, steps, top_k, data):
 def test_a_beam_is_never_better_than_the_best_tree_of_its_size(alpha, steps, top_k, nodes):
     p = np.broadcast_to(profiles.rank_profile(alpha, top_k), (steps, top_k))
     limit = min(nodes, top_k + (steps - 1) * top_k**2)
-    beam = trees.beam_tree(p, top_k=top_k, verify_tokens=limit + 1)
+    beam = tree_search.beam_tree(p, top_k=top_k, verify_tokens=limit + 1)
     assert beam.num_nodes == limit
-    best = trees.best_tree(p, limit)
+    best = tree_search.best_tree(p, limit)
     assert trees.tokens_per_cycle(beam, p) <= trees.tokens_per_cycle(best, p) + 1e-12
 
 
@@ -202,10 +204,10 @@ def test_a_beam_is_never_better_than_the_best_tree_of_its_size(alpha, steps, top
 @given(st.floats(0, 1), st.integers(1, 5), st.integers(1, 4))
 def test_a_beam_rate_survives_the_way_to_tau_and_back(alpha, steps, top_k):
     p = np.broadcast_to(profiles.rank_profile(alpha, top_k), (steps, top_k))
-    tau = float(trees.tokens_per_cycle(trees.beam_tree(p, top_k=top_k), p))
-    rate = trees.beam_rate(tau, draft_len=steps, top_k=top_k)
+    tau = float(trees.tokens_per_cycle(tree_search.beam_tree(p, top_k=top_k), p))
+    rate = tree_search.beam_rate(tau, draft_len=steps, top_k=top_k)
     again = np.broadcast_to(profiles.rank_profile(rate, top_k), (steps, top_k))
-    assert trees.tokens_per_cycle(trees.beam_tree(again, top_k=top_k), again) == pytest.approx(tau, abs=1e-6)
+    assert trees.tokens_per_cycle(tree_search.beam_tree(again, top_k=top_k), again) == pytest.approx(tau, abs=1e-6)
 
 
 def _simulate(tree, p, cycles, rng):
@@ -238,7 +240,7 @@ def _sparse(data, p):
 
 
 def _best(data, p):
-    return trees.best_tree(p, data.draw(st.integers(1, 20)))
+    return tree_search.best_tree(p, data.draw(st.integers(1, 20)))
 
 
 def _beam(data, p):
@@ -246,7 +248,7 @@ def _beam(data, p):
     k = data.draw(st.integers(1, p.shape[1]))
     candidates = k + (p.shape[0] - 1) * k**2
     tokens = data.draw(st.none() | st.integers(2, candidates + 1))
-    return trees.beam_tree(-np.sort(-p, axis=1), top_k=k, verify_tokens=tokens)
+    return tree_search.beam_tree(-np.sort(-p, axis=1), top_k=k, verify_tokens=tokens)
 
 
 @settings(max_examples=8, deadline=None)
@@ -307,7 +309,8 @@ def _accepted(p, chosen, kind, rng):
 )
 def test_a_simulated_dynamic_tree_agrees_with_its_integral(rate, confidence, depth, top_k, data, seed):
     """EAGLE-2 under the mixture: 1,000 cycles against 1,000 integrated trees, within 5 standard errors."""
-    mixed = dynamic_trees.beta_mixture(rate, depth, top_k, confidence=confidence)
+    rates = positions.position_profile(rate, depth)
+    mixed = dynamic_trees.mixture_of(rates, top_k, confidence=confidence)
     tokens = data.draw(st.integers(2, top_k + (depth - 1) * top_k**2 + 1))
     tau, error = dynamic_trees.dynamic_tokens_per_cycle(
         mixed, top_k=top_k, verify_tokens=tokens, samples=1000, seed=seed
@@ -325,10 +328,10 @@ def test_a_simulated_dynamic_tree_agrees_with_its_integral(rate, confidence, dep
 def test_the_search_for_the_best_tree_handles_each_node_at_most_twice(p, nodes):
     """Two pushes a node bound the heap, and so the search by O(n log n)."""
     pushes = []
-    real = trees.heapq.heappush
-    trees.heapq.heappush = lambda heap, item: (pushes.append(1), real(heap, item))
+    real = tree_search.heapq.heappush
+    tree_search.heapq.heappush = lambda heap, item: (pushes.append(1), real(heap, item))
     try:
-        tree = trees.best_tree(p, nodes)
+        tree = tree_search.best_tree(p, nodes)
     finally:
-        trees.heapq.heappush = real
+        tree_search.heapq.heappush = real
     assert len(pushes) <= 2 * tree.num_nodes

@@ -60,7 +60,7 @@ Laws and acceptance are one wing, operations, kernels and calibration the other;
 
 GROUND = {"checks", "console", "records", "units"}
 MEASURING_MAY_USE = GROUND | {"specs", "ops", "stats"}
-MEASURING_MAY_USE_MODULES = {"scylla_sim.acceptance.profiles", "scylla_sim.acceptance.trees"}
+MEASURING_MAY_USE_MODULES = {f"scylla_sim.acceptance.{name}" for name in ("profiles", "trees", "tree_search")}
 LAZY = {
     "scipy": {
         "calibration.calibrate",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scylla_sim.acceptance import dynamic_trees, profiles, trees
+from scylla_sim.acceptance import dynamic_trees, positions, profiles, tree_search, trees
 from scylla_sim.checks import InputError
 
 # EAGLE's fixed tree. Source: SafeAILab/EAGLE, eagle/model/choices.py (mc_sim_7b_63).
@@ -16,18 +16,23 @@ EAGLE_TREE = trees.from_paths(
 SPEC_BENCH = {"vicuna-7b": (3.58, 4.34), "vicuna-13b": (3.64, 4.43)}
 
 
+def decaying_mixture(first_rate, draft_len, top_k, **options):
+    """Mixture with the default law over positions."""
+    return dynamic_trees.mixture_of(positions.position_profile(first_rate, draft_len), top_k, **options)
+
+
 def mixture_of(eagle_tau, confidence):
     """The mixture under which EAGLE's fixed tree yields a tau, at EAGLE-2's depth and width."""
 
     def tau_of(rates):
-        mixed = [dynamic_trees.beta_mixture(rate, 6, 10, confidence=confidence) for rate in rates.ravel()]
+        mixed = [decaying_mixture(rate, 6, 10, confidence=confidence) for rate in rates.ravel()]
         return np.array([trees.tokens_per_cycle(EAGLE_TREE, m.mean_profile) for m in mixed]).reshape(rates.shape)
 
     low, high = 0.5, 0.95
     for _ in range(15):
         middle = (low + high) / 2
         low, high = (middle, high) if tau_of(np.array(middle)) < eagle_tau else (low, middle)
-    return dynamic_trees.beta_mixture(low, 6, 10, confidence=confidence)
+    return decaying_mixture(low, 6, 10, confidence=confidence)
 
 
 @pytest.mark.parametrize("target", SPEC_BENCH)
@@ -38,22 +43,22 @@ def test_eagle_2_from_eagle(target):
     tau, error = dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=10, verify_tokens=61, samples=3000, seed=1)
     assert error < 0.016
     assert tau == pytest.approx(dynamic, abs=0.05)
-    best_static = trees.tokens_per_cycle(trees.best_tree(mixed.mean_profile, 60), mixed.mean_profile)
+    best_static = trees.tokens_per_cycle(tree_search.best_tree(mixed.mean_profile, 60), mixed.mean_profile)
     assert tau / best_static == pytest.approx(1.06, abs=0.015), "what the dynamics are worth"
 
 
 def test_without_confidence_the_dynamic_tree_is_the_static_one():
-    mixed = dynamic_trees.beta_mixture(0.7, 5, 4, confidence=0.0)
+    mixed = decaying_mixture(0.7, 5, 4, confidence=0.0)
     tau, error = dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=4, verify_tokens=20, samples=5)
-    tree = trees.beam_tree(mixed.mean_profile, top_k=4, verify_tokens=20)
+    tree = tree_search.beam_tree(mixed.mean_profile, top_k=4, verify_tokens=20)
     assert tau == pytest.approx(float(trees.tokens_per_cycle(tree, mixed.mean_profile)))
     assert error == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("confidence", [0.1, 0.3])
 def test_the_average_context_keeps_the_default_laws(confidence):
-    mixed = dynamic_trees.beta_mixture(0.75, 4, 10, confidence=confidence).mean_profile
-    plain = dynamic_trees.beta_mixture(0.75, 4, 10, confidence=0.0).mean_profile
+    mixed = decaying_mixture(0.75, 4, 10, confidence=confidence).mean_profile
+    plain = decaying_mixture(0.75, 4, 10, confidence=0.0).mean_profile
     assert mixed[:, 0] == pytest.approx(plain[:, 0], abs=1e-9)
     assert np.cumsum(mixed, axis=1) == pytest.approx(np.cumsum(plain, axis=1), abs=0.02)
 
@@ -61,7 +66,7 @@ def test_the_average_context_keeps_the_default_laws(confidence):
 def test_knowing_more_is_worth_more():
     taus = []
     for confidence in (0.0, 0.1, 0.2, 0.3):
-        mixed = dynamic_trees.beta_mixture(0.75, 5, 6, confidence=confidence)
+        mixed = decaying_mixture(0.75, 5, 6, confidence=confidence)
         taus.append(dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=6, verify_tokens=30, samples=4000, seed=2))
     gains = np.diff([tau for tau, _ in taus])
     assert (gains > 3 * max(error for _, error in taus)).all()
@@ -69,7 +74,7 @@ def test_knowing_more_is_worth_more():
 
 def test_a_full_simulation_of_drafting_and_acceptance_agrees():
     """Draw contexts, grow the beam, rerank, draw the target's tokens: 4,000 cycles, within 4 standard errors."""
-    mixed = dynamic_trees.beta_mixture(0.7, 3, 3, confidence=0.4)
+    mixed = decaying_mixture(0.7, 3, 3, confidence=0.4)
     p, rng, cycles = mixed.rank_probability, np.random.default_rng(9), 4000
     tokens = np.ones(cycles)
     for cycle in range(cycles):
@@ -98,7 +103,7 @@ def test_a_full_simulation_of_drafting_and_acceptance_agrees():
 
 
 def test_it_repeats_with_its_seed():
-    mixed = dynamic_trees.beta_mixture(0.7, 3, 3)
+    mixed = decaying_mixture(0.7, 3, 3)
     one, same, other = (
         dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=3, verify_tokens=9, samples=50, seed=s)
         for s in (4, 4, 5)
@@ -109,19 +114,15 @@ def test_it_repeats_with_its_seed():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: dynamic_trees.beta_mixture(0.7, 3, 3, confidence=1.0), r"confidence=1.0 must lie in \[0, 0.999\]"),
+        (lambda: decaying_mixture(0.7, 3, 3, confidence=1.0), r"confidence=1.0 must lie in \[0, 0.999\]"),
         (lambda: dynamic_trees.Mixture(np.array([[0.5, 0.2]])), "must have the shape"),
         (lambda: dynamic_trees.Mixture(np.array([[[0.2, 0.5]]])), "must fall with the rank"),
         (
-            lambda: dynamic_trees.dynamic_tokens_per_cycle(
-                dynamic_trees.beta_mixture(0.7, 2, 2), top_k=3, verify_tokens=4
-            ),
+            lambda: dynamic_trees.dynamic_tokens_per_cycle(decaying_mixture(0.7, 2, 2), top_k=3, verify_tokens=4),
             "top_k=3 exceeds the 2 ranks",
         ),
         (
-            lambda: dynamic_trees.dynamic_tokens_per_cycle(
-                dynamic_trees.beta_mixture(0.7, 2, 2), top_k=2, verify_tokens=9
-            ),
+            lambda: dynamic_trees.dynamic_tokens_per_cycle(decaying_mixture(0.7, 2, 2), top_k=2, verify_tokens=9),
             "verify_tokens=9 exceeds the 7 tokens",
         ),
     ],
@@ -133,7 +134,7 @@ def test_bad_input_is_named(call, message):
 
 def test_edges_of_the_rate():
     for rate in (0.0, 1.0):
-        mixed = dynamic_trees.beta_mixture(rate, 3, 2)
+        mixed = decaying_mixture(rate, 3, 2)
         tau, _ = dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=2, verify_tokens=5, samples=4)
         assert tau == pytest.approx(1 + 3 * rate)
         assert profiles.check_rank_profile(mixed.mean_profile).shape == (3, 2)
