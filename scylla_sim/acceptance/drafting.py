@@ -23,6 +23,7 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, InputError, fail, in_range, whole
 from scylla_sim.laws import theorems
 from scylla_sim.specs.draft import Draft
+from scylla_sim.stats.estimate import Estimate, exact
 
 MAX_DRAFT_LEN = 1000
 """Largest accepted draft length, far above the draft lengths of serving engines."""
@@ -201,18 +202,19 @@ def resolve(
     """
     remarks: list[str] = []
     if tokens_per_cycle is not None:
-        tau = lower = upper = float(in_range("tokens_per_cycle", tokens_per_cycle, 1))
+        at = exact(in_range("tokens_per_cycle", tokens_per_cycle, 1))
     elif rates is not None:
-        tau, lower, upper = _from_rates(rates, spread, s, remarks)
+        at = _from_rates(rates, spread, s, remarks)
     elif reference_tau is not None:
-        tau, lower, upper = _from_reference(reference_tau, s)
+        at = _from_reference(reference_tau, s)
     elif layers is not None or train_tokens is not None or draft.name.startswith("scylla"):
-        tau, lower, upper = _from_laws(draft, s, layers, train_tokens, remarks)
+        at = _from_laws(draft, s, layers, train_tokens, remarks)
     else:
         raise InputError(
             f"acceptance=None is needed for draft={draft.name!r}; give --acceptance 0.7 (or a list, or a file), "
             "--tokens-per-cycle 2.4, or --draft-train-tokens 10B"
         )
+    tau, lower, upper = float(at.value), float(at.lower), float(at.upper)
     longest = min(s.draft_len, s.verify_tokens - 1) + 1.0
     config = SpeculativeConfig(
         draft, s.draft_len, s.top_k, s.verify_tokens, tau, max(lower, 1.0), min(upper, max(longest, tau))
@@ -222,7 +224,7 @@ def resolve(
 
 def _from_rates(
     rates: FloatArray, spread: tuple[float, float] | None, s: DraftShape, remarks: list[str]
-) -> tuple[float, float, float]:
+) -> Estimate:
     """Return tau and its ends from conditional rates."""
     if 1 < rates.size < s.draft_len:
         remarks.append(f"acceptance has {rates.size} values; the positions beyond them repeat the last value")
@@ -232,30 +234,31 @@ def _from_rates(
         )
     tau = _tau_of_rates(rates, s)
     lower, upper = (tau, tau) if spread is None else (1.0 + (tau - 1.0) * end for end in spread)
-    return tau, lower, upper
+    return Estimate.of(tau, lower, upper)
 
 
-def _from_reference(reference_tau: Sequence[float], s: DraftShape) -> tuple[float, float, float]:
+def _from_reference(reference_tau: Sequence[float], s: DraftShape) -> Estimate:
     """Return tau and its ends, transferred from the reference tree."""
     if len(reference_tau) not in (1, 3):
         raise fail("reference_tokens_per_cycle", list(reference_tau), "must be TAU or TAU,LOWER,UPPER")
     at = in_range("reference_tokens_per_cycle", list(reference_tau), 1)
     value, lower, upper = (transfer(float(tau), reference(), s) for tau in (at[0], at[-2 % at.size], at[-1]))
-    return value, lower, upper
+    return Estimate.of(value, lower, upper)
 
 
 def _from_laws(
     draft: Draft, s: DraftShape, layers: int | None, train_tokens: float | None, remarks: list[str]
-) -> tuple[float, float, float]:
+) -> Estimate:
     """Return tau and its ends from Theorems 1.1 and 1.2, transferred from the reference tree."""
     if draft.kind != "head":
         raise fail("draft", draft.name, "has no training laws", "they hold for eagle* and scylla-Nl heads")
     at = theorems.tokens_per_cycle(layers=layers or draft.num_layers, train_tokens=train_tokens)
     remarks += at.remarks
-    values: Sequence[float] = [transfer(float(tau), reference(), s) for tau in (at.value, at.lower, at.upper)]
+    tau = at.tau
+    ends = [transfer(float(end), reference(), s) for end in (tau.value, tau.lower, tau.upper)]
     if s != reference():
         remarks.append(
-            f"tau {float(at.value):.2f} holds at depth 6, top-k 10, 60 nodes; "
+            f"tau {float(tau.value):.2f} holds at depth 6, top-k 10, 60 nodes; "
             "it is transferred to this configuration with one rate at every depth"
         )
-    return values[0], values[1], values[2]
+    return Estimate.of(*ends)

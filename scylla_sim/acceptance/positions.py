@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from scylla_sim.acceptance.profiles import iid_rate, iid_tokens_per_cycle
 from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
 from scylla_sim.records import Row
+from scylla_sim.stats.estimate import Estimate
 
 POSITION_EXPONENT = 0.66
 """Default exponent: the median over 19 published series of tau against the draft length.
@@ -121,7 +122,7 @@ class Decay:
         """Return conditional rates at positions 1 to draft_len, shape (draft_len,)."""
         return position_profile(self.first_rate, draft_len, exponent=self.exponent)
 
-    def predict(self, draft_len: ArrayLike, *, z: float = 1.645) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def predict(self, draft_len: ArrayLike, *, z: float = 1.645) -> Estimate:
         """Return tau at draft lengths, with the interval of a new measurement.
 
         Parameters
@@ -143,7 +144,7 @@ class Decay:
         lower = np.maximum(value - z * spread, 1.0)
         upper = np.minimum(value + z * spread, lengths + 1.0)
         shape = np.shape(draft_len)
-        return value.reshape(shape), lower.reshape(shape), upper.reshape(shape)
+        return Estimate(value.reshape(shape), lower.reshape(shape), upper.reshape(shape))
 
 
 def _tau(logit: float, exponent: float, lengths: IntArray) -> FloatArray:
@@ -189,8 +190,8 @@ def fit_decay(
     Examples
     --------
     >>> found = fit_decay([1, 2, 3], [1.84, 2.50, 2.99])
-    >>> value, lower, upper = found.predict(7)
-    >>> [round(float(v), 2) for v in (lower, value, upper)]
+    >>> tau = found.predict(7)
+    >>> [round(float(v), 2) for v in (tau.lower, tau.value, tau.upper)]
     [3.53, 3.83, 4.13]
     """
     lengths = np.atleast_1d(whole("draft_len", draft_lens, 1))
@@ -301,7 +302,7 @@ def held_out(series: Series, *, known_to: int = 3, predict_from: int = 5) -> lis
             last = inputs[np.argmax(lengths[inputs])]
             rate = iid_rate(tau[last], int(lengths[last]))
             for i in long:
-                value, lower, upper = (float(v) for v in found.predict(int(lengths[i])))
+                predicted = found.predict(int(lengths[i]))
                 constant = float(iid_tokens_per_cycle(rate, int(lengths[i])))
                 rows.append(
                     {
@@ -311,10 +312,10 @@ def held_out(series: Series, *, known_to: int = 3, predict_from: int = 5) -> lis
                         "measured": float(tau[i]),
                         "iid": constant,
                         "iid_error": constant / tau[i] - 1,
-                        "predicted": value,
-                        "lower": lower,
-                        "upper": upper,
-                        "error": value / tau[i] - 1,
+                        "predicted": float(predicted.value),
+                        "lower": float(predicted.lower),
+                        "upper": float(predicted.upper),
+                        "error": float(predicted.value) / tau[i] - 1,
                         "exponent": found.exponent,
                         "others_exponent": law["exponent"],
                         "others_spread": law["spread"],

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, in_range, whole
+from scylla_sim.stats.estimate import Estimate
 from scylla_sim.stats.quantiles import beta_quantile
 
 RANK_EXPONENT = 0.675
@@ -282,9 +283,7 @@ def iid_rate(tokens_per_cycle: ArrayLike, draft_len: int) -> FloatArray:
     return solve_rate(tokens_per_cycle, lambda alpha: iid_tokens_per_cycle(alpha, draft_len))
 
 
-def rates_from_counts(
-    accepted: ArrayLike, drafted: ArrayLike, *, level: float = 0.9
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def rates_from_counts(accepted: ArrayLike, drafted: ArrayLike, *, level: float = 0.9) -> Estimate:
     """Return conditional rates from counts per position, with Jeffreys intervals.
 
     Parameters
@@ -296,7 +295,7 @@ def rates_from_counts(
 
     Returns
     -------
-    rate, lower, upper
+    Estimate
         ``rate`` is accepted / drafted. The ends are quantiles of Beta(accepted + 1/2, drafted - accepted + 1/2).
         The interval ends at 0 if no draft was accepted, and at 1 if every draft was.
 
@@ -306,8 +305,8 @@ def rates_from_counts(
 
     Examples
     --------
-    >>> rate, lower, upper = rates_from_counts([80, 40], [100, 80])
-    >>> rate.tolist(), lower.round(3).tolist(), upper.round(3).tolist()
+    >>> rate = rates_from_counts([80, 40], [100, 80])
+    >>> rate.value.tolist(), rate.lower.round(3).tolist(), rate.upper.round(3).tolist()
     ([0.8, 0.5], [0.728, 0.409], [0.859, 0.591])
     """
     hits, tries = np.broadcast_arrays(whole("accepted", accepted, 0), whole("drafted", drafted, 1))
@@ -317,7 +316,7 @@ def rates_from_counts(
     a, b = hits + 0.5, tries - hits + 0.5
     lower = np.where(hits == 0, 0.0, beta_quantile(tail, a, b))
     upper = np.where(hits == tries, 1.0, beta_quantile(1.0 - tail, a, b))
-    return hits / tries, lower, upper
+    return Estimate(hits / tries, lower, upper)
 
 
 def iid_tokens_per_cycle(acceptance_rate: ArrayLike, draft_len: ArrayLike) -> FloatArray:

@@ -177,11 +177,11 @@ def _predicted(law: fit.Fit, text: str, x: float, level: float) -> dict[str, Any
     form = ALL_FORMS[law.form]
     if form.excludes(x).any():
         raise fail("predict", text, f"lies outside the domain of {law.form}, {form.formula}")
-    value, lower, upper = (float(v) for v in law.predict(x, level=level, new_point=True))
+    y = law.predict(x, level=level, new_point=True)
     key = f"y({text})"
     return {
-        key: value,
-        f"{key}_lower": lower,
-        f"{key}_upper": upper,
+        key: float(y.value),
+        f"{key}_lower": float(y.lower),
+        f"{key}_upper": float(y.upper),
         f"{key}_extrapolates": bool(law.extrapolates(x)),
     }

@@ -37,10 +37,11 @@ def draw_laws(
     else:
         grid = np.linspace(x.min(), x.max(), 200)
     for i, law in enumerate(usable):
-        value, lower, upper = law.predict(grid, level=level)
-        axes.plot(grid, value, linewidth=1.5, label=law.form)
+        predicted = law.predict(grid, level=level)
+        axes.plot(grid, predicted.value, linewidth=1.5, label=law.form)
         if i == 0:
-            axes.fill_between(grid, lower, upper, alpha=0.15, label=f"{level:.0%} interval of {law.form}")
+            band = f"{level:.0%} interval of {law.form}"
+            axes.fill_between(grid, predicted.lower, predicted.upper, alpha=0.15, label=band)
     axes.plot(x, y, "o", color="black", label="points")
     axes.set(xlabel=x_name, ylabel=y_name)
     axes.legend(fontsize="small")

@@ -92,8 +92,8 @@ def execute(args: argparse.Namespace) -> None:
             note(f"note: acceptance has {rates.size} values for draft_len={length}: the last is repeated")
         row, chain = _row(args, profile)
         if found is not None and args.top_k == 1:
-            _, lower, upper = (float(value) for value in found.predict(length))
-            row |= {"tokens_per_cycle_lower": lower, "tokens_per_cycle_upper": upper}
+            tau = found.predict(length)
+            row |= {"tokens_per_cycle_lower": float(tau.lower), "tokens_per_cycle_upper": float(tau.upper)}
         if chain is not None:
             row |= _distribution(chain, args.generation)
         rows.append(row | {"evidence": args.evidence})

@@ -13,6 +13,7 @@ from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.console import add_output, emit_text, format_table, note
 from scylla_sim.engines import logs
 from scylla_sim.records import EVIDENCE, Row, dump_json, format_csv, table
+from scylla_sim.stats.estimate import Estimate
 
 EPILOG = """examples (the kind of file is recognised by its content):
   printf 'position,accepted,drafted\\n1,760,1000\\n2,562,760\\n3,433,562\\n' > counts.csv
@@ -44,16 +45,16 @@ def _text(path: str) -> str:
 
 def _counted(found: logs.Counts, level: float) -> tuple[Row, list[Row]]:
     """Facts of a counted profile, and a row per position."""
-    rate, lower, upper = found.rates(level)
+    rate = found.rates(level)
     tau = found.tokens_per_cycle(level)
     rows = [
         {
             "position": i + 1,
             "reached": int(found.reached[i]),
             "accepted": found.accepted[i],
-            "acceptance_rate": float(rate[i]),
-            "lower": float(lower[i]),
-            "upper": float(upper[i]),
+            "acceptance_rate": float(rate.value[i]),
+            "lower": float(rate.lower[i]),
+            "upper": float(rate.upper[i]),
             "cumulative_rate": found.accepted[i] / found.cycles,
         }
         for i in range(len(found.accepted))
@@ -64,8 +65,10 @@ def _counted(found: logs.Counts, level: float) -> tuple[Row, list[Row]]:
     return facts, rows
 
 
-def _tau(tau: tuple[float, float, float]) -> Row:
-    return {"tokens_per_cycle": tau[0], "tokens_per_cycle_lower": tau[1], "tokens_per_cycle_upper": tau[2]}
+def _tau(tau: Estimate) -> Row:
+    """Return tau and its ends under the keys of the JSON file."""
+    ends = {"": tau.value, "_lower": tau.lower, "_upper": tau.upper}
+    return {f"tokens_per_cycle{end}": float(value) for end, value in ends.items()}
 
 
 def _from_lengths(found: logs.Lengths, draft_len: int | None, level: float) -> tuple[Row, list[Row]]:
@@ -74,11 +77,12 @@ def _from_lengths(found: logs.Lengths, draft_len: int | None, level: float) -> t
         raise fail("draft_len", None, "is needed for an SGLang log", "give --draft-len, the speculative_num_steps")
     length = int(whole("draft_len", draft_len, 1))
     tau = found.tokens_per_cycle(level)
-    if tau[0] >= length + 1:
-        raise fail("tokens_per_cycle", round(tau[0], 3), f"must be below draft_len + 1 = {length + 1}")
+    mean = float(tau.value)
+    if mean >= length + 1:
+        raise fail("tokens_per_cycle", round(mean, 3), f"must be below draft_len + 1 = {length + 1}")
     note("note: SGLang logs tokens per cycle only; the rates over positions follow the law of decay")
     note("note: with topk above 1 give predict --tokens-per-cycle instead of these rates")
-    rates = positions.fit_decay(length, tau[0]).profile(length) if tau[0] > 1 else np.zeros(length)
+    rates = positions.fit_decay(length, mean).profile(length) if mean > 1 else np.zeros(length)
     rows = [
         {"position": i + 1, "acceptance_rate": float(rate), "cumulative_rate": float(reached)}
         for i, (rate, reached) in enumerate(zip(rates, np.cumprod(rates)))

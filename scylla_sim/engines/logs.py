@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from scylla_sim.acceptance.profiles import rates_from_counts, to_conditional
 from scylla_sim.checks import FloatArray, InputError, fail, whole
+from scylla_sim.stats.estimate import Estimate, exact
 from scylla_sim.stats.quantiles import student_quantile
 
 _VLLM = "SpecDecoding metrics:"
@@ -59,21 +60,23 @@ class Counts:
         """Cycles in which each position was reached: those in which the one before it was accepted."""
         return np.array((self.cycles, *self.accepted[:-1]), dtype=np.int64)
 
-    def rates(self, level: float = 0.9) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def rates(self, level: float = 0.9) -> Estimate:
         """Conditional rates with Jeffreys intervals; a position never reached has rate 0, and [0, 1] around it."""
         reached = self.reached
-        rate, lower, upper = rates_from_counts(self.accepted, np.maximum(reached, 1), level=level)
+        rate = rates_from_counts(self.accepted, np.maximum(reached, 1), level=level)
         never = reached == 0
-        return np.where(never, 0.0, rate), np.where(never, 0.0, lower), np.where(never, 1.0, upper)
+        return Estimate(
+            np.where(never, 0.0, rate.value), np.where(never, 0.0, rate.lower), np.where(never, 1.0, rate.upper)
+        )
 
-    def tokens_per_cycle(self, level: float = 0.9) -> tuple[float, float, float]:
+    def tokens_per_cycle(self, level: float = 0.9) -> Estimate:
         """tau and its interval, taking cycles for independent: the variance is that of the counted distribution."""
         emitted = -np.diff(np.array([self.cycles, *self.accepted, 0])) / self.cycles
         tokens = np.arange(1, emitted.size + 1)
         tau = float(emitted @ tokens)
         error = np.sqrt(max(float(emitted @ tokens**2) - tau**2, 0.0) / self.cycles)
         half = student_quantile(level, max(self.cycles - 1, 1)) * error
-        return tau, max(tau - half, 1.0), min(tau + half, float(emitted.size))
+        return Estimate.of(tau, max(tau - half, 1.0), min(tau + half, float(emitted.size)))
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,15 @@ class Lengths:
     accept_len: FloatArray
     requests: FloatArray
 
-    def tokens_per_cycle(self, level: float = 0.9) -> tuple[float, float, float]:
+    def tokens_per_cycle(self, level: float = 0.9) -> Estimate:
         """Mean over lines, weighted by their running requests, and its interval from the scatter between lines."""
         tau = float(np.average(self.accept_len, weights=self.requests))
         if self.accept_len.size < 2:
-            return tau, tau, tau
+            return exact(tau)
         share = self.requests / self.requests.sum()
         error = float(np.sqrt(np.sum((share * (self.accept_len - tau)) ** 2) / (1 - np.sum(share**2))))
         half = student_quantile(level, self.accept_len.size - 1) * error
-        return tau, max(tau - half, 1.0), tau + half
+        return Estimate.of(tau, max(tau - half, 1.0), tau + half)
 
 
 def read(text: str, name: str) -> Counts | Lengths:
@@ -237,7 +240,7 @@ def read_sglang_log(text: str) -> Lengths:
     Examples
     --------
     >>> line = "Decode batch, #running-req: 4, #token: 900, accept len: 2.50, gen throughput (token/s): 310"
-    >>> read_sglang_log(line).tokens_per_cycle()[0]
+    >>> read_sglang_log(line).tokens_per_cycle().value.item()
     2.5
     """
     pairs = [(float(m[2]), float(m[1])) for m in map(_SGLANG.search, text.splitlines()) if m is not None]

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
 from scylla_sim.laws.forms import ALL_FORMS
 from scylla_sim.laws.variable_projection import gradient, leave_one_out, refine, solve
+from scylla_sim.stats.estimate import Estimate
 from scylla_sim.stats.least_squares import aicc, r_squared, scaled_weights
 from scylla_sim.stats.quantiles import student_quantile
 
@@ -64,14 +65,12 @@ class Fit:
         """Standard errors of the parameters."""
         return np.sqrt(np.diag(self.covariance))
 
-    def intervals(self, level: float = 0.9) -> tuple[FloatArray, FloatArray]:
-        """Return the lower and upper ends of the Student-t intervals of the parameters."""
+    def intervals(self, level: float = 0.9) -> Estimate:
+        """Return the parameters with their Student-t intervals."""
         half = student_quantile(level, self.dof) * self.standard_errors
-        return self.values - half, self.values + half
+        return Estimate(self.values, self.values - half, self.values + half)
 
-    def predict(
-        self, x: ArrayLike, *, level: float = 0.9, new_point: bool = False
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def predict(self, x: ArrayLike, *, level: float = 0.9, new_point: bool = False) -> Estimate:
         """Return the value of the law at x with its interval.
 
         Parameters
@@ -94,7 +93,7 @@ class Fit:
             variance = variance + self.rss / self.dof
         half = student_quantile(level, self.dof) * np.sqrt(np.maximum(variance, 0)).reshape(at.shape)
         value = ALL_FORMS[self.form](at, *self.values)
-        return value, value - half, value + half
+        return Estimate(value, value - half, value + half)
 
     def extrapolates(self, x: ArrayLike) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Return whether each x lies outside the range of the fitted points."""

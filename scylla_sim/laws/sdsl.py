@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.laws import theorems
+from scylla_sim.stats.estimate import Estimate
 
 
 def perplexity(*, parameters: ArrayLike | None = None, train_tokens: ArrayLike | None = None) -> FloatArray:
@@ -59,9 +60,7 @@ def perplexity(*, parameters: ArrayLike | None = None, train_tokens: ArrayLike |
         return np.asarray(np.exp(loss), dtype=np.float64)
 
 
-def acceptance_rate(
-    draft_perplexity: ArrayLike, target_perplexity: ArrayLike, *, level: float = 0.9
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def acceptance_rate(draft_perplexity: ArrayLike, target_perplexity: ArrayLike, *, level: float = 0.9) -> Estimate:
     """Return the acceptance rate of a new pair by SDSL's published plane, with its interval.
 
     Parameters
@@ -73,8 +72,8 @@ def acceptance_rate(
 
     Returns
     -------
-    rate, lower, upper
-        Rate and the ends of its interval, in [0, 1].
+    Estimate
+        The rate with its interval, in [0, 1].
 
     Notes
     -----
@@ -84,19 +83,20 @@ def acceptance_rate(
 
     Examples
     --------
-    >>> [round(float(v), 2) for v in acceptance_rate(20.0, 7.0)]
-    [0.6, 0.54, 0.66]
+    >>> rate = acceptance_rate(20.0, 7.0)
+    >>> [round(float(v), 2) for v in (rate.lower, rate.value, rate.upper)]
+    [0.54, 0.6, 0.66]
     """
     law = theorems.constants("sdsl")
     draft, target = positive("draft_perplexity", draft_perplexity), positive("target_perplexity", target_perplexity)
     rate = law["draft_slope"] * draft + law["target_slope"] * target + law["intercept"]
     half = NormalDist().inv_cdf((1 + level) / 2) * np.sqrt(law["variance"])
-    return np.clip(rate, 0, 1), np.clip(rate - half, 0, 1), np.clip(rate + half, 0, 1)
+    return Estimate(np.clip(rate, 0, 1), np.clip(rate - half, 0, 1), np.clip(rate + half, 0, 1))
 
 
 def draft_rate(
     parameters: ArrayLike, train_tokens: ArrayLike, target_parameters: float, *, level: float = 0.9
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> Estimate:
     """Return the acceptance rate of a draft from its size and pretraining, with its interval.
 
     Parameters
@@ -110,8 +110,8 @@ def draft_rate(
 
     Returns
     -------
-    rate, lower, upper
-        Rate and the ends of its interval, in [0, 1].
+    Estimate
+        The rate with its interval, in [0, 1].
     """
     trained = theorems.constants("sdsl")["target_train_tokens"]
     target = perplexity(parameters=target_parameters, train_tokens=trained)

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, in_range, one_of, positive
+from scylla_sim.stats.estimate import Estimate
 from scylla_sim.stats.least_squares import Solution, solve_linear
 from scylla_sim.stats.quantiles import student_quantile
 from scylla_sim.units import GIGA
@@ -40,17 +41,15 @@ class LawValue:
 
     Attributes
     ----------
-    value, lower, upper
-        tau and the ends of its interval, arrays of the same shape.
+    tau
+        Tokens per cycle with their interval, arrays of one shape.
     extrapolated
         Whether an input lies outside the range of the points: 1 to 100 billion tokens, 1 to 10 layers.
     remarks
         Assumptions, one sentence each.
     """
 
-    value: FloatArray
-    lower: FloatArray
-    upper: FloatArray
+    tau: Estimate
     extrapolated: NDArray[np.bool_]
     remarks: tuple[str, ...] = ()
 
@@ -173,7 +172,7 @@ def _value(
     half = student_quantile(level, solution.dof) * np.sqrt(variance)
     if extrapolated.any():
         remarks += ("the law is extrapolated beyond 1-100 B tokens or 1-10 layers",)
-    return LawValue(mean, np.maximum(mean - half, 1.0), mean + half, extrapolated, remarks)
+    return LawValue(Estimate(mean, np.maximum(mean - half, 1.0), mean + half), extrapolated, remarks)
 
 
 def tokens_per_cycle(
@@ -204,7 +203,7 @@ def tokens_per_cycle(
     Examples
     --------
     >>> law = tokens_per_cycle(layers=5, train_tokens=10e9)
-    >>> [round(float(v), 2) for v in (law.lower, law.value, law.upper)]
+    >>> [round(float(v), 2) for v in (law.tau.lower, law.tau.value, law.tau.upper)]
     [5.7, 5.81, 5.93]
     """
     depth, tokens = np.broadcast_arrays(

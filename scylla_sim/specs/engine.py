@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scylla_sim.checks import fail, in_range, one_of, whole
+from scylla_sim.stats.estimate import Estimate
 
 OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s")
 """What an engine may add to the kernels, in seconds."""
@@ -63,3 +64,14 @@ class Engine:
                 raise fail(name, value, f"must lie in its own interval, {lower:g} to {upper:g} s")
         whole("max_graph_tokens", self.max_graph_tokens, 0)
         whole("max_graph_batch", self.max_graph_batch, 0)
+
+    def overhead(self, name: str) -> Estimate:
+        """Return the seconds of one of `OVERHEADS`, with their interval.
+
+        Examples
+        --------
+        >>> float(Engine("x", host_s=2e-3, intervals={"host_s": (1e-3, 4e-3)}).overhead("host_s").upper)
+        0.004
+        """
+        value = getattr(self, name)
+        return Estimate.of(value, *self.intervals.get(name, (value, value)))

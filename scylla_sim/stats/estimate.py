@@ -15,7 +15,7 @@ from scylla_sim.checks import FloatArray
 class Estimate:
     """A value with the lower and upper end of its interval.
 
-    Every interval of this package holds 90 % of the outcomes, unless the function that returns it says otherwise.
+    An interval holds 90 % of the outcomes, unless the function that returns it says otherwise.
 
     Attributes
     ----------
@@ -26,6 +26,17 @@ class Estimate:
     value: FloatArray
     lower: FloatArray
     upper: FloatArray
+
+    @classmethod
+    def of(cls, value: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> Estimate:
+        """Return an estimate made of numbers, sequences or arrays.
+
+        Examples
+        --------
+        >>> float(Estimate.of(2.0, 1.5, 3.0).up)
+        1.0
+        """
+        return cls(*(np.asarray(end, dtype=np.float64) for end in (value, lower, upper)))
 
     @property
     def down(self) -> FloatArray:
@@ -42,11 +53,28 @@ class Estimate:
 
         Examples
         --------
-        >>> exact(2.0).scaled(3.0).upper
-        array(6.)
+        >>> float(exact(2.0).scaled(3.0).upper)
+        6.0
         """
         by = np.asarray(factor, dtype=np.float64)
         return Estimate(self.value * by, self.lower * by, self.upper * by)
+
+    def plus(self, other: Estimate) -> Estimate:
+        """Return the sum of two estimates whose errors go the same way: their ends add.
+
+        Use `with_deviations` for errors that are independent.
+
+        Examples
+        --------
+        >>> total = exact(2.0).plus(Estimate.of(5.0, 4.0, 7.0))
+        >>> float(total.lower), float(total.value), float(total.upper)
+        (6.0, 7.0, 9.0)
+        """
+        return Estimate(self.value + other.value, self.lower + other.lower, self.upper + other.upper)
+
+    def broadcast_to(self, shape: tuple[int, ...]) -> Estimate:
+        """Return the estimate with all three arrays broadcast to one shape."""
+        return Estimate(*(np.broadcast_to(end, shape) for end in (self.value, self.lower, self.upper)))
 
 
 def exact(value: ArrayLike) -> Estimate:
@@ -55,16 +83,21 @@ def exact(value: ArrayLike) -> Estimate:
     return Estimate(array, array, array)
 
 
+def root_sum(squares: Iterable[FloatArray]) -> FloatArray:
+    """Return the root of a sum of squared deviations."""
+    total: FloatArray = np.sqrt(sum(squares, np.asarray(0.0)))
+    return total
+
+
 def quadrature(deviations: Iterable[FloatArray]) -> FloatArray:
-    """Return the root of the sum of squares: the size of independent deviations together.
+    """Return the joint size of independent deviations: the root of the sum of their squares.
 
     Examples
     --------
     >>> float(quadrature([np.array(3.0), np.array(4.0)]))
     5.0
     """
-    total: FloatArray = np.sqrt(sum((deviation**2 for deviation in deviations), np.asarray(0.0)))
-    return total
+    return root_sum(deviation**2 for deviation in deviations)
 
 
 def with_deviations(value: FloatArray, down: Iterable[FloatArray], up: Iterable[FloatArray]) -> Estimate:
@@ -72,7 +105,8 @@ def with_deviations(value: FloatArray, down: Iterable[FloatArray], up: Iterable[
 
     Examples
     --------
-    >>> with_deviations(np.array(10.0), [np.array(3.0), np.array(4.0)], [np.array(1.0)])
-    Estimate(value=array(10.), lower=array(5.), upper=array(11.))
+    >>> found = with_deviations(np.array(10.0), [np.array(3.0), np.array(4.0)], [np.array(1.0)])
+    >>> float(found.lower), float(found.upper)
+    (5.0, 11.0)
     """
     return Estimate(value, value - quadrature(down), value + quadrature(up))

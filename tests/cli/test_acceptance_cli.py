@@ -50,7 +50,8 @@ def test_a_longer_chain_from_one_tau_has_the_interval_of_the_law_of_decay(capsys
     (known, longer), words = rows_of(capsys, *args)
     assert "decay law" in words
     assert known["tokens_per_cycle"] == pytest.approx(2.4, abs=1e-6)
-    value, lower, upper = positions.fit_decay(3, 2.4).predict(7)
+    found = positions.fit_decay(3, 2.4).predict(7)
+    value, lower, upper = found.value, found.lower, found.upper
     found = [longer[f"tokens_per_cycle{end}"] for end in ("", "_lower", "_upper")]
     assert found == [pytest.approx(float(x)) for x in (value, lower, upper)]
 

@@ -38,5 +38,6 @@ def test_tau_survives_the_way_to_a_profile_and_back(rate, exponent, gamma):
 @given(st.floats(0.05, 0.95), st.integers(1, 4), st.integers(1, 8))
 def test_the_interval_holds_the_value_within_what_a_chain_can_yield(rate, known, asked):
     tau = float(profiles.tokens_per_cycle(positions.position_profile(rate, known)))
-    value, lower, upper = positions.fit_decay(known, tau).predict(asked)
+    found = positions.fit_decay(known, tau).predict(asked)
+    value, lower, upper = found.value, found.lower, found.upper
     assert 1 <= lower <= value <= upper <= asked + 1

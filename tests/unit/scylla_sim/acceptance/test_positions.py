@@ -74,7 +74,7 @@ def test_an_exponent_fitted_on_another_collection_gains_less(series, specbundle)
         for lengths, taus in points.values():
             k, tau = np.array(lengths), np.array(taus)
             long = k >= 5
-            predicted, _, _ = positions.fit_decay(3, tau[k == 3][0], exponent=exponent).predict(k[long])
+            predicted = positions.fit_decay(3, tau[k == 3][0], exponent=exponent).predict(k[long]).value
             found += np.abs(predicted / tau[long] - 1).tolist()
         return np.mean(found)
 

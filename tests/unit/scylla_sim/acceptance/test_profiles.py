@@ -108,11 +108,11 @@ def test_rank_profile_at_the_ends():
 
 
 def test_counts_give_jeffreys_intervals():
-    rate, lower, upper = acceptance_profiles.rates_from_counts([0, 50, 100], 100, level=0.95)
-    assert rate.tolist() == [0, 0.5, 1]
+    rate = acceptance_profiles.rates_from_counts([0, 50, 100], 100, level=0.95)
+    assert rate.value.tolist() == [0, 0.5, 1]
     # Brown, Cai and DasGupta's prior, closed ends; the middle interval by scipy.stats.beta.ppf(.., 50.5, 50.5).
-    assert lower == pytest.approx([0.0, 0.4032, 0.9753], abs=1e-4)
-    assert upper == pytest.approx([0.0247, 0.5968, 1.0], abs=1e-4)
+    assert rate.lower == pytest.approx([0.0, 0.4032, 0.9753], abs=1e-4)
+    assert rate.upper == pytest.approx([0.0247, 0.5968, 1.0], abs=1e-4)
 
 
 @pytest.mark.parametrize(

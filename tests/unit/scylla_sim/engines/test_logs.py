@@ -6,6 +6,7 @@ import pytest
 from scylla_sim.acceptance import profiles
 from scylla_sim.checks import InputError
 from scylla_sim.engines import logs
+from scylla_sim.stats.estimate import exact
 
 # As vLLM 0.11 wrote it. Source: a public server log (EAGLE-3, three tokens), windows of 10 s.
 LINE = (
@@ -44,11 +45,11 @@ def test_vllms_rates_are_cumulative(line):
     counts = logs.read(line, "log")
     assert (counts.cycles, counts.accepted) == (166, (139, 111, 87))
     assert sum(counts.accepted) == 337, "the line's own total"
-    tau, lower, upper = counts.tokens_per_cycle()
-    assert tau == pytest.approx(3.03, abs=0.005)
-    assert lower < tau < upper
-    rate, _, _ = counts.rates()
-    assert profiles.tokens_per_cycle(rate) == pytest.approx(tau)
+    tau = counts.tokens_per_cycle()
+    assert tau.value == pytest.approx(3.03, abs=0.005)
+    assert tau.lower < tau.value < tau.upper
+    rate = counts.rates().value
+    assert profiles.tokens_per_cycle(rate) == pytest.approx(tau.value)
     assert rate == pytest.approx([139 / 166, 111 / 139, 87 / 111])
 
 
@@ -56,7 +57,7 @@ def test_windows_add_up_and_idle_ones_count_nothing():
     one, three = logs.read(LINE, "log"), logs.read("\n".join([LINE, IDLE, "noise", LINE, LINE]), "log")
     assert (three.cycles, three.windows) == (3 * one.cycles, 3)
     assert three.accepted == tuple(3 * count for count in one.accepted)
-    narrow, wide = (np.subtract(*c.tokens_per_cycle()[:0:-1]) for c in (three, one))
+    narrow, wide = (c.tokens_per_cycle().up + c.tokens_per_cycle().down for c in (three, one))
     assert narrow == pytest.approx(wide / np.sqrt(3), rel=0.02)
 
 
@@ -84,22 +85,22 @@ def test_both_ways_of_counting_give_the_same():
     over_all = logs.read("position,accepted,drafted\n1,80,100\n2,40,100\n3,10,100\n", "csv")
     reached = logs.read("position,accepted,drafted\n1,80,100\n2,40,80\n3,10,40\n", "csv")
     assert over_all == reached
-    rate, lower, upper = over_all.rates()
     known = profiles.rates_from_counts([80, 40, 10], [100, 80, 40])
-    assert (rate, lower, upper) == (pytest.approx(known[0]), pytest.approx(known[1]), pytest.approx(known[2]))
+    for end in ("value", "lower", "upper"):
+        assert getattr(over_all.rates(), end) == pytest.approx(getattr(known, end))
 
 
 def test_a_position_that_was_never_reached_is_not_known():
-    rate, lower, upper = logs.Counts(cycles=10, accepted=(4, 0, 0)).rates()
-    assert (rate[2], lower[2], upper[2]) == (0, 0, 1)
+    rate = logs.Counts(cycles=10, accepted=(4, 0, 0)).rates()
+    assert (rate.value[2], rate.lower[2], rate.upper[2]) == (0, 0, 1)
 
 
 def test_sglang_lines_weigh_by_their_requests():
     log = "\n".join(SGLANG.format(requests=r, length=x) for r, x in ((1, 2.0), (3, 3.0), (0, 9.0)))
-    tau, lower, upper = logs.read(log, "log").tokens_per_cycle()
-    assert tau == pytest.approx((1 * 2.0 + 3 * 3.0) / 4)
-    assert lower < tau < upper
-    assert logs.read(SGLANG.format(requests=2, length=2.5), "log").tokens_per_cycle() == (2.5, 2.5, 2.5)
+    tau = logs.read(log, "log").tokens_per_cycle()
+    assert tau.value == pytest.approx((1 * 2.0 + 3 * 3.0) / 4)
+    assert tau.lower < tau.value < tau.upper
+    assert logs.read(SGLANG.format(requests=2, length=2.5), "log").tokens_per_cycle() == exact(2.5)
 
 
 def test_the_interval_of_tau_covers():
@@ -109,8 +110,8 @@ def test_the_interval_of_tau_covers():
     held = 0
     for _ in range(400):
         reached = np.cumprod(rng.random((300, 3)) < rates, axis=1).sum(axis=0)
-        _, lower, upper = logs.Counts(300, tuple(reached.tolist())).tokens_per_cycle()
-        held += lower <= true <= upper
+        tau = logs.Counts(300, tuple(reached.tolist())).tokens_per_cycle()
+        held += bool(tau.lower <= true <= tau.upper)
     assert 0.86 < held / 400 < 0.94
 
 

@@ -43,7 +43,8 @@ def test_line_agrees_with_scipy_linregress():
     assert law.values == pytest.approx([other.slope, other.intercept])
     assert law.standard_errors == pytest.approx([other.stderr, other.intercept_stderr])
     assert law.r2 == pytest.approx(other.rvalue**2)
-    lower, upper = law.intervals(0.95)
+    interval = law.intervals(0.95)
+    lower, upper = interval.lower, interval.upper
     assert (upper - lower)[0] == pytest.approx(2 * stats.t.ppf(0.975, 6) * other.stderr)
 
 
@@ -115,8 +116,8 @@ def test_prediction_interval_covers_new_points():
     hits = 0
     for _ in range(2000):
         law = fit.fit(X, 5 + 0.3 * np.log(X) + rng.normal(0, 0.1, X.size), "log-linear")
-        _, lower, upper = law.predict(30.0, level=0.9, new_point=True)
-        hits += float(lower) <= 5 + 0.3 * np.log(30.0) + rng.normal(0, 0.1) <= float(upper)
+        y = law.predict(30.0, level=0.9, new_point=True)
+        hits += float(y.lower) <= 5 + 0.3 * np.log(30.0) + rng.normal(0, 0.1) <= float(y.upper)
     assert hits / 2000 == pytest.approx(0.9, abs=0.02)
 
 

@@ -31,11 +31,11 @@ def test_what_is_not_given_divides_every_perplexity_alike():
 
 
 def test_the_quoted_plane_and_its_interval():
-    rate, lower, upper = sdsl.acceptance_rate(10.0, 8.0)
-    assert float(rate) == pytest.approx(-0.0067 * 10 + 0.01297 * 8 + 0.642)
-    assert float(upper - rate) == pytest.approx(1.645 * np.sqrt(0.00128), rel=1e-3)
-    assert lower < rate < upper
-    assert sdsl.acceptance_rate(1e4, 8.0)[0] == 0, "a rate is never negative"
+    rate = sdsl.acceptance_rate(10.0, 8.0)
+    assert float(rate.value) == pytest.approx(-0.0067 * 10 + 0.01297 * 8 + 0.642)
+    assert float(rate.up) == pytest.approx(1.645 * np.sqrt(0.00128), rel=1e-3)
+    assert rate.lower < rate.value < rate.upper
+    assert sdsl.acceptance_rate(1e4, 8.0).value == 0, "a rate is never negative"
 
 
 @pytest.mark.parametrize("target", [13e9, 30e9, 66e9, 72e9, 110e9])

@@ -25,7 +25,8 @@ def test_fig_1_left_against_ln_t_plus_one():
     assert law.values == pytest.approx([0.0825, 5.076], abs=5e-4)
     assert law.r2 == pytest.approx(0.893, abs=5e-4)
     quoted = theorems.quoted("tokens")
-    lower, upper = law.intervals(0.9)
+    interval = law.intervals(0.9)
+    lower, upper = interval.lower, interval.upper
     assert (lower <= [quoted["slope"], quoted["intercept"]]).all()
     assert (upper >= [quoted["slope"], quoted["intercept"]]).all(), (
         "the quoted pair lies within this fit's interval"
@@ -62,16 +63,19 @@ def test_every_printed_point_lies_in_the_interval_of_a_new_draft():
         (theorems.tokens_per_cycle(train_tokens=tokens, level=0.95), [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS]),
         (theorems.tokens_per_cycle(layers=LAYERS, level=0.95), TAU_LAYERS),
     ):
-        assert ((law.lower <= tau) & (tau <= law.upper)).all()
+        assert ((law.tau.lower <= tau) & (tau <= law.tau.upper)).all()
 
 
 def test_joint_law_meets_both_panels():
     layers = theorems.tokens_per_cycle(layers=LAYERS)
     tokens = theorems.tokens_per_cycle(train_tokens=np.array(TOKENS_BILLION) * 1e9)
-    assert np.abs(layers.value - TAU_LAYERS).max() < 0.08
-    assert np.abs(tokens.value - TAU_TOKENS).max() < 0.09
-    gain = theorems.tokens_per_cycle(layers=5, train_tokens=1e10).value - theorems.tokens_per_cycle(layers=5).value
-    same = theorems.tokens_per_cycle(layers=1, train_tokens=1e10).value - theorems.tokens_per_cycle(layers=1).value
+    assert np.abs(layers.tau.value - TAU_LAYERS).max() < 0.08
+    assert np.abs(tokens.tau.value - TAU_TOKENS).max() < 0.09
+    gain, same = (
+        (theorems.tokens_per_cycle(layers=n, train_tokens=1e10).tau.value)
+        - (theorems.tokens_per_cycle(layers=n).tau.value)
+        for n in (5, 1)
+    )
     assert gain == pytest.approx(float(same)), "the logarithms add"
     assert any("assumed to add" in text for text in theorems.tokens_per_cycle(layers=5, train_tokens=1e10).remarks)
 
