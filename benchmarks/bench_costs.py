@@ -92,7 +92,7 @@ def main() -> None:
 
     def cycles() -> object:
         out = predict(model, drafting, deployment, batch=batch, context=context)
-        return out.speedup_lower, out.tokens_per_s_lower
+        return out.speedup_estimate, out.tokens_per_s_estimate
 
     lengths = [
         SpeculativeConfig(catalog.draft("eagle3"), n, 1, n + 1, 1 + 0.5 * n, 1.0, n + 1.0) for n in range(1, 8)

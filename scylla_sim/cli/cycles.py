@@ -151,7 +151,7 @@ def _fitted(columns: Mapping[str, list[str]], path: str, priced: Sequence[Predic
 def _naive(out: Prediction) -> dict[str, FloatArray]:
     """What the datasheet's roofline says of the same, with the same tokens per cycle and no overhead."""
     draft, verify, plain = (np.asarray(step.datasheet_s) for step in (out.draft, out.verify, out.plain))
-    tau, cycle = out.drafting.tokens_per_cycle, draft + verify
+    tau, cycle = out.config.tokens_per_cycle, draft + verify
     return {
         "draft_s": draft,
         "verify_s": verify,
@@ -191,12 +191,12 @@ def execute(args: argparse.Namespace) -> int:
             "plain_step_s": out.plain.seconds + out.plain_overhead_s,
             "tokens_per_s": out.tokens_per_s,
             "speedup": out.speedup,
-            "speedup_lower": out.speedup_lower,
-            "speedup_upper": out.speedup_upper,
+            "speedup_lower": out.speedup_estimate.lower,
+            "speedup_upper": out.speedup_estimate.upper,
         }
         arrays |= {f"naive_{name}": value for name, value in _naive(out).items()}
         values = {name: float(np.asarray(value)) for name, value in arrays.items()}
-        tau = {"tokens_per_cycle": out.drafting.tokens_per_cycle}
+        tau = {"tokens_per_cycle": out.config.tokens_per_cycle}
         rows.append({**label, **shape, **more, **tau, **values, "evidence": out.verify.evidence()})
     inputs = [name for name in (args.shapes, args.calibration, args.ranks) if name]
     emit(args, "cycles", rows, inputs=inputs)

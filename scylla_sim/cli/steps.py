@@ -11,7 +11,7 @@ import numpy as np
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns
-from scylla_sim.prediction.overheads import step_terms, with_host
+from scylla_sim.prediction.overheads import step_overhead_counts, with_overheads
 from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.records import read_columns
 from scylla_sim.specs import catalog, dtypes
@@ -70,8 +70,8 @@ def execute(args: argparse.Namespace) -> int:
         deployment = Deployment(calibration, engine, name, kv_dtype)
         shape = {column: numbers[column][at] for column in NUMBERS}
         step = target_step(catalog.model(model), deployment, **shape)
-        terms = step_terms(shape["batch"] * shape["tokens"])
-        out["predicted_s"][at], out["lower_s"][at], out["upper_s"][at] = with_host(step, engine, terms)
+        found = with_overheads(step, engine, step_overhead_counts(shape["batch"] * shape["tokens"]))
+        out["predicted_s"][at], out["lower_s"][at], out["upper_s"][at] = found.value, found.lower, found.upper
         out["naive_s"][at] = sum(np.maximum(part.memory_s, part.compute_s) for part in step.parts)
     inputs = [args.shapes, *([args.calibration] if args.calibration else [])]
     emit_columns(args, "steps", columns, out, inputs=inputs)

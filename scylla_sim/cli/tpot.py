@@ -13,7 +13,7 @@ from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import add_output, emit_columns, note
 from scylla_sim.prediction import aggregated_serving
-from scylla_sim.prediction.aggregated_serving import Overheads
+from scylla_sim.prediction.aggregated_serving import ServingOverheads
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.records import read_columns
 from scylla_sim.specs import catalog, dtypes
@@ -74,7 +74,7 @@ def _work(
     size = len(columns["batch"])
     kv_dtypes = columns.get("kv_dtype", [""] * size)
     keys = list(zip(columns["device"], columns["model"], columns["dtype"], kv_dtypes, numbers["tp"].tolist()))
-    out = {name: np.empty(size) for name in aggregated_serving.Work.__dataclass_fields__}
+    out = {name: np.empty(size) for name in ("step_s", "waiting_s", "lower_s", "upper_s", "naive_s", "least_s")}
     engine = catalog.engine("ideal")  # what an engine adds is the two scalars, and nothing else
     for key in dict.fromkeys(keys):
         at = np.array([index for index, other in enumerate(keys) if other == key])
@@ -86,16 +86,17 @@ def _work(
             dtypes.canonical_dtype(kv_dtype or "bfloat16"),
             int(tp),
         )
-        runs = aggregated_serving.Runs(*(numbers[name][at] for name in ("batch", "input_len", "output_len")))
-        found = aggregated_serving.work(catalog.model(model), deployment, runs)
-        for name in out:
-            out[name][at] = getattr(found, name)
+        runs = aggregated_serving.ServingRuns(*(numbers[name][at] for name in ("batch", "input_len", "output_len")))
+        found = aggregated_serving.token_time(catalog.model(model), deployment, runs)
+        out["step_s"][at], out["waiting_s"][at] = found.step_s, found.prefill_s
+        out["lower_s"][at], out["upper_s"][at] = found.total.lower, found.total.upper
+        out["naive_s"][at], out["least_s"][at] = found.roofline_s, found.bound_s
     return out
 
 
 def _fitted(
     engines: Sequence[str], half: NDArray[np.bool_], parts: Mapping[str, FloatArray], measured_s: FloatArray
-) -> dict[str, Overheads]:
+) -> dict[str, ServingOverheads]:
     """The two scalars of each engine, from the runs of the fitting half."""
     found = {}
     names = np.array(engines)
@@ -114,7 +115,7 @@ def execute(args: argparse.Namespace) -> int:
     columns = _read(args.runs, (*LABELS, *NUMBERS, *(("tpot_ms",) if args.fit_half else ())))
     numbers = {name: _numbers(args.runs, name, columns[name], 1) for name in NUMBERS}
     parts = _work(columns, numbers, device_calibration.read(args.calibration) if args.calibration else None)
-    overheads = dict.fromkeys(columns["engine"], aggregated_serving.NOTHING_FITTED)
+    overheads = dict.fromkeys(columns["engine"], aggregated_serving.NOT_FITTED)
     given: dict[str, list[str]] = dict(columns)
     if args.fit_half:
         half = aggregated_serving.in_fit_half(numbers["tp"], numbers["input_len"], numbers["output_len"])

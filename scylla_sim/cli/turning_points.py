@@ -104,9 +104,9 @@ def _reference(path: str) -> dict[str, FloatArray]:
 
 
 def _summary(
-    batch: FloatArray, work: roofline.Verification, at: roofline.Roofline, extra: float, law: tuple[float, float]
+    batch: FloatArray, work: roofline.VerifyWork, at: roofline.Roofline, extra: float, law: tuple[float, float]
 ) -> list[dict[str, Any]]:
-    turning = work.turning_tokens(at)
+    turning = work.crossover_tokens(at)
     memory, compute = work.seconds(1.0, at)
     return [
         {
@@ -126,7 +126,7 @@ def _summary(
 def _curve(
     batch: FloatArray,
     k: FloatArray,
-    work: roofline.Verification,
+    work: roofline.VerifyWork,
     at: roofline.Roofline,
     extra: float,
     tau: FloatArray | None,
@@ -167,7 +167,7 @@ def execute(args: argparse.Namespace) -> int:
         compute_fraction=args.compute_fraction,
         bandwidth_fraction=args.bandwidth_fraction,
     )
-    work = roofline.verification(model, batch=batch, context=context, dtype=dtype, kv_dtype=dtype)
+    work = roofline.verify_work(model, batch=batch, context=context, dtype=dtype, kv_dtype=dtype)
     if args.reference is None and args.top_k is None:
         law = roofline.inverse_law(model, at, context=context, dtype=dtype)
         scenario = Scenario(
@@ -175,7 +175,7 @@ def execute(args: argparse.Namespace) -> int:
         )
         tau = args.reference_tokens_per_cycle
         if tau is None:
-            tau = float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TRAIN_TOKENS).value)
+            tau = float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TRAIN_TOKENS).tau.value)
         best = _best_trees(scenario, model, batch, context, tau)
         rows = [{**row, **more} for row, more in zip(_summary(batch, work, at, extra, law), best)]
         emit(args, "turning-points", rows, columns=SHOWN)
@@ -187,7 +187,7 @@ def execute(args: argparse.Namespace) -> int:
         if not one.any():
             raise fail("reference_batch", args.reference_batch, f"has no rows in {args.reference}")
         k = known["k"][one]
-        single = roofline.verification(
+        single = roofline.verify_work(
             model, batch=args.reference_batch, context=context, dtype=dtype, kv_dtype=dtype
         )
         tau = roofline.tau_from_curve(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray, fail
-from scylla_sim.prediction.steps import LAUNCH, Deployment, Step
+from scylla_sim.prediction.step_time import LAUNCH, Step
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.specs.engine import OVERHEADS, Engine
 
@@ -38,10 +39,10 @@ def _paid(deployment: Deployment, terms: Mapping[str, FloatArray], *steps: Step)
 def observations(out: Prediction, *, cycle_s: float, plain_step_s: float) -> list[Observation]:
     """The plain step and the cycle of one measured configuration, priced without overheads."""
     drafted = float(out.draft.seconds) + float(out.verify.seconds)
-    plain = _paid(out.deployment, out.plain_pace.terms, out.plain)
+    plain = _paid(out.deployment, out.plain_cycle.overhead_counts, out.plain)
     return [
         Observation(float(out.plain.seconds), plain, plain_step_s),
-        Observation(drafted, _paid(out.deployment, out.pace.terms, out.verify, out.draft), cycle_s),
+        Observation(drafted, _paid(out.deployment, out.cycle.overhead_counts, out.verify, out.draft), cycle_s),
     ]
 
 

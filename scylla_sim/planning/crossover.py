@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray
+from scylla_sim.stats.estimate import Estimate
 
 WORTH = 0.02
 """A schedule changes its drafting only for a gain of this share over a doubling of the batch, or as much elsewhere:
@@ -68,11 +68,11 @@ def crossover_batch(speedup: FloatArray) -> int | None:
 
 
 def crossover(
-    context: int, drafting: SpeculativeConfig | None, ends: Sequence[FloatArray], fits: NDArray[np.bool_]
+    context: int, drafting: SpeculativeConfig | None, speedup: Estimate, fits: NDArray[np.bool_]
 ) -> Crossover:
-    """Crossover of one way of drafting from its speed-up and both ends, over every batch from 1 on."""
+    """Return the crossover of one way of drafting from its speed-up at every batch from 1 on."""
     size = int(fits.sum())  # a larger batch never needs less memory
-    batch, lower, upper = (crossover_batch(array[:size]) for array in ends)
+    batch, lower, upper = (crossover_batch(end[:size]) for end in (speedup.value, speedup.lower, speedup.upper))
     return Crossover(context, drafting, batch, lower, upper, size, "max_batch" if size == fits.size else "memory")
 
 

@@ -131,9 +131,9 @@ def _rates(law: str, draft: Draft, target: Model, train_tokens: float) -> list[f
     """The top-1 rate of a trained draft by a law: lower end, value, upper end."""
     if law == "sdsl":
         size = memory.draft_parameters(draft, target)
-        rate, lower, upper = sdsl.draft_rate(size, train_tokens, float(target.active_parameters))
-        return [float(lower), float(rate), float(upper)]
-    tau = theorems.tokens_per_cycle(layers=draft.num_layers, train_tokens=train_tokens)
+        rate = sdsl.draft_rate(size, train_tokens, float(target.active_parameters))
+        return [float(rate.lower), float(rate.value), float(rate.upper)]
+    tau = theorems.tokens_per_cycle(layers=draft.num_layers, train_tokens=train_tokens).tau
     return [drafting.reference_rate(float(end)) for end in (tau.lower, tau.value, tau.upper)]
 
 
@@ -173,7 +173,8 @@ def _predict_grid(
         factor = (out.tau[:, i, j] / out.tau[1, i, j])[:, None]
         out.speedup[:, i, j] = result.speedup * factor
         out.tokens_per_s[:, i, j] = result.tokens_per_s * factor
-        out.low[i, j], out.high[i, j] = result.speedup_lower, result.speedup_upper
+        ends = result.speedup_estimate
+        out.low[i, j], out.high[i, j] = ends.lower, ends.upper
     return out, trained
 
 
@@ -259,7 +260,7 @@ def best_draft_parameters(target_parameters: float, *, train_tokens: float = 1e1
     '2.8e+08'
     """
     size = np.geomspace(1e6, target_parameters, 1000)
-    rate, _, _ = draft_rate(size, train_tokens, target_parameters)
+    rate = draft_rate(size, train_tokens, target_parameters).value
     length = np.arange(1, LONGEST_DRAFT)[:, None]
     speed = iid_tokens_per_cycle(rate, length) / (length * size / target_parameters + 1.0)
     return float(size[np.argmax(speed.max(axis=0))])

@@ -20,6 +20,7 @@ from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
+from scylla_sim.stats.estimate import Estimate
 
 MAX_SEQUENCES = 1024
 """Batches searched unless asked otherwise: the most sequences vLLM runs at once by default on large GPUs."""
@@ -145,7 +146,7 @@ def _choices(
         here = order[0] == j
         for i, out in enumerate(found):
             if i != j:
-                upper[i][here] = np.broadcast_to(out.over(found[j])[2], here.shape)[here]
+                upper[i][here] = np.broadcast_to(out.over(found[j]).upper, here.shape)[here]
     upper = np.where(np.isfinite(allowed), upper, 0.0)
     bounds = [np.array(out.bound()).reshape(out.batch.shape) for out in found]
     choices = []
@@ -156,6 +157,7 @@ def _choices(
         known = runner != j and np.isfinite(allowed[(runner, *at)])
         sure = [i for i in range(len(found)) if i == j or ends[i] > 1.0]
         best = float(rate[(j, *at)])
+        speedup = out.speedup_estimate.broadcast_to(out.batch.shape)
         choices.append(
             Choice(
                 batch_size=int(out.batch[at]),
@@ -165,8 +167,8 @@ def _choices(
                 tokens_per_s=best,
                 plain_tokens_per_s=float(out.plain_tokens_per_s[at]),
                 speedup=float(out.speedup[at]),
-                speedup_lower=float(np.broadcast_to(out.speedup_lower, out.batch.shape)[at]),
-                speedup_upper=float(np.broadcast_to(out.speedup_upper, out.batch.shape)[at]),
+                speedup_lower=float(speedup.lower[at]),
+                speedup_upper=float(speedup.upper[at]),
                 next_best=load.candidates[runner] if known else None,
                 lead=best / float(rate[(runner, *at)]) - 1.0 if known else 0.0,
                 may_be_best=tuple(load.candidates[i] for i in sure),
@@ -183,16 +185,19 @@ def _choices(
 def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crossover], FloatArray]:
     """Crossovers of one context, best first, and the logarithm of every candidate's throughput at every batch."""
     found = load.predict(sizes, np.full_like(sizes, context))
-    drafted = [out for out in found if out.drafting.draft.kind != "none"]
+    drafted = [out for out in found if out.config.draft.kind != "none"]
     crossovers = []
     for out in drafted:
-        ends = [np.broadcast_to(end, sizes.shape) for end in (out.speedup, out.speedup_lower, out.speedup_upper)]
-        crossovers.append(crossover(context, out.drafting, ends, out.fits_memory))
+        speedup = out.speedup_estimate.broadcast_to(sizes.shape)
+        crossovers.append(crossover(context, out.config, speedup, out.fits_memory))
     fits: NDArray[np.bool_] = np.stack([out.fits_memory for out in drafted])
-    best = [
-        np.where(fits, [np.broadcast_to(getattr(out, name), sizes.shape) for out in drafted], 0.0).max(axis=0)
-        for name in ("speedup", "speedup_lower", "speedup_upper")
-    ]
+    speedups = [out.speedup_estimate.broadcast_to(sizes.shape) for out in drafted]
+    best = Estimate(
+        *(
+            np.where(fits, [getattr(speedup, end) for speedup in speedups], 0.0).max(axis=0)
+            for end in ("value", "lower", "upper")
+        )
+    )
     score = np.stack([np.where(out.fits_memory, np.log(out.tokens_per_s), -np.inf) for out in found])
     some: NDArray[np.bool_] = np.logical_or.reduce(fits)
     return [crossover(context, None, best, some), *crossovers], score

@@ -1,1 +1,15 @@
-"""Predictions: steps, draft-verify cycles, throughput, speed-up, and their uncertainty."""
+"""Predicted time of steps and cycles, throughput, speed-up and their intervals.
+
+=======================  ============================================================
+Module                   Contents
+=======================  ============================================================
+``steps``                seconds of a target or draft forward pass, by operation
+``overheads``            host work of the engine
+``cycle``                one draft-verify cycle
+``throughput``           `predict`: throughput and speed-up over batch and context
+``uncertainty``          interval of a throughput or a speed-up
+``power_limit``          extra time of GEMMs at the power limit of a GPU
+``aggregated_serving``   time per output token with prefill and decode on one GPU
+``roofline``             compute-bound crossover of verification (Theorem 1.3)
+=======================  ============================================================
+"""

@@ -1,8 +1,8 @@
-"""Time per output token of aggregated serving: decode steps that wait, now and then, for somebody's prefill.
+"""Time per output token of aggregated serving, where prefills interrupt decode steps.
 
-With ``batch`` requests in flight, each of them is prefilled once while any one of them decodes. Its own prefill is
-over before its first token and so is no part of its time per output token; those of the ``batch - 1`` others are.
-Two scalars describe an engine: the share of those prefills that decoding waits for, and host seconds a step.
+With ``batch`` requests in flight, each of the others is prefilled once while one request decodes. The prefill of a
+request ends before its first token, so it is not part of its own time per output token. Two scalars describe an
+engine: the share of the other prefills that decoding waits for, and host seconds per step (`ServingOverheads`).
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
-from scylla_sim.prediction.steps import Deployment, Step, target_step
+from scylla_sim.prediction.step_time import Step
+from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.specs.model import Model
+from scylla_sim.stats.estimate import Estimate
 from scylla_sim.stats.split import column_hash
 
 MIN_FIT_ROWS = 4
-"""Fewer runs than this leave nothing over to judge two scalars by."""
+"""Smallest number of runs for `fit`: two scalars leave two degrees of freedom."""
 
 
 @dataclass(frozen=True)
-class Overheads:
-    """What an engine adds to the kernels.
+class ServingOverheads:
+    """Two scalars by which an engine is slower than its kernels.
 
     Attributes
     ----------
     share
-        Part of the other requests' prefills that decoding waits for, in [0, 1]. 1: prefills are spread over time
-        and stop decoding, or slow it by as much. About a half: requests come in waves, and wait for the earlier
-        half of their wave before their first token.
+        Share of the other requests' prefills that decoding waits for, in [0, 1]. It is 1 if prefills are spread
+        over time and stop decoding. It is about a half if requests come in waves: a request then waits for the
+        earlier half of its wave before its first token.
     host_s
-        Seconds a decode step that no kernel accounts for.
+        Host seconds per decode step.
     """
 
     share: float = 1.0
@@ -43,13 +45,21 @@ class Overheads:
         in_range("host_s", self.host_s, 0)
 
 
-NOTHING_FITTED = Overheads()
-"""Prefills stop decoding, the host costs nothing."""
+NOT_FITTED = ServingOverheads()
+"""Overheads of an engine without measurements: prefills stop decoding, and the host takes no time."""
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Serving runs of one model on one device and one number of ranks; arrays of one shape."""
+class ServingRuns:
+    """Serving runs of one model, device and number of TP ranks; arrays of one shape.
+
+    Attributes
+    ----------
+    batch
+        Requests in flight.
+    input_len, output_len
+        Tokens of each prompt and of each answer.
+    """
 
     batch: FloatArray
     input_len: FloatArray
@@ -61,88 +71,90 @@ class Runs:
             whole(name, getattr(self, name))
 
     def prefills_per_token(self) -> FloatArray:
-        """Prefills of other requests for each output token of one."""
+        """Return the prefills of other requests per output token of one request."""
         return (self.batch - 1.0) / self.output_len
 
 
 @dataclass(frozen=True)
-class Work:
-    """Seconds of a decode step, and of the prefills that fall to it, with what the datasheet says of both.
+class TokenTime:
+    """Seconds per output token, split into decode and prefill.
 
     Attributes
     ----------
-    step_s, waiting_s
-        One decode step at the mean context; prefill of the other requests per output token.
-    lower_s, upper_s
-        90 % interval of their sum.
-    naive_s
-        The same sum by the datasheet's roofline, operation by operation.
-    least_s
-        The least that the datasheet allows for this work, however it is overlapped: all FLOPs at peak, or the bytes
-        of the decode step at full bandwidth, whichever takes longer.
+    step_s
+        Seconds of one decode step at the mean context.
+    prefill_s
+        Seconds of the other requests' prefills per output token.
+    total
+        Sum of both, with its 90 % interval.
+    roofline_s
+        Roofline seconds of both, operation by operation.
+    bound_s
+        Lower bound by the datasheet, for any overlap: all FLOPs at peak, or the bytes of the decode step at full
+        bandwidth, the larger of the two.
     """
 
     step_s: FloatArray
-    waiting_s: FloatArray
-    lower_s: FloatArray
-    upper_s: FloatArray
-    naive_s: FloatArray
-    least_s: FloatArray
+    prefill_s: FloatArray
+    total: Estimate
+    roofline_s: FloatArray
+    bound_s: FloatArray
 
-    def tpot_s(self, overheads: Overheads = NOTHING_FITTED) -> FloatArray:
-        """Mean seconds per output token."""
-        return self.step_s + overheads.share * self.waiting_s + overheads.host_s
+    def tpot_s(self, overheads: ServingOverheads = NOT_FITTED) -> FloatArray:
+        """Return the mean seconds per output token of an engine."""
+        return self.step_s + overheads.share * self.prefill_s + overheads.host_s
 
 
-def _sums(step: Step) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Compute and memory seconds of the datasheet, and its roofline operation by operation."""
+def _datasheet_sums(step: Step) -> tuple[FloatArray, FloatArray]:
+    """Return the datasheet's compute and memory seconds, each summed over the operations."""
     zero = np.zeros_like(step.seconds)
-    return (
-        sum((part.compute_s for part in step.parts), zero),
-        sum((part.memory_s for part in step.parts), zero),
-        step.datasheet_s,
-    )
+    return sum((part.compute_s for part in step.parts), zero), sum((part.memory_s for part in step.parts), zero)
 
 
-def work(model: Model, deployment: Deployment, runs: Runs) -> Work:
-    """Price decode and prefill of serving runs.
+def token_time(model: Model, deployment: Deployment, runs: ServingRuns) -> TokenTime:
+    """Estimate decode and prefill seconds per output token.
 
-    A decode step sees the mean context, input plus half the output. A prefill is a forward pass of the whole input
-    whose tokens attend half of it on average.
+    A decode step has the mean context: the input plus half the output. A prefill is a forward pass over the whole
+    input, whose tokens attend to half of it on average.
 
     Examples
     --------
     >>> from scylla_sim.calibration import device_calibration
     >>> from scylla_sim.specs import catalog
     >>> deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
-    >>> runs = Runs(np.array([1.0, 64.0]), np.array(1024.0), np.array(256.0))
-    >>> found = work(catalog.model("llama-3.1-8b"), deployment, runs)
-    >>> bool(found.waiting_s[0] == 0.0), bool(found.tpot_s()[1] > 2 * found.tpot_s()[0])
+    >>> runs = ServingRuns(np.array([1.0, 64.0]), np.array(1024.0), np.array(256.0))
+    >>> found = token_time(catalog.model("llama-3.1-8b"), deployment, runs)
+    >>> bool(found.prefill_s[0] == 0.0), bool(found.tpot_s()[1] > 2 * found.tpot_s()[0])
     (True, True)
     """
     step = target_step(model, deployment, batch=runs.batch, context=runs.input_len + 0.5 * runs.output_len)
     prefill = target_step(model, deployment, batch=1, context=0.5 * runs.input_len, tokens=runs.input_len)
-    often = runs.prefills_per_token()
-    waiting = often * prefill.seconds
-    total = step.seconds + waiting
-    down = np.hypot(step.seconds - step.lower, often * (prefill.seconds - prefill.lower))
-    up = np.hypot(step.upper - step.seconds, often * (prefill.upper - prefill.seconds))
-    compute_s, memory_s, naive_s = _sums(step)
-    prefill_compute_s, _, prefill_naive_s = _sums(prefill)
-    return Work(
+    count = runs.prefills_per_token()
+    prefill_s = count * prefill.seconds
+    total_s = step.seconds + prefill_s
+    # np.hypot is the quadrature of two deviations; `quadrature` would change the last bit of published predictions
+    down = np.hypot(step.time.down, count * prefill.time.down)
+    up = np.hypot(step.time.up, count * prefill.time.up)
+    compute_s, memory_s = _datasheet_sums(step)
+    prefill_compute_s, _ = _datasheet_sums(prefill)
+    return TokenTime(
         step_s=step.seconds,
-        waiting_s=waiting,
-        lower_s=total - down,
-        upper_s=total + up,
-        naive_s=naive_s + often * prefill_naive_s,
-        least_s=np.maximum(memory_s, compute_s + often * prefill_compute_s),
+        prefill_s=prefill_s,
+        total=Estimate(total_s, total_s - down, total_s + up),
+        roofline_s=step.datasheet_s + count * prefill.datasheet_s,
+        bound_s=np.maximum(memory_s, compute_s + count * prefill_compute_s),
     )
 
 
 def in_fit_half(tp: ArrayLike, input_len: ArrayLike, output_len: ArrayLike) -> NDArray[np.bool_]:
-    """Which (ranks, input, output) groups fit the scalars; the others score them.
+    """Return which (tp, input, output) groups are used to fit the scalars; the others are held out.
 
-    A hash, so that a group falls on the same side whatever file it stands in.
+    The choice is a hash of the group, so it does not depend on the file that holds the group.
+
+    Parameters
+    ----------
+    tp, input_len, output_len
+        Whole numbers of at least 1; they broadcast.
 
     Examples
     --------
@@ -155,20 +167,28 @@ def in_fit_half(tp: ArrayLike, input_len: ArrayLike, output_len: ArrayLike) -> N
     return half
 
 
-def fit(step_s: FloatArray, waiting_s: FloatArray, measured_s: FloatArray) -> Overheads:
-    """The two scalars that minimise the mean absolute percentage error: a linear programme with one optimum value.
+def fit(step_s: FloatArray, prefill_s: FloatArray, measured_s: FloatArray) -> ServingOverheads:
+    """Fit the two scalars by the smallest mean absolute percentage error.
 
-    Least squares would follow the few runs that are 30 % off (bursts, a slow GPU) instead of the many.
+    The problem is a linear programme. Least squares would follow the few runs that are 30 % off, for example on a
+    slow GPU.
+
+    Parameters
+    ----------
+    step_s, prefill_s
+        Fields of `TokenTime`, shape (runs,).
+    measured_s
+        Measured seconds per output token, shape (runs,).
 
     Raises
     ------
     InputError
-        With fewer than `MIN_FIT_ROWS` runs.
+        If there are fewer than `MIN_FIT_ROWS` runs.
 
     Examples
     --------
-    >>> step, waiting = np.linspace(0.01, 0.02, 6), np.array([1.0, 5, 2, 8, 3, 4]) * 1e-3
-    >>> found = fit(step, waiting, step + 0.5 * waiting + 1e-3)
+    >>> step, prefill = np.linspace(0.01, 0.02, 6), np.array([1.0, 5, 2, 8, 3, 4]) * 1e-3
+    >>> found = fit(step, prefill, step + 0.5 * prefill + 1e-3)
     >>> round(found.share, 6), round(found.host_s, 9)
     (0.5, 0.001)
     """
@@ -177,9 +197,9 @@ def fit(step_s: FloatArray, waiting_s: FloatArray, measured_s: FloatArray) -> Ov
     count = measured_s.size
     if count < MIN_FIT_ROWS:
         raise fail("rows", count, f"must be at least {MIN_FIT_ROWS} to fit two scalars", "leave out --fit-half")
-    # unknowns: share, host over the median run (so that both are of order 1), and one error a run
+    # unknowns: share, host seconds over the median run (both are then of order 1), and one error per run
     scale = float(np.median(measured_s))
-    slope = np.stack([waiting_s, np.full(count, scale)], axis=1) / measured_s[:, None]
+    slope = np.stack([prefill_s, np.full(count, scale)], axis=1) / measured_s[:, None]
     target = 1.0 - step_s / measured_s
     identity = np.eye(count)
     found = linprog(
@@ -190,4 +210,4 @@ def fit(step_s: FloatArray, waiting_s: FloatArray, measured_s: FloatArray) -> Ov
         method="highs",
     )
     share, host = (float(value) for value in found.x[:2])
-    return Overheads(share=min(max(share, 0.0), 1.0), host_s=max(host, 0.0) * scale)
+    return ServingOverheads(share=min(max(share, 0.0), 1.0), host_s=max(host, 0.0) * scale)

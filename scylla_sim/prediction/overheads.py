@@ -1,4 +1,9 @@
-"""Overheads that an engine adds to the kernels of a step or a cycle."""
+"""Host work that an engine adds to a step or a cycle.
+
+An engine has an overhead in seconds for each of `scylla_sim.specs.engine.OVERHEADS`. A cycle pays each overhead
+some number of times. ``overhead_counts`` maps the name of an overhead to that number; `overhead_seconds`
+multiplies both.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +13,69 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.prediction.steps import Step
+from scylla_sim.prediction.step_time import Step
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
+from scylla_sim.stats.estimate import Estimate, with_deviations
 
 
-def step_terms(tokens: ArrayLike) -> dict[str, FloatArray]:
-    """How often one step of the target pays each overhead of an engine; ``tokens`` as in `host_terms`."""
+def step_overhead_counts(tokens: ArrayLike) -> dict[str, FloatArray]:
+    """Return the number of times that one step of the target pays each overhead.
+
+    Parameters
+    ----------
+    tokens
+        All tokens of the step: batch times tokens per sequence.
+
+    Examples
+    --------
+    >>> {name: float(count) for name, count in step_overhead_counts(8).items()}
+    {'host_s': 1.0, 'token_s': 8.0}
+    """
     return {"host_s": np.asarray(1.0), "token_s": positive("tokens", tokens)}
 
 
-def host_terms(draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1) -> dict[str, FloatArray]:
-    """How often a cycle pays each overhead of an engine: a step, each token scored, draft, draft pass and tree.
+def cycle_overhead_counts(
+    draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1
+) -> dict[str, FloatArray]:
+    """Return the number of times that one draft-verify cycle pays each overhead.
 
-    ``tokens`` counts all tokens handed to the target (batch times tokens scored per sequence).
+    Parameters
+    ----------
+    tokens
+        All tokens that the target verifies: batch times verified tokens per sequence.
+    draft_len, top_k
+        Sequential draft passes, and candidates per depth; above 1 the draft is a tree.
     """
-    terms = step_terms(tokens)
+    counts = step_overhead_counts(tokens)
     if draft.kind == "none":
-        return terms
+        return counts
     passes = 1 if draft.kind == "medusa" else draft_len if draft.kind != "ngram" else 0
     return {
-        **terms,
+        **counts,
         "draft_host_s": np.asarray(1.0),
         "draft_pass_host_s": np.asarray(float(passes)),
         "tree_host_s": np.asarray(float(top_k > 1)),
     }
 
 
-def host_seconds(engine: Engine, draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1) -> FloatArray:
-    """Seconds an engine adds to one cycle; arguments as in `host_terms`."""
-    return paid(engine, host_terms(draft, tokens=tokens, draft_len=draft_len, top_k=top_k))
+def overhead_seconds(engine: Engine, counts: Mapping[str, FloatArray]) -> FloatArray:
+    """Return the seconds of all overheads together, each paid ``counts`` times.
+
+    Examples
+    --------
+    >>> float(overhead_seconds(Engine("x", host_s=1e-3, token_s=1e-5), step_overhead_counts(100)))
+    0.002
+    """
+    return sum((getattr(engine, name) * count for name, count in counts.items()), np.asarray(0.0))
 
 
-def paid(engine: Engine, terms: Mapping[str, FloatArray]) -> FloatArray:
-    """Seconds of overheads that are paid so often."""
-    return sum((getattr(engine, name) * often for name, often in terms.items()), np.asarray(0.0))
-
-
-def with_host(
-    step: Step, engine: Engine, terms: Mapping[str, FloatArray]
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Seconds of a step with its engine's overheads, and their 90 % interval, deviations in quadrature."""
-    seconds, down, up = step.seconds, (step.seconds - step.lower) ** 2, (step.upper - step.seconds) ** 2
-    for name, often in terms.items():
-        value = getattr(engine, name)
-        lower, upper = engine.intervals.get(name, (value, value))
-        seconds = seconds + value * often
-        down, up = down + ((value - lower) * often) ** 2, up + ((upper - value) * often) ** 2
-    return seconds, seconds - np.sqrt(down), seconds + np.sqrt(up)
+def with_overheads(step: Step, engine: Engine, counts: Mapping[str, FloatArray]) -> Estimate:
+    """Return the seconds of a step and its overheads; the errors of kernels and overheads are independent."""
+    seconds, down, up = step.seconds, [step.time.down], [step.time.up]
+    for name, count in counts.items():
+        one = engine.overhead(name)
+        seconds = seconds + one.value * count
+        down.append(one.down * count)
+        up.append(one.up * count)
+    return with_deviations(seconds, down, up)

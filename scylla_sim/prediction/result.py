@@ -10,7 +10,8 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray, InputError
 from scylla_sim.console import format_table
-from scylla_sim.prediction.steps import LAUNCH, Deployment
+from scylla_sim.prediction.step_time import LAUNCH
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.specs.model import Model
 
@@ -132,20 +133,20 @@ def _columns(prediction: Prediction) -> dict[str, FloatArray]:
         "tokens_per_s": prediction.tokens_per_s,
         "plain_tokens_per_s": prediction.plain_tokens_per_s,
         "speedup": prediction.speedup,
-        "speedup_lower": prediction.speedup_lower,
-        "speedup_upper": prediction.speedup_upper,
+        "speedup_lower": prediction.speedup_estimate.lower,
+        "speedup_upper": prediction.speedup_estimate.upper,
     }
 
 
 def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
     """Columns of the other 90 % intervals, by row key; they come last in a row."""
     return {
-        "plain_step_lower_s": prediction.plain.lower,
-        "plain_step_upper_s": prediction.plain.upper,
-        "tokens_per_cycle_lower": np.asarray(prediction.drafting.tau_lower),
-        "tokens_per_cycle_upper": np.asarray(prediction.drafting.tau_upper),
-        "tokens_per_s_lower": prediction.tokens_per_s_lower,
-        "tokens_per_s_upper": prediction.tokens_per_s_upper,
+        "plain_step_lower_s": prediction.plain.time.lower,
+        "plain_step_upper_s": prediction.plain.time.upper,
+        "tokens_per_cycle_lower": np.asarray(prediction.config.tau_lower),
+        "tokens_per_cycle_upper": np.asarray(prediction.config.tau_upper),
+        "tokens_per_s_lower": prediction.tokens_per_s_estimate.lower,
+        "tokens_per_s_upper": prediction.tokens_per_s_estimate.upper,
     }
 
 
@@ -157,7 +158,7 @@ def _flat(columns: Mapping[str, FloatArray], shape: tuple[int, ...]) -> list[Row
 
 def _rows(prediction: Prediction) -> list[Row]:
     """Rows of one prediction, with the keys that scripts rely on."""
-    config, shape = prediction.drafting, prediction.batch.shape
+    config, shape = prediction.config, prediction.batch.shape
     drafted = {
         "draft": config.draft.name,
         "draft_len": config.draft_len,
@@ -221,8 +222,8 @@ def _op_rows(prediction: Prediction, point: int) -> Iterator[Row]:
 
 def _overhead_rows(prediction: Prediction, point: int) -> Iterator[Row]:
     cycle = _at(prediction.cycle_s, prediction, point)
-    for name, often in prediction.pace.terms.items():
-        count, cost = _at(often, prediction, point), getattr(prediction.engine, name)
+    for name, number in prediction.cycle.overhead_counts.items():
+        count, cost = _at(number, prediction, point), getattr(prediction.engine, name)
         if cost > 0.0 and count > 0.0:
             yield {
                 "phase": "overhead",

@@ -1,12 +1,12 @@
-"""Theorem 1.3 from first principles: when verification turns from memory-bound to compute-bound.
+"""Theorem 1.3 from first principles: the compute-bound crossover of verification.
 
 Verifying ``n`` tokens of each of ``b`` sequences costs ``n b f`` FLOPs and ``W + b K + n b a`` bytes (weights, KV
-cache, activations), all read off the model's own operation list. The two times of a roofline meet where the
+cache, activations). Both follow from the model's operation list. Memory and compute time are equal where the
 arithmetic intensity equals the ridge point R = peak / bandwidth:
 
-    n(b) = (R / (f - R a)) (W / b + K),
+    n(b) = (R / (f - R a)) (W / b + K)
 
-which falls as 1/b towards a floor set by the KV cache. It is not logarithmic in b, whatever the theorem is called.
+This falls as 1/b towards a floor set by the KV cache. It is not logarithmic in b, unlike the theorem's name.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.model import Model
 
 SPARSITY_GAIN = 2.0
-"""Sparse over dense tensor peak in NVIDIA's datasheets (2:4 structured sparsity, which LLM weights do not have)."""
+"""Sparse over dense tensor-core peak in NVIDIA's datasheets.
+
+The sparse peak needs 2:4 structured sparsity, which LLM weights do not have.
+"""
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """Two rates and nothing else: FLOP/s and bytes/s of one device, achieved fractions already in."""
+    """Attainable FLOP/s and bytes/s of one device."""
 
     flop_per_s: float
     bytes_per_s: float
@@ -38,7 +41,7 @@ class Roofline:
 
     @property
     def ridge_point(self) -> float:
-        """FLOPs per byte above which compute, not memory, takes the time."""
+        """FLOPs per byte above which a kernel is compute-bound."""
         return self.flop_per_s / self.bytes_per_s
 
 
@@ -50,7 +53,17 @@ def roofline(
     compute_fraction: float = 1.0,
     bandwidth_fraction: float = 1.0,
 ) -> Roofline:
-    """Roofline of a datasheet, with the dense (or the sparse) peak and achieved fractions."""
+    """Return the roofline of a datasheet.
+
+    Parameters
+    ----------
+    precision
+        Precision of the tensor-core peak.
+    sparse
+        Use the sparse peak instead of the dense one.
+    compute_fraction, bandwidth_fraction
+        Achieved shares of peak and bandwidth, in (0, 1].
+    """
     share = {
         name: float(in_range(name, value, 0, above=True))
         for name, value in (("compute_fraction", compute_fraction), ("bandwidth_fraction", bandwidth_fraction))
@@ -60,11 +73,17 @@ def roofline(
 
 
 @dataclass(frozen=True)
-class Verification:
-    """FLOPs and bytes of a verify pass, split by how they scale: all arrays broadcast over the grid.
+class VerifyWork:
+    """FLOPs and bytes of a verification, split by their dependence on the verified tokens.
 
-    ``flops`` and ``token_bytes`` are per verified token of all sequences together, ``fixed_bytes`` does not depend
-    on the number of tokens.
+    Attributes
+    ----------
+    flops
+        FLOPs per verified token, all sequences together.
+    fixed_bytes
+        Bytes that do not depend on the verified tokens: weights and KV cache.
+    token_bytes
+        Bytes per verified token, all sequences together.
     """
 
     flops: FloatArray
@@ -72,32 +91,44 @@ class Verification:
     token_bytes: FloatArray
 
     def intensity(self, tokens: ArrayLike) -> FloatArray:
-        """FLOPs per byte of a pass over ``tokens`` tokens a sequence."""
+        """Return the FLOPs per byte of a pass over ``tokens`` tokens per sequence."""
         n = positive("tokens", tokens)
         return n * self.flops / (self.fixed_bytes + n * self.token_bytes)
 
     def seconds(self, tokens: ArrayLike, at: Roofline) -> tuple[FloatArray, FloatArray]:
-        """Memory and compute seconds of a pass; the roofline takes the larger."""
+        """Return memory and compute seconds of a pass; the roofline takes the larger."""
         n = positive("tokens", tokens)
         memory = (self.fixed_bytes + n * self.token_bytes) / at.bytes_per_s
         return memory, n * self.flops / at.flop_per_s
 
-    def turning_tokens(self, at: Roofline) -> FloatArray:
-        """Tokens a sequence at which intensity reaches the ridge point; infinite if it never does."""
+    def crossover_tokens(self, at: Roofline) -> FloatArray:
+        """Return the tokens per sequence at which a pass becomes compute-bound; infinite if it never does."""
         gain = self.flops - at.ridge_point * self.token_bytes
         with np.errstate(divide="ignore"):
             return np.where(gain > 0, at.ridge_point * self.fixed_bytes / gain, np.inf)
 
 
-def verification(
+def verify_work(
     model: Model, *, batch: ArrayLike, context: ArrayLike, dtype: str = "bfloat16", kv_dtype: str = "bfloat16"
-) -> Verification:
-    """Count a verify pass from the operation list; it is linear in the tokens, so two counts give it exactly.
+) -> VerifyWork:
+    """Count the FLOPs and bytes of a verification from the operation list.
+
+    Both are linear in the verified tokens, so counts at one and two tokens determine them.
+
+    Parameters
+    ----------
+    batch, context
+        Sequences, and tokens in the KV cache of each; they broadcast.
+
+    Raises
+    ------
+    InputError
+        If the model is a mixture of experts, whose bytes are not linear in the verified tokens.
 
     Examples
     --------
     >>> from scylla_sim.specs import catalog
-    >>> work = verification(catalog.model("llama-3.1-8b"), batch=[1.0, 8.0], context=1024)
+    >>> work = verify_work(catalog.model("llama-3.1-8b"), batch=[1.0, 8.0], context=1024)
     >>> bool(work.intensity(1)[1] > work.intensity(1)[0])
     True
     """
@@ -114,11 +145,18 @@ def verification(
         return sum((op.flops() for op in kept), np.zeros(b.shape)), moved
 
     (flops, one), (_, two) = count(1.0), count(2.0)
-    return Verification(flops=flops, fixed_bytes=2.0 * one - two, token_bytes=two - one)
+    return VerifyWork(flops=flops, fixed_bytes=2.0 * one - two, token_bytes=two - one)
 
 
 def inverse_law(model: Model, at: Roofline, *, context: float, dtype: str = "bfloat16") -> tuple[float, float]:
-    """Coefficient and floor of ``n(b) = coefficient / b + floor``, from the weights and from the KV cache.
+    """Return coefficient and floor of ``n(b) = coefficient / b + floor``.
+
+    The coefficient comes from the weights, the floor from the KV cache.
+
+    Raises
+    ------
+    InputError
+        If a verification of this model never becomes compute-bound.
 
     Examples
     --------
@@ -128,7 +166,7 @@ def inverse_law(model: Model, at: Roofline, *, context: float, dtype: str = "bfl
     >>> round(c), round(floor, 1)
     (260, 6.1)
     """
-    n = verification(model, batch=np.array([1.0, 2.0]), context=context, dtype=dtype).turning_tokens(at)
+    n = verify_work(model, batch=np.array([1.0, 2.0]), context=context, dtype=dtype).crossover_tokens(at)
     if not np.isfinite(n).all():
         raise fail(
             "ridge_point", at.ridge_point, "is never reached by this model", "activations outweigh the weights"
@@ -138,8 +176,22 @@ def inverse_law(model: Model, at: Roofline, *, context: float, dtype: str = "bfl
 
 
 def tau_from_curve(
-    k: ArrayLike, tokens_per_s: ArrayLike, work: Verification, at: Roofline, *, batch: float, extra_tokens: float
+    k: ArrayLike, tokens_per_s: ArrayLike, work: VerifyWork, at: Roofline, *, batch: float, extra_tokens: float
 ) -> FloatArray:
-    """tau(k) that makes one throughput curve exact: the reading that is then scored on the other batches."""
+    """Return the tau(k) that reproduces one measured throughput curve.
+
+    Parameters
+    ----------
+    k
+        Verified paths, shape (points,).
+    tokens_per_s
+        Measured throughput at each k.
+    work
+        Verification work at the batch of the curve.
+    batch
+        Batch of the curve.
+    extra_tokens
+        Tokens verified besides the k paths.
+    """
     memory, compute = work.seconds(positive("k", k) + extra_tokens, at)
     return positive("tokens_per_s", tokens_per_s) * np.maximum(memory, compute) / batch

@@ -1,7 +1,7 @@
 """Throughput and speed-up of speculative decoding over grids of batch and context.
 
-A cycle drafts, verifies and does host work; it yields ``tokens_per_cycle`` tokens a sequence. Plain decoding pays
-its own step and host work per token. Every quantity is an array over the broadcast grid.
+A cycle drafts, verifies and does host work. It yields `SpeculativeConfig.tokens_per_cycle` tokens per sequence.
+Plain decoding pays one step and its host work per token. Every quantity is an array over the broadcast grid.
 """
 
 from __future__ import annotations
@@ -11,195 +11,197 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.memory import resident_bytes
-from scylla_sim.prediction.overheads import host_terms, paid, step_terms
-from scylla_sim.prediction.steps import EMPTY, Deployment, Step, bound, draft_pass, drafted_step, target_step
-from scylla_sim.prediction.uncertainty import Cycle, interval
+from scylla_sim.prediction.cycle import Cycle, bound
+from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
+from scylla_sim.prediction.step_time import EMPTY, Step
+from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
+from scylla_sim.prediction.uncertainty import with_interval
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.model import Model
+from scylla_sim.stats.estimate import Estimate, exact
 
 MEMORY_SHARE = 0.9
-"""Share of device memory for weights and KV cache; the rest is activations and buffers. Source: vLLM's default
-``gpu_memory_utilization``."""
+"""Share of device memory for weights and KV cache; activations and buffers use the rest.
+
+Notes
+-----
+Source: vLLM's default ``gpu_memory_utilization``.
+"""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Arrays over the grid: seconds, tokens per second and speed-up, with the 90 % intervals of the last two."""
+    """Prediction of one configuration over a grid of batch and context.
+
+    Attributes
+    ----------
+    batch, context
+        Sequences decoded together, and tokens in the KV cache of each; arrays of one shape.
+    config
+        The draft, its shape, and the tokens per cycle.
+    deployment
+        Device, engine and precisions of the target.
+    draft, verify, plain
+        Steps of drafting, of verification and of plain decoding.
+    fits_memory
+        Whether weights and KV caches fit in `MEMORY_SHARE` of the device memory.
+    """
 
     batch: FloatArray
     context: FloatArray
-    drafting: SpeculativeConfig
+    config: SpeculativeConfig
     deployment: Deployment
     draft: Step
     verify: Step
     plain: Step
-    fits_memory: np.ndarray
+    fits_memory: NDArray[np.bool_]
 
     @property
     def engine(self) -> Engine:
-        """What serves it."""
+        """The serving engine."""
         return self.deployment.engine
 
     @cached_property
-    def pace(self) -> Cycle:
-        """Drafting and verifying, to be held against another way of decoding."""
-        d = self.drafting
-        tokens = self.batch * d.verify_tokens
-        terms = host_terms(d.draft, tokens=tokens, draft_len=d.draft_len, top_k=d.top_k)
+    def cycle(self) -> Cycle:
+        """The draft-verify cycle."""
+        config = self.config
+        counts = cycle_overhead_counts(
+            config.draft,
+            tokens=self.batch * config.verify_tokens,
+            draft_len=config.draft_len,
+            top_k=config.top_k,
+        )
         return Cycle(
-            tau=d.tokens_per_cycle,
-            tau_lower=d.tau_lower,
-            tau_upper=d.tau_upper,
-            scored=self.verify,
-            tokens=d.verify_tokens,
-            drafted=self.draft,
-            width=d.top_k,
-            terms=terms,
-            seconds=self.draft.seconds + self.verify.seconds + paid(self.engine, terms),
+            tokens_per_cycle=Estimate.of(config.tokens_per_cycle, config.tau_lower, config.tau_upper),
+            verify=self.verify,
+            verify_tokens=config.verify_tokens,
+            draft=self.draft,
+            draft_width=config.top_k,
+            overhead_counts=counts,
+            seconds=self.draft.seconds + self.verify.seconds + overhead_seconds(self.engine, counts),
         )
 
     @cached_property
-    def plain_pace(self) -> Cycle:
-        """The same batch without a draft."""
-        terms = step_terms(self.batch)
+    def plain_cycle(self) -> Cycle:
+        """The cycle of plain decoding: one step, one token."""
+        counts = step_overhead_counts(self.batch)
         return Cycle(
-            tau=1.0,
-            tau_lower=1.0,
-            tau_upper=1.0,
-            scored=self.plain,
-            tokens=1,
-            drafted=EMPTY,
-            width=1,
-            terms=terms,
-            seconds=self.plain.seconds + paid(self.engine, terms),
+            tokens_per_cycle=exact(1.0),
+            verify=self.plain,
+            verify_tokens=1,
+            draft=EMPTY,
+            draft_width=1,
+            overhead_counts=counts,
+            seconds=self.plain.seconds + overhead_seconds(self.engine, counts),
         )
 
     @property
     def overhead_s(self) -> FloatArray:
-        """What the engine adds to a cycle."""
-        return np.broadcast_to(paid(self.engine, self.pace.terms), self.batch.shape)
+        """Seconds that the engine adds to a cycle."""
+        return np.broadcast_to(overhead_seconds(self.engine, self.cycle.overhead_counts), self.batch.shape)
 
     @property
     def plain_overhead_s(self) -> FloatArray:
-        """What the engine adds to a plain step."""
-        return np.broadcast_to(paid(self.engine, self.plain_pace.terms), self.batch.shape)
+        """Seconds that the engine adds to a plain step."""
+        return np.broadcast_to(overhead_seconds(self.engine, self.plain_cycle.overhead_counts), self.batch.shape)
 
     @property
     def cycle_s(self) -> FloatArray:
-        """Draft, verify and overhead."""
-        return self.pace.seconds
+        """Seconds of a cycle: draft, verification and overhead."""
+        return self.cycle.seconds
 
     @property
     def tpot_s(self) -> FloatArray:
         """Seconds per output token of one sequence."""
-        return self.cycle_s / self.drafting.tokens_per_cycle
+        return self.cycle_s / self.config.tokens_per_cycle
 
     @property
     def tokens_per_s(self) -> FloatArray:
-        """All sequences together."""
+        """Output tokens per second of all sequences together."""
         return self.batch / self.tpot_s
 
     @property
     def plain_tokens_per_s(self) -> FloatArray:
-        """The same batch without a draft."""
-        return self.batch / self.plain_pace.seconds
+        """Output tokens per second of plain decoding at the same batch."""
+        return self.batch / self.plain_cycle.seconds
 
     @property
     def speedup(self) -> FloatArray:
-        """Throughput over plain throughput, same batch and context."""
+        """Throughput divided by that of plain decoding at the same batch and context."""
         return self.tokens_per_s / self.plain_tokens_per_s
 
     @cached_property
-    def _speedup_ends(self) -> tuple[FloatArray, FloatArray]:
-        return interval(self.speedup, self.pace, self.engine, self.plain_pace)
+    def speedup_estimate(self) -> Estimate:
+        """`speedup` with its 90 % interval; errors that both ways of decoding share cancel."""
+        return with_interval(self.speedup, self.cycle, self.engine, self.plain_cycle)
 
     @cached_property
-    def _rate_ends(self) -> tuple[FloatArray, FloatArray]:
-        return interval(self.tokens_per_s, self.pace, self.engine)
+    def tokens_per_s_estimate(self) -> Estimate:
+        """`tokens_per_s` with its 90 % interval."""
+        return with_interval(self.tokens_per_s, self.cycle, self.engine)
 
-    @property
-    def speedup_lower(self) -> FloatArray:
-        """Lower end of `speedup`."""
-        return self._speedup_ends[0]
-
-    @property
-    def speedup_upper(self) -> FloatArray:
-        """Upper end of `speedup`."""
-        return self._speedup_ends[1]
-
-    @property
-    def tokens_per_s_lower(self) -> FloatArray:
-        """Lower end of `tokens_per_s`."""
-        return self._rate_ends[0]
-
-    @property
-    def tokens_per_s_upper(self) -> FloatArray:
-        """Upper end of `tokens_per_s`."""
-        return self._rate_ends[1]
-
-    def over(self, other: Prediction) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Our throughput over that of another drafting on the same grid, with lower and upper end."""
-        ratio = self.tokens_per_s / other.tokens_per_s
-        return ratio, *interval(ratio, self.pace, self.engine, other.pace)
+    def over(self, other: Prediction) -> Estimate:
+        """Return the throughput divided by that of another configuration on the same grid."""
+        return with_interval(self.tokens_per_s / other.tokens_per_s, self.cycle, self.engine, other.cycle)
 
     def bound(self) -> list[str]:
-        """What takes most of a cycle, over the flattened grid."""
+        """Return the resource that takes most of a cycle, over the flattened grid."""
         return bound([self.draft, self.verify], np.asarray(self.overhead_s))
 
 
 def predict(
     target: Model,
-    drafting: SpeculativeConfig,
+    config: SpeculativeConfig,
     deployment: Deployment,
     *,
     batch: ArrayLike,
     context: ArrayLike,
     draft_deployment: Deployment | None = None,
 ) -> Prediction:
-    """Predict one drafting configuration over a grid.
+    """Predict one configuration over a grid.
 
     Parameters
     ----------
     batch, context
-        Broadcasting arrays: sequences decoded together, tokens in each one's KV cache.
+        Sequences decoded together, and tokens in the KV cache of each; they broadcast.
     draft_deployment
-        Where the draft runs, when its precision differs from the target's.
+        Deployment of the draft, if its precision differs from the target's.
 
     Examples
     --------
     >>> from scylla_sim.calibration import device_calibration
     >>> from scylla_sim.specs import catalog
     >>> deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
-    >>> drafting = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
-    >>> out = predict(catalog.model("llama-3.1-8b"), drafting, deployment, batch=[1, 256], context=1024)
+    >>> config = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
+    >>> out = predict(catalog.model("llama-3.1-8b"), config, deployment, batch=[1, 256], context=1024)
     >>> bool(out.speedup[0] > out.speedup[1])
     True
     """
     (out,) = predict_each(
-        target, [drafting], deployment, batch=batch, context=context, draft_deployment=draft_deployment
+        target, [config], deployment, batch=batch, context=context, draft_deployment=draft_deployment
     )
     return out
 
 
 def predict_each(
     target: Model,
-    draftings: Iterable[SpeculativeConfig],
+    configs: Iterable[SpeculativeConfig],
     deployment: Deployment,
     *,
     batch: ArrayLike,
     context: ArrayLike,
     draft_deployment: Deployment | None = None,
 ) -> Iterator[Prediction]:
-    """Predict several drafting configurations over one grid, in their order; arguments as in `predict`.
+    """Yield the predictions of several configurations over one grid, in their order.
 
-    Each step is priced once: plain steps do not depend on the drafting, verify steps only on the tokens verified,
-    and a pass of the draft on its width.
+    Each step is estimated once. The plain step serves all configurations, a verification all with the same number
+    of verified tokens, and a draft pass all with the same draft and width. Arguments are as in `predict`.
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     plain = target_step(target, deployment, batch=b, context=s)
@@ -212,23 +214,24 @@ def predict_each(
     def one_pass(draft: Draft, width: int) -> Step:
         return draft_pass(draft, target, draft_deployment or deployment, batch=b, context=s, width=width)
 
-    for item in draftings:
+    for config in configs:
         held = resident_bytes(
             target,
-            item.draft,
+            config.draft,
             batch=b,
             context=s,
             tp=deployment.tp,
             dtype=deployment.dtype,
             kv_dtype=deployment.kv_dtype,
         )
+        passes = partial(one_pass, config.draft)
         yield Prediction(
             batch=b,
             context=s,
-            drafting=item,
+            config=config,
             deployment=deployment,
-            draft=drafted_step(item.draft, item.draft_len, item.top_k, partial(one_pass, item.draft)),
-            verify=verified(item.verify_tokens),
+            draft=draft_step(config.draft, passes, draft_len=config.draft_len, width=config.top_k),
+            verify=verified(config.verify_tokens),
             plain=plain,
             fits_memory=held <= MEMORY_SHARE * deployment.calibration.hardware.memory_bytes,
         )

@@ -1,86 +1,68 @@
-"""How errors reach a rate: of one way of decoding, or of two ways that run the same kernels and err together.
+"""Interval of a throughput or a speed-up, with correlated kernel errors.
 
-Kernels of a step are priced by fitted forms, and what a form gets wrong about one weight or cache it gets wrong in
-part with more rows too. The ratio of two steps is therefore surer than their errors, taken as independent, would
-make it; how much surer was measured (`SHARED_EXPONENT`).
+Use `with_interval`; `Prediction.speedup_estimate` and `Prediction.tokens_per_s_estimate` call it. A kernel model
+that is wrong about a weight or a cache is wrong in part at other numbers of query rows too. These errors cancel
+in the ratio of two steps. `CORRELATION_EXPONENT` says how much of them cancels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.prediction.steps import EMPTY, LAUNCH, POWER, ErrorSource, Step
+from scylla_sim.prediction.cycle import EXACT, Cycle
+from scylla_sim.prediction.step_time import LAUNCH, POWER, ErrorSource, Step
 from scylla_sim.specs.engine import Engine
+from scylla_sim.stats.estimate import Estimate, root_sum
 
-SHARED_EXPONENT = {"gemm": 1.0, "decode_attention": 0.5, LAUNCH: 0.0, POWER: 0.0}
-"""Errors of one kernel at two numbers of query rows, r times apart, correlate as r to minus this power.
+CORRELATION_EXPONENT = {"gemm": 1.0, "decode_attention": 0.5, LAUNCH: 0.0, POWER: 0.0}
+"""Kernel kind -> exponent c: errors of one kernel at query rows that differ by a factor r correlate as r**-c.
 
-Chosen on the training rows of five GPUs (aiconfigurator-core). Of a GEMM at m and r m rows of one weight, up to 512
-rows, the correlation is 0.3-0.7 at r = 2 and 0.1-0.6 at 4, most while weights stream and least once tiles fill. Of
-attention, r times as many query heads on the same cache stand for r query tokens (kernels pack both into one tile):
-0.5-0.96 at 2, 0-0.95 at 4. With these powers some nine of ten measured ratios lie in their interval. Kernels not
-named here were not measured at two sizes on one weight or cache, and are taken as independent. Waiting for launches
-errs by one constant of the engine, and the power limit by one of the GPU, at every size alike."""
+Kernels without an entry were not measured at two sizes on one weight or cache. They count as independent. Launches
+err by one constant of the engine and the power limit by one constant of the GPU, at every size alike.
 
+Notes
+-----
+Source: chosen on the training rows of five GPUs (aiconfigurator-core). A GEMM is compared at m and r m rows of one
+weight, up to 512 rows. Attention is compared with r times as many query heads on one cache, because kernels pack
+query heads and query tokens into the same tile. GEMM errors correlate most while weights stream, and least once
+tiles fill. About nine of ten measured ratios lie in their interval.
 
-@dataclass(frozen=True)
-class Cycle:
-    """One way of decoding: what a cycle yields, the steps and overheads it pays, its seconds.
+=================  ==============  ==============
+Measured           r = 2           r = 4
+=================  ==============  ==============
+gemm               0.3-0.7         0.1-0.6
+decode_attention   0.5-0.96        0-0.95
+=================  ==============  ==============
+"""
 
-    Attributes
-    ----------
-    tau, tau_lower, tau_upper
-        Tokens a sequence gets from one cycle; 1 for plain decoding.
-    scored, tokens
-        The target's step, and the tokens of each sequence that it scores.
-    drafted, width
-        The draft's passes, and the candidates of each sequence in one of them.
-    terms
-        How often a cycle pays each overhead of the engine.
-    seconds
-        Of the whole cycle.
-    """
-
-    tau: float
-    tau_lower: float
-    tau_upper: float
-    scored: Step
-    tokens: int
-    drafted: Step
-    width: int
-    terms: Mapping[str, FloatArray]
-    seconds: FloatArray
-
-
-NOTHING = np.asarray(0.0)
-EXACT = Cycle(1.0, 1.0, 1.0, EMPTY, 1, EMPTY, 1, {}, np.asarray(1.0))
-"""A pace that is known exactly: the ratio to it is a rate by itself."""
-_NO_ERROR = ErrorSource("", NOTHING, NOTHING)
+_ZERO = np.asarray(0.0)
+_NO_ERROR = ErrorSource("", _ZERO, _ZERO)
 
 Squares = tuple[FloatArray, FloatArray]
-"""Squared relative deviations of the ratio of our rate to theirs, down and up."""
+"""Squared relative deviations of the ratio of two rates, downwards and upwards."""
 
 
 def _correlation(kind: str, ratio: float) -> float:
-    """Of the errors of one kernel at two sizes."""
+    """Return the correlation between errors of one kernel at query rows of this ratio."""
     if ratio == 1.0:
         return 1.0
-    exponent = SHARED_EXPONENT.get(kind)
+    exponent = CORRELATION_EXPONENT.get(kind)
     return 0.0 if exponent is None else max(ratio, 1.0 / ratio) ** -exponent
 
 
-def _of_steps(mine: Step, others: Step, ratio: float, seconds: tuple[FloatArray, FloatArray]) -> Iterator[Squares]:
-    """Of each source of error of two steps, whose query rows have this ratio.
+def _step_deviations(
+    ours: Step, theirs: Step, ratio: float, seconds: tuple[FloatArray, FloatArray]
+) -> Iterator[Squares]:
+    """Yield the deviations of each source of error of two steps, whose query rows have this ratio.
 
-    An error has a part that both steps share, and a part of each one's own. The shared part moves both the same
-    way: it lowers our rate by what we lose more, or gain less, than they do.
+    An error has a part that both steps share and a part of each step alone. The shared part moves both rates the
+    same way. It lowers the ratio by the difference of the two losses.
     """
-    for source in dict.fromkeys((*mine.errors, *others.errors)):
-        a, b = mine.errors.get(source, _NO_ERROR), others.errors.get(source, _NO_ERROR)
+    for source in dict.fromkeys((*ours.errors, *theirs.errors)):
+        a, b = ours.errors.get(source, _NO_ERROR), theirs.errors.get(source, _NO_ERROR)
         shared = _correlation(a.kind, ratio) if a.kind == b.kind else 0.0
         our_up, our_down = a.up / seconds[0], a.down / seconds[0]
         their_up, their_down = b.up / seconds[1], b.down / seconds[1]
@@ -92,15 +74,16 @@ def _of_steps(mine: Step, others: Step, ratio: float, seconds: tuple[FloatArray,
         )
 
 
-def _of_engine(ours: Cycle, theirs: Cycle, engine: Engine) -> Iterator[Squares]:
-    """Of each overhead of the engine, taken to either end of its interval: both ways pay the same one."""
-    for name, ends in engine.intervals.items():
-        if ends[0] == ends[1]:
+def _engine_deviations(ours: Cycle, theirs: Cycle, engine: Engine) -> Iterator[Squares]:
+    """Yield the deviations of each overhead, moved to either end of its interval in both cycles."""
+    for name in engine.intervals:
+        one = engine.overhead(name)
+        if one.lower == one.upper:
             continue
         low, high = (
-            (1.0 + change * theirs.terms.get(name, NOTHING) / theirs.seconds)
-            / (1.0 + change * ours.terms.get(name, NOTHING) / ours.seconds)
-            for change in (end - getattr(engine, name) for end in ends)
+            (1.0 + change * theirs.overhead_counts.get(name, _ZERO) / theirs.seconds)
+            / (1.0 + change * ours.overhead_counts.get(name, _ZERO) / ours.seconds)
+            for change in (end - one.value for end in (one.lower, one.upper))
         )
         yield (
             np.maximum(1.0 / np.minimum(low, high) - 1.0, 0.0) ** 2,
@@ -108,11 +91,12 @@ def _of_engine(ours: Cycle, theirs: Cycle, engine: Engine) -> Iterator[Squares]:
         )
 
 
-def _of_tau(ours: Cycle, theirs: Cycle) -> Squares:
-    """Of tokens per cycle: drafts of one profile are accepted better, or worse, together."""
+def _acceptance_deviations(ours: Cycle, theirs: Cycle) -> Squares:
+    """Return the deviations of tokens per cycle; drafts with one profile are accepted better or worse together."""
+    mine, other = ours.tokens_per_cycle, theirs.tokens_per_cycle
     low, high = (
-        ours_end / ours.tau * theirs.tau / theirs_end
-        for ours_end, theirs_end in ((ours.tau_lower, theirs.tau_lower), (ours.tau_upper, theirs.tau_upper))
+        float(our_end) / float(mine.value) * float(other.value) / float(their_end)
+        for our_end, their_end in ((mine.lower, other.lower), (mine.upper, other.upper))
     )
     return (
         np.asarray(max(1.0 - min(low, high), 0.0) ** 2),
@@ -120,19 +104,28 @@ def _of_tau(ours: Cycle, theirs: Cycle) -> Squares:
     )
 
 
-def interval(
-    value: FloatArray, ours: Cycle, engine: Engine, theirs: Cycle = EXACT
-) -> tuple[FloatArray, FloatArray]:
-    """90 % interval of our rate, or of its ratio to theirs, whose estimate is ``value``.
+def with_interval(value: FloatArray, ours: Cycle, engine: Engine, theirs: Cycle = EXACT) -> Estimate:
+    """Return the rate of a cycle, or its ratio to the rate of another cycle, with its 90 % interval.
 
-    Deviations of different sources are added in quadrature: tokens per cycle, kernels, overheads of the engine.
+    The deviations of tokens per cycle, kernels and engine overheads are independent of each other.
+
+    Parameters
+    ----------
+    value
+        The rate or the ratio.
+    ours
+        Cycle of the rate.
+    engine
+        Engine of both cycles.
+    theirs
+        Cycle of the rate in the denominator; default: none, ``value`` is a rate.
     """
     seconds = (ours.seconds, theirs.seconds)
     pairs = [
-        _of_tau(ours, theirs),
-        *_of_steps(ours.scored, theirs.scored, ours.tokens / theirs.tokens, seconds),
-        *_of_steps(ours.drafted, theirs.drafted, ours.width / theirs.width, seconds),
-        *_of_engine(ours, theirs, engine),
+        _acceptance_deviations(ours, theirs),
+        *_step_deviations(ours.verify, theirs.verify, ours.verify_tokens / theirs.verify_tokens, seconds),
+        *_step_deviations(ours.draft, theirs.draft, ours.draft_width / theirs.draft_width, seconds),
+        *_engine_deviations(ours, theirs, engine),
     ]
-    below, above = (sum((pair[end] for pair in pairs), NOTHING) for end in (0, 1))
-    return value / (1.0 + np.sqrt(below)), value * (1.0 + np.sqrt(above))
+    below, above = (root_sum(pair[end] for pair in pairs) for end in (0, 1))
+    return Estimate(value, value / (1.0 + below), value * (1.0 + above))

@@ -11,6 +11,7 @@ from gpu_validate.comparison import errors, join
 from scylla_sim import cli
 from scylla_sim.calibration import device_calibration
 from scylla_sim.prediction import aggregated_serving
+from scylla_sim.prediction.aggregated_serving import ServingOverheads
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
 
@@ -55,14 +56,17 @@ def test_every_run_is_predicted_and_its_columns_pass_through(capsys, runs):
 
 
 def test_half_of_the_groups_fit_two_scalars_an_engine_and_the_other_half_scores_them(capsys, runs, tmp_path):
-    wanted = {"vllm": aggregated_serving.Overheads(0.9, 1e-3), "sglang": aggregated_serving.Overheads(0.5, 2e-3)}
+    wanted = {
+        "vllm": ServingOverheads(0.9, 1e-3),
+        "sglang": ServingOverheads(0.5, 2e-3),
+    }
     made = []
     for row in table(runs.read_text()):
         deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"), tp=int(row["tp"]))
-        numbers = aggregated_serving.Runs(
+        numbers = aggregated_serving.ServingRuns(
             *(np.array(float(row[name])) for name in ("batch", "input_len", "output_len"))
         )
-        seconds = aggregated_serving.work(catalog.model("llama-3.1-8b"), deployment, numbers).tpot_s(
+        seconds = aggregated_serving.token_time(catalog.model("llama-3.1-8b"), deployment, numbers).tpot_s(
             wanted[row["engine"]]
         )
         made.append(",".join([*list(row.values())[:-1], repr(1e3 * float(seconds))]))

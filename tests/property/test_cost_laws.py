@@ -18,7 +18,7 @@ from scylla_sim.ops.expert_routing import (
     routed_loads,
     routing_probabilities,
 )
-from scylla_sim.prediction.steps import Deployment, draft_step, target_step
+from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.hardware import Hardware
@@ -183,7 +183,7 @@ def test_speedup_never_exceeds_tokens_per_cycle(device, batch, context, length, 
     drafting = SpeculativeConfig(catalog.draft("eagle3"), length, 1, length + 1, tau, tau, tau)
     out = predict(catalog.model("llama-3.1-8b"), drafting, deployment, batch=batch, context=context)
     assert float(out.speedup) <= tau * (1 + 1e-9)
-    assert out.speedup_lower <= out.speedup <= out.speedup_upper
+    assert out.speedup_estimate.lower <= out.speedup <= out.speedup_estimate.upper
 
 
 @given(devices, batches, contexts, st.integers(1, 8))
@@ -202,7 +202,8 @@ def test_drafting_longer_costs_more(device, batch, context, length):
     draft, model = catalog.draft("eagle3"), catalog.model("llama-3.1-8b")
 
     def cost(n):
-        return float(draft_step(draft, model, deployment, batch=batch, context=context, draft_len=n).seconds)
+        one = draft_pass(draft, model, deployment, batch=batch, context=context)
+        return float(draft_step(draft, lambda width: one, draft_len=n).seconds)
 
     assert cost(length + 1) > cost(length)
 

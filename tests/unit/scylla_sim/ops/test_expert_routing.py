@@ -165,7 +165,7 @@ def test_a_mixture_of_experts_is_called_measured_where_it_was(level):
     parts = {part.name: part for part in step.parts}
     assert step.evidence() == parts["expert_down"].evidence == level
     if level == "theory":
-        wide, fitted = (parts[name].upper / parts[name].seconds for name in ("expert_down", "o_proj"))
+        wide, fitted = (parts[name].time.upper / parts[name].seconds for name in ("expert_down", "o_proj"))
         assert (wide > fitted).all()
 
 
@@ -271,8 +271,8 @@ def test_heads_of_a_sparse_target_are_dense_unless_they_keep_its_experts():
 
 def test_theorem_1_3_is_refused_where_bytes_are_not_linear_in_tokens():
     with pytest.raises(InputError, match="model='mixtral-8x7b' is a mixture of experts"):
-        roofline.verification(MIXTRAL, batch=1, context=1024)
-    assert float(roofline.verification(replace(DEEPSEEK, moe=None), batch=1, context=1024).flops) > 0
+        roofline.verify_work(MIXTRAL, batch=1, context=1024)
+    assert float(roofline.verify_work(replace(DEEPSEEK, moe=None), batch=1, context=1024).flops) > 0
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_the_rival_law_gives_an_independent_model_of_the_heads_size(designs):
         LLAMA8, HEAD, SETTING, batch=[1], context=1024, budget=draft_design.Budget(tokens=10e9), law="sdsl"
     )
     size = memory.draft_parameters(catalog.draft("eagle2", layers=rival.layers), LLAMA8)
-    rate, _, _ = sdsl.draft_rate(size, 10e9, LLAMA8.active_parameters)
+    rate = sdsl.draft_rate(size, 10e9, LLAMA8.active_parameters).value
     shape = drafting.DraftShape(rival.draft_len, rival.top_k, rival.verify_tokens)
     assert rival.tokens_per_cycle == pytest.approx(drafting.tau_at_rate(float(rate), [shape])[0])
     assert (rival.law, designs[0].law) == ("sdsl", "theorems")

@@ -6,7 +6,7 @@ import pytest
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.prediction import aggregated_serving
-from scylla_sim.prediction.aggregated_serving import NOTHING_FITTED, Overheads, Runs
+from scylla_sim.prediction.aggregated_serving import NOT_FITTED, ServingOverheads, ServingRuns
 from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.specs import catalog
 
@@ -15,42 +15,42 @@ LLAMA70 = catalog.model("llama-3.1-70b")
 
 
 def runs(batch, input_len, output_len):
-    return Runs(*(np.asarray(value, dtype=float) for value in (batch, input_len, output_len)))
+    return ServingRuns(*(np.asarray(value, dtype=float) for value in (batch, input_len, output_len)))
 
 
 def test_alone_on_the_device_a_token_costs_one_decode_step():
-    found = aggregated_serving.work(LLAMA70, H100, runs([1.0], [1024], [256]))
+    found = aggregated_serving.token_time(LLAMA70, H100, runs([1.0], [1024], [256]))
     step = target_step(LLAMA70, H100, batch=1, context=1024 + 128)
     assert found.tpot_s() == pytest.approx(step.seconds)
-    assert found.waiting_s == 0
+    assert found.prefill_s == 0
 
 
 def test_each_other_request_is_prefilled_once_while_one_is_decoded():
-    found = aggregated_serving.work(LLAMA70, H100, runs([5.0], [1024], [256]))
+    found = aggregated_serving.token_time(LLAMA70, H100, runs([5.0], [1024], [256]))
     prefill = target_step(LLAMA70, H100, batch=1, context=512, tokens=1024)
-    assert found.waiting_s == pytest.approx(4 * prefill.seconds / 256)
+    assert found.prefill_s == pytest.approx(4 * prefill.seconds / 256)
 
 
 def test_seventy_billion_parameters_under_vllm_with_nothing_fitted_end_to_end():
     # aiconfigurator-core (Apache-2.0), systems/silicon_sample.csv: H100, vLLM, Llama-3.1-70B, fp8, tp 4, 1024 in
     # and 1024 out, tpot in ms
     batch, measured = np.array([4.0, 16, 64]), np.array([11.776, 13.192, 19.515]) * 1e-3
-    found = aggregated_serving.work(LLAMA70, H100, runs(batch, np.full(3, 1024.0), np.full(3, 1024.0)))
+    found = aggregated_serving.token_time(LLAMA70, H100, runs(batch, np.full(3, 1024.0), np.full(3, 1024.0)))
     assert np.abs(found.tpot_s() / measured - 1).max() < 0.12
-    assert (found.naive_s < 0.65 * measured).all()
-    assert (found.least_s < measured).all()
+    assert (found.roofline_s < 0.65 * measured).all()
+    assert (found.bound_s < measured).all()
 
 
 def test_the_interval_holds_the_estimate_and_the_datasheet_is_faster():
-    found = aggregated_serving.work(LLAMA70, H100, runs([2.0, 64], [8192, 1024], [128, 2048]))
-    assert (found.lower_s < found.tpot_s()).all()
-    assert (found.tpot_s() < found.upper_s).all()
-    assert (found.least_s <= found.naive_s).all()
+    found = aggregated_serving.token_time(LLAMA70, H100, runs([2.0, 64], [8192, 1024], [128, 2048]))
+    assert (found.total.lower < found.tpot_s()).all()
+    assert (found.tpot_s() < found.total.upper).all()
+    assert (found.bound_s <= found.roofline_s).all()
 
 
 def test_more_requests_longer_inputs_and_shorter_outputs_never_make_a_token_faster():
     tpot = {
-        axis: aggregated_serving.work(LLAMA70, H100, runs(*grid)).tpot_s()
+        axis: aggregated_serving.token_time(LLAMA70, H100, runs(*grid)).tpot_s()
         for axis, grid in {
             "batch": ([1, 2, 8, 64], [1024] * 4, [256] * 4),
             "input": ([8] * 4, [128, 1024, 4096, 8192], [256] * 4),
@@ -93,8 +93,8 @@ def test_groups_fall_on_one_side_whatever_file_they_stand_in():
 @pytest.mark.parametrize("field, value", [("share", 1.5), ("share", -0.1), ("host_s", -1e-3)])
 def test_scalars_outside_their_meaning_are_refused(field, value):
     with pytest.raises(InputError, match=field):
-        Overheads(**{field: value})
+        ServingOverheads(**{field: value})
 
 
 def test_nothing_is_fitted_by_default():
-    assert (NOTHING_FITTED.share, NOTHING_FITTED.host_s) == (1.0, 0.0)
+    assert (NOT_FITTED.share, NOT_FITTED.host_s) == (1.0, 0.0)

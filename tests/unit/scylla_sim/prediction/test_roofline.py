@@ -14,8 +14,8 @@ H800 = catalog.hardware("h800-sxm")
 
 def test_turning_point_is_where_both_times_are_equal():
     at = roofline.roofline(H800)
-    work = roofline.verification(QWEN, batch=np.array([1.0, 8.0, 64.0]), context=10240)
-    turning = work.turning_tokens(at)
+    work = roofline.verify_work(QWEN, batch=np.array([1.0, 8.0, 64.0]), context=10240)
+    turning = work.crossover_tokens(at)
     memory, compute = work.seconds(turning, at)
     assert memory == pytest.approx(compute)
     assert work.intensity(turning) == pytest.approx(np.full(3, at.ridge_point))
@@ -25,7 +25,7 @@ def test_turning_point_falls_exactly_as_one_over_batch():
     at = roofline.roofline(H800, sparse=True, compute_fraction=0.73, bandwidth_fraction=0.85)
     coefficient, floor = roofline.inverse_law(QWEN, at, context=10240)
     batch = np.array([1, 4, 8, 16, 32, 64, 256.0])
-    turning = roofline.verification(QWEN, batch=batch, context=10240).turning_tokens(at)
+    turning = roofline.verify_work(QWEN, batch=batch, context=10240).crossover_tokens(at)
     assert turning == pytest.approx(coefficient / batch + floor, rel=1e-9)
 
 
@@ -33,15 +33,15 @@ def test_turning_point_falls_exactly_as_one_over_batch():
 def test_quoted_formula_needs_more_than_the_dense_peak(batch):
     # arXiv 2505.07858, Theorem 1.3 as quoted: k_opt = 27904 sqrt(1 + 0.034 / b) - 27897
     quoted = 27904 * np.sqrt(1 + 0.034 / batch) - 27897
-    work = roofline.verification(QWEN, batch=float(batch), context=10240)
+    work = roofline.verify_work(QWEN, batch=float(batch), context=10240)
     sparse = roofline.roofline(H800, sparse=True, compute_fraction=0.73, bandwidth_fraction=0.85)
     dense = roofline.roofline(H800)
-    assert float(work.turning_tokens(sparse)) - 4 == pytest.approx(quoted, rel=0.05)
-    assert float(work.turning_tokens(dense)) - 4 < 0.65 * quoted
+    assert float(work.crossover_tokens(sparse)) - 4 == pytest.approx(quoted, rel=0.05)
+    assert float(work.crossover_tokens(dense)) - 4 < 0.65 * quoted
 
 
 def test_two_hand_counted_flops_per_weight_and_token():
-    work = roofline.verification(QWEN, batch=1.0, context=1.0)
+    work = roofline.verify_work(QWEN, batch=1.0, context=1.0)
     weights = QWEN.num_layers * QWEN.layer_parameters + QWEN.head_parameters
     attention = 4 * QWEN.num_layers * QWEN.num_heads * QWEN.head_dim
     assert float(work.flops) == pytest.approx(2 * weights + attention)
@@ -49,7 +49,7 @@ def test_two_hand_counted_flops_per_weight_and_token():
 
 def test_a_ridge_that_is_never_reached_is_infinite():
     far = roofline.Roofline(flop_per_s=1e30, bytes_per_s=1.0)
-    assert np.isinf(roofline.verification(QWEN, batch=1.0, context=10.0).turning_tokens(far))
+    assert np.isinf(roofline.verify_work(QWEN, batch=1.0, context=10.0).crossover_tokens(far))
 
 
 FIG5 = read_columns(ROOT / "paper" / "published" / "fig5_curves.csv")
@@ -71,9 +71,9 @@ def test_fig_5_from_the_curve_of_batch_64(batch, allowed):
     """
     at = roofline.roofline(H800, sparse=True, compute_fraction=0.73, bandwidth_fraction=0.85)
     k, reference = fig5_curve(64)
-    known = roofline.verification(QWEN, batch=64.0, context=10240)
+    known = roofline.verify_work(QWEN, batch=64.0, context=10240)
     tau = roofline.tau_from_curve(k, reference, known, at, batch=64, extra_tokens=4)
-    work = roofline.verification(QWEN, batch=float(batch), context=10240)
+    work = roofline.verify_work(QWEN, batch=float(batch), context=10240)
     ours = batch * tau / np.maximum(*work.seconds(k + 4, at))
     same, reported = fig5_curve(batch)
     assert same.tolist() == k.tolist()

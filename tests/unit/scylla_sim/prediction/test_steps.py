@@ -9,8 +9,9 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_draft
 from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.fitted_kernel import Band
 from scylla_sim.checks import InputError
-from scylla_sim.prediction.overheads import host_seconds
-from scylla_sim.prediction.steps import Deployment, bound, draft_step, target_step
+from scylla_sim.prediction.cycle import bound
+from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds
+from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
@@ -49,32 +50,45 @@ def test_naive_roofline_is_a_quarter_too_fast_on_the_same_step():
 def test_parts_add_up_and_the_interval_holds_the_estimate():
     step = target_step(LLAMA8, H100, batch=8, context=1024, tokens=4)
     assert float(step.seconds) == pytest.approx(sum(float(part.seconds) for part in step.parts))
-    assert step.lower < step.seconds < step.upper
+    assert step.time.lower < step.seconds < step.time.upper
 
 
-def test_drafting_costs_one_pass_per_drafted_token():
-    draft = catalog.draft("eagle3")
-    one, five = (draft_step(draft, LLAMA8, H100, batch=4, context=100, draft_len=n).seconds for n in (1, 5))
-    assert float(five) == pytest.approx(5 * float(one))
-    medusa = catalog.draft("medusa")
-    assert draft_step(medusa, LLAMA8, H100, batch=4, context=100, draft_len=5).seconds == pytest.approx(
-        draft_step(medusa, LLAMA8, H100, batch=4, context=100, draft_len=1).seconds
+def drafting(draft, deployment=H100, *, draft_len, width=1, **load):
+    """All draft passes of one cycle for Llama 3.1 8B."""
+    return draft_step(
+        draft,
+        lambda candidates: draft_pass(draft, LLAMA8, deployment, **load, width=candidates),
+        draft_len=draft_len,
+        width=width,
     )
-    ngram = draft_step(catalog.draft("ngram"), LLAMA8, H100, batch=4, context=100, draft_len=5)
-    assert float(ngram.seconds) == 0
+
+
+@pytest.mark.parametrize(("name", "passes"), [("eagle3", 5), ("medusa", 1), ("ngram", 0)])
+def test_five_drafted_tokens_take_as_many_passes_as_the_draft_is_sequential(name, passes):
+    draft = catalog.draft(name)
+    one = float(
+        draft_pass(catalog.draft("eagle3" if name == "ngram" else name), LLAMA8, H100, batch=4, context=100).seconds
+    )
+    five = float(drafting(draft, draft_len=5, batch=4, context=100).seconds)
+    assert five == pytest.approx(passes * one)
 
 
 def test_host_work_of_an_engine_by_hand():
     engine = catalog.engine("vllm")
-    plain = host_seconds(engine, catalog.draft("none"), tokens=8, draft_len=0)
-    drafted = host_seconds(engine, catalog.draft("eagle3"), tokens=32, draft_len=3)
+    plain, drafted = (
+        overhead_seconds(engine, cycle_overhead_counts(catalog.draft(name), tokens=tokens, draft_len=length))
+        for name, tokens, length in (("none", 8, 0), ("eagle3", 32, 3))
+    )
     assert float(plain) == pytest.approx(1.207e-3 + 8 * 13.4e-6)
     assert float(drafted) == pytest.approx(1.207e-3 + 32 * 13.4e-6 + 3 * 0.38e-3)
 
 
 def test_a_tree_costs_an_engine_more_than_a_chain_by_hand():
     engine, draft = catalog.engine("sglang"), catalog.draft("eagle3")
-    chain, tree = (host_seconds(engine, draft, tokens=6, draft_len=5, top_k=top_k) for top_k in (1, 3))
+    chain, tree = (
+        overhead_seconds(engine, cycle_overhead_counts(draft, tokens=6, draft_len=5, top_k=top_k))
+        for top_k in (1, 3)
+    )
     assert float(chain) == pytest.approx(0.53e-3 + 0.71e-3 + 5 * 0.11e-3)
     assert float(tree - chain) == pytest.approx(0.89e-3)
 
@@ -98,30 +112,29 @@ def test_the_interval_of_an_engine_reaches_throughput_and_speedup():
     )
     out = predict(LLAMA8, drafting, sure(H100, engine), batch=4, context=512)
     # the elementwise kernels keep their priors' interval, so what the engine adds is compared with its absence
-    without = np.log(float(middle.tokens_per_s / middle.tokens_per_s_lower))
-    assert float(out.tokens_per_s_lower) < float(high.tokens_per_s) * (1 + 1e-9)
-    assert float(out.tokens_per_s_upper) > float(low.tokens_per_s) * (1 - 1e-9)
-    assert np.log(float(out.tokens_per_s / out.tokens_per_s_lower)) > without
+    without = np.log(float(middle.tokens_per_s / middle.tokens_per_s_estimate.lower))
+    assert float(out.tokens_per_s_estimate.lower) < float(high.tokens_per_s) * (1 + 1e-9)
+    assert float(out.tokens_per_s_estimate.upper) > float(low.tokens_per_s) * (1 - 1e-9)
+    assert np.log(float(out.tokens_per_s / out.tokens_per_s_estimate.lower)) > without
     # more host work slows the cycle and the plain step alike: what they share cancels in the speed-up
     ratio = float(high.speedup / middle.speedup)
     assert 1.0 < ratio < float(middle.tokens_per_s / high.tokens_per_s)
-    grown = (float(out.speedup_upper / out.speedup) - 1) ** 2 - (
-        float(middle.speedup_upper / middle.speedup) - 1
-    ) ** 2
+    wide, narrow = (float(item.speedup_estimate.upper / item.speedup) - 1 for item in (out, middle))
+    grown = wide**2 - narrow**2
     assert grown == pytest.approx((ratio - 1) ** 2, rel=1e-6)
 
 
 def test_vllm_drafting_overhead_closes_the_published_draft_phase():
     # 2.135 ms a cycle at batch 1, of which kernels are about half
     draft = catalog.draft("eagle3")
-    kernels_s = float(draft_step(draft, LLAMA8, H100, batch=1, context=512, draft_len=3).seconds)
+    kernels_s = float(drafting(draft, draft_len=3, batch=1, context=512).seconds)
     assert kernels_s + 3 * catalog.engine("vllm").draft_pass_host_s == pytest.approx(2.135e-3, rel=0.05)
 
 
 def test_no_draft_is_a_speedup_of_exactly_one():
     out = predict(LLAMA8, NONE, H100, batch=[1, 64], context=1024)
     assert out.speedup.tolist() == [1.0, 1.0]
-    assert out.speedup_lower.tolist() == [1.0, 1.0]
+    assert out.speedup_estimate.lower.tolist() == [1.0, 1.0]
 
 
 def test_tokens_per_cycle_above_the_draft_length_is_refused():
@@ -151,7 +164,7 @@ def test_a_device_without_calibration_says_so():
     measured = target_step(LLAMA8, H100, batch=1, context=10)
     assert transferred.evidence() == "transferred"
     assert measured.evidence() == "silicon"
-    assert float(transferred.upper / transferred.seconds) > float(measured.upper / measured.seconds)
+    assert float(transferred.time.upper / transferred.seconds) > float(measured.time.upper / measured.seconds)
 
 
 LIMITS = [
@@ -191,7 +204,7 @@ def test_waiting_for_the_host_has_the_interval_of_a_launch_and_counts_as_overhea
     step = target_step(LLAMA8, replace(H100, engine=engine), batch=1, context=512)
     (waiting,) = [part for part in step.parts if part.kind == "launch"]
     busy = float(step.seconds - waiting.seconds)
-    ends = [float(waiting.lower), float(waiting.seconds), float(waiting.upper)]
+    ends = [float(end) for end in (waiting.time.lower, waiting.time.value, waiting.time.upper)]
     assert ends == pytest.approx([waiting.count * each - busy for each in (0.5e-3, 1e-3, 2e-3)])
     assert bound([step], np.asarray(0.0)) == ["overhead"]
 
@@ -200,8 +213,8 @@ def test_drafting_waits_for_its_launches_too():
     """Two passes of a tree draft: one within the limit, one of three candidates past it."""
     engine = Engine("x", launch_s=1e-3, max_graph_tokens=8)
     deployment, draft = replace(H100, engine=engine), catalog.draft("eagle3")
-    both = draft_step(draft, LLAMA8, deployment, batch=8, context=512, draft_len=2, width=3)
-    first = draft_step(draft, LLAMA8, deployment, batch=8, context=512, draft_len=1)
+    both = drafting(draft, deployment, draft_len=2, width=3, batch=8, context=512)
+    first = drafting(draft, deployment, draft_len=1, batch=8, context=512)
     launches = sum(part.count for part in first.parts if part.kind != "launch")
     assert float(both.seconds) == pytest.approx(float(first.seconds) + launches * 1e-3)
 
@@ -212,7 +225,7 @@ def test_the_power_limit_widens_steps_of_many_rows_on_their_slow_side_only() -> 
     assert float(many.errors["power"].down) == 0.0
     gemms = sum(float(part.seconds) for part in many.parts if part.kind == "gemm")
     assert float(many.errors["power"].up) == pytest.approx(0.2 * gemms, rel=0.02)
-    assert float(many.upper - many.seconds) > 2 * float(many.seconds - many.lower)
+    assert float(many.time.up) > 2 * float(many.time.down)
 
 
 def test_the_power_limit_delays_both_sides_of_a_speed_up_together() -> None:
@@ -221,4 +234,4 @@ def test_the_power_limit_delays_both_sides_of_a_speed_up_together() -> None:
     out = predict(LLAMA8, drafting, H100, batch=512, context=64)
     slowed = float((out.verify.errors["power"].up + out.draft.errors["power"].up) / out.cycle_s)
     assert slowed > 0.15
-    assert float(1 - out.speedup_lower / out.speedup) < 0.6 * slowed
+    assert float(1 - out.speedup_estimate.lower / out.speedup) < 0.6 * slowed

@@ -1,0 +1,78 @@
+"""One draft-verify cycle: its tokens, steps, overheads and seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scylla_sim.checks import FloatArray
+from scylla_sim.prediction.step_time import EMPTY, LAUNCH, Step
+from scylla_sim.stats.estimate import Estimate, exact
+
+BOUNDS = ("memory", "compute", "communication", "overhead")
+"""Resources that can take the largest share of a cycle."""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One cycle of a way of decoding; plain decoding is a cycle without a draft.
+
+    Attributes
+    ----------
+    tokens_per_cycle
+        Tokens that a sequence gains per cycle; 1 for plain decoding.
+    verify, verify_tokens
+        The target's step, and the tokens that it scores per sequence.
+    draft, draft_width
+        The draft's passes, and the candidates per sequence in one of them.
+    overhead_counts
+        Name of each overhead of the engine -> number of times that the cycle pays it.
+    seconds
+        Seconds of the whole cycle, overheads included.
+    """
+
+    tokens_per_cycle: Estimate
+    verify: Step
+    verify_tokens: int
+    draft: Step
+    draft_width: int
+    overhead_counts: Mapping[str, FloatArray]
+    seconds: FloatArray
+
+
+EXACT = Cycle(exact(1.0), EMPTY, 1, EMPTY, 1, {}, np.asarray(1.0))
+"""A cycle of one token and one second without error: the ratio to it is a rate."""
+
+
+def bound(steps: Sequence[Step], overhead_s: FloatArray) -> list[str]:
+    """Return the resource that takes the largest share of a cycle, element by element.
+
+    The seconds of an operation count as memory or compute, whichever is larger in its datasheet roofline.
+
+    Parameters
+    ----------
+    steps
+        Steps of the cycle.
+    overhead_s
+        Seconds that the engine adds.
+
+    Returns
+    -------
+    list of str
+        One of `BOUNDS` for each point of the flattened grid.
+    """
+    shape = np.broadcast_shapes(overhead_s.shape, *(step.seconds.shape for step in steps))
+    share = {name: np.zeros(shape) for name in BOUNDS}
+    share["overhead"] = share["overhead"] + overhead_s
+    for part in (part for step in steps for part in step.parts):
+        other = {"all_reduce": "communication", LAUNCH: "overhead"}.get(part.kind)
+        if other is not None:
+            share[other] = share[other] + part.seconds
+            continue
+        math = part.compute_s > part.memory_s
+        share["compute"] = share["compute"] + np.where(math, part.seconds, 0.0)
+        share["memory"] = share["memory"] + np.where(math, 0.0, part.seconds)
+    most = np.argmax(np.stack([share[name] for name in BOUNDS]), axis=0)
+    return [BOUNDS[i] for i in most.reshape(-1).tolist()]

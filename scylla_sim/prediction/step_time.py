@@ -1,0 +1,173 @@
+"""The time of a step: its operations, their sum and its sources of error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scylla_sim.checks import FloatArray
+from scylla_sim.stats.estimate import Estimate, exact, with_deviations
+
+LAUNCH = "launch"
+"""Kind of the part of a step in which the device waits for kernel launches."""
+POWER = "power"
+"""Kind and name of the error source for the power limit of a GPU."""
+
+NOT_FITTED_HERE = ("theory", "transferred")
+"""Evidence levels of kernels whose errors are shared by all shapes.
+
+Notes
+-----
+Source: training rows of aiconfigurator-core. The first table gives the correlation between the errors of two GEMM
+shapes at the same m, for the bf16 fit of H100.
+
+==============================  ===========
+Fit                             Correlation
+==============================  ===========
+transferred to A100             0.7-0.8
+transferred to H200             0.2-0.5
+fitted on the same device       0-0.14
+==============================  ===========
+
+The second table gives the share of measured sums of four shapes on A100 that lie in the interval.
+
+==============================  ===========
+Errors of the four shapes       Inside
+==============================  ===========
+taken as independent            60-87 %
+added                           92-100 %
+==============================  ===========
+"""
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """The time of one operation of a step, with its datasheet roofline.
+
+    Attributes
+    ----------
+    name, kind
+        Name and kind of the operation, as in `scylla_sim.ops.op.Op`.
+    count
+        Number of executions in the step.
+    time
+        Seconds of all executions, with their interval.
+    memory_s, compute_s
+        Bytes over the datasheet bandwidth and FLOPs over the datasheet peak, in seconds.
+    evidence
+        Evidence level of the kernel's fit.
+    power_s
+        Seconds that the power limit of the device may add; see `scylla_sim.prediction.power_limit`.
+    """
+
+    name: str
+    kind: str
+    count: int
+    time: Estimate
+    memory_s: FloatArray
+    compute_s: FloatArray
+    evidence: str
+    power_s: FloatArray = field(default_factory=lambda: np.asarray(0.0))
+
+    @property
+    def seconds(self) -> FloatArray:
+        """Estimated seconds of all executions."""
+        return self.time.value
+
+    def followed_by(self, other: OpTime, times: int) -> OpTime:
+        """Return this operation plus ``times`` repetitions of ``other``."""
+        return OpTime(
+            name=self.name,
+            kind=self.kind,
+            count=self.count + times * other.count,
+            time=self.time.plus(other.time.scaled(times)),
+            memory_s=self.memory_s + times * other.memory_s,
+            compute_s=self.compute_s + times * other.compute_s,
+            evidence=other.evidence,
+            power_s=self.power_s + times * other.power_s,
+        )
+
+
+@dataclass(frozen=True)
+class ErrorSource:
+    """Seconds by which one source of error may shorten or lengthen a step, and the kind of its operations."""
+
+    kind: str
+    down: FloatArray
+    up: FloatArray
+
+
+@dataclass(frozen=True)
+class Step:
+    """Device seconds of a step with their 90 % interval, and the operations of the step.
+
+    The interval adds the deviations of ``errors`` in quadrature. There are three kinds of error source:
+
+    * A kernel fitted on its own device has one source per operation. Its executions in all layers err together.
+    * A kernel that is transferred or was never fitted has one source for all operations of its kind.
+    * The power limit is one source for all GEMMs.
+
+    Attributes
+    ----------
+    parts
+        Operations, in the order of the forward pass.
+    time
+        Device seconds, with their interval.
+    errors
+        Name of each source of error -> its deviations.
+    """
+
+    parts: tuple[OpTime, ...]
+    time: Estimate
+    errors: Mapping[str, ErrorSource] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> FloatArray:
+        """Estimated device seconds."""
+        return self.time.value
+
+    @property
+    def datasheet_s(self) -> FloatArray:
+        """Roofline seconds: the larger of memory and compute time, summed over the operations."""
+        return sum((np.maximum(part.memory_s, part.compute_s) for part in self.parts), np.zeros_like(self.seconds))
+
+    def evidence(self) -> str:
+        """Return the weakest evidence level of the operations, elementwise kernels and launches left out."""
+        found = {part.evidence for part in self.parts if part.kind not in ("elementwise", LAUNCH)}
+        for level in ("theory", "transferred", "published"):
+            if level in found:
+                return level
+        return next(iter(sorted(found)), "theory")
+
+
+EMPTY = Step((), exact(0.0))
+"""A step without operations."""
+
+
+def _errors(parts: Sequence[OpTime]) -> dict[str, ErrorSource]:
+    """Return the sources of error of some operations; deviations of one source add up."""
+    found: dict[str, ErrorSource] = {}
+    for part in parts:
+        source = part.kind if part.evidence in NOT_FITTED_HERE else part.name
+        down, up = part.time.down, part.time.up
+        if source in found:
+            down, up = down + found[source].down, up + found[source].up
+        found[source] = ErrorSource(part.kind, down, up)
+    power_s = sum((part.power_s for part in parts), np.asarray(0.0))
+    if np.any(power_s > 0.0):
+        found[POWER] = ErrorSource(POWER, np.zeros_like(power_s), power_s)
+    return found
+
+
+def step_of(parts: tuple[OpTime, ...]) -> Step:
+    """Return the step made of some operations, with its sources of error and its interval."""
+    if not parts:
+        return EMPTY
+    errors = _errors(parts)
+    seconds = sum((part.seconds for part in parts), np.asarray(0.0))
+    time = with_deviations(
+        seconds, (error.down for error in errors.values()), (error.up for error in errors.values())
+    )
+    return Step(parts, time, errors)
