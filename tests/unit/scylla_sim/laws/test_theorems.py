@@ -44,7 +44,7 @@ def test_quoted_theorem_1_2_does_not_reproduce_fig_1(base):
     """In no base of the logarithm: its worst error is at least 0.19 tokens, the refit's 0.05."""
     quoted = theorems.quoted("layers")
     missed = quoted["slope"] * np.log(LAYERS) / np.log(base) + quoted["intercept"] - TAU_LAYERS
-    refitted = fit.fit(LAYERS, TAU_LAYERS, "log-linear").predict(LAYERS)[0] - TAU_LAYERS
+    refitted = fit.fit(LAYERS, TAU_LAYERS, "log-linear").predict(LAYERS).value - TAU_LAYERS
     assert np.abs(missed).max() > 0.19
     assert np.abs(refitted).max() < 0.051
 
@@ -101,7 +101,7 @@ def test_theorem_1_3_is_one_over_b():
     k = theorems.optimal_paths(batches)
     a, c = fit.fit(batches, np.log(k), "log-linear").values
     worst_log = np.abs(np.exp(a * np.log(batches) + c) / k - 1).max()
-    worst_inverse = np.abs(fit.fit(1 / batches, k, "linear").predict(1 / batches)[0] / k - 1).max()
+    worst_inverse = np.abs(fit.fit(1 / batches, k, "linear").predict(1 / batches).value / k - 1).max()
     assert worst_inverse < 0.03 < 0.13 < worst_log
 
 
