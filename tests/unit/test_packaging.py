@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from running import ROOT
 
+import scylla_sim
+
 CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
 """Name on conda-forge or bioconda -> name on the Python package index."""
 
@@ -84,6 +86,10 @@ def test_the_conda_environment_equals_pyproject(project: dict[str, Any]) -> None
     assert found.pop("python") == project["project"]["requires-python"]
     assert found.pop("pip") == ""
     assert found == {name: str(item.specifier) for name, item in declared(project).items()}
+
+
+def test_the_package_names_this_version(project: dict[str, Any]) -> None:
+    assert scylla_sim.__version__ == project["project"]["version"]
 
 
 def test_the_citation_names_this_version(project: dict[str, Any]) -> None:
