@@ -12,6 +12,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from scylla_sim import cli
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import FORMS, roofline_seconds
+from scylla_sim.kernels.registry import roofline_seconds
 from scylla_sim.planning.schedule import schedule
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict
@@ -80,8 +81,8 @@ def main() -> None:
     shapes = np.stack([rng.integers(1, 513, SHAPES), *rng.integers(1024, 16385, (2, SHAPES))], axis=1).astype(float)
     columns = dict(zip("mnk", shapes.T))
     h100 = device_calibration.shipped("h100-sxm")
-    fitted, r = h100.gemm("bfloat16").cold(), rates(h100.hardware, "bfloat16")
-    p = dict(zip(FORMS[fitted.form].parameters, fitted.parameters))
+    fitted, r = h100.kernel("gemm").without_l2_reuse(), rates(h100.hardware, "bfloat16")
+    p = asdict(fitted.parameters)
     few = [tuple(row) for row in shapes[:LOOPED].tolist()]
     worst = np.abs(
         np.array(_loop(p, few)) / fitted.seconds({n: c[:LOOPED] for n, c in columns.items()}, r) - 1

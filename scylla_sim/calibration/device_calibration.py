@@ -1,12 +1,12 @@
-"""Seconds of kernels on a device: a calibration is a set of fitted forms, read from JSON and evaluated on arrays.
+"""Calibration of one device: its fitted kernels, read from JSON or shipped with the package.
 
-Look-ups fall back in a stated order (the same kernel, the same dtype, the nearest head size, bf16), never silently
-to a datasheet: a device with no fit for an operation uses the form's prior and says so in `Fitted.evidence`.
+A look-up tries the groups of fitted kernels in a stated order: the same library, the same data type, the nearest
+head size. An operation that was never fitted uses the prior of its kernel model, with evidence ``theory``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
@@ -14,33 +14,40 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from scylla_sim.calibration import fitted_kernel
-from scylla_sim.calibration.fitted_kernel import FittedKernel
+from scylla_sim.calibration.fitted_kernel import FittedKernel, prior_kernel
 from scylla_sim.checks import InputError, fail, one_of
-from scylla_sim.kernels.registry import FORMS, forms_for
+from scylla_sim.kernels.operation import KernelQuery
+from scylla_sim.kernels.registry import OPERATIONS, models_for, operation
 from scylla_sim.records import read_json, sha256_of
 from scylla_sim.specs import catalog
 from scylla_sim.specs.hardware import Hardware
 
 SCHEMA = "scylla-sim/calibration/1"
-OPS = ("gemm", "decode_attention", "latent_attention", "experts", "all_reduce", "elementwise")
-
-
-def _made_by(sources: Sequence[str], group: str) -> list[str]:
-    """Names of a group as single libraries or frameworks have it."""
-    return [f"{group}@{framework}" for framework in sources if framework]
 
 
 def _dtype_of(group: str) -> str:
-    """dtype of a group of fitted kernels, without head size and library."""
+    """Return the data type of a group of fitted kernels, without head size and library."""
     return group.partition("@")[0].partition("/")[0]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Fitted kernels of one device, keyed ``op`` and ``group`` (for example ``gemm``, ``bfloat16``)."""
+    """Fitted kernels of one device.
+
+    Attributes
+    ----------
+    device
+        Name of the device.
+    hardware
+        Its datasheet.
+    kernels
+        Fitted kernels by operation and group, for example ``gemm`` and ``bfloat16``.
+    evidence
+        Evidence level of the fits.
+    source
+        Origin of the measured rows.
+    """
 
     device: str
     hardware: Hardware
@@ -49,75 +56,82 @@ class Calibration:
     source: str = ""
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         for op in self.kernels:
-            one_of("op", op, OPS)
+            one_of("op", op, OPERATIONS)
         frozen = {op: MappingProxyType(dict(groups)) for op, groups in self.kernels.items()}
         object.__setattr__(self, "kernels", MappingProxyType(frozen))
 
-    def find(self, op: str, *groups: str) -> FittedKernel:
-        """The first of ``groups`` that was fitted, else the prior of the form this device would use."""
-        known = self.kernels.get(op, {})
-        for group in groups:
-            if group in known:
-                return known[group]
-        dtype = groups[-1].split("/")[0]
-        name = forms_for(op, dtype, self.hardware)[0]
-        return FittedKernel(form=name, parameters=FORMS[name].prior)
+    def find(self, op: str, query: KernelQuery) -> FittedKernel:
+        """Return the fitted kernel that answers a query best, or the prior of the likeliest kernel model."""
+        fitted = self.kernels.get(op, {})
+        for group in operation(op).lookup(query, fitted):
+            if group in fitted:
+                return fitted[group]
+        models = models_for(op, query.dtype, self.hardware)
+        if not models:
+            raise fail("op", op, f"has no kernel model for {self.hardware.name}")
+        return prior_kernel(models[0])
 
-    def gemm(self, dtype: str, *sources: str) -> FittedKernel:
-        """Kernel of a GEMM dtype: of the first of ``sources`` (libraries, frameworks) that was fitted apart."""
-        return self.find("gemm", *_made_by(sources, dtype), dtype)
+    def has(self, op: str, query: KernelQuery) -> bool:
+        """Return whether the general group of a query was fitted, regardless of libraries."""
+        fitted = self.kernels.get(op, {})
+        return operation(op).lookup(query, fitted)[-1] in fitted
 
-    def attention(self, kv_dtype: str, head_dim: int, *sources: str) -> FittedKernel:
-        """Attention kernel of a KV dtype and head size; the nearest fitted size stands in for a missing one."""
-        exact = f"{kv_dtype}/{head_dim}"
-        sizes = [
-            int(group.split("/")[1])
-            for group in self.kernels.get("decode_attention", {})
-            if group.startswith(f"{kv_dtype}/") and "@" not in group
-        ]
-        near = min(sizes, key=lambda size: abs(np.log(size / head_dim)), default=head_dim)
-        nearest = f"{kv_dtype}/{near}"
-        groups = (*_made_by(sources, exact), exact, *_made_by(sources, nearest), nearest)
-        return self.find("decode_attention", *groups)
+    def kernel(
+        self,
+        op: str,
+        *,
+        dtype: str = "bfloat16",
+        kv_dtype: str = "",
+        sources: tuple[str, ...] = (),
+        **values: float,
+    ) -> FittedKernel:
+        """Return the fitted kernel of an operation; see `KernelQuery` for the arguments.
 
-    def experts(self, dtype: str, *sources: str) -> FittedKernel:
-        """Kernels of a layer of experts of a dtype; ``sources`` as in `gemm`."""
-        return self.find("experts", *_made_by(sources, dtype), dtype)
-
-    def all_reduce(self, *sources: str, graph: bool = True) -> FittedKernel:
-        """All-reduce inside a CUDA graph, or launched eagerly; ``sources`` as in `gemm`."""
-        name = "graph" if graph else "eager"
-        return self.find("all_reduce", *_made_by(sources, name), name)
-
-    def elementwise(self) -> FittedKernel:
-        """Kernels that only move data."""
-        return self.find("elementwise", "copy")
+        Examples
+        --------
+        >>> h100 = shipped("h100-sxm")
+        >>> h100.kernel("gemm", dtype="fp8").model.name
+        'gemm_dispatched'
+        >>> h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=128).evidence
+        'silicon'
+        """
+        return self.find(op, KernelQuery(dtype, kv_dtype, sources, values))
 
     def without(self, *ops: str) -> Calibration:
-        """The same device as if no kernel of these operations had been fitted."""
+        """Return the calibration as if no kernel of these operations had been fitted."""
         for op in ops:
-            one_of("op", op, OPS)
+            one_of("op", op, OPERATIONS)
         kept = {op: groups for op, groups in self.kernels.items() if op not in ops}
         return replace(self, kernels=kept)
 
     def completed_by(self, other: Calibration) -> tuple[Calibration, list[str]]:
-        """These fits, and those of ``other`` for each operation and dtype that has none here; names of the latter.
+        """Return the calibration with the missing fits of another one.
 
-        A head size or a library of another dtype's fit is not mixed in: the nearest of these fits is used instead.
+        Fits of ``other`` are added for each operation and data type that has none here. Head sizes and libraries of
+        a data type that was fitted here are not added; look-ups use the nearest of the own fits instead.
+
+        Returns
+        -------
+        calibration, added
+            The completed calibration, and the names of the added fits.
         """
         kernels = {op: dict(groups) for op, groups in self.kernels.items()}
-        kept = []
+        added = []
         for op, groups in other.transferred_to(self.hardware).kernels.items():
             fitted = {_dtype_of(name) for name in self.kernels.get(op, {})}
             for name, kernel in groups.items():
                 if _dtype_of(name) not in fitted:
                     kernels.setdefault(op, {})[name] = kernel
-                    kept.append(f"{op} {name}")
-        return replace(self, kernels=kernels), kept
+                    added.append(f"{op} {name}")
+        return replace(self, kernels=kernels), added
 
     def transferred_to(self, hardware: Hardware) -> Calibration:
-        """The same kernels at another device's datasheet rates, with a wider interval; see `Fitted.carried`."""
+        """Return the kernels at the datasheet rates of another device, with wider error bands.
+
+        `FittedKernel.transferred` states what happens to the parameters.
+        """
         if hardware == self.hardware:
             return self
         same_family = hardware.family == self.hardware.family
@@ -132,7 +146,7 @@ class Calibration:
 
 
 def to_json(calibration: Calibration) -> dict[str, Any]:
-    """The parts of a calibration file that `from_json` reads back."""
+    """Return the parts of a calibration file that `from_json` reads back."""
     hardware = {field.name: getattr(calibration.hardware, field.name) for field in fields(Hardware)}
     hardware["peak_flop_per_s"] = dict(calibration.hardware.peak_flop_per_s)
     kernels = {
@@ -150,7 +164,13 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any], *, path: str = "calibration") -> Calibration:
-    """Calibration from the object of a calibration file."""
+    """Return the calibration of a parsed calibration file.
+
+    Raises
+    ------
+    InputError
+        The file is damaged; the message names ``path``.
+    """
     try:
         kernels = {
             op: {group: fitted_kernel.from_json(entry) for group, entry in groups.items()}
@@ -172,29 +192,33 @@ def from_json(value: Mapping[str, Any], *, path: str = "calibration") -> Calibra
 
 
 def read(path: Path | str) -> Calibration:
-    """Calibration from a file that `scylla-sim calibrate` wrote."""
+    """Read a calibration file that `scylla-sim calibrate` wrote."""
     return from_json(read_json(path, schema=SCHEMA), path=str(path))
 
 
 def shipped_devices() -> list[str]:
-    """Devices whose calibration is in the package."""
+    """Return the devices whose calibration is in the package."""
     folder = resources.files("scylla_sim") / "data" / "calibrations"
     return sorted(item.name.removesuffix(".json") for item in folder.iterdir() if item.name.endswith(".json"))
 
 
 @cache
 def shipped(name: str) -> Calibration:
-    """Calibration of a catalog device: its own, or that of its stand-in carried to its datasheet."""
+    """Return the calibration of a catalog device.
+
+    A device without a calibration of its own uses the one that the catalog names, transferred to its datasheet.
+    Without that it uses the priors of the kernel models.
+    """
     hardware = catalog.hardware(name)
     source = catalog.calibration_name(name)
     if source is None or source not in shipped_devices():
-        return Calibration(device=name, hardware=hardware, kernels={}, source="priors of the forms")
+        return Calibration(device=name, hardware=hardware, kernels={}, source="priors of the kernel models")
     with resources.as_file(resources.files("scylla_sim") / "data" / "calibrations" / f"{source}.json") as path:
         return replace(read(path).transferred_to(hardware), device=name)
 
 
 def shipped_hash(name: str) -> str | None:
-    """sha256 of the calibration file behind `shipped`, ``None`` where a device has the priors only."""
+    """Return the sha256 of the calibration file behind `shipped`; ``None`` for a device with priors only."""
     source = catalog.calibration_name(name)
     if source is None or source not in shipped_devices():
         return None

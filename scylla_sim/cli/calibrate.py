@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from scylla_sim.calibration import device_calibration, kernel_table
+from scylla_sim.calibration.calibrate import calibrate
 from scylla_sim.checks import fail
 from scylla_sim.console import format_table, note
 from scylla_sim.records import EVIDENCE, dump_json, provenance, write_text
@@ -21,22 +22,22 @@ EPILOG = """example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
     parser.add_argument(
-        "--measurements", required=True, metavar="FILE[,FILE]", help="kernels CSV files with latency_ms"
+        "--measurements", required=True, metavar="FILE[,FILE]", help="kernels CSV files with a column latency_ms"
     )
-    parser.add_argument("--device", required=True, help="catalog name whose rows are fitted, or `local`")
+    parser.add_argument("--device", required=True, help="device whose rows are fitted: a catalog name, or `local`")
     parser.add_argument("--hardware", metavar="FILE.toml", help="datasheet of a device that is not in the catalog")
     parser.add_argument(
-        "--evidence", choices=EVIDENCE, default="silicon", help="level of the rows; default: silicon"
+        "--evidence", choices=EVIDENCE, default="silicon", help="evidence level of the rows (default: silicon)"
     )
-    parser.add_argument(
-        "--base", metavar="NAME", help="catalog GPU whose shipped fits are kept where the rows give none"
-    )
-    parser.add_argument("--source", default="", help="where the rows come from, for the record")
+    parser.add_argument("--base", metavar="NAME", help="catalog GPU whose shipped fits fill the gaps")
+    parser.add_argument("--source", default="", help="origin of the rows, for the record")
     parser.add_argument("--out", metavar="FILE", required=True, help="calibration file to write")
 
 
 def _read(path: str, device: str) -> kernel_table.KernelTable:
+    """Read the rows of a device from one file."""
     rows = kernel_table.read(path, device=device, measured=True)
     mine = rows.labels["device"] == device
     if not mine.any():
@@ -46,8 +47,7 @@ def _read(path: str, device: str) -> kernel_table.KernelTable:
 
 
 def execute(args: argparse.Namespace) -> int:
-    from scylla_sim.calibration import calibrate
-
+    """Run the verb and return the exit code."""
     paths = [path for path in args.measurements.split(",") if path]
     if args.device == "local" and not args.hardware:
         raise fail(
@@ -59,22 +59,22 @@ def execute(args: argparse.Namespace) -> int:
         raise fail("measurements", args.measurements, "must not name a file twice")
     hardware = catalog.hardware(args.hardware or args.device)
     rows = kernel_table.concatenate([_read(path, args.device) for path in paths])
-    result, groups, refused = calibrate.fit(
+    result = calibrate(
         rows, replace(hardware, name=args.device), evidence=args.evidence, source=args.source, progress=note
     )
-    kept: list[str] = []
+    calibration, kept = result.calibration, list[str]()
     if args.base:
-        result, kept = result.completed_by(device_calibration.shipped(args.base))
+        calibration, kept = calibration.completed_by(device_calibration.shipped(args.base))
     value = {
-        **device_calibration.to_json(result),
-        "fits": [{**group.report(), "parameters": group.intervals} for group in groups],
-        "refused": refused,
+        **device_calibration.to_json(calibration),
+        "fits": [{**group.report(), "parameters": group.intervals} for group in result.groups],
+        "refused": result.refused,
         **({"kept": kept} if args.base else {}),
         "provenance": provenance(inputs=paths),
     }
     write_text(args.out, dump_json(value))
-    print(format_table([group.report() for group in groups]), end="")
-    for line in refused:
+    print(format_table([group.report() for group in result.groups]), end="")
+    for line in result.refused:
         note(f"not fitted: {line}")
     if kept:
         note(f"kept from {args.base}: {', '.join(kept)}")

@@ -1,172 +1,206 @@
-"""Seconds of kernels that move more than they compute: attention, all-reduce, elementwise."""
+"""Seconds of attention over a KV cache: one query token per sequence (decode) or several (verify)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates, smooth_max
-from scylla_sim.ops.op import (
-    Columns,
-    all_reduce_bytes,
-    attention_flops,
-    cached,
-    kv_bytes,
-    latent_bytes,
-    latent_flops,
-    latent_query_bytes,
-    query_bytes,
+from scylla_sim.kernels.model import KernelModel, parameter
+from scylla_sim.kernels.operation import (
+    ColumnRule,
+    Execution,
+    FitSettings,
+    KernelQuery,
+    Labels,
+    Operation,
+    OpKind,
+    TableColumns,
+    with_sources,
 )
+from scylla_sim.ops.op import Columns, attention_flops, cached, kv_bytes, query_bytes
+from scylla_sim.specs.hardware import Hardware
 
 ROWS_PER_TILE = 64.0
 """Query rows (tokens times heads per KV head) that share one pass over the keys in packed-GQA kernels."""
 
-
 SPLIT_ELEMENTS = 16384.0
-"""Keys of a head (tokens times head size) beyond which FlashAttention-2 gives a head to several CTAs: one block of
-128 keys of 128 (256 of 64, 64 of 256; ``csrc/flash_attn/flash_api.cpp``). The rows show the same step in others."""
+"""Keys of a head (tokens times head size) beyond which FlashAttention-2 gives a head to several CTAs.
+
+This is one block: 128 keys of head size 128, 256 of 64, or 64 of 256. Rows of other kernels show the same step.
+Source: ``csrc/flash_attn/flash_api.cpp``.
+"""
+
 SCHEDULED_SEQUENCES = 512.0
-"""Sequences up to which each costs time of its own in vLLM's rows: the most it captures in a graph by default.
+"""Sequences up to which each one adds time in vLLM's rows: the largest batch that vLLM captures by default.
 
-A captured kernel is launched for the most splits it may use (``flash_attn_max_num_splits_for_cuda_graph``, 32),
-used or not; beyond, for those it needs. With heads of 512 on H100, 512 sequences take 2.0 ms and 1024 0.18 ms."""
+A captured kernel is launched for the largest number of splits it may use
+(``flash_attn_max_num_splits_for_cuda_graph``, 32). Beyond the captured batch it is launched for the splits it
+needs. With heads of 512 on H100, 512 sequences take 2.0 ms and 1024 sequences take 0.18 ms.
+"""
 
 
-def attention_waves_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Decode and verify attention: costs of every launch, then CTA waves and the slowest of stream, head and math.
+# -- Attention on a GPU ----------------------------------------------------------------------------------------
 
-    The floor grows by ``write_s`` a KV head (B200: 9 us with one, 17 us with 96), as if one CTA wrote the new keys
-    and values of a sequence. KV beyond the L2 is read at the achieved bandwidth and costs ``cold_s`` once; KV that
-    stays in it is read ``l2_ratio`` times as fast. Heads that lie token by token beside each other are read in
-    short runs, slower by ``stride_ratio`` for each doubling of their number (1.02-1.04 from L40S's GDDR6, 1 from
-    HBM). One head is read at ``head_ratio`` of the bandwidth by all CTAs that may share it, then ``merge_s`` puts
-    their parts together, ``chain_s`` longer for each doubling of the keys. FlashAttention-2 splits no head that has
-    but one query head: a single CTA streams it (``unsplit_ratio``). It copies queries and results where their order
-    in memory is not that of the KV heads (``copy_s``). Tensor cores compute whole tiles of query rows, few or many
-    of them in use. Waves of CTAs after the first hide behind the reading or add to it, which differs between
-    libraries: they have a norm of their own (1 is a plain sum, 8 nearly the longer of the two).
+
+@dataclass(frozen=True)
+class AttentionWaves:
+    """Parameters of `attention_waves_seconds`."""
+
+    bandwidth_fraction: float = parameter(0.93, 0.15, "Achieved fraction of the memory bandwidth.")
+    launch_s: float = parameter(1.05e-5, 0.4, "Launch latency.")
+    wave_s: float = parameter(2.7e-6, 0.7, "Seconds of each wave of CTAs after the first.")
+    l2_ratio: float = parameter(2.0, 0.5, "Speed of L2 over memory for KV that stays in L2.")
+    cold_s: float = parameter(3.5e-6, 0.7, "Extra seconds when the KV cache does not fit in L2.")
+    head_ratio: float = parameter(0.35, 0.7, "Fraction of the memory bandwidth that reaches one KV head.")
+    overlap_norm: float = parameter(3.0, 0.2, "Norm that combines memory, one head's stream and arithmetic.")
+    l2_fill: float = parameter(0.8, 0.15, "Fraction of L2 that holds the KV cache.")
+    compute_fraction: float = parameter(0.6, 0.3, "Achieved fraction of the peak.")
+    reread_fraction: float = parameter(0.1, 1.0, "Fraction of the KV that each further query tile reads again.")
+    wave_norm: float = parameter(1.8, 0.4, "Norm that combines waves with the rest; 1: sum, 8: nearly the maximum.")
+    copy_s: float = parameter(3e-7, 1.5, "Seconds to reorder queries and outputs by KV head.")
+    merge_s: float = parameter(1.5e-6, 1.0, "Seconds to merge the parts of a split head.")
+    unsplit_ratio: float = parameter(1.0, 1.5, "Relative stream rate of a head that one CTA reads alone.")
+    query_ratio: float = parameter(1.2, 1.0, "Passes over queries and outputs at the memory bandwidth.")
+    sequence_s: float = parameter(4e-9, 1.0, "Scheduling seconds per sequence.")
+    stride_ratio: float = parameter(1.0, 0.005, "Factor on reads per doubling of the KV heads side by side.")
+    write_s: float = parameter(4e-8, 0.7, "Seconds per KV head for writing new keys and values.")
+    chain_s: float = parameter(4e-7, 1.0, "Extra merge seconds per doubling of the keys.")
+
+
+def attention_waves_seconds(p: AttentionWaves, c: Columns, r: Rates) -> FloatArray:
+    """Return the seconds of decode and verify attention on a GPU.
+
+    The time is a fixed part, plus a smooth maximum of CTA waves and the slowest of memory stream, single head and
+    arithmetic.
+
+    Notes
+    -----
+    - The fixed part grows by ``write_s`` per KV head, as if one CTA wrote the new keys and values of a sequence. On
+      B200 it is 9 us with one KV head and 17 us with 96.
+    - KV that exceeds L2 is read at the achieved bandwidth and costs ``cold_s`` once. KV that stays in L2 is read
+      ``l2_ratio`` times as fast.
+    - Heads that lie side by side for each token are read in short runs. Reads slow down by ``stride_ratio`` per
+      doubling of the number of KV heads: 1.02-1.04 with L40S's GDDR6, 1 with HBM.
+    - All CTAs together read one head at ``head_ratio`` of the bandwidth. ``merge_s`` then combines their parts, and
+      takes ``chain_s`` longer per doubling of the keys.
+    - FlashAttention-2 does not split heads with a single query head; one CTA streams such a head
+      (``unsplit_ratio``). It copies queries and results where their memory order differs from that of the KV heads
+      (``copy_s``).
+    - Tensor cores compute whole tiles of query rows, full or not.
+    - Waves of CTAs after the first hide behind the reading or add to it, depending on the library. ``wave_norm``
+      sets which.
     """
-    bandwidth, launch_s, wave_s, l2_ratio, cold_s, head, overlap, l2_fill, compute, reread, wave_norm = p[:11]
-    copy_s, merge_s, unsplit, query, sequence_s, stride, write_s, chain_s = p[11:]
     kv, kv_heads, rows = kv_bytes(c, r.size), c["num_kv_heads"], c["q_len"] * c["num_heads"]
     heads, grouped = c["batch"] * kv_heads, c["num_heads"] > kv_heads
     tiles = np.ceil(rows / kv_heads / ROWS_PER_TILE)
-    cold = 1.0 / (1.0 + (l2_fill * r.l2_bytes / kv) ** 8)
-    passes = 1.0 + reread * (tiles - 1.0)
-    slowing = passes * kv_heads ** np.log2(stride) * (cold + (1.0 - cold) / l2_ratio)
-    memory = kv * slowing / (bandwidth * r.bytes_per_s)
-    stream = kv / heads / (np.where(grouped, head, head * unsplit) * r.bytes_per_s)
-    math = attention_flops(c) * (tiles * ROWS_PER_TILE * kv_heads / rows) / (compute * r.flop_per_s)
+    cold = 1.0 / (1.0 + (p.l2_fill * r.l2_bytes / kv) ** 8)
+    passes = 1.0 + p.reread_fraction * (tiles - 1.0)
+    slowing = passes * kv_heads ** np.log2(p.stride_ratio) * (cold + (1.0 - cold) / p.l2_ratio)
+    memory = kv * slowing / (p.bandwidth_fraction * r.bytes_per_s)
+    stream = kv / heads / (np.where(grouped, p.head_ratio, p.head_ratio * p.unsplit_ratio) * r.bytes_per_s)
+    math = attention_flops(c) * (tiles * ROWS_PER_TILE * kv_heads / rows) / (p.compute_fraction * r.flop_per_s)
     blocks = cached(c) * c["head_dim"] / SPLIT_ELEMENTS
-    merge = np.where(blocks > 1.0, merge_s + chain_s * np.log2(np.maximum(blocks, 1.0)), 0.0)
-    waves = wave_s * (np.ceil(heads * tiles / r.sm_count) - 1.0)
-    copy = np.where(grouped & (kv_heads > 1.0) & (c["batch"] > 1.0), copy_s, 0.0)
-    scheduling = sequence_s * np.minimum(c["batch"], SCHEDULED_SEQUENCES)
-    queries = query * query_bytes(c, r.size) / r.bytes_per_s
-    fixed = launch_s + write_s * kv_heads + cold_s * cold + copy + scheduling + queries
-    return fixed + smooth_max(wave_norm, waves, merge + smooth_max(overlap, memory, stream, math))
+    merge = np.where(blocks > 1.0, p.merge_s + p.chain_s * np.log2(np.maximum(blocks, 1.0)), 0.0)
+    waves = p.wave_s * (np.ceil(heads * tiles / r.sm_count) - 1.0)
+    copy = np.where(grouped & (kv_heads > 1.0) & (c["batch"] > 1.0), p.copy_s, 0.0)
+    scheduling = p.sequence_s * np.minimum(c["batch"], SCHEDULED_SEQUENCES)
+    queries = p.query_ratio * query_bytes(c, r.size) / r.bytes_per_s
+    fixed = p.launch_s + p.write_s * kv_heads + p.cold_s * cold + copy + scheduling + queries
+    return fixed + smooth_max(p.wave_norm, waves, merge + smooth_max(p.overlap_norm, memory, stream, math))
 
 
-def attention_roofline_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Achieved fractions, latency and overlap, with the KV read once a query tile of ``reread``."""
-    bandwidth, compute, launch_s, overlap, reread = p
-    passes = 1.0 + reread * (c["q_len"] - 1.0)
-    memory = (kv_bytes(c, r.size) * passes + query_bytes(c, r.size)) / (bandwidth * r.bytes_per_s)
-    return launch_s + smooth_max(overlap, memory, attention_flops(c) / (compute * r.flop_per_s))
+# -- Attention on a CPU ----------------------------------------------------------------------------------------
 
 
-WIDE_HEADS = 64.0
-"""Query heads from which kernels of latent attention take their wide tile."""
-_LATENT_NORM = 8.0
-"""Nearly a maximum: arithmetic of latent attention hides behind the reading, or the other way round. Norms of 4 and
-less fit as well, with a bandwidth above the datasheet's."""
-_LATENT_L2_FILL = 0.9
+@dataclass(frozen=True)
+class AttentionRoofline:
+    """Parameters of `attention_achieved_roofline_seconds`."""
+
+    bandwidth_fraction: float = parameter(0.5, 1.0, "Achieved fraction of the memory bandwidth.")
+    compute_fraction: float = parameter(0.3, 1.0, "Achieved fraction of the peak.")
+    launch_s: float = parameter(2e-5, 1.5, "Launch latency.")
+    overlap_norm: float = parameter(3.0, 0.5, "Norm that combines memory and arithmetic; large: maximum.")
+    reread_fraction: float = parameter(0.1, 1.5, "Fraction of the KV that each further query token reads again.")
 
 
-def latent_tiles_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Latent attention: launch, chain of parts, waves, queries, and the longer of the cache's read and arithmetic.
-
-    One read of the cache serves the query rows of a tile, each further tile pays ``reread_fraction`` of a read;
-    arithmetic comes in whole tiles of query rows. These hold 64 rows in the kernels of Hopper and 16 in Triton's.
-    On Blackwell they hold 128, but 16 below `WIDE_HEADS` heads: 32 take half as long again as 16 or 64 do. A
-    context is split over the SMs, so no head waits for a stream of its own; adding up its parts costs up to
-    ``chain_s``. A query token more than one shares the read, and adds rows.
-    """
-    bandwidth, launch_s, compute, l2_ratio, reread, passes, chain_s, chain_tokens, wave_s, narrow, wide = p
-    heads = c["num_heads"]
-    tile = np.where(heads < WIDE_HEADS, np.rint(narrow), np.rint(wide))
-    tiles = np.ceil(c["q_len"] * heads / tile)
-    cache, achieved = latent_bytes(c, r.size), bandwidth * r.bytes_per_s
-    cold = 1.0 / (1.0 + (_LATENT_L2_FILL * r.l2_bytes / cache) ** 8)
-    reads = (1.0 + reread * (tiles - 1.0)) * (cold + (1.0 - cold) / l2_ratio)
-    math = latent_flops(c) * tiles * tile / (c["q_len"] * heads) / (compute * r.flop_per_s)
-    chain = chain_s * c["kv_len"] / (c["kv_len"] + chain_tokens)
-    waves = wave_s * c["batch"] * tiles / r.sm_count
-    queries = passes * latent_query_bytes(c, r.size) / achieved
-    return launch_s + chain + waves + queries + smooth_max(_LATENT_NORM, cache * reads / achieved, math)
+def attention_achieved_roofline_seconds(p: AttentionRoofline, c: Columns, r: Rates) -> FloatArray:
+    """Return the seconds of attention on a CPU: a roofline with achieved fractions and repeated reads of the KV."""
+    passes = 1.0 + p.reread_fraction * (c["q_len"] - 1.0)
+    moved = kv_bytes(c, r.size) * passes + query_bytes(c, r.size)
+    memory = moved / (p.bandwidth_fraction * r.bytes_per_s)
+    math = attention_flops(c) / (p.compute_fraction * r.flop_per_s)
+    return p.launch_s + smooth_max(p.overlap_norm, memory, math)
 
 
-_FLOOR_NORM = 8.0
-"""Nearly a maximum: what the host needs to launch an all-reduce hides behind it, or the other way round."""
+# -- The operation ---------------------------------------------------------------------------------------------
+
+_COLUMNS = ("batch", "kv_len", "q_len", "num_heads", "num_kv_heads", "head_dim", "window")
+
+ATTENTION_WAVES = KernelModel("attention_waves", AttentionWaves(), _COLUMNS, attention_waves_seconds)
+ATTENTION_ROOFLINE = KernelModel(
+    "attention_roofline", AttentionRoofline(), _COLUMNS, attention_achieved_roofline_seconds
+)
 
 
-def all_reduce_shots_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Up to a cut-off the better of one-shot (every GPU reads all others) and two-shot; beyond it NCCL.
-
-    Engines keep their own kernels for small messages and hand large ones to NCCL: latency jumps two- to threefold
-    where they do (8 MiB in vLLM on A100 and Hopper; less with more GPUs on B200). More GPUs use more of their links
-    in both, and NCCL starts sooner. Launched eagerly, nothing is faster than ``floor_s``.
-    """
-    launch_s, one_shot, sync_s, two_shot, gpu_s, large_s, large, cutoff_bytes, cutoff_order = p[:9]
-    link_order, large_order, floor_s = p[9:]
-    gpus, size, link = c["num_gpus"], c["bytes"], r.link_bytes_per_s
-    start = launch_s + gpu_s * (gpus - 2.0)
-    shared = all_reduce_bytes(c) / (link * (gpus / 2.0) ** link_order)
-    one = start + (gpus - 1.0) * size / (one_shot * link)
-    two = start + sync_s + shared / two_shot
-    cutoff = cutoff_bytes / (gpus / 2.0) ** cutoff_order
-    nccl = large_s * (gpus / 2.0) ** -large_order + shared / large
-    kernel = np.where(size < cutoff, np.minimum(one, two), nccl)
-    return smooth_max(_FLOOR_NORM, kernel, np.full_like(kernel, floor_s))
+def _models_for(dtype: str, hardware: Hardware, library: str) -> tuple[KernelModel, ...]:
+    return (ATTENTION_ROOFLINE,) if hardware.sm_count == 0 else (ATTENTION_WAVES,)
 
 
-def all_reduce_bridge_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """All-reduce over PCIe: a pair of GPUs has a switch to itself, more of them share the host's bridge.
-
-    The bridge carries what all ranks send, 2 (P - 1) messages: on L40S 4 and 8 GPUs get the same total rate.
-    """
-    launch_s, gpu_s, pair, shared, floor_s = p
-    gpus, size = c["num_gpus"], c["bytes"]
-    rate = np.where(gpus > 2.0, shared, pair) * r.link_bytes_per_s
-    kernel = launch_s + gpu_s * (gpus - 2.0) + 2.0 * (gpus - 1.0) * size / rate
-    return smooth_max(_FLOOR_NORM, kernel, np.full_like(kernel, floor_s))
+def _roofline_seconds(c: Columns, r: Rates) -> FloatArray:
+    moved = kv_bytes(c, r.size) + query_bytes(c, r.size)
+    return np.maximum(attention_flops(c) / r.flop_per_s, moved / r.bytes_per_s)
 
 
-def elementwise_copy_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Norms, rotary embedding, activations, sampling: launch and bytes at the achieved bandwidth."""
-    bandwidth, launch_s = p
-    return launch_s + c["bytes"] / (bandwidth * r.bytes_per_s)
+def _group_names(labels: Labels, numbers: Columns) -> NDArray[np.str_]:
+    """Return the group of each row: KV data type and head size, for example ``bfloat16/128``."""
+    size = numbers["head_dim"].astype(np.int64).astype(str)
+    return np.char.add(np.char.add(labels["kv_dtype"], "/"), size)
 
 
-_SPILL_ORDER = 4.0
+def _lookup(query: KernelQuery, fitted: Collection[str]) -> tuple[str, ...]:
+    """Return the group of this head size, then that of the nearest fitted head size."""
+    head_dim = int(query.values["head_dim"])
+    sizes = [
+        int(group.split("/")[1]) for group in fitted if group.startswith(f"{query.kv_dtype}/") and "@" not in group
+    ]
+    near = min(sizes, key=lambda size: abs(np.log(size / head_dim)), default=head_dim)
+    exact, nearest = f"{query.kv_dtype}/{head_dim}", f"{query.kv_dtype}/{near}"
+    return (*with_sources(query.sources, exact), *with_sources(query.sources, nearest))
 
 
-def elementwise_cached_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """As `elementwise_copy_seconds`, on a GPU, whose L2 holds what the kernel before has written.
+_HEADS = ColumnRule(
+    column="num_kv_heads",
+    broken=lambda c: np.isfinite(c["num_kv_heads"]) & (np.mod(c["num_heads"], c["num_kv_heads"]) != 0),
+    text=lambda c, at: f"must divide num_heads={c['num_heads'][at]:g}",
+)
 
-    Up to ``l2_fill`` of its size, bytes move ``l2_ratio`` times as fast. So they do in service too: activations
-    come from the kernel before, whatever weights stream past. A kernel that gives each of its ``rows`` to one CTA
-    waits for the longest row, which moves at ``row_bytes_per_s`` however idle the other SMs are, and for all CTAs
-    to start, ``row_s`` each; without rows it can be cut anywhere.
-    """
-    bandwidth, launch_s, l2_ratio, l2_fill, overlap, row_bytes_per_s, row_s = p
-    spilled = 1.0 / (1.0 + (l2_fill * r.l2_bytes / c["bytes"]) ** _SPILL_ORDER)
-    slowed = c["bytes"] * (spilled + (1.0 - spilled) / l2_ratio)
-    memory: FloatArray = slowed / (bandwidth * r.bytes_per_s)
-    rows = c["rows"]
-    if not rows.any():  # most operations of a step
-        return launch_s + memory
-    row = np.where(rows > 0.0, c["bytes"] / np.maximum(rows, 1.0) / row_bytes_per_s, 0.0)
-    return launch_s + smooth_max(overlap, memory, row, row_s * rows)
+ATTENTION = Operation(
+    name="decode_attention",
+    models=(ATTENTION_WAVES, ATTENTION_ROOFLINE),
+    models_for=_models_for,
+    roofline_seconds=_roofline_seconds,
+    table=TableColumns(
+        required=("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
+        optional={"q_len": 1.0, "window": 0.0, "calls_per_graph": 0.0},
+        rule=_HEADS,
+    ),
+    fit=FitSettings(
+        min_rows=16,
+        residual_scale=0.02,
+        size_columns=("batch", "kv_len", "num_kv_heads"),
+        # widths of a verify step tell more about one cache, and nothing about another size of it
+        distinct_columns=("q_len",),
+        cv_groups=("num_heads", "num_kv_heads"),
+    ),
+    kinds=(OpKind("decode_attention", (Execution("decode_attention"),), reads_kv=True),),
+    group_names=_group_names,
+    lookup=_lookup,
+    group_columns=("head_dim",),
+    reads_kv=True,
+)
+"""Grouped-query attention of ``q_len`` tokens over ``kv_len`` cached tokens; verify attention has ``q_len`` > 1."""

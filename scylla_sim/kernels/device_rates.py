@@ -1,4 +1,4 @@
-"""Datasheet rates that the forms of `scylla_sim.kernels.registry` scale, for one precision."""
+"""Datasheet rates of one device for one data type, which kernel models scale."""
 
 from __future__ import annotations
 
@@ -13,9 +13,24 @@ from scylla_sim.specs.hardware import Hardware
 
 @dataclass(frozen=True)
 class Rates:
-    """Datasheet rates that a form scales, for one precision: FLOP/s, bytes/s, units of parallelism, cache.
+    """Datasheet rates of one device for one data type.
 
-    ``family`` names the kind of SM, for which libraries keep tables of their own.
+    Attributes
+    ----------
+    flop_per_s
+        Dense peak.
+    bytes_per_s
+        Memory bandwidth.
+    sm_count
+        Streaming multiprocessors; 0 on a CPU.
+    l2_bytes
+        Size of the L2 cache.
+    link_bytes_per_s
+        Bandwidth of one GPU's link, one way.
+    size
+        Bytes per element of the operands.
+    family
+        GPU family, for which libraries keep tile tables of their own.
     """
 
     flop_per_s: float
@@ -28,7 +43,20 @@ class Rates:
 
 
 def rates(hardware: Hardware, dtype: str, kv_dtype: str = "") -> Rates:
-    """Rates of a device for kernels of a dtype; for attention ``kv_dtype`` sets the bytes of the cache."""
+    """Return the rates of a device for kernels of a data type.
+
+    Parameters
+    ----------
+    dtype
+        Data type that the kernel computes in.
+    kv_dtype
+        Data type of the KV cache, for attention kernels.
+
+    Raises
+    ------
+    InputError
+        The datasheet states no peak for the data type.
+    """
     size = element_bytes(dtype, kv_dtype)
     return Rates(
         flop_per_s=hardware.peak(dtype_of(dtype).peak),
@@ -42,7 +70,15 @@ def rates(hardware: Hardware, dtype: str, kv_dtype: str = "") -> Rates:
 
 
 def smooth_max(norm: float, *parts: FloatArray) -> FloatArray:
-    """The ``norm``-norm of positive arrays: their maximum when one dominates, more where they compete."""
+    """Return the ``norm``-norm of positive arrays.
+
+    The result is the maximum where one part dominates, and more where parts are of similar size.
+
+    Examples
+    --------
+    >>> smooth_max(2.0, np.array([3.0, 1.0]), np.array([4.0, 1e-9])).tolist()
+    [5.0, 1.0]
+    """
     top = parts[0]
     for part in parts[1:]:
         top = np.maximum(top, part)

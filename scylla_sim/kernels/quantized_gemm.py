@@ -1,30 +1,40 @@
-"""Seconds of linear layers whose input is quantized first (8 bits and fewer).
+"""Seconds of a GEMM whose input is quantized first (8 bits and fewer).
 
-The libraries behind them (CUTLASS in vLLM and SGLang) do not search for a plan: a table names the tile for a range
-of rows and columns, and nothing is split along k. One more row is a step in time where the table changes, as high
-as the new tile is slower on these weights, and lower where memory hides it. On Hopper a cluster with few rows takes
-longer than a full one, so that measured steps at 129 and 257 rows are higher and time falls again after them: times
-here grow with every size, and lie in the middle.
+The libraries behind such GEMMs (CUTLASS in vLLM and SGLang) do not search for a plan. A table names the tile for a
+range of rows and columns, and no plan splits k. The time steps up at the row count where the table changes. The
+step is high where the new tile is slower on these weights, and low where memory traffic hides it.
+
+Notes
+-----
+On Hopper a cluster with few rows takes longer than a full one. Measured steps at 129 and 257 rows are therefore
+higher, and the time falls again after them. The models here grow with every size and lie in the middle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates, smooth_max
-from scylla_sim.kernels.gemm import QUANTIZER_BYTES, TILES, gemm_moved_bytes
+from scylla_sim.kernels.gemm_parts import QUANTIZER_BYTES, TILES, gemm_moved_bytes
+from scylla_sim.kernels.model import KernelModel, parameter
 from scylla_sim.ops.op import Columns, gemm_flops
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Tile of a library, and the products that it is for: m and n above the one limit and up to the other.
+    """One tile of a library, and the range of GEMMs that use it.
 
-    ``together`` tiles along m start as one cluster: a launch is filled up to whole clusters.
+    Attributes
+    ----------
+    rows, cols
+        Size of the tile.
+    m_above, m_to, n_above, n_to
+        Range of m and n: above the first limit, up to and including the second.
+    cluster_tiles
+        Tiles along m that start as one cluster. A launch is filled up to whole clusters.
     """
 
     rows: int
@@ -33,7 +43,7 @@ class Tile:
     m_to: float = np.inf
     n_above: int = 0
     n_to: float = np.inf
-    together: int = 1
+    cluster_tiles: int = 1
 
 
 DISPATCH = {
@@ -41,8 +51,8 @@ DISPATCH = {
         Tile(16, 64, m_to=16),
         Tile(16, 64, m_above=16, m_to=64, n_to=1280),
         Tile(64, 64, m_above=16, m_to=64, n_above=1280),
-        Tile(64, 128, m_above=64, m_to=128, together=2),
-        Tile(128, 128, m_above=128, together=2),
+        Tile(64, 128, m_above=64, m_to=128, cluster_tiles=2),
+        Tile(128, 128, m_above=128, cluster_tiles=2),
     ),
     "ada": (
         Tile(16, 64, m_to=16, n_to=8192),
@@ -66,68 +76,126 @@ DISPATCH = {
     "blackwell": (
         Tile(32, 128, m_to=16),
         Tile(64, 128, m_above=16, m_to=64),
-        Tile(64, 128, m_above=64, m_to=256, together=2),
-        Tile(128, 128, m_above=256, together=2),
+        Tile(64, 128, m_above=64, m_to=256, cluster_tiles=2),
+        Tile(128, 128, m_above=256, cluster_tiles=2),
     ),
 }
-"""Tiles of 8-bit products by GPU family. Source: vLLM, csrc/quantization, scaled_mm_sm90_fp8_dispatch.cuh,
-scaled_mm_c2x_sm89_fp8_dispatch.cuh and scaled_mm_sm100_fp8_dispatch.cuh. Up to 64 rows Hopper and Blackwell swap
-the operands: a tile's rows are here those of the input all the same. One that two SMs of Blackwell share is two."""
+"""Tiles of 8-bit GEMMs by GPU family.
+
+Up to 64 rows Hopper and Blackwell swap the operands; the rows of a tile are nevertheless those of the input here. A
+tile that two SMs of Blackwell share counts as two tiles.
+
+Source: vLLM, csrc/quantization, scaled_mm_sm90_fp8_dispatch.cuh, scaled_mm_c2x_sm89_fp8_dispatch.cuh and
+scaled_mm_sm100_fp8_dispatch.cuh.
+"""
 
 
-def _step_seconds(p: Sequence[float], rows: float, cols: int, r: Rates, filled: FloatArray | float) -> FloatArray:
-    """Seconds that an SM spends on a tile for each unit of k: its math, or the operands that it reads."""
-    compute, intensity = p[1], p[4]
+@dataclass(frozen=True)
+class QuantizedGemm:
+    """Parameters of quantized GEMMs; the defaults are the priors of `gemm_dispatched_seconds`."""
+
+    bandwidth_fraction: float = parameter(0.84, 0.15, "Achieved fraction of the memory bandwidth.")
+    compute_fraction: float = parameter(1.2, 0.25, "Speed of one tile over its SM's share of the peak.")
+    launch_s: float = parameter(5.0e-6, 0.5, "Launch latency of GEMM and quantizer.")
+    overlap_norm: float = parameter(
+        2.1, 0.4, "Norm that combines tiles, memory and sustained rate; large: maximum."
+    )
+    intensity: float = parameter(66.0, 0.5, "FLOPs in the time that one operand element takes to reach an SM.")
+    stage_s: float = parameter(18e-9, 0.7, "Latency of one pipeline stage of 64 units of k.")
+    fill_depth: float = parameter(1200.0, 0.7, "Units of k that take as long as filling and draining a tile.")
+    l2_ratio: float = parameter(3.0, 0.4, "Speed of L2 over memory for weights that stay in L2.")
+    weight_copies: float = parameter(9.0, 0.3, "Copies of the weights that the benchmark rotates.")
+    quantiser_ratio: float = parameter(0.35, 0.8, "Achieved fraction of the memory bandwidth in the quantizer.")
+    sustained_fraction: float = parameter(1.0, 0.3, "Fraction of the peak that all SMs together sustain.")
+
+
+def _tile_step_seconds(
+    p: QuantizedGemm, rows: float, cols: int, r: Rates, filled: FloatArray | float
+) -> FloatArray:
+    """Return the seconds that an SM spends on a tile per unit of k: arithmetic, or reading operands."""
     sm_flop = r.flop_per_s / r.sm_count
-    return np.maximum(2.0 * rows * cols / compute, intensity * (filled + cols)) / sm_flop
+    return np.maximum(2.0 * rows * cols / p.compute_fraction, p.intensity * (filled + cols)) / sm_flop
 
 
-def _quantized(p: Sequence[float], c: Columns, r: Rates, tile_s: FloatArray) -> FloatArray:
-    """Memory, waves of tiles and the sustained rate of the whole device, and the quantizer's traffic on top.
+def _with_tile_seconds(p: QuantizedGemm, c: Columns, r: Rates, tile_s: FloatArray) -> FloatArray:
+    """Return launch, quantizer, and the smooth maximum of memory, tiles and sustained rate.
 
-    ``tile_s`` is what the busiest SM spends on a unit of k. Filling a tile's pipeline and writing its output takes
-    as long as ``fill_depth`` units. Few tiles run at the full clock; a device that computes on all its SMs is held
-    back by its power limit, and the sustained rate says how far (L40S: 0.6 of the peak). The three add where they
-    come near each other, so a sustained fraction above 1 only says that waves of tiles explain large products.
+    Parameters
+    ----------
+    tile_s
+        Seconds that the busiest SM spends per unit of k.
+
+    Notes
+    -----
+    Few tiles run at the full clock. On a device that computes on all SMs, the power limit reduces the rate to the
+    sustained fraction (L40S: 0.6 of the peak). A fitted fraction above 1 means that waves of tiles already explain
+    large GEMMs.
     """
-    bandwidth, _, launch_s, overlap, _, _, fill_depth, l2_ratio, copies, quantizer, sustained = p
     k = c["k"]
-    # below 1 the ratio would be no cache, but whatever else sets small weights apart
-    memory = gemm_moved_bytes(c, r, copies, max(l2_ratio, 1.0)) / (bandwidth * r.bytes_per_s)
-    math = gemm_flops(c) / (sustained * r.flop_per_s)
-    quantize = QUANTIZER_BYTES * c["m"] * k / (quantizer * r.bytes_per_s)
-    return launch_s + smooth_max(overlap, memory, tile_s * (k + fill_depth), math) + quantize
+    # a fitted ratio below 1 is not a cache effect but another property of small weights
+    moved = gemm_moved_bytes(c, r, p.weight_copies, max(p.l2_ratio, 1.0))
+    memory = moved / (p.bandwidth_fraction * r.bytes_per_s)
+    math = gemm_flops(c) / (p.sustained_fraction * r.flop_per_s)
+    quantize = QUANTIZER_BYTES * c["m"] * k / (p.quantiser_ratio * r.bytes_per_s)
+    return p.launch_s + smooth_max(p.overlap_norm, memory, tile_s * (k + p.fill_depth), math) + quantize
 
 
-def gemm_quantized_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Linear layer of a library whose tiles are not known: the best of four, which read only the rows there are.
+def gemm_quantized_seconds(p: QuantizedGemm, c: Columns, r: Rates) -> FloatArray:
+    """Return the seconds of a quantized GEMM whose tile table is not known: the best of four tiles.
 
-    Each unit of k has a latency besides, in every wave.
+    Each tile reads only the rows that exist. Each unit of k adds a latency in every wave.
     """
-    m, n, stage_s = c["m"], c["n"], p[5]
+    m, n = c["m"], c["n"]
     busy: FloatArray = np.full(np.shape(m), np.inf)
     for rows, cols in TILES:
         waves = np.ceil(np.ceil(m / rows) * np.ceil(n / cols) / r.sm_count)
-        busy = np.minimum(busy, waves * (_step_seconds(p, rows, cols, r, np.minimum(rows, m)) + stage_s / 64.0))
-    return _quantized(p, c, r, busy)
+        step = _tile_step_seconds(p, rows, cols, r, np.minimum(rows, m))
+        busy = np.minimum(busy, waves * (step + p.stage_s / 64.0))
+    return _with_tile_seconds(p, c, r, busy)
 
 
-def gemm_dispatched_seconds(p: Sequence[float], c: Columns, r: Rates) -> FloatArray:
-    """Linear layer with the tile that the table of the device's family names, read in full.
+def gemm_dispatched_seconds(p: QuantizedGemm, c: Columns, r: Rates) -> FloatArray:
+    """Return the seconds of a quantized GEMM with the tile that the table of the GPU family names.
 
-    Each unit of k has a latency besides, in the first wave, before memory streams at its full rate: B200 reads 2.5
-    TB/s with 16 tiles, 5 with 64 and 6.6 with 512. Later tiles are fetched while earlier ones compute.
+    A family without a table uses `gemm_quantized_seconds`.
 
-    A table may name a tile that is faster on a larger product. As a product is never faster than a part of it here,
-    the slowest counts of what the table names for products up to this size.
+    Notes
+    -----
+    - Each unit of k adds a latency in the first wave only, because later tiles are fetched while earlier ones
+      compute. B200 reads 2.5 TB/s with 16 tiles, 5 TB/s with 64 and 6.6 TB/s with 512.
+    - A table may name a faster tile for a larger GEMM. A GEMM is never faster here than a part of it: the slowest
+      tile that the table names for GEMMs up to this size counts.
     """
     if r.family not in DISPATCH:
         return gemm_quantized_seconds(p, c, r)
-    m, n, stage_s = c["m"], c["n"], p[5]
+    m, n = c["m"], c["n"]
     busy: FloatArray = np.zeros(np.shape(m))
     for tile in DISPATCH[r.family]:
-        clusters = np.ceil(np.minimum(m, tile.m_to) / (tile.rows * tile.together))
-        tiles = tile.together * clusters * np.ceil(np.minimum(n, tile.n_to) / tile.cols)
-        here = np.ceil(tiles / r.sm_count) * _step_seconds(p, tile.rows, tile.cols, r, tile.rows)
+        clusters = np.ceil(np.minimum(m, tile.m_to) / (tile.rows * tile.cluster_tiles))
+        tiles = tile.cluster_tiles * clusters * np.ceil(np.minimum(n, tile.n_to) / tile.cols)
+        here = np.ceil(tiles / r.sm_count) * _tile_step_seconds(p, tile.rows, tile.cols, r, tile.rows)
         busy = np.maximum(busy, np.where((m > tile.m_above) & (n > tile.n_above), here, 0.0))
-    return _quantized(p, c, r, busy) + stage_s / 64.0 * c["k"]
+    return _with_tile_seconds(p, c, r, busy) + p.stage_s / 64.0 * c["k"]
+
+
+GEMM_QUANTIZED = KernelModel(
+    "gemm_quantised",
+    QuantizedGemm(
+        bandwidth_fraction=0.9,
+        compute_fraction=1.1,
+        launch_s=5.8e-6,
+        overlap_norm=1.9,
+        intensity=63.0,
+        stage_s=33e-9,
+        fill_depth=300.0,
+        l2_ratio=1.5,
+        weight_copies=6.0,
+        quantiser_ratio=1.1,
+        sustained_fraction=1.3,
+    ),
+    ("m", "n", "k"),
+    gemm_quantized_seconds,
+    # benchmarks rotate several copies of the weights, or hardly any (nvfp4 in vLLM's tables): two modes
+    starts=({"weight_copies": 6.0}, {"weight_copies": 1.5}),
+)
+GEMM_DISPATCHED = KernelModel("gemm_dispatched", QuantizedGemm(), ("m", "n", "k"), gemm_dispatched_seconds)

@@ -1,1 +1,1 @@
-"""FLOPs and bytes of operations and of forward passes. Nothing here depends on a device."""
+"""FLOPs and bytes of operations and of forward passes, independent of any device."""

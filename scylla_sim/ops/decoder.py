@@ -1,7 +1,7 @@
 """Operations of the decoder layers of one forward pass, as one tensor-parallel rank runs them.
 
-Attention is grouped-query or latent, its layers grouped by sliding window; MLPs are dense or mixtures of experts,
-whose experts every rank holds a slice of (sharded on their width, as the dense MLP is).
+Attention is grouped-query attention or MLA, with one operation per sliding window. MLPs are dense or MoE. Every
+rank holds a slice of each expert, sharded along its width as a dense MLP is.
 """
 
 from __future__ import annotations
@@ -10,20 +10,33 @@ from dataclasses import dataclass
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.ops.expert_routing import routed_loads
-from scylla_sim.ops.op import Op, moving, scalar
+from scylla_sim.ops.op import Op, elementwise, scalar
 from scylla_sim.specs.model import MLA, Model, MoE
 
 FLOAT_BYTES = 4.0
-"""Routers choose in float32."""
+"""Bytes of a router score; routers compute in float32."""
 INDEX_BYTES = 4.0
-"""Sorting the rows by expert moves 32-bit indices."""
+"""Bytes of an index; sorting the rows by expert moves 32-bit indices."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass runs over: ``rows`` tokens in all, ``tokens`` of each of ``batch`` sequences of ``context``.
+    """Size of one forward pass.
 
-    ``output_bytes`` are those of one activation; ``tp`` the tensor-parallel ranks.
+    Attributes
+    ----------
+    rows
+        Tokens of all sequences.
+    batch
+        Sequences.
+    context
+        Tokens in the KV cache of each sequence.
+    tokens
+        Tokens of each sequence in this pass.
+    tp
+        Tensor-parallel ranks.
+    output_bytes
+        Bytes of one activation.
     """
 
     rows: FloatArray
@@ -34,20 +47,23 @@ class Pass:
     output_bytes: float
 
     def gemm(self, name: str, count: int, n: float, k: float) -> Op:
-        """Product of all rows with a weight of ``n`` x ``k``."""
+        """Return a GEMM of all rows with a weight of ``n`` x ``k``."""
         return Op(name, "gemm", count, {"m": self.rows, "n": scalar(n), "k": scalar(k)})
 
     def moved(self, name: str, count: int, elements: float, *, by_row: bool = False) -> Op:
-        """Kernel that reads and writes ``elements`` activations a row; ``by_row`` reduces them, as a norm."""
-        return moving(name, count, self.output_bytes * elements * self.rows, self.rows if by_row else None)
+        """Return a kernel that reads and writes ``elements`` activations per row.
+
+        ``by_row`` marks kernels that reduce each row, as a norm does.
+        """
+        return elementwise(name, count, self.output_bytes * elements * self.rows, self.rows if by_row else None)
 
 
 def _grouped(name: str, count: int, m: FloatArray, groups: FloatArray, n: float, k: float) -> Op:
     return Op(name, "grouped_gemm", count, {"m": m, "n": scalar(n), "k": scalar(k), "groups": groups})
 
 
-def _grouped_query(model: Model, p: Pass) -> list[Op]:
-    """Projections, rotary embedding, attention by window, output projection."""
+def _grouped_query_attention(model: Model, p: Pass) -> list[Op]:
+    """Return projections, rotary embedding, attention per window, and output projection."""
     heads, kv_heads = model.num_heads // p.tp, max(model.num_kv_heads // p.tp, 1)
     qkv, hidden = float((heads + 2 * kv_heads) * model.head_dim), float(model.hidden_size)
     shape = {
@@ -74,11 +90,11 @@ def _grouped_query(model: Model, p: Pass) -> list[Op]:
     ]
 
 
-def _latent(model: Model, part: MLA, p: Pass) -> list[Op]:
-    """Latent attention in its absorbed form: keys are never expanded, each head's query is brought to the latent.
+def _mla(model: Model, part: MLA, p: Pass) -> list[Op]:
+    """Return MLA in its absorbed form, which projects each head's query and never expands the keys.
 
-    All heads attend one vector of ``kv_rank + rope_dim`` a token; its first ``kv_rank`` elements are the value too.
-    Down-projections are replicated on all ranks, heads are shared, the cache is not.
+    All heads attend one vector of ``kv_rank + rope_dim`` elements per token; its first ``kv_rank`` elements are
+    also the value. Ranks replicate the down-projections and the cache, and share the heads.
 
     Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C.
     """
@@ -118,7 +134,7 @@ def _latent(model: Model, part: MLA, p: Pass) -> list[Op]:
 
 
 def _mlp(model: Model, p: Pass, count: int, width: float, prefix: str = "") -> list[Op]:
-    """Gated MLP of ``width`` on this rank."""
+    """Return a gated MLP with ``width`` columns on this rank."""
     hidden = float(model.hidden_size)
     return [
         p.gemm(f"{prefix}gate_up_proj", count, 2.0 * width, hidden),
@@ -127,8 +143,8 @@ def _mlp(model: Model, p: Pass, count: int, width: float, prefix: str = "") -> l
     ]
 
 
-def _experts(model: Model, part: MoE, p: Pass) -> list[Op]:
-    """Router, the experts that any token meets as two grouped GEMMs, the shared expert, and the weighted sum."""
+def _moe(model: Model, part: MoE, p: Pass) -> list[Op]:
+    """Return router, routed experts as two grouped GEMMs, weighted sum, and shared expert."""
     count, hidden = model.moe_layers, float(model.hidden_size)
     chosen, width = float(part.experts_per_token), part.intermediate_size / p.tp
     routed, loads = chosen * p.rows, routed_loads(part, p.rows)
@@ -136,8 +152,8 @@ def _experts(model: Model, part: MoE, p: Pass) -> list[Op]:
     down = {"m": routed, "n": scalar(hidden), "k": scalar(width), **loads}
     ops = [
         p.gemm("router", count, float(part.num_experts), hidden),
-        moving("router_top_k", count, 2.0 * FLOAT_BYTES * part.num_experts * p.rows),
-        moving("expert_sort", count, 2.0 * INDEX_BYTES * routed),
+        elementwise("router_top_k", count, 2.0 * FLOAT_BYTES * part.num_experts * p.rows),
+        elementwise("expert_sort", count, 2.0 * INDEX_BYTES * routed),
         Op("expert_gate_up", "expert_gemm", count, up),
         p.moved("expert_activation", count, 3.0 * chosen * width),
         Op("expert_down", "expert_gemm", count, down),
@@ -149,7 +165,7 @@ def _experts(model: Model, part: MoE, p: Pass) -> list[Op]:
 
 
 def decoder_layers(model: Model, p: Pass) -> list[Op]:
-    """Operations of all decoder layers of a model, each once with the number of layers that run it.
+    """Return the operations of all decoder layers, each with the number of layers that run it.
 
     Examples
     --------
@@ -162,11 +178,11 @@ def decoder_layers(model: Model, p: Pass) -> list[Op]:
     """
     hidden, count = float(model.hidden_size), model.num_layers
     ops = [p.moved("norms", 2 * count, 4.0 * hidden, by_row=True)]  # fused residual add: two tensors in, two out
-    ops += _grouped_query(model, p) if model.mla is None else _latent(model, model.mla, p)
+    ops += _grouped_query_attention(model, p) if model.mla is None else _mla(model, model.mla, p)
     if count > model.moe_layers:
         ops += _mlp(model, p, count - model.moe_layers, model.intermediate_size / p.tp)
     if model.moe is not None:
-        ops += _experts(model, model.moe, p)
+        ops += _moe(model, model.moe, p)
     if p.tp > 1:
         message = {"bytes": p.output_bytes * hidden * p.rows, "num_gpus": scalar(p.tp)}
         ops.append(Op("all_reduce", "all_reduce", 2 * count, message))

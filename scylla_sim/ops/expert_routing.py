@@ -1,10 +1,14 @@
-"""Which experts a pass touches and how its rows fill their tiles, for a uniform or a skewed router.
+"""Number of experts that a pass uses and how its rows fill their tiles, for a uniform or skewed router.
 
-A pass over T tokens reads the weights of every expert that at least one token is routed to. Tokens are taken as
-independent; expert i is among the ``k`` of a token with probability p_i (they sum to k), so it is read with
-1 - (1 - p_i)^T. With a uniform router p_i = k / E and the expectation is E (1 - (1 - k / E)^T), the coupon
-collector with k coupons at a time. The rows of expert i are binomial, and a kernel that works on tiles of h rows of
-one expert works on ceil(rows / h) of them: a popular expert fills many, every other one wastes most of its last.
+Notes
+-----
+A pass over T tokens reads the weights of every expert that at least one token is routed to. Tokens are independent.
+Expert i is among the k experts of a token with probability p_i, and these probabilities sum to k. The expert is
+read with probability 1 - (1 - p_i)^T. For a uniform router p_i = k / E and the expected number of experts is E (1 -
+(1 - k / E)^T), the coupon collector with k coupons at a time.
+
+The rows of expert i are binomial. A kernel with tiles of h rows of one expert works on ceil(rows / h) of them. A
+popular expert fills many tiles; every other expert wastes most of its last tile.
 """
 
 from __future__ import annotations
@@ -20,18 +24,22 @@ from scylla_sim.specs.model import MoE
 ComplexArray = NDArray[np.complex128]
 
 TILE_ROWS = (16, 64, 128)
-"""Heights of the tiles that grouped kernels work on; what they are for is in `scylla_sim.kernels.gemm`."""
+"""Heights of the tiles of grouped kernels; `scylla_sim.kernels.moe` uses them."""
 LAST_ROWS = TILE_ROWS[-1]
-"""Height of the tiles whose last one a kernel may find part-filled (column ``ragged``)."""
+"""Tile height for which the column ``ragged`` counts partly filled last tiles."""
 LOADS = ("groups", *(f"tiles_{rows}" for rows in TILE_ROWS), "ragged")
-"""Columns of a grouped product that say how its rows spread over weights: weights met, tiles that they fill in all,
-weights whose last tile is part-filled."""
+"""Columns of a grouped GEMM that describe how its rows spread over experts.
+
+``groups`` counts the experts in use, ``tiles_h`` the tiles of h rows that the rows fill, and ``ragged`` the experts
+whose last tile is partly filled.
+"""
 _BLOCK = 1 << 18
-"""Complex numbers held at once while tiles are counted."""
+"""Complex numbers in memory at once while tiles are counted."""
 
 
 @cache
 def _probabilities(count: int, chosen: int, skew: float) -> FloatArray:
+    """Return routing probabilities; see `routing_probabilities`."""
     popularity = np.arange(1.0, count + 1.0) ** -skew
     certain = 0
     while certain < chosen:
@@ -46,11 +54,15 @@ def _probabilities(count: int, chosen: int, skew: float) -> FloatArray:
 
 
 def routing_probabilities(experts: MoE) -> FloatArray:
-    """Probability that a token is routed to each expert, the most popular first; they sum to ``experts_per_token``.
+    """Return the probability that a token is routed to each expert, the most popular expert first.
 
-    Proportional to rank^-skew (Zipf) as far as a probability can be: experts that would exceed 1 take every token
-    and the rest share what is left. A larger skew majorises a smaller one (the two cross once), and the expected
-    number of distinct experts is Schur-concave in p: more skew never touches more experts.
+    The probabilities sum to ``experts_per_token``.
+
+    Notes
+    -----
+    They are proportional to rank^-skew (Zipf). Experts that would exceed 1 take every token, and the others share
+    the rest. A larger skew majorizes a smaller one, and the expected number of distinct experts is Schur-concave in
+    p. More skew therefore never uses more experts.
 
     Examples
     --------
@@ -63,12 +75,12 @@ def routing_probabilities(experts: MoE) -> FloatArray:
 
 
 def distinct_experts(experts: MoE, tokens: ArrayLike) -> FloatArray:
-    """Expected number of experts that at least one of ``tokens`` tokens is routed to, in one layer.
+    """Return the expected number of experts in use: those that at least one of ``tokens`` tokens is routed to.
 
     Parameters
     ----------
     tokens
-        Tokens of a pass, all sequences together; any shape, and the result has it.
+        Tokens of a pass, over all sequences; any shape. The result has the same shape.
 
     Examples
     --------
@@ -87,7 +99,7 @@ def distinct_experts(experts: MoE, tokens: ArrayLike) -> FloatArray:
 
 @cache
 def _transforms(experts: MoE, rows: int) -> tuple[ComplexArray, ComplexArray]:
-    """Logarithms of 1 - p + p w^n for every different p and n up to rows / 2, and their weights 2 / (w^n - 1)."""
+    """Return log(1 - p + p w^n) for all distinct p and n up to rows / 2, and the weights 2 / (w^n - 1)."""
     share, times = np.unique(routing_probabilities(experts), return_counts=True)
     root = np.exp(2j * np.pi / rows * np.arange(1, rows // 2 + 1))
     doubled = np.where(np.arange(1, rows // 2 + 1) * 2 == rows, 1.0, 2.0)  # the middle frequency is its own mirror
@@ -97,20 +109,20 @@ def _transforms(experts: MoE, rows: int) -> tuple[ComplexArray, ComplexArray]:
 
 
 def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
-    """Expected number of tiles of ``rows`` rows that the rows of all experts fill, the last of each in part.
+    """Return the expected number of tiles of ``rows`` rows in use, over all experts.
 
     Parameters
     ----------
     tokens
-        Tokens of a pass, all sequences together; any shape, and the result has it.
+        Tokens of a pass, over all sequences; any shape. The result has the same shape.
     rows
         Height of a tile, at least 2.
 
     Notes
     -----
-    ceil(c / h) = (c + (-c mod h)) / h, and the remainder is a sum over the roots of unity w^n, n = 1 .. h - 1:
-    (h - 1) / 2 + sum w^(n c) / (w^n - 1). A binomial c has E[w^(n c)] = (1 - p + p w^n)^T, so the expectation is
-    exact without a sum over all counts.
+    ceil(c / h) = (c + (-c mod h)) / h. The remainder is a sum over the roots of unity w^n, n = 1 .. h - 1:
+    (h - 1) / 2 + sum w^(n c) / (w^n - 1). A binomial c has E[w^(n c)] = (1 - p + p w^n)^T. The expectation is
+    therefore exact without a sum over all counts.
 
     Examples
     --------
@@ -132,10 +144,10 @@ def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
 
 
 def routed_loads(experts: MoE, tokens: ArrayLike) -> dict[str, FloatArray]:
-    """Columns `LOADS` of a pass over ``tokens`` tokens, expected under the router.
+    """Return the expected columns `LOADS` of a pass over ``tokens`` tokens.
 
-    Every expert counts as ``ragged``: its rows are a random number, hardly ever a multiple of a tile, and a step in
-    service must not get cheaper by having more of them.
+    Every expert in use counts as ``ragged``. Its number of rows is random and hardly ever a multiple of a tile, and
+    a step must not become cheaper with more rows.
     """
     touched = distinct_experts(experts, tokens)
     tiles = {f"tiles_{rows}": filled_tiles(experts, tokens, rows) for rows in TILE_ROWS}
@@ -143,7 +155,9 @@ def routed_loads(experts: MoE, tokens: ArrayLike) -> dict[str, FloatArray]:
 
 
 def even_loads(routed: ArrayLike, groups: ArrayLike) -> dict[str, FloatArray]:
-    """Columns `LOADS` of ``routed`` rows spread evenly over ``groups`` weights, as benchmarks do.
+    """Return the columns `LOADS` of ``routed`` rows that are spread evenly over ``groups`` experts.
+
+    Benchmarks spread their rows in this way.
 
     Examples
     --------

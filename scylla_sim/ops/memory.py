@@ -1,4 +1,4 @@
-"""Memory of a deployment: parameters and KV cache per tensor-parallel rank."""
+"""Device memory of a deployment: parameters and KV cache of each tensor-parallel rank."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.ops.forward import draft_model
+from scylla_sim.ops.draft import draft_model, joined_inputs
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import DTYPES
 from scylla_sim.specs.model import Model
 
-# -- Memory ----------------------------------------------------------------------------------------------------
-
 
 def draft_parameters(draft: Draft, target: Model) -> float:
-    """Weights a draft adds to the device, its share of the target's embedding and head not counted."""
+    """Return the weights that a draft adds to the device.
+
+    The embedding and the vocabulary projection that it shares with the target are not counted.
+    """
     if draft.model is not None:
         return float(draft.model.parameters)
     hidden = float(target.hidden_size)
@@ -23,15 +24,14 @@ def draft_parameters(draft: Draft, target: Model) -> float:
         return draft.num_layers * (hidden * hidden + target.head_parameters)
     if draft.kind != "head":
         return 0.0
-    joined = 2.0 if draft.fused_features == 1 else float(draft.fused_features)
     model = draft_model(draft, target)
     own_head = 0.0 if draft.reads_target_head else float(model.head_parameters)
     second = hidden * model.attention_input_width if draft.fused_features > 1 else 0.0
-    return joined * hidden * hidden + model.decoder_parameters + own_head + second
+    return joined_inputs(draft) * hidden * hidden + model.decoder_parameters + own_head + second
 
 
-def _kept_elements(model: Model, context: FloatArray) -> FloatArray:
-    """Numbers in the KV cache of one sequence; layers with a sliding window keep no more than that."""
+def _kv_elements(model: Model, context: FloatArray) -> FloatArray:
+    """Return the elements in the KV cache of one sequence; layers with a sliding window keep only the window."""
     tokens = sum(
         (
             count * (np.minimum(context, window) if window else context)
@@ -52,16 +52,37 @@ def resident_bytes(
     dtype: str = "bfloat16",
     kv_dtype: str = "bfloat16",
 ) -> FloatArray:
-    """Bytes of weights and KV cache that each GPU holds for a batch (activations and engine buffers apart).
+    """Return the bytes of weights and KV cache on each GPU, without activations and engine buffers.
 
-    Ranks share what they shard; latent projections, routers, and KV heads fewer than ranks are replicated.
+    Ranks share most weights. They replicate latent projections and routers, and KV heads that are fewer than ranks.
+
+    Parameters
+    ----------
+    batch, context
+        Broadcasting arrays: sequences, and tokens in each KV cache.
+    tp
+        Tensor-parallel ranks.
+    dtype, kv_dtype
+        Data types of the weights and of the KV cache.
+
+    Returns
+    -------
+    ndarray
+        Bytes, in the common shape of ``batch`` and ``context``.
+
+    Examples
+    --------
+    >>> from scylla_sim.specs import catalog
+    >>> llama, none = catalog.model("llama-3.1-8b"), catalog.draft("none")
+    >>> round(float(resident_bytes(llama, none, batch=1, context=1024)) / 1e9, 1)
+    16.2
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     replicated = (tp - 1) * target.replicated_parameters
     weights = DTYPES[dtype].stored_bytes * (target.parameters + replicated + draft_parameters(draft, target))
-    kept = _kept_elements(target, s)
+    kept = _kv_elements(target, s)
     if draft.kind in ("head", "model"):
-        kept = kept + _kept_elements(draft_model(draft, target), s)
+        kept = kept + _kv_elements(draft_model(draft, target), s)
     copies = max(1.0, tp / target.cached_heads)
     held: FloatArray = (weights + copies * DTYPES[kv_dtype].stored_bytes * kept * b) / tp
     return held

@@ -1,11 +1,12 @@
-"""FLOPs and bytes of one operation of a forward pass: facts of a shape, with no device in them.
+"""FLOPs and bytes of one operation of a forward pass, from its shape alone.
 
-Columns of an operation are arrays that broadcast over a grid of batches and contexts.
+The columns of an operation are arrays that broadcast over a grid of batches and contexts. No device appears here;
+`scylla_sim.kernels` turns the same columns into seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,101 +15,169 @@ from scylla_sim.checks import FloatArray
 from scylla_sim.specs.dtypes import ElementBytes, element_bytes
 
 Columns = Mapping[str, FloatArray]
+"""Shape columns of an operation, by the names of the kernels CSV."""
 
-
-GROUPED = ("grouped_gemm", "expert_gemm")
 ATTENTION = ("decode_attention", "latent_attention")
 """Kinds of operations that read the KV cache."""
 
 
-# -- One kernel ------------------------------------------------------------------------------------------------
+# -- GEMMs -----------------------------------------------------------------------------------------------------
 
 
 def gemm_flops(c: Columns) -> FloatArray:
-    """2 m n k."""
+    """Return the FLOPs of a GEMM: 2 m n k."""
     return 2.0 * c["m"] * c["n"] * c["k"]
 
 
 def gemm_bytes(c: Columns, size: ElementBytes) -> FloatArray:
-    """Weights and operands once, output once."""
+    """Return the bytes of a GEMM: weights, input and output, each once."""
     m, n, k = c["m"], c["n"], c["k"]
     return size.stored * n * k + size.activation * m * k + size.output * m * n
 
 
 def grouped_gemm_bytes(c: Columns, size: ElementBytes) -> FloatArray:
-    """Weights of the ``groups`` that any row meets, every row's operand and output once."""
+    """Return the bytes of a grouped GEMM: the weights of ``groups`` groups, and every row's input and output."""
     m, n, k = c["m"], c["n"], c["k"]
     return size.stored * c["groups"] * n * k + size.activation * m * k + size.output * m * n
 
 
+# -- Attention -------------------------------------------------------------------------------------------------
+
+
 def attended(c: Columns) -> FloatArray:
-    """Tokens of the cache that one query token attends: all of them, or the sliding window."""
+    """Return the cached tokens that one query token attends: all of them, or a sliding window."""
     window = c["window"]
     return np.where(window > 0, np.minimum(c["kv_len"], np.maximum(window, 1.0)), c["kv_len"])
 
 
 def cached(c: Columns) -> FloatArray:
-    """Tokens of the cache that one pass reads for all query tokens of a sequence: their windows overlap."""
+    """Return the cached tokens that one pass reads for all query tokens of a sequence; their windows overlap."""
     window = c["window"]
     return np.where(window > 0, np.minimum(c["kv_len"], np.maximum(window, 1.0) + c["q_len"] - 1.0), c["kv_len"])
 
 
 def attention_flops(c: Columns) -> FloatArray:
-    """4 FLOPs per query row, key and head element (scores and values)."""
+    """Return the FLOPs of attention: 4 per query row, key and head element (scores and values)."""
     return 4.0 * c["batch"] * c["num_heads"] * c["q_len"] * attended(c) * c["head_dim"]
 
 
 def kv_bytes(c: Columns, size: ElementBytes) -> FloatArray:
-    """One read of the keys and values of every sequence: all its query tokens share it."""
+    """Return the bytes of one read of the KV cache, which all query tokens of a sequence share."""
     return 2.0 * size.stored * c["batch"] * cached(c) * c["num_kv_heads"] * c["head_dim"]
 
 
 def query_bytes(c: Columns, size: ElementBytes) -> FloatArray:
-    """Queries in, results out."""
+    """Return the bytes of the queries and of the attention output."""
     return 2.0 * size.output * c["batch"] * c["q_len"] * c["num_heads"] * c["head_dim"]
 
 
-def latent_flops(c: Columns) -> FloatArray:
-    """2 FLOPs per query row, key and element: scores take kv_rank + rope_dim elements, values kv_rank."""
+def _attention_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    return kv_bytes(c, size) + query_bytes(c, size)
+
+
+# -- MLA -------------------------------------------------------------------------------------------------------
+
+
+def mla_flops(c: Columns) -> FloatArray:
+    """Return the FLOPs of MLA: 2 per query row, key and element.
+
+    Scores use ``kv_rank + rope_dim`` elements of a cached vector, values use ``kv_rank``.
+    """
     return 2.0 * c["batch"] * c["num_heads"] * c["q_len"] * c["kv_len"] * (2.0 * c["kv_rank"] + c["rope_dim"])
 
 
-def latent_bytes(c: Columns, size: ElementBytes) -> FloatArray:
-    """One read of the compressed cache: a vector of kv_rank + rope_dim a token, for all heads and query tokens."""
+def mla_cache_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """Return the bytes of one read of the compressed cache, which all heads and query tokens share.
+
+    The cache holds one vector of ``kv_rank + rope_dim`` elements per token.
+    """
     return size.stored * c["batch"] * c["kv_len"] * (c["kv_rank"] + c["rope_dim"])
 
 
-def latent_query_bytes(c: Columns, size: ElementBytes) -> FloatArray:
-    """Queries of kv_rank + rope_dim elements in, results of kv_rank out."""
+def mla_query_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """Return the bytes of MLA queries (``kv_rank + rope_dim`` elements) and outputs (``kv_rank`` elements)."""
     rows = c["batch"] * c["q_len"] * c["num_heads"]
     return size.output * rows * (2.0 * c["kv_rank"] + c["rope_dim"])
 
 
+def _mla_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    return mla_cache_bytes(c, size) + mla_query_bytes(c, size)
+
+
+# -- Data movement ---------------------------------------------------------------------------------------------
+
+
 def all_reduce_bytes(c: Columns) -> FloatArray:
-    """Bytes over one GPU's link, one way, in a bandwidth-optimal all-reduce: 2 (P-1)/P of the message."""
+    """Return the bytes over one GPU's link, one way, of a bandwidth-optimal all-reduce.
+
+    Each GPU sends 2 (P - 1) / P of the message, for P GPUs.
+    """
     return 2.0 * (c["num_gpus"] - 1.0) / c["num_gpus"] * c["bytes"]
 
 
-def scalar(value: float) -> FloatArray:
-    """Constant column of an operation."""
-    return np.asarray(float(value))
+def _moved_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    return c["bytes"]
+
+
+def _no_flops(c: Columns) -> FloatArray:
+    return np.zeros_like(c["bytes"])
+
+
+def _no_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    return np.zeros_like(c["bytes"])
+
+
+# -- One operation ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Work:
+    """FLOPs and memory traffic of one kind of operation.
+
+    Attributes
+    ----------
+    flops
+        Columns -> FLOPs of one execution; 0 for kernels that only move data.
+    memory_bytes
+        Columns and element sizes -> bytes of device memory of one execution, each tensor once.
+    reads_kv
+        Whether the stored elements are those of the KV cache rather than weights.
+    """
+
+    flops: Callable[[Columns], FloatArray]
+    memory_bytes: Callable[[Columns, ElementBytes], FloatArray]
+    reads_kv: bool = False
+
+
+WORK = {
+    "gemm": Work(gemm_flops, gemm_bytes),
+    "grouped_gemm": Work(gemm_flops, grouped_gemm_bytes),
+    "expert_gemm": Work(gemm_flops, grouped_gemm_bytes),
+    "decode_attention": Work(attention_flops, _attention_bytes, reads_kv=True),
+    "latent_attention": Work(mla_flops, _mla_bytes, reads_kv=True),
+    "elementwise": Work(_no_flops, _moved_bytes),
+    "all_reduce": Work(_no_flops, _no_bytes),
+}
+"""FLOPs and bytes by the kind of an operation."""
 
 
 @dataclass(frozen=True)
 class Op:
-    """One operation of a pass.
+    """One operation of a forward pass.
 
     Attributes
     ----------
+    name
+        Name in breakdowns, for example ``qkv_proj``.
     kind
-        ``gemm``; ``grouped_gemm`` (``m`` rows in all, each multiplied by one of ``groups`` weights of n x k) and
-        ``expert_gemm`` (the same, the groups being experts that a router chose);
-        ``decode_attention`` (any ``q_len``); ``latent_attention`` (the same, on a compressed cache);
-        ``elementwise`` or ``all_reduce``.
+        One of `WORK`: ``gemm``; ``grouped_gemm`` (``m`` rows in all, each multiplied by one of ``groups`` weights
+        of n x k); ``expert_gemm`` (a grouped GEMM whose groups are experts that a router chose);
+        ``decode_attention`` (any ``q_len``); ``latent_attention`` (MLA, on a compressed cache); ``elementwise``;
+        ``all_reduce``.
     count
-        How often the pass executes it (once a layer, mostly).
+        Executions in the pass, mostly one per layer.
     columns
-        Shape columns of the kernels CSV (and ``groups``); arrays broadcasting over the grid.
+        Shape columns of the kernels CSV; arrays that broadcast over the grid.
     """
 
     name: str
@@ -117,30 +186,43 @@ class Op:
     columns: Columns
 
     def flops(self) -> FloatArray:
-        """FLOPs of all executions; 0 for what only moves data."""
-        if self.kind in ("gemm", *GROUPED):
-            return self.count * gemm_flops(self.columns)
-        if self.kind in ATTENTION:
-            flops = latent_flops if self.kind == "latent_attention" else attention_flops
-            return self.count * flops(self.columns)
-        return np.zeros_like(self.columns["bytes"])
+        """Return the FLOPs of all executions; 0 for operations that only move data.
+
+        Examples
+        --------
+        >>> float(Op("o_proj", "gemm", 32, {"m": scalar(1), "n": scalar(4096), "k": scalar(4096)}).flops()) / 1e9
+        1.073741824
+        """
+        return self.count * WORK[self.kind].flops(self.columns)
 
     def memory_bytes(self, dtype: str, kv_dtype: str) -> FloatArray:
-        """Bytes of device memory moved by all executions, each tensor once."""
-        if self.kind == "gemm":
-            return self.count * gemm_bytes(self.columns, element_bytes(dtype))
-        if self.kind in GROUPED:
-            return self.count * grouped_gemm_bytes(self.columns, element_bytes(dtype))
-        if self.kind in ATTENTION:
-            size = element_bytes(dtype, kv_dtype)
-            if self.kind == "latent_attention":
-                return self.count * (latent_bytes(self.columns, size) + latent_query_bytes(self.columns, size))
-            return self.count * (kv_bytes(self.columns, size) + query_bytes(self.columns, size))
-        if self.kind == "elementwise":
-            return self.count * self.columns["bytes"]
-        return np.zeros_like(self.columns["bytes"])
+        """Return the bytes of device memory that all executions move, each tensor once.
+
+        Parameters
+        ----------
+        dtype
+            Data type of weights and activations.
+        kv_dtype
+            Data type of the KV cache; only attention uses it.
+        """
+        work = WORK[self.kind]
+        size = element_bytes(dtype, kv_dtype if work.reads_kv else "")
+        return self.count * work.memory_bytes(self.columns, size)
 
 
-def moving(name: str, count: int, moved: FloatArray, rows: FloatArray | None = None) -> Op:
-    """Kernel that only moves ``moved`` bytes; a norm reduces ``rows``, one CTA each, others can be cut anywhere."""
+def scalar(value: float) -> FloatArray:
+    """Return a constant column of an operation."""
+    return np.asarray(float(value))
+
+
+def elementwise(name: str, count: int, moved: FloatArray, rows: FloatArray | None = None) -> Op:
+    """Return a kernel that only moves data.
+
+    Parameters
+    ----------
+    moved
+        Bytes read and written.
+    rows
+        Rows that the kernel reduces, one CTA each, as a norm does. ``None`` for kernels without such rows.
+    """
     return Op(name, "elementwise", count, {"bytes": moved, "rows": scalar(0.0) if rows is None else rows})

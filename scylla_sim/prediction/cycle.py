@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray
+from scylla_sim.kernels.operation import LINK
+from scylla_sim.kernels.registry import op_kind
 from scylla_sim.prediction.step_time import EMPTY, LAUNCH, Step
 from scylla_sim.stats.estimate import Estimate, exact
 
@@ -67,9 +69,11 @@ def bound(steps: Sequence[Step], overhead_s: FloatArray) -> list[str]:
     share = {name: np.zeros(shape) for name in BOUNDS}
     share["overhead"] = share["overhead"] + overhead_s
     for part in (part for step in steps for part in step.parts):
-        other = {"all_reduce": "communication", LAUNCH: "overhead"}.get(part.kind)
-        if other is not None:
-            share[other] = share[other] + part.seconds
+        if part.kind == LAUNCH:
+            share["overhead"] = share["overhead"] + part.seconds
+            continue
+        if op_kind(part.kind).resource == LINK:
+            share["communication"] = share["communication"] + part.seconds
             continue
         math = part.compute_s > part.memory_s
         share["compute"] = share["compute"] + np.where(math, part.seconds, 0.0)

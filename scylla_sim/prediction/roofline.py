@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, fail, in_range, positive
+from scylla_sim.kernels.operation import TENSOR_CORES
+from scylla_sim.kernels.registry import op_kind
 from scylla_sim.ops.forward import forward_ops
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.model import Model
@@ -140,7 +142,7 @@ def verify_work(
 
     def count(tokens: float) -> tuple[FloatArray, FloatArray]:
         ops = forward_ops(model, batch=b, context=s, tokens=tokens, dtype=dtype)
-        kept = [op for op in ops if op.kind not in ("elementwise", "all_reduce")]
+        kept = [op for op in ops if op_kind(op.kind).resource == TENSOR_CORES]
         moved = sum((op.memory_bytes(dtype, kv_dtype) for op in kept), np.zeros(b.shape))
         return sum((op.flops() for op in kept), np.zeros(b.shape)), moved
 

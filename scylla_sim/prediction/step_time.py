@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scylla_sim.checks import FloatArray
+from scylla_sim.kernels.operation import MEMORY
+from scylla_sim.kernels.registry import op_kind
 from scylla_sim.stats.estimate import Estimate, exact, with_deviations
 
 LAUNCH = "launch"
@@ -135,7 +137,8 @@ class Step:
 
     def evidence(self) -> str:
         """Return the weakest evidence level of the operations, elementwise kernels and launches left out."""
-        found = {part.evidence for part in self.parts if part.kind not in ("elementwise", LAUNCH)}
+        kernels = (part for part in self.parts if part.kind != LAUNCH)
+        found = {part.evidence for part in kernels if op_kind(part.kind).resource != MEMORY}
         for level in ("theory", "transferred", "published"):
             if level in found:
                 return level

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.calibration.device_calibration import Calibration
-from scylla_sim.calibration.op_time import Seconds, op_seconds
+from scylla_sim.calibration.op_time import OpEstimate, op_seconds
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.ops.forward import draft_ops, forward_ops
-from scylla_sim.ops.op import ATTENTION, Op
+from scylla_sim.kernels.registry import op_kind
+from scylla_sim.ops.draft import draft_ops
+from scylla_sim.ops.forward import forward_ops
+from scylla_sim.ops.op import Op
 from scylla_sim.prediction import power_limit
 from scylla_sim.prediction.step_time import EMPTY, LAUNCH, OpTime, Step, step_of
 from scylla_sim.specs.draft import Draft
@@ -85,11 +87,11 @@ def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: 
                 name=op.name,
                 kind=op.kind,
                 count=op.count,
-                time=Estimate(one.value, one.lower, one.upper).plus(launch_s).scaled(op.count),
+                time=one.seconds.plus(launch_s).scaled(op.count),
                 memory_s=memory_s,
                 compute_s=compute_s,
                 evidence=one.evidence,
-                power_s=_power_s(op, deployment, op.count * one.value, (compute_s, memory_s)),
+                power_s=_power_s(op, deployment, op.count * one.seconds.value, (compute_s, memory_s)),
             )
         )
     if deployment.engine.launch_s > 0.0 and not deployment.launches_add:
@@ -123,10 +125,10 @@ def _waiting(parts: Sequence[OpTime], engine: Engine, eager: NDArray[np.bool_]) 
     return OpTime("waiting_for_launches", LAUNCH, launches, time, none, none, "theory")
 
 
-def _one(op: Op, deployment: Deployment, eager: NDArray[np.bool_]) -> Seconds:
-    """Estimate one execution of an operation; only all-reduces depend on whether a CUDA graph runs them."""
+def _one(op: Op, deployment: Deployment, eager: NDArray[np.bool_]) -> OpEstimate:
+    """Estimate one execution of an operation; some kernels differ inside and outside a CUDA graph."""
 
-    def estimate(graph: bool) -> Seconds:
+    def estimate(graph: bool) -> OpEstimate:
         return op_seconds(
             op,
             deployment.calibration,
@@ -136,28 +138,27 @@ def _one(op: Op, deployment: Deployment, eager: NDArray[np.bool_]) -> Seconds:
             framework=deployment.engine.framework,
         )
 
-    if op.kind != "all_reduce" or eager.all() == eager.any():
+    if not op_kind(op.kind).depends_on_graph or eager.all() == eager.any():
         return estimate(not eager.any())
     inside, outside = estimate(True), estimate(False)
-    return Seconds(
-        value=np.where(eager, outside.value, inside.value),
-        lower=np.where(eager, outside.lower, inside.lower),
-        upper=np.where(eager, outside.upper, inside.upper),
-        evidence=outside.evidence,
+    seconds = Estimate(
+        value=np.where(eager, outside.seconds.value, inside.seconds.value),
+        lower=np.where(eager, outside.seconds.lower, inside.seconds.lower),
+        upper=np.where(eager, outside.seconds.upper, inside.seconds.upper),
     )
+    return OpEstimate(seconds, outside.evidence)
 
 
 def _peak(deployment: Deployment, op: Op) -> float:
-    """Return the datasheet peak of an operation: attention computes in 16 bits, GEMMs in the weights' dtype."""
-    dtype = "bfloat16" if op.kind in ATTENTION and deployment.dtype != "float32" else deployment.dtype
-    return rates(deployment.calibration.hardware, dtype).flop_per_s
+    """Return the datasheet peak of the data type that an operation computes in."""
+    return rates(deployment.calibration.hardware, op_kind(op.kind).compute_dtype(deployment.dtype)).flop_per_s
 
 
 def _power_s(
     op: Op, deployment: Deployment, seconds: FloatArray, bounds: tuple[FloatArray, FloatArray]
 ) -> FloatArray:
     """Return the seconds that the power limit may add; ``bounds`` are compute and memory seconds."""
-    if not op.kind.endswith("gemm") or deployment.calibration.hardware.sm_count == 0:
+    if not op_kind(op.kind).power_limited or deployment.calibration.hardware.sm_count == 0:
         return np.zeros_like(seconds)
     return seconds * power_limit.extra_share(*bounds)
 

@@ -8,10 +8,10 @@ import pytest
 
 from scylla_sim import cli
 from scylla_sim.calibration import device_calibration
+from scylla_sim.calibration.benchmark import benchmark_seconds
 from scylla_sim.calibration.fitted_kernel import SOURCE_WEIGHT
 from scylla_sim.calibration.kernel_table import from_columns
-from scylla_sim.cli.kernels import predict
-from scylla_sim.kernels.registry import FORMS
+from scylla_sim.kernels.model import values_of
 from scylla_sim.records import dump_json
 from scylla_sim.specs import catalog
 
@@ -34,22 +34,22 @@ def seconds(capsys, *arguments):
     ]
 
 
-def test_a_carried_row_uses_its_own_datasheet_and_a_wider_interval(capsys, files):
-    own, carried = seconds(capsys, *files, "--carry")
+def test_a_transferred_row_uses_its_own_datasheet_and_a_wider_interval(capsys, files):
+    own, transferred = seconds(capsys, *files, "--carry")
     still = seconds(capsys, *files)
     assert own == still[0]
-    assert carried["predicted_s"] < own["predicted_s"] == still[1]["predicted_s"]
-    assert carried["naive_s"] == pytest.approx(own["naive_s"] * 3.35 / 7.7)
-    width = [row["upper_s"] / row["lower_s"] for row in (own, carried)]
+    assert transferred["predicted_s"] < own["predicted_s"] == still[1]["predicted_s"]
+    assert transferred["naive_s"] == pytest.approx(own["naive_s"] * 3.35 / 7.7)
+    width = [row["upper_s"] / row["lower_s"] for row in (own, transferred)]
     assert width[1] > width[0] ** 1.2
 
 
 def test_within_a_family_parameters_are_kept_and_outside_pooled_with_the_prior():
-    given = device_calibration.shipped("h100-sxm").gemm("bfloat16")
+    given = device_calibration.shipped("h100-sxm").kernel("gemm")
     family, other = given.transferred(same_family=True), given.transferred(same_family=False)
     assert family.parameters == given.parameters
-    prior = np.log(FORMS[given.form].prior)
-    share = (np.log(other.parameters) - prior) / (np.log(given.parameters) - prior)
+    prior = np.log(values_of(given.model.prior))
+    share = (np.log(values_of(other.parameters)) - prior) / (np.log(values_of(given.parameters)) - prior)
     assert share == pytest.approx(np.full(share.size, SOURCE_WEIGHT))
     assert given.band.upper_ratio < family.band.upper_ratio < other.band.upper_ratio
     assert other.evidence == family.evidence == "transferred"
@@ -60,10 +60,10 @@ def test_the_file_and_the_library_agree(capsys, files):
     rows = from_columns(columns, "shapes.csv")
     given = device_calibration.shipped("h100-sxm")
     calibrations = {name: given.transferred_to(catalog.hardware(name)) for name in ("h100-sxm", "b200-sxm")}
-    found = predict(rows, calibrations)["predicted_s"].tolist()
+    found = benchmark_seconds(rows, calibrations)["predicted_s"].tolist()
     assert [row["predicted_s"] for row in seconds(capsys, *files, "--carry")] == found
 
 
-def test_carrying_nothing_is_refused(capsys, files):
+def test_carry_without_a_calibration_is_refused(capsys, files):
     assert cli.main(["kernels", *files[:2], "--carry"]) == 2
     assert "carry='yes' needs --calibration" in capsys.readouterr().err

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration, op_time
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import FORMS, evaluate, roofline_seconds
+from scylla_sim.kernels.mla import MLA
+from scylla_sim.kernels.model import evaluate
+from scylla_sim.kernels.operation import KernelQuery
+from scylla_sim.kernels.registry import roofline_seconds
 from scylla_sim.ops import forward
 from scylla_sim.ops.expert_routing import (
     TILE_ROWS,
@@ -107,8 +110,8 @@ gemms = st.sampled_from(
 )
 def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
     device, dtype = gemm
-    kernel = device_calibration.shipped(device).gemm(dtype).cold()
-    form, r = FORMS[kernel.form], rates(catalog.hardware(device), dtype)
+    kernel = device_calibration.shipped(device).kernel("gemm", dtype=dtype).without_l2_reuse()
+    form, r = kernel.model, rates(catalog.hardware(device), dtype)
     at = {
         "m": np.array([m, m + more, m, m]),
         "n": np.array([n, n, n + more, n]),
@@ -122,7 +125,7 @@ def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
 def test_moving_more_bytes_or_more_rows_is_never_cheaper_and_cutting_rows_never_dearer(
     device, size, more, rows, more_rows
 ):
-    kernel = device_calibration.shipped(device).elementwise()
+    kernel = device_calibration.shipped(device).kernel("elementwise")
     at = {
         "bytes": [size, size + more, size * (rows + more_rows) / rows, size],
         "rows": [rows, rows, rows + more_rows, 0],
@@ -145,7 +148,9 @@ def test_moving_more_bytes_or_more_rows_is_never_cheaper_and_cutting_rows_never_
     st.integers(1, 1000),
 )
 def test_attention_is_monotone_in_batch_context_and_queries(device, kv, size, kv_heads, group, b, s, q, more):
-    kernel = device_calibration.shipped(device).attention(kv, size).cold()
+    kernel = (
+        device_calibration.shipped(device).kernel("decode_attention", kv_dtype=kv, head_dim=size).without_l2_reuse()
+    )
     at = {"batch": [b, b + more, b, b], "kv_len": [s, s, s + more, s], "q_len": [q, q, q, q + more]}
     fixed = {"num_heads": kv_heads * group, "num_kv_heads": kv_heads, "head_dim": size, "window": 0}
     columns = {name: np.asarray(value, dtype=float) for name, value in (at | fixed).items()}
@@ -160,20 +165,19 @@ def test_attention_is_monotone_in_batch_context_and_queries(device, kv, size, kv
     *(st.integers(1, limit) for limit in (1024, 131072, 64, 1024, 65536, 8)),
     st.booleans(),
 )
-def test_latent_attention_is_monotone_and_inside_its_interval(
-    device, kv_dtype, heads, batch, context, n, more, longer, tokens, cold
+def test_mla_is_monotone_and_inside_its_interval(
+    device, kv_dtype, heads, batch, context, n, more, longer, tokens, serving
 ):
     shape = {"batch": [batch, batch + more, batch, batch], "kv_len": [context, context, context + longer, context]}
     fixed = {"num_heads": heads, "kv_rank": 512, "rope_dim": 64}
     c = {name: np.array(value, float) for name, value in {**shape, "q_len": [n, n, n, n + tokens]}.items()}
     c |= {name: np.full(4, float(value)) for name, value in fixed.items()}
     calibration = device_calibration.shipped(device)
-    kernel, c = op_time.latent_kernel(calibration, c, kv_dtype)
-    kernel = kernel.cold() if cold else kernel
-    t = kernel.seconds(c, rates(calibration.hardware, "bfloat16", kv_dtype))
-    low, high = kernel.interval(t)
-    assert (t[1:] >= t[0] * (1 - 1e-12)).all()
-    assert (low <= t).all() and (t <= high).all()
+    execution, kernel = op_time.choose(MLA.executions, calibration, c, KernelQuery("bfloat16", kv_dtype))
+    kernel = kernel.without_l2_reuse() if serving else kernel
+    t = op_time.estimate(execution, kernel, c, rates(calibration.hardware, "bfloat16", kv_dtype)).seconds
+    assert (t.value[1:] >= t.value[0] * (1 - 1e-12)).all()
+    assert (t.lower <= t.value).all() and (t.value <= t.upper).all()
 
 
 @given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))
@@ -212,8 +216,8 @@ def test_drafting_longer_costs_more(device, batch, context, length):
     st.lists(st.tuples(st.integers(1, 512), st.integers(64, 8192), st.integers(64, 8192)), min_size=1, max_size=40)
 )
 def test_arrays_and_scalars_agree(shapes):
-    kernel = device_calibration.shipped("h100-sxm").gemm("bfloat16")
-    form, r = FORMS[kernel.form], rates(catalog.hardware("h100-sxm"), "bfloat16")
+    kernel = device_calibration.shipped("h100-sxm").kernel("gemm")
+    form, r = kernel.model, rates(catalog.hardware("h100-sxm"), "bfloat16")
     whole = {name: np.array(column, dtype=float) for name, column in zip("mnk", zip(*shapes))}
     together = evaluate(form, kernel.parameters, whole, r)
     alone = [

@@ -63,7 +63,7 @@ MEASURING_MAY_USE = GROUND | {"specs", "ops", "stats"}
 MEASURING_MAY_USE_MODULES = {f"scylla_sim.acceptance.{name}" for name in ("profiles", "trees", "tree_search")}
 LAZY = {
     "scipy": {
-        "calibration.calibrate",
+        "calibration.group_fit",
         "engines.overhead_fit",
         "laws.variable_projection",
         "prediction.aggregated_serving",

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from gpu_validate.silicon import tables
-from scylla_sim.calibration import calibrate, device_calibration, kernel_table, op_time
+from scylla_sim.calibration import device_calibration, kernel_table, op_time
+from scylla_sim.calibration.calibrate import calibrate
+from scylla_sim.calibration.group_fit import GRAPH_LAUNCH_S
 from scylla_sim.checks import InputError
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import FORMS, evaluate, forms_for
+from scylla_sim.kernels.gemm import GEMM_TILES
+from scylla_sim.kernels.model import evaluate
+from scylla_sim.kernels.registry import models_for
 from scylla_sim.ops.op import Op
 from scylla_sim.specs import catalog
 
@@ -25,7 +29,7 @@ def gemm_rows(count=64, *, noise=0.02, parameters=None, seed=0, device="h100-sxm
         "n": rng.choice([2048, 4096, 5120, 8192, 12288], count).astype(float),
         "k": rng.choice([2048, 3072, 4096, 7168, 8192], count).astype(float),
     }
-    form = FORMS["gemm_tiles"]
+    form = GEMM_TILES
     seconds = evaluate(form, parameters or form.prior, columns, rates(H100, "bfloat16"))
     seconds = seconds * np.exp(noise * rng.standard_normal(count))
     text = {name: [str(int(value)) for value in column] for name, column in columns.items()}
@@ -40,15 +44,14 @@ def gemm_rows(count=64, *, noise=0.02, parameters=None, seed=0, device="h100-sxm
 
 def fit(columns, **options):
     rows = kernel_table.from_columns(columns, "rows.csv", measured=True)
-    return calibrate.fit(rows, H100, evidence="silicon", **options)
+    return calibrate(rows, H100, evidence="silicon", **options)
 
 
 def test_planted_bandwidth_fraction_is_recovered_inside_its_interval():
-    planted = list(FORMS["gemm_tiles"].prior)
-    planted[0] = 0.70
-    _, (group,), refused = fit(gemm_rows(200, parameters=planted))
+    result = fit(gemm_rows(200, parameters=replace(GEMM_TILES.prior, bandwidth_fraction=0.70)))
+    (group,) = result.groups
     interval = group.intervals["bandwidth_fraction"]
-    assert not refused
+    assert not result.refused
     assert interval["lower"] < 0.70 < interval["upper"]
     assert interval["identified"]
     assert group.median_error < 0.03
@@ -62,7 +65,7 @@ def shift(ratio):
     columns["latency_ms"] = [
         repr(value) for value in (1e3 * undisturbed * np.where(disturbed, ratio, 1.0)).tolist()
     ]
-    kernel = fit(columns)[0].gemm("bfloat16")
+    kernel = fit(columns).calibration.kernel("gemm")
     shape = {name: np.array([float(value) for value in columns[name]]) for name in ("m", "n", "k")}
     return float(np.median(kernel.seconds(shape, rates(H100, "bfloat16")) / undisturbed))
 
@@ -77,19 +80,19 @@ def test_rows_that_something_slowed_are_forgiven_more_than_rows_that_are_too_fas
 def test_a_parameter_the_rows_do_not_touch_is_called_not_identified():
     columns = gemm_rows(64)
     columns["m"] = ["1"] * 64  # nothing here is bound by compute
-    _, (group,), _ = fit(columns)
+    (group,) = fit(columns).groups
     assert not group.intervals["compute_fraction"]["identified"]
 
 
 def test_interval_covers_nine_of_ten_rows_it_never_saw():
-    calibration, _, _ = fit(gemm_rows(256, noise=0.05, seed=1))
+    calibration = fit(gemm_rows(256, noise=0.05, seed=1)).calibration
     fresh = kernel_table.from_columns(gemm_rows(400, noise=0.05, seed=2), "rows.csv", measured=True)
-    kernel = calibration.gemm("bfloat16")
+    kernel = calibration.kernel("gemm")
     columns = {name: fresh.numbers[name] for name in ("m", "n", "k")}
-    predicted = evaluate(FORMS[kernel.form], kernel.parameters, columns, rates(H100, "bfloat16"))
-    lower, upper = kernel.interval(predicted)
+    predicted = evaluate(kernel.model, kernel.parameters, columns, rates(H100, "bfloat16"))
+    interval = kernel.interval(predicted)
     measured = fresh.numbers["latency_ms"] / 1e3
-    assert 0.82 < np.mean((lower <= measured) & (measured <= upper)) < 0.98
+    assert 0.82 < np.mean((interval.lower <= measured) & (measured <= interval.upper)) < 0.98
 
 
 def test_long_and_short_executions_have_intervals_of_their_own():
@@ -98,11 +101,11 @@ def test_long_and_short_executions_have_intervals_of_their_own():
     latency = np.array(columns["latency_ms"], dtype=float)
     noise = np.where(latency < np.median(latency), 0.08, 0.01)
     columns["latency_ms"] = [repr(value) for value in (latency * np.exp(noise * scatter)).tolist()]
-    _, (group,), _ = fit(columns)
+    (group,) = fit(columns).groups
     kernel = group.kernel
     assert kernel.split_s > 0
-    assert kernel.short.upper_ratio > 1 + 2 * (kernel.band.upper_ratio - 1)
-    assert kernel.short.lower_ratio < kernel.band.lower_ratio <= 1 <= kernel.band.upper_ratio
+    assert kernel.short_band.upper_ratio > 1 + 2 * (kernel.band.upper_ratio - 1)
+    assert kernel.short_band.lower_ratio < kernel.band.lower_ratio <= 1 <= kernel.band.upper_ratio
 
 
 def test_too_few_rows_are_refused_with_the_number():
@@ -122,7 +125,7 @@ def attention_rows(batches, kv_lens, q_lens):
     grid = np.array([(b, s, q) for b in batches for s in kv_lens for q in q_lens], dtype=float).T
     columns = dict(zip(("batch", "kv_len", "q_len"), grid))
     columns |= {name: np.full(grid.shape[1], value) for name, value in HEADS.items()}
-    form = FORMS[forms_for("decode_attention", "bfloat16", H100)[0]]
+    (form,) = models_for("decode_attention", "bfloat16", H100)
     seconds = evaluate(form, form.prior, columns, rates(H100, "bfloat16", "bfloat16"))
     text = {name: [str(int(value)) for value in column] for name, column in columns.items()}
     labels = {"op": "decode_attention", "device": "h100-sxm", "dtype": "bf16", "kv_dtype": "bf16"}
@@ -131,8 +134,9 @@ def attention_rows(batches, kv_lens, q_lens):
 
 
 def test_widths_of_a_verify_step_count_as_shapes_of_attention():
-    _, (group,), refused = fit(attention_rows((1, 64), (512, 8192), (1, 2, 4, 8, 16, 64)))
-    assert not refused and group.rows == 24 and group.median_error < 0.02
+    result = fit(attention_rows((1, 64), (512, 8192), (1, 2, 4, 8, 16, 64)))
+    (group,) = result.groups
+    assert not result.refused and group.rows == 24 and group.median_error < 0.02
     with pytest.raises(InputError, match="of one size"):
         fit(attention_rows((8,), (2048,), range(1, 25)))
 
@@ -165,20 +169,20 @@ def test_rows_with_a_sliding_window_are_left_out():
 def test_a_step_does_not_pay_for_the_graph_of_a_benchmark():
     """Five executions in one graph hold a fifth of its launch each; rows that do not say so hold nothing."""
     columns = gemm_rows(64) | {"calls_per_graph": ["5"] * 64}
-    (kernel,) = fit(columns)[0].kernels["gemm"].values()
-    (silent,) = fit(gemm_rows(64))[0].kernels["gemm"].values()
-    assert (kernel.graph_share_s, silent.graph_share_s) == (calibrate.GRAPH_LAUNCH_S["hopper"] / 5, 0.0)
+    (kernel,) = fit(columns).calibration.kernels["gemm"].values()
+    (silent,) = fit(gemm_rows(64)).calibration.kernels["gemm"].values()
+    assert (kernel.graph_share_s, silent.graph_share_s) == (GRAPH_LAUNCH_S["hopper"] / 5, 0.0)
     shape, r = {"m": np.array(1.0), "n": np.array(8192.0), "k": np.array(8192.0)}, rates(H100, "bfloat16")
-    saved = kernel.seconds(shape, r) - kernel.in_step().seconds(shape, r)
+    saved = kernel.seconds(shape, r) - kernel.in_cuda_graph().seconds(shape, r)
     assert float(saved) == pytest.approx(kernel.graph_share_s)
-    assert silent.in_step() == silent
-    tiny = replace(kernel, graph_share_s=1.0).in_step()
+    assert silent.in_cuda_graph() == silent
+    tiny = replace(kernel, graph_share_s=1.0).in_cuda_graph()
     assert float(tiny.seconds(shape, r)) > 0, "a share larger than the launch leaves some of it"
 
 
 def made_by(framework, library, *, bandwidth):
     """64 rows of one framework, whose kernels reach a share of the bandwidth."""
-    planted = [bandwidth, *FORMS["gemm_tiles"].prior[1:]]
+    planted = replace(GEMM_TILES.prior, bandwidth_fraction=bandwidth)
     return gemm_rows(64, parameters=planted) | {"framework": [framework] * 64, "kernel_source": [library] * 64}
 
 
@@ -187,12 +191,14 @@ def test_kernels_of_another_framework_and_of_a_second_library_are_fitted_apart()
     sources = [("vllm", "cutlass", 0.9), ("vllm", "deepgemm", 0.7), ("sglang", "sgl_kernel", 0.5)]
     parts = [made_by(framework, library, bandwidth=share) for framework, library, share in sources]
     rows = kernel_table.concatenate([kernel_table.from_columns(part, "rows.csv", measured=True) for part in parts])
-    calibration, _, _ = calibrate.fit(rows, H100, evidence="silicon")
+    calibration = calibrate(rows, H100, evidence="silicon").calibration
     assert set(calibration.kernels["gemm"]) == {"bfloat16", "bfloat16@deepgemm", "bfloat16@sglang"}
     op = Op("x", "gemm", 1, {"m": np.array(1.0), "n": np.array(8192.0), "k": np.array(8192.0)})
     seconds = {
         framework: float(
-            op_time.op_seconds(op, calibration, dtype="bfloat16", kv_dtype="bfloat16", framework=framework).value
+            op_time.op_seconds(
+                op, calibration, dtype="bfloat16", kv_dtype="bfloat16", framework=framework
+            ).seconds.value
         )
         for framework in ("", "vllm", "sglang", "deepgemm")
     }
@@ -202,15 +208,15 @@ def test_kernels_of_another_framework_and_of_a_second_library_are_fitted_apart()
 def test_rows_without_a_framework_beside_others_are_a_group_of_their_own():
     parts = [made_by(framework, "cutlass", bandwidth=share) for framework, share in (("vllm", 0.9), ("", 0.5))]
     rows = kernel_table.concatenate([kernel_table.from_columns(part, "rows.csv", measured=True) for part in parts])
-    calibration, groups, _ = calibrate.fit(rows, H100, evidence="silicon")
-    assert [group.name for group in groups] == ["bfloat16", "bfloat16@unnamed"]
-    assert len(calibration.kernels["gemm"]) == 2
+    result = calibrate(rows, H100, evidence="silicon")
+    assert [group.name for group in result.groups] == ["bfloat16", "bfloat16@unnamed"]
+    assert len(result.calibration.kernels["gemm"]) == 2
 
 
 def test_a_calibration_file_reads_back_to_the_same_prediction(tmp_path):
     from scylla_sim.records import dump_json, write_text
 
-    calibration, _, _ = fit(gemm_rows(64))
+    calibration = fit(gemm_rows(64)).calibration
     write_text(tmp_path / "c.json", dump_json(device_calibration.to_json(calibration)))
     again = device_calibration.read(tmp_path / "c.json")
     assert again.kernels == calibration.kernels
@@ -235,9 +241,9 @@ def test_shipped_calibrations_are_this_catalogs_devices(name):
     calibration = device_calibration.shipped(name)
     assert calibration.hardware == catalog.hardware(name)
     assert calibration.evidence == "silicon"
-    assert calibration.gemm("bfloat16").evidence == "silicon"
-    assert calibration.attention("bfloat16", 128).evidence == "silicon"
-    assert calibration.all_reduce().evidence == "silicon"
+    assert calibration.kernel("gemm").evidence == "silicon"
+    assert calibration.kernel("decode_attention", kv_dtype="bfloat16", head_dim=128).evidence == "silicon"
+    assert calibration.kernel("all_reduce").evidence == "silicon"
 
 
 def test_each_engine_gets_its_own_attention_and_all_reduce_where_they_were_fitted():
@@ -254,21 +260,33 @@ def test_each_engine_gets_its_own_attention_and_all_reduce_where_they_were_fitte
     columns = {name: np.asarray(float(value)) for name, value in shape.items()}
     r = rates(h100.hardware, "bfloat16", "bfloat16")
     vllm, sglang = (
-        float(h100.attention("bfloat16", 128, framework).seconds(columns, r)) for framework in ("vllm", "sglang")
+        float(
+            h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=128, sources=(framework,)).seconds(
+                columns, r
+            )
+        )
+        for framework in ("vllm", "sglang")
     )
     assert sglang < 0.9 * vllm  # measured: 11.7 and 13.6 us
     message = {"num_gpus": np.asarray(4.0), "bytes": np.asarray(65536.0)}
-    vllm, sglang = (float(h100.all_reduce(framework).seconds(message, r)) for framework in ("vllm", "sglang"))
+    vllm, sglang = (
+        float(h100.kernel("all_reduce", sources=(framework,)).seconds(message, r))
+        for framework in ("vllm", "sglang")
+    )
     assert sglang < 0.9 * vllm
-    assert h100.all_reduce("unknown") == h100.all_reduce()
-    assert h100.attention("bfloat16", 120, "sglang") == h100.attention("bfloat16", 128, "sglang")
+    assert h100.kernel("all_reduce", sources=("unknown",)) == h100.kernel("all_reduce")
+    assert h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=120, sources=("sglang",)) == h100.kernel(
+        "decode_attention", kv_dtype="bfloat16", head_dim=128, sources=("sglang",)
+    )
 
 
 def test_missing_head_size_falls_back_to_the_nearest_and_missing_op_to_the_prior():
     h100 = device_calibration.shipped("h100-sxm")
-    assert h100.attention("bfloat16", 120) == h100.attention("bfloat16", 128)
-    assert h100.gemm("int8_wo").evidence == "theory"
-    assert h100.gemm("int8_wo").parameters == FORMS["gemm_tiles"].prior
+    assert h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=120) == h100.kernel(
+        "decode_attention", kv_dtype="bfloat16", head_dim=128
+    )
+    assert h100.kernel("gemm", dtype="int8_wo").evidence == "theory"
+    assert h100.kernel("gemm", dtype="int8_wo").parameters == GEMM_TILES.prior
 
 
 def test_every_gpu_with_measurements_ships_its_own_calibration():
@@ -277,7 +295,7 @@ def test_every_gpu_with_measurements_ships_its_own_calibration():
 
 
 def test_shipped_fits_are_kept_for_dtypes_that_were_not_fitted():
-    result, _, _ = fit(gemm_rows(32))
+    result = fit(gemm_rows(32)).calibration
     shipped = device_calibration.shipped("h100-sxm")
     whole, kept = result.completed_by(shipped)
     assert whole.kernels["gemm"]["bfloat16"] == result.kernels["gemm"]["bfloat16"]

@@ -1,4 +1,4 @@
-"""Latent attention: its form in words, its fit, what stands in where there is none, and which rows are fitted."""
+"""MLA: kernel model, fit, fallback, and choice of the fitted rows."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scylla_sim.calibration import calibrate, device_calibration, kernel_table, op_time
+from scylla_sim.calibration import device_calibration, kernel_table, op_time
+from scylla_sim.calibration.benchmark import benchmark_seconds
+from scylla_sim.calibration.calibrate import calibrate
 from scylla_sim.checks import InputError
-from scylla_sim.cli.kernels import predict
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import FORMS, evaluate, roofline_seconds
+from scylla_sim.kernels.mla import FALLBACK_HEAD_DIM, MLA_TILES
+from scylla_sim.kernels.model import evaluate
+from scylla_sim.kernels.registry import roofline_seconds
 from scylla_sim.ops.op import Op
 from scylla_sim.specs import catalog
 
 H100 = catalog.hardware("h100-sxm")
-FORM = FORMS["latent_tiles"]
 DEEPSEEK = {"q_len": 1.0, "kv_rank": 512.0, "rope_dim": 64.0}
 
 
@@ -26,8 +28,8 @@ def columns(**given):
 
 def seconds(kv_dtype="bfloat16", changed=None, hardware=H100, **given):
     """Seconds of one shape by the form's prior, some parameters changed."""
-    p = [(changed or {}).get(name, value) for name, value in zip(FORM.parameters, FORM.prior)]
-    return float(evaluate(FORM, p, columns(**given), rates(hardware, "bfloat16", kv_dtype)))
+    p = replace(MLA_TILES.prior, **(changed or {}))
+    return float(evaluate(MLA_TILES, p, columns(**given), rates(hardware, "bfloat16", kv_dtype)))
 
 
 def table(count=160, *, planted=None, **labels):
@@ -38,8 +40,8 @@ def table(count=160, *, planted=None, **labels):
         "kv_len": rng.choice(2.0 ** np.arange(4, 17), count),
         "num_heads": rng.choice([2.0, 8.0, 32.0, 64.0, 128.0], count),
     }
-    p = [(planted or {}).get(name, value) for name, value in zip(FORM.parameters, FORM.prior)]
-    latency = evaluate(FORM, p, columns(**shape), rates(H100, "bfloat16", "bfloat16"))
+    p = replace(MLA_TILES.prior, **(planted or {}))
+    latency = evaluate(MLA_TILES, p, columns(**shape), rates(H100, "bfloat16", "bfloat16"))
     latency = latency * np.exp(0.02 * rng.standard_normal(count))
     named = {"op": "latent_attention", "device": "h100-sxm", "dtype": "bf16", "kv_dtype": "bf16", **labels}
     text = {name: [f"{value:.0f}" for value in column] for name, column in shape.items()}
@@ -50,7 +52,7 @@ def table(count=160, *, planted=None, **labels):
 def test_all_heads_of_a_tile_share_one_read_of_the_cache():
     shape = {"batch": 128, "kv_len": 65536}
     one, tile, two = (seconds(num_heads=heads, **shape) for heads in (1, 64, 128))
-    read = 2 * 128 * 65536 * 576 / (FORM.prior[0] * H100.memory_bytes_per_s)
+    read = 2 * 128 * 65536 * 576 / (MLA_TILES.prior.bandwidth_fraction * H100.memory_bytes_per_s)
     assert one == pytest.approx(read, rel=0.02)
     assert tile == pytest.approx(one, rel=0.02)
     assert 1.05 * tile < two < 2 * tile  # arithmetic of two tiles
@@ -67,7 +69,9 @@ def test_a_long_context_alone_is_slower_than_its_read_and_short_ones_are_not():
     chain = {"chain_s": 3e-5, "chain_tokens": 4096.0}
     alone = seconds(changed=chain, batch=1, kv_len=65536, num_heads=16)
     assert alone - seconds(changed={"chain_s": 1e-12}, batch=1, kv_len=65536, num_heads=16) > 2.5e-5
-    assert seconds(changed=chain, batch=1, kv_len=2, num_heads=16) == pytest.approx(FORM.prior[1], rel=0.02)
+    assert seconds(changed=chain, batch=1, kv_len=2, num_heads=16) == pytest.approx(
+        MLA_TILES.prior.launch_s, rel=0.02
+    )
 
 
 def test_naive_is_the_longer_of_bytes_and_flops_of_the_absorbed_form():
@@ -80,40 +84,47 @@ def test_planted_tiles_and_bandwidth_are_recovered():
     planted = {"bandwidth_fraction": 0.8, "narrow_rows": 16.0, "wide_rows": 128.0, "reread_fraction": 0.5}
     rows = kernel_table.from_columns(table(planted=planted), "rows.csv", measured=True)
     blackwell = replace(H100, family="blackwell")  # where tiles are found out, not known
-    calibration, (group,), refused = calibrate.fit(rows, blackwell, evidence="silicon")
-    assert not refused
+    fit = calibrate(rows, blackwell, evidence="silicon")
+    (group,) = fit.groups
+    assert not fit.refused
     assert (group.op, group.name) == ("latent_attention", "bfloat16")
     assert group.median_error < 0.03
-    found = dict(zip(FORM.parameters, calibration.kernels["latent_attention"]["bfloat16"].parameters))
-    assert [round(found[name]) for name in ("narrow_rows", "wide_rows")] == [16, 128]
-    assert found["bandwidth_fraction"] == pytest.approx(0.8, rel=0.05)
-    assert found["reread_fraction"] == pytest.approx(0.5, rel=0.2)
+    found = fit.calibration.kernels["latent_attention"]["bfloat16"].parameters
+    assert (round(found.narrow_rows), round(found.wide_rows)) == (16, 128)
+    assert found.bandwidth_fraction == pytest.approx(0.8, rel=0.05)
+    assert found.reread_fraction == pytest.approx(0.5, rel=0.2)
 
 
 def test_tiles_of_hopper_are_known():
     rows = kernel_table.from_columns(table(planted={"narrow_rows": 16.0}), "rows.csv", measured=True)
-    calibration, _, _ = calibrate.fit(rows, H100, evidence="silicon")
-    assert calibration.kernels["latent_attention"]["bfloat16"].parameters[-2:] == pytest.approx((64, 64), rel=0.01)
+    found = calibrate(rows, H100, evidence="silicon").calibration.kernels["latent_attention"]["bfloat16"].parameters
+    assert (found.narrow_rows, found.wide_rows) == pytest.approx((64, 64), rel=0.01)
 
 
-def test_a_cpu_has_no_form_and_says_so():
+def test_a_cpu_has_no_kernel_model():
     rows = kernel_table.from_columns(table(), "rows.csv", measured=True)
-    with pytest.raises(InputError, match="latent_attention bfloat16: no form for a CPU"):
-        calibrate.fit(rows, replace(H100, sm_count=0), evidence="live")
+    with pytest.raises(InputError, match="latent_attention bfloat16: no kernel model for a CPU"):
+        calibrate(rows, replace(H100, sm_count=0), evidence="live")
 
 
 def test_a_step_takes_the_fit_where_there_is_one_and_the_dense_kernel_where_not():
     op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
-    priced = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
+    options = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
     h100 = device_calibration.shipped("h100-sxm")
-    fitted, lent = (op_time.op_seconds(op, c, **priced) for c in (h100, h100.without("latent_attention")))
-    assert (fitted.evidence, lent.evidence) == ("silicon", "theory")
-    assert float(fitted.value) != float(lent.value)
-    assert float(fitted.upper / fitted.lower) < 0.6 * float(lent.upper / lent.lower)
+    fitted, fallback = (op_time.op_seconds(op, c, **options) for c in (h100, h100.without("latent_attention")))
+    assert (fitted.evidence, fallback.evidence) == ("silicon", "theory")
+    assert float(fitted.seconds.value) != float(fallback.seconds.value)
+    assert float(fitted.seconds.upper / fitted.seconds.lower) < 0.6 * float(
+        fallback.seconds.upper / fallback.seconds.lower
+    )
     dense = {"num_heads": 16 * 1088 / 576, "num_kv_heads": 1, "head_dim": 288, "window": 0}
-    by_hand = h100.attention("bfloat16", op_time.LATENT_HEAD_DIM).cold().in_step()
+    by_hand = (
+        h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=FALLBACK_HEAD_DIM)
+        .without_l2_reuse()
+        .in_cuda_graph()
+    )
     same = by_hand.seconds({**op.columns, **dense}, rates(H100, "bfloat16", "bfloat16"))
-    assert float(lent.value) == pytest.approx(float(same))
+    assert float(fallback.seconds.value) == pytest.approx(float(same))
 
 
 def test_a_cache_that_was_not_fitted_falls_back_though_another_was():
@@ -123,21 +134,21 @@ def test_a_cache_that_was_not_fitted_falls_back_though_another_was():
     assert levels == ["silicon", "theory"]
 
 
-def test_gpus_without_rows_are_carried_or_theory():
+def test_evidence_of_gpus_without_rows_is_transferred_or_theory():
     op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
-    priced = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
+    options = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
     for name, evidence in (("h800-sxm", "transferred"), ("h100-pcie", "transferred"), ("a100-sxm", "theory")):
-        assert op_time.op_seconds(op, device_calibration.shipped(name), **priced).evidence == evidence
+        assert op_time.op_seconds(op, device_calibration.shipped(name), **options).evidence == evidence
 
 
 def test_the_file_and_a_step_agree_where_the_cache_is_read_from_memory():
     rows = kernel_table.from_columns(table(1) | {"batch": ["256"], "kv_len": ["8192"]}, "rows.csv")
-    out = predict(rows, {"h100-sxm": device_calibration.shipped("h100-sxm")})
+    out = benchmark_seconds(rows, {"h100-sxm": device_calibration.shipped("h100-sxm")})
     op = Op(
         "attention", "latent_attention", 1, columns(batch=256, kv_len=8192, num_heads=rows.numbers["num_heads"])
     )
     step = op_time.op_seconds(op, device_calibration.shipped("h100-sxm"), dtype="bfloat16", kv_dtype="bfloat16")
-    assert out["predicted_s"] == pytest.approx(step.value, rel=1e-6)
+    assert out["predicted_s"] == pytest.approx(step.seconds.value, rel=1e-6)
     assert out["lower_s"] <= out["predicted_s"] <= out["upper_s"]
 
 

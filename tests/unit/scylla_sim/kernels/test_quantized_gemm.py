@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.quantized_gemm import DISPATCH
-from scylla_sim.kernels.registry import FORMS, evaluate, forms_for
+from scylla_sim.kernels.model import evaluate
+from scylla_sim.kernels.quantized_gemm import DISPATCH, GEMM_DISPATCHED, GEMM_QUANTIZED
+from scylla_sim.kernels.registry import models_for
 from scylla_sim.specs import catalog
 
 DEVICES = {"hopper": "h100-sxm", "ada": "l40s", "blackwell": "b200-sxm"}
 
 
-def seconds(device, m, n, k, *, form="gemm_dispatched", dtype="fp8", **changed):
-    """Seconds by a form's prior, weights cold unless said otherwise; arrays broadcast."""
-    p = dict(zip(FORMS[form].parameters, FORMS[form].prior)) | {"l2_ratio": 1.0} | changed
-    return evaluate(FORMS[form], list(p.values()), {"m": m, "n": n, "k": k}, rates(catalog.hardware(device), dtype))
+def seconds(device, m, n, k, **changed):
+    """Return seconds by the prior with some parameters changed, without L2 reuse; arrays broadcast."""
+    p = replace(GEMM_DISPATCHED.prior, **{"l2_ratio": 1.0, **changed})
+    return evaluate(GEMM_DISPATCHED, p, {"m": m, "n": n, "k": k}, rates(catalog.hardware(device), "fp8"))
 
 
 @pytest.mark.parametrize("family", DISPATCH)
@@ -69,16 +72,16 @@ def test_quantizing_the_input_is_paid_for_every_row():
 @pytest.mark.parametrize(("family", "device"), DEVICES.items())
 def test_a_device_may_use_the_table_of_its_family_alone(family, device):
     assert catalog.hardware(device).family == family
-    assert forms_for("gemm", "fp8", catalog.hardware(device)) == ("gemm_dispatched", "gemm_quantised")
-    assert forms_for("gemm", "sq", catalog.hardware("a100-sxm")) == ("gemm_quantised",)
+    assert models_for("gemm", "fp8", catalog.hardware(device)) == (GEMM_DISPATCHED, GEMM_QUANTIZED)
+    assert models_for("gemm", "sq", catalog.hardware("a100-sxm")) == (GEMM_QUANTIZED,)
 
 
-def test_a_carried_fit_uses_the_table_of_where_it_goes_and_none_where_there_is_none():
+def test_a_transferred_fit_uses_the_table_of_where_it_goes_and_none_where_there_is_none():
     shape = {"m": np.array([1.0, 100.0, 300.0]), "n": 4096.0, "k": 8192.0}
-    kernel = device_calibration.shipped("h100-sxm").gemm("fp8").transferred(same_family=False)
-    assert kernel.form == "gemm_dispatched"
+    kernel = device_calibration.shipped("h100-sxm").kernel("gemm", dtype="fp8").transferred(same_family=False)
+    assert kernel.model == GEMM_DISPATCHED
     on = {name: kernel.seconds(shape, rates(catalog.hardware(name), "fp8")) for name in ("b200-sxm", "mi300x")}
-    free = evaluate(FORMS["gemm_quantised"], kernel.parameters, shape, rates(catalog.hardware("mi300x"), "fp8"))
+    free = evaluate(GEMM_QUANTIZED, kernel.parameters, shape, rates(catalog.hardware("mi300x"), "fp8"))
     assert on["mi300x"] == pytest.approx(free)
-    again = evaluate(FORMS["gemm_quantised"], kernel.parameters, shape, rates(catalog.hardware("b200-sxm"), "fp8"))
+    again = evaluate(GEMM_QUANTIZED, kernel.parameters, shape, rates(catalog.hardware("b200-sxm"), "fp8"))
     assert not np.allclose(on["b200-sxm"], again, rtol=0.01)

@@ -10,9 +10,10 @@ from scylla_sim.calibration import device_calibration, op_time
 from scylla_sim.checks import InputError
 from scylla_sim.cli import main
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.gemm import EXPERT_PRODUCTS
+from scylla_sim.kernels.moe import expert_gemm_seconds
 from scylla_sim.ops import forward, memory
 from scylla_sim.ops import op as ops_op
+from scylla_sim.ops.draft import draft_ops
 from scylla_sim.ops.expert_routing import (
     distinct_experts,
     even_loads,
@@ -171,13 +172,16 @@ def test_a_mixture_of_experts_is_called_measured_where_it_was(level):
 
 @pytest.mark.parametrize(("dtype", "form"), [("bfloat16", "experts_layer"), ("fp8", "experts_padded")])
 def test_two_expert_products_and_the_kernels_between_them_are_the_layer_that_was_measured(dtype, form):
-    kernel, r = device_calibration.shipped("h100-sxm").experts(dtype), rates(catalog.hardware("h100-sxm"), dtype)
-    assert kernel.form == form
+    kernel, r = (
+        device_calibration.shipped("h100-sxm").kernel("experts", dtype=dtype),
+        rates(catalog.hardware("h100-sxm"), dtype),
+    )
+    assert kernel.model.name == form
     names = ("num_tokens", "experts_per_token", "hidden_size", "inter_size")
     loads = even_loads(128.0, 8.0)
     layer = {name: np.array(value) for name, value in zip(names, (64.0, 2.0, 4096.0, 14336.0))} | loads
     products = sum(
-        EXPERT_PRODUCTS[form](kernel.parameters, {"m": np.array(128.0), "n": n, "k": k, **loads}, r)
+        expert_gemm_seconds(kernel.model, kernel.parameters, {"m": np.array(128.0), "n": n, "k": k, **loads}, r)
         for n, k in ((2 * layer["inter_size"], layer["hidden_size"]), (layer["hidden_size"], layer["inter_size"]))
     )
     rest = float(kernel.seconds(layer, r)) - float(products)
@@ -185,13 +189,13 @@ def test_two_expert_products_and_the_kernels_between_them_are_the_layer_that_was
 
 
 def test_experts_that_fit_in_l2_are_warm_in_a_benchmark_and_cold_in_service():
-    kernel, r = device_calibration.shipped("l40s").experts("bfloat16"), rates(catalog.hardware("l40s"), "bfloat16")
+    kernel, r = device_calibration.shipped("l40s").kernel("experts"), rates(catalog.hardware("l40s"), "bfloat16")
     cold = []
     for inter in (1792.0, 3584.0):  # 84 and 168 MiB of weights are touched; the L2 holds 96
         loads = even_loads(2.0, 2.0)
         layer = {"num_tokens": 1.0, "experts_per_token": 2.0, "hidden_size": 4096.0, "inter_size": inter, **loads}
         products = sum(
-            float(EXPERT_PRODUCTS[kernel.form](kernel.parameters, {"m": 2.0, "n": n, "k": k, **loads}, r))
+            float(expert_gemm_seconds(kernel.model, kernel.parameters, {"m": 2.0, "n": n, "k": k, **loads}, r))
             for n, k in ((2 * inter, 4096.0), (4096.0, inter))
         )
         cold.append(float(kernel.seconds(layer, r)) > products)
@@ -200,10 +204,13 @@ def test_experts_that_fit_in_l2_are_warm_in_a_benchmark_and_cold_in_service():
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "fp8"])
 def test_more_experts_touched_cost_more(dtype):
-    kernel, r = device_calibration.shipped("h100-sxm").experts(dtype), rates(catalog.hardware("h100-sxm"), dtype)
+    kernel, r = (
+        device_calibration.shipped("h100-sxm").kernel("experts", dtype=dtype),
+        rates(catalog.hardware("h100-sxm"), dtype),
+    )
     shape = {"m": np.array(256.0), "n": np.array(4096.0), "k": np.array(4096.0)}
     t = [
-        float(EXPERT_PRODUCTS[kernel.form](kernel.parameters, {**shape, **even_loads(256.0, g)}, r))
+        float(expert_gemm_seconds(kernel.model, kernel.parameters, {**shape, **even_loads(256.0, g)}, r))
         for g in (8.0, 32.0, 128.0)
     ]
     assert t[0] < t[1] < t[2]
@@ -211,7 +218,10 @@ def test_more_experts_touched_cost_more(dtype):
 
 def test_part_filled_tiles_of_8_bit_experts_on_hopper_take_longer_than_full_ones():
     # aiconfigurator-core, H100, Mixtral-8x7B whole: 2245 us with 8 rows an expert, 1139 with 128, 3289 with 192
-    kernel, r = device_calibration.shipped("h100-sxm").experts("fp8"), rates(catalog.hardware("h100-sxm"), "fp8")
+    kernel, r = (
+        device_calibration.shipped("h100-sxm").kernel("experts", dtype="fp8"),
+        rates(catalog.hardware("h100-sxm"), "fp8"),
+    )
     columns = {"experts_per_token": 2.0, "hidden_size": 4096.0, "inter_size": 14336.0}
     few, full, more = (
         float(kernel.seconds({**columns, "num_tokens": 4.0 * rows, **even_loads(8.0 * rows, 8.0)}, r))
@@ -255,12 +265,12 @@ def test_a_group_of_one_costs_what_a_gemm_costs():
         op_time.op_seconds(Op("x", kind, 1, shape), h100, dtype="bfloat16", kv_dtype="bfloat16")
         for kind in ("gemm", "grouped_gemm")
     )
-    assert float(one.value) == float(grouped.value)
+    assert float(one.seconds.value) == float(grouped.seconds.value)
 
 
 def test_heads_of_a_sparse_target_are_dense_unless_they_keep_its_experts():
     names = {
-        name: {op.name for op in forward.draft_ops(catalog.draft(name), DEEPSEEK, batch=1, context=10)}
+        name: {op.name for op in draft_ops(catalog.draft(name), DEEPSEEK, batch=1, context=10)}
         for name in ("eagle3", "mtp")
     }
     assert "expert_down" in names["mtp"] and "gate_up_proj" not in names["mtp"]

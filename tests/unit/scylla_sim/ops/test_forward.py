@@ -6,6 +6,7 @@ import pytest
 from scylla_sim.checks import InputError
 from scylla_sim.ops import forward, memory
 from scylla_sim.ops import op as ops_op
+from scylla_sim.ops.draft import draft_ops
 from scylla_sim.specs import catalog, dtypes
 
 LLAMA8 = catalog.model("llama-3.1-8b")
@@ -96,6 +97,6 @@ def test_qwen_72b_at_10k_and_batch_64_does_not_fit_four_h800():
 
 
 def test_medusa_and_ngram_drafts_have_no_sequential_decoder_passes():
-    assert forward.draft_ops(catalog.draft("ngram"), LLAMA8, batch=1, context=10) == []
-    names = {op.name for op in forward.draft_ops(catalog.draft("medusa"), LLAMA8, batch=1, context=10)}
+    assert draft_ops(catalog.draft("ngram"), LLAMA8, batch=1, context=10) == []
+    names = {op.name for op in draft_ops(catalog.draft("medusa"), LLAMA8, batch=1, context=10)}
     assert "attention" not in names and "medusa_block" in names

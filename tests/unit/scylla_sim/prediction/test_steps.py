@@ -96,7 +96,7 @@ def test_a_tree_costs_an_engine_more_than_a_chain_by_hand():
 def sure(deployment, engine):
     """The setting with kernels that are known exactly, under an engine that may not be."""
     exact = {
-        op: {name: replace(item, band=Band(1, 1), short=Band(1, 1)) for name, item in groups.items()}
+        op: {name: replace(item, band=Band(1, 1), short_band=Band(1, 1)) for name, item in groups.items()}
         for op, groups in deployment.calibration.kernels.items()
     }
     calibration = replace(deployment.calibration, kernels=exact)

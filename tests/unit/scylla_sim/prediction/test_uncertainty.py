@@ -9,7 +9,6 @@ import pytest
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.registry import FORMS
 from scylla_sim.prediction.cycle import EXACT, Cycle
 from scylla_sim.prediction.step_time import EMPTY, ErrorSource, Step
 from scylla_sim.prediction.steps import Deployment, target_step
@@ -118,15 +117,15 @@ def measured_pairs(op, by, varied, ratio):
     few = frame.assign(**{varied: frame[varied] * ratio})
     pairs = frame.merge(few[[*by, varied, "latency_ms"]], on=[*by, varied], suffixes=("", "_few"))
     calibration = device_calibration.shipped("h100-sxm")
-    kernel = calibration.gemm("bfloat16") if op == "gemm" else calibration.attention("bfloat16", 128)
+    kernel = calibration.kernel(op, kv_dtype="bfloat16", head_dim=128)
     r = rates(calibration.hardware, "bfloat16", "bfloat16")
 
     def estimated(scale):
-        columns = {name: pairs[name].to_numpy(dtype=float) for name in FORMS[kernel.form].columns}
+        columns = {name: pairs[name].to_numpy(dtype=float) for name in kernel.model.columns}
         seconds = kernel.seconds({**columns, varied: columns[varied] / scale}, r)
-        lower, upper = kernel.interval(seconds)
-        error = ErrorSource(op, seconds - lower, upper - seconds)
-        return cycle(Step((), Estimate(seconds, lower, upper), {"kernel": error}), tokens=1 if scale > 1 else ratio)
+        time = kernel.interval(seconds)
+        error = ErrorSource(op, time.down, time.up)
+        return cycle(Step((), time, {"kernel": error}), tokens=1 if scale > 1 else ratio)
 
     measured = pairs["latency_ms_few"].to_numpy() / pairs["latency_ms"].to_numpy()
     return estimated(1), estimated(ratio), measured

@@ -1,0 +1,283 @@
+"""Fit one group of measured rows: parameters, their intervals, and error bands from cross-validation.
+
+The fit is a maximum a posteriori estimate in the logs of the parameters: robust residuals of log seconds, plus the
+prior of the kernel model. Where few rows cannot determine a parameter, the prior does. A parameter whose posterior
+is as wide as its prior is reported as not identified.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scylla_sim.calibration.fitted_kernel import Band, FittedKernel
+from scylla_sim.calibration.kernel_table import KernelTable
+from scylla_sim.calibration.row_groups import problem_of
+from scylla_sim.checks import FloatArray, InputError
+from scylla_sim.kernels.device_rates import Rates, rates
+from scylla_sim.kernels.model import KernelModel, evaluate
+from scylla_sim.kernels.operation import FitSettings
+from scylla_sim.kernels.registry import operation
+from scylla_sim.ops.op import Columns
+from scylla_sim.specs.hardware import Hardware
+from scylla_sim.units import MILLI
+
+MAX_ROWS = 4096
+"""Rows of a fit; more add seconds, not accuracy (256 are within 0.5 points of 7,000). A fixed subset is taken."""
+FOLDS = 4
+"""Folds of the cross-validation."""
+MAX_FOLDS = 16
+"""Folds of operations whose cross-validation groups are left out one by one."""
+LEVEL = 0.9
+"""Probability of the intervals of predictions."""
+MIN_BAND_ROWS = 40
+"""Rows below which short and long executions share one band: fewer do not give the 5 % quantile of one half."""
+IDENTIFIED = 0.7
+"""Posterior over prior spread above which a parameter is called not identified."""
+
+GRAPH_LAUNCH_S = {"hopper": 1.3e-6, "blackwell": 2.7e-6, "ada": 1.8e-6, "ampere": 2.9e-6}
+"""Seconds that the GPU spends on launching a CUDA graph, by family.
+
+Source: aiconfigurator-core has GEMMs of 1 to 128 rows with weights of 512 x 128 and 128 x 512 twice: with one call
+per graph (mla_bmm, one head) and with five (gemm). The extra time of a single call is four fifths of a launch. The
+table gives medians over GPUs, vLLM and SGLang.
+
+=========  ===========
+Family     Launch (us)
+=========  ===========
+Hopper     1.0-1.9
+Blackwell  2.5-3.5
+L40S       0.8-2.8
+A100       1.8-4.1
+=========  ===========
+"""
+
+
+@dataclass(frozen=True)
+class GroupFit:
+    """Result of fitting one group.
+
+    Attributes
+    ----------
+    op, name
+        Operation and name of the group.
+    kernel
+        Fitted kernel.
+    rows
+        Number of fitted rows.
+    intervals
+        Value, 90 % interval and identification of each parameter.
+    median_error, p90_error, bias
+        Relative errors on held-out folds: median and 90 % quantile of the size, and median with its sign.
+    """
+
+    op: str
+    name: str
+    kernel: FittedKernel
+    rows: int
+    intervals: dict[str, dict[str, Any]]
+    median_error: float
+    p90_error: float
+    bias: float
+
+    def report(self) -> dict[str, Any]:
+        """Return one row for the terminal and for the calibration file."""
+        loose = [name for name, item in self.intervals.items() if not item["identified"]]
+        return {
+            "op": self.op,
+            "group": self.name,
+            "form": self.kernel.model.name,
+            "rows": self.rows,
+            "cv_median_error": self.median_error,
+            "cv_p90_error": self.p90_error,
+            "cv_bias": self.bias,
+            "not_identified": " ".join(loose),
+        }
+
+
+# -- Posterior mode --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Mode:
+    """Posterior mode of the log parameters, their covariance, and minus the log posterior at the mode."""
+
+    theta: FloatArray
+    covariance: FloatArray
+    cost: float
+
+
+def _loss(residual: FloatArray, *, one_sided: bool) -> FloatArray:
+    """Return the signed square root of a robust loss, so that least squares minimizes the loss.
+
+    The loss is pseudo-Huber. If ``one_sided``, rows that are slower than the model have a Cauchy loss, which
+    forgives them more.
+    """
+    square = residual**2
+    loss = np.sqrt(1.0 + square) - 1.0
+    if one_sided:
+        loss = np.where(residual > 0.0, loss, np.log1p(0.5 * square))
+    return np.asarray(np.sign(residual) * np.sqrt(2.0 * loss))
+
+
+def _posterior_mode(
+    model: KernelModel, columns: Columns, seconds: FloatArray, *, r: Rates, settings: FitSettings
+) -> _Mode:
+    """Return the posterior mode of a kernel model, the best over its starting points."""
+    from scipy.optimize import least_squares
+
+    spread, scale = np.asarray([item.spread for item in model.parameters]), settings.residual_scale
+    target = np.log(seconds)
+
+    def residuals(theta: FloatArray, prior: FloatArray) -> FloatArray:
+        predicted = evaluate(model, model.with_values(np.exp(theta).tolist()), columns, r)
+        loss = _loss((np.log(predicted) - target) / scale, one_sided=settings.outlier_prone)
+        return np.concatenate([loss, (theta - prior) / spread])
+
+    solutions = [
+        least_squares(residuals, prior, x_scale=spread, max_nfev=200, args=(prior,))
+        for prior in map(np.log, model.starting_points())
+    ]
+    best = min(solutions, key=lambda solution: float(solution.cost))
+    return _Mode(best.x, np.linalg.pinv(best.jac.T @ best.jac), float(best.cost))
+
+
+def _parameter_intervals(model: KernelModel, mode: _Mode) -> dict[str, dict[str, Any]]:
+    """Return value, 90 % interval and identification of each parameter."""
+    deviation = np.sqrt(np.clip(np.diag(mode.covariance), 0.0, None))
+    return {
+        item.name: {
+            "value": float(np.exp(centre)),
+            "lower": float(np.exp(centre - 1.645 * sd)),
+            "upper": float(np.exp(centre + 1.645 * sd)),
+            "identified": bool(sd < IDENTIFIED * item.spread),
+        }
+        for item, centre, sd in zip(model.parameters, mode.theta, deviation)
+    }
+
+
+# -- Cross-validation and error bands --------------------------------------------------------------------------
+
+
+def _cv_groups(settings: FitSettings, columns: Columns) -> FloatArray:
+    """Return the cross-validation group of each row, one line per row; single rows where groups are too few."""
+    groups = np.column_stack([columns[name] for name in settings.cv_groups])
+    if np.unique(groups, axis=0).shape[0] < settings.min_cv_groups:
+        return np.column_stack(list(columns.values()))
+    return groups
+
+
+def _folds(settings: FitSettings, groups: FloatArray) -> NDArray[np.intp]:
+    """Return the fold of each row: a hash of its group, or one fold per group."""
+    distinct, place = np.unique(groups, axis=0, return_inverse=True)
+    if settings.leave_one_group_out and distinct.shape[0] <= MAX_FOLDS:
+        return np.asarray(place.reshape(-1), dtype=np.intp)
+    return np.array([zlib.crc32(row.tobytes()) % FOLDS for row in groups], dtype=np.intp)
+
+
+def _take(columns: Columns, at: NDArray[Any]) -> dict[str, FloatArray]:
+    return {name: column[at] for name, column in columns.items()}
+
+
+def _held_out_errors(
+    model: KernelModel,
+    columns: Columns,
+    seconds: FloatArray,
+    *,
+    folds: NDArray[np.intp],
+    r: Rates,
+    settings: FitSettings,
+) -> FloatArray:
+    """Return log(measured / predicted) of every row, from a fit to the other folds."""
+    out = np.empty(seconds.size)
+    for fold in np.unique(folds):
+        test = folds == fold
+        train = ~test if (~test).any() else test
+        mode = _posterior_mode(model, _take(columns, train), seconds[train], r=r, settings=settings)
+        fitted = model.with_values(np.exp(mode.theta).tolist())
+        out[test] = np.log(seconds[test] / evaluate(model, fitted, _take(columns, test), r))
+    return out
+
+
+def _band(log_error: FloatArray, groups: FloatArray) -> Band:
+    """Return the interval that holds 90 % of the rows of new groups.
+
+    On average i / (n + 1) of the population lies below the i-th smallest of n values, so tails are counted from
+    n + 1. Rows of one group err together in part: n is the geometric mean of rows and distinct groups.
+    """
+    count = np.sqrt(log_error.size * np.unique(groups, axis=0).shape[0])
+    tail = max(0.0, ((1.0 - LEVEL) / 2.0 * (count + 1.0) - 1.0) / (count - 1.0)) if count > 1.0 else 0.0
+    low, high = np.exp(np.quantile(log_error, [tail, 1.0 - tail])).tolist()
+    return Band(min(low, 1.0), max(high, 1.0))
+
+
+def _bands(predicted_s: FloatArray, log_error: FloatArray, groups: FloatArray) -> tuple[Band, Band, float]:
+    """Return the bands of long and short executions and the seconds that separate them; few rows share one band."""
+    split_s = float(np.median(predicted_s))
+    short = predicted_s < split_s
+    if min(short.sum(), (~short).sum()) < MIN_BAND_ROWS:
+        band = _band(log_error, groups)
+        return band, band, 0.0
+    return _band(log_error[~short], groups[~short]), _band(log_error[short], groups[short]), split_s
+
+
+# -- One group -------------------------------------------------------------------------------------------------
+
+
+def _graph_share_s(part: KernelTable, hardware: Hardware) -> float:
+    """Return the part of a graph launch in each measured execution; 0 where rows do not state it."""
+    calls = part.numbers.get("calls_per_graph", np.zeros(1))
+    usual = float(np.median(calls))
+    return GRAPH_LAUNCH_S.get(hardware.family, 0.0) / usual if usual > 0.0 else 0.0
+
+
+def _subset(part: KernelTable) -> KernelTable:
+    """Return at most `MAX_ROWS` rows, evenly spaced."""
+    if len(part) <= MAX_ROWS:
+        return part
+    keep = np.zeros(len(part), dtype=np.bool_)
+    keep[np.linspace(0, len(part) - 1, MAX_ROWS).astype(int)] = True
+    return part.where(keep)
+
+
+def fit_group(op: str, name: str, part: KernelTable, *, hardware: Hardware, evidence: str) -> GroupFit:
+    """Fit one group of rows with the best of its operation's kernel models.
+
+    Raises
+    ------
+    InputError
+        The rows cannot support a fit, or no kernel model describes the operation on this device.
+    """
+    described = operation(op)
+    settings = described.fit
+    dtype = str(part.labels["dtype"][0]) or "bfloat16"
+    candidates = described.models_for(dtype, hardware, str(part.labels["kernel_source"][0]))
+    problem = problem_of(settings, part) if candidates else "no kernel model for a CPU"
+    if problem:
+        raise InputError(f"{op} {name}: {problem}")
+    r = rates(hardware, dtype, str(part.labels["kv_dtype"][0]) if described.reads_kv else "")
+    part = _subset(part)
+    columns = {column: part.numbers[column] for column in candidates[0].columns}
+    seconds = part.numbers["latency_ms"] * MILLI
+    modes = [_posterior_mode(model, columns, seconds, r=r, settings=settings) for model in candidates]
+    model, mode = min(zip(candidates, modes), key=lambda pair: pair[1].cost)
+    groups = _cv_groups(settings, columns)
+    folds = _folds(settings, groups)
+    log_error = _held_out_errors(model, columns, seconds, folds=folds, r=r, settings=settings)
+    parameters = model.with_values(np.exp(mode.theta).tolist())
+    band, short, split_s = _bands(evaluate(model, parameters, columns, r), log_error, groups)
+    relative = np.expm1(-log_error)
+    return GroupFit(
+        op=op,
+        name=name,
+        kernel=FittedKernel(model, parameters, band, short, split_s, evidence, _graph_share_s(part, hardware)),
+        rows=len(part),
+        intervals=_parameter_intervals(model, mode),
+        median_error=float(np.median(np.abs(relative))),
+        p90_error=float(np.quantile(np.abs(relative), 0.9)),
+        bias=float(np.median(relative)),
+    )

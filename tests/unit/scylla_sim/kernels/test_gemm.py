@@ -1,0 +1,46 @@
+"""Library GEMM models against hand-computed times."""
+
+import pytest
+from kernel_seconds import prior_seconds
+
+from scylla_sim.kernels.gemm import GEMM_TILES
+from scylla_sim.specs import catalog
+
+H100 = catalog.hardware("h100-sxm")
+
+
+def test_a_split_gemm_is_chosen_where_few_tiles_would_leave_the_device_idle():
+    shape = {"m": 16, "n": 1024, "k": 16384}
+    never = prior_seconds(GEMM_TILES, H100, {"split_s": 1.0}, **shape)
+    assert prior_seconds(GEMM_TILES, H100, **shape) < 0.6 * never
+
+
+def test_a_large_gemm_runs_at_the_sustained_rate_by_hand():
+    """Half the peak for the whole device, where tiles and memory are much faster: twice the datasheet's seconds."""
+    fast = {"compute_fraction": 50.0, "intensity": 1e-3, "stage_s": 1e-12, "bandwidth_fraction": 50.0}
+    shape = {"m": 8192, "n": 8192, "k": 8192}
+    expected = 2.0 * 8192**3 / (0.5 * H100.peak("bf16"))
+    given = prior_seconds(GEMM_TILES, H100, fast | {"sustained_fraction": 0.5, "launch_s": 1e-12}, **shape)
+    assert given == pytest.approx(expected, rel=1e-3)
+
+
+def test_weights_stream_slower_past_many_rows_by_hand():
+    """Half of the slowing with 16 rows, nearly all of it with 512, where nothing but memory takes time."""
+    stream = {
+        "compute_fraction": 1e3,
+        "intensity": 1e-6,
+        "stage_s": 1e-15,
+        "sustained_fraction": 1e3,
+        "launch_s": 1e-12,
+    }
+    for m, share in ((16, 1 / 2), (512, 512 / 528)):
+        shape = {"m": m, "n": 8192, "k": 8192}
+        crowded, free = (prior_seconds(GEMM_TILES, H100, stream | {"crowding": c}, **shape) for c in (0.2, 1e-12))
+        assert crowded / free == pytest.approx(1 + 0.2 * share, rel=1e-4)
+
+
+def test_filling_its_pipeline_takes_a_tile_as_long_as_so_much_more_of_k_by_hand():
+    tiles = {"fill_depth": 1024.0, "stage_s": 1e-6, "split_s": 1.0, "bandwidth_fraction": 1e3, "launch_s": 1e-12}
+    filled = prior_seconds(GEMM_TILES, H100, tiles, m=64, n=8192, k=3072)
+    longer = prior_seconds(GEMM_TILES, H100, tiles | {"fill_depth": 1e-9}, m=64, n=8192, k=4096)
+    assert filled == pytest.approx(longer, rel=1e-3)
