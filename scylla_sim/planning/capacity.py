@@ -1,7 +1,7 @@
-"""What-if capacity planning: which deployments fit in memory, meet a latency limit, and serve most for the money.
+"""Capacity planning: deployments that fit in memory and meet a latency limit, ranked by throughput or by cost.
 
-A deployment is a device, a tensor-parallel degree, a draft with its length, and the batch at which it runs. Each
-deployment is run at the largest throughput that its memory and the limit allow.
+A candidate is a device, its number of TP ranks, and a draft with its length. Each candidate runs at the batch with
+the highest throughput that its memory and the latency limit allow.
 """
 
 from __future__ import annotations
@@ -20,13 +20,27 @@ from scylla_sim.specs.model import Model
 
 SECONDS_PER_HOUR = 3600.0
 RANKINGS = ("tokens_per_s_per_gpu", "tpot_s", "cost_per_million_tokens")
+"""Fields of `OperatingPoint` by which a search can rank."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The best operating point of one configuration.
+    """Best operating point of one candidate.
 
-    ``cost_per_million_tokens`` is in the currency of the user's prices, ``None`` without them.
+    Attributes
+    ----------
+    batch_size
+        Batch with the highest throughput that memory and the latency limit allow.
+    tpot_s
+        Seconds per output token of one sequence.
+    tokens_per_s, tokens_per_s_per_gpu
+        Throughput of all sequences together, and the same divided by the TP ranks.
+    speedup, speedup_lower, speedup_upper
+        Speed-up over the autoregressive baseline at the same batch, with its 90 % interval.
+    cost_per_million_tokens
+        In the currency of the prices; ``None`` without a price.
+    evidence
+        Level of evidence of the verify step, see `scylla_sim.records.EVIDENCE`.
     """
 
     hardware: str
@@ -49,7 +63,19 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found and, when nothing was, how close it came."""
+    """Result of a search.
+
+    Attributes
+    ----------
+    points
+        Operating points of all feasible candidates, best first.
+    considered
+        Number of candidates.
+    too_large, too_slow
+        Numbers of candidates that do not fit in memory, and that miss the latency limit.
+    fastest_tpot_s
+        Lowest seconds per output token of all candidates that fit; ``None`` if none fits.
+    """
 
     points: list[OperatingPoint]
     considered: int
@@ -59,7 +85,16 @@ class Search:
 
 
 def cost_per_million(price_per_hour: float, gpus: int, tokens_per_s: FloatArray) -> FloatArray:
-    """Price of a million output tokens.
+    """Return the price of a million output tokens.
+
+    Parameters
+    ----------
+    price_per_hour
+        Price of one GPU for one hour.
+    gpus
+        Number of GPUs.
+    tokens_per_s
+        Throughput of all GPUs together.
 
     Examples
     --------
@@ -72,8 +107,8 @@ def cost_per_million(price_per_hour: float, gpus: int, tokens_per_s: FloatArray)
 def _best(
     out: Prediction, allowed: NDArray[np.bool_], deployment: Deployment, price: float | None
 ) -> OperatingPoint:
-    rate = np.where(allowed, out.tokens_per_s, -np.inf)
-    i = int(np.argmax(rate))
+    """Return the operating point at the allowed batch with the highest throughput."""
+    i = int(np.argmax(np.where(allowed, out.tokens_per_s, -np.inf)))
     tokens = float(out.tokens_per_s[i])
     speedup = out.speedup_estimate.broadcast_to(out.batch.shape)
     cost = None if price is None else float(cost_per_million(price, deployment.tp, np.asarray(tokens)))
@@ -99,7 +134,7 @@ def _best(
 
 def search(
     model: Model,
-    draftings: Sequence[SpeculativeConfig],
+    configs: Sequence[SpeculativeConfig],
     deployments: Sequence[Deployment],
     *,
     batch: Sequence[int],
@@ -108,16 +143,31 @@ def search(
     prices: Mapping[str, float] | None = None,
     rank: str = "tokens_per_s_per_gpu",
 ) -> Search:
-    """Best operating point of every configuration that fits, best first.
+    """Find the best operating point of every configuration on every deployment.
 
     Parameters
     ----------
+    model
+        Target model.
+    configs
+        Draft configurations; include one without drafting to compare with the baseline.
+    deployments
+        Devices with their engine, precision and TP ranks.
     batch
-        Batches to consider; the best that fits and meets the limit is taken.
+        Batches to consider.
+    context
+        Tokens in the KV cache of each sequence.
     tpot_limit_s
-        Highest mean seconds per output token of a sequence; ``None`` means no limit.
+        Highest allowed mean seconds per output token of a sequence; ``None`` means no limit.
     prices
-        Price per GPU-hour by hardware name; devices without one rank last by cost.
+        Price per GPU-hour by hardware name. Devices without a price rank last by cost.
+    rank
+        One of `RANKINGS`: throughput per GPU is ranked from high to low, the others from low to high.
+
+    Raises
+    ------
+    InputError
+        When the limit is not positive.
     """
     if tpot_limit_s is not None:
         positive("tpot", tpot_limit_s)
@@ -127,7 +177,7 @@ def search(
     fastest: float | None = None
     for deployment in deployments:
         price = (prices or {}).get(deployment.calibration.hardware.name)
-        for out in predict_each(model, draftings, deployment, batch=sizes, context=context):
+        for out in predict_each(model, configs, deployment, batch=sizes, context=context):
             fits = np.broadcast_to(out.fits_memory, sizes.shape)
             if not fits.any():
                 too_large += 1
@@ -139,10 +189,11 @@ def search(
                 too_slow += 1
                 continue
             found.append(_best(out, allowed, deployment, price))
-    return Search(_ranked(found, rank), len(deployments) * len(draftings), too_large, too_slow, fastest)
+    return Search(_ranked(found, rank), len(deployments) * len(configs), too_large, too_slow, fastest)
 
 
 def _ranked(found: list[OperatingPoint], rank: str) -> list[OperatingPoint]:
+    """Sort operating points, best first."""
     if rank == "tokens_per_s_per_gpu":
         return sorted(found, key=lambda item: -item.tokens_per_s_per_gpu)
     if rank == "tpot_s":

@@ -1,4 +1,4 @@
-"""Where speculation ends, and where its best drafting changes: one number and one list of ranges over batches."""
+"""The batch from which speculation no longer pays, and the ranges of batches with one draft configuration each."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray
 from scylla_sim.stats.estimate import Estimate
 
-WORTH = 0.02
-"""A schedule changes its drafting only for a gain of this share over a doubling of the batch, or as much elsewhere:
-the best length hops with every tile that fills, by less than the intervals of the kernels that say so."""
+MIN_SWITCH_GAIN = 0.02
+"""Minimum relative gain, per doubling of the batch, for switching the draft configuration.
+
+The best draft length changes with every GEMM tile that fills. Such gains are smaller than the model error."""
 
 
 @dataclass(frozen=True)
 class Crossover:
-    """The first batch from which plain decoding is at least as fast at every batch up to ``searched_to``.
+    """First batch from which the autoregressive baseline is at least as fast, up to the last batch searched.
 
     Attributes
     ----------
+    context_len
+        Tokens in the KV cache of each sequence.
     drafting
-        One candidate, or ``None`` for the best of all at each batch.
+        The candidate, or ``None`` for the best candidate at each batch.
     batch, lower, upper
-        The crossover of the speed-up and of both ends of its interval; ``None`` where the speed-up (or that end) is
-        above 1 at the last batch searched.
+        Crossover of the speed-up, and of the lower and upper end of its interval. ``None`` if the speed-up (or that
+        end) is above 1 at the last batch searched.
     searched_to
-        The last batch at which target, draft and their caches fit in memory, or ``limit`` says otherwise.
+        Last batch searched.
     limit
-        What ended the search: ``memory`` or ``max_batch``.
+        Reason for the end of the search: ``memory`` when larger batches do not fit, else ``max_batch``.
     """
 
     context_len: int
@@ -44,7 +47,7 @@ class Crossover:
 
 @dataclass(frozen=True)
 class Span:
-    """Batches ``first`` to ``last`` with one drafting."""
+    """Range of batches, ``first`` to ``last``, with one draft configuration."""
 
     first: int
     last: int
@@ -52,7 +55,17 @@ class Span:
 
 
 def crossover_batch(speedup: FloatArray) -> int | None:
-    """First batch from which a speed-up never exceeds 1 again; ``speedup[0]`` is that of batch 1.
+    """Return the first batch from which the speed-up never exceeds 1 again.
+
+    Parameters
+    ----------
+    speedup
+        Speed-up at the batches 1, 2, 3, ..., shape (batches,).
+
+    Returns
+    -------
+    int or None
+        ``None`` if the speed-up is above 1 at the last batch, or if there is no batch.
 
     Examples
     --------
@@ -70,26 +83,41 @@ def crossover_batch(speedup: FloatArray) -> int | None:
 def crossover(
     context: int, drafting: SpeculativeConfig | None, speedup: Estimate, fits: NDArray[np.bool_]
 ) -> Crossover:
-    """Return the crossover of one way of drafting from its speed-up at every batch from 1 on."""
+    """Return the crossover of one candidate.
+
+    Parameters
+    ----------
+    context
+        Tokens in the KV cache of each sequence.
+    drafting
+        The candidate, or ``None`` for the best of all.
+    speedup
+        Speed-up at the batches 1, 2, 3, ..., shape (batches,).
+    fits
+        Whether each batch fits in memory, shape (batches,).
+    """
     size = int(fits.sum())  # a larger batch never needs less memory
     batch, lower, upper = (crossover_batch(end[:size]) for end in (speedup.value, speedup.lower, speedup.upper))
     return Crossover(context, drafting, batch, lower, upper, size, "max_batch" if size == fits.size else "memory")
 
 
-def spans_of(score: FloatArray, worth: float = WORTH) -> list[tuple[int, int, int]]:
-    """Runs of batches with one candidate each: the highest total score, less what each change must be worth.
+def spans_of(score: FloatArray, min_switch_gain: float = MIN_SWITCH_GAIN) -> list[tuple[int, int, int]]:
+    """Return ranges of batches with one candidate each that maximize the total score minus the cost of switches.
 
-    Every batch counts by its share of a logarithmic scale, since loads differ by factors; a change costs ``worth``
-    over one doubling. Solved exactly, by dynamic programming over the batches.
+    The weight of a batch is its width on a logarithmic scale, because loads differ by factors. A switch costs
+    ``min_switch_gain`` over one doubling of the batch. Dynamic programming over the batches finds the optimum.
 
     Parameters
     ----------
     score
-        Logarithm of throughput, shape (candidates, batches from 1 on); minus infinity where one does not fit.
+        Logarithm of throughput, shape (candidates, batches), for the batches 1, 2, 3, ...; minus infinity where a
+        candidate does not fit in memory.
+    min_switch_gain
+        Minimum relative gain, per doubling of the batch, for a switch.
 
     Returns
     -------
-    First batch, last batch and candidate of each run.
+    list of (first batch, last batch, candidate)
 
     Examples
     --------
@@ -100,14 +128,14 @@ def spans_of(score: FloatArray, worth: float = WORTH) -> list[tuple[int, int, in
     """
     candidates, size = score.shape
     weight = np.log1p(1.0 / np.arange(1, size + 1))
-    price = worth * np.log(2.0)
+    switch_cost = min_switch_gain * np.log(2.0)
     total = np.zeros(candidates)
     came_from = np.empty((size, candidates), dtype=np.int64)
     for b in range(size):
         leader = int(np.argmax(total))
-        stay = total >= total[leader] - price
+        stay = total >= total[leader] - switch_cost
         came_from[b] = np.where(stay, np.arange(candidates), leader)
-        total = np.where(stay, total, total[leader] - price) + weight[b] * score[:, b]
+        total = np.where(stay, total, total[leader] - switch_cost) + weight[b] * score[:, b]
     chosen = np.empty(size, dtype=np.int64)
     at = int(np.argmax(total))
     for b in range(size - 1, -1, -1):

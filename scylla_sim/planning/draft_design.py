@@ -1,25 +1,25 @@
-"""Draft design: which layers, pretraining tokens, tree and draft length serve a load fastest for a training budget.
+"""Draft design: layers, pretraining tokens, draft length and tree with the highest throughput for a budget.
 
-Theorems 1.1 and 1.2 say what a draft of D layers trained on T tokens is worth at the reference tree; the step costs
-say what drafting and verifying it takes. Deeper drafts accept more and draft slower, larger trees accept more and
-verify slower, and both trade-offs move with the batch: this is the search over all of them at once. The same search
-under SDSL's law, the rival, shows which part of a design rests on the theorems.
+Theorems 1.1 and 1.2 give the acceptance of a draft with D layers trained on T tokens. The step costs give the time
+to draft and to verify. Deeper drafts are accepted more often but draft slower. Larger trees are accepted more often
+but verify slower. Both trade-offs change with the batch, so the search covers all choices at once. The same search
+under SDSL's law shows which part of a design depends on the theorems.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
 from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance.drafting import DraftShape
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, one_of, positive
 from scylla_sim.laws import sdsl, theorems
-from scylla_sim.laws.sdsl import draft_rate
 from scylla_sim.ops import memory
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict_each
@@ -27,36 +27,44 @@ from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
 
 LAYERS = tuple(range(1, 11))
+"""Decoder layers of the search, the range of Theorem 1.2."""
 DRAFT_LENGTHS = (1, 2, 3, 4, 5, 6, 8)
+"""Draft lengths of the search."""
 WIDTHS = (1, 4, 10)
+"""Candidates kept per depth in the search; 1 is a chain."""
 TREE_SIZES = (8, 16, 32, 61)
-"""The grid of the search: layers in the range of Theorem 1.2, chains, and trees up to the paper's 61 tokens."""
+"""Verified tokens of trees in the search, up to the 61 of the paper."""
 
 MAX_TOKENS = 100e9
-"""Upper end of Theorem 1.1's range; a larger budget is not spent, the law is flat above 50 billion anyway."""
+"""Upper end of the range of Theorem 1.1. Larger budgets are not spent: the law is flat above 50 billion tokens."""
 LAWS = ("theorems", "sdsl")
-"""Where acceptance comes from: Theorems 1.1 and 1.2 refitted to Fig. 1, or SDSL's published plane over
-perplexities, which takes the head for an independent model of its weights."""
+"""Sources of acceptance.
 
-FLAT = 0.02
-"""Designs within this share of the best are called equally good: the intervals of tau are wider than that."""
+``theorems`` are Theorems 1.1 and 1.2 refitted to Fig. 1. ``sdsl`` is the published plane over perplexities of SDSL,
+which treats the head as an independent model with the same number of weights."""
+
+MAX_LOSS = 0.02
+"""Designs within this share of the best throughput count as equally good; the intervals of tau are wider."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent on training: tokens, or FLOPs, or both (the tighter one counts)."""
+    """Training budget: tokens, FLOPs, or both; the tighter limit counts."""
 
     tokens: float = MAX_TOKENS
     flop: float = float("inf")
 
     def __post_init__(self) -> None:
+        """Check that both limits are positive."""
         positive("train_tokens", self.tokens)
         if not self.flop > 0:
             positive("train_flop", self.flop)
 
 
 def training_flop_per_token(draft: Draft, target: Model) -> float:
-    """FLOPs to train a head on one token: 6 per weight of the draft, 2 per weight of the target for its features.
+    """Return the FLOPs to train a head on one token.
+
+    Training takes 6 FLOPs per weight of the draft, and 2 per active weight of the target for its features.
 
     Examples
     --------
@@ -69,17 +77,30 @@ def training_flop_per_token(draft: Draft, target: Model) -> float:
 
 
 def affordable_tokens(draft: Draft, target: Model, budget: Budget) -> float:
-    """Pretraining tokens that a budget allows for a draft."""
+    """Return the pretraining tokens that a budget allows for a draft, at most `MAX_TOKENS`."""
     return min(budget.tokens, budget.flop / training_flop_per_token(draft, target), MAX_TOKENS)
 
 
 @dataclass(frozen=True)
 class Design:
-    """The best design of one batch, its interval, and what else is as good.
+    """Best design of one batch, with its interval and the equally good designs.
 
-    ``layers_range``, ``draft_len_range`` and ``verify_tokens_range`` span the designs within `FLAT` of the best.
-    ``optimum_layers``, ``optimum_draft_len`` and ``optimum_verify_tokens`` are the best at the lower and upper end
-    of the law's interval.
+    Attributes
+    ----------
+    law
+        Source of acceptance, one of `LAWS`.
+    train_tokens
+        Pretraining tokens that the budget allows for this draft.
+    tokens_per_cycle, tokens_per_s
+        Tokens per cycle of one sequence, and throughput of all sequences.
+    speedup, speedup_lower, speedup_upper
+        Speed-up over the autoregressive baseline, with its 90 % interval.
+    optimum_layers, optimum_draft_len, optimum_verify_tokens
+        Range of the optimum between the lower and the upper end of the law's interval.
+    layers_range, draft_len_range, verify_tokens_range
+        Ranges of the designs within `MAX_LOSS` of the best.
+    designs_as_good
+        Number of these designs.
     """
 
     law: str
@@ -103,32 +124,44 @@ class Design:
     designs_as_good: int
 
 
-def shapes() -> list[drafting.DraftShape]:
-    """Every chain and tree of the grid that its draft length can fill."""
+def shapes() -> list[DraftShape]:
+    """Return every chain of the search, and every tree that its draft length can fill."""
     found = []
     for length, width in product(DRAFT_LENGTHS, WIDTHS):
         if width == 1:
-            found.append(drafting.DraftShape(length, 1, length + 1))
+            found.append(DraftShape(length, 1, length + 1))
             continue
         candidates = 1 + width + (length - 1) * width**2
-        found += [drafting.DraftShape(length, width, size) for size in TREE_SIZES if size <= candidates]
+        found += [DraftShape(length, width, size) for size in TREE_SIZES if size <= candidates]
     return found
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Everything predicted: axes are (law's lower, value, upper; layers; shapes; batch). ``tau`` has no batch, the
-    interval of the speed-up, ``low`` and ``high``, no first axis."""
+    """Predictions of all designs.
+
+    Attributes
+    ----------
+    speedup, tokens_per_s
+        Shape (3, layers, shapes, batches); the first axis is lower end, value and upper end of the law.
+    tau
+        Tokens per cycle, shape (3, layers, shapes).
+    speedup_lower, speedup_upper
+        Interval of the speed-up, shape (layers, shapes, batches).
+    train_tokens
+        Affordable pretraining tokens, shape (layers,).
+    """
 
     speedup: FloatArray
     tokens_per_s: FloatArray
     tau: FloatArray
-    low: FloatArray
-    high: FloatArray
+    speedup_lower: FloatArray
+    speedup_upper: FloatArray
+    train_tokens: FloatArray
 
 
 def _rates(law: str, draft: Draft, target: Model, train_tokens: float) -> list[float]:
-    """The top-1 rate of a trained draft by a law: lower end, value, upper end."""
+    """Return the top-1 acceptance rate of a trained draft by a law: lower end, value, upper end."""
     if law == "sdsl":
         size = memory.draft_parameters(draft, target)
         rate = sdsl.draft_rate(size, train_tokens, float(target.active_parameters))
@@ -141,45 +174,84 @@ def _predict_grid(
     target: Model,
     head: Draft,
     deployment: Deployment,
+    *,
     budget: Budget,
     batch: FloatArray,
     context: float,
-    grid: Sequence[drafting.DraftShape],
+    shapes: Sequence[DraftShape],
     law: str,
-) -> tuple[_Grid, FloatArray]:
-    """Every design of the grid."""
-    axes = (3, len(LAYERS), len(grid), batch.size)
+) -> _Grid:
+    """Predict every depth of the head with every shape."""
+    axes = (3, len(LAYERS), len(shapes), batch.size)
     out = _Grid(
         speedup=np.empty(axes),
         tokens_per_s=np.empty(axes),
         tau=np.empty(axes[:3]),
-        low=np.empty(axes[1:]),
-        high=np.empty(axes[1:]),
+        speedup_lower=np.empty(axes[1:]),
+        speedup_upper=np.empty(axes[1:]),
+        train_tokens=np.empty(axes[1]),
     )
-    trained = np.empty(len(LAYERS))
-    items: list[SpeculativeConfig] = []
+    configs: list[SpeculativeConfig] = []
     for i, layers in enumerate(LAYERS):
         draft = replace(head, num_layers=layers)
-        trained[i] = affordable_tokens(draft, target, budget)
-        rates = _rates(law, draft, target, trained[i])
-        out.tau[:, i, :] = [drafting.tau_at_rate(rate, grid) for rate in rates]
-        for j, shape in enumerate(grid):
+        out.train_tokens[i] = affordable_tokens(draft, target, budget)
+        rates = _rates(law, draft, target, out.train_tokens[i])
+        out.tau[:, i, :] = [drafting.tau_at_rate(rate, shapes) for rate in rates]
+        for j, shape in enumerate(shapes):
             low, tau, high = out.tau[:, i, j].tolist()
-            items.append(
+            configs.append(
                 SpeculativeConfig(draft, shape.draft_len, shape.top_k, shape.verify_tokens, tau, low, high)
             )
-    predicted = predict_each(target, items, deployment, batch=batch, context=context)
+    predicted = predict_each(target, configs, deployment, batch=batch, context=context)
     for (i, j), result in zip(np.ndindex(axes[1:3]), predicted):
         factor = (out.tau[:, i, j] / out.tau[1, i, j])[:, None]
         out.speedup[:, i, j] = result.speedup * factor
         out.tokens_per_s[:, i, j] = result.tokens_per_s * factor
-        ends = result.speedup_estimate
-        out.low[i, j], out.high[i, j] = ends.lower, ends.upper
-    return out, trained
+        speedup = result.speedup_estimate
+        out.speedup_lower[i, j], out.speedup_upper[i, j] = speedup.lower, speedup.upper
+    return out
 
 
-def _range(values: Sequence[int]) -> tuple[int, int]:
-    return min(values), max(values)
+def _best_design(found: _Grid, shapes: Sequence[DraftShape], batch: Sequence[int], b: int, law: str) -> Design:
+    """Return the design with the highest throughput at the batch of index ``b``."""
+    throughput = found.tokens_per_s[:, :, :, b]
+    lower_best, (i, j), upper_best = (_argmax(plane) for plane in throughput)
+    as_good = np.argwhere(throughput[1] >= (1.0 - MAX_LOSS) * throughput[1, i, j]).tolist()
+    at_ends = (lower_best, upper_best)
+    shape = shapes[j]
+    return Design(
+        law=law,
+        batch_size=int(batch[b]),
+        layers=LAYERS[i],
+        train_tokens=float(found.train_tokens[i]),
+        draft_len=shape.draft_len,
+        top_k=shape.top_k,
+        verify_tokens=shape.verify_tokens,
+        tokens_per_cycle=float(found.tau[1, i, j]),
+        tokens_per_s=float(throughput[1, i, j]),
+        speedup=float(found.speedup[1, i, j, b]),
+        speedup_lower=float(found.speedup_lower[i, j, b]),
+        speedup_upper=float(found.speedup_upper[i, j, b]),
+        optimum_layers=_range(LAYERS[row] for row, _ in at_ends),
+        optimum_draft_len=_range(shapes[column].draft_len for _, column in at_ends),
+        optimum_verify_tokens=_range(shapes[column].verify_tokens for _, column in at_ends),
+        layers_range=_range(LAYERS[row] for row, _ in as_good),
+        draft_len_range=_range(shapes[column].draft_len for _, column in as_good),
+        verify_tokens_range=_range(shapes[column].verify_tokens for _, column in as_good),
+        designs_as_good=len(as_good),
+    )
+
+
+def _argmax(plane: FloatArray) -> tuple[int, int]:
+    """Return row and column of the largest element."""
+    row, column = divmod(int(np.argmax(plane)), plane.shape[1])
+    return row, column
+
+
+def _range(values: Iterable[int]) -> tuple[int, int]:
+    """Return the smallest and the largest value."""
+    ordered = sorted(values)
+    return ordered[0], ordered[-1]
 
 
 def design(
@@ -192,67 +264,58 @@ def design(
     budget: Budget,
     law: str = "theorems",
 ) -> list[Design]:
-    """Best design for each batch: layers, tokens, draft length and tree that maximise throughput.
+    """Find the design with the highest throughput for each batch: layers, tokens, draft length and tree.
 
     Parameters
     ----------
+    target
+        Target model.
     head
-        A draft of kind ``head``; its depth is what is searched.
-    batch, context
-        Serving load; each batch gets its own design.
+        Draft of kind ``head``. The search replaces its depth.
+    deployment
+        Where target and draft run.
+    batch
+        Sequences decoded together. Each batch gets its own design.
+    context
+        Tokens in the KV cache of each sequence.
+    budget
+        Training budget.
     law
-        One of `LAWS`.
+        Source of acceptance, one of `LAWS`.
+
+    Raises
+    ------
+    InputError
+        When the law is not known.
 
     Notes
     -----
-    Source: arXiv 2505.07858 calls the choice of all of them at once Scylla; this search is ours.
+    Source: arXiv 2505.07858 calls the joint choice of all of them Scylla. The search is ours.
     """
-    grid = shapes()
-    sizes = np.asarray(batch, dtype=np.float64)
     one_of("law", law, LAWS)
-    found, trained = _predict_grid(target, head, deployment, budget, sizes, context, grid, law)
-    designs = []
-    for b, size in enumerate(batch):
-        plane = found.tokens_per_s[1, :, :, b]
-        i, j = np.unravel_index(int(np.argmax(plane)), plane.shape)
-        good = np.argwhere(plane >= (1.0 - FLAT) * plane[i, j])
-        ends = [np.unravel_index(int(np.argmax(found.tokens_per_s[end, :, :, b])), plane.shape) for end in (0, 2)]
-        at_ends = [grid[int(column)] for _, column in ends]
-        shape = grid[int(j)]
-        designs.append(
-            Design(
-                law=law,
-                batch_size=int(size),
-                layers=LAYERS[int(i)],
-                train_tokens=float(trained[i]),
-                draft_len=shape.draft_len,
-                top_k=shape.top_k,
-                verify_tokens=shape.verify_tokens,
-                tokens_per_cycle=float(found.tau[1, i, j]),
-                tokens_per_s=float(plane[i, j]),
-                speedup=float(found.speedup[1, i, j, b]),
-                speedup_lower=float(found.low[i, j, b]),
-                speedup_upper=float(found.high[i, j, b]),
-                optimum_layers=_range([LAYERS[int(row)] for row, _ in ends]),
-                optimum_draft_len=_range([shape.draft_len for shape in at_ends]),
-                optimum_verify_tokens=_range([shape.verify_tokens for shape in at_ends]),
-                layers_range=_range([LAYERS[int(row)] for row, _ in good]),
-                draft_len_range=_range([grid[int(column)].draft_len for _, column in good]),
-                verify_tokens_range=_range([grid[int(column)].verify_tokens for _, column in good]),
-                designs_as_good=len(good),
-            )
-        )
-    return designs
+    grid, sizes = shapes(), np.asarray(batch, dtype=np.float64)
+    found = _predict_grid(
+        target, head, deployment, budget=budget, batch=sizes, context=context, shapes=grid, law=law
+    )
+    return [_best_design(found, grid, batch, b, law) for b in range(sizes.size)]
 
 
-LONGEST_DRAFT = 60
-"""Draft lengths searched by `best_draft_parameters`; the best stay below 15."""
+MAX_SDSL_DRAFT_LEN = 60
+"""Draft lengths that `best_draft_parameters` searches are below this; the best ones are below 15."""
 
 
 def best_draft_parameters(target_parameters: float, *, train_tokens: float = 1e12) -> float:
-    """Size of the independent draft of highest throughput under SDSL's plane, at its best draft length.
+    """Return the parameters of the independent draft with the highest throughput by SDSL's plane.
 
-    A cycle of gamma drafted tokens costs gamma N + M: time proportional to parameters, verification as one pass.
+    Each draft runs at its best draft length. A cycle with gamma drafted tokens costs gamma N + M, where N and M are
+    the parameters of draft and target: time is proportional to parameters, and verification is one pass.
+
+    Parameters
+    ----------
+    target_parameters
+        Parameters of the target.
+    train_tokens
+        Pretraining tokens of the draft.
 
     Examples
     --------
@@ -260,7 +323,7 @@ def best_draft_parameters(target_parameters: float, *, train_tokens: float = 1e1
     '2.8e+08'
     """
     size = np.geomspace(1e6, target_parameters, 1000)
-    rate = draft_rate(size, train_tokens, target_parameters).value
-    length = np.arange(1, LONGEST_DRAFT)[:, None]
+    rate = sdsl.draft_rate(size, train_tokens, target_parameters).value
+    length = np.arange(1, MAX_SDSL_DRAFT_LEN)[:, None]
     speed = iid_tokens_per_cycle(rate, length) / (length * size / target_parameters + 1.0)
     return float(size[np.argmax(speed.max(axis=0))])

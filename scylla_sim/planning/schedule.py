@@ -1,14 +1,15 @@
-"""Which draft length at which batch: the fastest of some candidates, how sure that is, and where speculation ends.
+"""Best draft configuration for each batch, its uncertainty, and the batch from which speculation no longer pays.
 
-Plain decoding is a candidate like any other. The batch at which it wins, and beyond which nothing ever beats it
-again, is the crossover; it is found by pricing every batch up to the one that fills the memory, so that jumps of
-the cost (tiles, waves, captured graph sizes) are seen as they are.
+The autoregressive baseline (no draft) is a candidate like any other. The crossover is the batch from which it is
+never slower than the others. The search predicts every batch that fits in memory, because costs jump between
+batches: GEMM tiles fill, waves start, and CUDA graphs exist for some sizes only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,28 +24,40 @@ from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate
 
 MAX_SEQUENCES = 1024
-"""Batches searched unless asked otherwise: the most sequences vLLM runs at once by default on large GPUs."""
-LARGEST_SEARCH = 16384
-"""Most batches that are priced at once, in some hundreds of megabytes; engines run fewer sequences."""
+"""Default for the last batch of the search: vLLM's default for the sequences of one step on large GPUs."""
+MAX_SEARCH = 16384
+"""Upper limit of the last batch of the search. It needs some hundreds of megabytes; engines run fewer sequences."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The fastest candidate at one batch and context.
+    """Fastest candidate at one batch and context.
 
     Attributes
     ----------
+    drafting
+        Configuration of the fastest candidate.
+    tpot_s
+        Seconds per output token of one sequence.
+    tokens_per_s, plain_tokens_per_s
+        Throughput of all sequences with the choice, and with the autoregressive baseline.
     speedup, speedup_lower, speedup_upper
-        Over plain decoding, with its 90 % interval; 1 where plain decoding is the choice.
+        Speed-up over the baseline, with its 90 % interval; 1 where the baseline is the choice.
     next_best, lead
-        The second fastest candidate, and the share by which the choice leads it.
+        Second fastest candidate, and the relative lead of the choice over it.
     may_be_best
-        Candidates that may be the fastest: those whose throughput over the choice's has 1 in its interval, and the
-        choice. Errors that candidates share do not count, see `scylla_sim.prediction.uncertainty`.
+        The choice, and every candidate whose interval of throughput over the choice's reaches above 1. Errors that
+        candidates share cancel, see `scylla_sim.prediction.uncertainty`.
     loss_at_most
-        If the choice is wrong, the share by which another may be faster: the highest upper end of those ratios.
+        Largest relative gain of another candidate over the choice, at the upper end of those intervals.
     gain_over_fixed
-        Over the one drafting that is best for all batches and contexts given (`Schedule.fixed`).
+        Relative gain over the one configuration that is best for all batches and contexts (`Schedule.fixed`).
+    bound
+        Cost that dominates the cycle: memory, compute, communication or overhead.
+    fits_memory
+        Whether target, draft and caches fit in memory.
+    evidence
+        Level of evidence of the verify step.
     """
 
     batch_size: int
@@ -68,18 +81,22 @@ class Choice:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What to run where.
+    """Choices for all batches and contexts.
 
     Attributes
     ----------
+    choices
+        Fastest candidate at each batch and context.
+    crossovers
+        For each context: the crossover of the best candidate, then those of all candidates.
     fixed, fixed_chain
-        The one drafting, and the one chain, with the highest geometric mean of throughput over the batches and
-        contexts given; ``None`` where there is no such candidate.
+        Configuration, and chain, with the highest geometric mean of throughput over all batches and contexts;
+        ``None`` if there is no such candidate.
     fixed_gain, fixed_chain_gain
-        Its geometric mean speed-up over plain decoding.
+        Their geometric mean speed-up over the baseline.
     spans, chain_spans
-        Drafting by batch from 1 on, all contexts together (geometric mean), changed where that is worth it
-        (`spans_of`); of all candidates, and of chains and plain decoding alone.
+        Configuration by batch from 1 on, with few switches (`spans_of`), for the geometric mean over all contexts.
+        ``spans`` uses all candidates, ``chain_spans`` chains and the baseline only.
     """
 
     choices: list[Choice]
@@ -94,7 +111,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class _Load:
-    """Target, candidates (plain decoding first) and where they run."""
+    """Target, candidates with the baseline first, and where they run."""
 
     target: Model
     candidates: Sequence[SpeculativeConfig]
@@ -102,6 +119,7 @@ class _Load:
     draft_deployment: Deployment | None
 
     def predict(self, batch: FloatArray, context: FloatArray) -> list[Prediction]:
+        """Return the predictions of all candidates on a grid."""
         return list(
             predict_each(
                 self.target,
@@ -115,18 +133,18 @@ class _Load:
 
 
 def _chains(candidates: Sequence[SpeculativeConfig]) -> list[int]:
-    """Candidates that draft one token a depth, plain decoding among them."""
+    """Return the indices of the candidates that draft one token per depth, the baseline included."""
     return [i for i, item in enumerate(candidates) if item.top_k == 1]
 
 
 def _fixed(
-    candidates: Sequence[SpeculativeConfig], rate: FloatArray, fits: NDArray[np.bool_], of: Sequence[int]
+    candidates: Sequence[SpeculativeConfig], rate: FloatArray, fits: NDArray[np.bool_], allowed: Sequence[int]
 ) -> tuple[int | None, float]:
-    """The drafting of ``of`` with the highest geometric mean of throughput, and that of its speed-up.
+    """Return the index of the allowed candidate with the highest geometric mean speed-up, and this mean.
 
-    Points at which some candidate does not fit in memory do not count, unless there are no others.
+    Points at which a candidate does not fit in memory are left out, unless there are no others.
     """
-    drafted = [i for i in of if candidates[i].draft.kind != "none"]
+    drafted = [i for i in allowed if candidates[i].draft.kind != "none"]
     if not drafted:
         return None, 1.0
     counted = np.logical_and.reduce(fits)
@@ -138,52 +156,71 @@ def _fixed(
 def _choices(
     load: _Load, found: Sequence[Prediction], rate: FloatArray, fits: NDArray[np.bool_], fixed: int | None
 ) -> list[Choice]:
-    """The fastest candidate at every point of the grid that ``found`` was predicted on."""
+    """Return the fastest candidate at every point of the grid of ``found``.
+
+    ``rate`` (throughput) and ``fits`` (in memory) have the shape (candidates, batches, contexts).
+    """
     allowed = np.where(fits | ~fits.any(axis=0), rate, -np.inf)
     order = np.argsort(-allowed, axis=0, kind="stable")
-    upper = np.ones_like(rate)
-    for j in np.unique(order[0]).tolist():
-        here = order[0] == j
-        for i, out in enumerate(found):
-            if i != j:
-                upper[i][here] = np.broadcast_to(out.over(found[j]).upper, here.shape)[here]
-    upper = np.where(np.isfinite(allowed), upper, 0.0)
+    ratios = np.where(np.isfinite(allowed), _upper_ratios(found, order[0]), 0.0)
     bounds = [np.array(out.bound()).reshape(out.batch.shape) for out in found]
     choices = []
     for at in np.ndindex(rate.shape[1:]):
-        j = int(order[(0, *at)])
-        runner = int(order[(1, *at)]) if len(found) > 1 else j
-        out, ends = found[j], upper[(slice(None), *at)]
-        known = runner != j and np.isfinite(allowed[(runner, *at)])
-        sure = [i for i in range(len(found)) if i == j or ends[i] > 1.0]
-        best = float(rate[(j, *at)])
-        speedup = out.speedup_estimate.broadcast_to(out.batch.shape)
+        j, *others = order[(slice(None), *at)].tolist()
+        best, gains = float(rate[(j, *at)]), ratios[(slice(None), *at)]
+        runner_up = next((i for i in others[:1] if np.isfinite(allowed[(i, *at)])), None)
+        may_be_best = [i for i in range(len(found)) if i == j or gains[i] > 1.0]
         choices.append(
             Choice(
-                batch_size=int(out.batch[at]),
-                context_len=int(out.context[at]),
+                **_at(found[j], at),
                 drafting=load.candidates[j],
-                tpot_s=float(out.tpot_s[at]),
                 tokens_per_s=best,
-                plain_tokens_per_s=float(out.plain_tokens_per_s[at]),
-                speedup=float(out.speedup[at]),
-                speedup_lower=float(speedup.lower[at]),
-                speedup_upper=float(speedup.upper[at]),
-                next_best=load.candidates[runner] if known else None,
-                lead=best / float(rate[(runner, *at)]) - 1.0 if known else 0.0,
-                may_be_best=tuple(load.candidates[i] for i in sure),
-                loss_at_most=max(float(ends.max()) - 1.0, 0.0),
+                next_best=None if runner_up is None else load.candidates[runner_up],
+                lead=0.0 if runner_up is None else best / float(rate[(runner_up, *at)]) - 1.0,
+                may_be_best=tuple(load.candidates[i] for i in may_be_best),
+                loss_at_most=max(float(gains.max()) - 1.0, 0.0),
                 gain_over_fixed=0.0 if fixed is None else best / float(rate[(fixed, *at)]) - 1.0,
                 bound=str(bounds[j][at]),
                 fits_memory=bool(fits[(j, *at)]),
-                evidence=out.verify.evidence(),
+                evidence=found[j].verify.evidence(),
             )
         )
     return choices
 
 
+def _upper_ratios(found: Sequence[Prediction], best: NDArray[np.int64]) -> FloatArray:
+    """Return the upper end of the throughput ratio of each candidate to the best one, shape as ``rate``.
+
+    ``best`` holds the index of the best candidate, shape (batches, contexts).
+    """
+    upper = np.ones((len(found), *best.shape))
+    for j in np.unique(best).tolist():
+        here = best == j
+        for i, out in enumerate(found):
+            if i != j:
+                upper[i][here] = np.broadcast_to(out.over(found[j]).upper, here.shape)[here]
+    return upper
+
+
+def _at(out: Prediction, at: tuple[int, ...]) -> dict[str, Any]:
+    """Return the numbers of a prediction at one point of its grid, by the fields of `Choice`."""
+    speedup = out.speedup_estimate.broadcast_to(out.batch.shape)
+    return {
+        "batch_size": int(out.batch[at]),
+        "context_len": int(out.context[at]),
+        "tpot_s": float(out.tpot_s[at]),
+        "plain_tokens_per_s": float(out.plain_tokens_per_s[at]),
+        "speedup": float(out.speedup[at]),
+        "speedup_lower": float(speedup.lower[at]),
+        "speedup_upper": float(speedup.upper[at]),
+    }
+
+
 def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crossover], FloatArray]:
-    """Crossovers of one context, best first, and the logarithm of every candidate's throughput at every batch."""
+    """Return the crossovers of one context, the best candidate's first, and the log throughput of all candidates.
+
+    The log throughput has shape (candidates, batches) and is minus infinity where a candidate does not fit.
+    """
     found = load.predict(sizes, np.full_like(sizes, context))
     drafted = [out for out in found if out.config.draft.kind != "none"]
     crossovers = []
@@ -203,20 +240,22 @@ def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crosso
     return [crossover(context, None, best, some), *crossovers], score
 
 
-def _spans(candidates: Sequence[SpeculativeConfig], scores: Sequence[FloatArray], of: Sequence[int]) -> list[Span]:
-    """Drafting by batch, over the contexts at which all candidates fit in memory."""
-    stacked = np.stack(scores)[:, of]
+def _spans(
+    candidates: Sequence[SpeculativeConfig], scores: Sequence[FloatArray], allowed: Sequence[int]
+) -> list[Span]:
+    """Return the best allowed candidate by batch, over the contexts at which all of them fit in memory."""
+    stacked = np.stack(scores)[:, allowed]
     fits = np.logical_and.reduce(np.isfinite(stacked), axis=1)
     last = int(np.logical_or.reduce(fits).sum())
-    if last == 0 or len(of) == 1:
+    if last == 0 or len(allowed) == 1:
         return []
     mean = np.where(fits[:, None], stacked, 0.0).sum(axis=0)[:, :last] / fits.sum(axis=0)[:last]
-    return [Span(first, end, candidates[of[chosen]]) for first, end, chosen in spans_of(mean)]
+    return [Span(first, end, candidates[allowed[chosen]]) for first, end, chosen in spans_of(mean)]
 
 
 def schedule(
     target: Model,
-    draftings: Sequence[SpeculativeConfig],
+    configs: Sequence[SpeculativeConfig],
     deployment: Deployment,
     *,
     batch: Sequence[int],
@@ -224,16 +263,28 @@ def schedule(
     max_batch: int = MAX_SEQUENCES,
     draft_deployment: Deployment | None = None,
 ) -> Schedule:
-    """Fastest drafting for each batch and context, the crossover of each context, and one schedule over batches.
+    """Find the fastest draft configuration for each batch and context, and the crossover of each context.
 
     Parameters
     ----------
-    draftings
-        Candidates; plain decoding is added.
+    target
+        Target model.
+    configs
+        Candidates; the autoregressive baseline is added.
+    deployment
+        Where the target runs.
     batch, context
-        Where to choose; the grid is their product.
+        Sequences decoded together, and tokens in each one's KV cache. The grid is their product.
     max_batch
-        Last batch of the search for crossovers, at least the largest of ``batch``; memory may end it earlier.
+        Last batch of the search for crossovers, 1 to `MAX_SEARCH`. The search ends at the largest of ``batch`` if
+        that is larger, and earlier if memory is full.
+    draft_deployment
+        Where the draft runs; default: ``deployment``.
+
+    Raises
+    ------
+    InputError
+        When there is no candidate, or a batch is outside its range.
 
     Examples
     --------
@@ -246,11 +297,11 @@ def schedule(
     >>> [choice.drafting.draft_len for choice in found.choices]
     [4, 1]
     """
-    if not draftings:
-        raise fail("draftings", 0, "must be at least one candidate")
-    whole("max_batch", max_batch, 1, LARGEST_SEARCH)
-    whole("batch", list(batch), 1, LARGEST_SEARCH)
-    load = _Load(target, [no_drafting(Draft("none", "none")), *draftings], deployment, draft_deployment)
+    if not configs:
+        raise fail("configs", 0, "must hold at least one candidate")
+    whole("max_batch", max_batch, 1, MAX_SEARCH)
+    whole("batch", list(batch), 1, MAX_SEARCH)
+    load = _Load(target, [no_drafting(Draft("none", "none")), *configs], deployment, draft_deployment)
     grid = np.meshgrid(np.asarray(batch, dtype=float), np.asarray(context, dtype=float), indexing="ij")
     found = load.predict(*grid)
     rate = np.stack([out.tokens_per_s for out in found])

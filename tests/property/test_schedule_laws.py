@@ -1,4 +1,4 @@
-"""Laws of schedules: what must hold for every device, draft and acceptance."""
+"""Properties of schedules for every device, draft and acceptance."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
-from scylla_sim.planning.crossover import WORTH, spans_of
+from scylla_sim.planning.crossover import MIN_SWITCH_GAIN, spans_of
 from scylla_sim.planning.schedule import schedule
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
@@ -39,13 +39,13 @@ def scheduled(device, engine, rate, context, *, draft="eagle3", lengths=(1, 2, 4
 
 
 def batches(item):
-    """Lower end, value and upper end of a crossover, the one that was not found beyond all."""
+    """Return lower end, value and upper end of a crossover; a missing one is infinite."""
     return [NEVER if value is None else value for value in (item.lower, item.batch, item.upper)]
 
 
 @few
 @given(devices, engines, rates, contexts, st.floats(0, 0.3))
-def test_a_crossover_lies_in_its_own_interval(device, engine, rate, context, spread):
+def test_crossover_lies_in_its_interval(device, engine, rate, context, spread):
     for item in scheduled(device, engine, rate, context, spread=spread).crossovers:
         lower, value, upper = batches(item)
         assert 1 <= lower <= value <= upper
@@ -62,14 +62,14 @@ def test_better_acceptance_never_lowers_the_crossover(device, engine, rate, more
 
 @few
 @given(devices, contexts)
-def test_a_draft_that_costs_nothing_and_is_always_accepted_has_no_crossover(device, context):
+def test_free_draft_with_full_acceptance_has_no_crossover(device, context):
     for item in scheduled(device, "ideal", 1.0, context, draft="ngram").crossovers:
         assert item.batch is None
 
 
 @few
 @given(devices, engines, contexts)
-def test_a_draft_that_is_never_accepted_loses_from_the_first_batch(device, engine, context):
+def test_draft_without_acceptance_has_crossover_one(device, engine, context):
     found = scheduled(device, engine, 0.0, context)
     assert {item.batch for item in found.crossovers} == {1}
     assert all(choice.drafting.draft.kind == "none" for choice in found.choices)
@@ -77,7 +77,7 @@ def test_a_draft_that_is_never_accepted_loses_from_the_first_batch(device, engin
 
 @few
 @given(devices, engines, rates, contexts)
-def test_the_best_of_all_pays_at_least_as_long_as_any_one(device, engine, rate, context):
+def test_crossover_of_the_best_is_never_below_that_of_a_candidate(device, engine, rate, context):
     best, *each = scheduled(device, engine, rate, context).crossovers
     for one in each:
         assert all(x <= y for x, y in zip(batches(one), batches(best)))
@@ -85,7 +85,7 @@ def test_the_best_of_all_pays_at_least_as_long_as_any_one(device, engine, rate, 
 
 @few
 @given(devices, engines, rates, contexts)
-def test_no_choice_is_slower_than_plain_decoding_or_outside_its_interval(device, engine, rate, context):
+def test_choice_is_never_slower_than_the_baseline(device, engine, rate, context):
     for choice in scheduled(device, engine, rate, context).choices:
         assert choice.tokens_per_s >= choice.plain_tokens_per_s * (1 - 1e-12)
         assert choice.speedup_lower <= choice.speedup <= choice.speedup_upper
@@ -94,7 +94,7 @@ def test_no_choice_is_slower_than_plain_decoding_or_outside_its_interval(device,
 
 @few
 @given(devices, engines, rates, contexts)
-def test_a_schedule_covers_every_batch_once_and_changes_at_each_range(device, engine, rate, context):
+def test_spans_cover_every_batch_once(device, engine, rate, context):
     spans = scheduled(device, engine, rate, context).spans
     assert spans[0].first == 1
     for before, after in pairwise(spans):
@@ -103,11 +103,11 @@ def test_a_schedule_covers_every_batch_once_and_changes_at_each_range(device, en
 
 
 @given(arrays.arrays(float, st.tuples(st.integers(1, 4), st.integers(1, 40)), elements=st.floats(-2, 2)))
-def test_no_single_candidate_and_no_best_of_each_batch_beats_a_schedule_by_what_its_changes_cost(score):
+def test_spans_score_no_less_than_one_candidate_or_the_best_of_each_batch(score):
     weight = np.log1p(1.0 / np.arange(1, score.shape[1] + 1))
     spans = spans_of(score)
     total = sum(float(weight[a - 1 : b] @ score[c, a - 1 : b]) for a, b, c in spans)
-    price = WORTH * np.log(2.0)
-    assert total - price * (len(spans) - 1) >= (score @ weight).max() - 1e-9
+    switch_cost = MIN_SWITCH_GAIN * np.log(2.0)
+    assert total - switch_cost * (len(spans) - 1) >= (score @ weight).max() - 1e-9
     hops = int((np.diff(score.argmax(axis=0)) != 0).sum())
-    assert total - price * (len(spans) - 1) >= float(score.max(axis=0) @ weight) - price * hops - 1e-9
+    assert total - switch_cost * (len(spans) - 1) >= float(score.max(axis=0) @ weight) - switch_cost * hops - 1e-9

@@ -1,0 +1,90 @@
+"""Engine settings of made-up schedules."""
+
+import json
+import re
+
+import pytest
+
+from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
+from scylla_sim.engines import flags as engines_flags
+from scylla_sim.planning.crossover import Span
+from scylla_sim.planning.schedule import Schedule
+from scylla_sim.specs import catalog
+
+PLAIN = no_drafting(catalog.draft("none"))
+
+
+def chain(length, rate, draft="eagle3"):
+    tau = float(iid_tokens_per_cycle(rate, length))
+    return SpeculativeConfig(catalog.draft(draft), length, 1, length + 1, tau, tau, tau)
+
+
+def made_up(items, spans, gain=1.5):
+    """Return a schedule with the fields that the flags read."""
+    drafted = [item for item in items if item.draft.kind != "none"]
+    chains = [item for item in drafted if item.top_k == 1]
+    fixed, chain_ = (group[0] if group else None for group in (drafted, chains))
+    return Schedule([], [], fixed, gain, chain_, gain, spans, [s for s in spans if s.drafting.top_k == 1])
+
+
+def test_vllm_gets_a_draft_length_per_batch_range():
+    three, one = chain(3, 0.7), chain(1, 0.7)
+    found = made_up([three, one], [Span(1, 40, three), Span(41, 90, one), Span(91, 256, PLAIN)])
+    fixed, ranged = engines_flags.flags("vllm", three.draft, found)
+    config = '{"method": "eagle3", "model": "<path of your draft>", "num_speculative_tokens": 3}'
+    assert fixed.options == f"--speculative-config '{config}'"
+    config = json.loads(re.fullmatch(r"--speculative-config '(.*)'", ranged.options)[1])
+    assert config["num_speculative_tokens"] == 3
+    assert config["num_speculative_tokens_per_batch_size"] == [[1, 40, 3], [41, 90, 1], [91, 256, 0]]
+
+
+def test_sglang_counts_the_root_and_gets_steps_per_batch():
+    three, one = chain(3, 0.7), chain(1, 0.7)
+    found = made_up([three, one], [Span(1, 40, three), Span(41, 90, one), Span(91, 256, PLAIN)])
+    fixed, ranged = engines_flags.flags("sglang", three.draft, found)
+    assert "--speculative-algorithm EAGLE3" in fixed.options
+    assert "--speculative-num-steps 3 --speculative-eagle-topk 1 --speculative-num-draft-tokens 4" in fixed.options
+    assert "--speculative-adaptive-config adaptive.json" in ranged.options
+    steps = {"1": {"candidate_steps": [3]}, "41": {"candidate_steps": [1]}, "91": {"candidate_steps": [0]}}
+    assert json.loads(ranged.file) == steps
+
+
+def test_trees_have_settings_for_sglang_but_not_for_vllm():
+    tree = SpeculativeConfig(catalog.draft("eagle2"), 4, 4, 16, 3.0, 3.0, 3.0)
+    found = made_up([tree], [Span(1, 64, tree)])
+    (nothing,) = engines_flags.flags("vllm", tree.draft, found)
+    assert nothing.options == ""
+    assert "tree attention was removed" in nothing.notes[0]
+    fixed = engines_flags.flags("sglang", tree.draft, found)[0]
+    assert "--speculative-eagle-topk 4 --speculative-num-draft-tokens 16" in fixed.options
+
+
+@pytest.mark.parametrize(
+    ("draft", "vllm", "sglang"),
+    [
+        ("eagle", '"method": "eagle"', "EAGLE "),
+        ("eagle2", '"method": "eagle"', "EAGLE "),
+        ("eagle3", '"method": "eagle3"', "EAGLE3 "),
+        ("scylla-2l", '"method": "eagle"', "EAGLE "),
+        ("mtp", '{"method": "mtp", "num', "EAGLE --speculative-num-steps"),
+        ("llama-68m", '"method": "draft_model", "model": "<path', "STANDALONE "),
+        ("ngram", '"method": "ngram", "prompt_lookup_max": 4', "NGRAM --speculative-num-draft-tokens 3"),
+        ("medusa", '"method": "medusa", "model": "<path', None),
+    ],
+)
+def test_each_engine_gets_its_own_name_of_a_draft(draft, vllm, sglang):
+    item = chain(2, 0.6, draft)
+    found = made_up([item], [Span(1, 64, item)])
+    assert vllm in engines_flags.flags("vllm", item.draft, found)[0].options
+    options = engines_flags.flags("sglang", item.draft, found)[0].options
+    assert options == "" if sglang is None else f"--speculative-algorithm {sglang}" in options
+
+
+def test_speculation_stays_off_when_the_baseline_always_wins():
+    item = chain(2, 0.1)
+    found = made_up([item], [Span(1, 64, PLAIN)], gain=0.8)
+    for engine in engines_flags.ENGINES:
+        for flags in engines_flags.flags(engine, item.draft, found):
+            assert flags.options == ""
+            assert "leave speculation off" in flags.notes[0]
