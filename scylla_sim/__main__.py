@@ -1,4 +1,4 @@
-"""``python -m scylla_sim`` is ``scylla-sim``."""
+"""Entry point of ``python -m scylla_sim``, which is the command ``scylla-sim``."""
 
 from scylla_sim.cli import main
 

@@ -1,6 +1,7 @@
-"""What both command lines share: the argument grammar, the exit codes and the three output formats.
+"""Command-line basics of ``scylla-sim`` and ``gpu-validate``: parser, exit codes and the three output formats.
 
-Exit codes: 0 done, 2 bad input (one line on stderr), 1 anything else. Data go to stdout, words to stderr.
+Exit codes are 0 for success, 2 for bad input (one line on stderr) and 1 for other errors. Data go to stdout and
+messages to stderr.
 """
 
 from __future__ import annotations
@@ -21,31 +22,42 @@ from scylla_sim.records import dump_json, format_columns, format_csv, table, wri
 from scylla_sim.units import parse_count
 
 FORMATS = ("table", "json", "csv")
+"""Output formats of verbs that print rows."""
 
 EXTRAS = {
     "scipy": "fit",
     **dict.fromkeys(("torch", "tokenizers", "pandas", "pyarrow"), "validate"),
     "tabulate": "paper",
 }
-"""Package that a command may lack -> the extra that installs it."""
+"""Optional package -> extra that installs it."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line; usage is for ``--help`` only."""
+    """Argument parser with one-line errors; usage is printed with ``--help`` only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Set up a parser that keeps the line breaks of its epilog and accepts no abbreviated options."""
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
+        """Raise an `InputError` instead of printing the usage."""
         raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
 def run(prog: str, call: Callable[[], int | None]) -> int:
-    """Run a command and turn its outcome into an exit code.
+    """Run a command and return its exit code.
 
-    An interrupt exits 130 without a traceback; a closed pipe (``| head``) ends quietly.
+    Bad input, missing packages and file errors print one line. An interrupt returns 130 without a traceback. A
+    closed pipe (``| head``) returns 0 without a message.
+
+    Parameters
+    ----------
+    prog
+        Name of the program, which starts every message.
+    call
+        The command; ``None`` means exit code 0.
     """
     try:
         return call() or 0
@@ -56,7 +68,7 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
         if error.name not in EXTRAS:
             raise
         hint = f"pip install 'scylla-sim[{EXTRAS[error.name]}]'"
-        print(f"{prog}: error: this needs the package {error.name}; {hint}", file=sys.stderr)
+        print(f"{prog}: error: the package {error.name} is not installed; {hint}", file=sys.stderr)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -65,7 +77,7 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
         print(f"{prog}: {error.strerror}: {error.filename or 'stdout'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{prog}: interrupted; what was finished is kept", file=sys.stderr)
+        print(f"{prog}: interrupted; finished work is kept", file=sys.stderr)
         return 130
 
 
@@ -76,16 +88,33 @@ def dispatch(
     execute: Callable[[str, list[str]], int | None],
     argv: Sequence[str] | None,
 ) -> int:
-    """Entry point of a command with verbs: overview, version, and the verb that was asked for.
+    """Run a program with verbs: print the overview, print the version, or run one verb.
 
-    ``execute`` gets the verb and the rest of the command line, and imports what the verb needs, nothing more.
+    Parameters
+    ----------
+    prog
+        Name of the program.
+    purpose
+        One sentence for the overview.
+    verbs
+        Verb -> description.
+    execute
+        Function of a verb and its arguments that returns an exit code. It imports the module of the verb, so other
+        verbs cost no time.
+    argv
+        Command line without the program; default: ``sys.argv[1:]``.
+
+    Returns
+    -------
+    int
+        Exit code, as from `run`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def call() -> int | None:
         if not arguments or arguments[0] in ("-h", "--help"):
             width = max(map(len, verbs))
-            listed = "\n".join(f"  {name:{width}}  {what}" for name, what in verbs.items())
+            listed = "\n".join(f"  {name:{width}}  {description}" for name, description in verbs.items())
             usage = f"usage: {prog} VERB [options]      ({prog} VERB --help shows an example)"
             sys.stdout.write(f"{usage}\n\n{purpose}\n\n{listed}\n")
             return 0
@@ -98,7 +127,19 @@ def dispatch(
 
 
 def execute_module(prog: str, name: str, description: str, arguments: list[str]) -> int | None:
-    """Run a verb that is a module with ``EPILOG``, ``add_arguments`` and ``execute``."""
+    """Run a verb and return its exit code.
+
+    Parameters
+    ----------
+    prog
+        Name of the program.
+    name
+        Module of the verb, with ``EPILOG``, ``add_arguments(parser)`` and ``execute(args)``.
+    description
+        First lines of the help text.
+    arguments
+        Command line after the verb.
+    """
     module = importlib.import_module(name)
     verb = name.rpartition(".")[2].replace("_", "-")
     parser = Parser(prog=f"{prog} {verb}", description=description, epilog=module.EPILOG)
@@ -108,12 +149,17 @@ def execute_module(prog: str, name: str, description: str, arguments: list[str])
 
 
 def note(text: str) -> None:
-    """Say something to the person at the terminal, never into the data."""
+    """Print a message on stderr."""
     print(text, file=sys.stderr)
 
 
 def counts(name: str, text: str) -> list[float]:
-    """Read a comma-separated list of counts with suffixes, naming the argument in any error.
+    """Return the counts of a comma-separated list; suffixes such as ``K`` and ``Ki`` are allowed.
+
+    Raises
+    ------
+    InputError
+        When a part is not a count. The message starts with ``name``.
 
     Examples
     --------
@@ -128,7 +174,12 @@ def counts(name: str, text: str) -> list[float]:
 
 
 def count(name: str, text: str) -> float:
-    """Read one count with a suffix.
+    """Return one count; suffixes are allowed.
+
+    Raises
+    ------
+    InputError
+        When the text is not exactly one count. The message starts with ``name``.
 
     Examples
     --------
@@ -142,9 +193,9 @@ def count(name: str, text: str) -> float:
 
 
 def add_output(parser: argparse.ArgumentParser, *, default: str = "table") -> None:
-    """Add ``--format`` and ``--out`` to a verb that prints rows."""
+    """Add the options ``--format`` and ``--out``."""
     parser.add_argument("--format", choices=FORMATS, default=default, help=f"default: {default}")
-    parser.add_argument("--out", metavar="FILE", help="write there (whole or not at all) instead of stdout")
+    parser.add_argument("--out", metavar="FILE", help="file to write (atomically); default: stdout")
 
 
 def emit(
@@ -156,10 +207,22 @@ def emit(
     footer: str = "",
     **facts: Any,
 ) -> None:
-    """Print rows in the asked format, or write them to ``--out``.
+    """Print rows in the format of ``--format``, or write them to ``--out``.
 
-    ``columns`` chooses what the table shows; JSON and CSV always carry every key. ``facts`` go into the
-    provenance of the JSON object.
+    Parameters
+    ----------
+    args
+        Options of `add_output`.
+    name
+        Name of the table in the JSON schema, ``scylla-sim/<name>/1``.
+    rows
+        Rows to print.
+    columns
+        Columns of the text table, all by default. JSON and CSV always have all keys.
+    footer
+        Line under the text table.
+    **facts
+        Entries of the provenance in the JSON object.
     """
     if args.format == "json":
         text = dump_json(table(f"scylla-sim/{name}/1", rows, **facts))
@@ -177,7 +240,21 @@ def emit_columns(
     added: Mapping[str, NDArray[np.float64]],
     **facts: Any,
 ) -> None:
-    """Print the columns of a file as they were, with computed columns added, in the asked format."""
+    """Print the columns of an input file together with computed columns, in the format of ``--format``.
+
+    Parameters
+    ----------
+    args
+        Options of `add_output`.
+    name
+        Name of the table in the JSON schema.
+    given
+        Columns of the file, as text, which are printed unchanged.
+    added
+        Computed columns.
+    **facts
+        Entries of the provenance in the JSON object.
+    """
     numbers = {key: column.tolist() for key, column in added.items()}
     if args.format == "csv":
         emit_text(args, format_columns({**given, **numbers}))
@@ -188,7 +265,7 @@ def emit_columns(
 
 
 def emit_text(args: argparse.Namespace, text: str) -> None:
-    """Write finished text to ``--out``, or to stdout."""
+    """Write text to ``--out``, or to stdout."""
     if args.out:
         write_text(args.out, text)
         note(f"wrote {args.out}")
@@ -198,6 +275,7 @@ def emit_text(args: argparse.Namespace, text: str) -> None:
 
 
 def _cell(value: Any) -> str:
+    """Return the text of a table cell: four significant digits for numbers, ``-`` for a missing value."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -208,9 +286,24 @@ def _cell(value: Any) -> str:
 
 
 def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Rows as aligned text for a terminal, numbers to the right.
+    """Return rows as a text table; numbers are aligned to the right.
 
-    The base installation has numpy only, so this does not use tabulate; the paper's tables do.
+    This needs no tabulate, because the base installation has numpy only.
+
+    Parameters
+    ----------
+    rows
+        Rows to print.
+    columns
+        Keys to print, in this order; default: all keys.
+
+    Examples
+    --------
+    >>> print(format_table([{"name": "a", "seconds": 0.12345}, {"name": "b", "seconds": None}]), end="")
+    name  seconds
+    ----  -------
+    a      0.1235
+    b           -
     """
     names = list(columns or dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(row.get(name)) for name in names] for row in rows]

@@ -1,6 +1,6 @@
-"""``scylla-sim``: parses, calls, prints. Each verb is a module: ``EPILOG``, ``add_arguments``, ``execute``.
+"""The command ``scylla-sim``: one module per verb, with ``EPILOG``, ``add_arguments`` and ``execute``.
 
-Only the module of the verb that was asked for is imported, so that ``predict`` never pays for scipy.
+Only the module of the requested verb is imported, so ``predict`` does not load scipy.
 """
 
 from __future__ import annotations
@@ -10,30 +10,43 @@ from collections.abc import Sequence
 from scylla_sim import console
 
 VERBS = {
-    "predict": "tokens/s and speed-up of one or many configurations",
-    "turning-points": "arithmetic intensity, ridge point, and the k where verification turns compute-bound",
-    "design": "the draft to train, and the tree to run, for a training budget and a serving load",
-    "schedule": "best draft length per batch and context, crossover batch, ready-to-paste engine settings",
-    "plan": "what-if capacity planning: which deployments fit, meet a latency limit, and cost least",
-    "kernels": "seconds of given kernel shapes, CSV in and out",
-    "steps": "seconds of given decode and verify steps, CSV in and out",
-    "cycles": "whole draft-verify cycles of given configurations, CSV in and out",
+    "predict": "predict tokens/s and speed-up of one or many configurations",
+    "turning-points": "find the tree size at which verification becomes compute-bound, per batch",
+    "design": "find the draft to train and its tree for a training budget and a serving load",
+    "schedule": "find the best draft length per batch and context, the crossover batch, and engine settings",
+    "plan": "rank deployments that fit in memory and meet a latency limit, by throughput or cost",
+    "kernels": "predict the seconds of kernels listed in a CSV file",
+    "steps": "predict the seconds of decode and verify steps listed in a CSV file",
+    "cycles": "predict draft-verify cycles listed in a CSV file",
     "blind": "predict the rows of a measurement before it is made, and hash the predictions",
-    "tpot": "mean time per output token of serving runs, prefills of others included, CSV in and out",
-    "calibrate": "fit a device's kernel parameters to measured rows",
-    "laws": "fit and compare acceptance laws on a CSV",
-    "decay": "tokens per cycle of longer drafts from shorter ones, each series by a law fitted on the others",
-    "acceptance": "what acceptance rates yield as a chain, a tree or a dynamic tree, and over a whole generation",
-    "ingest": "engine logs, metrics or counts of accepted tokens -> acceptance.json for predict",
-    "catalog": "list or show hardware, models, drafts and engines with value, unit and source",
+    "tpot": "predict the time per output token of serving runs, prefills of other requests included",
+    "calibrate": "fit the kernel parameters of a device to measured rows",
+    "laws": "fit and compare acceptance laws on a CSV file",
+    "decay": "predict tokens per cycle of longer drafts from shorter ones",
+    "acceptance": "compute tokens per cycle of a chain, a tree or a dynamic tree from acceptance rates",
+    "ingest": "read acceptance from engine logs, metrics or counts, and write acceptance.json for predict",
+    "catalog": "list hardware, models, drafts and engines with value, unit and source",
 }
+"""Verb -> description in the overview and in ``--help``."""
 
 
 def _execute(verb: str, arguments: list[str]) -> int | None:
+    """Run the module of a verb."""
     return console.execute_module("scylla-sim", f"scylla_sim.cli.{verb.replace('-', '_')}", VERBS[verb], arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    purpose = "Predict the throughput of speculative decoding, and fit the laws it rests on."
+    """Run ``scylla-sim`` and return the exit code.
+
+    Parameters
+    ----------
+    argv
+        Command line without the program; default: ``sys.argv[1:]``.
+
+    Returns
+    -------
+    int
+        0 for success, 2 for bad input, 1 for other errors.
+    """
+    purpose = "Predict the throughput of speculative decoding, and fit its cost and acceptance models."
     return console.dispatch("scylla-sim", purpose, VERBS, _execute, argv)

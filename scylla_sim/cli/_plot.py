@@ -1,4 +1,4 @@
-"""Figures of the command line. matplotlib is optional and imported when something is drawn."""
+"""Figures of the command line; matplotlib is optional and imported on use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,20 @@ from scylla_sim.records import write_bytes
 def draw_laws(
     path: str, x: FloatArray, y: FloatArray, laws: Sequence[Fit], *, x_name: str, y_name: str, level: float
 ) -> None:
-    """Draw points, every law that converged, and the interval of the first one; SVG or PNG by the suffix.
+    """Draw points, every law that converged, and the interval of the first law.
+
+    Parameters
+    ----------
+    path
+        File to write; its suffix chooses SVG or PNG.
+    x, y
+        Points, shape (points,).
+    laws
+        Fitted laws.
+    x_name, y_name
+        Labels of the axes.
+    level
+        Coverage of the interval, in (0, 1).
 
     Raises
     ------
@@ -46,7 +59,7 @@ def draw_laws(
     axes.set(xlabel=x_name, ylabel=y_name)
     axes.legend(fontsize="small")
     drawn = io.BytesIO()
-    # A fixed salt and no date keep the file the same for the same points.
+    # A fixed salt and no date make the file reproducible.
     with matplotlib.rc_context({"svg.hashsalt": "scylla-sim"}):
         kind = Path(path).suffix[1:]
         figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None, dpi=150)

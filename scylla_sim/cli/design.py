@@ -1,4 +1,4 @@
-"""``scylla-sim design``: the draft to train, and the tree to run it with, for a budget and a serving load."""
+"""``scylla-sim design``: the draft to train and its tree, for a training budget and a serving load."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 16 --train-flop 1e20 --law theorems,sdsl
 """
 
-SHOWN = (
+TABLE_COLUMNS = (
     *("batch_size", "layers", "train_tokens_B", "draft_len", "top_k", "verify_tokens", "tokens_per_cycle"),
     *("tokens_per_s", "speedup", "speedup_lower", "speedup_upper", "optimum_layers", "layers_range"),
     *("draft_len_range", "verify_tokens_range", "designs_as_good"),
@@ -25,10 +25,12 @@ SHOWN = (
 
 
 NOTES = {
-    "theorems": "tau from Fig. 1 of arXiv 2505.07858 (Vicuna-7B), layers and tokens assumed to add",
-    "sdsl": "sdsl takes the head for an independent draft model of its weights (arXiv 2603.11053, second-hand), "
-    "its perplexity from the law of arXiv 2203.15556",
+    "theorems": "theorems: tokens per cycle are those of Fig. 1 of arXiv 2505.07858 (Vicuna-7B); "
+    "the effects of layers and tokens are assumed to add",
+    "sdsl": "sdsl: the head is treated as an independent draft model with as many weights (arXiv 2603.11053, "
+    "cited at second hand); its perplexity follows the law of arXiv 2203.15556",
 }
+"""Law -> note on its assumptions."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,17 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_hardware_arguments(parser)
     _options.add_precision_arguments(parser)
     parser.add_argument(
-        "--draft", default="eagle2", help="kind of head: eagle, eagle2, eagle3, mtp; default eagle2"
+        "--draft", default="eagle2", help="type of head: eagle, eagle2, eagle3 or mtp; default eagle2"
     )
-    parser.add_argument("--batch", default="1,8,64", metavar="N[,N]", help="serving load; each batch gets a design")
-    parser.add_argument("--context", default="1024", help="tokens in each KV cache; default 1024")
-    parser.add_argument("--train-tokens", default="100B", help="pretraining tokens at most; default 100B")
-    parser.add_argument("--train-flop", metavar="FLOP", help="training FLOPs at most, for example 1e21")
+    parser.add_argument(
+        "--batch", default="1,8,64", metavar="N[,N]", help="sequences decoded together; each batch gets a design"
+    )
+    parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
+    parser.add_argument("--train-tokens", default="100B", help="most pretraining tokens; default 100B")
+    parser.add_argument("--train-flop", metavar="FLOP", help="most training FLOPs, for example 1e21")
     parser.add_argument(
         "--law",
         default="theorems",
         metavar="LAW[,LAW]",
-        help="acceptance from theorems (1.1 and 1.2, Fig. 1) or sdsl (arXiv 2603.11053); default theorems",
+        help="source of acceptance: theorems (1.1 and 1.2) or sdsl (arXiv 2603.11053); default theorems",
     )
     _options.add_engine_argument(parser, "vllm")
     add_output(parser)
@@ -58,7 +62,7 @@ def execute(args: argparse.Namespace) -> int:
     deployment, _ = scenario.deployments()
     head = scenario.draft_model()
     if head.kind != "head":
-        raise fail("draft", args.draft, "has no training laws", "they hold for eagle, eagle2, eagle3, mtp")
+        raise fail("draft", args.draft, "has no training laws", "drafts with laws: eagle, eagle2, eagle3, mtp")
     tokens = count("train_tokens", args.train_tokens)
     flop = count("train_flop", args.train_flop) if args.train_flop else float("inf")
     chosen = list(dict.fromkeys(one_of("law", law, LAWS) for law in args.law.split(",")))
@@ -84,7 +88,7 @@ def execute(args: argparse.Namespace) -> int:
         ]
         rows = [{**row, "train_tokens_B": row["train_tokens"] / 1e9} for row in rows]
     footer = (
-        "ranges: designs within 2 % of the best; optimum_layers: the best depth at both ends of the law's interval"
+        "ranges: designs within 2 % of the best; optimum_layers: best depth at the two ends of the law's interval"
     )
-    emit(args, "design", rows, columns=("law", *SHOWN) if len(chosen) > 1 else SHOWN, footer=footer)
+    emit(args, "design", rows, columns=("law", *TABLE_COLUMNS) if len(chosen) > 1 else TABLE_COLUMNS, footer=footer)
     return 0

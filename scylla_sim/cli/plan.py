@@ -1,4 +1,4 @@
-"""``scylla-sim plan``: ranked deployments for a model, a context and a latency limit."""
+"""``scylla-sim plan``: deployments for a model, a context and a latency limit, ranked by throughput or cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPILOG = """example:
       --price h100-sxm=2.5,h200-sxm=3.3,a100-sxm=1.4
 """
 
-SHOWN = (
+TABLE_COLUMNS = (
     *("hardware", "tp", "draft", "draft_len", "batch_size", "tpot_ms", "tokens_per_s", "tokens_per_s_per_gpu"),
     *("speedup", "speedup_lower", "speedup_upper", "bound"),
 )
@@ -34,27 +34,31 @@ DEFAULT_BATCH = "1,2,4,8,12,16,24,32,48,64,96,128,192,256,384,512"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     parser.add_argument("--model", required=True, metavar="NAME|config.json")
-    parser.add_argument("--hardware", required=True, metavar="NAME[,NAME]", help="candidates: names or TOML files")
     parser.add_argument(
-        "--calibration", metavar="FILE", help="one calibration for all; default: each one's shipped"
+        "--hardware", required=True, metavar="NAME[,NAME]", help="hardware to consider: names or TOML files"
     )
-    parser.add_argument("--tp", default="1,2,4,8", metavar="N[,N]", help="tensor-parallel degrees; default 1,2,4,8")
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="calibration of all hardware; default: the shipped ones"
+    )
+    parser.add_argument(
+        "--tp", default="1,2,4,8", metavar="N[,N]", help="tensor-parallel GPUs to consider; default 1,2,4,8"
+    )
     _options.add_precision_arguments(parser)
     parser.add_argument("--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider")
-    parser.add_argument("--context", default="1024", help="tokens in each KV cache; default 1024")
+    parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
     parser.add_argument("--draft-len", default="3", metavar="N[,N]", help="draft lengths to consider; default 3")
     _options.add_acceptance_arguments(parser)
     _options.add_engine_argument(parser, "vllm")
     parser.add_argument("--tpot", metavar="TIME", help="limit on the mean time per output token, e.g. 25ms")
     parser.add_argument("--price", metavar="NAME=P[,NAME=P]", help="price per GPU-hour, in any currency")
-    parser.add_argument("--rank", choices=RANKINGS, help="default: by cost with --price, else tokens/s per GPU")
-    parser.add_argument("--top", type=int, default=10, help="rows to show; default 10, 0 means all")
+    parser.add_argument("--rank", choices=RANKINGS, help="default: cost with --price, else tokens/s per GPU")
+    parser.add_argument("--top", type=int, default=10, help="rows to print; default 10; 0 prints all")
     add_output(parser)
 
 
 def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
-    """Price per GPU-hour by hardware name."""
+    """Return the price per GPU-hour by hardware name."""
     prices = {}
     for item in text.split(",") if text else ():
         name, _, value = item.partition("=")
@@ -69,7 +73,7 @@ def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
 
 
 def _deployments(args: argparse.Namespace, model: Model, names: list[str]) -> list[Deployment]:
-    """Every device at every number of TP ranks that its node and the model's heads allow."""
+    """Return every device with every number of TP ranks that the model's heads and the device's links allow."""
     found = []
     problems = []
     for name in names:
@@ -90,7 +94,7 @@ def _deployments(args: argparse.Namespace, model: Model, names: list[str]) -> li
 
 
 def _configs(args: argparse.Namespace, hardware: str) -> tuple[list[SpeculativeConfig], list[str]]:
-    """Every draft at every draft length, and notes on their acceptance."""
+    """Return every draft at every draft length, and notes on their acceptance."""
     found, notes = [], []
     for name in args.draft.split(","):
         options = _options.scenario_options(args, hardware=hardware, tp=1, draft=name)
@@ -101,7 +105,7 @@ def _configs(args: argparse.Namespace, hardware: str) -> tuple[list[SpeculativeC
 
 
 def _tpot_limit(text: str | None) -> float | None:
-    """Seconds per output token of the option; ``None`` without it."""
+    """Return the limit in seconds per output token; ``None`` without a limit."""
     if text is None:
         return None
     try:
@@ -137,12 +141,12 @@ def execute(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = [{"rank": i + 1, **asdict(item)} for i, item in enumerate(kept)]
     if args.format == "table":
         rows = [{**row, "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
-    columns = ("rank", *SHOWN, *(("cost_per_million_tokens",) if prices else ()))
+    columns = ("rank", *TABLE_COLUMNS, *(("cost_per_million_tokens",) if prices else ()))
     emit(args, "plan", rows, columns=columns)
     note(
         f"{found.considered} configurations: {len(found.points)} feasible, "
-        f"{found.too_large} do not fit in memory, {found.too_slow} miss the limit"
+        f"{found.too_large} do not fit in memory, {found.too_slow} miss the latency limit"
     )
     if not rows and found.fastest_tpot_s is not None:
-        note(f"the fastest that fits takes {1e3 * found.fastest_tpot_s:.1f} ms a token")
+        note(f"the fastest configuration that fits in memory takes {1e3 * found.fastest_tpot_s:.1f} ms per token")
     return 0

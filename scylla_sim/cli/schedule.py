@@ -1,4 +1,4 @@
-"""``scylla-sim schedule``: best draft length per batch and context, where speculation ends, and what to set."""
+"""``scylla-sim schedule``: best draft length per batch and context, the crossover batch, and engine settings."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ EPILOG = """example:
 """
 
 CHAINS = tuple(range(1, 8))
-"""Draft lengths considered unless told: engines' examples use 2 to 5, SpecBundle measured up to 7."""
-SHOWN = (
+"""Default draft lengths to consider. Examples of engines use 2 to 5, and SpecBundle measured up to 7."""
+TABLE_COLUMNS = (
     *("batch_size", "context_len", "best", "tokens_per_cycle", "tpot_ms", "tokens_per_s", "speedup"),
     *("speedup_lower", "speedup_upper", "may_be_best", "loss_at_most", "gain_over_fixed", "bound", "fits_memory"),
 )
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _measured_rate(tokens_per_cycle: float, length: int | None) -> float:
-    """Rate at which a chain of the measured length yields the measured tokens per cycle."""
+    """Return the rate at which a chain of the measured length yields the measured tokens per cycle."""
     if length is None:
         hint = "give --measured-draft-len, because other lengths yield other values"
         raise fail("tokens_per_cycle", tokens_per_cycle, "holds at one draft length", hint)
@@ -77,7 +77,7 @@ def _measured_rate(tokens_per_cycle: float, length: int | None) -> float:
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:
-    """Scenario of the options; measured tokens per cycle become an acceptance rate."""
+    """Return the scenario of the options; measured tokens per cycle become an acceptance rate."""
     if args.tokens_per_cycle is None:
         if args.measured_draft_len is not None:
             raise fail("measured_draft_len", args.measured_draft_len, "goes with --tokens-per-cycle")
@@ -88,7 +88,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 
 
 def _shapes(scenario: Scenario, draft: Draft) -> list[DraftShape]:
-    """Candidate shapes: the product of the given options; by default chains, and trees for drafts that grow one."""
+    """Return the candidate shapes: the product of the options; by default chains, and trees for tree drafts."""
     default = drafting.shape(draft, None, None, None)
     given = (scenario.draft_len, scenario.top_k, scenario.verify_tokens)
     if given == (None, None, None) and default.top_k > 1:
@@ -105,7 +105,7 @@ def _shapes(scenario: Scenario, draft: Draft) -> list[DraftShape]:
 
 
 def _candidates(scenario: Scenario) -> tuple[list[SpeculativeConfig], list[str]]:
-    """Configurations to choose from, and notes on their acceptance."""
+    """Return the configurations to choose from, and notes on their acceptance."""
     draft = scenario.draft_model()
     if draft.kind == "none":
         raise fail("draft", scenario.draft, "leaves nothing to schedule", "name one, for example --draft eagle3")
@@ -113,24 +113,30 @@ def _candidates(scenario: Scenario) -> tuple[list[SpeculativeConfig], list[str]]
 
 
 def label(item: SpeculativeConfig) -> str:
-    """A candidate in a word: ``plain``, a chain by its length, a tree as length x top-k / verified tokens."""
+    """Return a short name of a candidate.
+
+    The name is ``plain``, the draft length of a chain, or ``length x top-k / verified tokens`` of a tree.
+    """
     if item.draft.kind == "none":
         return "plain"
     return str(item.draft_len) if item.top_k == 1 else f"{item.draft_len}x{item.top_k}/{item.verify_tokens}"
 
 
 def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[str, Any]:
-    d = choice.drafting
+    """Return the row of one batch and context, with the keys that scripts rely on."""
+    config = choice.drafting
+    where = ("context_len", "drafting")
+    crossover_columns = {name: value for name, value in _crossover_row(crossover).items() if name not in where}
     speeds = ("tpot_s", "tokens_per_s", "plain_tokens_per_s", "speedup", "speedup_lower", "speedup_upper")
     return {
         **fixed,
         "batch_size": choice.batch_size,
         "context_len": choice.context_len,
-        "best": label(d),
-        "draft_len": d.draft_len,
-        "top_k": d.top_k,
-        "verify_tokens": d.verify_tokens,
-        "tokens_per_cycle": d.tokens_per_cycle,
+        "best": label(config),
+        "draft_len": config.draft_len,
+        "top_k": config.top_k,
+        "verify_tokens": config.verify_tokens,
+        "tokens_per_cycle": config.tokens_per_cycle,
         **{name: getattr(choice, name) for name in speeds},
         "next_best": None if choice.next_best is None else label(choice.next_best),
         "lead": choice.lead,
@@ -139,16 +145,13 @@ def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[st
         "gain_over_fixed": choice.gain_over_fixed,
         "bound": choice.bound,
         "fits_memory": choice.fits_memory,
-        **{
-            name: value
-            for name, value in _crossover_row(crossover).items()
-            if name not in ("context_len", "drafting")
-        },
+        **crossover_columns,
         "evidence": choice.evidence,
     }
 
 
 def _crossover_row(item: Crossover) -> dict[str, Any]:
+    """Return the row of one crossover."""
     return {
         "context_len": item.context_len,
         "drafting": "best" if item.drafting is None else label(item.drafting),
@@ -160,16 +163,16 @@ def _crossover_row(item: Crossover) -> dict[str, Any]:
     }
 
 
-def _worth_showing(found: Schedule) -> list[Crossover]:
-    """Crossovers of few candidates all; of many those of the candidates that are chosen somewhere."""
+def _main_crossovers(found: Schedule) -> list[Crossover]:
+    """Return the crossovers to print: all of few candidates, or those of the chosen candidates."""
     chosen = {None, found.fixed, found.fixed_chain, *(span.drafting for span in (*found.spans, *found.chain_spans))}
     chosen |= {choice.drafting for choice in found.choices}
     few = len({item.drafting for item in found.crossovers}) <= 1 + len(CHAINS)
     return [item for item in found.crossovers if few or item.drafting in chosen]
 
 
-def _shown_crossovers(items: Sequence[Crossover]) -> str:
-    """The crossovers as people read them; an end that was not found says how far it was looked for."""
+def _crossover_text(items: Sequence[Crossover]) -> str:
+    """Return the crossovers as a text table; a missing one names the last batch of the search."""
 
     def cell(value: int | None, item: Crossover) -> str:
         if item.searched_to == 0:
@@ -191,14 +194,15 @@ def _shown_crossovers(items: Sequence[Crossover]) -> str:
 
 
 def _settings_text(found: Schedule, flags: Sequence[Flags]) -> str:
+    """Return the best fixed configuration and the engine settings as text."""
     if found.fixed is None or not found.spans:
         return engines_flags.text_of(flags)
-    gain = f"{found.fixed_gain:.3g} times plain decoding on the mean of the rows"
-    return f"Best fixed drafting: {label(found.fixed)}, {gain}.\n{engines_flags.text_of(flags)}"
+    gain = f"geometric mean speed-up {found.fixed_gain:.3g}"
+    return f"Best fixed configuration: {label(found.fixed)}, {gain}.\n{engines_flags.text_of(flags)}"
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Choose the drafting of every batch and context, and print it."""
+    """Find the best configuration of every batch and context, and print it."""
     scenario = _scenario(args)
     target, draft_target = scenario.deployments()
     model = scenario.target_model()
@@ -231,9 +235,10 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _print(args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]], flags: list[Flags]) -> None:
+    """Print rows, crossovers and engine settings in the format of ``--format``; CSV has the rows only."""
     if args.format == "csv":
         emit(args, "schedule", rows)
-        note("note: crossovers of each draft length and the engine's settings are in --format table and json")
+        note("note: --format table and json also print the crossover of each draft length and the engine settings")
         return
     if args.format == "json":
         value = table("scylla-sim/schedule/1", rows, inputs=_options.input_files(args))
@@ -244,8 +249,8 @@ def _print(args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]]
         return
     shown = [{**row, "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
     parts = (
-        format_table(shown, SHOWN) + caption(rows[0]) + "\n",
-        _shown_crossovers(_worth_showing(found)),
+        format_table(shown, TABLE_COLUMNS) + caption(rows[0]) + "\n",
+        _crossover_text(_main_crossovers(found)),
         _settings_text(found, flags),
     )
     emit_text(args, "\n".join(parts))

@@ -1,8 +1,10 @@
-"""``scylla-sim turning-points``: where verification turns compute-bound, per batch."""
+"""``scylla-sim turning-points``: the tree size at which verification becomes compute-bound, per batch."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from scylla_sim import records
 from scylla_sim.acceptance import drafting
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
+from scylla_sim.cli import _options
 from scylla_sim.console import add_output, count, counts, emit
 from scylla_sim.laws import theorems
 from scylla_sim.prediction import roofline
@@ -28,55 +31,67 @@ EPILOG = """examples:
 
 
 TREE_SIZES = (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 61)
+"""Verified tokens among which the best predicted throughput is searched."""
 DEFAULT_TRAIN_TOKENS = 10e9
-"""The paper's default pretraining volume."""
-SHOWN = (
+"""Default pretraining tokens of the paper."""
+TABLE_COLUMNS = (
     *("batch_size", "intensity_plain", "ridge_point", "verify_tokens_opt", "k_opt", "inverse_law"),
     *("best_verify_tokens", "best_tokens_per_s", "best_speedup", "evidence"),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hardware", required=True, metavar="NAME|FILE.toml")
-    parser.add_argument("--model", required=True, metavar="NAME|config.json")
+    """Add the options of the verb."""
+    parser.add_argument(
+        "--hardware", required=True, metavar="NAME|FILE.toml", help="see scylla-sim catalog hardware"
+    )
+    parser.add_argument("--model", required=True, metavar="NAME|config.json", help="see scylla-sim catalog models")
     parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
-    parser.add_argument("--batch", default="1,4,8,16,32,64", metavar="N[,N]")
+    parser.add_argument(
+        "--batch", default="1,4,8,16,32,64", metavar="N[,N]", help="sequences decoded together; default 1 to 64"
+    )
     parser.add_argument("--precision", default="bf16", help=f"of weights and cache: {', '.join(KV_PRECISIONS)}")
     parser.add_argument(
-        "--peak", choices=("dense", "sparse"), default="dense", help="which datasheet peak; default dense"
+        "--peak", choices=("dense", "sparse"), default="dense", help="peak of the datasheet; default dense"
     )
     parser.add_argument("--compute-fraction", type=float, default=1.0, help="achieved share of the peak; default 1")
     parser.add_argument(
         "--bandwidth-fraction", type=float, default=1.0, help="achieved share of bandwidth; default 1"
     )
     parser.add_argument(
-        "--extra-tokens", type=float, default=1.0, help="verified besides the k paths; default 1, the root"
+        "--extra-tokens", type=float, default=1.0, help="verified tokens beside the k paths; default 1, the root"
     )
-    parser.add_argument("--top-k", metavar="K[,K]", help="rows for these k instead of one row a batch")
+    parser.add_argument("--top-k", metavar="K[,K]", help="print one row per batch and k, for these k")
     parser.add_argument(
         "--reference",
         metavar="FILE",
-        help="CSV batch_size,k,tokens_per_s: read tau(k) off one curve, predict the rest",
+        help="CSV with batch_size,k,tokens_per_s: derive tau(k) from one batch, predict the other batches",
     )
-    parser.add_argument("--reference-batch", type=int, default=64, help="curve of --reference that gives tau(k)")
+    parser.add_argument(
+        "--reference-batch", type=int, default=64, help="batch of --reference that gives tau(k); default 64"
+    )
     parser.add_argument(
         "--tp", type=int, default=1, help="tensor-parallel GPUs of the predicted throughput; default 1"
     )
-    parser.add_argument("--engine", default="ideal", help="of the predicted throughput: ideal, vllm or sglang")
+    _options.add_engine_argument(parser, "ideal")
     parser.add_argument(
         "--reference-tokens-per-cycle",
         type=float,
         metavar="TAU",
-        help="tau at EAGLE-2's tree for the predicted throughput; default: Theorem 1.1 at 10 B tokens, one layer",
+        help="tokens per cycle at EAGLE-2's tree; default: Theorem 1.1 with one layer and 10 B tokens",
     )
     add_output(parser)
 
 
-def _best_trees(
-    scenario: Scenario, model: Model, batch: FloatArray, context: int, tau: float
-) -> list[dict[str, Any]]:
-    """Tree size with the highest predicted throughput at each batch, drafting and overhead included."""
+def _best_trees(args: argparse.Namespace, model: Model, batch: FloatArray, context: int) -> list[dict[str, Any]]:
+    """Return the tree size with the highest predicted throughput at each batch, drafting and overhead included."""
+    scenario = Scenario(
+        model, hardware=args.hardware, draft="eagle2", precision=args.precision, tp=args.tp, engine=args.engine
+    )
     deployment, _ = scenario.deployments()
+    tau = args.reference_tokens_per_cycle
+    if tau is None:
+        tau = float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TRAIN_TOKENS).tau.value)
     reference = drafting.reference()
     grid = [drafting.DraftShape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
     head = scenario.draft_model()
@@ -98,6 +113,7 @@ def _best_trees(
 
 
 def _reference(path: str) -> dict[str, FloatArray]:
+    """Return the columns of a reference file."""
     names = ("batch_size", "k", "tokens_per_s")
     columns = records.read_columns(path, needed=names)
     return {name: in_range(name, columns[name], 0) for name in names}
@@ -153,48 +169,55 @@ def _curve(
     return rows
 
 
+def _tau_of_reference(
+    args: argparse.Namespace, at: roofline.Roofline, extra: float, work_of: Callable[..., roofline.VerifyWork]
+) -> tuple[FloatArray, FloatArray]:
+    """Return the k of the reference batch, and the tokens per cycle at each k.
+
+    ``work_of`` counts a verify pass at a batch.
+    """
+    known = _reference(args.reference)
+    chosen = known["batch_size"] == args.reference_batch
+    if not chosen.any():
+        raise fail("reference_batch", args.reference_batch, f"has no rows in {args.reference}")
+    k = known["k"][chosen]
+    tau = roofline.tau_from_curve(
+        k,
+        known["tokens_per_s"][chosen],
+        work_of(batch=args.reference_batch),
+        at,
+        batch=args.reference_batch,
+        extra_tokens=extra,
+    )
+    return k, tau
+
+
 def execute(args: argparse.Namespace) -> int:
-    precision = one_of("precision", args.precision, KV_PRECISIONS)
-    dtype = KV_PRECISIONS[precision]
+    """Find the turning points, or the throughput over k, and print them."""
+    dtype = KV_PRECISIONS[one_of("precision", args.precision, KV_PRECISIONS)]
     hardware, model = catalog.hardware(args.hardware), catalog.model(args.model)
     context = int(whole("context", count("context", args.context), 1))
     batch = whole("batch", counts("batch", args.batch), 1).astype(np.float64)
     extra = float(in_range("extra_tokens", args.extra_tokens, 0, 1e4))
     at = roofline.roofline(
         hardware,
-        precision,
+        args.precision,
         sparse=args.peak == "sparse",
         compute_fraction=args.compute_fraction,
         bandwidth_fraction=args.bandwidth_fraction,
     )
-    work = roofline.verify_work(model, batch=batch, context=context, dtype=dtype, kv_dtype=dtype)
+    work_of = partial(roofline.verify_work, model, context=context, dtype=dtype, kv_dtype=dtype)
+    work = work_of(batch=batch)
     if args.reference is None and args.top_k is None:
         law = roofline.inverse_law(model, at, context=context, dtype=dtype)
-        scenario = Scenario(
-            model, hardware=args.hardware, draft="eagle2", precision=precision, tp=args.tp, engine=args.engine
-        )
-        tau = args.reference_tokens_per_cycle
-        if tau is None:
-            tau = float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TRAIN_TOKENS).tau.value)
-        best = _best_trees(scenario, model, batch, context, tau)
+        best = _best_trees(args, model, batch, context)
         rows = [{**row, **more} for row, more in zip(_summary(batch, work, at, extra, law), best)]
-        emit(args, "turning-points", rows, columns=SHOWN)
+        emit(args, "turning-points", rows, columns=TABLE_COLUMNS)
         return 0
-    tau = None
-    if args.reference is not None:
-        known = _reference(args.reference)
-        one = known["batch_size"] == args.reference_batch
-        if not one.any():
-            raise fail("reference_batch", args.reference_batch, f"has no rows in {args.reference}")
-        k = known["k"][one]
-        single = roofline.verify_work(
-            model, batch=args.reference_batch, context=context, dtype=dtype, kv_dtype=dtype
-        )
-        tau = roofline.tau_from_curve(
-            k, known["tokens_per_s"][one], single, at, batch=args.reference_batch, extra_tokens=extra
-        )
+    if args.reference is None:
+        k, tau = whole("top_k", counts("top_k", args.top_k), 1).astype(np.float64), None
     else:
-        k = whole("top_k", counts("top_k", args.top_k), 1).astype(np.float64)
+        k, tau = _tau_of_reference(args, at, extra, work_of)
     inputs = [args.reference] if args.reference else []
     emit(args, "turning-points", _curve(batch, k, work, at, extra, tau), inputs=inputs)
     return 0

@@ -116,12 +116,12 @@ def caption(row: Mapping[str, Any]) -> str:
 
 
 def _at(array: Any, prediction: Prediction, point: int) -> float:
-    """Value of an array at one point of the flattened grid."""
+    """Return the value of an array at one point of the flattened grid."""
     return float(np.broadcast_to(array, prediction.batch.shape).reshape(-1)[point])
 
 
 def _columns(prediction: Prediction) -> dict[str, FloatArray]:
-    """Columns of numbers, by row key."""
+    """Return the columns of numbers, by row key."""
     return {
         "draft_s": prediction.draft.seconds,
         "verify_s": prediction.verify.seconds,
@@ -139,7 +139,7 @@ def _columns(prediction: Prediction) -> dict[str, FloatArray]:
 
 
 def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
-    """Columns of the other 90 % intervals, by row key; they come last in a row."""
+    """Return the columns of the other 90 % intervals, by row key; they come last in a row."""
     return {
         "plain_step_lower_s": prediction.plain.time.lower,
         "plain_step_upper_s": prediction.plain.time.upper,
@@ -151,13 +151,13 @@ def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
 
 
 def _flat(columns: Mapping[str, FloatArray], shape: tuple[int, ...]) -> list[Row]:
-    """Rows of broadcast columns."""
+    """Return broadcast columns as rows."""
     lists = [np.broadcast_to(column, shape).reshape(-1).tolist() for column in columns.values()]
     return [dict(zip(columns, values)) for values in zip(*lists)]
 
 
 def _rows(prediction: Prediction) -> list[Row]:
-    """Rows of one prediction, with the keys that scripts rely on."""
+    """Return the rows of one prediction, with the keys that scripts rely on."""
     config, shape = prediction.config, prediction.batch.shape
     drafted = {
         "draft": config.draft.name,
@@ -191,7 +191,7 @@ def _rows(prediction: Prediction) -> list[Row]:
 
 
 def _breakdown(prediction: Prediction) -> Iterator[Row]:
-    """Rows of every operation of draft and verify, and of every overhead, at each point of the grid."""
+    """Yield a row for every operation of draft and verify, and for every overhead, at each point of the grid."""
     for point in range(prediction.batch.size):
         where = {
             "batch_size": int(_at(prediction.batch, prediction, point)),
@@ -202,6 +202,7 @@ def _breakdown(prediction: Prediction) -> Iterator[Row]:
 
 
 def _op_rows(prediction: Prediction, point: int) -> Iterator[Row]:
+    """Yield a row for every operation; launches that add nothing are left out."""
     cycle = _at(prediction.cycle_s, prediction, point)
     for phase, step in (("draft", prediction.draft), ("verify", prediction.verify)):
         for part in step.parts:
@@ -221,6 +222,7 @@ def _op_rows(prediction: Prediction, point: int) -> Iterator[Row]:
 
 
 def _overhead_rows(prediction: Prediction, point: int) -> Iterator[Row]:
+    """Yield a row for every overhead of the engine that costs time."""
     cycle = _at(prediction.cycle_s, prediction, point)
     for name, number in prediction.cycle.overhead_counts.items():
         count, cost = _at(number, prediction, point), getattr(prediction.engine, name)

@@ -118,6 +118,7 @@ class Scenario:
         return target, replace(target, dtype=draft_dtype)
 
     def _engine(self) -> Engine:
+        """Return the engine, with or without CUDA graphs."""
         given = self.engine if isinstance(self.engine, Engine) else catalog.engine(self.engine)
         engine = replace(given, eager=self.eager or given.eager)
         if engine.eager and not engine.launch_s:
@@ -174,13 +175,14 @@ class Scenario:
         return configs, list(dict.fromkeys(notes))
 
     def _refuse_options_beside_config(self) -> None:
+        """Raise for a drafting option beside a complete configuration, which would be ignored."""
         for name in DRAFTING_OPTIONS:
             value = getattr(self, name)
             if value is not None:
                 raise fail(name, value, "must not be given beside a SpeculativeConfig", "change the configuration")
 
     def _acceptance(self) -> tuple[FloatArray | None, tuple[float, float] | None]:
-        """Conditional rates per position, and the relative interval of a file's tokens per cycle."""
+        """Return the conditional rates per position, and the relative interval of a file's tokens per cycle."""
         given = self.acceptance
         if given is None:
             return None, None
@@ -237,7 +239,7 @@ def precision_notes(model: Model, precision: str) -> list[str]:
 
 
 def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Calibration | None) -> Calibration:
-    """Calibration to use on a device: the given one, the shipped one, or the priors of the kernel models."""
+    """Return the calibration of a device: the given one, the shipped one, or the priors of the kernel models."""
     given = (
         calibration
         if calibration is None or isinstance(calibration, Calibration)
@@ -257,9 +259,11 @@ def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Ca
 
 
 def _counts(name: str, value: int | Sequence[int], low: int = 1) -> list[int]:
+    """Return one or several whole numbers as a list."""
     found: list[int] = np.atleast_1d(whole(name, value, low)).tolist()
     return found
 
 
 def _optional_counts(name: str, value: int | Sequence[int] | None) -> list[int] | list[None]:
+    """Return whole numbers as a list; a list of ``None`` for an option that is not given."""
     return [None] if value is None else _counts(name, value)
