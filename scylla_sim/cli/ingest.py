@@ -1,4 +1,4 @@
-"""``scylla-sim ingest``: engine logs, metrics or counts -> acceptance.json for ``predict --acceptance``."""
+"""``scylla-sim ingest``: convert engine logs, metrics or counts to the rates file of ``predict --acceptance``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 from scylla_sim.acceptance import generation, positions, profiles
 from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.console import add_output, emit_text, format_table, note
-from scylla_sim.engines import logs
+from scylla_sim.engines import logs, prometheus
+from scylla_sim.engines.counts import Counts
+from scylla_sim.engines.sglang_log import Lengths
 from scylla_sim.records import EVIDENCE, Row, dump_json, format_csv, table
 from scylla_sim.stats.estimate import Estimate
 
-EPILOG = """examples (the kind of file is recognised by its content):
+EPILOG = """examples (the content of the file decides its kind):
   printf 'position,accepted,drafted\\n1,760,1000\\n2,562,760\\n3,433,562\\n' > counts.csv
   scylla-sim ingest counts.csv --format table --generation 512
   scylla-sim ingest vllm.log --out acceptance.json          vLLM's SpecDecoding metrics lines
@@ -25,14 +27,15 @@ EPILOG = """examples (the kind of file is recognised by its content):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
     parser.add_argument("file", metavar="FILE", help="log, metrics page, or CSV position,accepted,drafted")
-    parser.add_argument("--before", metavar="FILE", help="an earlier metrics page, to be subtracted")
+    parser.add_argument("--before", metavar="FILE", help="earlier metrics page, which is subtracted")
     parser.add_argument(
-        "--draft-len", type=int, metavar="N", help="drafted chain behind an SGLang log, which does not say it"
+        "--draft-len", type=int, metavar="N", help="draft length of an SGLang log, which does not contain it"
     )
     parser.add_argument("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
-    parser.add_argument("--generation", type=int, metavar="N", help="also: cycles that N tokens take, p50 and p99")
-    parser.add_argument("--evidence", choices=EVIDENCE, help="level of evidence of the file, kept in the result")
+    parser.add_argument("--generation", type=int, metavar="N", help="also show the cycles of N tokens, p50 and p99")
+    parser.add_argument("--evidence", choices=EVIDENCE, help="evidence level of the file, kept in the result")
     add_output(parser, default="json")
 
 
@@ -43,8 +46,8 @@ def _text(path: str) -> str:
         raise fail("file", path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _counted(found: logs.Counts, level: float) -> tuple[Row, list[Row]]:
-    """Facts of a counted profile, and a row per position."""
+def _counted(found: Counts, level: float) -> tuple[Row, list[Row]]:
+    """Return the summary of counts, and one row per position."""
     rate = found.rates(level)
     tau = found.tokens_per_cycle(level)
     rows = [
@@ -61,7 +64,7 @@ def _counted(found: logs.Counts, level: float) -> tuple[Row, list[Row]]:
     ]
     facts: Row = {"cycles": found.cycles, "windows": found.windows} | _tau(tau)
     if not found.whole_drafts:
-        note("note: some drafts were shorter than the others; their number follows from rounded rates")
+        note("note: some drafts were shorter than the others; their number is calculated from rounded rates")
     return facts, rows
 
 
@@ -71,17 +74,17 @@ def _tau(tau: Estimate) -> Row:
     return {f"tokens_per_cycle{end}": float(value) for end, value in ends.items()}
 
 
-def _from_lengths(found: logs.Lengths, draft_len: int | None, level: float) -> tuple[Row, list[Row]]:
-    """tau of an SGLang log, and the rates that the law of decay gives it."""
+def _from_lengths(found: Lengths, draft_len: int | None, level: float) -> tuple[Row, list[Row]]:
+    """Return tau of an SGLang log, and the rates of the decay law for it, one row per position."""
     if draft_len is None:
-        raise fail("draft_len", None, "is needed for an SGLang log", "give --draft-len, the speculative_num_steps")
+        raise fail("draft_len", None, "is needed for an SGLang log", "give --draft-len (speculative_num_steps)")
     length = int(whole("draft_len", draft_len, 1))
     tau = found.tokens_per_cycle(level)
     mean = float(tau.value)
     if mean >= length + 1:
         raise fail("tokens_per_cycle", round(mean, 3), f"must be below draft_len + 1 = {length + 1}")
-    note("note: SGLang logs tokens per cycle only; the rates over positions follow the law of decay")
-    note("note: with topk above 1 give predict --tokens-per-cycle instead of these rates")
+    note("note: SGLang logs tokens per cycle only; the rates over positions follow the decay law")
+    note("note: for topk above 1, use predict --tokens-per-cycle instead of these rates")
     rates = positions.fit_decay(length, mean).profile(length) if mean > 1 else np.zeros(length)
     rows = [
         {"position": i + 1, "acceptance_rate": float(rate), "cumulative_rate": float(reached)}
@@ -91,15 +94,16 @@ def _from_lengths(found: logs.Lengths, draft_len: int | None, level: float) -> t
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Print the rates and their summary."""
     level = float(in_range("level", args.level, 0.5, 0.999))
     text = _text(args.file)
     inputs = [args.file]
     if args.before:
-        found: logs.Counts | logs.Lengths = logs.read_vllm_metrics(text, _text(args.before))
+        found: Counts | Lengths = prometheus.read_vllm_metrics(text, _text(args.before))
         inputs.append(args.before)
     else:
         found = logs.read(text, args.file)
-    if isinstance(found, logs.Counts):
+    if isinstance(found, Counts):
         if args.draft_len is not None and args.draft_len != len(found.accepted):
             raise fail("draft_len", args.draft_len, f"must be {len(found.accepted)}, the positions in {args.file}")
         facts, rows = _counted(found, level)
@@ -130,15 +134,15 @@ def _emit(args: argparse.Namespace, facts: Row, rows: list[Row], inputs: list[st
 
 
 def _words(facts: Row) -> list[str]:
-    """What a person wants to know, under the table of positions."""
+    """Return the summary lines under the table of positions."""
     tau, low, high = (facts[f"tokens_per_cycle{end}"] for end in ("", "_lower", "_upper"))
     lines = [
-        f"tokens per cycle {tau:.3f} [{low:.3f}, {high:.3f}], bonus token included; half of the cycles yield "
-        f"{facts['tokens_per_cycle_p50']:g} or fewer, 99 % {facts['tokens_per_cycle_p99']:g} or fewer"
+        f"tokens per cycle {tau:.3f} [{low:.3f}, {high:.3f}], bonus token included; median "
+        f"{facts['tokens_per_cycle_p50']:g}, p99 {facts['tokens_per_cycle_p99']:g}"
     ]
     if "generation_tokens" in facts:
         lines.append(
             f"{facts['generation_tokens']} tokens take {facts['generation_cycles_p50']} cycles (median), "
             f"{facts['generation_cycles_p99']} (p99): {facts['generation_tokens_per_cycle']:.3f} tokens per cycle"
         )
-    return [*lines, f"rates are conditional; [ ] the {facts['level']:.0%} interval, cycles taken for independent"]
+    return [*lines, f"rates are conditional; [ ] is the {facts['level']:.0%} interval for independent cycles"]

@@ -1,1 +1,1 @@
-"""Serving engines: readers of their logs, their flags, and fits of their overheads."""
+"""Serving engines: their logs and metrics, their command-line options, and fits of their overheads."""

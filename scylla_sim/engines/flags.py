@@ -1,16 +1,22 @@
-"""Ready-to-paste settings of serving engines: one drafting, or one for each range of batches.
+"""Command-line options of serving engines for a schedule of draft lengths, ready to paste.
 
-What each engine can do, as its own pages and sources said in 2026:
+========  ======================  ==================================================================
+Engine    Drafts                  Draft length by batch
+========  ======================  ==================================================================
+vLLM      chains                  ``num_speculative_tokens_per_batch_size`` (vLLM #32374)
+SGLang    chains and trees        EAGLE chains, with ``--speculative-adaptive``
+========  ======================  ==================================================================
 
-* vLLM (vllm-project/vllm, docs/features/speculative_decoding/dynamic_speculative_decoding.md, in its 0.25.0 pages):
-  chains only, tree attention was removed (#42121); the draft length may follow the batch
-  (``num_speculative_tokens_per_batch_size``, #32374); ``disable_by_batch_size`` has done nothing since 0.10 and is
-  gone (#35060).
-* SGLang (sgl-project/sglang, python/sglang/srt/speculative/adaptive_spec_params.py and adaptive_step_router.py):
-  chains and trees; with ``--speculative-adaptive`` the number of steps of an EAGLE chain may follow the batch, each
-  entry of the file holding from its batch on. Earlier releases know one list of steps for all batches.
+No engine changes the draft length with the context length.
 
-Neither follows the context.
+Notes
+-----
+vLLM: tree attention was removed (#42121). ``disable_by_batch_size`` has had no effect since 0.10, and was removed
+(#35060). Source: vllm-project/vllm, docs/features/speculative_decoding/dynamic_speculative_decoding.md, release 0.25.0.
+
+SGLang: each entry of the adaptive file holds for its batch and larger batches. Earlier releases have one list of steps
+for all batches. Source: sgl-project/sglang, python/sglang/srt/speculative/adaptive_spec_params.py and
+adaptive_step_router.py, sources of 2026.
 """
 
 from __future__ import annotations
@@ -25,10 +31,16 @@ from scylla_sim.planning.schedule import Schedule
 from scylla_sim.specs.draft import Draft
 
 ENGINES = ("vllm", "sglang")
-PLACE = "<path of your draft>"
+"""Engines with options."""
+
+DRAFT_PATH = "<path of your draft>"
+"""Placeholder for the path of the draft."""
+
 ADAPTIVE_FILE = "adaptive.json"
-LOOKUP_MAX = 4
-"""Longest n-gram looked up in the prompt, a value of vLLM's example."""
+"""Name of SGLang's file of draft lengths by batch."""
+
+MAX_LOOKUP = 4
+"""Longest n-gram that vLLM looks up in the prompt, as in its documentation."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +49,16 @@ class Flags:
 
     Attributes
     ----------
+    engine
+        One of `ENGINES`.
     scope
-        ``fixed``: one drafting at every batch; ``by batch``: what `Schedule.chain_spans` says.
+        ``fixed`` for one configuration at every batch, ``by batch`` for `Schedule.chain_spans`.
     options
-        What to add to the command line; empty where the engine cannot do it, or where speculation is best left off.
+        Command-line options; empty if the engine lacks the feature, or if speculation does not pay.
     file
-        Content of `ADAPTIVE_FILE`, where the options name it.
+        Content of `ADAPTIVE_FILE`; empty if the options do not name it.
     notes
-        What the engine needs, and what it cannot do.
+        Requirements and limits of the engine.
     """
 
     engine: str
@@ -55,14 +69,24 @@ class Flags:
 
 
 def flags(engine: str, draft: Draft, found: Schedule) -> list[Flags]:
-    """Settings of one engine: for every batch alike, and by batch; none where not even one sequence fits."""
+    """Return the options of an engine for a schedule, fixed and by batch.
+
+    Parameters
+    ----------
+    engine
+        One of `ENGINES`.
+    draft
+        The draft of the schedule.
+    found
+        The schedule; without spans if not even one sequence fits in memory.
+    """
     if not found.spans:
         return [Flags(engine, "fixed", "", "", ("target, draft and one sequence do not fit in memory",))]
     return _vllm(draft, found) if engine == "vllm" else _sglang(draft, found)
 
 
 def _off(engine: str, scope: str) -> Flags:
-    return Flags(engine, scope, "", "", ("plain decoding is the fastest: leave speculation off",))
+    return Flags(engine, scope, "", "", ("autoregressive decoding is faster; leave speculation off",))
 
 
 def _plain(spans: Sequence[Span]) -> bool:
@@ -73,14 +97,14 @@ def _plain(spans: Sequence[Span]) -> bool:
 
 
 def _vllm_method(draft: Draft) -> dict[str, object]:
-    """Method and model of vLLM's speculative configuration."""
+    """Return the method and the model of vLLM's speculative configuration."""
     if draft.kind == "ngram":
-        return {"method": "ngram", "prompt_lookup_max": LOOKUP_MAX}
+        return {"method": "ngram", "prompt_lookup_max": MAX_LOOKUP}
     if draft.name == "mtp":
         return {"method": "mtp"}
     if draft.kind == "model":
-        return {"method": "draft_model", "model": PLACE}
-    return {"method": draft.name if draft.name in ("eagle3", "medusa") else "eagle", "model": PLACE}
+        return {"method": "draft_model", "model": DRAFT_PATH}
+    return {"method": draft.name if draft.name in ("eagle3", "medusa") else "eagle", "model": DRAFT_PATH}
 
 
 def _vllm_option(config: dict[str, object]) -> str:
@@ -90,11 +114,9 @@ def _vllm_option(config: dict[str, object]) -> str:
 def _vllm(draft: Draft, found: Schedule) -> list[Flags]:
     method, fixed, spans = _vllm_method(draft), found.fixed_chain, found.chain_spans
     if fixed is None:
-        no_trees = (
-            "vLLM drafts chains only (tree attention was removed, vLLM #42121): give candidates with --top-k 1"
-        )
+        no_trees = "vLLM drafts chains only, without tree attention (vLLM #42121); give candidates with --top-k 1"
         return [Flags("vllm", "fixed", "", "", (no_trees,))]
-    tree = ("of the chains only: vLLM has no trees (vLLM #42121)",) if found.fixed != fixed else ()
+    tree = ("best chain; vLLM has no trees (vLLM #42121)",) if found.fixed != fixed else ()
     static = Flags("vllm", "fixed", _vllm_option({**method, "num_speculative_tokens": fixed.draft_len}), "", tree)
     results = [_off("vllm", "fixed") if found.fixed_chain_gain <= 1.0 else static]
     if _plain(spans):
@@ -106,12 +128,14 @@ def _vllm(draft: Draft, found: Schedule) -> list[Flags]:
         "num_speculative_tokens_per_batch_size": ranges,
     }
     notes = (
-        "[first batch, last batch, draft length]; vLLM 0.25 or newer, which tests EAGLE, EAGLE-3 and DFlash only",
-        "not with --data-parallel-size above 1; model runner V1 then captures piecewise graphs only, and one "
-        "report (vLLM #49548) saw throughput collapse where the length becomes 0: measure it",
-        "a draft that is loaded costs 6-20 % even where it drafts nothing (vLLM #49548): above the crossover for "
-        "good, start vLLM without it",
-        "disable_by_batch_size does nothing since 0.10 (vLLM #35060)",
+        "entries are [first batch, last batch, draft length]; this needs vLLM 0.25 or newer, which tests EAGLE, "
+        "EAGLE-3 and DFlash only",
+        "the option cannot be combined with --data-parallel-size above 1",
+        "model runner V1 captures piecewise graphs only with this option; one user reports a collapse of the "
+        "throughput at draft length 0 (vLLM #49548), so measure it",
+        "a loaded draft costs 6-20 % even at draft length 0 (vLLM #49548); if all batches lie above the crossover, "
+        "start vLLM without the draft",
+        "disable_by_batch_size has no effect since 0.10 (vLLM #35060)",
     )
     return [*results, Flags("vllm", "by batch", _vllm_option(config), "", (*tree, *notes))]
 
@@ -130,14 +154,14 @@ def _sglang_algorithm(draft: Draft) -> str | None:
 def _sglang_options(algorithm: str, draft: Draft, item: SpeculativeConfig) -> str:
     options = [f"--speculative-algorithm {algorithm}"]
     if draft.kind != "ngram":
-        if draft.name != "mtp":  # read with the target's own checkpoint
-            options.append(f"--speculative-draft-model-path '{PLACE}'")
+        if draft.name != "mtp":  # the target's checkpoint contains it
+            options.append(f"--speculative-draft-model-path '{DRAFT_PATH}'")
         options.append(f"--speculative-num-steps {item.draft_len} --speculative-eagle-topk {item.top_k}")
     return " ".join([*options, f"--speculative-num-draft-tokens {item.verify_tokens}"])
 
 
 def _adaptive_file(spans: Sequence[Span]) -> str:
-    """One entry per range, holding from its first batch on; a single candidate leaves nothing to adapt."""
+    """Return SGLang's file with one entry per range; one candidate per entry fixes the draft length."""
     return json.dumps({str(span.first): {"candidate_steps": [span.drafting.draft_len]} for span in spans})
 
 
@@ -145,12 +169,12 @@ def _sglang(draft: Draft, found: Schedule) -> list[Flags]:
     algorithm = _sglang_algorithm(draft)
     if algorithm is None or found.fixed is None:
         return [Flags("sglang", "fixed", "", "", ("SGLang has no Medusa heads",))]
-    counted = ("SGLang's draft tokens count the root",)
+    counted = ("SGLang's number of draft tokens includes the root",)
     static = Flags("sglang", "fixed", _sglang_options(algorithm, draft, found.fixed), "", counted)
     results = [_off("sglang", "fixed") if found.fixed_gain <= 1.0 else static]
     spans = found.chain_spans
     if algorithm not in ("EAGLE", "EAGLE3") or found.fixed_chain is None:
-        only = f"SGLang changes the steps of EAGLE and EAGLE3 chains only, not of {algorithm}"
+        only = f"SGLang adapts the steps of EAGLE and EAGLE3 chains only, not of {algorithm}"
         return [*results, Flags("sglang", "by batch", "", "", (only,))]
     if _plain(spans):
         return [*results, _off("sglang", "by batch")]
@@ -158,15 +182,15 @@ def _sglang(draft: Draft, found: Schedule) -> list[Flags]:
     options = _sglang_options(algorithm, draft, longest)
     options += f" --speculative-adaptive --speculative-adaptive-config {ADAPTIVE_FILE}"
     notes = (
-        "each entry holds from its batch on; batches as keys and 0 steps need the sources of mid-2026, earlier "
-        "releases take one list candidate_steps for all batches and choose by acceptance alone",
-        "not with trees, data-parallel attention or two-batch overlap: SGLang then keeps the fixed setting",
+        "each entry holds for its batch and larger batches; batches as keys and 0 steps need the sources of mid-2026",
+        "earlier releases have one list candidate_steps for all batches and choose by acceptance alone",
+        "with trees, data-parallel attention or two-batch overlap, SGLang keeps the fixed setting",
     )
     return [*results, Flags("sglang", "by batch", options, _adaptive_file(spans), notes)]
 
 
 def text_of(items: Sequence[Flags]) -> str:
-    """Settings as lines to read and paste."""
+    """Return the options as text lines."""
     lines = []
     for item in items:
         where = "at every batch" if item.scope == "fixed" else "by batch"

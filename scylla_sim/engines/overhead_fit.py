@@ -1,8 +1,8 @@
-"""What a decoding loop adds to its kernels, from loops that were measured: the overheads of an `Engine`.
+"""Overheads of an engine, fitted to measured decoding loops.
 
-Plain steps and cycles are linear in host work, launches and tokens once their kernels are priced, so the overheads
-are the non-negative least squares of the relative errors. They say what the loop's own code costs, on the machine
-it ran on; they are scored on loops that were not fitted.
+The time of a step or cycle is the time of its kernels plus overheads, and it is linear in the overheads. The fit is a
+non-negative least-squares fit of the relative errors. The overheads belong to the code of the loop and to the machine
+that ran it. Loops that were not fitted give the error of the fit.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.specs.engine import OVERHEADS, Engine
 
 MIN_FIT_ROWS = 6
+"""Fewest measured times for a fit."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ import pytest
 
 from scylla_sim.acceptance import profiles
 from scylla_sim.checks import InputError
-from scylla_sim.engines import logs
+from scylla_sim.engines import logs, prometheus
+from scylla_sim.engines.counts import Counts
 from scylla_sim.stats.estimate import exact
 
 # As vLLM 0.11 wrote it. Source: a public server log (EAGLE-3, three tokens), windows of 10 s.
@@ -77,7 +78,7 @@ def test_metrics_of_several_engines_add_up_and_an_earlier_page_is_subtracted():
     counts = logs.read(PAGE, "page")
     assert (counts.cycles, counts.accepted) == (166, (139, 111, 87))
     later = PAGE.replace("} 100.0", "} 200.0").replace("9.0e+01", "170").replace("} 87.0", "} 100.0")
-    difference = logs.read_vllm_metrics(later, PAGE.replace("} 111.0", "} 61.0"))
+    difference = prometheus.read_vllm_metrics(later, PAGE.replace("} 111.0", "} 61.0"))
     assert (difference.cycles, difference.accepted) == (100, (80, 50, 13))
 
 
@@ -91,7 +92,7 @@ def test_both_ways_of_counting_give_the_same():
 
 
 def test_a_position_that_was_never_reached_is_not_known():
-    rate = logs.Counts(cycles=10, accepted=(4, 0, 0)).rates()
+    rate = Counts(cycles=10, accepted=(4, 0, 0)).rates()
     assert (rate.value[2], rate.lower[2], rate.upper[2]) == (0, 0, 1)
 
 
@@ -110,7 +111,7 @@ def test_the_interval_of_tau_covers():
     held = 0
     for _ in range(400):
         reached = np.cumprod(rng.random((300, 3)) < rates, axis=1).sum(axis=0)
-        tau = logs.Counts(300, tuple(reached.tolist())).tokens_per_cycle()
+        tau = Counts(300, tuple(reached.tolist())).tokens_per_cycle()
         held += bool(tau.lower <= true <= tau.upper)
     assert 0.86 < held / 400 < 0.94
 
@@ -118,7 +119,7 @@ def test_the_interval_of_tau_covers():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nothing here", "file='f' holds no acceptance; wanted: vLLM's"),
+        ("nothing here", "file='f' holds no acceptance; give vLLM's"),
         ("INFO Speculative metrics: Draft acceptance rate: 0.6", "is of vLLM's V0 engine"),
         (LINE + "\n" + SGLANG.format(requests=1, length=2.0), r"holds several kinds \(vLLM log, SGLang log\)"),
         (IDLE, "drafts=0 were verified in this log"),
@@ -131,11 +132,11 @@ def test_the_interval_of_tau_covers():
         (PAGE.replace('position="1"', 'position="4"'), r"positions=\[0, 2, 4\] must run from 0"),
         (PAGE.replace("} 111.0", "} 211.0"), "must fall from cycles=166; are they conditional"),
         (SGLANG.format(requests=1, length=0.5), "accept_len=0.5 must be at least 1"),
-        (SGLANG.format(requests=0, length=2.5), "requests=0 ran in this log"),
+        (SGLANG.format(requests=0, length=2.5), "requests=0 were running in this log"),
         ("position,accepted\n1,3\n", "must be position,accepted,drafted"),
-        ("position,accepted,drafted\n1,8,10\n2,4,9\n", "is neither the same for all positions nor"),
+        ("position,accepted,drafted\n1,8,10\n2,4,9\n", "must be equal at all positions, or equal to"),
         ("position,accepted,drafted\n2,8,10\n", "must run from 1"),
-        ("position,accepted,drafted\n1,8.5,10\n", "must be three whole numbers a line"),
+        ("position,accepted,drafted\n1,8.5,10\n", "must be three whole numbers per line"),
         ("position,accepted,drafted\n1,12,10\n", "must fall from cycles=10"),
     ],
 )
@@ -146,4 +147,4 @@ def test_bad_input_is_named(text, message):
 
 def test_pages_in_the_wrong_order_are_refused():
     with pytest.raises(InputError, match="drafts=-100.0 must be at least 1; is the earlier page the later one"):
-        logs.read_vllm_metrics(PAGE, PAGE.replace("} 100.0", "} 200.0"))
+        prometheus.read_vllm_metrics(PAGE, PAGE.replace("} 100.0", "} 200.0"))
