@@ -1,4 +1,4 @@
-"""``scylla-sim catalog``: list or show hardware, models, drafts and engines, every value with its source."""
+"""``scylla-sim catalog``: list hardware, models, drafts and engines, or show one with its sources."""
 
 from __future__ import annotations
 
@@ -19,21 +19,18 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
     parser.add_argument("kind", nargs="?", default="hardware", help=f"one of {', '.join(catalog.KINDS)}")
-    parser.add_argument("name", nargs="?", help="show one entry with value, unit and source of every field")
+    parser.add_argument("name", nargs="?", help="entry to show, with the value, unit and source of every field")
     add_output(parser)
 
 
 def _hardware_row(name: str) -> dict[str, Any]:
     item = catalog.hardware(name)
-    stand_in = catalog.calibration_name(name)
-    fitted = (
-        "-"
-        if stand_in not in device_calibration.shipped_devices()
-        else "own"
-        if stand_in == name
-        else f"of {stand_in}"
-    )
+    source = catalog.calibration_name(name)
+    fitted = "own" if source == name else f"of {source}"
+    if source not in device_calibration.shipped_devices():
+        fitted = "-"
     return {
         "name": name,
         "family": item.family,
@@ -78,6 +75,7 @@ def _engine_row(name: str) -> dict[str, Any]:
 
 
 def execute(args: argparse.Namespace) -> int:
+    """Print the entries of a kind, or the fields of one entry."""
     kind = one_of("kind", args.kind, catalog.KINDS)
     if args.name is not None:
         rows = catalog.describe(kind, args.name)

@@ -12,10 +12,11 @@ No engine changes the draft length with the context length.
 Notes
 -----
 vLLM: tree attention was removed (#42121). ``disable_by_batch_size`` has had no effect since 0.10, and was removed
-(#35060). Source: vllm-project/vllm, docs/features/speculative_decoding/dynamic_speculative_decoding.md, release 0.25.0.
+(#35060). Source: vllm-project/vllm, docs/features/speculative_decoding/dynamic_speculative_decoding.md, release
+0.25.0.
 
-SGLang: each entry of the adaptive file holds for its batch and larger batches. Earlier releases have one list of steps
-for all batches. Source: sgl-project/sglang, python/sglang/srt/speculative/adaptive_spec_params.py and
+SGLang: each entry of the adaptive file holds for its batch and larger batches. Earlier releases have one list of
+steps for all batches. Source: sgl-project/sglang, python/sglang/srt/speculative/adaptive_spec_params.py and
 adaptive_step_router.py, sources of 2026.
 """
 
@@ -182,7 +183,7 @@ def _sglang(draft: Draft, found: Schedule) -> list[Flags]:
     options = _sglang_options(algorithm, draft, longest)
     options += f" --speculative-adaptive --speculative-adaptive-config {ADAPTIVE_FILE}"
     notes = (
-        "each entry holds for its batch and larger batches; batches as keys and 0 steps need the sources of mid-2026",
+        "each entry holds for its batch and larger batches; batches as keys and 0 steps need mid-2026 sources",
         "earlier releases have one list candidate_steps for all batches and choose by acceptance alone",
         "with trees, data-parallel attention or two-batch overlap, SGLang keeps the fixed setting",
     )

@@ -1,8 +1,8 @@
 """Counts of accepted tokens from vLLM's log.
 
-vLLM's "Per-position acceptance rate" is cumulative: the share of drafts in which position i and all positions before
-it were accepted. The reader compares the rates of every line with the mean acceptance length of the line. This detects
-conditional rates.
+vLLM's "Per-position acceptance rate" is cumulative: the share of drafts in which position i and all positions
+before it were accepted. The reader compares the rates of every line with the mean acceptance length of the line.
+This detects conditional rates.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Specifications of hardware, models, drafts and engines, the catalog, and Hugging Face configs."""
+"""Descriptions of hardware, models, drafts and engines, and the catalog of named ones."""

@@ -1,7 +1,7 @@
-"""Named hardware, models, drafts and engines, read from ``data/*.toml`` and from files of the user.
+"""Hardware, models, drafts and engines by name, from ``scylla_sim/data/*.toml`` and from files of the user.
 
-Every quantity of the catalog carries a value, a unit and a source; an entry without them is refused. Unknown
-names list the known ones.
+Every quantity of the catalog has a value, a unit and a source. An unknown name is an error that lists the known
+names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from scylla_sim.checks import InputError, fail, one_of, whole
+from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import OVERHEADS, Engine
 from scylla_sim.specs.hardware import Hardware
@@ -24,6 +24,7 @@ from scylla_sim.specs.model import Model
 from scylla_sim.units import UNITS
 
 KINDS = ("hardware", "models", "drafts", "engines")
+"""Kinds of entries; each has a file ``data/<kind>.toml``."""
 
 _HARDWARE_FIELDS = {
     "memory": "memory_bytes",
@@ -39,6 +40,7 @@ _SCYLLA = re.compile(r"scylla-(\d+)l")
 
 @cache
 def _data(kind: str) -> dict[str, Any]:
+    """Return the content of the TOML file of a kind."""
     return tomllib.loads((resources.files("scylla_sim") / "data" / f"{kind}.toml").read_text("utf-8"))
 
 
@@ -52,7 +54,7 @@ def _read_toml(path: str) -> dict[str, Any]:
 
 
 def _is_folder(name: str) -> bool:
-    """Whether a name is a folder; one that the system cannot even look up is none."""
+    """Return whether a name is a folder; false for a name that the system rejects."""
     try:
         return Path(name).is_dir()
     except (OSError, ValueError):
@@ -60,7 +62,7 @@ def _is_folder(name: str) -> bool:
 
 
 def names(kind: str) -> list[str]:
-    """All names of a kind (`KINDS`), in catalog order."""
+    """Return all names of one of `KINDS`, in the order of the catalog."""
     return [name for name in _data(one_of("kind", kind, KINDS)) if name != "sources"]
 
 
@@ -73,18 +75,31 @@ _DIMENSIONS = {
     "gpus_per_node": ("count",),
     "peak": ("GFLOP/s", "TFLOP/s", "PFLOP/s"),
 }
-"""Units that a field of hardware may be given in: a bandwidth in GiB is a slip, not a number."""
+"""Accepted units of each hardware field."""
 
 
 def quantity(entry: str, field: str, given: Any) -> float:
-    """Value of a catalog quantity in SI base units, refusing one without unit or source."""
+    """Return the value of a catalog quantity in SI base units.
+
+    Parameters
+    ----------
+    entry, field
+        Name of the entry and of its field, for error messages.
+    given
+        Mapping with the keys ``value``, ``unit`` and ``source``.
+
+    Raises
+    ------
+    InputError
+        For a missing key, an unknown unit or a value that is not a number.
+    """
     for key in ("value", "unit", "source"):
         if not isinstance(given, Mapping) or key not in given:
             raise fail(f"{entry}.{field}", given, f"lacks its {key}", "write { value, unit, source }")
     dimension = _DIMENSIONS.get("peak" if field.startswith("peak_") else field, tuple(UNITS))
     one_of(f"{entry}.{field} unit", str(given["unit"]), dimension)
     if not str(given["source"]).strip():
-        raise fail(f"{entry}.{field}", given["value"], "lacks its source", "say where the number is from")
+        raise fail(f"{entry}.{field}", given["value"], "lacks its source", "state where the number is from")
     if isinstance(given["value"], bool) or not isinstance(given["value"], int | float):
         raise fail(f"{entry}.{field}", given["value"], "must be a number")
     return float(given["value"]) * UNITS[given["unit"]]
@@ -111,7 +126,12 @@ def _hardware_from(name: str, entry: Mapping[str, Any]) -> Hardware:
 
 
 def hardware(name: str) -> Hardware:
-    """Hardware by catalog name, or from a TOML file with one entry in the catalog's format.
+    """Return hardware by catalog name, or from a TOML file with one table in the format of the catalog.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or field, and for a file that cannot be read.
 
     Examples
     --------
@@ -130,13 +150,18 @@ def hardware(name: str) -> Hardware:
 
 
 def calibration_name(name: str) -> str | None:
-    """Device whose shipped calibration serves this hardware; ``None`` for a user's own description."""
+    """Return the device whose shipped calibration is used for a hardware; ``None`` outside the catalog."""
     entry = _data("hardware").get(name)
     return str(entry["calibration"]) if entry else None
 
 
 def model(name: str) -> Model:
-    """Model by catalog name, or from a path to a ``config.json`` (or to the folder that holds it).
+    """Return a model by catalog name, or from the path of a ``config.json`` or of its folder.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, a file that cannot be read, and a model that is not modelled.
 
     Examples
     --------
@@ -161,9 +186,25 @@ def model(name: str) -> Model:
 
 
 def draft(name: str, *, layers: int | None = None) -> Draft:
-    """Draft by name: ``none``, an entry of drafts.toml, ``scylla-Nl`` (N decoder layers), or a model name.
+    """Return a draft by name.
 
-    ``layers`` replaces the depth of a head.
+    Parameters
+    ----------
+    name
+        ``none``, an entry of drafts.toml, ``scylla-Nl`` with N decoder layers, the name of a model, or a path to
+        its ``config.json``.
+    layers
+        Number of decoder layers of a head; ``None`` for the default.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, and for ``layers`` of a draft without decoder layers.
+
+    Examples
+    --------
+    >>> draft("scylla-5l").num_layers, draft("llama-68m").kind
+    (5, 'model')
     """
     match = _SCYLLA.fullmatch(name)
     if match:
@@ -182,7 +223,7 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
     if layers is not None:
         if entry["kind"] != "head":
             raise fail(
-                "draft_layers", layers, f"does not apply to {name}", "it goes with eagle*, mtp and scylla-Nl"
+                "draft_layers", layers, f"does not apply to {name}", "it applies to eagle*, mtp and scylla-Nl"
             )
         entry["num_layers"] = layers
     label = f"scylla-{layers or entry.get('num_layers', 1)}l" if name == "scylla" else name
@@ -190,7 +231,18 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
 
 
 def engine(name: str) -> Engine:
-    """Engine preset by name; every overhead of a preset has its source and interval in engines.toml."""
+    """Return an engine preset by name, with the intervals and sources of its overheads.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> engine("vllm").framework
+    'vllm'
+    """
     entry = _data("engines")[one_of("engine", name, names("engines"))]
     given = {field: entry[field] for field in OVERHEADS if field in entry}
     values = {field: quantity(name, field, item) for field, item in given.items()}
@@ -212,7 +264,7 @@ def engine(name: str) -> Engine:
 
 
 def _interval(entry: str, field: str, given: Mapping[str, Any]) -> tuple[float, float]:
-    """Lower and upper end of a quantity in SI base units."""
+    """Return the lower and upper end of a quantity in SI base units."""
     for key in ("lower", "upper"):
         if key not in given:
             raise fail(f"{entry}.{field}", given["value"], f"lacks its {key} end")
@@ -221,7 +273,7 @@ def _interval(entry: str, field: str, given: Mapping[str, Any]) -> tuple[float, 
 
 
 def describe(kind: str, name: str) -> list[dict[str, Any]]:
-    """Rows of one entry: field, value, unit, source, note, with the source spelled out."""
+    """Return one row per field of an entry: name, field, value, its ends, unit, full source and note."""
     data = _data(one_of("kind", kind, KINDS))
     entry = data[one_of(kind, name, names(kind))]
     cited: Mapping[str, str] = data.get("sources", {})
@@ -244,24 +296,3 @@ def describe(kind: str, name: str) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def check() -> None:
-    """Build every entry of the catalog; raises on the first that breaks a law (used by the tests)."""
-    for name in names("hardware"):
-        hardware(name)
-    for name in names("models"):
-        model(name)
-    for name in names("drafts"):
-        draft(name)
-    for name in names("engines"):
-        engine(name)
-    for kind in KINDS:
-        cited = _data(kind).get("sources", {})
-        for name in names(kind):
-            for row in describe(kind, name):
-                if not row["source"]:
-                    raise InputError(f"{kind}={name}.{row['field']} has no source")
-        for key, text in cited.items():
-            if not text:
-                raise InputError(f"source={key} is empty in {kind}.toml")

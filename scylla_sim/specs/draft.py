@@ -1,4 +1,7 @@
-"""Drafts: heads, Medusa, n-gram and independent models."""
+"""Drafts: heads, Medusa, n-gram and independent models.
+
+To add a draft to the catalog, add a table to ``scylla_sim/data/drafts.toml`` with the fields of `Draft`.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,40 @@ from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.specs.model import Model
 
 DRAFT_KINDS = ("none", "head", "model", "medusa", "ngram")
+"""Kinds of drafts; see `Draft`."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """How candidate tokens are made.
+    """A method that proposes candidate tokens.
 
-    ``head``: decoder layers on the target's features, with the target's width (EAGLE, Scylla). ``model``: an
-    independent small model. ``medusa``: parallel heads, no sequential passes. ``ngram``: no model at all.
+    ==========  ================================================================================
+    Kind        Candidates come from
+    ==========  ================================================================================
+    none        nothing: autoregressive decoding
+    head        decoder layers of the target's width on the target's features (EAGLE, Scylla)
+    model       an independent small model
+    medusa      parallel heads, without sequential passes
+    ngram       the prompt, without a model
+    ==========  ================================================================================
 
     Attributes
     ----------
+    kind
+        One of `DRAFT_KINDS`.
     num_layers
-        Decoder layers of a head, number of heads for ``medusa``.
+        Decoder layers of a head; number of heads for ``medusa``.
     fused_features
-        Hidden states of the target that the head's input projection joins: 1 for EAGLE-1/2, 3 for EAGLE-3.
+        Hidden states of the target that the head's input projection joins: 1 for EAGLE-1 and EAGLE-2, 3 for
+        EAGLE-3.
     vocab_size
-        Size of a reduced draft vocabulary; 0 means the target's.
+        Size of a reduced draft vocabulary; 0 for the target's vocabulary.
     reads_target_head
-        Whether the vocabulary projection is the target's own (no extra weights to store).
+        Whether the draft uses the target's vocabulary projection, without weights of its own.
     keeps_experts
-        Whether the decoder layers of a head are mixtures of experts where the target's are (MTP), or dense.
+        Whether the decoder layers of a head are MoE layers if the target's are (MTP); dense otherwise.
+    model
+        The independent model; ``None`` for other kinds.
     """
 
     name: str
@@ -49,4 +65,4 @@ class Draft:
         if self.kind in ("head", "medusa") and self.num_layers < 1:
             raise fail("draft_layers", self.num_layers, f"must be at least 1 for a {self.kind} draft")
         if (self.kind == "model") != (self.model is not None):
-            raise fail("draft model", self.model, f"does not go with kind={self.kind!r}")
+            raise fail("draft model", self.model, f"cannot be combined with kind={self.kind!r}")

@@ -1,4 +1,8 @@
-"""Serving engines and the overheads that they add to the kernels of a step."""
+"""Serving engines and the overheads that they add to the kernels of a step.
+
+To add an engine preset, add a table to ``scylla_sim/data/engines.toml`` with the fields of `Engine`. Every overhead
+of a preset needs a value, the ends of its interval, a unit and a source.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +13,39 @@ from scylla_sim.checks import fail, in_range, one_of, whole
 from scylla_sim.stats.estimate import Estimate
 
 OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s")
-"""What an engine may add to the kernels, in seconds."""
+"""Names of the overheads of an engine, in seconds."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What a serving engine adds to the kernels, all of it explicit and in seconds.
+    """Overheads of a serving engine, in seconds, and its use of CUDA graphs.
 
     Attributes
     ----------
     host_s
-        Scheduler and sampling work of one step, not overlapped with the device.
+        Scheduler and sampling work per step that does not overlap with the device.
     token_s
-        The same per token handed to the target in a step (b n of them).
+        Host work per token that the target processes in a step.
     draft_host_s
-        Added to every cycle that drafts; ``draft_pass_host_s`` to every sequential draft pass.
+        Host work per cycle with a draft.
+    draft_pass_host_s
+        Host work per sequential draft pass.
     tree_host_s
-        Added to every cycle that drafts a tree (top-k above 1): choosing its paths, its mask, moving the cache of
-        the accepted one.
+        Host work per cycle with a tree (top-k above 1): path selection, attention mask, and moving the KV cache of
+        the accepted path.
     launch_s
-        What the host needs to launch one operation of a step that is not a CUDA graph. A GPU works on while the
-        host launches, so such a step takes at least as long as its launches; on a CPU they add to it.
+        Host time to launch one operation of a step without a CUDA graph. On a GPU, launches overlap with the
+        device, so the step takes at least the time of its launches. On a CPU, they add to the step.
     framework
-        Whose kernels its steps run, where a calibration holds those of several; empty: the calibration's first.
+        Framework whose kernels the engine runs, for calibrations with several frameworks; empty for the first one.
     eager
-        No step is a CUDA graph.
+        Whether the engine uses no CUDA graphs.
     max_graph_tokens, max_graph_batch
-        Tokens, or sequences, up to which steps were captured as CUDA graphs; 0 means no limit.
+        Largest number of tokens or sequences of a step with a CUDA graph; 0 for no limit.
     intervals
-        Lower and upper end of an overhead, in seconds; one without an entry is taken as exact.
+        Lower and upper end of an overhead, in seconds; an overhead without an entry is exact.
+    sources
+        Source of an overhead.
     """
 
     name: str

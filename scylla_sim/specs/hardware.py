@@ -1,4 +1,10 @@
-"""Hardware: the datasheet of one GPU or CPU."""
+"""Hardware: datasheet values of one GPU or CPU.
+
+To add a GPU to the catalog, add a table to ``scylla_sim/data/hardware.toml``. Every quantity there has a value, a
+unit and a source. The key ``calibration`` names the device whose shipped calibration is used; see
+`scylla_sim.specs.catalog.calibration_name`. A GPU outside the catalog is a TOML file with one such table, for
+``--hardware my-gpu.toml``.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +15,34 @@ from types import MappingProxyType
 from scylla_sim.checks import fail, in_range, one_of, whole
 
 MIN_RATE, MAX_RATE = 1e6, 1e21
-"""Bytes, bytes/s and FLOP/s of anything that computes; what lies outside is a slip of a prefix."""
+"""Accepted range of bytes, bytes/s and FLOP/s; a value outside it has a wrong unit prefix."""
 
 PEAKS = ("fp32", "bf16", "fp8", "int8", "fp4")
-"""Precisions a datasheet states a dense peak for."""
+"""Precisions of dense peaks."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """One GPU (or this machine's CPU) and the link between several of them, as the datasheet states it.
+    """Datasheet values of one GPU or CPU, and of the link between GPUs.
 
     Attributes
     ----------
+    family
+        Architecture of the device, such as ``hopper``.
+    memory_bytes, memory_bytes_per_s
+        Capacity and bandwidth of the device memory.
     peak_flop_per_s
-        Dense peak by precision (never the 2:4 sparse figure).
+        Dense peak by precision, without 2:4 sparsity.
+    sm_count
+        Number of streaming multiprocessors; 0 for a CPU.
+    l2_bytes
+        Size of the L2 cache; 0 for a CPU.
+    link
+        Link between GPUs: ``nvlink``, ``pcie`` or ``none``.
     link_bytes_per_s
-        One direction, one GPU. ``link`` is ``nvlink``, ``pcie`` or ``none``.
-    sm_count, l2_bytes
-        0 where the device has no such thing (a CPU).
-    calibration
-        Name of the shipped calibration, or of the device whose calibration stands in for this one.
+        Bandwidth of the link of one GPU in one direction.
+    gpus_per_node
+        Number of GPUs in one node.
     """
 
     name: str
@@ -59,7 +73,13 @@ class Hardware:
         object.__setattr__(self, "peak_flop_per_s", MappingProxyType(dict(self.peak_flop_per_s)))
 
     def peak(self, precision: str) -> float:
-        """Dense FLOP/s of a precision; unknown on this device names what it has."""
+        """Return the dense FLOP/s of a precision.
+
+        Raises
+        ------
+        InputError
+            For a precision without a peak in the datasheet.
+        """
         one_of("precision", precision, PEAKS)
         if precision not in self.peak_flop_per_s:
             known = ", ".join(self.peak_flop_per_s)

@@ -55,7 +55,7 @@ def test_trees_have_settings_for_sglang_but_not_for_vllm():
     found = made_up([tree], [Span(1, 64, tree)])
     (nothing,) = engines_flags.flags("vllm", tree.draft, found)
     assert nothing.options == ""
-    assert "tree attention was removed" in nothing.notes[0]
+    assert "without tree attention" in nothing.notes[0]
     fixed = engines_flags.flags("sglang", tree.draft, found)[0]
     assert "--speculative-eagle-topk 4 --speculative-num-draft-tokens 16" in fixed.options
 
