@@ -1,7 +1,9 @@
-"""Result files: JSON with a schema version, values and provenance, written whole or not at all.
+"""Result files with their provenance, and CSV columns.
 
-A table is ``{"schema", "rows", "provenance"}``; a measured record adds samples, stopping reasons and device
-facts (see `gpu_validate.records.record_file`). A number's level of evidence is one of `EVIDENCE`; levels never mix.
+A result table is one JSON object ``{"schema", "rows", "provenance"}``. A measured record adds samples, stopping
+reasons and device facts; see `gpu_validate.records.record_file`. Files are written atomically. Every number has one
+of the evidence levels in `EVIDENCE`, and levels are never mixed. Numbers in CSV columns are parsed by
+`scylla_sim.number_columns`.
 """
 
 from __future__ import annotations
@@ -24,32 +26,42 @@ from scylla_sim import __version__
 from scylla_sim.checks import InputError, fail
 
 EVIDENCE = ("live", "recorded", "silicon", "published", "small-scale", "theory")
-"""``live`` measured by this run on this machine; ``recorded`` measured earlier by gpu_validate and committed;
-``silicon`` kernel measurements of somebody else (aiconfigurator-core); ``published`` printed in a paper,
-repository or blog; ``small-scale`` trained and measured here at reduced size; ``theory`` computed only."""
+"""Evidence levels.
+
+===============  ==================================================================
+Level            Source of the number
+===============  ==================================================================
+``live``         measured by this run on this machine
+``recorded``     measured earlier by gpu_validate and committed
+``silicon``      kernel measurements of a third party (aiconfigurator-core)
+``published``    printed in a paper, repository or blog
+``small-scale``  trained and measured here at reduced size
+``theory``       computed only
+===============  ==================================================================
+"""
 
 COMMIT_VARIABLE = "SCYLLA_SIM_COMMIT"
-"""Names the commit of a copy; what a ``.git`` beside it says may be that of another one."""
+"""Environment variable with the commit of a copied checkout; it takes precedence over ``.git``."""
 
 Row = dict[str, Any]
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Return the sha256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 SUMS = "SHA256SUMS"
-"""File of a folder that names the hashes of the others, as ``sha256sum --check`` reads it."""
+"""File with the hashes of the other files of its folder, in the format of ``sha256sum --check``."""
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:
-    """Write `SUMS` of some files of a folder."""
+    """Write the file `SUMS` for some files of a folder."""
     write_text(folder / SUMS, "".join(f"{sha256_of(folder / name)}  {name}\n" for name in sorted(names)))
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Hashes by file name of a folder's `SUMS`; nothing where it has none."""
+    """Return the hashes in a folder's `SUMS` by file name; empty without that file."""
     sums = folder / SUMS
     if not sums.is_file():
         return {}
@@ -61,12 +73,12 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def check_sums(path: Path) -> None:
-    """Refuse a file that its folder's `SUMS` does not vouch for; a folder without that file has nothing to check.
+    """Check a file against the hash in its folder's `SUMS`; a folder without that file passes.
 
     Raises
     ------
     InputError
-        When the file is not listed, or its bytes have another hash.
+        If the file is not listed, or if its hash differs.
     """
     known = read_sums(path.parent)
     sums = path.parent / SUMS
@@ -80,10 +92,10 @@ def check_sums(path: Path) -> None:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout this package runs from.
+    """Return the commit and the dirty flag of the checkout that runs this package.
 
-    A copy on a rented GPU names its commit in the variable `COMMIT_VARIABLE`, or in a file ``COMMIT`` at its root
-    where it has no ``.git``; whether it was changed is then unknown. ``None`` where nothing says.
+    A copy without ``.git`` takes its commit from the variable `COMMIT_VARIABLE` or from a file ``COMMIT`` at its
+    root. Its dirty flag is ``None``. Both values are ``None`` if the commit is unknown.
     """
     root = Path(__file__).resolve().parent.parent
     state: dict[str, Any] = {"git_sha": None, "git_dirty": None}
@@ -105,9 +117,9 @@ def git_state() -> dict[str, Any]:
 
 
 def provenance(*, inputs: Iterable[Path | str] = (), **facts: Any) -> dict[str, Any]:
-    """Where a result comes from: package version, commit, command line, hashes of input files, and ``facts``.
+    """Return the origin of a result: version, commit, command line, hashes of input files, and ``facts``.
 
-    File names are kept without their folders, so that a record does not depend on where a checkout lies.
+    Files are named without their folders, so a record does not depend on the location of the checkout.
     """
     hashes = {Path(path).name: sha256_of(Path(path)) for path in inputs}
     argv = [Path(arg).name if os.sep in arg else arg for arg in sys.argv]
@@ -115,15 +127,19 @@ def provenance(*, inputs: Iterable[Path | str] = (), **facts: Any) -> dict[str, 
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a UTF-8 text file atomically, as `write_bytes`."""
+    """Write a UTF-8 text file atomically, like `write_bytes`."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a file atomically: a reader, or a run killed half way, sees the old file or the new one.
+    """Write a file atomically: readers see the old file or the new one, never a part.
 
-    A link is followed, an existing file keeps its mode, and what is no regular file (a device, a pipe) is written
-    to as it is.
+    Links are followed and an existing file keeps its mode. Devices and pipes are written directly.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
     """
     target = Path(path).resolve()
     try:
@@ -151,12 +167,18 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def dump_json(value: Any) -> str:
-    """Serialise with full precision, keeping key order and refusing NaN, which JSON does not have."""
+    """Return a value as JSON text with all digits and the order of keys; NaN raises `ValueError`."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path | str, *, schema: str | None = None) -> dict[str, Any]:
-    """Read a JSON object; refuse what is missing, truncated or of another schema with one line."""
+    """Return the JSON object in a file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not JSON, or has another schema.
+    """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -173,12 +195,12 @@ def read_json(path: Path | str, *, schema: str | None = None) -> dict[str, Any]:
 
 
 def table(name: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> dict[str, Any]:
-    """A result table as one JSON object; ``name`` is its schema, for example ``scylla-sim/predict/1``."""
+    """Return a result table as one JSON object; ``name`` is its schema, such as ``scylla-sim/predict/1``."""
     return {"schema": name, "rows": [dict(row) for row in rows], "provenance": provenance(**facts)}
 
 
 def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV text; the columns are the union of all keys, in order of first appearance."""
+    """Return rows as CSV text; the columns are all keys in order of first appearance."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n", restval="")
@@ -188,7 +210,7 @@ def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_columns(columns: Mapping[str, Sequence[str | float]]) -> str:
-    """Columns of text or numbers as CSV text; all have one length, and numbers keep every digit."""
+    """Return columns of one length as CSV text; numbers keep all digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -197,16 +219,21 @@ def format_columns(columns: Mapping[str, Sequence[str | float]]) -> str:
 
 
 READ_BLOCK = 4096
-"""Lines of a CSV file that are turned into columns at once."""
+"""Lines of a CSV file that are converted to columns at once."""
 
 
 def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Read a CSV file into columns of text, in file order; ``needed`` names columns that it must have.
+    """Read a CSV file into columns of text, in file order.
+
+    Parameters
+    ----------
+    needed
+        Columns that the file must have.
 
     Raises
     ------
     InputError
-        When the file is missing, empty, has a repeated or blank column name, or a line of another length.
+        If the file is missing or empty, a column is missing, blank or repeated, or a line has another length.
     """
     lines = 0
     try:
@@ -216,7 +243,7 @@ def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, l
             width = len(header)
             columns: list[list[str]] = [[] for _ in header]
             filled = filter(None, reader)
-            # block by block: a million lists alive at once would keep the garbage collector busy
+            # block by block, because a million live lists slow the garbage collector down
             while block := list(islice(filled, READ_BLOCK)):
                 if set(map(len, block)) != {width}:
                     break

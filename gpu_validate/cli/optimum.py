@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     needed = ("drafting", "temperature", "nodes", "tokens_per_cycle")
-    tokens, tau = curve(read_columns(args.acceptance, needed=needed))
-    rows = optima(read_columns(args.verify, needed=("batch_size", "tokens", "verify_s")), tokens, tau)
+    tokens, tau = curve(read_columns(args.acceptance, needed=needed), args.acceptance)
+    timed = read_columns(args.verify, needed=("batch_size", "tokens", "verify_s"))
+    rows = optima(timed, args.verify, tokens, tau)
     write_text(args.out, format_csv(rows))
     note(f"wrote {len(rows)} rows to {args.out}")

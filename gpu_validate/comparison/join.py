@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from scylla_sim.checks import FloatArray, InputError, fail
+from scylla_sim.number_columns import POSITIVE, parse_numbers
 from scylla_sim.records import check_sums, read_columns
 
 SHAPE = (
@@ -60,18 +59,8 @@ class CsvTable:
         """A column of finite numbers above zero; with ``blanks`` an empty cell is NaN."""
         if name not in self.cells:
             raise fail("column", name, f"is missing from {self.path}", f"columns: {', '.join(self.cells)}")
-        values = np.empty(self.size)
-        for line, cell in enumerate(self.cells[name]):
-            if blanks and not cell.strip():
-                values[line] = np.nan
-                continue
-            try:
-                values[line] = float(cell)
-            except ValueError:
-                raise fail(name, cell, f"must be a number {self.place(line)}") from None
-            if not (np.isfinite(values[line]) and values[line] > 0):
-                raise fail(name, cell, f"must be finite and above 0 {self.place(line)}")
-        return values
+        empty = float("nan") if blanks else None
+        return parse_numbers(name, self.cells[name], self.place, rule=POSITIVE, empty=empty)
 
     def keys(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """Key of each row: ``4096.0`` is 4096, ``bf16`` is bfloat16, an empty window, say, is its default."""

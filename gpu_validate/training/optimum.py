@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray, InputError, fail
+from scylla_sim.number_columns import AT_LEAST_ONE, COUNT, POSITIVE, line_of, parse_numbers
 
 _STEPS_PER_OCTAVE = 16
 """Grid points per doubling of the number of verified tokens n."""
 
 
-def _number(columns: dict[str, list[str]], name: str, index: int, low: float) -> float:
-    """Return a cell as a positive finite number of at least ``low``."""
-    text = columns[name][index]
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not (np.isfinite(value) and value >= low and value > 0):
-        rule = f"at least {low:g}" if low else "above 0"
-        raise InputError(f"{name}={text!r} must be a number {'of ' * bool(low)}{rule} in row {index + 1}")
-    return value
-
-
-def _count(columns: dict[str, list[str]], name: str, index: int) -> int:
-    """Return a cell as a whole number of at least 1."""
-    value = _number(columns, name, index, 1.0)
-    if value != int(value):
-        raise fail(name, columns[name][index], f"must be a whole number in row {index + 1}")
-    return int(value)
-
-
-def curve(columns: dict[str, list[str]]) -> tuple[FloatArray, FloatArray]:
+def curve(columns: Mapping[str, list[str]], path: Path | str) -> tuple[FloatArray, FloatArray]:
     """Return the acceptance curve of static trees at temperature 0.
 
     Parameters
     ----------
     columns
         CSV of ``curves --table acceptance``.
+    path
+        Its file, for error messages.
 
     Returns
     -------
@@ -52,18 +36,22 @@ def curve(columns: dict[str, list[str]]) -> tuple[FloatArray, FloatArray]:
     InputError
         If no row is of a tree at temperature 0, or a cell is not a number.
     """
-    found: dict[int, list[float]] = {}
-    for index, drafting in enumerate(columns["drafting"]):
-        if drafting == "tree" and columns["temperature"][index] == "0":
-            count = _count(columns, "nodes", index)
-            found.setdefault(count, []).append(_number(columns, "tokens_per_cycle", index, 1.0))
-    if not found:
+    cells = zip(columns["drafting"], columns["temperature"])
+    rows = [index for index, cell in enumerate(cells) if cell == ("tree", "0")]
+    if not rows:
         raise InputError("acceptance has no row of drafting=tree at temperature=0")
-    nodes = np.array([0, *sorted(found)], dtype=np.float64)
-    return nodes + 1.0, np.array([1.0, *(float(np.mean(found[n])) for n in sorted(found))])
+    nodes, tau = (
+        parse_numbers(name, columns[name], line_of(path), rule=rule, rows=rows)
+        for name, rule in (("nodes", COUNT), ("tokens_per_cycle", AT_LEAST_ONE))
+    )
+    sizes = np.unique(nodes)
+    means = [float(np.mean(tau[nodes == size])) for size in sizes]
+    return np.array([1.0, *(sizes + 1.0)]), np.array([1.0, *means])
 
 
-def optima(columns: dict[str, list[str]], tokens: FloatArray, tau: FloatArray) -> list[dict[str, Any]]:
+def optima(
+    columns: Mapping[str, list[str]], path: Path | str, tokens: FloatArray, tau: FloatArray
+) -> list[dict[str, Any]]:
     """Return the best number of verified tokens at each batch.
 
     The best number maximises tau(n) / T(b, n). Both curves are interpolated along log n, the time T on a log scale.
@@ -72,6 +60,8 @@ def optima(columns: dict[str, list[str]], tokens: FloatArray, tau: FloatArray) -
     ----------
     columns
         CSV of ``curves --table verify``.
+    path
+        Its file, for error messages.
     tokens, tau
         Acceptance curve of `curve`.
 
@@ -87,7 +77,7 @@ def optima(columns: dict[str, list[str]], tokens: FloatArray, tau: FloatArray) -
         If a number is unusable, appears twice, or the pass of one token is missing.
     """
     rows = []
-    for batch, passes in sorted(_passes(columns).items()):
+    for batch, passes in sorted(_passes(columns, path).items()):
         if 1 not in passes:
             raise fail("batch_size", batch, "has no pass of tokens=1, the base of the gain")
         measured = np.array(sorted(passes.items()), dtype=np.float64)
@@ -110,15 +100,19 @@ def optima(columns: dict[str, list[str]], tokens: FloatArray, tau: FloatArray) -
     return rows
 
 
-def _passes(columns: dict[str, list[str]]) -> dict[int, dict[int, float]]:
+def _passes(columns: Mapping[str, list[str]], path: Path | str) -> dict[int, dict[int, float]]:
     """Return the seconds of the measured passes by batch and tokens."""
+    place = line_of(path)
+    rules = {"batch_size": COUNT, "tokens": COUNT, "verify_s": POSITIVE}
+    batches, counts, seconds = (
+        parse_numbers(name, columns[name], place, rule=rule).tolist() for name, rule in rules.items()
+    )
     found: dict[int, dict[int, float]] = {}
-    for index in range(len(columns["batch_size"])):
-        passes = found.setdefault(_count(columns, "batch_size", index), {})
-        count = _count(columns, "tokens", index)
+    for index, (batch, count, verify_s) in enumerate(zip(batches, counts, seconds)):
+        passes = found.setdefault(int(batch), {})
         if count in passes:
-            raise fail("tokens", count, f"appears twice for its batch in row {index + 1}")
-        passes[count] = _number(columns, "verify_s", index, 0.0)
+            raise fail("tokens", int(count), f"appears twice for its batch {place(index)}")
+        passes[int(count)] = verify_s
     if not found:
         raise InputError("verify has no row")
     return found

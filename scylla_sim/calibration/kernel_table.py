@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.kernels.operation import Operation
 from scylla_sim.kernels.registry import OPERATIONS
+from scylla_sim.number_columns import NumberRule, line_of, parse_numbers
 from scylla_sim.records import read_columns
 from scylla_sim.specs.dtypes import canonical_dtype
 
@@ -68,11 +69,6 @@ class KernelTable:
         )
 
 
-def _line(path: Path | str, index: int) -> str:
-    """Return the place of a row, for error lines."""
-    return f"on line {index + 2} of {Path(path).name}"
-
-
 @dataclass(frozen=True)
 class _NumberColumn:
     """Rules of one numeric column, over the operations that use it.
@@ -86,43 +82,13 @@ class _NumberColumn:
     zero: bool
     fractional: bool
 
-    def check(self, values: FloatArray) -> tuple[NDArray[np.bool_], str]:
-        """Return a mask of the first kind of bad values, and the rule that they break."""
-        low, rule = (0.0, "must be at least 0") if self.zero else (1e-300, "must be a number above 0")
-        for bad, text in (
-            (values > MAX_NUMBER, f"must be at most {MAX_NUMBER:g}"),
-            (~(np.isfinite(values) & (values >= low)), rule),
-            ((values != np.floor(values)) & (not self.fractional), "must be a whole number"),
-        ):
-            if bad.any():
-                return bad, text
-        return np.zeros(values.shape, dtype=np.bool_), ""
-
-
-def _read_numbers(
-    path: Path | str, column: _NumberColumn, text: Sequence[str], rows: NDArray[np.intp]
-) -> FloatArray:
-    """Return the numbers of the rows that use a column, NaN elsewhere."""
-    out = np.full(len(text), np.nan)
-    cells = list(text) if rows.size == len(text) else [text[i] for i in rows]
-    if column.default is not None and not all(map(str.strip, set(cells))):
-        cells = [cell.strip() or str(column.default) for cell in cells]
-    try:
-        values = np.array(cells, dtype=np.float64)
-    except ValueError:
-        for i, cell in zip(rows, map(str.strip, cells)):
-            try:
-                float(cell)
-            except ValueError:
-                rule = "must be a number" if cell else "is empty"
-                raise fail(column.name, cell, f"{rule} {_line(path, int(i))}") from None
-        raise
-    bad, rule = column.check(values)
-    if bad.any():
-        at = int(np.flatnonzero(bad)[0])
-        raise fail(column.name, cells[at], f"{rule} {_line(path, int(rows[at]))}")
-    out[rows] = values
-    return out
+    def read(self, path: Path | str, cells: Sequence[str], rows: NDArray[np.intp]) -> FloatArray:
+        """Return the numbers of the rows that use the column, NaN elsewhere."""
+        out = np.full(len(cells), np.nan)
+        rule = NumberRule(0.0, MAX_NUMBER, above=not self.zero, whole=not self.fractional)
+        everywhere = None if rows.size == len(cells) else rows
+        out[rows] = parse_numbers(self.name, cells, line_of(path), rule=rule, rows=everywhere, empty=self.default)
+        return out
 
 
 def _stripped(cells: Sequence[str]) -> NDArray[np.str_]:
@@ -140,7 +106,7 @@ def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | No
     if unknown.any():
         at = int(np.flatnonzero(unknown)[0])
         raise fail(
-            "op", str(labels["op"][at]), f"is not known {_line(path, at)}", f"known: {', '.join(OPERATIONS)}"
+            "op", str(labels["op"][at]), f"is not known {line_of(path)(at)}", f"known: {', '.join(OPERATIONS)}"
         )
     if device is not None:
         labels["device"] = np.where(labels["device"] == "", device, labels["device"])
@@ -152,11 +118,11 @@ def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | No
             if value == "" and (name == "kv_dtype" or not computes[labels[name] == ""].any()):
                 continue
             if value == "":
-                raise fail(name, "", f"is empty {_line(path, at)}")
+                raise fail(name, "", f"is empty {line_of(path)(at)}")
             try:
                 canonical = canonical_dtype(str(value))
             except InputError as error:
-                raise InputError(f"{error} {_line(path, at)}") from None
+                raise InputError(f"{error} {line_of(path)(at)}") from None
             labels[name] = np.where(labels[name] == value, canonical, labels[name])
     labels["kv_dtype"] = np.where(labels["kv_dtype"] == "", labels["dtype"], labels["kv_dtype"])
     return labels
@@ -242,12 +208,12 @@ def from_columns(
     numbers: dict[str, FloatArray] = {}
     for column in _number_columns(columns, path, present, measured=measured):
         text = columns.get(column.name, [""] * len(columns["op"]))
-        numbers[column.name] = _read_numbers(path, column, text, np.flatnonzero(np.isin(labels["op"], column.ops)))
+        numbers[column.name] = column.read(path, text, np.flatnonzero(np.isin(labels["op"], column.ops)))
     for table in (item.table for item in present):
         if table.rule is not None and (broken := table.rule.broken(numbers)).any():
             at = int(np.flatnonzero(broken)[0])
             name, rule = table.rule.column, table.rule.text(numbers, at)
-            raise fail(name, numbers[name][at], f"{rule} {_line(path, at)}")
+            raise fail(name, numbers[name][at], f"{rule} {line_of(path)(at)}")
         if table.derived is not None and not set(table.together) <= set(numbers):
             numbers |= table.derived(numbers)
     return KernelTable(columns=columns, numbers=numbers, labels=labels)

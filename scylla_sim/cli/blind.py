@@ -1,18 +1,21 @@
-"""``scylla-sim blind``: predict the rows of a measurement before it is made, with hashes that hold them fixed."""
+"""``scylla-sim blind``: predict the rows of a measurement before it is made, with hashes of the predictions."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import fail
-from scylla_sim.cli import cycles, steps
-from scylla_sim.cli import kernels as kernel_rows
+from scylla_sim.cli import cycles, kernels, steps
 from scylla_sim.console import Parser, note
 from scylla_sim.records import (
+    SUMS,
     dump_json,
     format_columns,
     provenance,
@@ -29,36 +32,53 @@ EPILOG = """example:
 """
 
 SCHEMA = "scylla-sim/blind/1"
-VERBS = {"kernels": kernel_rows, "step": steps, "specdecode": cycles, "decode": cycles}
+VERBS = {"kernels": kernels, "step": steps, "specdecode": cycles, "decode": cycles}
 """Suite of a measurement -> the verb that predicts its rows."""
 FACTS = "provenance.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    files = ", ".join(f"{suite}.csv" for suite in VERBS)
+    parser.add_argument("--shapes", required=True, metavar="DIR", help=f"folder with one or more of {files}")
     parser.add_argument(
-        "--shapes", required=True, metavar="DIR", help=f"CSV files of shapes: {', '.join(VERBS)}; one may be absent"
+        "--hardware", required=True, metavar="NAME,...", help="GPUs of the catalog; all get the same shapes"
     )
-    parser.add_argument(
-        "--hardware", required=True, metavar="NAME,...", help="GPUs of the catalog, predicted for the same shapes"
-    )
-    parser.add_argument("--out", required=True, metavar="DIR", help="one folder a GPU is written there")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder that gets one subfolder per GPU")
 
 
-def _predict(suite: str, shapes: Path, device: str, out: Path) -> None:
-    """Predict the shapes of a file as if they ran on ``device``, with its shipped calibration."""
+def _predict(suite: str, shapes: Path, device: str) -> str:
+    """Return the predictions for a file of shapes as CSV text, as if they ran on ``device``."""
     columns = read_columns(shapes)
     size = len(next(iter(columns.values())))
+    verb, parser, text = VERBS[suite], Parser(), io.StringIO()
+    verb.add_arguments(parser)
     with tempfile.TemporaryDirectory() as folder:
         renamed = Path(folder) / f"{suite}.csv"
         write_text(renamed, format_columns({**columns, "device": [device] * size}))
-        parser = Parser()
-        VERBS[suite].add_arguments(parser)
-        VERBS[suite].execute(
-            parser.parse_args(["--shapes", str(renamed), "--format", "csv", "--out", str(out / f"{suite}.csv")])
-        )
+        with redirect_stdout(text):
+            verb.execute(parser.parse_args(["--shapes", str(renamed), "--format", "csv"]))
+    return text.getvalue()
+
+
+def _files(shapes: Mapping[str, Path], device: str) -> dict[str, str]:
+    """Return the files of one GPU by name: its predictions and their provenance."""
+    facts = provenance(
+        inputs=shapes.values(),
+        utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        calibration={
+            "evidence": device_calibration.shipped(device).evidence,
+            "sha256": device_calibration.shipped_hash(device),
+        },
+    )
+    return {
+        **{f"{suite}.csv": _predict(suite, path, device) for suite, path in shapes.items()},
+        FACTS: dump_json({"schema": SCHEMA, "hardware": device, "provenance": facts}),
+    }
 
 
 def execute(args: argparse.Namespace) -> int:
+    """Write the predictions of every GPU; bad input leaves no file written."""
     shapes = {suite: Path(args.shapes) / f"{suite}.csv" for suite in VERBS}
     shapes = {suite: path for suite, path in shapes.items() if path.is_file()}
     if not shapes:
@@ -67,20 +87,11 @@ def execute(args: argparse.Namespace) -> int:
     for device in devices:
         if (Path(args.out).resolve().parent / device).is_dir():
             rule = "has been measured: predictions made after it are not blind"
-            raise fail("hardware", device, rule, f"its records lie beside {args.out}")
-    for device in devices:
-        out = Path(args.out) / device
-        for suite, path in shapes.items():
-            _predict(suite, path, device, out)
-        facts = provenance(
-            inputs=shapes.values(),
-            utc=datetime.now(UTC).isoformat(timespec="seconds"),
-            calibration={
-                "evidence": device_calibration.shipped(device).evidence,
-                "sha256": device_calibration.shipped_hash(device),
-            },
-        )
-        write_text(out / FACTS, dump_json({"schema": SCHEMA, "hardware": device, "provenance": facts}))
-        write_sums(out, [FACTS, *(f"{suite}.csv" for suite in shapes)])
-        note(f"SHA256SUMS of {device}: {sha256_of(out / 'SHA256SUMS')}")
+            raise fail("hardware", device, rule, f"its records are in the folder of {args.out}")
+    found = {Path(args.out) / device: _files(shapes, device) for device in devices}
+    for folder, files in found.items():
+        for name, text in files.items():
+            write_text(folder / name, text)
+        write_sums(folder, files)
+        note(f"{SUMS} of {folder.name}: {sha256_of(folder / SUMS)}")
     return 0

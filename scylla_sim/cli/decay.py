@@ -7,9 +7,9 @@ import argparse
 import numpy as np
 
 from scylla_sim.acceptance import positions
-from scylla_sim.checks import InputError, fail, one_of, whole
+from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.console import add_output, emit
-from scylla_sim.laws.points import number
+from scylla_sim.number_columns import COUNT, line_of, parse_numbers
 from scylla_sim.records import EVIDENCE, Row, read_columns
 
 EPILOG = """example (columns draft_len, tokens_per_cycle and the name of the series):
@@ -51,16 +51,16 @@ def read_series(args: argparse.Namespace) -> dict[str, tuple[list[int], list[flo
     labels = args.by.split(",")
     for name in (args.x, args.y, *labels):
         one_of("column", name, columns)
+    place = line_of(args.file)
+    x = parse_numbers(args.x, columns[args.x], place, rule=COUNT)
+    y = parse_numbers(args.y, columns[args.y], place)
     series: dict[str, tuple[list[int], list[float]]] = {}
-    for row, (x, y) in enumerate(zip(columns[args.x], columns[args.y])):
-        length, tau = number(x, args.x, row + 2), number(y, args.y, row + 2)
-        if length != round(length) or length < 1:
-            raise InputError(f"{args.x}={x!r} must be a whole number of at least 1 in line {row + 2}")
+    for row, (length, tau) in enumerate(zip(x.tolist(), y.tolist())):
         if not 1 < tau < length + 1:
-            raise InputError(f"{args.y}={y!r} must lie between 1 and {args.x} + 1 in line {row + 2}")
+            raise fail(args.y, tau, f"must lie between 1 and {args.x} + 1 {place(row)}")
         lengths, taus = series.setdefault(" | ".join(columns[name][row] for name in labels), ([], []))
         if length in lengths:
-            raise InputError(f"{args.x}={x!r} appears twice for one series in line {row + 2}; add columns to --by")
+            raise fail(args.x, int(length), f"appears twice for one series {place(row)}", "add columns to --by")
         lengths.append(int(length))
         taus.append(tau)
     return series

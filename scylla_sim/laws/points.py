@@ -13,8 +13,8 @@ from scylla_sim.laws import sdsl
 from scylla_sim.laws.additive import TERMS
 from scylla_sim.laws.forms import ALL_FORMS, FORMS, PERPLEXITY_FORMS
 from scylla_sim.laws.grouped import OFFSET_FORMS
+from scylla_sim.number_columns import FINITE, POSITIVE, NumberRule, line_of, parse_numbers
 from scylla_sim.records import read_columns
-from scylla_sim.units import parse_count
 
 MIN_POINTS = 3
 """Fewest points to which a law is fitted."""
@@ -132,30 +132,20 @@ class Points:
         return self.y.size
 
 
-def number(text: str, column: str, line: int | None = None, *, scale: float = 1.0) -> float:
-    """Return a finite number from a text; a count with a suffix, such as 10B, is divided by ``scale``.
+def number(text: str, name: str, *, scale: float = 1.0) -> float:
+    """Return a finite number from an option; a count with a suffix, such as 10B, is divided by ``scale``.
 
     Raises
     ------
     InputError
-        With the column and the line, for a text that is not a finite number.
+        With the name of the option, for a text that is not a finite number.
 
     Examples
     --------
-    >>> number("2.5", "tokens"), number("10B", "tokens", scale=1e9)
+    >>> number("2.5", "predict"), number("10B", "predict", scale=1e9)
     (2.5, 10.0)
     """
-    where = "" if line is None else f" in line {line}"
-    try:
-        value = float(text)
-    except ValueError:
-        try:
-            value = parse_count(text) / scale
-        except ValueError:
-            raise InputError(f"{column}={text!r} is no number{where}") from None
-    if not np.isfinite(value):
-        raise InputError(f"{column}={text!r} must be finite{where}")
-    return value
+    return float(parse_numbers(name, [text], lambda index: "", count_unit=scale)[0])
 
 
 def selected_rows(columns: Mapping[str, Sequence[str]], selection: Selection) -> list[int]:
@@ -184,14 +174,13 @@ def read_points(selection: Selection) -> Points:
     if len(rows) < MIN_POINTS:
         raise fail("points", len(rows), f"must be at least {MIN_POINTS} in {selection.file}", "check --where")
 
-    def numbers(name: str, scale: float = 1.0) -> FloatArray:
-        return np.array([number(columns[name][row], name, row + 2, scale=scale) for row in rows])
+    place = line_of(selection.file)
+
+    def numbers(name: str, scale: float = 1.0, rule: NumberRule = FINITE) -> FloatArray:
+        return parse_numbers(name, columns[name], place, rule=rule, rows=rows, count_unit=scale)
 
     lines = [row + 2 for row in rows]
-    weights = numbers(selection.weight) if selection.weight else None
-    if weights is not None and (weights <= 0).any():
-        bad = int(np.argmax(weights <= 0))
-        raise InputError(f"{selection.weight}={weights[bad]:g} must be above 0 in line {lines[bad]}")
+    weights = numbers(selection.weight, rule=POSITIVE) if selection.weight else None
     sizes = {
         name: column.unit * numbers(one_of("column", column.name, columns), column.unit)
         for name, column in selection.sizes.items()

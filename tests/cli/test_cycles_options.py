@@ -112,8 +112,16 @@ def test_the_naive_roofline_stands_beside_every_prediction_and_is_faster(
     ("change", "options", "message"),
     [
         ({}, ["--fit-overheads"], "column='half' is needed with --fit-overheads"),
-        ({"half": "fit", "cycle_s": "x", "plain_step_s": 1}, ["--fit-overheads"], "must be numbers on line 2"),
-        ({"half": "fit", "cycle_s": 0, "plain_step_s": 1}, ["--fit-overheads"], "must be above 0 on line 2"),
+        (
+            {"half": "fit", "cycle_s": "x", "plain_step_s": 1},
+            ["--fit-overheads"],
+            "cycle_s='x' must be a number above 0 on line 2",
+        ),
+        (
+            {"half": "fit", "cycle_s": 0, "plain_step_s": 1},
+            ["--fit-overheads"],
+            "cycle_s='0' must be a number above 0 on line 2",
+        ),
         ({"half": "held out", "cycle_s": 1, "plain_step_s": 1}, ["--fit-overheads"], "rows=0 must be at least 6"),
         ({"paths": "0 0.0.0"}, ["--ranks"], "needs its parent among the paths"),
         ({"paths": "0 a"}, ["--ranks"], "paths='0 a'"),
@@ -146,12 +154,16 @@ RANKS = "depth,rank,probability\n1,0,0.7\n1,1,0.1\n2,0,0.6\n2,1,0.1\n3,0,0.5\n3,
     ("ranks", "change", "message"),
     [
         (RANKS + "1,0,0.2\n", {}, "holds depth 1, rank 0 twice, again on line 8"),
-        (RANKS.replace("3,0", "0,0"), {}, "must hold depths from 1 and ranks from 0 on line 6"),
-        (RANKS.replace("3,0", "3,-1"), {}, "must hold depths from 1 and ranks from 0 on line 6"),
-        (RANKS, {"draft_len": 9, "verify_tokens": 10}, "draft_len='9' must be 2, of the tree in paths, on line 2"),
-        (RANKS, {"verify_tokens": 7}, "verify_tokens='7' must be 3, of the tree in paths, on line 2"),
-        (RANKS, {"draft_len": 2.5}, "draft_len=2.5 must be a whole number"),
-        (RANKS, {"batch_size": 1.5}, "batch_size=1.5 must be a whole number"),
+        (RANKS.replace("3,0", "0,0"), {}, "depth='0' must be a whole number of at least 1 on line 6"),
+        (RANKS.replace("3,0", "3,-1"), {}, "rank='-1' must be a whole number of at least 0 on line 6"),
+        (
+            RANKS,
+            {"draft_len": 9, "verify_tokens": 10},
+            "draft_len='9' must be 2, the value of the tree in paths, on",
+        ),
+        (RANKS, {"verify_tokens": 7}, "verify_tokens='7' must be 3, the value of the tree in paths, on line 2"),
+        (RANKS, {"draft_len": 2.5}, "draft_len='2.5' must be a whole number"),
+        (RANKS, {"batch_size": 1.5}, "batch_size='1.5' must be a whole number"),
     ],
 )
 def test_profiles_and_trees_that_do_not_go_together_are_refused(

@@ -67,7 +67,7 @@ def test_files_are_compared_together_and_errors_name_the_one_they_are_in(write: 
     for name in ("median_ape", "mape", "bias", "naive_median_ape", "coverage"):
         assert together[name] == pytest.approx(alone[name])
     write("m-c.csv", "op,device,latency_ms\ngemm,c,1\ngemm,c,nothing")
-    with pytest.raises(InputError, match=r"latency_ms='nothing' must be a number on line 3 of .*m-c\.csv"):
+    with pytest.raises(InputError, match=r"latency_ms='nothing' must be a number above 0 on line 3 of .*m-c\.csv"):
         join.read(str(tmp_path / "m-a.csv"), str(tmp_path / "m-c.csv")).numbers("latency_ms")
 
 
@@ -118,11 +118,15 @@ def test_kernels_of_two_libraries_are_told_apart_by_their_source(write: Write) -
     [
         ("op,m,naive_s\ngemm,1,1\n", "op,m,latency_ms\ngemm,1,1\n", "predicted_s.*missing"),
         ("op,m,predicted_s\ngemm,1,1\n", "op,m\ngemm,1\n", "latency_ms.*missing"),
-        ("op,m,predicted_s\ngemm,1,nan\n", "op,m,latency_ms\ngemm,1,1\n", "predicted_s='nan' must be finite"),
+        (
+            "op,m,predicted_s\ngemm,1,nan\n",
+            "op,m,latency_ms\ngemm,1,1\n",
+            "s='nan' must be a number above 0",
+        ),
         (
             "op,m,predicted_s\ngemm,1,x\n",
             "op,m,latency_ms\ngemm,1,1\n",
-            "predicted_s='x' must be a number on line 2",
+            "predicted_s='x' must be a number above 0 on line 2",
         ),
         ("op,m,predicted_s\ngemm,1,1\n", "op,m,latency_ms\ngemm,2,1\n", "no row in common"),
         ("op,m,predicted_s\ngemm,1,1\ngemm,1,2\n", "op,m,latency_ms\ngemm,1,1\n", "m=1 appears twice"),

@@ -71,15 +71,21 @@ def test_rows_of_other_operations_have_no_tiles(tmp_path):
         ("m,n,k\n1,2,3\n", "column='op' is missing"),
         ("op,m,m\ngemm,1,2\n", "column='m' appears twice"),
         ("op,device,dtype,m,n\ngemm,h100-sxm,bf16,1,2\n", "column='k' is missing.*op gemm needs it"),
-        (GOOD + "gemm,h100-sxm,bf16,,4096,4096\n", "m='' is empty on line 3 of rows.csv"),
-        (GOOD + "gemm,h100-sxm,bf16,-1,4096,4096\n", "m='-1' must be a number above 0 on line 3"),
-        (GOOD + "gemm,h100-sxm,bf16,nan,4096,4096\n", "m='nan' must be a number above 0 on line 3"),
-        (GOOD + "gemm,h100-sxm,bf16,many,4096,4096\n", "m='many' must be a number on line 3"),
+        (
+            GOOD + "gemm,h100-sxm,bf16,,4096,4096\n",
+            "m='' must be a whole number in .* on line 3 of rows.csv",
+        ),
+        (GOOD + "gemm,h100-sxm,bf16,-1,4096,4096\n", "m='-1' must be a whole number in .0, 1e.15. on line 3"),
+        (GOOD + "gemm,h100-sxm,bf16,nan,4096,4096\n", "m='nan' must be a whole number in .* on line 3"),
+        (GOOD + "gemm,h100-sxm,bf16,many,4096,4096\n", "m='many' must be a whole number in .* on line 3"),
         (GOOD + "gemm,h100-sxm,bf17,1,4096,4096\n", "dtype='bf17' is not known.* on line 3"),
         (GOOD + "gmem,h100-sxm,bf16,1,4096,4096\n", "op='gmem' is not known on line 3"),
         (GOOD + "gemm,h100-sxm\n", "line=3 has 2 fields, not 6"),
         (f"{EXPERTS},tiles_16\n{LAYER},40\n", "column='tiles_64' is missing.*op experts needs it"),
-        (f"{EXPERTS},tiles_16,tiles_64,tiles_128,ragged\n{LAYER},40,,10,8\n", "tiles_64='' is empty on line 2"),
+        (
+            f"{EXPERTS},tiles_16,tiles_64,tiles_128,ragged\n{LAYER},40,,10,8\n",
+            "tiles_64='' must be .* on line 2",
+        ),
     ],
 )
 def test_bad_files_are_one_line_that_names_the_place(tmp_path, text, line):

@@ -1,0 +1,77 @@
+"""Reading of the CSV files of ``steps``, ``cycles`` and ``tpot``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scylla_sim.calibration import device_calibration
+from scylla_sim.calibration.device_calibration import Calibration
+from scylla_sim.checks import FloatArray, fail
+from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, line_of, parse_numbers
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.records import read_columns
+from scylla_sim.specs import dtypes
+from scylla_sim.specs.engine import Engine
+
+Columns = Mapping[str, list[str]]
+
+
+def add_calibration(parser: argparse.ArgumentParser) -> None:
+    """Add ``--calibration`` to a verb."""
+    parser.add_argument("--calibration", metavar="FILE", help="default: the shipped calibration of each device")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine`` to a verb."""
+    parser.add_argument("--engine", default="ideal", help="engine whose overheads are added; default ideal")
+
+
+def given_calibration(args: argparse.Namespace) -> Calibration | None:
+    """Return the calibration of ``--calibration``; ``None`` without the option."""
+    return device_calibration.read(args.calibration) if args.calibration else None
+
+
+def read_rows(path: str, needed: Sequence[str]) -> dict[str, list[str]]:
+    """Read a CSV file that must have some columns and at least one row."""
+    columns = read_columns(path, needed=needed)
+    if not next(iter(columns.values())):
+        raise fail("file", path, "holds no rows")
+    return columns
+
+
+def read_numbers(
+    path: str, columns: Columns, names: Sequence[str], rule: NumberRule = AT_LEAST_ONE
+) -> dict[str, FloatArray]:
+    """Return some columns as numbers that obey one rule."""
+    return {name: parse_numbers(name, columns[name], line_of(path), rule=rule) for name in names}
+
+
+def groups(*columns: Sequence[Any]) -> Iterator[tuple[tuple[Any, ...], NDArray[np.intp]]]:
+    """Yield each distinct combination of cells, with the indices of its rows, in file order."""
+    keys = list(zip(*columns))
+    for key in dict.fromkeys(keys):
+        yield key, np.array([index for index, other in enumerate(keys) if other == key])
+
+
+def deployment(
+    device: str, dtype: str, engine: Engine, given: Calibration | None, *, kv_dtype: str = "", tp: int = 1
+) -> Deployment:
+    """Return the deployment that a row names.
+
+    Parameters
+    ----------
+    device, dtype
+        Cells of the row.
+    given
+        Calibration to use instead of the shipped one.
+    kv_dtype
+        Data type of the KV cache; default: float32 with float32 weights, else bfloat16.
+    """
+    name = dtypes.canonical_dtype(dtype)
+    cache = dtypes.canonical_dtype(kv_dtype) if kv_dtype else "float32" if name == "float32" else "bfloat16"
+    return Deployment(given or device_calibration.shipped(device), engine, name, cache, tp)
