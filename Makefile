@@ -54,7 +54,7 @@ test: $(INSTALLED)
 	python -m ruff check
 	python -m ruff format --check
 	python -m mypy
-	python -m mypy --strict workflow/guard.py
+	MYPYPATH=workflow python -m mypy --strict workflow/guard.py workflow/scenarios.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -1,4 +1,7 @@
-"""Everything from measured kernels to the paper's tables. `snakemake` makes it all; `snakemake -n` says what it would do."""
+"""Workflow from measured kernels to the tables, figures and claims of the paper.
+
+`snakemake` makes all of it, and `snakemake -n` shows the plan.
+"""
 
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ configfile: "workflow/config/config.yaml"
 
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 import guard
+import scenarios
 
 guard.check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 suites = ["kernels", "step", "specdecode", *(["smallscale", "trained"] if "here" in config["smallscale"] else [])]

@@ -1,4 +1,4 @@
-"""What the Snakefile does before any rule is read: check the configuration, hash the code, clear a dead lock."""
+"""Steps of the Snakefile before its rules: check the configuration, hash the code, remove stale locks."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from scylla_sim.specs import catalog
 
 PACKAGES = ("scylla_sim", "gpu_validate", "paper")
 DATA = {"scylla_sim": "scylla_sim/data/*.toml", "paper": "paper/published/*"}
-"""Package -> data files that its modules read."""
+"""Package -> pattern of the data files that its modules read."""
 _IMPORT = re.compile(rf"^\s*from ((?:{'|'.join(PACKAGES)})[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 _TYPING_ONLY = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n)+", re.MULTILINE)
 """Imports that only type checkers see; the public names of `scylla_sim` are such imports."""
 
 
-def _explain(error: ValidationError, config: Mapping[str, Any]) -> str:
-    """One line about the first thing that is wrong, with the setting's name, its value and the rule."""
+def _explain(error: ValidationError) -> str:
+    """Return one line about an error of a schema: the setting's name, its value and the rule."""
     name = ".".join(str(part) for part in error.absolute_path)
     rule = error.validator_value
     if error.validator == "additionalProperties":
@@ -40,63 +40,76 @@ def _explain(error: ValidationError, config: Mapping[str, Any]) -> str:
         wrong = next(key for key in error.instance if key not in known)
         close = difflib.get_close_matches(str(wrong), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-        return f"{wrong} is not a setting; {hint}"
+        return f"{'.'.join(filter(None, (name, str(wrong))))} is not a setting; {hint}"
     if error.validator == "required":
-        return f"{next(key for key in rule if key not in error.instance)} is missing"
-    value = f"{name or 'config'}={error.instance!r}"
+        missing = next(key for key in rule if key not in error.instance)
+        return f"{'.'.join(filter(None, (name, str(missing))))} is missing"
+    value = f"{name or 'content'}={error.instance!r}"
     if error.validator == "enum":
         return f"{value} must be one of {', '.join(map(str, rule))}"
     if error.validator == "type":
-        return f"{value} must be of type {rule}"
+        return f"{value} must be of type {rule if isinstance(rule, str) else ' or '.join(rule)}"
     return f"{value} is refused: {error.message}"
 
 
-def check_config(config: Mapping[str, Any], schema_path: Path) -> None:
-    """End the program with one line on stderr and exit code 2 when the configuration breaks its schema.
+def check_schema(content: Any, schema_path: Path, *, label: str) -> None:
+    """End the program with one line on stderr and exit code 2 when a file breaks its schema.
 
-    Snakemake's own ``validate`` says the same in a page of text, and only after it has printed its header.
+    Snakemake's own ``validate`` prints a page of text instead, after its header.
     """
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
-    # a typo in a name comes first: the setting that it hides is reported as missing or keeps its default
+    # report a typo in a name first: the setting that it hides is missing or keeps its default
     order = {"additionalProperties": 0, "required": 1}
     errors = sorted(
-        Draft202012Validator(schema).iter_errors(dict(config)),
+        Draft202012Validator(schema).iter_errors(content),
         key=lambda error: (order.get(str(error.validator), 2), [str(part) for part in error.absolute_path]),
     )
     if errors:
-        print(f"config: {_explain(errors[0], config)}", file=sys.stderr)
+        print(f"{label}: {_explain(errors[0])}", file=sys.stderr)
         raise SystemExit(2)
 
 
-def check_records(config: Mapping[str, Any], folder: Path, suites: Sequence[str]) -> None:
-    """End the program with one line when recorded measurements are asked for and one of them is not there.
+def check_config(config: Mapping[str, Any], schema_path: Path) -> None:
+    """End the program with one line on stderr and exit code 2 when the configuration breaks its schema."""
+    check_schema(dict(config), schema_path, label="config")
 
-    Snakemake's own page about a missing input does not say where records come from.
+
+def check_records(config: Mapping[str, Any], folder: Path, suites: Sequence[str]) -> None:
+    """End the program with one line and exit code 2 when a requested record is missing.
+
+    Parameters
+    ----------
+    config : mapping
+        Settings of the workflow.
+    folder : Path
+        Folder with one subfolder of records for each device.
+    suites : sequence of str
+        Suites that the workflow reads.
     """
     if config["measurements"] != "recorded":
         return
     name = config["recorded_device"]
-    lost = [suite for suite in suites if not (folder / name / f"{suite}.json").is_file()]
-    if not lost:
+    missing = [suite for suite in suites if not (folder / name / f"{suite}.json").is_file()]
+    if not missing:
         return
-    there = sorted(path.name for path in folder.glob("*") if path.is_dir() and path.name != BLIND)
-    known = f"recorded: {', '.join(there)}" if there else "no device is recorded yet"
-    hint = f"gpu-validate measure --suite all --out {folder.as_posix()}/{name} makes them, or measurements: live"
+    devices = sorted(path.name for path in folder.glob("*") if path.is_dir() and path.name != BLIND)
+    known = f"recorded: {', '.join(devices)}" if devices else "no device is recorded yet"
+    hint = f"run gpu-validate measure --suite all --out {folder.as_posix()}/{name}, or set measurements: live"
     print(
-        f"config: recorded_device={name!r} has no {lost[0]}.json in {folder.as_posix()}; {known}; {hint}",
+        f"config: recorded_device={name!r} has no {missing[0]}.json in {folder.as_posix()}; {known}; {hint}",
         file=sys.stderr,
     )
     raise SystemExit(2)
 
 
 BLIND = "blind"
-"""Folder beside the records, with what was predicted before they were measured."""
+"""Folder next to the records with the predictions that were made before the measurements."""
 GPU_SUITES = ("kernels", "step", "specdecode", "decode")
-"""Suites whose committed records are scored for every GPU that has them."""
+"""Suites whose committed records are scored for every GPU."""
 
 
 def gpu_suites(folder: Path) -> dict[str, list[str]]:
-    """GPUs of the catalog that have committed records, each with its suites."""
+    """Return the GPUs of the catalog that have committed records, each with its suites."""
     found = {
         name: [suite for suite in GPU_SUITES if (folder / name / f"{suite}.json").is_file()]
         for name in catalog.names("hardware")
@@ -105,14 +118,14 @@ def gpu_suites(folder: Path) -> dict[str, list[str]]:
 
 
 def check_blind(folder: Path) -> None:
-    """End the program with one line when a prediction that was made before a measurement is not what was hashed."""
+    """End the program with one line and exit code 2 when a blind prediction does not match its hash."""
     try:
         for made in sorted(path for path in folder.glob("*") if path.is_dir()):
             known = read_sums(made)
             if not known:
-                raise fail("folder", str(made), f"has no {SUMS}", "predictions without hashes prove nothing")
-            there = {path.name for path in made.iterdir() if path.suffix in (".csv", ".json")}
-            for name in sorted(there | set(known)):
+                raise fail("folder", str(made), f"has no {SUMS}", "blind predictions need hashes")
+            found = {path.name for path in made.iterdir() if path.suffix in (".csv", ".json")}
+            for name in sorted(found | set(known)):
                 check_sums(made / name)
     except InputError as error:
         print(f"blind: {error}", file=sys.stderr)
@@ -120,10 +133,10 @@ def check_blind(folder: Path) -> None:
 
 
 def check_gpu_records(folder: Path) -> None:
-    """End the program with one line when a GPU's folder holds records of another GPU.
+    """End the program with one line and exit code 2 when a GPU's folder holds records of another GPU.
 
-    The rows get the folder's name. A folder that is named like no GPU of the catalog is not in the tables; a line
-    says so.
+    The tables use the name of the folder as the name of the GPU. A folder whose name is not in the catalog gets a
+    warning and is left out.
     """
     known = catalog.names("hardware")
     for made in sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in ("cpu", BLIND)):
@@ -131,33 +144,37 @@ def check_gpu_records(folder: Path) -> None:
         if records and made.name not in known:
             close = difflib.get_close_matches(made.name.lower(), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            print(f"recorded: {made.name} is no GPU of the catalog: not in the tables{hint}", file=sys.stderr)
+            print(
+                f"recorded: {made.name} is not in the catalog and is left out of the tables{hint}", file=sys.stderr
+            )
             continue
         for path in records:
             try:
-                said = json.loads(path.read_text(encoding="utf-8"))["provenance"]["device"]["hardware"]
+                hardware = json.loads(path.read_text(encoding="utf-8"))["provenance"]["device"]["hardware"]
             except (ValueError, KeyError, TypeError):
-                print(f"recorded: {path} is no record of gpu-validate", file=sys.stderr)
+                print(f"recorded: {path} is not a record of gpu-validate", file=sys.stderr)
                 raise SystemExit(2) from None
-            if said != made.name:
-                print(f"recorded: {path} was measured on hardware={said!r}, not on {made.name}", file=sys.stderr)
+            if hardware != made.name:
+                print(
+                    f"recorded: {path} was measured on hardware={hardware!r}, not on {made.name}", file=sys.stderr
+                )
                 raise SystemExit(2)
 
 
 def use_this_python() -> None:
-    """Put the interpreter that runs Snakemake first: jobs call ``python``, also when no environment is active."""
+    """Put the interpreter that runs Snakemake first on ``PATH``, because jobs call ``python``."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def _file_of(module: str) -> Path | None:
-    """Return the file of a module or of a package, ``None`` if there is neither."""
+    """Return the file of a module or package, or ``None``."""
     base = Path(*module.split("."))
     return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
 
 @cache
 def _imported(file: Path) -> frozenset[Path]:
-    """Return the files of this project that a file imports, with the packages on the way to them."""
+    """Return the files of this project that a file imports, including parent packages."""
     found: set[Path] = set()
     text = _TYPING_ONLY.sub("", file.read_text(encoding="utf-8"))
     for base, names in _IMPORT.findall(text):
@@ -168,7 +185,7 @@ def _imported(file: Path) -> frozenset[Path]:
 
 
 def code_files(package: str) -> list[Path]:
-    """Return the files whose content decides what a package prints: its modules, their imports, and data files."""
+    """Return the files that the output of a package depends on: its modules, their imports, and data files."""
     pending = set(Path(package).rglob("*.py"))
     found: set[Path] = set()
     while pending:
@@ -181,7 +198,7 @@ def code_files(package: str) -> list[Path]:
 
 
 def code_hash(package: str) -> str:
-    """Return a hash of `code_files`; rules take it as a parameter, as Snakemake ignores imported packages."""
+    """Return a hash of `code_files`, a parameter of rules because Snakemake ignores imported packages."""
     digest = hashlib.sha256()
     for file in code_files(package):
         digest.update(f"{file.as_posix()}\0".encode())
@@ -190,8 +207,8 @@ def code_hash(package: str) -> str:
 
 
 def _alive(pid: int) -> bool:
-    """Whether another process with this id runs Snakemake (as far as the system tells)."""
-    if pid == os.getpid():  # in a new container the ids begin again
+    """Return whether another process with this id runs Snakemake, as far as the system shows."""
+    if pid == os.getpid():  # process ids start again in a new container
         return False
     try:
         os.kill(pid, 0)
@@ -206,8 +223,8 @@ def _alive(pid: int) -> bool:
 def release_stale_lock(folder: Path) -> None:
     """Remove the locks that a killed run on this machine left in ``.snakemake``, then claim the folder.
 
-    Snakemake keeps a lock until somebody says ``--unlock``. Here the run writes host and process id beside it, so
-    that the next one can tell a dead holder from a living one. A holder on another machine is never judged dead.
+    Snakemake keeps a lock until ``snakemake --unlock``. A run therefore writes its host and process id next to the
+    lock, and the next run checks whether that process is alive. A lock of another machine is never removed.
     """
     holder = folder / "holder"
     me = f"{socket.gethostname()} {os.getpid()}"

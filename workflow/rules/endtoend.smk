@@ -1,20 +1,20 @@
-"""Whole steps and serving runs that nothing was fitted to, and fits carried to GPUs that they never saw."""
-
-from paper.tables.cycles import CYCLES, ENGINE_FILE
-from paper.tables.serving import FEW_ROWS
+"""Serving runs and cycles without a fit to them, and calibrations transferred to other GPUs."""
 
 SOURCE = "h100-sxm"
 RUN_DEVICES = [SOURCE, *(d for d in ["h200-sxm", "b200-sxm"] if d in DEVICES)]
-CARRIED_TO = [d for d in DEVICES if d != SOURCE]
+TRANSFERRED_TO = [d for d in DEVICES if d != SOURCE]
+# Rows of each precision with which a GPU is calibrated on few measurements of its own.
+FEW_ROWS = 32
 
 ENDTOEND = [
     expand(
         "results/compare/endtoend-{device}-all-{scalars}.json", device=RUN_DEVICES, scalars=["unfitted", "fitted"]
     ),
     f"results/compare/endtoend-{SOURCE}-bfloat16-fitted.json",
-    expand("results/compare/transfer-carried-{device}.json", device=CARRIED_TO),
-    expand("results/compare/transfer-few-{device}.json", device=[SOURCE, *CARRIED_TO]),
-    expand("results/{path}", path=[*CYCLES, ENGINE_FILE]),
+    expand("results/compare/transfer-carried-{device}.json", device=TRANSFERRED_TO),
+    expand("results/compare/transfer-few-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
+    expand("results/transfer/calibration-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
+    expand("results/endtoend/{case}.json", case=[*SCENARIOS["endtoend"], "engine-vllm"]),
 ]
 
 
@@ -77,9 +77,7 @@ rule compare_serving_runs:
 
 rule cycles:
     input:
-        lambda w: "results/calibration/"
-        + CYCLES[f"endtoend/{w.case}.json"].split("--hardware ")[1].split()[0]
-        + ".json",
+        lambda w: f"results/calibration/{SCENARIOS['endtoend'][w.case]['options']['hardware']}.json",
     output:
         "results/endtoend/{case}.json",
     log:
@@ -88,14 +86,14 @@ rule cycles:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        verb=lambda w: CYCLES[f"endtoend/{w.case}.json"].removeprefix("scylla-sim "),
+        arguments=lambda w: simulator("endtoend", w.case),
     shell:
-        "python -m scylla_sim {params.verb} --calibration {input} --format json --out {output} > {log} 2>&1"
+        "python -m scylla_sim {params.arguments} --calibration {input} --format json --out {output} > {log} 2>&1"
 
 
 rule engine_values:
     output:
-        f"results/{ENGINE_FILE}",
+        "results/endtoend/engine-vllm.json",
     log:
         "results/logs/endtoend/engine-vllm.log",
     conda:

@@ -1,4 +1,4 @@
-"""Every GPU with committed records: blind predictions scored, then kernels calibrated on one part and all predicted."""
+"""GPUs with committed records: score the blind predictions, calibrate on one part of the kernels, predict again."""
 
 GPU_COMPARED = {
     "kernels": "--by op,dtype,kernel_source",
@@ -7,7 +7,7 @@ GPU_COMPARED = {
     "--where graph=1",
     "decode": "--columns plain_step_s,cycle_s,tokens_per_s,speedup",
 }
-# what whole steps run: their kernels alone are calibrated, and nothing is fitted to a step or a cycle
+# Kernels that whole steps run. Only these are calibrated, and nothing is fitted to a step or a cycle.
 GPU_KERNELS = "torch_linear,torch_scaled_mm,triton_split_kv"
 
 

@@ -1,6 +1,6 @@
-"""This machine, or a recorded one: measure, calibrate on one part of the shapes, predict and score the other."""
+"""This machine or a recorded one: measure, calibrate on one part of the shapes, predict and score the other."""
 
-# steps and cycles: nothing is fitted to them, so all are scored, beside a second pass over the same grid
+# Nothing is fitted to steps and cycles, so all of them are scored, next to a second pass over the same grid.
 COMPARED = {
     "kernels": "--by op",
     "step": "--by model,dtype --repeat results/measure/step-repeat.csv",

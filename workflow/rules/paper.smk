@@ -1,4 +1,4 @@
-"""Tables, figures and claims, from the files that the other stages left."""
+"""Tables, figures and claims of the paper, from the result files of the other stages."""
 
 FORMATS = ["md", "tex", "csv"]
 EVIDENCE = [
@@ -8,11 +8,12 @@ EVIDENCE = [
         f"results/compare/stand-in-{device}-{op}.json"
         for device in DEVICES
         for op in ops_of(device)
-        if op in STOOD_IN
+        if op in WITH_FALLBACK
     ],
     expand("results/compare/local-{suite}.json", suite=COMPARED),
     expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
-    expand("results/{path}", path=COMMANDS),
+    expand("results/laws/{name}.json", name=SCENARIOS["laws"]),
+    expand("results/steps/{name}.json", name=SCENARIOS["steps"]),
     GPU_EVIDENCE,
     ENDTOEND,
     SMALLSCALE,

@@ -1,4 +1,4 @@
-"""Steps of deployments, turning points of Fig. 5 and laws on the paper's points, as `paper/sources/inputs.py` asks for them."""
+"""Simulator runs of `config/scenarios.yaml`: steps of deployments, compute-bound crossovers of Fig. 5, acceptance laws."""
 
 
 rule predict_steps:
@@ -12,14 +12,14 @@ rule predict_steps:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        verb=lambda w: verb(f"steps/{w.name}.json"),
+        arguments=lambda w: simulator("steps", w.name),
     shell:
-        "python -m scylla_sim {params.verb} --calibration {input} --format json --out {output} > {log} 2>&1"
+        "python -m scylla_sim {params.arguments} --calibration {input} --format json --out {output} > {log} 2>&1"
 
 
-rule turning_points:
+rule crossovers:
     input:
-        lambda w: published(f"steps/fig5-{w.name}.json"),
+        lambda w: published("steps", f"fig5-{w.name}"),
     output:
         "results/steps/fig5-{name}.json",
     log:
@@ -28,17 +28,17 @@ rule turning_points:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        verb=lambda w: verb(f"steps/fig5-{w.name}.json"),
+        arguments=lambda w: simulator("steps", f"fig5-{w.name}"),
     shell:
-        "python -m scylla_sim {params.verb} --format json --out {output} > {log} 2>&1"
+        "python -m scylla_sim {params.arguments} --format json --out {output} > {log} 2>&1"
 
 
-ruleorder: turning_points > predict_steps
+ruleorder: crossovers > predict_steps
 
 
 rule laws:
     input:
-        lambda w: published(f"laws/{w.name}.json"),
+        lambda w: published("laws", w.name),
     output:
         "results/laws/{name}.json",
     log:
@@ -49,6 +49,6 @@ rule laws:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        verb=lambda w: verb(f"laws/{w.name}.json"),
+        arguments=lambda w: simulator("laws", w.name),
     shell:
-        "python -m scylla_sim {params.verb} --format json --out {output} > {log} 2>&1"
+        "python -m scylla_sim {params.arguments} --format json --out {output} > {log} 2>&1"

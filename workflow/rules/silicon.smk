@@ -1,4 +1,4 @@
-"""Kernels that others measured on real GPUs: read, calibrate on one part, predict and score on the other."""
+"""Kernels that others measured on real GPUs: read, calibrate on one part of the shapes, predict and score the other."""
 
 
 rule silicon:
@@ -52,7 +52,7 @@ rule predict_silicon:
         "--out {output} > {log} 2>&1"
 
 
-use rule predict_silicon as predict_stand_in with:
+use rule predict_silicon as predict_fallback with:
     output:
         "results/predicted/{device}/{op}-stand-in.csv",
     log:
@@ -66,7 +66,9 @@ rule compare_silicon:
     input:
         predicted="results/predicted/{device}/{op}.csv",
         measured="results/silicon/{device}/{op}-test.csv",
-        repeat=lambda w: ([] if (w.device, w.op) in UNREPEATED else f"results/silicon/{w.device}/{w.op}-repeat.csv"),
+        repeat=lambda w: (
+            [] if (w.device, w.op) in WITHOUT_REPEAT else f"results/silicon/{w.device}/{w.op}-repeat.csv"
+        ),
     output:
         "results/compare/silicon-{device}-{op}.json",
     log:
@@ -111,7 +113,7 @@ rule compare_all_silicon:
         "--out {output} > {log} 2>&1"
 
 
-use rule compare_silicon as compare_stand_in with:
+use rule compare_silicon as compare_fallback with:
     input:
         predicted="results/predicted/{device}/{op}-stand-in.csv",
         measured="results/silicon/{device}/{op}-test.csv",

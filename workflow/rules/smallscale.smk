@@ -1,9 +1,8 @@
-"""The laws by real training: train or take the record, fit, and try on loops what the fits and costs predict."""
+"""Acceptance laws from trained drafts: train or read the record, fit the laws, and compare predicted with measured loops."""
 
-from paper.tables.small_scale import COMMANDS as SMALL_SCALE
-
-# here: trained by this run on this machine's device; small: trained earlier on a CPU, committed
+# here: trained by this run on this machine; small: trained earlier on a CPU and committed
 RUNS = config["smallscale"]
+SMALL_SCALE = SCENARIOS["small-scale"]
 LOOP_QUANTITIES = "tokens_per_cycle,plain_step_s,cycle_s,tokens_per_s,speedup"
 
 SMALLSCALE = [
@@ -73,9 +72,10 @@ rule training_curves:
         "../../environment.yml"
     params:
         code=VALIDATOR,
-        taken=lambda w: w.table.replace("rates", "acceptance"),
+        # the sweep of learning rates is a table of acceptance too, from a record of its own
+        table=lambda w: w.table.replace("rates", "acceptance"),
     shell:
-        "python -m gpu_validate curves --record {input} --table {params.taken} --out {output} > {log} 2>&1"
+        "python -m gpu_validate curves --record {input} --table {params.table} --out {output} > {log} 2>&1"
 
 
 rule trained_loops:
@@ -121,7 +121,7 @@ rule optimum:
 
 rule small_scale_laws:
     input:
-        lambda w: f"results/smallscale/{w.run}/{SMALL_SCALE[w.what].split()[0]}",
+        lambda w: f"results/smallscale/{w.run}/{SMALL_SCALE[w.what]['points']}",
     output:
         "results/laws/small-scale-{what}-{run}.json",
     log:
@@ -130,10 +130,9 @@ rule small_scale_laws:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        options=lambda w: SMALL_SCALE[w.what].split(maxsplit=1)[1],
+        arguments=lambda w, input: scenarios.command(SMALL_SCALE[w.what], points=input[0]),
     shell:
-        "python -m scylla_sim laws {input} {params.options} --evidence small-scale --format json --out {output} "
-        "> {log} 2>&1"
+        "python -m scylla_sim {params.arguments} --evidence small-scale --format json --out {output} > {log} 2>&1"
 
 
 rule calibrate_recorded_cpu:
