@@ -1,5 +1,5 @@
-"""PRINTS. The tables, figures and claims of arXiv 2505.07858, out of result files and published numbers.
+"""Tables, figures and claims of arXiv 2505.07858, printed from result files and published numbers.
 
-Nothing is modelled or fitted here: the rows come from the files that `scylla_sim` and `gpu_validate` wrote and from
-``published/``, the numbers as other people printed them. What this package computes is their difference.
+The package fits and models nothing. It reads the files that `scylla_sim` and `gpu_validate` wrote, and the numbers
+of other authors in ``published/``, and computes the difference between the two.
 """

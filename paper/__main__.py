@@ -1,4 +1,4 @@
-"""``python -m paper``."""
+"""Entry point of ``python -m paper``."""
 
 from paper.cli import main
 

@@ -1,4 +1,4 @@
-"""``python -m paper``: parses, calls, prints what it wrote."""
+"""Command line of the package: ``python -m paper {tables,figures,claims,summary}``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from scylla_sim import console
 from scylla_sim.checks import fail
 
 VERBS = {
-    "tables": "the paper's tables as Markdown, LaTeX, CSV and HTML",
-    "figures": "the paper's figures as SVG and PNG",
-    "claims": "every claim of the abstract and the theorems, with status, evidence and the file that shows it",
-    "summary": "ten lines on what a run found, to stdout",
+    "tables": "write the tables as Markdown, LaTeX, CSV and HTML",
+    "figures": "write the figures as SVG and PNG",
+    "claims": "write the claims of the paper with status, evidence and result file",
+    "summary": "print the main results of a run in ten lines",
 }
+"""Verb -> description of its help page."""
 
 
 def _parser(verb: str) -> console.Parser:
@@ -26,12 +27,12 @@ def _parser(verb: str) -> console.Parser:
         epilog=f"example:\n  python -m paper {verb} --results results{out}\n",
     )
     parser.add_argument(
-        "--results", metavar="DIR", default="results", help="what the workflow wrote; default: results"
+        "--results", metavar="DIR", default="results", help="folder that the workflow wrote (default: results)"
     )
     if verb != "summary":
-        parser.add_argument("--out", metavar="DIR", required=True, help="where to write; made if missing")
+        parser.add_argument("--out", metavar="DIR", required=True, help="output folder, created if missing")
     if verb in ("tables", "figures"):
-        parser.add_argument("--only", metavar="NAME[,NAME]", help=f"some {verb} instead of all")
+        parser.add_argument("--only", metavar="NAME[,NAME]", help=f"write these {verb} instead of all")
     return parser
 
 
@@ -39,7 +40,7 @@ def _execute(verb: str, arguments: list[str]) -> None:
     args = _parser(verb).parse_args(arguments)
     results = Results(Path(args.results))
     if not results.root.is_dir():
-        raise fail("results", args.results, "is no folder", "run the workflow first, or name its folder")
+        raise fail("results", args.results, "is not a folder", "run the workflow first, or give its folder")
     if verb == "summary":
         module = importlib.import_module("paper.summary")
         print("\n".join(module.lines(results)))
@@ -51,6 +52,6 @@ def _execute(verb: str, arguments: list[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    purpose = "Print what the result files of a run say about arXiv 2505.07858."
+    """Run the command line and return the exit code."""
+    purpose = "Print tables, figures and claims of arXiv 2505.07858 from the result files of a run."
     return console.dispatch("paper", purpose, VERBS, _execute, argv)

@@ -1,23 +1,34 @@
-"""Result files of whole steps, serving runs and transfer, made of round numbers, for tests of `paper`."""
+"""Result files of cycles, serving runs and transfer with round numbers, for tests of `paper`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paper.tables.cycles import CYCLES, ENGINE_FILE
-from scylla_sim.records import format_csv
+from paper.tables.published_cycles import ENGINE_FILE
+from scylla_sim.records import format_csv, write_text
 
 Put = Callable[..., None]
 
 ERRORS = {"median_ape": 0.05, "mape": 0.06, "p90_ape": 0.12, "bias": 0.05, "naive_median_ape": 0.4}
 ERRORS |= {"naive_bias": -0.4, "coverage": 0.7}
+LADDER_BATCHES = (2, 4, 8, 16, 24, 32, 48, 56, 64)
+CYCLES = {
+    **{f"endtoend/specbundle-{shape}.json": (1,) for shape in ("0-1", "3-1", "5-1", "7-1", "5-3", "7-4")},
+    **{
+        f"endtoend/ladder-{draft}-{engine}.json": LADDER_BATCHES
+        for draft in ("plain", "eagle3")
+        for engine in ("sglang", "vllm")
+    },
+}
+"""Result file of cycles by operation -> its batches."""
 RUNS = (("vllm", "meta-llama/Llama-3.1-70B", "fp8"), ("sglang", "Qwen/Qwen3-32B", "bfloat16"))
 
 
 def write_runs(folder: Path, put: Put) -> None:
-    """Two engines on one device; the second sglang run is 1.25 times as fast as its datasheet allows."""
+    """Write runs of two engines; the second sglang run is 1.25 times as fast as its datasheet allows."""
     by = ("engine", "checkpoint", "dtype")
     rows: list[dict[str, Any]] = [
         {**dict(zip(by, key)), "n": 2, **ERRORS, "evidence": "silicon"} for key in (*RUNS, ("all",) * 3)
@@ -42,11 +53,9 @@ def write_runs(folder: Path, put: Put) -> None:
 
 
 def write_cycles(folder: Path, put: Put) -> None:
-    """Every cycle 9 ms, of which 1 ms host work, every plain step 6 ms; the datasheet says half of the device's."""
-    for path, command in CYCLES.items():
-        words = command.split()
-        batches = [int(batch) for batch in words[words.index("--batch") + 1].split(",")]
-        device_s = 5e-3 if "none" in words else 8e-3
+    """Write cycles of 9 ms and plain steps of 6 ms, with 1 ms of host time and half the device time as roofline."""
+    for path, batches in CYCLES.items():
+        device_s = 5e-3 if "plain" in path or "specbundle-0-1" in path else 8e-3
         rows = [
             {"batch_size": batch, "context_len": 512, "phase": phase, "op": phase, "seconds": seconds}
             | {"datasheet_s": naive, "evidence": "silicon"}
@@ -68,7 +77,7 @@ def write_cycles(folder: Path, put: Put) -> None:
 
 
 def write_transfer(folder: Path, put: Put) -> None:
-    """One GPU carried to, and the source itself with few rows."""
+    """Write one GPU with a transferred calibration, and the source GPU with a calibration on few rows."""
     errors = {**ERRORS, "floor_median": 0.02, "floor_kind": "repeat", "evidence": "silicon"}
     for name in ("carried-b200-sxm", "few-h100-sxm"):
         rows = [
@@ -76,10 +85,12 @@ def write_transfer(folder: Path, put: Put) -> None:
             for dtype, regime in (("bfloat16", "drafting"), ("fp8", "large"), ("all", "all"))
         ]
         put(folder, f"compare/transfer-{name}.json", rows, by=["dtype", "regime"])
+    fits = [{"op": "gemm", "group": dtype, "rows": rows} for dtype, rows in (("bfloat16", 32), ("fp8", 31))]
+    write_text(folder / "transfer/calibration-h100-sxm.json", json.dumps({"fits": fits}))
 
 
 def write_endtoend(folder: Path, put: Put) -> None:
-    """Everything that `paper.tables.serving` and `paper.tables.cycles` read besides predicted steps."""
+    """Write the result files of published cycles, serving runs and transfer."""
     write_runs(folder, put)
     write_cycles(folder, put)
     write_transfer(folder, put)

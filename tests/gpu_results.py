@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from paper.sources.results import Results
 from scylla_sim.records import format_csv
 
 GPU = "h100-sxm"
@@ -145,3 +147,17 @@ def write_gpu(folder: Path, put: Put) -> None:
             parts = ("plain_step_s", "cycle_s", "tokens_per_s", "speedup")
             rows = [{"group": "all", "quantity": part, **ERRORS} for part in parts]
             put(folder, f"compare/gpu-{GPU}-{suite}-{name}.json", rows)
+
+
+def rewrite(folder: Path, suite: str, rows: list[Row]) -> Results:
+    """Replace the rows of a suite and return the results folder."""
+    (folder / "gpu" / GPU / f"{suite}-rows.csv").write_text(format_csv(rows) if rows else "op\n")
+    return Results(folder)
+
+
+def without_gpu(folder: Path) -> Path:
+    """Remove everything about measured GPUs from a results folder and return the folder."""
+    shutil.rmtree(folder / "gpu")
+    for path in (folder / "compare").glob("gpu-*"):
+        path.unlink()
+    return folder

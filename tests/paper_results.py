@@ -1,9 +1,10 @@
-"""A results folder in the schema of the workflow, small and made of round numbers, for tests of `paper`."""
+"""Results folder with round numbers, in the schema of the workflow, for tests of `paper`."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,28 @@ from endtoend_results import write_endtoend
 from gpu_results import write_gpu
 from smallscale_results import write_small_scale
 
+from paper.claims.index import judged
+from paper.render.table import Column, Table
+from paper.sources.results import Results
+from paper.tables.index import build
 from scylla_sim.records import format_csv
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 BATCHES = (1, 2, 4, 8, 16, 32, 40, 48, 64)
 DEVICES = ("h100-sxm", "l40s")
+
+
+def only(folder: Path, name: str) -> Table:
+    """Build one table from a results folder."""
+    return build(Results(folder), [name])[0]
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change every row of a JSON table in place."""
+    content = json.loads(path.read_text())
+    for row in content["rows"]:
+        change(row)
+    path.write_text(json.dumps(content))
 
 
 def put(folder: Path, path: str, rows: list[dict[str, Any]], **facts: Any) -> None:
@@ -27,7 +45,7 @@ def put(folder: Path, path: str, rows: list[dict[str, Any]], **facts: Any) -> No
 
 
 def law(form: str, formula: str, n: int, **numbers: float) -> dict[str, Any]:
-    """A converged row of ``scylla-sim laws``: parameters get a standard error of a tenth of themselves."""
+    """Return a converged row of ``scylla-sim laws`` whose parameters have a standard error of a tenth."""
     row: dict[str, Any] = {"form": form, "formula": formula, "n": n, "level": 0.9, "converged": True}
     row |= {"r2": 0.9, "aicc": -30.0, "delta_aicc": 0.0, "loo_rmse": 0.05, "evidence": "published"}
     for name in ("a", "b", "c"):
@@ -39,7 +57,7 @@ def law(form: str, formula: str, n: int, **numbers: float) -> dict[str, Any]:
 
 
 def log_law(n: int, a: float, c: float, xs: tuple[float, ...], **numbers: float) -> dict[str, Any]:
-    """A log-linear row with predictions at ``xs``."""
+    """Return a log-linear row with predictions at ``xs``."""
     row = law("log-linear", "a ln x + c", n, a=a, c=c, **numbers)
     for x in xs:
         y = a * math.log(x) + c
@@ -48,7 +66,7 @@ def log_law(n: int, a: float, c: float, xs: tuple[float, ...], **numbers: float)
 
 
 def write_laws(folder: Path) -> None:
-    """Theorems 1.1-1.3 as the refits of the printed points come out, rounded."""
+    """Write refits of Theorems 1.1 to 1.3, close to those of the printed points."""
     linear = law("linear", "a x + c", 7, a=0.002, c=5.2, aicc=-20.0, delta_aicc=10.0)
     unfitted = {"form": "logistic", "formula": "-", "n": 7, "converged": False, "evidence": "published"}
     put(folder, "laws/theorem-1.1.json", [log_law(7, 0.0645, 5.142, (1, 10, 100), r2=0.885), linear, unfitted])
@@ -97,7 +115,7 @@ def write_laws(folder: Path) -> None:
 
 
 def cycle(batch: int, context: int, **facts: Any) -> dict[str, Any]:
-    """A row of ``scylla-sim predict``."""
+    """Return a row of ``scylla-sim predict``."""
     row: dict[str, Any] = {"hardware": "h100-sxm", "model": "m", "tp": 1, "precision": "bf16", "engine": "ideal"}
     row |= {"batch_size": batch, "context_len": context, "draft": "none", "draft_len": 0, "top_k": 1}
     row |= {"verify_tokens": 1, "tokens_per_cycle": 1.0, "draft_s": 0.0, "verify_s": 6e-3, "overhead_s": 1e-3}
@@ -107,7 +125,7 @@ def cycle(batch: int, context: int, **facts: Any) -> dict[str, Any]:
 
 
 def write_steps(folder: Path) -> None:
-    """Predicted steps: of Table 5 within a stated factor of the reported numbers."""
+    """Write predicted steps, for Table 5 with throughput linear in the batch."""
     tau = {"draft_len": 6, "top_k": 10, "tokens_per_cycle_lower": 4.0, "tokens_per_cycle_upper": 5.0}
     for name, slope, more in (
         ("plain", 40.0, {}),
@@ -134,7 +152,7 @@ def write_steps(folder: Path) -> None:
 
 
 def write_turning_points(folder: Path) -> None:
-    """k_opt = 470/b + 7 with the paper's constants, about half with the dense peak; curves near Fig. 5."""
+    """Write crossovers of 470/b + 7 with the paper's constants and 260/b + 7 with the dense peak, and curves."""
     for name, scale in (("paper", 470.0), ("dense", 260.0)):
         rows = [
             {"batch_size": b, "k_opt": scale / b + 7, "ridge_point": 300.0, "evidence": "theory"}
@@ -217,7 +235,7 @@ def write_kernels(folder: Path) -> None:
 
 
 def write_results(folder: Path) -> Path:
-    """Everything that tables, figures, claims and summary read."""
+    """Write all files that tables, figures, claims and summary read."""
     folder.mkdir(parents=True, exist_ok=True)
     write_laws(folder)
     write_steps(folder)
@@ -227,3 +245,32 @@ def write_results(folder: Path) -> Path:
     write_endtoend(folder, put)
     write_small_scale(folder, put)
     return folder
+
+
+def status(folder: Path, words: str) -> str:
+    """Return the status of the one claim whose place and text contain some words."""
+    rows = [row for row in judged(Results(folder)) if words in f"{row['where']} {row['claim']}"]
+    assert len(rows) == 1, words
+    return str(rows[0]["status"])
+
+
+def demo_table(**changes: object) -> Table:
+    """Return a table with characters that formats must escape."""
+    facts: dict[str, object] = {
+        "name": "demo",
+        "caption": "Steps & errors of k_opt",
+        "columns": (
+            Column("name", "name"),
+            Column("step_s", "step", "ms", digits=2, scale=1e3),
+            Column("error", "error", "%", digits=1, scale=100, signed=True),
+        ),
+        "rows": [
+            {"name": "a|b_c", "step_s": 0.0058859, "error": -0.123},
+            {"name": "<x> 50%", "step_s": None, "error": 0.0},
+        ],
+        "evidence": "published",
+        "commits": "0123456",
+        "sources": ("somewhere", "somewhere"),
+        "notes": ("Assumed: 5 $ and #1.",),
+    }
+    return Table(**{**facts, **changes})  # type: ignore[arg-type]

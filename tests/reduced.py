@@ -1,4 +1,4 @@
-"""A reduced run of the workflow: one GPU, few calibration rows, real measurements of seconds."""
+"""Reduced run of the workflow: one GPU, few calibration rows, measurements of seconds."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def measure(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """``gpu-validate measure`` with fewer samples of each case, steps and cycles than any scale takes."""
+    """Run ``gpu-validate measure`` with fewer samples, steps and cycles than any scale has."""
     return run_in(folder, sys.executable, "-c", _SHORT, "measure", *options)
 
 
 def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in a checkout that holds the overlay."""
+    """Run Snakemake with the overlay in a checkout."""
     return run_in(folder, "snakemake", "--configfile", "overlay.yaml", *options)
 
 
 def complete(checkout: Path) -> None:
-    """Record this machine, then run the workflow on the record, beside one of a GPU that does not exist."""
+    """Record this machine, then run the workflow on this record and on that of a GPU that does not exist."""
     write_records(checkout / "gpu_validate/recorded")
     done = measure(checkout, "--suite", "all", "--device", "cpu", "--out", "gpu_validate/recorded/quick")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Where the checkout is, and how a test runs a command in a copy of it."""
+"""Path of the checkout, and commands in a copy of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run_in(folder: Path, *command: str, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
-    """Run a command as a new shell in that folder would: this environment's programs, the folder's own packages."""
+    """Run a command in a folder, with the programs of this environment and the packages of the folder."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": programs, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.run(

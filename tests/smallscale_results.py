@@ -1,4 +1,4 @@
-"""Results of training in the schema of the workflow, small and exact, for tests of `paper`."""
+"""Result files of trained drafts with exact numbers, for tests of `paper`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paper.tables.small_scale import COMMANDS, law_path
+from paper.tables.small_scale import law_path
 from scylla_sim.records import format_csv, write_text
 
 Put = Callable[..., None]
 DEPTHS, TOKENS, SEEDS = (1, 2, 4), (1024, 2048, 4096, 8192), (0, 1, 2)
 
 
+GROUPS: dict[str, list[dict[str, Any]]] = {
+    "tokens": [{"decoder_layers": str(depth)} for depth in DEPTHS],
+    "tokens-sampled": [{"decoder_layers": str(depth)} for depth in DEPTHS],
+    "tokens-domains": [{"domain": name, "decoder_layers": "1"} for name in ("code", "prose")],
+    "arms": [{"arm": name, "decoder_layers": "1"} for name in ("main", "slow", "wide")],
+    "layers": [{"train_tokens": str(tokens)} for tokens in TOKENS],
+    "optimum": [{}],
+    "optimum-inverse": [{}],
+}
+"""Law of trained drafts -> its groups."""
+
+
 def tau(depth: int, tokens: int, seed: int = 1) -> float:
-    """What the made-up drafts accept: rising with both, slope 0.5 and more, seeds 0.01 apart."""
+    """Return tokens per cycle of a made-up draft: rising with depth and tokens, with seeds 0.01 apart."""
     return 2.0 + 0.5 * math.log(tokens / 1024) * (1 + 0.1 * math.log(depth)) + 0.01 * seed
 
 
 def fits(by: dict[str, Any], slope: float, n: int, *, replicates: int = 3) -> list[dict[str, Any]]:
-    """Log-linear ahead of two rivals, with the spread over seeds."""
+    """Return rows of a fit in which log-linear is better than two rivals, with the spread over seeds."""
     rows = []
     for form, delta in (("log-linear", 0.0), ("power", 4.0), ("linear", 9.0)):
         row = {**by, "form": form, "formula": form, "n": n, "level": 0.9, "converged": True, "r2": 0.98}
@@ -34,18 +46,8 @@ def fits(by: dict[str, Any], slope: float, n: int, *, replicates: int = 3) -> li
 
 
 def write_run(folder: Path, put: Put, run: str, replicates: int) -> None:
-    """One run: its laws, its points, its optimum and its loops."""
-    groups: dict[str, list[dict[str, Any]]] = {
-        "tokens": [{"decoder_layers": str(depth)} for depth in DEPTHS],
-        "tokens-sampled": [{"decoder_layers": str(depth)} for depth in DEPTHS],
-        "tokens-domains": [{"domain": name, "decoder_layers": "1"} for name in ("code", "prose")],
-        "arms": [{"arm": name, "decoder_layers": "1"} for name in ("main", "slow", "wide")],
-        "layers": [{"train_tokens": str(tokens)} for tokens in TOKENS],
-        "optimum": [{}],
-        "optimum-inverse": [{}],
-    }
-    assert set(groups) == set(COMMANDS)
-    for what, each in groups.items():
+    """Write laws, points, optimum and loops of one training run."""
+    for what, each in GROUPS.items():
         rows = [row for by in each for row in fits(by, 0.5, 4, replicates=replicates)]
         if what == "optimum":
             rows = [{**row, "loo_rmse": 5.0} for row in rows]
@@ -82,7 +84,7 @@ def write_run(folder: Path, put: Put, run: str, replicates: int) -> None:
 
 
 def write_small_scale(folder: Path, put: Put) -> None:
-    """A recorded run of three seeds, and one of this run with one."""
+    """Write a recorded run with three seeds, and this run with one."""
     write_run(folder, put, "small", 3)
     write_run(folder, put, "here", 1)
     sweep = [

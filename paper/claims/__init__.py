@@ -1,1 +1,1 @@
-"""Claims of the paper and the rules that judge them; ``index`` lists all of them."""
+"""Claims of the paper, one rule each; `paper.claims.index` lists them by text."""

@@ -1,4 +1,4 @@
-"""Rules for the claims that a measured GPU bears on: speed-up, best draft length, flat verification."""
+"""Rules for claims that need a measured GPU: speed-up, best draft length, cost of verification."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ from collections.abc import Iterable
 from itertools import groupby, pairwise
 from statistics import median
 
-from paper.claims.rules import CONTRADICTED, NOT_CHECKED, PARTLY, REPRODUCED, Verdict
-from paper.render.table import percent
+from paper.claims.verdict import CONTRADICTED, NOT_CHECKED, PARTLY, REPRODUCED, Verdict
+from paper.render.values import percent
 from paper.sources.gpu_records import Campaign, campaigns
 from paper.sources.results import Results
-from paper.tables.gpu_cycles import best_lengths
+from paper.tables.gpu_best_k import best_lengths
 
-INSIDE, SPEEDUP_ERROR = 0.9, 0.10
-"""Share of measured speed-ups asked to lie in the 90 % interval; median error that still supports the claim."""
-FEW_TOKENS, FEW_SEQUENCES = 8, 8
-"""Widths and batches at which verification is said to be as cheap as a plain step."""
+MIN_INSIDE, MAX_SPEEDUP_ERROR = 0.9, 0.10
+"""Required share of measured speed-ups in the 90 % interval, and median error that still supports the claim."""
+MAX_TOKENS, MAX_BATCH = 8, 8
+"""Largest number of tokens and batch for which verification is claimed to take as long as a plain step."""
 FLAT, NEARLY_FLAT = 1.10, 1.25
-"""Median time of such a verify step over that of a plain step."""
+"""Accepted median times of such a verify step, relative to a plain step."""
 
 SPEEDUP_RULE = (
-    f"reproduced: {percent(INSIDE, 0)} of the measured speed-ups lie in the blind 90 % interval; partly: the "
-    f"median error is at most {percent(SPEEDUP_ERROR, 0)}; else contradicted"
+    f"reproduced: {percent(MIN_INSIDE, 0)} of the measured speed-ups are in the blind 90 % interval; partly: the "
+    f"median error is at most {percent(MAX_SPEEDUP_ERROR, 0)}; otherwise contradicted"
 )
 BEST_RULE = (
-    "reproduced: at every context the best measured chain length (0: plain decoding), of those measured at all "
-    "batches, never rises with the batch and is smaller at the largest than at the smallest; partly: smaller on "
-    "average; else contradicted"
+    "reproduced: at every context, the best measured chain length (0 is plain decoding) never rises with the batch "
+    "and is smaller at the largest batch than at the smallest; partly: it is smaller on average; otherwise "
+    "contradicted. The choices are the lengths that were measured at every batch"
 )
 FLAT_RULE = (
-    f"reproduced: up to batch {FEW_SEQUENCES} a step of 2 to {FEW_TOKENS} tokens takes at most {FLAT:g} times as "
-    f"long as one of 1 token (median); partly: at most {NEARLY_FLAT:g} times; else contradicted"
+    f"reproduced: up to batch {MAX_BATCH}, a step of 2 to {MAX_TOKENS} tokens takes at most {FLAT:g} times as long "
+    f"as one of 1 token (median); partly: at most {NEARLY_FLAT:g} times; otherwise contradicted"
 )
 _NO_RECORD = Verdict(NOT_CHECKED, "not measured: no GPU record")
 
 
 def _file(campaign: Campaign, suite: str) -> str:
+    """Return the result file with the rows of a suite."""
     return f"gpu/{campaign.gpu}/{suite}-rows.csv"
 
 
 def speedup(results: Results) -> Verdict:
-    """Blind predictions of the speed-up against what was measured."""
+    """Compare blind predictions of the speed-up with the measurement."""
     inside, errors, files = [], [], []
     for campaign in campaigns(results):
         rows = [row for row in campaign.graphed_cycles() if row.get("blind_speedup") is not None]
@@ -52,7 +53,7 @@ def speedup(results: Results) -> Verdict:
         return _NO_RECORD
     share, error = sum(inside) / len(inside), median(errors)
     return Verdict(
-        REPRODUCED if share >= INSIDE else PARTLY if error <= SPEEDUP_ERROR else CONTRADICTED,
+        REPRODUCED if share >= MIN_INSIDE else PARTLY if error <= MAX_SPEEDUP_ERROR else CONTRADICTED,
         f"{percent(share, 0)} of {len(inside)} speed-ups in their 90 % interval, median error {percent(error)}, "
         f"largest {percent(max(errors))}",
         "recorded",
@@ -60,24 +61,24 @@ def speedup(results: Results) -> Verdict:
     )
 
 
-def _stretches(lengths: Iterable[tuple[float, float]]) -> str:
-    """Best lengths by batch in words, neighbours of one length together.
+def _by_batch(lengths: Iterable[tuple[float, float]]) -> str:
+    """Return best lengths by batch in words, with neighbouring batches of one length together.
 
     Examples
     --------
-    >>> _stretches([(1, 3), (8, 2), (64, 2), (256, 0)])
+    >>> _by_batch([(1, 3), (8, 2), (64, 2), (256, 0)])
     '3 at batch 1, 2 at batch 8 to 64, 0 (plain decoding) at batch 256'
     """
-    said = []
+    parts = []
     for length, some in groupby(lengths, key=lambda pair: pair[1]):
         batches = [f"{batch:g}" for batch, _ in some]
         where = " to ".join(dict.fromkeys((batches[0], batches[-1])))
-        said.append(f"{length:g}{'' if length else ' (plain decoding)'} at batch {where}")
-    return ", ".join(said)
+        parts.append(f"{length:g}{'' if length else ' (plain decoding)'} at batch {where}")
+    return ", ".join(parts)
 
 
 def best_falls(results: Results) -> Verdict:
-    """The direction of Theorem 1.3 on a GPU: the larger the batch, the fewer tokens are worth verifying."""
+    """Judge the direction of Theorem 1.3 on a GPU: the best draft length decreases with the batch."""
     falls, steady, found, files = [], [], [], []
     for campaign in campaigns(results):
         curves = {context: some for context, some in best_lengths(campaign).items() if len(some) > 1}
@@ -85,7 +86,7 @@ def best_falls(results: Results) -> Verdict:
             values = [length for _, length in lengths]
             falls.append(values[0] - values[-1])
             steady.append(all(later <= earlier for earlier, later in pairwise(values)))
-            found.append(f"{campaign.gpu}, context {context:g}: {_stretches(lengths)}")
+            found.append(f"{campaign.gpu}, context {context:g}: {_by_batch(lengths)}")
         files += [_file(campaign, "specdecode")] if curves else []
     if not falls:
         return _NO_RECORD
@@ -99,17 +100,17 @@ def best_falls(results: Results) -> Verdict:
 
 
 def verify_is_flat(results: Results) -> Verdict:
-    """Steps of a few tokens over steps of one, at small batches."""
+    """Compare steps of a few tokens with steps of one token at small batches."""
     ratios, files = [], []
     for campaign in campaigns(results):
-        rows = [row for row in campaign.rows("step") if row["graph"] == 1 and row["batch"] <= FEW_SEQUENCES]
+        rows = [row for row in campaign.rows("step") if row["graph"] == 1 and row["batch"] <= MAX_BATCH]
         names = ("model", "dtype", "batch", "context")
         plain = {tuple(row[name] for name in names): row["latency_ms"] for row in rows if row["role"] == "plain"}
         some = [
             row["latency_ms"] / plain[key]
             for row in rows
             if row["role"] == "verify"
-            and row["tokens"] <= FEW_TOKENS
+            and row["tokens"] <= MAX_TOKENS
             and (key := tuple(row[name] for name in names)) in plain
         ]
         ratios += some

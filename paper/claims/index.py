@@ -1,7 +1,8 @@
-"""``claims.md``: every claim of the abstract and the three theorems, with a status computed from files.
+"""Claims of the paper with their status, and the page ``claims.md`` that lists them.
 
-A status follows from the rule that stands in the file, never from an opinion; a claim whose evidence file is
-missing is `not checked`.
+To add a claim, write a function ``Results -> Verdict`` and the text of its rule in a module of this folder, and add
+one entry to `CLAIMS`. The status follows from the rule alone. A claim whose result files are missing is
+``not checked``.
 """
 
 from __future__ import annotations
@@ -10,33 +11,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper.claims import gpu, small_scale
-from paper.claims import rules as claims_rules
-from paper.claims.rules import (
-    CURVE_ERROR,
-    GAIN_PARTLY,
-    GAIN_REPRODUCED,
-    LARGE_BATCH,
-    NOT_CHECKED,
-    PLAIN_ERROR,
-    R2_LEAST,
-    R2_MATCH,
-    RIVAL_RATIO,
-    STATUSES,
-    TABLE_ERROR,
-    Verdict,
-)
-from paper.render.table import Column, Table, markdown, percent
+from paper.claims import gpu, laws, small_scale, theorem_1_3, throughput
+from paper.claims.verdict import NOT_CHECKED, STATUSES, Verdict
+from paper.render.formats import markdown
+from paper.render.table import Column, Table
 from paper.sources.results import Results, commits
-from paper.tables.laws import RIVAL_MARGIN
-from paper.tables.steps import METHODS
 from scylla_sim.checks import InputError
 from scylla_sim.records import Row, format_csv, write_text
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, the rule that gives its status, and the files that the rule reads."""
+    """Claim of the paper, or a premise of it.
+
+    Attributes
+    ----------
+    where : str
+        Place of the claim in the paper.
+    text : str
+        The claim.
+    rule : str
+        Rule that gives the status, in words.
+    needs : tuple of str
+        Result files without which the claim is not checked.
+    judge : callable
+        Function that applies the rule.
+    """
 
     where: str
     text: str
@@ -45,62 +45,51 @@ class Claim:
     judge: Callable[[Results], Verdict]
 
     def verdict(self, results: Results) -> Verdict:
-        """Judge, or say which file is missing."""
+        """Apply the rule, or return which file is missing."""
         missing = [path for path in self.needs if not results.has(path)]
         if missing:
             return Verdict(NOT_CHECKED, f"no {missing[0]}")
         return self.judge(results)
 
 
-_FORM_RULE = (
-    f"reproduced: the slope's interval is above 0, R² at least {R2_LEAST:g}, and no rival beats ln x by more than "
-    f"{RIVAL_MARGIN:g} AICc (or, where points are too few for AICc, by a factor {RIVAL_RATIO:g} in leave-one-out "
-    "error); partly: the slope alone; else contradicted"
-)
-_COEFFICIENT_RULE = (
-    "reproduced: the 90 % intervals of one refit hold slope and intercept, and R² agrees within "
-    f"{R2_MATCH:g}; partly: the slope alone; else contradicted"
-)
-_TABLE5 = tuple(f"steps/table5-{method}.json" for method in METHODS)
+_TOKENS, _TOKENS_ZERO, _LAYERS = "laws/theorem-1.1.json", "laws/theorem-1.1-zero.json", "laws/theorem-1.2.json"
+_LAYERS_ELSEWHERE = "laws/layers-elsewhere.json"
 
 CLAIMS = (
     Claim(
         "abstract",
         "1.5 to 2.2 more tokens per cycle than EAGLE-2 at temperature 0",
-        "only the paper's own means exist, so partly if any gain lies in the range, contradicted if none",
+        throughput.EAGLE2_RULE,
         (),
-        claims_rules.gain_over_eagle2,
+        throughput.gain_over_eagle2,
     ),
     Claim(
         "abstract",
         "0.3 more tokens per cycle than EAGLE-3 at temperature 0",
-        "needs a comparison on the same tasks, and none was found: not checked",
+        throughput.EAGLE3_RULE,
         (),
-        claims_rules.gain_over_eagle3,
+        throughput.gain_over_eagle3,
     ),
     Claim(
         "abstract",
         "2x the throughput of EAGLE-2 at large batch",
-        f"mean predicted ratio at batch {LARGE_BATCH} and above: reproduced within {percent(GAIN_REPRODUCED, 0)}, "
-        f"partly if no more than {percent(GAIN_PARTLY, 0)} below 2, else contradicted",
-        _TABLE5,
-        claims_rules.doubled_throughput,
+        throughput.DOUBLED_RULE,
+        throughput.TABLE5_FILES,
+        throughput.doubled_throughput,
     ),
     Claim(
         "Theorem 1.1",
         "the tokens per cycle of Fig. 1 are linear in ln(pretraining tokens)",
-        _FORM_RULE,
-        ("laws/theorem-1.1.json",),
-        claims_rules.log_linear("laws/theorem-1.1.json", "published (labels of one target)"),
+        laws.FORM_RULE,
+        (_TOKENS,),
+        laws.log_linear(_TOKENS, "published (labels of one target)"),
     ),
     Claim(
         "Theorem 1.1",
         "slope 0.08, intercept 5.05, R² 0.89",
-        _COEFFICIENT_RULE,
-        ("laws/theorem-1.1.json", "laws/theorem-1.1-zero.json"),
-        claims_rules.coefficients(
-            "1.1", ("laws/theorem-1.1.json", "log-linear"), ("laws/theorem-1.1-zero.json", "log1p")
-        ),
+        laws.COEFFICIENT_RULE,
+        (_TOKENS, _TOKENS_ZERO),
+        laws.coefficients("1.1", (_TOKENS, "log-linear"), (_TOKENS_ZERO, "log1p")),
     ),
     Claim(
         "Theorem 1.1",
@@ -112,23 +101,23 @@ CLAIMS = (
     Claim(
         "Theorem 1.2",
         "the tokens per cycle of Fig. 1 are linear in ln(decoder layers)",
-        _FORM_RULE,
-        ("laws/theorem-1.2.json",),
-        claims_rules.log_linear("laws/theorem-1.2.json", "published (labels of one target)"),
+        laws.FORM_RULE,
+        (_LAYERS,),
+        laws.log_linear(_LAYERS, "published (labels of one target)"),
     ),
     Claim(
         "Theorem 1.2",
         "slope 0.74, intercept 4.61, R² 0.99",
-        _COEFFICIENT_RULE,
-        ("laws/theorem-1.2.json",),
-        claims_rules.coefficients("1.2", ("laws/theorem-1.2.json", "log-linear")),
+        laws.COEFFICIENT_RULE,
+        (_LAYERS,),
+        laws.coefficients("1.2", (_LAYERS, "log-linear")),
     ),
     Claim(
         "Theorem 1.2",
-        "the law holds for the drafts of other papers (DSpark, DFlash; one slope, an offset per task)",
-        _FORM_RULE,
-        ("laws/layers-elsewhere.json",),
-        claims_rules.log_linear("laws/layers-elsewhere.json"),
+        "the law holds for drafts of other papers (DSpark, DFlash; one slope, one offset per task)",
+        laws.FORM_RULE,
+        (_LAYERS_ELSEWHERE,),
+        laws.log_linear(_LAYERS_ELSEWHERE),
     ),
     Claim(
         "Theorem 1.2",
@@ -139,38 +128,35 @@ CLAIMS = (
     ),
     Claim(
         "Theorem 1.3",
-        "the best number of paths is where verification turns compute-bound, 27904 sqrt(1 + 0.034/b) - 27897",
-        f"mean error against Fig. 5 at most {percent(CURVE_ERROR, 0)}: reproduced if so with the paper's constants "
-        "and with the GPU's dense peak, partly if with one, else contradicted",
-        ("steps/fig5-paper.json", "steps/fig5-dense.json"),
-        claims_rules.turning_points,
+        "the best number of paths is where verification becomes compute-bound, 27904 sqrt(1 + 0.034/b) - 27897",
+        theorem_1_3.CROSSOVER_RULE,
+        tuple(theorem_1_3.CROSSOVER_FILES.values()),
+        theorem_1_3.crossover,
     ),
     Claim(
         "Theorem 1.3",
-        "the best number of paths is log-linear in the batch",
-        f"contradicted if a/b + c has less than 1/{RIVAL_RATIO:g} of the leave-one-out error of a ln b + c, partly "
-        "if less, reproduced if not less",
-        ("laws/theorem-1.3.json", "laws/theorem-1.3-inverse.json"),
-        claims_rules.optimum_is_logarithmic,
+        "the best number of paths is linear in ln(batch)",
+        theorem_1_3.OPTIMUM_RULE,
+        theorem_1_3.OPTIMUM_FILES,
+        theorem_1_3.optimum_is_logarithmic,
     ),
     Claim(
         "Theorem 1.3",
-        "the best number of verified tokens is log-linear in the batch for drafts trained here, at small scale",
-        small_scale.OPTIMUM_RULE,
+        "the best number of verified tokens is linear in ln(batch) for drafts trained here, at small scale",
+        theorem_1_3.OPTIMUM_RULE,
         (),
         small_scale.optimum,
     ),
     Claim(
         "Theorem 1.3",
         "the highest throughput is 286.79 ln b + 7.54",
-        f"partly if most maxima of Fig. 5 (computed, not measured) agree within {percent(CURVE_ERROR, 0)}, else "
-        "contradicted",
+        theorem_1_3.THROUGHPUT_RULE,
         (),
-        claims_rules.throughput_law,
+        theorem_1_3.throughput_law,
     ),
     Claim(
         "Theorem 1.3",
-        "the best draft length falls with the batch on a measured GPU",
+        "the best draft length decreases with the batch on a measured GPU",
         gpu.BEST_RULE,
         (),
         gpu.best_falls,
@@ -184,7 +170,7 @@ CLAIMS = (
     ),
     Claim(
         "simulator",
-        "the speed-up of a GPU that was measured after the prediction lies in the predicted interval",
+        "the speed-up on a GPU that was measured after the prediction is in the predicted interval",
         gpu.SPEEDUP_RULE,
         (),
         gpu.speedup,
@@ -192,16 +178,21 @@ CLAIMS = (
     Claim(
         "Table 5",
         "throughput of Qwen2.5-72B on 4x H800, plain, EAGLE-2 and Scylla",
-        f"mean error of all 27 cells at most {percent(TABLE_ERROR, 0)} for every published depth of the draft: "
-        f"reproduced; of the plain column at most {percent(PLAIN_ERROR, 0)}: partly; else contradicted",
-        _TABLE5,
-        claims_rules.table5,
+        throughput.TABLE5_RULE,
+        throughput.TABLE5_FILES,
+        throughput.table5,
     ),
 )
 
 
 def judged(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Row]:
-    """Every claim with its verdict, as rows."""
+    """Return every claim with its status, evidence and finding.
+
+    Raises
+    ------
+    InputError
+        If a result file cannot be read. The message names the claim.
+    """
     rows = []
     for claim in claims:
         try:
@@ -223,7 +214,7 @@ def judged(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Row]:
 
 
 def page(results: Results, rows: Sequence[Row]) -> str:
-    """``claims.md``: the table, then each rule with the claims that it judges."""
+    """Return ``claims.md``: the table of claims, then each rule with the claims it judges."""
     columns = [Column(key, key) for key in ("where", "claim", "status", "evidence", "finding", "file")]
     counted = ", ".join(f"{sum(row['status'] == status for row in rows)} {status}" for status in STATUSES)
     rules: dict[str, list[str]] = {}
@@ -234,19 +225,19 @@ def page(results: Results, rows: Sequence[Row]) -> str:
         f"{len(rows)} claims: {counted}",
         [Column("number", "no.", digits=0), *columns],
         [{"number": number, **row} for number, row in enumerate(rows, 1)],
-        "stands in each row",
+        "as in each row",
         commits(results.used.values()),
-        notes=["Files are relative to the results folder, those under paper/published to the checkout."],
+        notes=["Files are relative to the results folder, those in paper/published to the checkout."],
     )
     lines = "".join(f"* {', '.join(numbers)}: {rule}.\n" for rule, numbers in rules.items())
     return (
-        f"# Claims of arXiv 2505.07858 and what was found\n\n{markdown(table)}\n"
-        f"## Rules\n\nEach status is computed from the files by the rule of its claim:\n\n{lines}"
+        f"# Claims of arXiv 2505.07858 and their status\n\n{markdown(table)}\n"
+        f"## Rules\n\nThe status of a claim follows from the result files by its rule:\n\n{lines}"
     )
 
 
 def write(results: Results, folder: Path) -> list[Path]:
-    """Write ``claims.md`` and ``claims.csv``; return their paths."""
+    """Write ``claims.md`` and ``claims.csv`` and return their paths."""
     rows = judged(results)
     paths = [folder / "claims.md", folder / "claims.csv"]
     for path, text in zip(paths, (page(results, rows), format_csv(rows))):

@@ -1,1 +1,1 @@
-"""Figures, one module per topic; ``index`` lists all of them."""
+"""Figures, one function each; `paper.figures.index` lists them by name."""

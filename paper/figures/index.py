@@ -1,33 +1,40 @@
-"""All figures. To add one, write a function ``Results -> drawing.Canvas`` and name it in `FIGURES`."""
+"""Figures by name.
+
+The files ``figure-NAME.*`` come from the entry ``NAME`` of `FIGURES`. To add a figure, write a function
+``Results -> Canvas`` in a module of this folder and add one entry.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paper.figures import costs, laws, small_scale
+from paper.figures import crossover, fig1, fig5, kernels, small_scale, speedup, table5
 from paper.render.drawing import Canvas, styled
 from paper.sources.results import Results
 from scylla_sim.checks import InputError, one_of
 
 FIGURES: dict[str, Callable[[Results], Canvas]] = {
-    "kernels": costs.kernels,
-    "fig1": laws.fig1,
-    "fig5": laws.fig5,
-    "turning-points": laws.turning_points,
+    "kernels": kernels.kernels,
+    "fig1": fig1.fig1,
+    "fig5": fig5.fig5,
+    "turning-points": crossover.crossover,
     "small-scale": small_scale.small_scale,
-    "table5": costs.table5,
-    "speedup": costs.speedup,
+    "table5": table5.table5,
+    "speedup": speedup.speedup,
 }
+"""Name -> function that draws the figure."""
 
 
 def write(results: Results, folder: Path, names: Sequence[str] = ()) -> list[Path]:
-    """Draw the named figures, or all, then write each as SVG and PNG; return the paths.
+    """Draw the named figures, or all of them, write each as SVG and PNG, and return the paths.
+
+    Nothing is written if a figure cannot be drawn.
 
     Raises
     ------
     InputError
-        When a name is unknown, a result file is missing, or matplotlib is not installed.
+        If a name is unknown, a result file is missing, or matplotlib is not installed.
     """
     drawn = []
     for name in names or FIGURES:

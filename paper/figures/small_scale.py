@@ -1,4 +1,4 @@
-"""Figure of the laws by real training: tokens per cycle against training tokens and against decoder layers."""
+"""Figure ``figure-small-scale``: tokens per cycle of trained drafts by training tokens and by decoder layers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 from paper.render.drawing import GREY, INK, Canvas, canvas, label_ends
-from paper.render.table import mean
-from paper.sources.results import Results, commits
-from paper.sources.results import Table as ResultTable
+from paper.render.values import mean
+from paper.sources.results import Results, ResultTable, commits
 from paper.tables.small_scale import RUNS, groups, laws, slope
 from scylla_sim.records import Row
 
@@ -16,11 +15,12 @@ _COLOURS = ("#3b1f6b", "#38598c", "#25858e", "#2ab07f", "#8bc34a", "#e0a80d", "#
 _NEEDED = ("arm", "domain", "temperature", "drafting", "decoder_layers", "train_tokens", "tokens_per_cycle")
 
 Points = dict[int, dict[int, list[float]]]
+"""Decoder layers -> training tokens -> tokens per cycle of every seed."""
 
 
 def _points(results: Results, run: str) -> Points:
-    """Decoder layers -> training tokens -> tokens per cycle of every seed."""
-    columns = results.columns(f"smallscale/{run}/acceptance.csv", "snakemake", _NEEDED)
+    """Return the measured points of a training run."""
+    columns = results.columns(f"smallscale/{run}/acceptance.csv", _NEEDED)
     found: Points = {}
     for index in range(len(columns["arm"])):
         cell = {name: columns[name][index] for name in _NEEDED}
@@ -31,38 +31,46 @@ def _points(results: Results, run: str) -> Points:
 
 
 def _lines(table: ResultTable, by: str) -> dict[int, Row]:
+    """Return the log-linear fits of a file by group."""
     return {int(group[by]): forms["log-linear"] for group, forms in groups(table, [by]) if "log-linear" in forms}
 
 
 def _law(axes: Any, row: Row, low: float, high: float, colour: str) -> float:
-    """Draw a fitted line; returns its value at the right end."""
+    """Draw a fitted line and return its value at the right end."""
     grid = [low * (high / low) ** (step / 60) for step in range(61)]
     axes.plot(grid, [row["a"] * math.log(x) + row["c"] for x in grid], color=colour, linewidth=1.4)
     return float(row["a"] * math.log(high) + row["c"])
 
 
 def _seeds(axes: Any, x: float, values: list[float], colour: str) -> None:
+    """Draw the value of every seed and their mean."""
     axes.plot([x] * len(values), values, ".", color=colour, markersize=4, alpha=0.55)
     axes.plot([x], [mean(values)], "o", color=colour, markersize=5)
 
 
 def _short(tokens: int) -> str:
-    """``64k``, ``1M``, in the binary sense in which windows of tokens double."""
+    """Return a number of tokens with a binary prefix.
+
+    Examples
+    --------
+    >>> _short(65536), _short(1 << 20)
+    ('64k', '1M')
+    """
     return f"{tokens >> 20}M" if tokens >= 1 << 20 else f"{tokens >> 10}k"
 
 
 def small_scale(results: Results) -> Canvas:
-    """Both laws on drafts trained here; small dots are seeds, lines the fits of their means."""
+    """Draw Theorems 1.1 and 1.2 on trained drafts: seeds as small dots, fits of their means as lines."""
     (run, by_depth), (_, by_tokens) = laws(results, "tokens")[0], laws(results, "layers")[0]
     points = _points(results, run)
     last = max(next(iter(points.values())))
     line = _lines(by_tokens, "train_tokens")[last]
     drawing = canvas(
         "small-scale",
-        "Theorems 1.1 and 1.2 by real training, at small scale",
-        "Tokens per cycle of greedy chains on held-out text; target and drafts of less than half a million weights "
-        f"(evidence small-scale; {RUNS[run]}). Small dots: training seeds; dots: their mean; lines: a ln x + c, "
-        f"fitted to the means. Commit {commits([by_depth, by_tokens])}.",
+        "Theorems 1.1 and 1.2 on trained drafts, at small scale",
+        "Tokens per cycle of greedy chains on held-out text; target and drafts have less than half a million "
+        f"weights (evidence small-scale; {RUNS[run]}). Small dots: training seeds; dots: their mean; lines: a ln x "
+        f"+ c, fitted to the means. Commit {commits([by_depth, by_tokens])}.",
         size=(9.2, 4.3),
         columns=2,
         share_y=True,
@@ -81,7 +89,7 @@ def small_scale(results: Results) -> Canvas:
     left.set_xticks(ticks, [_short(tokens) for tokens in ticks])
     left.set(title="Theorem 1.1", xlabel="training tokens of the draft", ylabel="tokens per cycle")
     least = min(row["r2"] for row in fits.values())
-    left.text(0.02, 0.97, f"labels: decoder layers\nR² {least:.3f} and more", **_corner(left))
+    left.text(0.02, 0.97, f"labels: decoder layers\nR² {least:.3f} or higher", **_corner(left))
     ends = []
     fits = _lines(by_tokens, "train_tokens")
     depths = list(points)
@@ -94,10 +102,10 @@ def small_scale(results: Results) -> Canvas:
     right.set_xticks(depths, [str(depth) for depth in depths])
     right.set(title="Theorem 1.2", xlabel="decoder layers of the draft")
     middle, low, high, _ = slope(line)
-    said = (
+    text = (
         f"labels: training tokens\n{_short(last)}: {middle:.2f} [{low:.2f}, {high:.2f}] per ln, R² {line['r2']:.3f}"
     )
-    right.text(0.02, 0.97, said, **_corner(right))
+    right.text(0.02, 0.97, text, **_corner(right))
     for axes in (left, right):
         axes.minorticks_off()
         axes.margins(x=0.05)
@@ -106,4 +114,5 @@ def small_scale(results: Results) -> Canvas:
 
 
 def _corner(axes: Any) -> dict[str, Any]:
+    """Return the style of text in the upper left corner of a panel."""
     return {"transform": axes.transAxes, "va": "top", "fontsize": 8, "color": GREY, "linespacing": 1.5}

@@ -1,1 +1,1 @@
-"""Rendering of tables and figures."""
+"""Output formats of tables and figures."""

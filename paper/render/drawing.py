@@ -1,11 +1,11 @@
-"""How every figure looks and is saved: one style, SVG and PNG, the same bytes for the same inputs."""
+"""Style and output files of the figures: SVG and PNG, the same bytes for the same inputs."""
 
 from __future__ import annotations
 
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ from scylla_sim.records import write_bytes
 
 INK, GREY, LIGHT = "#1f2933", "#6b7680", "#d5dade"
 BLUE, ORANGE, GREEN, RED, PURPLE = "#1f6fb2", "#d9730d", "#2a8f5c", "#c0392b", "#7a4fb5"
-"""Told apart by people with any colour vision: lightness differs too."""
+"""Colours that differ in lightness too, for readers with colour vision deficiency."""
 
 BATCH_COLOURS = {1: "#3b1f6b", 4: "#38598c", 8: "#25858e", 16: "#2ab07f", 32: "#8bc34a", 64: "#e0a80d"}
-"""Dark to light with the batch."""
+"""Colour of each batch size, lighter for larger ones."""
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -40,18 +40,18 @@ STYLE: Any = {
     "text.color": INK,
     "lines.linewidth": 1.8,
     "svg.fonttype": "path",
-    # fixed, or the identifiers inside an SVG would change from run to run
+    # a fixed salt keeps the identifiers inside an SVG the same in every run
     "svg.hashsalt": "paper",
 }
 
 
 def styled() -> AbstractContextManager[None]:
-    """The settings under which everything is drawn and saved.
+    """Return a context in which matplotlib uses `STYLE`.
 
     Raises
     ------
     InputError
-        When matplotlib is not installed.
+        If matplotlib is not installed.
     """
     try:
         import matplotlib
@@ -64,14 +64,24 @@ def styled() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A figure with its panels; the line at the bottom says what the evidence is."""
+    """Figure with its panels.
+
+    Attributes
+    ----------
+    name : str
+        Name of the output files: ``figure-NAME``.
+    figure : matplotlib.figure.Figure
+        The figure, whose bottom line states the evidence.
+    axes : list of matplotlib.axes.Axes
+        Panels, row by row.
+    """
 
     name: str
     figure: Any
     axes: list[Any]
 
     def bytes(self, kind: str) -> bytes:
-        """The finished picture as SVG or PNG."""
+        """Return the image as SVG or PNG."""
         drawn = io.BytesIO()
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         with styled():
@@ -79,7 +89,7 @@ class Canvas:
         return drawn.getvalue()
 
     def write(self, folder: Path) -> list[Path]:
-        """Write ``figure-NAME.{svg,png}``, each whole or not at all."""
+        """Write ``figure-NAME.{svg,png}`` atomically and return the paths."""
         paths = [folder / f"figure-{self.name}.{kind}" for kind in ("svg", "png")]
         for path in paths:
             write_bytes(path, self.bytes(path.suffix[1:]))
@@ -97,7 +107,19 @@ def canvas(
     share_y: bool = False,
     share_x: Literal["none", "row"] = "none",
 ) -> Canvas:
-    """An empty figure with a title above and the evidence line below, inside `styled`."""
+    """Return an empty figure with a title and a caption; call it within `styled`.
+
+    Parameters
+    ----------
+    name, title, caption : str
+        Name of the files, text above and text below. The caption states the evidence.
+    size : tuple of float
+        Width and height in inches.
+    rows, columns : int
+        Grid of panels.
+    share_y, share_x
+        Axes that the panels share, as in `matplotlib.pyplot.subplots`.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -109,7 +131,7 @@ def canvas(
 
 
 def label_line(axes: Any, x: float, y: float, text: str, colour: str, *, dx: float = 5, dy: float = 0) -> None:
-    """Write a curve's name beside its end, in its colour: no legend to look up."""
+    """Write the name of a curve next to its end, in the colour of the curve."""
     axes.annotate(
         text,
         (x, y),
@@ -124,7 +146,7 @@ def label_line(axes: Any, x: float, y: float, text: str, colour: str, *, dx: flo
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Positions of labels at these heights, moved apart to at least ``gap``, order kept.
+    """Return positions of labels, moved apart to at least ``gap`` with their order kept.
 
     Examples
     --------
@@ -137,7 +159,7 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
     for i in order:
         groups.append([i])
         centres.append(values[i])
-        # merge neighbours until no two groups overlap; a group sits around the mean of its own heights
+        # merge neighbours until no two groups overlap; each group is centred on the mean of its heights
         while len(groups) > 1 and centres[-1] - centres[-2] < gap * (len(groups[-1]) + len(groups[-2])) / 2:
             last = groups.pop()
             groups[-1] += last
@@ -153,14 +175,34 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
 def label_ends(
     axes: Any, x: float, ends: Sequence[tuple[float, str, str]], gap: float, *, log: bool = False
 ) -> None:
-    """Names of several curves beside their ends at ``x``, moved apart to ``gap`` (decades on a log axis)."""
+    """Write the names of several curves next to their ends.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Panel.
+    x : float
+        Right end of the curves.
+    ends : sequence of (height, text, colour)
+        Ends of the curves.
+    gap : float
+        Smallest distance of two labels, in decades on a log axis.
+    log : bool
+        Whether the y axis is logarithmic.
+    """
     heights = [math.log10(end[0]) if log else end[0] for end in ends]
     for (_, text, colour), height in zip(ends, spread(heights, gap)):
         label_line(axes, x, 10**height if log else height, text, colour)
 
 
 def powers_of_two(axes: Any, ticks: Sequence[float]) -> None:
-    """A logarithmic batch axis with plain numbers at the given places."""
+    """Make the x axis logarithmic with base 2 and plain numbers at ``ticks``."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(ticks), [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
+
+
+def draw_formula(axes: Any, law: Callable[[float], float], low: float, high: float, **style: Any) -> None:
+    """Draw a formula between ``low`` and ``high`` on a logarithmic grid."""
+    grid = [low * (high / low) ** (i / 100) for i in range(101)]
+    axes.plot(grid, [law(x) for x in grid], **style)

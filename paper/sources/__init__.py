@@ -1,1 +1,1 @@
-"""What tables and figures read: result files, published numbers, and the commands that make them."""
+"""Readers of result files, of GPU records and of published numbers."""

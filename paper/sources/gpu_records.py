@@ -1,4 +1,4 @@
-"""What a run says about the GPUs that have committed records: rows, errors, and the facts under a table."""
+"""Committed records of measured GPUs in a results folder: rows, errors, and the facts printed under a table."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from paper.sources.results import Results, Table
+from paper.sources.results import Results, ResultTable
 from scylla_sim.checks import fail
 from scylla_sim.records import Row, read_columns
 
 SUITES = ("kernels", "step", "specdecode", "decode")
 PREDICTIONS = ("blind", "calibrated")
+"""Predictions of a suite: made before the measurement, and made after a calibration on the GPU's own kernels."""
 _UUID_DIGITS = 12
-"""Characters of a UUID that a table shows, its ``GPU-`` included."""
+"""Number of characters of a GPU's UUID that a table shows, including ``GPU-``."""
 _TEXT = ("op", "device", "dtype", "kv_dtype", "model", "draft", "role", "kernel_source", "framework", "version")
-"""Columns that are never read as numbers."""
+"""Columns that hold text even if a cell looks like a number."""
 
 
 def _cell(name: str, text: str) -> Any:
+    """Return a CSV cell as a float, as text, or as ``None`` if it is empty."""
     if not text:
         return None
     if name in _TEXT:
@@ -30,7 +32,7 @@ def _cell(name: str, text: str) -> Any:
 
 
 def drafting(row: Row) -> str:
-    """Drafting of a row in words: its length for a chain, width and depth for a tree.
+    """Return the draft shape of a row in words: its length for a chain, width and depth for a tree.
 
     Examples
     --------
@@ -44,35 +46,44 @@ def drafting(row: Row) -> str:
     return f"tree {row['top_k']:g} wide, {row['draft_len']:g} deep, {row['verify_tokens']:g} tokens"
 
 
-def _place(row: Row) -> tuple[Any, ...]:
-    """Order of cycles in a table: context, batch, chains before trees, shorter drafts first."""
+def _order(row: Row) -> tuple[Any, ...]:
+    """Return the sort key of cycles: context, batch, chains before trees, short drafts first."""
     names = ("context_len", "batch_size", "top_k", "draft_len", "verify_tokens")
     return (*(row[name] for name in names), str(row["draft"]))
 
 
-def errors(table: Table, suite: str) -> float | None:
-    """Median error of all rows of a comparison; of cycles that of the speed-up."""
+def median_error(table: ResultTable, suite: str) -> float | None:
+    """Return the median error over all rows of a comparison; for cycles, that of the speed-up."""
     quantity = "speedup" if suite in ("specdecode", "decode") else "latency"
     rows = [row for row in table.rows if row["group"] == "all" and row["quantity"] == quantity]
     return float(rows[0]["median_ape"]) if rows else None
 
 
+def _short_sha(provenance: dict[str, Any]) -> str:
+    """Return the first digits of the commit in a provenance."""
+    return str(provenance.get("git_sha") or "unknown")[:7]
+
+
 @dataclass(frozen=True)
 class Campaign:
-    """Records of one GPU in a results folder."""
+    """Measurements of one GPU in a results folder."""
 
     results: Results
     gpu: str
 
     def has(self, suite: str) -> bool:
-        """Whether a suite of it was measured."""
+        """Return whether a suite was measured."""
         return self.results.has(f"gpu/{self.gpu}/{suite}-rows.csv")
 
     def rows(self, suite: str) -> list[Row]:
-        """Measured rows of a suite with their predictions; an empty cell is ``None``, no suite no rows."""
+        """Return the measured rows of a suite with their predictions.
+
+        An empty cell is ``None``. A suite that was not measured has no rows.
+        """
         return self._read(f"{suite}-rows.csv")
 
     def _read(self, name: str) -> list[Row]:
+        """Return the rows of a CSV file of this GPU, none if it is missing."""
         path = f"gpu/{self.gpu}/{name}"
         if not self.results.has(path):
             return []
@@ -81,25 +92,25 @@ class Campaign:
         return [{name: _cell(name, cells[index]) for name, cells in columns.items()} for index in range(size)]
 
     def graphed_cycles(self) -> list[Row]:
-        """Cycles in a CUDA graph by context, batch and drafting, the draft's name where there are several.
+        """Return the cycles that ran in a CUDA graph, sorted by context, batch and draft shape.
 
-        What Python adds to eager cycles is a table of its own.
+        The drafting column names the draft model if there are several. Eager cycles have a table of their own.
         """
-        rows = sorted((row for row in self.rows("specdecode") if row["graph"] == 1), key=_place)
+        rows = sorted((row for row in self.rows("specdecode") if row["graph"] == 1), key=_order)
         several = len({row["draft"] for row in rows}) > 1
         return [row | {"drafting": drafting(row) + (f", {row['draft']}" if several else "")} for row in rows]
 
     def generations(self) -> list[Row]:
-        """Free-running generations by context, batch and drafting."""
-        return sorted(self.rows("decode"), key=_place)
+        """Return the free-running generations, sorted by context, batch and draft shape."""
+        return sorted(self.rows("decode"), key=_order)
 
     def parts(self) -> list[Row]:
-        """Steps with the sums of their kernels that were measured alone."""
+        """Return the steps next to the summed times of their kernels, which were measured alone."""
         return self._read("step-parts.csv")
 
     def windows(self, suite: str) -> list[float]:
-        """Seconds over which the energy of each case of a suite was counted, where its record says so."""
-        record = self.results.record(f"gpu/{self.gpu}/{suite}.json", "snakemake") if self.has(suite) else {}
+        """Return the seconds over which the energy of each case of a suite was counted, if recorded."""
+        record = self.results.record(f"gpu/{self.gpu}/{suite}.json") if self.has(suite) else {}
         cases = zip(record.get("values", ()), record.get("samples", ()))
         return [
             sample["total_s"]
@@ -107,72 +118,69 @@ class Campaign:
             if value.get("energy_j") is not None and "total_s" in sample
         ]
 
-    def compared(self, suite: str) -> dict[str, Table]:
-        """Errors of each prediction of a suite, the blind one first."""
+    def compared(self, suite: str) -> dict[str, ResultTable]:
+        """Return the errors of each prediction of a suite by name, the blind one first."""
         paths = {name: f"compare/gpu-{self.gpu}-{suite}-{name}.json" for name in PREDICTIONS}
-        return {
-            name: self.results.table(path, "snakemake") for name, path in paths.items() if self.results.has(path)
-        }
+        return {name: self.results.table(path) for name, path in paths.items() if self.results.has(path)}
 
-    def widths(self) -> dict[str, Table]:
-        """Errors of attention by kernel and tokens, of each prediction."""
+    def widths(self) -> dict[str, ResultTable]:
+        """Return the errors of attention by kernel and number of query tokens, for each prediction."""
         return self.compared("widths")
 
     def facts(self, suite: str) -> str:
-        """GPU, driver, torch and commit of a suite's record, and what it lacks."""
+        """Return GPU, driver, torch and commit of a suite's record in a sentence, with what is missing."""
         provenance = self._provenance(suite)
         device = provenance.get("device", {})
         details = device.get("details", {})
         uuid = str(details.get("smi_id", "unknown"))[:_UUID_DIGITS]
         driver = details.get("nvidia_smi", {}).get("driver_version", "unknown")
         torch = provenance.get("versions", {}).get("torch", "unknown")
-        commit = str(provenance.get("git_sha") or "unknown")[:7]
         day = str(provenance.get("utc", "an unknown day"))[:10]
-        said = f"{self.gpu}: {device.get('name', 'unknown')}, {uuid}, driver {driver}, torch {torch}, "
-        said += f"measured at commit {commit} on {day}"
+        text = f"{self.gpu}: {device.get('name', 'unknown')}, {uuid}, driver {driver}, torch {torch}, "
+        text += f"measured at commit {_short_sha(provenance)} on {day}"
         lacks = [f"{len(provenance[name])} cases {name}" for name in ("failed", "missing") if provenance.get(name)]
         unmatched = max((row.get("unmatched", 0) for table in self.blind(suite) for row in table.rows), default=0)
         lacks += [f"{unmatched} rows without a blind prediction"] if unmatched else []
-        return f"{said}{'; ' if lacks else ''}{', '.join(lacks)}."
+        return f"{text}{'; ' if lacks else ''}{', '.join(lacks)}."
 
-    def blind(self, suite: str) -> list[Table]:
-        """Errors of the blind prediction of a suite, if there is one."""
+    def blind(self, suite: str) -> list[ResultTable]:
+        """Return the errors of the blind prediction of a suite, or an empty list."""
         return [table for name, table in self.compared(suite).items() if name == PREDICTIONS[0]]
 
     def _provenance(self, suite: str) -> dict[str, Any]:
-        record = self.results.record(f"gpu/{self.gpu}/{suite}.json", "snakemake")
-        return dict(record.get("provenance", {}))
+        """Return the provenance of a suite's record."""
+        return dict(self.results.record(f"gpu/{self.gpu}/{suite}.json").get("provenance", {}))
 
     def level(self, name: str) -> str:
-        """Level of evidence of a prediction: what its kernels were fitted to."""
+        """Return the evidence level of the kernels to which a prediction was calibrated."""
         path = f"gpu/{self.gpu}/blind.json"
         if name != PREDICTIONS[0] or not self.results.has(path):
             return "recorded"
-        calibration = self.results.record(path, "snakemake").get("provenance", {}).get("calibration", {})
+        calibration = self.results.record(path).get("provenance", {}).get("calibration", {})
         return str(calibration.get("evidence", "silicon"))
 
     def blind_facts(self, suite: str) -> str:
-        """When and from which commit the blind predictions were made; nothing without any.
+        """Return time and commit of the blind predictions in a sentence, or an empty string.
 
         Raises
         ------
         InputError
-            When they were made after the measurement.
+            If the predictions were made after the measurement.
         """
         path = f"gpu/{self.gpu}/blind.json"
         if not self.results.has(path):
             return ""
-        provenance = self.results.record(path, "snakemake").get("provenance", {})
+        provenance = self.results.record(path).get("provenance", {})
         made, measured = provenance.get("utc", ""), self._provenance(suite).get("utc", "")
         if made and measured and datetime.fromisoformat(made) > datetime.fromisoformat(measured):
             raise fail("utc", made, f"of {path} must not be after that of {suite}.json, {measured}", "not blind")
         calibration = str(provenance.get("calibration", {}).get("sha256") or "none")[:7]
-        commit = str(provenance.get("git_sha") or "unknown")[:7] + ("+" if provenance.get("git_dirty") else "")
-        said = f"commit {commit}, calibration {calibration}, {made or 'at an unknown time'}"
-        return f"Blind predictions of {self.gpu}: {said}."
+        commit = _short_sha(provenance) + ("+" if provenance.get("git_dirty") else "")
+        text = f"commit {commit}, calibration {calibration}, {made or 'at an unknown time'}"
+        return f"Blind predictions of {self.gpu}: {text}."
 
 
 def campaigns(results: Results) -> list[Campaign]:
-    """GPUs with records, sorted by name."""
+    """Return the measured GPUs of a results folder, sorted by name."""
     names = sorted({path.split("/")[1] for path in results.matching("gpu/*/*-rows.csv")})
     return [Campaign(results, name) for name in names]

@@ -1,7 +1,7 @@
-"""Numbers as other people printed them: the CSV files of ``published/``, every row with its source.
+"""Numbers that other authors published: the CSV files of ``published/``, with a source in every row.
 
-``how_read`` says how a number came here: ``printed`` (as text in the source), ``digitised`` (read off a figure),
-``secondary`` (quoted by a third party). ``published/README.md`` explains the definitions that are easy to confuse.
+The column ``how_read`` states how a number was obtained; `HOW_READ` lists the values. ``published/README.md``
+describes each file and the definitions that are easy to confuse.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from scylla_sim.checks import fail, one_of
 from scylla_sim.records import Row, read_columns
 
 HOW_READ = ("printed", "digitised", "derived", "secondary")
+"""Printed as text, read from a figure, computed from printed numbers, or quoted by a third party."""
 
 FOLDER = Path(str(resources.files("paper") / "published"))
 
 
 def _value(text: str) -> Any:
+    """Return a cell as a float if it is a number, else as text."""
     try:
         return float(text)
     except ValueError:
@@ -28,23 +30,24 @@ def _value(text: str) -> Any:
 
 @cache
 def _rows(name: str) -> tuple[Row, ...]:
+    """Return all rows of a file after checking their sources."""
     columns = read_columns(FOLDER / f"{name}.csv")
     for row, how in enumerate(columns.get("how_read", [])):
         one_of("how_read", how, HOW_READ, hint=f"{name}.csv, line {row + 2}")
     if "source" not in columns or not all(columns["source"]):
-        raise fail("source", "", f"is missing in {name}.csv", "every published number names its source")
+        raise fail("source", "", f"is missing in {name}.csv", "every published number needs a source")
     return tuple(
         {key: _value(text) for key, text in zip(columns, line)} for line in zip(*columns.values(), strict=True)
     )
 
 
 def rows(name: str, **where: Any) -> list[Row]:
-    """Rows of ``published/NAME.csv`` whose columns equal ``where``; cells that read as numbers are floats.
+    """Return the rows of ``published/NAME.csv`` whose columns equal ``where``, with numeric cells as floats.
 
     Raises
     ------
     InputError
-        When the file is unknown, or a row lacks its source.
+        If the file is unknown, a row lacks its source, or no row matches.
 
     Examples
     --------
@@ -59,7 +62,7 @@ def rows(name: str, **where: Any) -> list[Row]:
 
 
 def series(name: str, x: str, y: str, **where: Any) -> dict[float, float]:
-    """One published curve as x -> y.
+    """Return one published curve as a mapping x -> y.
 
     Examples
     --------
@@ -70,7 +73,12 @@ def series(name: str, x: str, y: str, **where: Any) -> dict[float, float]:
 
 
 def quoted(theorem: str) -> dict[str, float]:
-    """Coefficients of a theorem as quoted: ``1.1``, ``1.2``, ``1.3`` or ``1.3-throughput``.
+    """Return the quoted coefficients of a theorem: ``1.1``, ``1.2``, ``1.3`` or ``1.3-throughput``.
+
+    Raises
+    ------
+    InputError
+        If the theorem is unknown.
 
     Examples
     --------
@@ -84,7 +92,7 @@ def quoted(theorem: str) -> dict[str, float]:
 
 
 def claim(quantity: str) -> float:
-    """A number of the abstract.
+    """Return a number of the paper's abstract.
 
     Examples
     --------
@@ -92,3 +100,24 @@ def claim(quantity: str) -> float:
     0.3
     """
     return float(rows("abstract_claims", quantity=quantity)[0]["value"])
+
+
+def step_seconds(component: str, tokens: float, kv_tokens: float) -> float:
+    """Return the published linear fit of a step's seconds.
+
+    Parameters
+    ----------
+    component : {"forward", "draft", "overhead"}
+        Part of a cycle.
+    tokens : float
+        New tokens of the whole batch.
+    kv_tokens : float
+        Cached tokens of the whole batch.
+
+    Examples
+    --------
+    >>> round(1e3 * step_seconds("forward", 1, 512), 3)
+    5.927
+    """
+    row = rows("step_times", component=component)[0]
+    return float(row["intercept_s"] + row["per_token_s"] * tokens + row["per_kv_token_s"] * kv_tokens)

@@ -1,1 +1,1 @@
-"""Tables, one module per topic; ``index`` lists all of them."""
+"""Tables, one function each; `paper.tables.index` lists them by name."""

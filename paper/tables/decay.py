@@ -1,11 +1,10 @@
-"""Tables of the decay over draft positions: tokens per cycle of long chains from short ones, all pairs listed."""
+"""Tables ``decay`` and ``decay-pairs``: tokens per cycle of long chains, predicted from short chains."""
 
 from __future__ import annotations
 
-from paper.render.table import Column, Table, joined, mean, percent
-from paper.sources.inputs import how_to_make
-from paper.sources.results import Results, commits, value
-from paper.sources.results import Table as ResultTable
+from paper.render.table import EVIDENCE, Column, Table, percent_column
+from paper.render.values import joined, mean, percent
+from paper.sources.results import Results, ResultTable, commits, value
 from scylla_sim.records import Row
 
 COLLECTIONS = {
@@ -13,15 +12,13 @@ COLLECTIONS = {
     "decay-specbundle": ("EAGLE-3 heads of SpecBundle", "tau_vs_draft_len_specbundle.csv"),
     "decay-traces": ("traces of one head and of n-grams", "tau_vs_draft_len_traces.csv"),
 }
-"""Result file -> what was collected, and the published file. In each, a series is predicted from the others."""
+"""Result file -> name of the collection, and its published file. Each series is predicted from the others."""
+
+_SOURCES = [f"paper/published/{file}, which names the source of every row" for _, file in COLLECTIONS.values()]
 
 
-def _file(results: Results, name: str) -> ResultTable:
-    return results.table(f"laws/{name}.json", how_to_make(f"laws/{name}.json"))
-
-
-def _fullest(table: ResultTable) -> list[Row]:
-    """The rows of each series that know all its short lengths."""
+def _with_all_lengths(table: ResultTable) -> list[Row]:
+    """Return the rows of each series that use all its short lengths."""
     known: dict[str, str] = {}
     for row in table.rows:
         name = str(value(row, "series", table.path))
@@ -30,13 +27,14 @@ def _fullest(table: ResultTable) -> list[Row]:
 
 
 _ERRORS = (
-    Column("iid_error", "independent positions: mean error", "%", digits=1, scale=100),
-    Column("error", "law of decay: mean error", "%", digits=1, scale=100),
-    Column("inside", "within the 90 % interval", "%", digits=0, scale=100),
+    percent_column("iid_error", "independent positions: mean error"),
+    percent_column("error", "position decay: mean error"),
+    percent_column("inside", "inside 90 % interval", digits=0),
 )
 
 
 def _summary(rows: list[Row], path: str) -> Row:
+    """Return range, number and mean errors of some predictions."""
     lengths = sorted({int(value(row, "draft_len", path)) for row in rows})
     bounds = [(row["lower"], row["measured"], row["upper"]) for row in rows if row.get("lower") is not None]
     return {
@@ -50,13 +48,14 @@ def _summary(rows: list[Row], path: str) -> Row:
 
 
 def _words(known: str) -> str:
+    """Return known draft lengths, ``1+3`` in the file, as a list."""
     return known.replace("+", ", ")
 
 
 def decay(results: Results) -> Table:
-    """Tokens per cycle of long chains from short ones: the law of decay beside independent positions."""
+    """Return errors of the position decay and of independent positions, by collection and known lengths."""
     rows: list[Row] = []
-    tables = {name: _file(results, name) for name in COLLECTIONS}
+    tables = {name: results.table(f"laws/{name}.json") for name in COLLECTIONS}
     for name, table in tables.items():
         for known in dict.fromkeys(str(value(row, "known", table.path)) for row in table.rows):
             members = [row for row in table.rows if str(row["known"]) == known]
@@ -69,7 +68,7 @@ def decay(results: Results) -> Table:
                     **_summary(members, table.path),
                 }
             )
-    beaten = [row for row in rows if row["error"] > row["iid_error"] / 2]
+    others = [row for row in rows if row["error"] > row["iid_error"] / 2]
     return Table(
         "decay",
         "Tokens per cycle of longer chains predicted from shorter ones",
@@ -80,37 +79,35 @@ def decay(results: Results) -> Table:
             Column("lengths", "predicted lengths"),
             Column("n", "predictions", digits=0),
             *_ERRORS,
-            Column("evidence", "evidence"),
+            EVIDENCE,
         ),
         rows,
         joined({"measured": "published", "predicted": "fitted on the other series"}),
         commits(tables.values()),
-        sources=[
-            f"paper/published/{file}, which names the source of every row" for _, file in COLLECTIONS.values()
-        ],
+        sources=_SOURCES,
         notes=[
-            "The decay of a series is fitted on all other series of its collection; independent positions keep one "
+            "The decay of a series is fitted to all other series of its collection. Independent positions have one "
             "acceptance rate, that of the longest known length.",
-            f"The law halves the error of independent positions in {len(rows) - len(beaten)} of {len(rows)} rows"
-            + ("." if not beaten else ", not with " + _named(beaten) + "."),
+            f"The decay at least halves the error of independent positions in {len(rows) - len(others)} of "
+            f"{len(rows)} rows" + ("." if not others else f". The exceptions are: {_named(others)}."),
         ],
     )
 
 
 def _named(rows: list[Row]) -> str:
-    """Collections, each with the known lengths of its rows."""
+    """Return collections with the known lengths of their rows."""
     known: dict[str, list[str]] = {}
     for row in rows:
         known.setdefault(row["collection"], []).append(row["known"])
-    return "; nor with ".join(f"{name} (known: {'; '.join(lengths)})" for name, lengths in known.items())
+    return "; ".join(f"{name} (known: {'; '.join(lengths)})" for name, lengths in known.items())
 
 
 def decay_pairs(results: Results) -> Table:
-    """Every pair: a series, the lengths known, the length predicted, both predictions."""
+    """Return every published pair of known and predicted chain lengths with both predictions."""
     rows: list[Row] = []
-    tables = [_file(results, name) for name in COLLECTIONS]
+    tables = [results.table(f"laws/{name}.json") for name in COLLECTIONS]
     for table in tables:
-        for row in _fullest(table):
+        for row in _with_all_lengths(table):
             line = {key: value(row, key, table.path) for key in ("series", "draft_len", "iid_error", "error")}
             line |= {"known": _words(str(row["known"])), "evidence": row.get("evidence")}
             line |= {key: row.get(key) for key in ("measured", "iid", "predicted")}
@@ -120,27 +117,25 @@ def decay_pairs(results: Results) -> Table:
     law, constant = (mean([abs(row[key]) for row in rows]) for key in ("error", "iid_error"))
     return Table(
         "decay-pairs",
-        "Every published pair of a short and a long chain: tokens per cycle measured and predicted",
+        "Tokens per cycle of longer chains, measured and predicted, for every published series",
         (
             Column("series", "series"),
             Column("known", "known lengths"),
             Column("draft_len", "length", digits=0),
             Column("measured", "measured", "tokens/cycle", digits=2),
             Column("iid", "independent positions", digits=2),
-            Column("iid_error", "error", "%", digits=1, scale=100, signed=True),
-            Column("predicted", "law of decay", digits=2),
+            percent_column("iid_error", "error", signed=True),
+            Column("predicted", "position decay", digits=2),
             Column("interval", "90 % interval"),
-            Column("error", "error", "%", digits=1, scale=100, signed=True),
-            Column("evidence", "evidence"),
+            percent_column("error", "error", signed=True),
+            EVIDENCE,
         ),
         rows,
         joined({"measured": "published", "predicted": "fitted on the other series"}),
         commits(tables),
-        sources=[
-            f"paper/published/{file}, which names the source of every row" for _, file in COLLECTIONS.values()
-        ],
+        sources=_SOURCES,
         notes=[
-            f"{len(rows)} pairs, each with all known lengths up to 3: mean error {percent(law)}, of independent "
-            f"positions {percent(constant)}.",
+            f"{len(rows)} predictions, each from all known lengths up to 3. Mean error: position decay "
+            f"{percent(law)}, independent positions {percent(constant)}.",
         ],
     )

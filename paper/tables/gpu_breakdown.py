@@ -1,23 +1,25 @@
-"""Where the time of steps on measured GPUs goes, and which part of it a prediction misses."""
+"""Table ``gpu-breakdown``: parts of a step on measured GPUs, and the part that causes the error of a prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
 
-from paper.render.table import Column, Table, percent
+from paper.render.table import EVIDENCE, Column, Table, ms_column
+from paper.render.values import percent
 from paper.sources.gpu_records import PREDICTIONS, Campaign
 from paper.sources.results import Results
-from paper.tables.gpu_steps import BATCH, BLIND_NOTE, CONTEXT, DEVICE, EVIDENCE, each, gpu_table
+from paper.tables.gpu_table import BATCH, BLIND_NOTE, CONTEXT, DEVICE, each, gpu_table
 from scylla_sim.records import Row
 
 PARTS = {"gemm": "GEMMs", "attention": "attention", "rest": "rest"}
+"""Part of a step -> its name in the table."""
 FULL_CLOCK = 0.95
-"""Share of the highest SM clock of a table's steps below which a step ran at a reduced clock."""
+"""Fraction of the highest SM clock in the table below which a step counts as run at a lower clock."""
 
 
 def part_errors(row: Row, name: str) -> dict[str, float]:
-    """Seconds by which a prediction is off in each part of a step; they add up to the error of the step.
+    """Return the error of a prediction in seconds for each part of a step; the parts add up to the step.
 
     Examples
     --------
@@ -30,44 +32,46 @@ def part_errors(row: Row, name: str) -> dict[str, float]:
 
 
 def shares(row: Row, name: str) -> dict[str, float]:
-    """Share of each part in the sum of the absolute errors of all three."""
+    """Return the share of each part in the sum of the absolute errors."""
     sizes = {part: abs(error) for part, error in part_errors(row, name).items()}
     return {part: size / (sum(sizes.values()) or 1.0) for part, size in sizes.items()}
 
 
 def _split(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Steps by whether the GPU kept its highest clock; all together where clocks were not read."""
+    """Return the steps at full and at lower clocks, or all together if a clock is unknown."""
     clocks = [row["sm_mhz"] for row in rows if row.get("sm_mhz") is not None]
     if len(clocks) < len(rows):
         return {"all steps": list(rows)}
     limit = FULL_CLOCK * max(clocks)
     found = {
-        f"steps at {limit:.0f} MHz and more": [row for row in rows if row["sm_mhz"] >= limit],
+        f"steps at {limit:.0f} MHz or more": [row for row in rows if row["sm_mhz"] >= limit],
         "steps at lower clocks": [row for row in rows if row["sm_mhz"] < limit],
     }
     return {words: some for words, some in found.items() if some}
 
 
 def _notes(campaign: Campaign, rows: Sequence[Row]) -> list[str]:
-    """Median share and size of the error of each part, by prediction and clock."""
+    """Return median share and size of the error of each part, by prediction and clock."""
     notes = []
     for name in PREDICTIONS:
         known = [row for row in rows if row.get(f"{name}_step_s") is not None]
         for words, some in _split(known).items() if known else ():
-            said = []
+            parts = []
             for part, title in PARTS.items():
                 error = median(part_errors(row, name)[part] / row["step_s"] for row in some)
                 share = median(shares(row, name)[part] for row in some)
-                said.append(f"{title} {percent(share, 0)} ({'+' if error > 0 else ''}{percent(error)} of the step)")
+                parts.append(
+                    f"{title} {percent(share, 0)} ({'+' if error > 0 else ''}{percent(error)} of the step)"
+                )
             notes.append(
-                f"{campaign.gpu}, {name}, {len(some)} {words}: median share of the error, and median error, of "
-                f"{', '.join(said)}."
+                f"{campaign.gpu}, {name}, {len(some)} {words}: median share of the error (median error): "
+                f"{', '.join(parts)}."
             )
     return notes
 
 
 def breakdown(results: Results) -> Table:
-    """Steps as the sum of their GEMMs, their attention and the rest, measured and predicted."""
+    """Return the GEMMs, the attention and the rest of each step, measured and predicted."""
 
     def rows(campaign: Campaign) -> list[Row]:
         return sorted(campaign.parts(), key=lambda row: (row["context"], row["batch"], row["tokens"]))
@@ -76,27 +80,27 @@ def breakdown(results: Results) -> Table:
 
     def columns(name: str, heading: str) -> list[Column]:
         return [
-            Column(f"{name}{part}_s", f"{heading}{title}", "ms", digits=2, scale=1e3)
-            for part, title in {"step": "step", **PARTS}.items()
+            ms_column(f"{name}{part}_s", f"{heading}{title}") for part, title in {"step": "step", **PARTS}.items()
         ]
 
     return gpu_table(
         "gpu-breakdown",
-        "Parts of plain and verify steps on measured GPUs: GEMMs and attention as measured alone, and the rest",
+        "Parts of plain and verify steps on measured GPUs: GEMMs and attention measured alone, and the rest",
         (
             *(DEVICE, BATCH, CONTEXT, Column("tokens", "tokens", digits=0), Column("rows", "GEMM rows", digits=0)),
             *columns("", ""),
             *columns("blind_", "blind: "),
             Column("sm_mhz", "SM clock", "MHz", digits=0),
-            Column("gemm_sm_mhz", "of the GEMMs alone", "MHz", digits=0),
+            Column("gemm_sm_mhz", "SM clock of the GEMMs alone", "MHz", digits=0),
             EVIDENCE,
         ),
         found,
         [
             BLIND_NOTE,
-            "GEMMs: of all layers and the head, at batch times tokens rows. Attention: of all layers, by the "
-            "decoder's kernel. Rest: the step without both, small kernels and gaps. Kernels that are measured "
-            "alone may run at another clock: what a lower clock of the step adds to its GEMMs is in the rest.",
+            "GEMMs: those of all layers and of the head, with batch times tokens rows. Attention: that of all "
+            "layers, in the decoder's kernel. Rest: the step minus both, which are small kernels and gaps.",
+            "Kernels that are measured alone may run at another clock. If the step has a lower clock, the extra "
+            "time of its GEMMs is in the rest.",
             *(note for campaign, _, some in found if some for note in _notes(campaign, some)),
         ],
     )

@@ -1,6 +1,7 @@
-"""All tables, in the order of the paper's argument: costs, laws, turning points, Table 5.
+"""Tables by name, in the order of the argument: costs, measured GPUs, laws, Table 5.
 
-To add a table, write a function ``Results -> render.Table`` and name it in `TABLES`.
+The files ``table-NAME.*`` come from the entry ``NAME`` of `TABLES`. To add a table, write a function
+``Results -> Table`` in a module of this folder and add one entry.
 """
 
 from __future__ import annotations
@@ -8,71 +9,81 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paper.render import table as render_table
+from paper.render import formats
+from paper.render.table import Table
 from paper.sources.results import Results
 from paper.tables import (
-    cycles,
+    acceptance,
+    decay,
+    elsewhere,
+    fig5,
+    gpu_best_k,
     gpu_breakdown,
     gpu_cycles,
     gpu_energy,
+    gpu_kernels,
     gpu_steps,
-    kernels,
-    laws,
-    positions,
+    llama_8b,
+    local,
+    published_cycles,
     rivals,
-    serving,
+    serving_runs,
+    silicon,
     small_scale,
     small_scale_measured,
-    steps,
+    table5,
+    theorem_1_1,
+    theorem_1_2,
+    theorem_1_3,
+    transfer,
     trees,
-    turning_points,
 )
 from scylla_sim.checks import InputError, one_of
 
-TABLES: dict[str, Callable[[Results], render_table.Table]] = {
-    "silicon-gemm": kernels.silicon_gemm,
-    "silicon-gemm-pooled": kernels.silicon_gemm_pooled,
-    "silicon-decode-attention": kernels.silicon_attention,
-    "silicon-latent-attention": kernels.silicon_latent,
-    "silicon-experts": kernels.silicon_experts,
-    "silicon-all-reduce": kernels.silicon_all_reduce,
-    "silicon-elementwise": kernels.silicon_elementwise,
-    "local": kernels.local,
-    "local-cycles": kernels.local_cycles,
-    "gpu-kernels": gpu_steps.kernels,
-    "gpu-verify-attention": gpu_steps.verify_attention,
+TABLES: dict[str, Callable[[Results], Table]] = {
+    "silicon-gemm": silicon.silicon_gemm,
+    "silicon-gemm-pooled": silicon.silicon_gemm_pooled,
+    "silicon-decode-attention": silicon.silicon_attention,
+    "silicon-latent-attention": silicon.silicon_mla,
+    "silicon-experts": silicon.silicon_moe,
+    "silicon-all-reduce": silicon.silicon_all_reduce,
+    "silicon-elementwise": silicon.silicon_elementwise,
+    "local": local.local,
+    "local-cycles": local.local_cycles,
+    "gpu-kernels": gpu_kernels.kernels,
+    "gpu-verify-attention": gpu_kernels.verify_attention,
     "gpu-steps": gpu_steps.steps,
     "gpu-breakdown": gpu_breakdown.breakdown,
     "gpu-cycles": gpu_cycles.cycles,
-    "gpu-best-k": gpu_cycles.best_k,
+    "gpu-best-k": gpu_best_k.best_k,
     "gpu-energy": gpu_energy.energy,
     "gpu-decode": gpu_cycles.decode,
     "gpu-host": gpu_steps.host,
-    "transfer": serving.transfer,
-    "serving-runs": serving.serving_runs,
-    "serving-runs-fitted": serving.serving_runs_fitted,
-    "llama-8b-plain": steps.llama_plain,
-    "llama-8b-verify": steps.llama_verify,
-    "verify-gap": cycles.verify_gap,
-    "specbundle": cycles.specbundle,
-    "sglang-ladder": cycles.sglang_ladder,
-    "theorem-1.1": laws.theorem_1_1,
-    "theorem-1.2": laws.theorem_1_2,
-    "data-elsewhere": laws.data_elsewhere,
-    "layers-elsewhere": laws.layers_elsewhere,
-    "epochs-elsewhere": laws.epochs_elsewhere,
+    "transfer": transfer.transfer,
+    "serving-runs": serving_runs.serving_runs,
+    "serving-runs-fitted": serving_runs.serving_runs_fitted,
+    "llama-8b-plain": llama_8b.llama_plain,
+    "llama-8b-verify": llama_8b.llama_verify,
+    "verify-gap": llama_8b.verify_gap,
+    "specbundle": published_cycles.specbundle,
+    "sglang-ladder": published_cycles.sglang_ladder,
+    "theorem-1.1": theorem_1_1.theorem_1_1,
+    "theorem-1.2": theorem_1_2.theorem_1_2,
+    "data-elsewhere": elsewhere.data_elsewhere,
+    "layers-elsewhere": elsewhere.layers_elsewhere,
+    "epochs-elsewhere": elsewhere.epochs_elsewhere,
     "rival-law": rivals.rival_law,
     "pretraining-elsewhere": rivals.pretraining_elsewhere,
-    "positions": laws.positions,
-    "positions-by-series": laws.positions_by_series,
-    "ranks": laws.ranks,
+    "positions": elsewhere.positions,
+    "positions-by-series": elsewhere.positions_by_series,
+    "ranks": elsewhere.ranks,
     "trees-from-rates": trees.trees_from_rates,
-    "decay": positions.decay,
-    "decay-pairs": positions.decay_pairs,
-    "theorem-1.3": turning_points.theorem_1_3,
-    "theorem-1.3-forms": turning_points.theorem_1_3_forms,
-    "theorem-1.3-measured": turning_points.theorem_1_3_measured,
-    "fig5": turning_points.fig5,
+    "decay": decay.decay,
+    "decay-pairs": decay.decay_pairs,
+    "theorem-1.3": theorem_1_3.theorem_1_3,
+    "theorem-1.3-forms": theorem_1_3.theorem_1_3_forms,
+    "theorem-1.3-measured": theorem_1_3.theorem_1_3_measured,
+    "fig5": fig5.fig5,
     "small-scale-tokens": small_scale.tokens,
     "small-scale-layers": small_scale.layers,
     "small-scale-domains": small_scale.domains,
@@ -81,19 +92,20 @@ TABLES: dict[str, Callable[[Results], render_table.Table]] = {
     "small-scale-rates": small_scale_measured.rates,
     "small-scale-optimum": small_scale_measured.optimum,
     "small-scale-loops": small_scale_measured.loops,
-    "table5": steps.table5,
-    "table5-ablation": steps.table5_ablation,
-    "acceptance": steps.acceptance,
+    "table5": table5.table5,
+    "table5-ablation": table5.table5_ablation,
+    "acceptance": acceptance.acceptance,
 }
+"""Name -> function that makes the table."""
 
 
-def build(results: Results, names: Sequence[str] = ()) -> list[render_table.Table]:
-    """Build the named tables, or all; nothing is written, so a missing input leaves no half a set.
+def build(results: Results, names: Sequence[str] = ()) -> list[Table]:
+    """Return the named tables, or all of them, without writing any file.
 
     Raises
     ------
     InputError
-        When a name is unknown, or a result file is missing: the line names the table, the file and its command.
+        If a name is unknown or a result file is missing. The message names the table and the file.
     """
     built = []
     for name in names or TABLES:
@@ -106,5 +118,8 @@ def build(results: Results, names: Sequence[str] = ()) -> list[render_table.Tabl
 
 
 def write(results: Results, folder: Path, names: Sequence[str] = ()) -> list[Path]:
-    """Build the tables, then write each in every format; return the paths."""
-    return [path for table in build(results, names) for path in render_table.write(table, folder)]
+    """Build the tables, write each in every format, and return the paths.
+
+    Nothing is written if a table cannot be built.
+    """
+    return [path for table in build(results, names) for path in formats.write(table, folder)]

@@ -1,7 +1,6 @@
-"""Tables of the laws by real training: tokens, layers, domains, temperature, and what breaks them.
+"""Tables ``small-scale-*``: Theorems 1.1 and 1.2 on drafts that this project trained.
 
-A run is a set of results in one folder: ``here`` was trained by this run of the workflow, ``small`` earlier and
-committed. A table shows every run that is there.
+A table shows every training run in the results folder; `RUNS` lists them.
 """
 
 from __future__ import annotations
@@ -10,59 +9,40 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from paper.render.table import Column, Table, joined
-from paper.sources.results import Results, commits, value
-from paper.sources.results import Table as ResultTable
-from paper.tables.laws import RIVAL_MARGIN
+from paper.render.table import EVIDENCE, Column, Table
+from paper.render.values import joined
+from paper.sources.results import Results, ResultTable, commits, value
+from paper.tables.law_fits import RIVAL_MARGIN
 from scylla_sim.records import Row
 
-_CURVES = "acceptance.csv --x train_tokens --y tokens_per_cycle --where "
-_LAYERS = "acceptance.csv --x decoder_layers --y tokens_per_cycle --where "
-_MAIN = "arm=main,domain=all,temperature=0,drafting=chain "
-_SAMPLED = "arm=main,domain=all,temperature=1,drafting=sampled-chain "
-_RIVALS = "--forms log-linear,linear,power,saturating-exponential,logistic,broken "
-_FEW_RIVALS = "--forms log-linear,linear,power "
-
-COMMANDS = {
-    "tokens": f"{_CURVES}{_MAIN}--by decoder_layers --replicates seed {_RIVALS}",
-    "tokens-sampled": f"{_CURVES}{_SAMPLED}--by decoder_layers --replicates seed {_FEW_RIVALS}",
-    "tokens-domains": f"{_CURVES}arm=main,temperature=0,drafting=chain --by domain,decoder_layers "
-    f"--replicates seed {_FEW_RIVALS}",
-    "arms": f"{_CURVES}domain=all,temperature=0,drafting=chain,seed=0 --by arm,decoder_layers {_FEW_RIVALS}",
-    "layers": f"{_LAYERS}{_MAIN}--by train_tokens --replicates seed {_FEW_RIVALS}",
-    "optimum": "optimum.csv --x batch_size --y k_opt --forms log-linear,power ",
-    "optimum-inverse": "optimum.csv --x inverse_batch_size --y k_opt --forms linear ",
-}
-"""Laws of a run -> its CSV file and the options of ``scylla-sim laws``."""
-
 RUNS = {"small": "recorded, scale small", "here": "this run"}
+"""Training run in file names -> its name in tables. ``small`` was trained earlier and committed."""
 
 
 def law_path(what: str, run: str) -> str:
-    """Result file of a law of a run."""
+    """Return the result file of a law of a training run."""
     return f"laws/small-scale-{what}-{run}.json"
 
 
-def how_to_fit(what: str, run: str) -> str:
-    """Command that writes `law_path`."""
-    file, options = COMMANDS[what].split(maxsplit=1)
-    out = f"--format json --out results/{law_path(what, run)}"
-    return f"scylla-sim laws results/smallscale/{run}/{file} {options}{out}"
-
-
-def there(results: Results, what: str) -> list[str]:
-    """Runs that left a law."""
+def runs_with(results: Results, what: str) -> list[str]:
+    """Return the training runs that have a law."""
     return [run for run in RUNS if results.has(law_path(what, run))]
 
 
 def laws(results: Results, what: str) -> list[tuple[str, ResultTable]]:
-    """Fits of every run that is there; at least one must be."""
-    runs = there(results, what) or list(RUNS)[:1]
-    return [(run, results.table(law_path(what, run), how_to_fit(what, run))) for run in runs]
+    """Return the fits of a law by training run.
+
+    Raises
+    ------
+    InputError
+        If no training run has the law.
+    """
+    runs = runs_with(results, what) or list(RUNS)[:1]
+    return [(run, results.table(law_path(what, run))) for run in runs]
 
 
 def groups(table: ResultTable, by: Sequence[str]) -> list[tuple[dict[str, Any], dict[str, Row]]]:
-    """Converged rows by form, for every group of a fit, in the order of numbers."""
+    """Return the converged rows by form for every group of a fit, groups in numeric order."""
     found: dict[tuple[Any, ...], dict[str, Row]] = {}
     for row in table.rows:
         if row.get("converged"):
@@ -72,6 +52,7 @@ def groups(table: ResultTable, by: Sequence[str]) -> list[tuple[dict[str, Any], 
 
 
 def _order(text: Any) -> tuple[float, str]:
+    """Return a sort key: numbers by value, text by letters."""
     try:
         return float(text), ""
     except ValueError:
@@ -79,7 +60,10 @@ def _order(text: Any) -> tuple[float, str]:
 
 
 def slope(row: Row) -> tuple[float, float, float, int]:
-    """Slope of a log-linear row with its interval: over training seeds where there are several, else of the fit."""
+    """Return slope, lower end, upper end and number of training seeds of a log-linear row.
+
+    With several seeds the interval is over seeds, else it is that of the fit.
+    """
     seeds = int(row.get("replicates") or 1)
     if "a_replicates_lower" in row:
         return row["a_replicates_mean"], row["a_replicates_lower"], row["a_replicates_upper"], seeds
@@ -87,11 +71,11 @@ def slope(row: Row) -> tuple[float, float, float, int]:
 
 
 def verdict(forms: dict[str, Row]) -> str:
-    """Log-linear against its rivals by AICc, in a word; the best rival is named."""
+    """Return how the log-linear form compares with its rivals by AICc, in a word."""
     scored = {name: row["delta_aicc"] for name, row in forms.items() if row.get("delta_aicc") is not None}
     line = forms.get("log-linear")
     if line is None or "log-linear" not in scored:
-        return "not told"
+        return "undecided"
     _, low, high, _ = slope(line)
     if low <= 0.0 <= high:
         return "no trend"
@@ -103,6 +87,7 @@ def verdict(forms: dict[str, Row]) -> str:
 
 
 def _law_row(run: str, labels: dict[str, Any], forms: dict[str, Row]) -> Row | None:
+    """Return the row of one group of a training run, or ``None`` without a log-linear fit."""
     line = forms.get("log-linear")
     if line is None:
         return None
@@ -119,31 +104,31 @@ _FITS = (
     Column("points", "points", digits=0),
     Column("seeds", "seeds", digits=0),
     Column("slope", "slope per ln", "tokens/cycle", digits=3),
-    Column("slope_lower", "from", digits=3),
-    Column("slope_upper", "to", digits=3),
+    Column("slope_lower", "lower", digits=3),
+    Column("slope_upper", "upper", digits=3),
     Column("r2", "R² of the mean curve", digits=3),
-    Column("r2_least", "least R² of a seed", digits=3),
+    Column("r2_least", "lowest R² of a seed", digits=3),
 )
 _RIVAL_COLUMNS = (
-    Column("aicc_power", "power: AICc above log-linear", digits=1, signed=True),
-    Column("aicc_linear", "linear", digits=1, signed=True),
-    Column("aicc_saturating-exponential", "saturating", digits=1, signed=True),
-    Column("aicc_logistic", "logistic", digits=1, signed=True),
-    Column("aicc_broken", "broken", digits=1, signed=True),
+    Column("aicc_power", "ΔAICc of power", digits=1, signed=True),
+    Column("aicc_linear", "ΔAICc of linear", digits=1, signed=True),
+    Column("aicc_saturating-exponential", "ΔAICc of saturating", digits=1, signed=True),
+    Column("aicc_logistic", "ΔAICc of logistic", digits=1, signed=True),
+    Column("aicc_broken", "ΔAICc of broken", digits=1, signed=True),
     Column("verdict", "log-linear"),
-    Column("evidence", "evidence"),
+    EVIDENCE,
 )
 _INTERVAL = (
-    "Slope: with several training seeds, mean and 90 % Student-t interval over the fits of single seeds; with one "
-    "seed, the 90 % interval of the fit, which takes the points of one curve for independent and is too narrow."
+    "Slope with several training seeds: mean and 90 % Student-t interval over the fits of single seeds. With one "
+    "seed: the 90 % interval of the fit, which treats the points of one curve as independent and is too narrow."
 )
 _TAU = (
-    "Tokens per cycle count the target's own token. Greedy chains, exact counts on held-out text that shares no "
-    "longer run of bytes with the training text."
+    "Tokens per cycle include the target's own token. They are exact counts for greedy chains on held-out text, "
+    "which shares no long run of bytes with the training text."
 )
 _AICC = (
-    "AICc: Akaike's criterion for small samples, that of a rival form less that of the log-linear one; positive: "
-    f"log-linear is better; within {RIVAL_MARGIN:g}: they tie. A dash: too few points for it, or no fit found."
+    "ΔAICc: AICc of the form minus AICc of the log-linear form. A positive value favours log-linear; within "
+    f"{RIVAL_MARGIN:g} the forms tie. A dash marks a form with too few points or without a fit."
 )
 
 
@@ -156,7 +141,23 @@ def _laws_table(
     notes: Sequence[str],
     keep: Callable[[Row], bool] = lambda row: True,
 ) -> Table:
-    """A table of one law, a row a group and run."""
+    """Return the table of one law with one row for each group and training run.
+
+    Parameters
+    ----------
+    results : Results
+        Results folder.
+    name, title : str
+        Name and caption of the table.
+    what : str
+        Law in file names.
+    labels : sequence of Column
+        Columns that name a group.
+    notes : sequence of str
+        Lines under the table.
+    keep : callable, optional
+        Which rows to show.
+    """
     tables, rows = [], []
     for run, table in laws(results, what):
         tables.append(table)
@@ -171,6 +172,7 @@ def _laws_table(
 
 
 def _number(text: Any) -> Any:
+    """Return a whole number if the text is one, else the text."""
     try:
         return int(text)
     except ValueError:
@@ -181,36 +183,37 @@ _DEPTH = Column("decoder_layers", "decoder layers", digits=0)
 
 
 def tokens(results: Results) -> Table:
-    """Theorem 1.1 on drafts trained here."""
+    """Return Theorem 1.1 on trained drafts: tokens per cycle by training tokens."""
     return _laws_table(
         results,
         "small-scale-tokens",
-        "Theorem 1.1 by training: tokens per cycle against the draft's training tokens",
+        "Theorem 1.1 on trained drafts: tokens per cycle by training tokens of the draft",
         "tokens",
         [_DEPTH],
-        [_TAU, _INTERVAL, "The window of tokens was fixed before."],
+        [_TAU, _INTERVAL, "The range of training tokens was chosen before training."],
     )
 
 
 def layers(results: Results) -> Table:
-    """Theorem 1.2 on drafts trained here, at every number of training tokens."""
+    """Return Theorem 1.2 on trained drafts: tokens per cycle by decoder layers."""
     return _laws_table(
         results,
         "small-scale-layers",
-        "Theorem 1.2 by training: tokens per cycle against decoder layers, at each number of training tokens",
+        "Theorem 1.2 on trained drafts: tokens per cycle by decoder layers, for each number of training tokens",
         "layers",
         [Column("train_tokens", "training tokens", digits=0)],
         [
             _TAU,
             _INTERVAL,
-            "The slope grows with training tokens: layers and tokens do not add, and the law of layers is judged "
-            "at the largest number. All depths have one learning rate.",
+            "The slope grows with the training tokens, so the effects of layers and tokens do not simply add. The "
+            "claim is judged at the largest number of tokens.",
+            "All depths have the same learning rate.",
         ],
     )
 
 
 def domains(results: Results) -> Table:
-    """The token law by domain of text, for the shallowest and the deepest draft."""
+    """Return Theorem 1.1 by domain of the text, for drafts of 1, 4 and 8 layers."""
 
     def ends(row: Row) -> bool:
         return row["decoder_layers"] in (1, 4, 8)
@@ -218,7 +221,7 @@ def domains(results: Results) -> Table:
     return _laws_table(
         results,
         "small-scale-domains",
-        "Theorem 1.1 by domain of the text, at temperature 0",
+        "Theorem 1.1 on trained drafts by domain of the text, at temperature 0",
         "tokens-domains",
         [Column("domain", "domain"), _DEPTH],
         [_TAU, _INTERVAL],
@@ -227,43 +230,44 @@ def domains(results: Results) -> Table:
 
 
 def sampled(results: Results) -> Table:
-    """Theorem 1.1 at temperature 1."""
+    """Return Theorem 1.1 on trained drafts at temperature 1."""
     return _laws_table(
         results,
         "small-scale-temperature",
-        "Theorem 1.1 at temperature 1: chains whose tokens are drawn from the draft",
+        "Theorem 1.1 on trained drafts at temperature 1, with chains sampled from the draft",
         "tokens-sampled",
         [_DEPTH],
         [
-            "Tokens per cycle count the target's own token; the chance of getting through is a product of "
-            "min(1, q/p) along the target's own sampled text, averaged.",
+            "Tokens per cycle include the target's own token. The acceptance probability of a position is the mean "
+            "product of min(1, q/p) along text sampled from the target.",
             _INTERVAL,
         ],
     )
 
 
 _ARMS = {
-    "main": "as the laws have it",
-    "one-step": "trained on one step: later positions see features it never saw",
-    "slow": "learning rate 0.001: the same line, some times later",
-    "tokens-only": "not fed the target's features",
+    "main": "as in the other tables",
+    "one-step": "trained on one step only, so later positions get unknown features",
+    "slow": "learning rate 0.001",
+    "tokens-only": "without the target's features as input",
     "wide": "as wide as its target",
-    "weak-target": "a shallow target that it catches up with",
+    "weak-target": "with a shallow target",
 }
+"""Variant of training -> description."""
 
 
 def breaks(results: Results) -> Table:
-    """What breaks the law of tokens: training, features, the target."""
+    """Return Theorem 1.1 on variants of draft, training and target."""
     table = _laws_table(
         results,
         "small-scale-breaks",
-        "What bends the law of training tokens: one thing changed at a time, one seed",
+        "Theorem 1.1 on trained drafts with one change each to draft, training or target, one seed",
         "arms",
-        [Column("arm", "draft"), _DEPTH],
-        [_TAU, "A rival that is better, or a low R², says that the straight line does not describe the curve."],
+        [Column("arm", "variant"), _DEPTH],
+        [_TAU, "A better rival or a low R² means that a straight line in ln(tokens) does not describe the curve."],
     )
     kept = [row for row in table.rows if row["arm"] != "main" or row["decoder_layers"] in (1, 4)]
     rows = [{**row, "meaning": _ARMS.get(str(row["arm"]), "")} for row in kept]
     columns = [column for column in table.columns if column.key not in ("seeds", "r2_least")]
-    columns.insert(3, Column("meaning", "what it is"))
+    columns.insert(3, Column("meaning", "description"))
     return replace(table, columns=columns, rows=rows)

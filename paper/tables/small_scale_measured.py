@@ -1,25 +1,37 @@
-"""Tables of what was measured beside the laws of training: the optimum, learning rates, and real loops."""
+"""Tables of measurements with trained drafts.
+
+They are ``small-scale-optimum``, ``small-scale-rates`` and ``small-scale-loops``.
+"""
 
 from __future__ import annotations
 
-from paper.render.table import Column, Table, joined, mean
-from paper.sources.results import Results, commits
-from paper.sources.results import Table as ResultTable
-from paper.tables.kernels import ERRORS
-from paper.tables.small_scale import RUNS, how_to_fit, law_path, laws
+from paper.render.table import EVIDENCE, Column, Table, percent_column
+from paper.render.values import joined, mean
+from paper.sources.results import Results, ResultTable, commits
+from paper.tables.errors import ERRORS
+from paper.tables.small_scale import RUNS, law_path, laws
 from scylla_sim.records import Row
+
+_LOOP_QUANTITIES = {
+    "tokens_per_cycle": "tokens per cycle, from the rank profile",
+    "plain_step_s": "plain step",
+    "cycle_s": "draft-verify cycle",
+    "tokens_per_s": "tokens per second",
+    "speedup": "speed-up",
+}
+"""Quantity of a loop -> its name in the table."""
 
 
 def optimum(results: Results) -> Table:
-    """Theorem 1.3 from measured acceptance of trees and measured passes of the target."""
+    """Return Theorem 1.3 from measured acceptance of trees and measured forward passes of the target."""
     rows: list[Row] = []
     tables: list[ResultTable] = []
     notes = []
     for run, log_table in laws(results, "optimum"):
-        inverse_table = results.table(law_path("optimum-inverse", run), how_to_fit("optimum-inverse", run))
+        inverse_table = results.table(law_path("optimum-inverse", run))
         tables += [log_table, inverse_table]
         names = ("batch_size", "k_opt", "inside", "tokens_per_cycle", "gain")
-        points = results.columns(f"smallscale/{run}/optimum.csv", "snakemake", names)
+        points = results.columns(f"smallscale/{run}/optimum.csv", names)
         for index, batch in enumerate(points["batch_size"]):
             row: Row = {"run": RUNS[run], "batch_size": int(batch), "inside": points["inside"][index]}
             row |= {name: float(points[name][index]) for name in ("k_opt", "tokens_per_cycle", "gain")}
@@ -27,37 +39,38 @@ def optimum(results: Results) -> Table:
         log = next(row for row in log_table.rows if row["form"] == "log-linear")
         inverse = next(row for row in inverse_table.rows if row["form"] == "linear")
         notes.append(
-            f"{RUNS[run]}: over {log['n']} batches a ln b + c has R² {log['r2']:.3f} and a leave-one-out error of "
-            f"{log['loo_rmse']:.1f} tokens, a/b + c {inverse['r2']:.3f} and {inverse['loo_rmse']:.1f}."
+            f"Training: {RUNS[run]}. Over {log['n']} batches, a ln b + c has R² {log['r2']:.3f} and a "
+            f"leave-one-out error of {log['loo_rmse']:.1f} tokens; a/b + c has R² {inverse['r2']:.3f} and an error "
+            f"of {inverse['loo_rmse']:.1f} tokens."
         )
     return Table(
         "small-scale-optimum",
-        "Theorem 1.3 by measurement: best number of verified tokens against the batch",
+        "Theorem 1.3 by measurement: best number of verified tokens by batch",
         (
             Column("run", "training"),
             Column("batch_size", "batch", digits=0),
             Column("k_opt", "best tokens verified", digits=1),
             Column("inside", "inside the grid"),
-            Column("tokens_per_cycle", "tokens per cycle there", digits=2),
-            Column("gain", "tokens per second of verification, over plain", digits=2),
-            Column("evidence", "evidence"),
+            Column("tokens_per_cycle", "tokens per cycle at the best", digits=2),
+            Column("gain", "tokens per second of verification / plain", digits=2),
+            EVIDENCE,
         ),
         rows,
-        joined({"tokens per cycle": "small-scale", "passes of the target": "timed on the machine that trained"}),
+        joined({"tokens per cycle": "small-scale", "forward passes": "timed on the machine that trained"}),
         commits(tables),
         notes=[
-            "The tree that maximises tokens per cycle over the time of the target's pass; drafting is not counted, "
-            "as in the theorem.",
+            "The best tree maximises tokens per cycle divided by the time of the target's forward pass. As in the "
+            "theorem, the time of drafting is not included.",
             *notes,
         ],
     )
 
 
 def rates(results: Results) -> Table:
-    """The sweep of learning rates, on other windows than all results."""
+    """Return the sweep of learning rates, on text windows that no other table uses."""
     path = "smallscale/small/rates.csv"
     names = ("decoder_layers", "learning_rate", "tokens_per_cycle", "stderr", "drafting", "domain", "train_tokens")
-    columns = results.columns(path, "snakemake", names)
+    columns = results.columns(path, names)
     cells: dict[int, dict[float, float]] = {}
     for index in range(len(columns["domain"])):
         if columns["drafting"][index] == "chain" and columns["domain"][index] == "all":
@@ -75,69 +88,67 @@ def rates(results: Results) -> Table:
     best = max(means, key=lambda name: means[name])
     return Table(
         "small-scale-rates",
-        f"Learning rates: tokens per cycle after {int(columns['train_tokens'][0]):,} tokens, on the tuning windows",
+        f"Tokens per cycle by learning rate after {int(columns['train_tokens'][0]):,} tokens, on the tuning "
+        "windows",
         [
             Column("decoder_layers", "decoder layers"),
             *(Column(name, name, digits=2) for name in means),
-            Column("evidence", "evidence"),
+            EVIDENCE,
         ],
         [{**row, "evidence": "small-scale"} for row in rows],
         joined({"tokens per cycle": "small-scale, recorded"}),
         "",
         notes=[
-            f"One rate for all depths, the one of the highest mean ({best}): rates of their own would put the "
-            "tuning into the law of layers. These windows serve nothing else. Standard error of a cell about "
-            f"{max(float(text) for text in columns['stderr']):.2f} at most, one seed.",
+            f"All depths use the learning rate with the highest mean ({best}). A rate for each depth would mix the "
+            "tuning into the law of layers.",
+            "The tuning windows are used for this table only. The standard error of a cell is at most "
+            f"{max(float(text) for text in columns['stderr']):.2f}, with one seed.",
         ],
     )
 
 
 def loops(results: Results) -> Table:
-    """Does acceptance measured here, with this machine's costs, predict real loops?"""
+    """Return errors of loops predicted from measured acceptance and from the kernels of the same machine."""
     rows: list[Row] = []
     tables = []
     for run in RUNS:
         path = f"compare/trained-{run}.json"
         if not results.has(path) and run != "small":
             continue
-        table = results.table(path, "snakemake")
+        table = results.table(path)
         tables.append(table)
-        words = {
-            "tokens_per_cycle": "tokens per cycle, from the rank profile",
-            "plain_step_s": "plain step",
-            "cycle_s": "draft-verify cycle",
-            "tokens_per_s": "tokens per second",
-            "speedup": "speed-up",
-        }
         rows += [
-            {**row, "run": RUNS[run], "quantity": words.get(str(row["quantity"]), row["quantity"])}
+            {**row, "run": RUNS[run], "quantity": _LOOP_QUANTITIES.get(str(row["quantity"]), row["quantity"])}
             for row in table.rows
             if row.get("half") in ("fit", "held out") or row.get("same_choice") is not None
         ]
     return Table(
         "small-scale-loops",
-        "From measured acceptance to real loops: trained drafts decoding after real prompts",
+        "Decoding loops of trained drafts after real prompts, predicted from measured acceptance",
         (
             Column("run", "training"),
             Column("quantity", "quantity"),
             Column("half", "half of the loops"),
             Column("n", "loops", digits=0),
             *ERRORS[1:7],
-            Column("floor_median", "noise floor", "%", digits=1, scale=100),
-            Column("same_choice", "best tree chosen", "%", digits=0, scale=100),
-            Column("within_floor", "or within the floor", "%", digits=0, scale=100),
-            Column("median_regret", "median loss by the choice", "%", digits=1, scale=100),
-            Column("evidence", "evidence"),
+            percent_column("floor_median", "noise floor"),
+            percent_column("same_choice", "best tree chosen", digits=0),
+            percent_column("within_floor", "or one within the noise floor", digits=0),
+            percent_column("median_regret", "median loss by the choice"),
+            EVIDENCE,
         ),
         rows,
-        joined({"loops": "timed where it was trained", "predicted": "kernels calibrated there, rank profile"}),
+        joined(
+            {"loops": "timed on the machine that trained", "predicted": "kernels of that machine, rank profile"}
+        ),
         commits(tables),
         notes=[
             "Five overheads of the loop (per step, token, launch, draft and draft pass) are fitted on one half of "
-            "the loops, and the other half scores them. Acceptance is fitted to nothing: it comes from anchors "
-            "in other text, the loops' from the first cycles after a prompt; the later of these follow the model's "
-            "own words, which are easier to draft.",
-            "Naive roofline: FLOPs at the peak or bytes at the bandwidth of the machine, the longer of the two, no "
-            "overhead, the same tokens per cycle. Noise floor: the same loops in a second pass over the grid.",
+            "the loops and scored on the other half.",
+            "Acceptance is not fitted to loops. It was measured at anchors in other text, and the loops run the "
+            "first cycles after a prompt. Later cycles continue the model's own words, which are easier to draft.",
+            "Roofline baseline: FLOPs at the peak or bytes at the bandwidth of the machine, whichever takes "
+            "longer, without overheads and with the same tokens per cycle.",
+            "Noise floor: the same loops in a second pass over the grid.",
         ],
     )

@@ -1,21 +1,24 @@
-"""Tables of Theorem 1.3: turning points, the forms fitted to them, and Fig. 5 curve by curve."""
+"""Tables ``theorem-1.3*``: the best number of verified paths, where verification becomes compute-bound."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from paper.render.table import Column, Table, joined, mean, percent
+from paper.render.table import EVIDENCE, Column, Table, percent_column
+from paper.render.values import joined, percent
 from paper.sources import published
-from paper.sources.inputs import how_to_make
-from paper.sources.results import Results, commits, value
-from paper.sources.results import Table as ResultTable
-from paper.tables.laws import coefficients, law_table, log_law
+from paper.sources.results import Results, ResultTable, command_of, commits, value
+from paper.tables.fig5 import CONSTANTS, curve_errors
+from paper.tables.law_fits import coefficients, log_law
 from scylla_sim.records import Row
+
+_MEASURED = {"dspark": "short context", "magicdec": "long context, four systems"}
+"""Series in ``optimal_draft_len.csv`` to which a law is fitted -> description."""
 
 
 def quoted_optimum(batch: float) -> float:
-    """k_opt of Theorem 1.3 as quoted.
+    """Return the best number of paths by Theorem 1.3 as quoted.
 
     Examples
     --------
@@ -26,28 +29,20 @@ def quoted_optimum(batch: float) -> float:
     return law["scale"] * math.sqrt(1 + law["ratio"] / batch) - law["offset"]
 
 
-def command(table: ResultTable) -> str:
-    """The command line that made a file, as its provenance has it: the assumptions in one line."""
-    program, *options = map(str, table.provenance.get("argv") or ["not recorded"])
-    return " ".join(["scylla-sim" if program == "__main__.py" else program, *options])
-
-
 def by_batch(table: ResultTable, key: str) -> dict[float, Any]:
-    """One column of a result file against its batch size."""
+    """Return one column of a result file by batch size."""
     return dict(zip(map(float, table.column("batch_size")), table.column(key)))
 
 
 def _error(predicted: float | None, reported: float | None) -> float | None:
+    """Return the signed relative error, or ``None`` if a value is unknown."""
     return None if predicted is None or reported is None else predicted / reported - 1
 
 
 def theorem_1_3(results: Results) -> Table:
-    """The number of paths where verification turns compute-bound, from four sources."""
-    ours = {
-        name: results.table(f"steps/fig5-{name}.json", how_to_make(f"steps/fig5-{name}.json"))
-        for name in ("paper", "dense")
-    }
-    k_opt = {name: by_batch(table, "k_opt") for name, table in ours.items()}
+    """Return the compute-bound crossover of verification: digitised, by the quoted formula, and predicted."""
+    files = {name: results.table(f"steps/fig5-{name}.json") for name in CONSTANTS}
+    k_opt = {name: by_batch(table, "k_opt") for name, table in files.items()}
     rows: list[Row] = []
     for point in published.rows("fig5_turning_points"):
         batch = point["batch_size"]
@@ -61,37 +56,34 @@ def theorem_1_3(results: Results) -> Table:
         for name, curve in k_opt.items():
             row |= {name: curve.get(batch), f"{name}_error": _error(curve.get(batch), known)}
         rows.append({**row, "evidence": "published, theory"})
+    columns = [Column("batch_size", "batch", digits=0), Column("digitised", "Fig. 5", "k")]
+    titles = {"quoted": "quoted formula", **{name: f"predicted, {title}" for name, title in CONSTANTS.items()}}
+    for name, title in titles.items():
+        columns += [
+            Column(name, title, "k", digits=1),
+            percent_column(f"{name}_error", "error", digits=0, signed=True),
+        ]
     return Table(
         "theorem-1.3",
-        "Theorem 1.3: paths k at which verification of Qwen2.5-72B turns compute-bound (10K input, one GPU)",
-        (
-            Column("batch_size", "batch", digits=0),
-            Column("digitised", "Fig. 5", "k"),
-            Column("quoted", "quoted formula", "k", digits=1),
-            Column("quoted_error", "error", "%", digits=0, scale=100, signed=True),
-            Column("paper", "ours, paper's constants", "k", digits=1),
-            Column("paper_error", "error", "%", digits=0, scale=100, signed=True),
-            Column("dense", "ours, dense peak", "k", digits=1),
-            Column("dense_error", "error", "%", digits=0, scale=100, signed=True),
-            Column("evidence", "evidence"),
-        ),
+        "Theorem 1.3: compute-bound crossover of verification in paths k, Qwen2.5-72B on one GPU with 10K input",
+        [*columns, EVIDENCE],
         rows,
-        joined({"Fig. 5 and quoted formula": "published", "ours": "theory"}),
-        commits(ours.values()),
+        joined({"Fig. 5 and quoted formula": "published", "predicted": "theory"}),
+        commits(files.values()),
         sources=[row["source"] for row in published.rows("fig5_turning_points")],
         notes=[
-            "Fig. 5 ends at k = 80, where the curves of batch 1 and 4 still rise: a lower bound, so no error.",
-            f"Paper's constants: {command(ours['paper'])}",
-            f"Dense peak: {command(ours['dense'])}",
+            "Fig. 5 ends at k = 80, where the curves of batch 1 and 4 still rise. Their values are lower bounds "
+            "and have no error.",
+            *(f"Command for the {title}: {command_of(files[name])}" for name, title in CONSTANTS.items()),
         ],
     )
 
 
 def theorem_1_3_forms(results: Results) -> Table:
-    """Is the rule logarithmic, as the theorem's name says, or 1/b?"""
-    inverse = law_table(results, "laws/theorem-1.3-inverse.json")
-    optimum = law_table(results, "laws/theorem-1.3.json")
-    throughput = law_table(results, "laws/theorem-1.3-throughput.json")
+    """Return forms fitted to the crossovers and to the highest throughputs of Fig. 5: logarithm or 1/b."""
+    inverse = results.table("laws/theorem-1.3-inverse.json")
+    optimum = results.table("laws/theorem-1.3.json")
+    throughput = results.table("laws/theorem-1.3-throughput.json")
     named = (
         ("best k", inverse, "with x = 1/batch"),
         ("best k", optimum, "with x = batch"),
@@ -110,49 +102,55 @@ def theorem_1_3_forms(results: Results) -> Table:
         for row in laws.rows
         if row.get("converged") and row.get("loo_rmse") is not None
     ]
-    quoted = published.quoted("1.3-throughput")
-    peaks = published.series("fig5_max_throughput", "batch_size", "tokens_per_s", inside="yes")
-    worst = max(abs(log_law(quoted, b) / y - 1) for b, y in peaks.items())
-    smallest = published.rows("fig5_max_throughput")[0]
-    ours = fig5_errors(results.table("steps/fig5-curves-paper.json", how_to_make("steps/fig5-curves-paper.json")))
-    roof = max(abs(ours[b]["tokens_per_s"] / y - 1) for b, y in peaks.items() if b in ours)
     return Table(
         "theorem-1.3-forms",
-        "Theorem 1.3: forms fitted to the turning points of Fig. 5 and to its highest throughputs (batch 8-64)",
+        "Theorem 1.3: forms fitted to the crossovers and to the highest throughputs of Fig. 5 (batch 8 to 64)",
         (
             Column("quantity", "quantity"),
             Column("law", "law"),
             Column("coefficients", "coefficients ± standard error"),
             Column("r2", "R²", digits=4),
             Column("loo_rmse", "leave-one-out RMSE", digits=1),
-            Column("evidence", "evidence"),
+            EVIDENCE,
         ),
         rows,
         joined({"points": "published (digitised)", "fits": "of published points"}),
         commits([inverse, optimum, throughput]),
         sources=[row["source"] for row in published.rows("fig5_turning_points")],
         notes=[
-            "Forms with three parameters are left out: four points do not determine them.",
-            f"The quoted throughput law {quoted['slope']:g} ln b + {quoted['intercept']:g} is within "
-            f"{percent(worst, 0)} of the digitised maxima for batch 8-64; at batch {smallest['batch_size']:g} it "
-            f"gives {log_law(quoted, smallest['batch_size']):.1f} where the figure shows at least "
-            f"{smallest['tokens_per_s']:g}.",
-            "First principles give no logarithm: at the turning point a step still takes its memory time, so the "
-            "highest throughput is b tau(k(b)) / memory time, which gives these maxima within "
-            f"{percent(roof, 0)} and levels off as the KV cache outgrows the weights.",
+            "Forms with three parameters are left out, because four points do not determine them.",
+            *_throughput_notes(results),
         ],
     )
 
 
+def _throughput_notes(results: Results) -> list[str]:
+    """Return how well the quoted logarithm and the roofline describe the highest throughputs of Fig. 5."""
+    quoted = published.quoted("1.3-throughput")
+    peaks = published.series("fig5_max_throughput", "batch_size", "tokens_per_s", inside="yes")
+    worst = max(abs(log_law(quoted, b) / y - 1) for b, y in peaks.items())
+    smallest = published.rows("fig5_max_throughput")[0]
+    curves = curve_errors(results.table("steps/fig5-curves-paper.json"))
+    roof = max(abs(curves[b]["tokens_per_s"] / y - 1) for b, y in peaks.items() if b in curves)
+    return [
+        f"The quoted throughput law {quoted['slope']:g} ln b + {quoted['intercept']:g} is within "
+        f"{percent(worst, 0)} of the digitised maxima for batch 8 to 64. At batch {smallest['batch_size']:g} it "
+        f"gives {log_law(quoted, smallest['batch_size']):.1f}, and the figure shows at least "
+        f"{smallest['tokens_per_s']:g}.",
+        "A roofline gives no logarithm. At the crossover a step still takes its memory time, so the highest "
+        f"throughput is b tau(k(b)) / memory time. This is within {percent(roof, 0)} of the maxima and levels off "
+        "when the KV cache outgrows the weights.",
+    ]
+
+
 def theorem_1_3_measured(results: Results) -> Table:
-    """The same question on measured throughput: does the best draft length follow ln b, or 1/b, or neither?"""
-    named = (("dspark", "short context"), ("magicdec", "long context, four systems"))
+    """Return the best draft length on measured throughput, fitted with ln b and with 1/b."""
     rows: list[Row] = []
     tables = []
-    for series, what in named:
+    for series, what in _MEASURED.items():
         points = published.rows("optimal_draft_len", series=series)
         for path, x in ((f"laws/optimum-{series}", "ln b"), (f"laws/optimum-{series}-inverse", "1/b")):
-            laws = law_table(results, f"{path}.json")
+            laws = results.table(f"{path}.json")
             tables.append(laws)
             row = laws.rows[0]
             rows.append(
@@ -170,87 +168,28 @@ def theorem_1_3_measured(results: Results) -> Table:
     flat = published.rows("optimal_draft_len", series="gpt-oss")
     return Table(
         "theorem-1.3-measured",
-        "Theorem 1.3 on measured throughput: the best length of a drafted chain against the batch",
+        "Theorem 1.3 on measured throughput: best chain length by batch",
         (
             Column("series", "series"),
             Column("points", "points", digits=0),
             Column("range", "best length"),
-            Column("x", "fitted against"),
+            Column("x", "x"),
             Column("slope", "slope", digits=3),
             Column("interval", "90 % interval"),
             Column("r2", "R²", digits=3),
-            Column("evidence", "evidence"),
+            EVIDENCE,
         ),
         rows,
         joined({"points": "published", "fits": "of published points"}),
         commits(tables),
         sources=[row["source"] for row in published.rows("optimal_draft_len")],
         notes=[
-            "Chains are drafted token after token, so their best length moves far less than the turning point of "
-            "verification; over long contexts, where reading the KV cache dominates, it rises with the batch.",
-            f"{flat[0]['case']} stays at {flat[0]['k_opt']:g}, the shortest tried, over batch "
-            f"{flat[0]['batch_size']:g} to {flat[-1]['batch_size']:g}: an upper bound, not fitted.",
-            "The laws allow no choice between ln b and 1/b here: six and twelve points on a grid of whole numbers.",
-        ],
-    )
-
-
-def fig5_errors(table: ResultTable) -> dict[float, Row]:
-    """Our curve against the digitised one, batch by batch: mean error, best k, highest throughput."""
-    reported = {(row["batch_size"], row["k"]): row["tokens_per_s"] for row in published.rows("fig5_curves")}
-    curves: dict[float, dict[float, float]] = {}
-    for row in table.rows:
-        batch = float(value(row, "batch_size", table.path))
-        curves.setdefault(batch, {})[float(row["k"])] = float(value(row, "tokens_per_s", table.path))
-    found: dict[float, Row] = {}
-    for batch, curve in curves.items():
-        errors = [abs(y / reported[batch, k] - 1) for k, y in curve.items() if (batch, k) in reported]
-        if errors:
-            best = max(curve, key=lambda k: curve[k])
-            found[batch] = {"error": mean(errors), "points": len(errors), "k": best, "tokens_per_s": curve[best]}
-    return found
-
-
-def fig5(results: Results) -> Table:
-    """Fig. 5 from first principles: errors of our curves, with the paper's constants and with the dense peak."""
-    files = {
-        name: results.table(f"steps/fig5-curves-{name}.json", how_to_make(f"steps/fig5-curves-{name}.json"))
-        for name in ("paper", "dense")
-    }
-    found = {name: fig5_errors(table) for name, table in files.items()}
-    peaks = published.series("fig5_max_throughput", "batch_size", "tokens_per_s")
-    best = published.series("fig5_turning_points", "batch_size", "k_opt")
-    rows: list[Row] = []
-    for batch in sorted(found["paper"]):
-        row: Row = {"batch_size": int(batch), "k": best.get(batch), "tokens_per_s": peaks.get(batch)}
-        for name, errors in found.items():
-            mine = errors.get(batch, {})
-            row |= {f"{name}_{key}": mine.get(key) for key in ("error", "k", "tokens_per_s")}
-        rows.append({**row, "evidence": "published, theory"})
-    columns = [
-        Column("batch_size", "batch", digits=0),
-        Column("k", "Fig. 5: best k", digits=0),
-        Column("tokens_per_s", "highest", "tokens/s", digits=0),
-    ]
-    for name, title in (("paper", "paper's constants"), ("dense", "dense peak")):
-        columns += [
-            Column(f"{name}_error", f"{title}: mean error", "%", digits=1, scale=100),
-            Column(f"{name}_k", "best k", digits=0),
-            Column(f"{name}_tokens_per_s", "highest", "tokens/s", digits=0),
-        ]
-    return Table(
-        "fig5",
-        "Fig. 5: throughput against verified paths, our roofline against the digitised curves",
-        [*columns, Column("evidence", "evidence")],
-        rows,
-        joined({"Fig. 5": "published (digitised within 5 tokens/s)", "ours": "theory"}),
-        commits(files.values()),
-        sources=[row["source"] for row in published.rows("fig5_curves")],
-        notes=[
-            "tau(k) is read off one curve (the reference batch of the commands below), whose own error is "
-            "therefore zero; the other curves are predicted.",
-            "At batch 1 the digitising error alone is 5 to 15 % of the curve: no verdict.",
-            f"Paper's constants: {command(files['paper'])}",
-            f"Dense peak: {command(files['dense'])}",
+            "The tokens of a chain are drafted one after another, so its best length changes much less than the "
+            "crossover of verification. With long contexts, where reading the KV cache dominates, it rises with "
+            "the batch.",
+            f"{flat[0]['case']} stays at {flat[0]['k_opt']:g}, the shortest length tried, for batch "
+            f"{flat[0]['batch_size']:g} to {flat[-1]['batch_size']:g}. This is an upper bound and is not fitted.",
+            "The points cannot decide between ln b and 1/b: there are six and twelve, and all are small whole "
+            "numbers.",
         ],
     )

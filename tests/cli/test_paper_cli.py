@@ -1,4 +1,4 @@
-"""``python -m paper`` from the outside: files, exit codes, one line for every mistake."""
+"""Command line of `paper`: written files, exit codes, and one line for every error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "paper", *arguments], capture_output=True, text=True, check=False)
 
 
-def test_tables_prints_what_it_wrote(finished_results: Path, tmp_path: Path) -> None:
+def test_tables_prints_the_written_paths(finished_results: Path, tmp_path: Path) -> None:
     done = run("tables", "--results", str(finished_results), "--out", str(tmp_path), "--only", "table5,theorem-1.2")
     assert done.returncode == 0 and done.stderr == ""
     printed = [Path(line) for line in done.stdout.splitlines()]
@@ -46,7 +46,7 @@ def test_help_shows_an_example(verb: str, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["tables", "--results", "nowhere", "--out", "out"], "results='nowhere' is no folder"),
+        (["tables", "--results", "nowhere", "--out", "out"], "results='nowhere' is not a folder"),
         (["tables", "--results", "{results}"], "--out"),
         (["tables", "--results", "{results}", "--out", "{out}", "--only", "table6"], "did you mean table5"),
         (["figures", "--results", "{results}", "--out", "{out}", "--only", "fig9"], "figure='fig9' is not known"),
@@ -71,5 +71,5 @@ def test_a_missing_input_writes_nothing(
     (own_results / "steps/table5-plain.json").unlink()
     assert main(["tables", "--results", str(own_results), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert "table5-plain.json" in error and "scylla-sim predict" in error
+    assert "make it with: snakemake results/steps/table5-plain.json" in error
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""What the Snakefile does before any rule: hashes of code, and locks whose holder is dead."""
+"""Steps of the Snakefile before its rules: hashes of code, stale locks, and checks of records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def guard() -> ModuleType:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Path:
-    """A ``.snakemake`` with a lock in it, as a killed run leaves it."""
+    """Folder ``.snakemake`` with the lock of a killed run."""
     folder = tmp_path / ".snakemake"
     (folder / "locks").mkdir(parents=True)
     (folder / "locks/0.output.lock").write_text("results/a.json\n")
@@ -38,7 +38,7 @@ def locked(tmp_path: Path) -> Path:
 
 @contextmanager
 def living(*arguments: str) -> Iterator[int]:
-    """Process id of a program that has begun and waits."""
+    """Yield the process id of a program that waits."""
     program = [sys.executable, "-c", "print(flush=True); input()", *arguments]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline()
@@ -53,7 +53,7 @@ def dead_pid() -> int:
     return process.pid
 
 
-def test_the_lock_of_a_dead_run_goes(guard: ModuleType, locked: Path, dead_pid: int) -> None:
+def test_the_lock_of_a_dead_run_is_removed(guard: ModuleType, locked: Path, dead_pid: int) -> None:
     (locked / "holder").write_text(f"{HERE} {dead_pid}")
     guard.release_stale_lock(locked)
     assert not (locked / "locks").exists()
@@ -69,20 +69,20 @@ def test_the_lock_of_a_living_run_stays(guard: ModuleType, locked: Path) -> None
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to tell one program from another")
-def test_another_program_with_the_same_process_id_holds_nothing(guard: ModuleType, locked: Path) -> None:
+def test_another_program_with_the_same_process_id_holds_no_lock(guard: ModuleType, locked: Path) -> None:
     with living() as pid:
         (locked / "holder").write_text(f"{HERE} {pid}")
         guard.release_stale_lock(locked)
         assert not (locked / "locks").exists()
 
 
-def test_a_holder_on_another_machine_is_never_judged(guard: ModuleType, locked: Path, dead_pid: int) -> None:
+def test_a_lock_of_another_machine_is_kept(guard: ModuleType, locked: Path, dead_pid: int) -> None:
     (locked / "holder").write_text(f"not-{HERE} {dead_pid}")
     guard.release_stale_lock(locked)
     assert (locked / "locks/0.output.lock").exists()
 
 
-def test_a_lock_of_unknown_origin_is_left_to_the_user(guard: ModuleType, locked: Path) -> None:
+def test_a_lock_of_unknown_origin_is_kept(guard: ModuleType, locked: Path) -> None:
     guard.release_stale_lock(locked)
     assert (locked / "locks/0.output.lock").exists()
 
@@ -136,7 +136,7 @@ def test_the_hash_of_a_package_follows_its_imports(
         ("more.csv", "added", "is not listed in"),
     ],
 )
-def test_predictions_that_are_not_what_was_hashed_are_refused(
+def test_predictions_that_do_not_match_their_hash_are_refused(
     guard: ModuleType,
     tmp_path: Path,
     file: str,
@@ -166,7 +166,8 @@ def test_records_of_another_gpu_are_refused_and_unknown_folders_named(
         (records / "step.json").write_text("{}")
         with pytest.raises(SystemExit, match="2"):
             guard.check_gpu_records(records.parent)
-        assert "is no record of gpu-validate" in capsys.readouterr().err
+        assert "is not a record of gpu-validate" in capsys.readouterr().err
     with measured_gpu(tmp_path, "mi300") as (records, _):
         guard.check_gpu_records(records.parent)
-    assert "mi300 is no GPU of the catalog: not in the tables; did you mean mi300x?" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "mi300 is not in the catalog and is left out of the tables; did you mean mi300x?" in said

@@ -1,4 +1,4 @@
-"""A real run of the whole workflow, reduced: one GPU, few calibration rows, measurements of seconds."""
+"""Reduced run of the whole workflow: one GPU, few calibration rows, measurements of seconds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ pytestmark = pytest.mark.slow
 
 
 def planned(folder: Path) -> list[str]:
-    """Rules that a further run would start."""
+    """Return the rules that another run would start."""
     said = snakemake(folder, "-n").stdout
     return [line.removeprefix("rule ").removesuffix(":") for line in said.splitlines() if line.startswith("rule ")]
 
 
-def test_the_run_leaves_tables_figures_claims_and_a_report(finished_checkout: Path) -> None:
+def test_the_run_writes_tables_figures_claims_and_a_report(finished_checkout: Path) -> None:
     done = snakemake(finished_checkout, "--report", "results/paper/report.html")
     assert done.returncode == 0, done.stderr[-3000:]
     paper = finished_checkout / "results/paper"
@@ -55,14 +55,14 @@ def test_a_second_run_has_nothing_to_do(finished_checkout: Path) -> None:
     assert planned(finished_checkout) == []
 
 
-def test_a_lost_file_is_made_again_with_what_depends_on_it(finished_checkout: Path) -> None:
+def test_a_deleted_file_is_made_again_with_its_dependents(finished_checkout: Path) -> None:
     (finished_checkout / "results/laws/theorem-1.2.json").unlink()
     assert set(planned(finished_checkout)) == {"laws", "tables", "figures", "claims", "all"}
     assert snakemake(finished_checkout).returncode == 0
     assert planned(finished_checkout) == []
 
 
-def test_editing_a_package_reruns_what_it_made_and_nothing_else(finished_checkout: Path) -> None:
+def test_editing_a_package_reruns_its_own_jobs_only(finished_checkout: Path) -> None:
     source = finished_checkout / "paper/render/table.py"
     text = source.read_text()
     source.write_text(text + "\n# edited\n")
@@ -71,7 +71,7 @@ def test_editing_a_package_reruns_what_it_made_and_nothing_else(finished_checkou
     assert planned(finished_checkout) == []
 
 
-def test_another_setting_reruns_what_depends_on_it(finished_checkout: Path) -> None:
+def test_another_setting_reruns_its_dependents(finished_checkout: Path) -> None:
     overlay = finished_checkout / "overlay.yaml"
     overlay.write_text(OVERLAY.replace("48", "64"))
     rules = set(planned(finished_checkout))
@@ -80,11 +80,11 @@ def test_another_setting_reruns_what_depends_on_it(finished_checkout: Path) -> N
     assert not rules & {"laws", "scored_rows", "calibrate_local"}
 
 
-def test_a_killed_run_leaves_a_lock_that_the_next_one_clears(finished_checkout: Path) -> None:
+def test_the_lock_of_a_killed_run_is_removed_by_the_next_run(finished_checkout: Path) -> None:
     locks = finished_checkout / ".snakemake/locks"
     locks.mkdir(exist_ok=True)
     (locks / "0.output.lock").write_text("results/paper/claims.md\n")
-    gone = 2**22 + 1  # above every process id that Linux gives
+    gone = 2**22 + 1  # larger than any process id on Linux
     (finished_checkout / ".snakemake/holder").write_text(f"{socket.gethostname()} {gone}")
     (finished_checkout / "results/paper/claims.md").unlink()
     done = snakemake(finished_checkout)

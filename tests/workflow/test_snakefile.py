@@ -1,4 +1,4 @@
-"""The workflow without running it: configuration errors, the plan, the linter."""
+"""Workflow without a run: errors in the configuration, the plan, the linter."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from running import ROOT, run_in
 
 from gpu_validate.silicon import tables
 from paper.figures.index import FIGURES
-from paper.sources.inputs import COMMANDS
 from paper.tables.index import TABLES
 
 
 def plan(folder: Path, *options: str) -> str:
+    """Return the output of a dry run."""
     done = run_in(folder, "snakemake", "-n", *options)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -50,7 +50,7 @@ def test_a_bad_setting_is_one_line_and_no_run(checkout: Path, option: str, line:
     assert "Building DAG" not in done.stderr
 
 
-def test_a_typo_in_the_file_is_found_too(checkout: Path, tmp_path: Path) -> None:
+def test_a_typo_in_a_config_file_is_found(checkout: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("silicon_device: [h100-sxm]\n")
     done = run_in(checkout, "snakemake", "-n", "--configfile", str(overlay))
@@ -58,7 +58,7 @@ def test_a_typo_in_the_file_is_found_too(checkout: Path, tmp_path: Path) -> None
     assert "config: silicon_device is not a setting; did you mean silicon_devices?" in done.stderr
 
 
-def test_the_linter_has_nothing_to_say(checkout: Path) -> None:
+def test_the_linter_finds_nothing(checkout: Path) -> None:
     done = run_in(checkout, "snakemake", "--lint")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -69,7 +69,9 @@ def test_a_bare_snakemake_makes_every_table_figure_and_input(checkout: Path) -> 
     wanted += [f"figure-{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     wanted += ["claims.md", "claims.csv"]
     missing = [name for name in wanted if f"results/paper/{name}" not in said]
-    missing += [path for path in COMMANDS if f"output: results/{path}\n" not in said]
+    scenarios = yaml.safe_load((checkout / "workflow/config/scenarios.yaml").read_text())
+    inputs = [f"{section}/{name}.json" for section in ("laws", "steps", "endtoend") for name in scenarios[section]]
+    missing += [path for path in inputs if f"output: results/{path}\n" not in said]
     assert missing == []
 
 
@@ -123,7 +125,7 @@ def test_recorded_measurements_need_no_measuring(checkout: Path) -> None:
     assert "rule record:" in said and "rule measure:" not in said
 
 
-def test_recorded_measurements_that_are_not_there_are_one_line(checkout: Path) -> None:
+def test_missing_recorded_measurements_are_one_line(checkout: Path) -> None:
     for name, said in (
         ("h900", "config: recorded_device='h900' has no kernels.json in gpu_validate/recorded; "),
         ("partly", "config: recorded_device='partly' has no specdecode.json in gpu_validate/recorded; recorded: "),
@@ -139,7 +141,7 @@ def test_recorded_measurements_that_are_not_there_are_one_line(checkout: Path) -
         assert "measurements: live" in lines[0]
 
 
-def test_the_schema_knows_the_devices_and_operations_that_can_be_read() -> None:
+def test_the_schema_lists_the_devices_and_operations_with_silicon_data() -> None:
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
     assert schema["properties"]["silicon_devices"]["items"]["enum"] == sorted(tables.DEVICES)
     assert set(schema["properties"]["silicon_ops"]["items"]["enum"]) == set(tables.TABLES)
@@ -147,7 +149,7 @@ def test_the_schema_knows_the_devices_and_operations_that_can_be_read() -> None:
     assert schema["additionalProperties"] is False
 
 
-def test_the_shipped_configuration_names_every_setting_and_says_what_it_is() -> None:
+def test_the_shipped_configuration_has_every_setting() -> None:
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
     config = yaml.safe_load((ROOT / "workflow/config/config.yaml").read_text())
     assert set(config) == set(schema["properties"])

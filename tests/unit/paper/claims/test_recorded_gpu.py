@@ -16,10 +16,10 @@ from running import ROOT
 
 from gpu_validate import cli
 from paper.claims import gpu as claims_gpu
-from paper.claims.rules import PARTLY, REPRODUCED
+from paper.claims.verdict import PARTLY, REPRODUCED
 from paper.sources.gpu_records import campaigns
 from paper.sources.results import Results
-from paper.tables.gpu_cycles import best_lengths
+from paper.tables.gpu_best_k import best_lengths
 from paper.tables.index import build
 
 GPU = "h100-sxm"

@@ -62,3 +62,18 @@ def test_an_unknown_file_or_an_empty_selection_is_refused() -> None:
         published.rows("table5", method="medusa")
     with pytest.raises(InputError, match="theorem='1.4'"):
         published.quoted("1.4")
+
+
+def test_the_published_fit_of_a_step_is_linear_in_both_token_counts() -> None:
+    assert published.step_seconds("forward", 0, 0) == pytest.approx(5.88591e-3)
+    extra = published.step_seconds("forward", 64, 64 * 1024) - published.step_seconds("forward", 0, 0)
+    assert extra == pytest.approx(64 * 21.0103e-6 + 64 * 1024 * 39.2646e-9, rel=1e-5)
+
+
+def test_the_published_cycle_is_tokens_per_cycle_over_tokens_per_second() -> None:
+    cells = published.rows("specbundle_cycles")
+    assert len(cells) == 77
+    for row in cells:
+        assert row["cycle_s"] == pytest.approx(row["tokens_per_cycle"] / row["tokens_per_s"], rel=1e-5)
+        assert (row["preset_from"] == "yes") == (row["task"] == "mtbench")
+    assert len(published.rows("eagle3_sglang_ladder")) == 9

@@ -1,18 +1,15 @@
-"""Figures: drawn from result files, the same bytes each time, with the evidence written on them."""
+"""All figures: drawn from result files, reproducible, with their evidence."""
 
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from paper.figures.costs import binary, crossover
 from paper.figures.index import FIGURES, write
-from paper.render.drawing import spread, styled
-from paper.sources.inputs import how_to_make
-from paper.sources.results import Results
+from paper.render.drawing import styled
+from paper.sources.results import Results, how_to_make
 from scylla_sim.checks import InputError
 
 
@@ -41,7 +38,7 @@ def test_no_date_and_no_random_identifier_in_an_svg(drawn: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_evidence_is_written_under_every_figure(finished_results: Path, name: str) -> None:
+def test_every_caption_states_the_evidence(finished_results: Path, name: str) -> None:
     with styled():
         picture = FIGURES[name](Results(finished_results))
     caption = re.sub(r"\s+", " ", picture.figure.get_supxlabel()).lower()
@@ -61,32 +58,3 @@ def test_a_missing_input_is_one_line_and_nothing_is_written(
         write(Results(own_results), tmp_path / "out")
     assert f"figure {figure}: " in str(caught.value) and how_to_make(path) in str(caught.value)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_law_without_predictions_says_how_to_make_them(own_results: Path) -> None:
-    path = own_results / "laws/theorem-1.1.json"
-    path.write_text(path.read_text().replace('"y(', '"z('))
-    with pytest.raises(InputError, match="--predict"):
-        write(Results(own_results), own_results, ["fig1"])
-
-
-def test_a_column_that_is_no_number_is_named(own_results: Path) -> None:
-    path = own_results / "predicted/l40s/gemm.csv"
-    path.write_text(path.read_text().replace("0.00105", "fast", 1))
-    with pytest.raises(InputError, match="column='predicted_s' must hold numbers in predicted/l40s/gemm.csv"):
-        write(Results(own_results), own_results, ["kernels"])
-
-
-@pytest.mark.parametrize("heights", [[1.0], [3.0, 1.0, 2.0], [1.0, 1.0, 1.0, 5.0], [0.0, 0.3, 0.6, 0.7]])
-def test_labels_stand_apart_in_order_around_their_curves(heights: list[float]) -> None:
-    placed = spread(heights, 0.5)
-    order = sorted(range(len(heights)), key=lambda i: (heights[i], i))
-    gaps = [placed[b] - placed[a] for a, b in pairwise(order)]
-    assert all(gap >= 0.5 - 1e-9 for gap in gaps)
-    assert sum(placed) == pytest.approx(sum(heights))
-
-
-def test_crossover_and_axis_words() -> None:
-    assert crossover([1, 4, 16], [2.0, 1.5, 0.5]) == pytest.approx(8.0)
-    assert crossover([1, 4], [0.9, 0.8]) is None
-    assert [binary(count) for count in (512, 2048, 3 * 2**20)] == ["512", "2Ki", "3Mi"]

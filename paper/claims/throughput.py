@@ -1,0 +1,118 @@
+"""Rules for the abstract and for Table 5: tokens per cycle and throughput compared with EAGLE-2 and EAGLE-3."""
+
+from __future__ import annotations
+
+from paper.claims.verdict import CONTRADICTED, NOT_CHECKED, PARTLY, REPRODUCED, Verdict
+from paper.render.values import mean, percent
+from paper.sources import published
+from paper.sources.results import Results
+from paper.tables.table5 import METHODS, scylla_errors, table5_rows
+
+LARGE_BATCH = 16
+"""Smallest batch called large. From here on, Table 5 reports about twice the throughput of EAGLE-2."""
+GAIN_REPRODUCED, GAIN_PARTLY = 0.15, 0.35
+"""Accepted relative differences of a predicted gain from the claimed one. A higher gain is partly reproduced."""
+PLAIN_ERROR, TABLE_ERROR = 0.12, 0.15
+"""Accepted mean absolute errors of the plain column and of all cells of Table 5."""
+
+TABLE5_FILES = tuple(f"steps/table5-{method}.json" for method in METHODS)
+_TAU_FILE = "paper/published/mean_acceptance.csv"
+
+EAGLE2_RULE = (
+    "partly: a gain of the paper's own means, the only ones that exist, is in the range; otherwise contradicted"
+)
+EAGLE3_RULE = "not checked: the rule needs a comparison on the same tasks, and none was found"
+DOUBLED_RULE = (
+    f"reproduced: the mean predicted ratio at batch {LARGE_BATCH} and above is within "
+    f"{percent(GAIN_REPRODUCED, 0)} of 2; partly: it is at most {percent(GAIN_PARTLY, 0)} below 2; otherwise "
+    "contradicted"
+)
+TABLE5_RULE = (
+    f"reproduced: the mean error of all 27 cells is at most {percent(TABLE_ERROR, 0)} for every published depth of "
+    f"the draft; partly: that of the plain column is at most {percent(PLAIN_ERROR, 0)}; otherwise contradicted"
+)
+
+
+def _taus(paper: str, method: str) -> dict[str, float]:
+    """Return the mean tokens per cycle of a method at temperature 0 by target."""
+    found = published.rows("mean_acceptance", paper=paper, method=method, temperature=0.0)
+    return {row["target_model"]: row["tokens_per_cycle"] for row in found}
+
+
+def gain_over_eagle2(results: Results) -> Verdict:
+    """Compare published gains in tokens per cycle with the range of the abstract."""
+    del results  # the rule uses published numbers only
+    low, high = (published.claim(f"acceptance_gain_over_eagle2_{end}") for end in ("low", "high"))
+    base = _taus("scylla", "EAGLE-2")
+    gains = {target: tau - base[target] for target, tau in _taus("scylla", "Scylla").items()}
+    inside = sum(low <= round(gain, 2) <= high for gain in gains.values())
+    text = ", ".join(f"{gain:+.2f} ({target})" for target, gain in gains.items())
+    return Verdict(
+        PARTLY if inside else CONTRADICTED,
+        f"the paper's own means give {text}: {inside} of {len(gains)} are in the range; there is no other "
+        "measurement",
+        "published (secondary)",
+        (_TAU_FILE,),
+    )
+
+
+def gain_over_eagle3(results: Results) -> Verdict:
+    """Return the gains of two papers over a method that both report, which is no direct comparison."""
+    del results  # the rule uses published numbers only
+    scylla, base = _taus("scylla", "Scylla"), _taus("scylla", "EAGLE-2")
+    eagle3, eagle3_base = _taus("eagle3", "EAGLE-3"), _taus("eagle3", "EAGLE-2")
+    shared = [target for target in scylla if target in eagle3]
+    if not shared:
+        return Verdict(NOT_CHECKED, "no target is reported for both")
+    text = ", ".join(
+        f"{target}: Scylla {scylla[target] - base[target]:+.2f}, "
+        f"EAGLE-3 {eagle3[target] - eagle3_base[target]:+.2f}"
+        for target in shared
+    )
+    return Verdict(
+        NOT_CHECKED,
+        f"the paper's comparison was not found; gains over EAGLE-2 in the two papers, on different tasks: {text}",
+        "published",
+        (_TAU_FILE,),
+    )
+
+
+def doubled_throughput(results: Results) -> Verdict:
+    """Compare Scylla with EAGLE-2 at large batch, as predicted and as Table 5 reports."""
+    claimed = published.claim("throughput_gain_over_eagle2_at_large_batch")
+    tables, rows = table5_rows(results)
+    large = [row for row in rows if row["batch_size"] >= LARGE_BATCH]
+    predicted = mean([row["scylla_predicted"] / row["eagle2_predicted"] for row in large])
+    reported = mean([row["scylla_reported"] / row["eagle2_reported"] for row in large])
+    reproduced = abs(predicted / claimed - 1) <= GAIN_REPRODUCED
+    status = REPRODUCED if reproduced else PARTLY if predicted >= (1 - GAIN_PARTLY) * claimed else CONTRADICTED
+    nodes = {method: [row["verify_tokens"] for row in table.rows] for method, table in tables.items()}
+    trees = ", ".join(
+        f"{METHODS[name]} verifies {max(nodes[name])}"
+        + (f" to {min(nodes[name])}" if min(nodes[name]) < max(nodes[name]) else "")
+        for name in ("eagle2", "scylla")
+    )
+    return Verdict(
+        status,
+        f"{predicted:.2f}x predicted, {reported:.2f}x in Table 5 (batch {LARGE_BATCH} and above; {trees} tokens "
+        "per sequence)",
+        ", ".join(tables["scylla"].levels()),
+        tuple(table.path for table in tables.values()),
+    )
+
+
+def table5(results: Results) -> Verdict:
+    """Compare the 27 cells of Table 5 with predictions that were not fitted to them."""
+    tables, rows = table5_rows(results)
+    errors = {method: mean([abs(row[f"{method}_error"]) for row in rows]) for method in METHODS}
+    whole = mean(list(errors.values()))
+    deepest = max(scylla_errors(results, rows).values())
+    worst = whole + (deepest - errors["scylla"]) / len(errors)
+    status = REPRODUCED if worst <= TABLE_ERROR else PARTLY if errors["plain"] <= PLAIN_ERROR else CONTRADICTED
+    text = ", ".join(f"{METHODS[method]} {percent(error, 0)}" for method, error in errors.items())
+    return Verdict(
+        status,
+        f"mean absolute error {percent(whole, 0)}: {text}; {percent(worst, 0)} with the deepest draft",
+        ", ".join(tables["plain"].levels()),
+        tuple(table.path for table in tables.values()),
+    )

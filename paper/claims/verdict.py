@@ -1,0 +1,53 @@
+"""Status of a claim, and the thresholds that several rules share.
+
+A status follows from numbers in result files by the rule of the claim. A refit of printed labels can reproduce the
+fit of a law, but not the law itself, which needs newly trained drafts. Numbers that only the authors reported
+support a claim partly at best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scylla_sim.checks import fail, one_of
+
+STATUSES = ("reproduced", "partly", "contradicted", "not checked")
+REPRODUCED, PARTLY, CONTRADICTED, NOT_CHECKED = STATUSES
+
+RIVAL_RATIO = 2.0
+"""Ratio of leave-one-out errors from which a rival is clearly better, where points are too few for AICc."""
+CURVE_ERROR = 0.10
+"""Mean error accepted as agreement with a digitised curve. Digitising alone causes an error of 1 to 5 %."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Result of a rule.
+
+    Attributes
+    ----------
+    status : str
+        One of `STATUSES`.
+    finding : str
+        Numbers that led to the status, in words.
+    evidence : str
+        Evidence level of the numbers.
+    files : tuple of str
+        Files that show them, relative to the results folder; those in ``paper/published`` relative to the checkout.
+
+    Raises
+    ------
+    InputError
+        If the status is unknown, or a status other than `NOT_CHECKED` lacks evidence or files.
+    """
+
+    status: str
+    finding: str
+    evidence: str = ""
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the status and its evidence."""
+        one_of("status", self.status, STATUSES)
+        if self.status != NOT_CHECKED and not (self.files and self.evidence):
+            raise fail("status", self.status, "needs evidence and the file that shows it")

@@ -1,0 +1,67 @@
+"""EAGLE-3 cycles compared with published runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from endtoend_results import write_endtoend
+from paper_results import put
+
+from paper.sources import published
+from paper.sources.results import Results
+from paper.tables import llama_8b, published_cycles, serving_runs
+from scylla_sim.checks import InputError
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    write_endtoend(tmp_path, put)
+    return Results(tmp_path)
+
+
+def test_cycles_are_summed_over_operations_and_scored_off_the_tasks_of_the_preset(results: Results) -> None:
+    rows = published_cycles.specbundle(results).rows
+    chain = next(row for row in rows if (row["draft_len"], row["top_k"]) == (5, 1))
+    assert chain["predicted_s"] == pytest.approx(9e-3)
+    cells = published.rows("specbundle_cycles", draft_len=5, top_k=1)
+    scored = sorted(9e-3 / row["cycle_s"] - 1 for row in cells if row["task"] != "mtbench")
+    assert chain["n"] == len(scored) == 12
+    assert chain["mape"] == pytest.approx(sum(map(abs, scored)) / 12)
+    assert chain["bias"] == pytest.approx((scored[5] + scored[6]) / 2)
+    naive = sorted(abs(4e-3 / row["cycle_s"] - 1) for row in cells if row["task"] != "mtbench")
+    assert chain["naive_median_ape"] == pytest.approx((naive[5] + naive[6]) / 2)
+    assert 0 < chain["floor_median"] < 0.02
+
+
+def test_the_ladder_fits_one_tau_and_says_what_a_reported_one_would_give(results: Results) -> None:
+    table = published_cycles.sglang_ladder(results)
+    # predicted shape is flat (6 ms over 9 ms), so the best one level is a speed-up that was reported
+    levels = {round(row["sglang"], 9) for row in table.rows}
+    assert len(levels) == 1
+    assert levels <= {row["reported"] for row in table.rows}
+    assert any("2.91 tokens per cycle" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("make", "missing", "said"),
+    [
+        (serving_runs.serving_runs, "compare/endtoend-h100-sxm-all-unfitted.json", r"make it with: snakemake"),
+        (
+            published_cycles.specbundle,
+            "endtoend/specbundle-3-1.json",
+            "snakemake results/endtoend/specbundle-3-1.json",
+        ),
+        (
+            published_cycles.sglang_ladder,
+            "endtoend/ladder-plain-vllm.json",
+            "snakemake results/endtoend/ladder-plain-vllm.json",
+        ),
+        (llama_8b.verify_gap, "steps/llama-8b-verify.json", "snakemake results/steps/llama-8b-verify.json"),
+    ],
+)
+def test_a_missing_file_says_how_to_make_it(results: Results, make, missing: str, said: str) -> None:  # type: ignore[no-untyped-def]
+    put(results.root, "steps/llama-8b-verify.json", [{"batch_size": 1}])
+    (results.root / missing).unlink()
+    with pytest.raises(InputError, match=said):
+        make(Results(results.root))
