@@ -124,7 +124,7 @@ def label(item: SpeculativeConfig) -> str:
 
 def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[str, Any]:
     """Return the row of one batch and context, with the keys that scripts rely on."""
-    config = choice.drafting
+    config = choice.config
     where = ("context_len", "drafting")
     crossover_columns = {name: value for name, value in _crossover_row(crossover).items() if name not in where}
     speeds = ("tpot_s", "tokens_per_s", "plain_tokens_per_s", "speedup", "speedup_lower", "speedup_upper")
@@ -154,7 +154,7 @@ def _crossover_row(item: Crossover) -> dict[str, Any]:
     """Return the row of one crossover."""
     return {
         "context_len": item.context_len,
-        "drafting": "best" if item.drafting is None else label(item.drafting),
+        "drafting": "best" if item.config is None else label(item.config),
         "crossover_batch": item.batch,
         "crossover_lower": item.lower,
         "crossover_upper": item.upper,
@@ -165,10 +165,10 @@ def _crossover_row(item: Crossover) -> dict[str, Any]:
 
 def _main_crossovers(found: Schedule) -> list[Crossover]:
     """Return the crossovers to print: all of few candidates, or those of the chosen candidates."""
-    chosen = {None, found.fixed, found.fixed_chain, *(span.drafting for span in (*found.spans, *found.chain_spans))}
-    chosen |= {choice.drafting for choice in found.choices}
-    few = len({item.drafting for item in found.crossovers}) <= 1 + len(CHAINS)
-    return [item for item in found.crossovers if few or item.drafting in chosen]
+    chosen = {None, found.fixed, found.fixed_chain, *(span.config for span in (*found.spans, *found.chain_spans))}
+    chosen |= {choice.config for choice in found.choices}
+    few = len({item.config for item in found.crossovers}) <= 1 + len(CHAINS)
+    return [item for item in found.crossovers if few or item.config in chosen]
 
 
 def _crossover_text(items: Sequence[Crossover]) -> str:
@@ -182,7 +182,7 @@ def _crossover_text(items: Sequence[Crossover]) -> str:
     rows = [
         {
             "context_len": item.context_len,
-            "drafting": "best" if item.drafting is None else label(item.drafting),
+            "drafting": "best" if item.config is None else label(item.config),
             "plain_wins_from_batch": cell(item.batch, item),
             "at_the_earliest": cell(item.lower, item),
             "at_the_latest": cell(item.upper, item),
@@ -226,7 +226,7 @@ def execute(args: argparse.Namespace) -> int:
         "engine": target.engine.name,
         "draft": draft.name,
     }
-    best = {item.context_len: item for item in found.crossovers if item.drafting is None}
+    best = {item.context_len: item for item in found.crossovers if item.config is None}
     rows = [_row(choice, best[choice.context_len], fixed) for choice in found.choices]
     engines = [args.engine] if args.engine in engines_flags.ENGINES else engines_flags.ENGINES
     flags = [item for engine in engines for item in engines_flags.flags(engine, draft, found)]

@@ -91,7 +91,7 @@ def _off(engine: str, scope: str) -> Flags:
 
 
 def _plain(spans: Sequence[Span]) -> bool:
-    return all(span.drafting.draft.kind == "none" for span in spans)
+    return all(span.config.draft.kind == "none" for span in spans)
 
 
 # -- vLLM ------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _vllm(draft: Draft, found: Schedule) -> list[Flags]:
     results = [_off("vllm", "fixed") if found.fixed_chain_gain <= 1.0 else static]
     if _plain(spans):
         return [*results, _off("vllm", "by batch")]
-    ranges = [[span.first, span.last, span.drafting.draft_len] for span in spans]
+    ranges = [[span.first, span.last, span.config.draft_len] for span in spans]
     config = {
         **method,
         "num_speculative_tokens": max(length for _, _, length in ranges),
@@ -163,7 +163,7 @@ def _sglang_options(algorithm: str, draft: Draft, item: SpeculativeConfig) -> st
 
 def _adaptive_file(spans: Sequence[Span]) -> str:
     """Return SGLang's file with one entry per range; one candidate per entry fixes the draft length."""
-    return json.dumps({str(span.first): {"candidate_steps": [span.drafting.draft_len]} for span in spans})
+    return json.dumps({str(span.first): {"candidate_steps": [span.config.draft_len]} for span in spans})
 
 
 def _sglang(draft: Draft, found: Schedule) -> list[Flags]:
@@ -179,7 +179,7 @@ def _sglang(draft: Draft, found: Schedule) -> list[Flags]:
         return [*results, Flags("sglang", "by batch", "", "", (only,))]
     if _plain(spans):
         return [*results, _off("sglang", "by batch")]
-    longest = max((span.drafting for span in spans), key=lambda item: item.draft_len)
+    longest = max((span.config for span in spans), key=lambda item: item.draft_len)
     options = _sglang_options(algorithm, draft, longest)
     options += f" --speculative-adaptive --speculative-adaptive-config {ADAPTIVE_FILE}"
     notes = (

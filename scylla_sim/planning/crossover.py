@@ -25,7 +25,7 @@ class Crossover:
     ----------
     context_len
         Tokens in the KV cache of each sequence.
-    drafting
+    config
         The candidate, or ``None`` for the best candidate at each batch.
     batch, lower, upper
         Crossover of the speed-up, and of the lower and upper end of its interval. ``None`` if the speed-up (or that
@@ -37,7 +37,7 @@ class Crossover:
     """
 
     context_len: int
-    drafting: SpeculativeConfig | None
+    config: SpeculativeConfig | None
     batch: int | None
     lower: int | None
     upper: int | None
@@ -51,7 +51,7 @@ class Span:
 
     first: int
     last: int
-    drafting: SpeculativeConfig
+    config: SpeculativeConfig
 
 
 def crossover_batch(speedup: FloatArray) -> int | None:
@@ -81,7 +81,7 @@ def crossover_batch(speedup: FloatArray) -> int | None:
 
 
 def crossover(
-    context: int, drafting: SpeculativeConfig | None, speedup: Estimate, fits: NDArray[np.bool_]
+    context: int, config: SpeculativeConfig | None, speedup: Estimate, fits: NDArray[np.bool_]
 ) -> Crossover:
     """Return the crossover of one candidate.
 
@@ -89,7 +89,7 @@ def crossover(
     ----------
     context
         Tokens in the KV cache of each sequence.
-    drafting
+    config
         The candidate, or ``None`` for the best of all.
     speedup
         Speed-up at the batches 1, 2, 3, ..., shape (batches,).
@@ -98,7 +98,7 @@ def crossover(
     """
     size = int(fits.sum())  # a larger batch never needs less memory
     batch, lower, upper = (crossover_batch(end[:size]) for end in (speedup.value, speedup.lower, speedup.upper))
-    return Crossover(context, drafting, batch, lower, upper, size, "max_batch" if size == fits.size else "memory")
+    return Crossover(context, config, batch, lower, upper, size, "max_batch" if size == fits.size else "memory")
 
 
 def spans_of(score: FloatArray, min_switch_gain: float = MIN_SWITCH_GAIN) -> list[tuple[int, int, int]]:

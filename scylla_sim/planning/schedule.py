@@ -35,7 +35,7 @@ class Choice:
 
     Attributes
     ----------
-    drafting
+    config
         Configuration of the fastest candidate.
     tpot_s
         Seconds per output token of one sequence.
@@ -62,7 +62,7 @@ class Choice:
 
     batch_size: int
     context_len: int
-    drafting: SpeculativeConfig
+    config: SpeculativeConfig
     tpot_s: float
     tokens_per_s: float
     plain_tokens_per_s: float
@@ -173,7 +173,7 @@ def _choices(
         choices.append(
             Choice(
                 **_at(found[j], at),
-                drafting=load.candidates[j],
+                config=load.candidates[j],
                 tokens_per_s=best,
                 next_best=None if runner_up is None else load.candidates[runner_up],
                 lead=0.0 if runner_up is None else best / float(rate[(runner_up, *at)]) - 1.0,
@@ -294,7 +294,7 @@ def schedule(
     >>> head = catalog.draft("eagle3")
     >>> some = [SpeculativeConfig(head, n, 1, n + 1, tau, tau, tau) for n, tau in ((1, 1.62), (4, 2.39))]
     >>> found = schedule(catalog.model("llama-3.1-8b"), some, where, batch=[1, 256], context=[1024])
-    >>> [choice.drafting.draft_len for choice in found.choices]
+    >>> [choice.config.draft_len for choice in found.choices]
     [4, 1]
     """
     if not configs:

@@ -72,7 +72,7 @@ def test_free_draft_with_full_acceptance_has_no_crossover(device, context):
 def test_draft_without_acceptance_has_crossover_one(device, engine, context):
     found = scheduled(device, engine, 0.0, context)
     assert {item.batch for item in found.crossovers} == {1}
-    assert all(choice.drafting.draft.kind == "none" for choice in found.choices)
+    assert all(choice.config.draft.kind == "none" for choice in found.choices)
 
 
 @few
@@ -89,7 +89,7 @@ def test_choice_is_never_slower_than_the_baseline(device, engine, rate, context)
     for choice in scheduled(device, engine, rate, context).choices:
         assert choice.tokens_per_s >= choice.plain_tokens_per_s * (1 - 1e-12)
         assert choice.speedup_lower <= choice.speedup <= choice.speedup_upper
-        assert choice.drafting in choice.may_be_best
+        assert choice.config in choice.may_be_best
 
 
 @few
@@ -99,7 +99,7 @@ def test_spans_cover_every_batch_once(device, engine, rate, context):
     assert spans[0].first == 1
     for before, after in pairwise(spans):
         assert after.first == before.last + 1
-        assert after.drafting != before.drafting
+        assert after.config != before.config
 
 
 @given(arrays.arrays(float, st.tuples(st.integers(1, 4), st.integers(1, 40)), elements=st.floats(-2, 2)))

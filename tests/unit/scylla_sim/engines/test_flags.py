@@ -25,7 +25,7 @@ def made_up(items, spans, gain=1.5):
     drafted = [item for item in items if item.draft.kind != "none"]
     chains = [item for item in drafted if item.top_k == 1]
     fixed, chain_ = (group[0] if group else None for group in (drafted, chains))
-    return Schedule([], [], fixed, gain, chain_, gain, spans, [s for s in spans if s.drafting.top_k == 1])
+    return Schedule([], [], fixed, gain, chain_, gain, spans, [s for s in spans if s.config.top_k == 1])
 
 
 def test_vllm_gets_a_draft_length_per_batch_range():

@@ -33,7 +33,7 @@ def scheduled(rate, *, lengths=range(1, 6), deployment=H100, batch=(1, 64, 256),
 
 
 def best_crossover(found):
-    return next(item for item in found.crossovers if item.drafting is None)
+    return next(item for item in found.crossovers if item.config is None)
 
 
 def test_choice_is_the_fastest_prediction():
@@ -74,14 +74,14 @@ def test_baseline_is_chosen_where_the_draft_does_not_fit():
     ends = best_crossover(scheduled(0.8, context=(8192,)))
     beyond = ends.searched_to + 1
     (choice,) = scheduled(0.8, context=(8192,), batch=(beyond,)).choices
-    assert choice.drafting.draft.kind == "none"
+    assert choice.config.draft.kind == "none"
     assert choice.fits_memory
     assert choice.speedup == choice.speedup_lower == choice.speedup_upper == 1.0
 
 
 def test_may_be_best_contains_the_choice():
     for choice in scheduled(0.62, batch=(1, 16, 64, 128, 256)).choices:
-        assert choice.drafting in choice.may_be_best
+        assert choice.config in choice.may_be_best
         assert choice.loss_at_most >= 0
         assert (len(choice.may_be_best) > 1) == (choice.loss_at_most > 0)
         if choice.lead < 0.001:
@@ -93,7 +93,7 @@ def test_gain_over_fixed_is_zero_only_for_the_fixed_configuration():
     gains = [choice.gain_over_fixed for choice in found.choices]
     assert min(gains) >= 0 < max(gains)
     for choice in found.choices:
-        assert (choice.drafting == found.fixed) == (choice.gain_over_fixed == 0)
+        assert (choice.config == found.fixed) == (choice.gain_over_fixed == 0)
 
 
 def test_no_candidate_and_a_too_large_search_are_refused():
@@ -126,8 +126,8 @@ def test_measured_fastest_configuration_may_be_best():
         (choice,) = schedule(LLAMA8, list(measured), where, batch=[1], context=[512], max_batch=1).choices
         fastest = max(measured, key=measured.get)
         assert fastest in choice.may_be_best
-        chosen += choice.drafting == fastest
-        losses.append(measured[fastest] / measured[choice.drafting] - 1)
+        chosen += choice.config == fastest
+        losses.append(measured[fastest] / measured[choice.config] - 1)
         assert losses[-1] <= choice.loss_at_most
     assert len(losses) == 14
     assert chosen >= 10
