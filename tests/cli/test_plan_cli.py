@@ -1,0 +1,45 @@
+"""``scylla-sim plan``: ranking and refusals."""
+
+import json
+
+import pytest
+from command_line import refused, rows, run
+
+
+def test_plan_ranks_and_counts_what_is_left_out(capsys):
+    arguments = [
+        "plan",
+        "--model",
+        "llama-3.1-70b",
+        "--hardware",
+        "h100-sxm,l40s",
+        "--tp",
+        "2,4",
+        "--context",
+        "2048",
+    ]
+    draft = ["--draft", "none,eagle3", "--draft-len", "2,4", "--acceptance", "0.7", "--tpot", "40ms"]
+    code, out, err = run(capsys, *arguments, *draft, "--format", "json")
+    found = json.loads(out)["rows"]
+    assert code == 0
+    assert [row["rank"] for row in found] == list(range(1, len(found) + 1))
+    assert all(row["tpot_s"] <= 0.04 for row in found)
+    assert "do not fit in memory" in err
+    costs = rows(capsys, *arguments, *draft, "--price", "h100-sxm=2,l40s=1")
+    assert [row["cost_per_million_tokens"] for row in costs] == sorted(
+        row["cost_per_million_tokens"] for row in costs
+    )
+
+
+@pytest.mark.parametrize(
+    ("extra", "line"),
+    [
+        (["--tpot", "soon"], "tpot='soon' is not understood"),
+        (["--tpot=-1ms"], "tpot=-0.001 must be above 0"),
+        (["--price", "h200-sxm=2"], "price='h200-sxm' is not known"),
+        (["--price", "l4=cheap"], "price='l4=cheap' must be NAME=NUMBER"),
+        (["--price", "l4=-2"], "price=-2.0 must lie in (0, 1e+09]"),
+    ],
+)
+def test_plan_refuses_bad_limits_and_prices(capsys, extra, line):
+    assert line in refused(capsys, "plan", "--model", "llama-3.2-1b", "--hardware", "l4", *extra)
