@@ -56,7 +56,7 @@ def predict(
         model, a `Draft`, or a complete `SpeculativeConfig`. The last one replaces the options below up to
         ``draft_train_tokens``.
     draft_len
-        Sequential draft steps. Default: 3, or 6 for ``eagle2`` and ``scylla-Nl``.
+        Sequential draft steps. Default: 3, or 6 for ``eagle2`` and ``scylla-Nl``, or the heads of ``medusa``.
     top_k
         Candidates kept per depth; 1 is a chain. Default: 1, or 10 for ``eagle2`` and ``scylla-Nl``.
     verify_tokens

@@ -83,8 +83,8 @@ class Scenario:
 
     def draft_model(self) -> Draft:
         """Return the draft; its kind is ``none`` for the autoregressive baseline."""
-        if isinstance(self.draft, str):
-            return catalog.draft(self.draft, layers=self.draft_layers)
+        if not isinstance(self.draft, Draft | SpeculativeConfig):
+            return catalog.draft(str(self.draft), layers=self.draft_layers)
         draft = self.draft.draft if isinstance(self.draft, SpeculativeConfig) else self.draft
         if self.draft_layers not in (None, draft.num_layers):
             raise fail(
@@ -101,7 +101,7 @@ class Scenario:
             When a name is not known, the node has fewer than ``tp`` GPUs, the engine has no launch cost for
             ``eager``, or the hardware has no rate for a precision.
         """
-        dtype = WEIGHT_PRECISIONS[one_of("precision", self.precision, WEIGHT_PRECISIONS)]
+        dtype = WEIGHT_PRECISIONS[one_of("precision", str(self.precision), WEIGHT_PRECISIONS)]
         kv_default = "fp32" if self.precision == "fp32" else "bf16"
         kv_precision = one_of("kv_precision", self.kv_precision or kv_default, KV_PRECISIONS)
         calibration = _calibration(self.hardware, self.calibration)
@@ -119,7 +119,7 @@ class Scenario:
 
     def _engine(self) -> Engine:
         """Return the engine, with or without CUDA graphs."""
-        given = self.engine if isinstance(self.engine, Engine) else catalog.engine(self.engine)
+        given = self.engine if isinstance(self.engine, Engine) else catalog.engine(str(self.engine))
         engine = replace(given, eager=self.eager or given.eager)
         if engine.eager and not engine.launch_s:
             raise fail("eager", engine.name, "has no launch cost", "engines with one: vllm, sglang")
@@ -261,6 +261,8 @@ def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Ca
 def _counts(name: str, value: int | Sequence[int], low: int = 1) -> list[int]:
     """Return one or several whole numbers as a list."""
     found: list[int] = np.atleast_1d(whole(name, value, low)).tolist()
+    if not found:
+        raise fail(name, value, "must hold at least one value")
     return found
 
 

@@ -1,6 +1,7 @@
 """Scenarios: names and objects resolve to the same prediction, and bad values raise one line."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +76,31 @@ def test_notes_are_part_of_the_result_and_come_once():
     assert replace(PLAIN, acceptance=0.5).predict().notes == ("acceptance is not used without a draft",)
     fp8 = replace(PLAIN, model="qwen3-30b-a3b", precision="fp8").predict()
     assert "fp8_block" in fp8.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"batch": []}, "batch=[] must hold at least one value"),
+        ({"batch": "many"}, "batch='many' must be a number"),
+        ({"engine": None}, "engine='None' is not known"),
+        ({"draft": None}, "draft='None' is not known"),
+        ({"precision": 16}, "precision='16' is not known"),
+        ({"draft": "eagle3", "draft_train_tokens": "10B"}, "train_tokens='10B' must be a number"),
+        (
+            {"draft": "eagle3", "acceptance": 0.7, "acceptance_kind": "joint"},
+            "acceptance_kind='joint' is not known",
+        ),
+        (
+            {"draft": "eagle2", "acceptance": 0.7, "verify_tokens": "theorem"},
+            "verify_tokens='theorem' is not known",
+        ),
+        ({"hardware": "local"}, "hardware='local' is not known"),
+    ],
+)
+def test_values_of_the_wrong_type_are_bad_input(options, line):
+    with pytest.raises(InputError, match=re.escape(line)):
+        predict(**{"model": "llama-3.1-8b", "hardware": "h100-sxm"} | options)
 
 
 @pytest.mark.parametrize(
