@@ -40,7 +40,9 @@ def test_kernels_refuses_unknown_devices_and_missing_columns(capsys, tmp_path):
     assert "column='rope_dim' is missing" in line
     assert "op latent_attention needs it" in line
     shapes.write_text(latent.format(",rope_dim", ","))
-    assert "rope_dim='' is empty on line 2" in refused(capsys, "kernels", "--shapes", shapes)
+    assert "rope_dim='' must be a whole number in (0, 1e+15] on line 2" in refused(
+        capsys, "kernels", "--shapes", shapes
+    )
     shapes.write_text(latent.format(",rope_dim", ",64"))
     line = refused(capsys, "kernels", "--shapes", shapes, "--without", "mla")
     assert "op='mla' is not known; known: gemm, decode_attention, latent_attention" in line
