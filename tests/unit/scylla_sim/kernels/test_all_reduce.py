@@ -14,7 +14,7 @@ def test_all_reduce_model_depends_on_the_link():
     assert ALL_REDUCE.models_for("bfloat16", H100, "") == (ALL_REDUCE_SHOTS,)
 
 
-def test_gpus_on_a_bridge_share_its_rate_and_a_pair_does_not():
+def test_more_than_two_gpus_share_the_pcie_bridge():
     two, four, eight = (prior_seconds(ALL_REDUCE_BRIDGE, L40S, num_gpus=n, bytes=2**30) for n in (2, 4, 8))
     assert eight / four == pytest.approx(14 / 6, rel=1e-3)
     assert four / two == pytest.approx(3 * 1.2 / 0.5, rel=1e-3)

@@ -21,7 +21,7 @@ def test_a_moving_kernel_is_faster_within_the_l2_by_hand():
     assert large == pytest.approx(2e-6 + r.l2_bytes * 24 / (0.8 * r.bytes_per_s), rel=1e-5)
 
 
-def test_a_kernel_of_one_cta_a_row_waits_for_a_row_and_for_all_to_start_by_hand():
+def test_row_kernel_waits_for_one_row_and_for_all_starts():
     fast = {"bandwidth_fraction": 1e3, "launch_s": 1e-12, "row_bytes_per_s": 4e10, "row_s": 1e-9}
     one, same, many = (
         prior_seconds(ELEMENTWISE_CACHED, H100, fast, rows=rows, bytes=rows * width)

@@ -9,7 +9,7 @@ from scylla_sim.specs import catalog
 H100 = catalog.hardware("h100-sxm")
 
 
-def test_a_split_gemm_is_chosen_where_few_tiles_would_leave_the_device_idle():
+def test_split_k_is_chosen_for_few_tiles():
     shape = {"m": 16, "n": 1024, "k": 16384}
     never = prior_seconds(GEMM_TILES, H100, {"split_s": 1.0}, **shape)
     assert prior_seconds(GEMM_TILES, H100, **shape) < 0.6 * never
@@ -39,7 +39,7 @@ def test_weights_stream_slower_past_many_rows_by_hand():
         assert crowded / free == pytest.approx(1 + 0.2 * share, rel=1e-4)
 
 
-def test_filling_its_pipeline_takes_a_tile_as_long_as_so_much_more_of_k_by_hand():
+def test_fill_depth_equals_extra_k():
     tiles = {"fill_depth": 1024.0, "stage_s": 1e-6, "split_s": 1.0, "bandwidth_fraction": 1e3, "launch_s": 1e-12}
     filled = prior_seconds(GEMM_TILES, H100, tiles, m=64, n=8192, k=3072)
     longer = prior_seconds(GEMM_TILES, H100, tiles | {"fill_depth": 1e-9}, m=64, n=8192, k=4096)

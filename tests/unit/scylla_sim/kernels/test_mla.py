@@ -49,7 +49,7 @@ def table(count=160, *, planted=None, **labels):
     return {**fixed, **text, "latency_ms": [repr(1e3 * value) for value in latency.tolist()]}
 
 
-def test_all_heads_of_a_tile_share_one_read_of_the_cache():
+def test_heads_of_one_tile_share_one_read_of_the_cache():
     shape = {"batch": 128, "kv_len": 65536}
     one, tile, two = (seconds(num_heads=heads, **shape) for heads in (1, 64, 128))
     read = 2 * 128 * 65536 * 576 / (MLA_TILES.prior.bandwidth_fraction * H100.memory_bytes_per_s)
@@ -58,14 +58,14 @@ def test_all_heads_of_a_tile_share_one_read_of_the_cache():
     assert 1.05 * tile < two < 2 * tile  # arithmetic of two tiles
 
 
-def test_below_the_wide_tile_heads_are_read_for_by_narrow_ones():
+def test_few_heads_use_the_narrow_tile():
     tiles = {"narrow_rows": 16.0, "wide_rows": 128.0, "reread_fraction": 0.5}
     some, more, wide = (seconds(changed=tiles, batch=128, kv_len=65536, num_heads=heads) for heads in (16, 32, 64))
     assert more / some == pytest.approx(1.5, rel=0.02)
     assert some < wide < 1.1 * some  # one read again, but the arithmetic of a whole wide tile
 
 
-def test_a_long_context_alone_is_slower_than_its_read_and_short_ones_are_not():
+def test_merging_a_long_context_takes_extra_time():
     chain = {"chain_s": 3e-5, "chain_tokens": 4096.0}
     alone = seconds(changed=chain, batch=1, kv_len=65536, num_heads=16)
     assert alone - seconds(changed={"chain_s": 1e-12}, batch=1, kv_len=65536, num_heads=16) > 2.5e-5
@@ -74,7 +74,7 @@ def test_a_long_context_alone_is_slower_than_its_read_and_short_ones_are_not():
     )
 
 
-def test_naive_is_the_longer_of_bytes_and_flops_of_the_absorbed_form():
+def test_roofline_is_the_larger_of_bytes_and_flops():
     c, r = columns(batch=[1, 1], kv_len=[1e5, 1e5], num_heads=[1, 1024]), rates(H100, "bfloat16", "fp8")
     by_hand = [1e5 * 576 / H100.memory_bytes_per_s, 2 * 1024 * 1e5 * 1088 / H100.peak_flop_per_s["bf16"]]
     assert roofline_seconds("latent_attention", c, r) == pytest.approx(by_hand, rel=1e-3)
@@ -107,7 +107,7 @@ def test_a_cpu_has_no_kernel_model():
         calibrate(rows, replace(H100, sm_count=0), evidence="live")
 
 
-def test_a_step_takes_the_fit_where_there_is_one_and_the_dense_kernel_where_not():
+def test_step_uses_the_fit_or_the_attention_fallback():
     op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
     options = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
     h100 = device_calibration.shipped("h100-sxm")
@@ -127,7 +127,7 @@ def test_a_step_takes_the_fit_where_there_is_one_and_the_dense_kernel_where_not(
     assert float(fallback.seconds.value) == pytest.approx(float(same))
 
 
-def test_a_cache_that_was_not_fitted_falls_back_though_another_was():
+def test_unfitted_kv_dtype_uses_the_fallback():
     op = Op("attention", "latent_attention", 1, columns(batch=64, kv_len=4096, num_heads=16))
     l40s = device_calibration.shipped("l40s")  # its Triton kernels were measured with a cache in 16 bits only
     levels = [op_time.op_seconds(op, l40s, dtype="fp8", kv_dtype=kv).evidence for kv in ("bfloat16", "fp8")]
@@ -141,7 +141,7 @@ def test_evidence_of_gpus_without_rows_is_transferred_or_theory():
         assert op_time.op_seconds(op, device_calibration.shipped(name), **options).evidence == evidence
 
 
-def test_the_file_and_a_step_agree_where_the_cache_is_read_from_memory():
+def test_benchmark_and_step_agree_beyond_l2():
     rows = kernel_table.from_columns(table(1) | {"batch": ["256"], "kv_len": ["8192"]}, "rows.csv")
     out = benchmark_seconds(rows, {"h100-sxm": device_calibration.shipped("h100-sxm")})
     op = Op(
@@ -152,7 +152,7 @@ def test_the_file_and_a_step_agree_where_the_cache_is_read_from_memory():
     assert out["lower_s"] <= out["predicted_s"] <= out["upper_s"]
 
 
-def test_alternate_head_counts_are_held_out_and_the_most_is_fitted():
+def test_alternate_head_counts_are_held_out():
     pytest.importorskip("pandas")
     pytest.importorskip("aiconfigurator_core")
     from gpu_validate.silicon import sampling

@@ -24,7 +24,7 @@ def seconds(device, m, n, k, **changed):
 
 
 @pytest.mark.parametrize("family", DISPATCH)
-def test_a_table_names_one_tile_for_every_product(family):
+def test_table_names_one_tile_for_every_gemm(family):
     m, n = np.meshgrid(
         [1, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257, 8192], [64, 1280, 1281, 4096, 4097, 8192, 8193, 10**5]
     )
@@ -34,7 +34,7 @@ def test_a_table_names_one_tile_for_every_product(family):
     assert (named == 1).all()
 
 
-def test_a_larger_tile_costs_where_tiles_are_the_bound_and_little_where_memory_is():
+def test_larger_tile_takes_longer_unless_memory_bound():
     m = np.array([128.0, 129.0])
     narrow = seconds("h100-sxm", m, 1024.0, 8192.0, quantiser_ratio=1e6)
     wide = seconds("h100-sxm", m, 16384.0, 8192.0, quantiser_ratio=1e6, overlap_norm=20.0)
@@ -51,7 +51,7 @@ def test_tiles_of_a_cluster_start_together():
     assert three == pytest.approx(2 * two, rel=1e-3)
 
 
-def test_the_power_limit_holds_a_full_device_and_not_one_tile():
+def test_sustained_fraction_slows_a_full_device_only():
     one, full = (
         seconds("l40s", m, n, 8192.0, sustained_fraction=0.3)
         / seconds("l40s", m, n, 8192.0, sustained_fraction=0.9)
@@ -61,7 +61,7 @@ def test_the_power_limit_holds_a_full_device_and_not_one_tile():
     assert full > 1.8
 
 
-def test_quantizing_the_input_is_paid_for_every_row():
+def test_quantizer_time_is_proportional_to_rows():
     small, large = (
         seconds("b200-sxm", m, 4096.0, 4096.0) - seconds("b200-sxm", m, 4096.0, 4096.0, quantiser_ratio=1e9)
         for m in (8.0, 512.0)
@@ -70,13 +70,13 @@ def test_quantizing_the_input_is_paid_for_every_row():
 
 
 @pytest.mark.parametrize(("family", "device"), DEVICES.items())
-def test_a_device_may_use_the_table_of_its_family_alone(family, device):
+def test_models_of_a_device_depend_on_its_family(family, device):
     assert catalog.hardware(device).family == family
     assert models_for("gemm", "fp8", catalog.hardware(device)) == (GEMM_DISPATCHED, GEMM_QUANTIZED)
     assert models_for("gemm", "sq", catalog.hardware("a100-sxm")) == (GEMM_QUANTIZED,)
 
 
-def test_a_transferred_fit_uses_the_table_of_where_it_goes_and_none_where_there_is_none():
+def test_transferred_fit_uses_the_tile_table_of_the_new_family():
     shape = {"m": np.array([1.0, 100.0, 300.0]), "n": 4096.0, "k": 8192.0}
     kernel = device_calibration.shipped("h100-sxm").kernel("gemm", dtype="fp8").transferred(same_family=False)
     assert kernel.model == GEMM_DISPATCHED

@@ -1,9 +1,12 @@
 """Theorem 1.3: the turning point, its 1/b law, and the constants behind Fig. 5."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from running import ROOT
 
+from scylla_sim.checks import InputError
 from scylla_sim.prediction import roofline
 from scylla_sim.records import read_columns
 from scylla_sim.specs import catalog
@@ -80,3 +83,12 @@ def test_fig_5_from_the_curve_of_batch_64(batch, allowed):
     assert np.abs(ours / reported - 1).mean() <= allowed
     if batch >= 8:
         assert abs(k[np.argmax(ours)] - k[np.argmax(reported)]) <= GRID_STEP
+
+
+def test_theorem_1_3_is_refused_where_bytes_are_not_linear_in_tokens():
+    with pytest.raises(InputError, match="model='mixtral-8x7b' is a mixture of experts"):
+        roofline.verify_work(catalog.model("mixtral-8x7b"), batch=1, context=1024)
+    assert (
+        float(roofline.verify_work(replace(catalog.model("deepseek-v3"), moe=None), batch=1, context=1024).flops)
+        > 0
+    )

@@ -1,0 +1,103 @@
+"""Calibrations of devices: files, shipped ones, and look-ups of fitted kernels."""
+
+import numpy as np
+import pytest
+from kernel_rows import fit, gemm_rows
+
+from gpu_validate.silicon import tables
+from scylla_sim.calibration import device_calibration
+from scylla_sim.checks import InputError
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.gemm import GEMM_TILES
+from scylla_sim.specs import catalog
+
+
+def test_calibration_file_round_trips(tmp_path):
+    from scylla_sim.records import dump_json, write_text
+
+    calibration = fit(gemm_rows(64)).calibration
+    write_text(tmp_path / "c.json", dump_json(device_calibration.to_json(calibration)))
+    again = device_calibration.read(tmp_path / "c.json")
+    assert again.kernels == calibration.kernels
+    assert again.hardware == calibration.hardware
+
+
+def test_damaged_calibration_file_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"schema": "scylla-sim/calibration/1", "kernels": {}}')
+    with pytest.raises(InputError, match="is damaged"):
+        device_calibration.read(path)
+    path.write_text('{"schema": "other"}')
+    with pytest.raises(InputError, match="schema='other' must be"):
+        device_calibration.read(path)
+    path.write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        device_calibration.read(path)
+
+
+@pytest.mark.parametrize("name", device_calibration.shipped_devices())
+def test_shipped_calibrations_are_this_catalogs_devices(name):
+    calibration = device_calibration.shipped(name)
+    assert calibration.hardware == catalog.hardware(name)
+    assert calibration.evidence == "silicon"
+    assert calibration.kernel("gemm").evidence == "silicon"
+    assert calibration.kernel("decode_attention", kv_dtype="bfloat16", head_dim=128).evidence == "silicon"
+    assert calibration.kernel("all_reduce").evidence == "silicon"
+
+
+def test_each_framework_has_its_own_attention_and_all_reduce():
+    h100 = device_calibration.shipped("h100-sxm")
+    shape = {
+        "batch": 1,
+        "kv_len": 1024,
+        "q_len": 1,
+        "num_heads": 32,
+        "num_kv_heads": 8,
+        "head_dim": 128,
+        "window": 0,
+    }
+    columns = {name: np.asarray(float(value)) for name, value in shape.items()}
+    r = rates(h100.hardware, "bfloat16", "bfloat16")
+    vllm, sglang = (
+        float(
+            h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=128, sources=(framework,)).seconds(
+                columns, r
+            )
+        )
+        for framework in ("vllm", "sglang")
+    )
+    assert sglang < 0.9 * vllm  # measured: 11.7 and 13.6 us
+    message = {"num_gpus": np.asarray(4.0), "bytes": np.asarray(65536.0)}
+    vllm, sglang = (
+        float(h100.kernel("all_reduce", sources=(framework,)).seconds(message, r))
+        for framework in ("vllm", "sglang")
+    )
+    assert sglang < 0.9 * vllm
+    assert h100.kernel("all_reduce", sources=("unknown",)) == h100.kernel("all_reduce")
+    assert h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=120, sources=("sglang",)) == h100.kernel(
+        "decode_attention", kv_dtype="bfloat16", head_dim=128, sources=("sglang",)
+    )
+
+
+def test_missing_head_size_uses_the_nearest_and_missing_dtype_the_prior():
+    h100 = device_calibration.shipped("h100-sxm")
+    assert h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=120) == h100.kernel(
+        "decode_attention", kv_dtype="bfloat16", head_dim=128
+    )
+    assert h100.kernel("gemm", dtype="int8_wo").evidence == "theory"
+    assert h100.kernel("gemm", dtype="int8_wo").parameters == GEMM_TILES.prior
+
+
+def test_every_gpu_with_measurements_ships_its_own_calibration():
+    assert set(device_calibration.shipped_devices()) == set(tables.DEVICES)
+    assert all(catalog.calibration_name(name) == name for name in tables.DEVICES)
+
+
+def test_base_calibration_fills_missing_dtypes():
+    result = fit(gemm_rows(32)).calibration
+    shipped = device_calibration.shipped("h100-sxm")
+    whole, kept = result.completed_by(shipped)
+    assert whole.kernels["gemm"]["bfloat16"] == result.kernels["gemm"]["bfloat16"]
+    assert whole.kernels["gemm"]["fp8"] == shipped.kernels["gemm"]["fp8"]
+    assert whole.kernels["decode_attention"] == shipped.kernels["decode_attention"]
+    assert "gemm fp8" in kept and not any(name.startswith("gemm bfloat16") for name in kept)

@@ -1,0 +1,42 @@
+"""Data types: sizes, peaks and names on the command line."""
+
+import pytest
+
+from scylla_sim.checks import InputError
+from scylla_sim.specs import dtypes
+from scylla_sim.specs.hardware import PEAKS
+
+
+@pytest.mark.parametrize("item", dtypes.DTYPES.values(), ids=lambda item: item.name)
+def test_sizes_and_peaks_are_consistent(item):
+    assert item.peak in PEAKS
+    assert 0 < item.stored_bytes <= item.activation_bytes <= item.output_bytes
+    assert item.quantizes_input == (item.activation_bytes < item.output_bytes)
+    assert dtypes.DTYPES[item.name] is item
+
+
+def test_nvfp4_stores_one_fp8_scale_for_16_values():
+    assert dtypes.dtype_of("nvfp4").stored_bytes == (16 * 0.5 + 1) / 16
+
+
+def test_command_line_names():
+    assert dtypes.WEIGHT_PRECISIONS == {
+        "bf16": "bfloat16",
+        "fp8": "fp8",
+        "fp32": "float32",
+        "fp8_block": "fp8_block",
+    }
+    assert list(dtypes.KV_PRECISIONS) == ["bf16", "fp8", "fp32"]
+
+
+def test_kv_dtype_replaces_the_stored_size_only():
+    size = dtypes.element_bytes("float32", "fp8")
+    assert (size.stored, size.activation, size.output) == (1.0, 4.0, 4.0)
+
+
+def test_unknown_dtype_is_refused():
+    for call in (dtypes.canonical_dtype, dtypes.dtype_of, dtypes.element_bytes):
+        with pytest.raises(InputError, match="dtype='bf17' is not known"):
+            call("bf17")
+    with pytest.raises(InputError, match="kv_dtype='int9' is not known"):
+        dtypes.element_bytes("bfloat16", "int9")
