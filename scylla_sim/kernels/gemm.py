@@ -33,12 +33,12 @@ class GemmTiles:
     """Parameters of `gemm_tiles_seconds`."""
 
     bandwidth_fraction: float = parameter(0.86, 0.15, "Achieved fraction of the memory bandwidth.")
-    compute_fraction: float = parameter(1.45, 0.25, "Speed of one tile over its SM's share of the peak.")
+    compute_fraction: float = parameter(1.45, 0.25, "Speed of one tile relative to its SM's share of the peak.")
     launch_s: float = parameter(2.0e-6, 0.5, "Launch latency.")
     overlap_norm: float = parameter(
         2.7, 0.4, "Norm that combines tiles, memory and sustained rate; large: maximum."
     )
-    intensity: float = parameter(97.0, 0.5, "FLOPs in the time that one operand element takes to reach an SM.")
+    intensity: float = parameter(97.0, 0.5, "FLOPs that an SM could do while it reads one operand element.")
     split_s: float = parameter(2.7e-6, 0.5, "Fixed seconds of a split-K plan.")
     stage_s: float = parameter(63e-9, 0.7, "Latency of one pipeline stage of 64 units of k.")
     wave_weight: float = parameter(0.09, 1.0, "Weight of a partial wave; see `tile_waves`.")
@@ -168,20 +168,21 @@ AS_ONE_GEMM = Execution("gemm", _as_one_gemm, extra_seconds=_other_groups_input_
 
 Source: measured MoE layers of aiconfigurator-core, up to 512 tokens and 8 slices, models held out.
 
-=======================  ==================  ===============================
-Rows                     Median error        Rows in the widened interval
-=======================  ==================  ===============================
-bf16, even loads         3-12 %              96-100 %
-bf16, uneven loads       6-13 %              96-100 %
-8 bits, B200 and L40S    10-11 %
-8 bits, Hopper           2.5-3.4 times bf16  none
-=======================  ==================  ===============================
+=====================  ============  ============================
+Rows                   Median error  Rows in the widened interval
+=====================  ============  ============================
+bf16, even loads       3-12 %        96-100 %
+bf16, uneven loads     6-13 %        96-100 %
+8 bits, B200 and L40S  10-11 %       not stated
+=====================  ============  ============================
+
+On Hopper, rows in 8 bits take 2.5-3.4 times as long as rows in bf16 and lie outside the interval.
 
 Notes
 -----
 The two GEMMs around MLA (bf16, up to 512 tokens) differ from measured rows by 13-32 % on Hopper, A100 and B200, and
 are mostly too fast. These measurements include launch overhead and keep weights in L2, unlike serving, so they are
-not fitted. Each row is one GEMM in a CUDA graph and takes 1-2.5 us longer than the same GEMM in the GEMM tables,
+not fitted. Each row is one GEMM in a CUDA graph. It takes 1-2.5 us longer than the same GEMM in the GEMM tables,
 which repeat it five times in a graph. Without that difference the error is 9-16 % of about 3 us on Hopper and B200.
 """
 

@@ -36,8 +36,8 @@ _L2_FILL = 0.9
 FALLBACK_HEAD_DIM = 128
 """Head size whose attention kernel is the fallback for MLA: the size that libraries tune most.
 
-Of 128 and 256 it is the nearer to measured MLA on H100 and H200. With a cache in 8 bits the kernels of head size
-256 are twice as slow. The table ``table-silicon-latent-attention`` scores the fallback beside the fits.
+On H100 and H200 it predicts measured MLA better than head size 256 does. With a cache in 8 bits the kernels of head
+size 256 are twice as slow. The table ``table-silicon-latent-attention`` scores the fallback beside the fits.
 """
 
 
@@ -104,8 +104,9 @@ MLA_TILES = KernelModel(
 def _models_for(dtype: str, hardware: Hardware, library: str) -> tuple[KernelModel, ...]:
     """Return the MLA models of a device; there is none for a CPU.
 
-    The tiles of Hopper are fixed. With an 8-bit cache the rows of H100 hardly distinguish them from other tiles,
-    and wrong tiles miss H200 by a fifth, because arithmetic on whole tiles limits it.
+    The tiles of Hopper are known, so the fit does not search for them. The rows of H100 with an 8-bit cache hardly
+    distinguish them from other tiles. On H200, where whole tiles bound the arithmetic, wrong tiles are off by a
+    fifth.
     """
     if hardware.sm_count == 0:
         return ()

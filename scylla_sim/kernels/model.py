@@ -12,16 +12,16 @@ The parameters of a model are the fields of a frozen dataclass, and formulas use
 
 Notes
 -----
-The priors of the GEMM models are joint fits to the training shapes of H100, B300, GB200 and GB300: one for 16 bits,
-one for fp8, and one for fp8_block together with nvfp4. H200 and B200 are left out, because fits of H100 are
-transferred to them and scored there. The joint fits use symmetric residuals for all rows. The table gives the
-median error in 16 bits on a device that the joint fit leaves out.
+The priors of the GEMM models are joint fits to the training shapes of H100, B300, GB200 and GB300. There is one fit
+for 16 bits, one for fp8, and one for fp8_block together with nvfp4. H200 and B200 are left out, because fits of
+H100 are transferred to them and scored there. The joint fits use symmetric residuals for all rows. The table gives
+the median error in 16 bits on a device that the joint fit leaves out.
 
 ========================  =====  =====  =====
 Residuals                 B300   GB200  GB300
 ========================  =====  =====  =====
 symmetric                 5.2 %  6.2 %  5.6 %
-one-sided (`_loss`)       5.2 %  6.6 %  5.8 %
+one-sided                 5.2 %  6.6 %  5.8 %
 ========================  =====  =====  =====
 """
 

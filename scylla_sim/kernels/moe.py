@@ -1,7 +1,7 @@
 """Seconds of an MoE layer: two grouped GEMMs over experts, and the kernels that move rows around them.
 
-Frameworks measure a whole layer. A forward pass executes the two GEMMs and the moving kernels as operations of
-their own, so `expert_gemm_seconds` gives one GEMM with the parameters that were fitted to layers.
+Frameworks measure a whole layer. In a forward pass the two GEMMs and the moving kernels are separate operations.
+`expert_gemm_seconds` returns one GEMM, with the parameters that were fitted to layers.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class MoeTiles:
     """Parameters of `tiled_expert_gemm_seconds`."""
 
     bandwidth_fraction: float = parameter(0.75, 0.4, "Achieved fraction of the memory bandwidth.")
-    compute_fraction: float = parameter(0.6, 0.4, "Speed of one tile over its SM's share of the peak.")
+    compute_fraction: float = parameter(0.6, 0.4, "Speed of one tile relative to its SM's share of the peak.")
     launch_s: float = parameter(8e-6, 0.7, "Launch latency of one GEMM.")
     overlap_norm: float = parameter(3.0, 0.4, "Norm that combines tiles and memory; large: maximum.")
-    intensity: float = parameter(110.0, 0.5, "FLOPs in the time that one operand element takes to reach an SM.")
+    intensity: float = parameter(110.0, 0.5, "FLOPs that an SM could do while it reads one operand element.")
     stage_s: float = parameter(60e-9, 0.7, "Latency of one pipeline stage of 64 units of k.")
     wave_weight: float = parameter(0.3, 1.0, "Weight of a partial wave; see `tile_waves`.")
     quantiser_ratio: float = parameter(0.4, 0.8, "Achieved fraction of the memory bandwidth in the quantizer.")

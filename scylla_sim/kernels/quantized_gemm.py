@@ -95,12 +95,12 @@ class QuantizedGemm:
     """Parameters of quantized GEMMs; the defaults are the priors of `gemm_dispatched_seconds`."""
 
     bandwidth_fraction: float = parameter(0.84, 0.15, "Achieved fraction of the memory bandwidth.")
-    compute_fraction: float = parameter(1.2, 0.25, "Speed of one tile over its SM's share of the peak.")
+    compute_fraction: float = parameter(1.2, 0.25, "Speed of one tile relative to its SM's share of the peak.")
     launch_s: float = parameter(5.0e-6, 0.5, "Launch latency of GEMM and quantizer.")
     overlap_norm: float = parameter(
         2.1, 0.4, "Norm that combines tiles, memory and sustained rate; large: maximum."
     )
-    intensity: float = parameter(66.0, 0.5, "FLOPs in the time that one operand element takes to reach an SM.")
+    intensity: float = parameter(66.0, 0.5, "FLOPs that an SM could do while it reads one operand element.")
     stage_s: float = parameter(18e-9, 0.7, "Latency of one pipeline stage of 64 units of k.")
     fill_depth: float = parameter(1200.0, 0.7, "Units of k that take as long as filling and draining a tile.")
     l2_ratio: float = parameter(3.0, 0.4, "Speed of L2 over memory for weights that stay in L2.")
