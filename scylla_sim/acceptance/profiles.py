@@ -86,7 +86,7 @@ def to_cumulative(acceptance_rate: ArrayLike) -> FloatArray:
 
 
 def to_conditional(cumulative_rate: ArrayLike) -> FloatArray:
-    """Return conditional rates from cumulative rates; 0 behind a position that is never accepted.
+    """Return conditional rates from cumulative rates; 0 after a position that is never accepted.
 
     Raises
     ------

@@ -178,7 +178,9 @@ def _value(
 def tokens_per_cycle(
     *, layers: ArrayLike | None = None, train_tokens: ArrayLike | None = None, level: float = 0.9
 ) -> LawValue:
-    """Return tau from Theorems 1.1 and 1.2. ``layers`` and ``train_tokens`` broadcast.
+    """Return tau from Theorems 1.1 and 1.2.
+
+    ``layers`` and ``train_tokens`` broadcast.
 
     Parameters
     ----------
