@@ -22,8 +22,7 @@ TABLE_COLUMNS = (
     *("tokens_per_s", "speedup", "speedup_lower", "speedup_upper", "optimum_layers", "layers_range"),
     *("draft_len_range", "verify_tokens_range", "designs_as_good"),
 )
-
-
+"""Columns of the text table."""
 NOTES = {
     "theorems": "theorems: tokens per cycle are those of Fig. 1 of arXiv 2505.07858 (Vicuna-7B); "
     "the effects of layers and tokens are assumed to add",

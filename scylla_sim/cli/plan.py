@@ -28,12 +28,14 @@ TABLE_COLUMNS = (
     *("hardware", "tp", "draft", "draft_len", "batch_size", "tpot_ms", "tokens_per_s", "tokens_per_s_per_gpu"),
     *("speedup", "speedup_lower", "speedup_upper", "bound"),
 )
+"""Columns of the text table, after the rank."""
 DEFAULT_BATCH = "1,2,4,8,12,16,24,32,48,64,96,128,192,256,384,512"
+"""Batches to consider by default."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
-    parser.add_argument("--model", required=True, metavar="NAME|config.json")
+    parser.add_argument("--model", required=True, metavar="NAME|config.json", help="see scylla-sim catalog models")
     parser.add_argument(
         "--hardware", required=True, metavar="NAME[,NAME]", help="hardware to consider: names or TOML files"
     )
@@ -44,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tp", default="1,2,4,8", metavar="N[,N]", help="tensor-parallel GPUs to consider; default 1,2,4,8"
     )
     _options.add_precision_arguments(parser)
-    parser.add_argument("--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider")
+    parser.add_argument(
+        "--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider; default 1 to 512"
+    )
     parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
     parser.add_argument("--draft-len", default="3", metavar="N[,N]", help="draft lengths to consider; default 3")

@@ -35,6 +35,7 @@ TABLE_COLUMNS = (
     *("batch_size", "context_len", "best", "tokens_per_cycle", "tpot_ms", "tokens_per_s", "speedup"),
     *("speedup_lower", "speedup_upper", "may_be_best", "loss_at_most", "gain_over_fixed", "bound", "fits_memory"),
 )
+"""Columns of the text table."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

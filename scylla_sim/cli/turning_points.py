@@ -29,15 +29,15 @@ EPILOG = """examples:
       --compute-fraction 0.73 --bandwidth-fraction 0.85 --extra-tokens 4 --top-k 6,16,36,64
 """
 
-
 TREE_SIZES = (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 61)
 """Verified tokens among which the best predicted throughput is searched."""
 DEFAULT_TRAIN_TOKENS = 10e9
-"""Default pretraining tokens of the paper."""
+"""Pretraining tokens of the default draft, as in the paper."""
 TABLE_COLUMNS = (
     *("batch_size", "intensity_plain", "ridge_point", "verify_tokens_opt", "k_opt", "inverse_law"),
     *("best_verify_tokens", "best_tokens_per_s", "best_speedup", "evidence"),
 )
+"""Columns of the text table."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,15 +122,16 @@ def _reference(path: str) -> dict[str, FloatArray]:
 def _summary(
     batch: FloatArray, work: roofline.VerifyWork, at: roofline.Roofline, extra: float, law: tuple[float, float]
 ) -> list[dict[str, Any]]:
-    turning = work.crossover_tokens(at)
+    """Return one row per batch: arithmetic intensity, tokens at the ridge point, and the inverse law."""
+    crossover = work.crossover_tokens(at)
     memory, compute = work.seconds(1.0, at)
     return [
         {
             "batch_size": int(b),
             "intensity_plain": float(work.intensity(1.0)[i]),
             "ridge_point": at.ridge_point,
-            "verify_tokens_opt": float(turning[i]),
-            "k_opt": max(float(turning[i]) - extra, 0.0),
+            "verify_tokens_opt": float(crossover[i]),
+            "k_opt": max(float(crossover[i]) - extra, 0.0),
             "inverse_law": law[0] / float(b) + law[1] - extra,
             "plain_step_s": float(np.maximum(memory, compute)[i]),
             "evidence": "theory",
@@ -147,6 +148,7 @@ def _curve(
     extra: float,
     tau: FloatArray | None,
 ) -> list[dict[str, Any]]:
+    """Return one row per batch and k: seconds of a verify pass, and throughput where ``tau`` is known."""
     memory, compute = work.seconds(k[:, None] + extra, at)
     step = np.maximum(memory, compute)
     rows = []

@@ -100,7 +100,7 @@ class Design:
     layers_range, draft_len_range, verify_tokens_range
         Ranges of the designs within `MAX_LOSS` of the best.
     designs_as_good
-        Number of these designs.
+        Number of designs within `MAX_LOSS` of the best.
     """
 
     law: str

@@ -20,12 +20,14 @@ def chain(length, **options):
 
 
 def search(**options):
-    settings = [Deployment(device_calibration.shipped(name), catalog.engine("vllm")) for name in ("h100-sxm", "l4")]
+    deployments = [
+        Deployment(device_calibration.shipped(name), catalog.engine("vllm")) for name in ("h100-sxm", "l4")
+    ]
     item, _ = chain(3, tokens_per_cycle=2.4)
-    return capacity.search(LLAMA8, [NONE, item], settings, batch=[1, 8, 64, 4096], context=4096, **options)
+    return capacity.search(LLAMA8, [NONE, item], deployments, batch=[1, 8, 64, 4096], context=4096, **options)
 
 
-def test_plans_keep_to_memory_and_latency():
+def test_points_fit_memory_and_meet_the_limit():
     found = search(tpot_limit_s=0.02)
     assert found.points
     for item in found.points:
@@ -34,7 +36,7 @@ def test_plans_keep_to_memory_and_latency():
     assert all(item.hardware != "l4" or item.draft != "none" for item in found.points)
 
 
-def test_ranking_by_throughput_and_by_cost():
+def test_points_are_ranked_by_throughput_or_cost():
     by_rate = search().points
     assert [d.tokens_per_s_per_gpu for d in by_rate] == sorted(
         (d.tokens_per_s_per_gpu for d in by_rate), reverse=True
@@ -43,13 +45,13 @@ def test_ranking_by_throughput_and_by_cost():
     assert cheap[0].hardware == "l4"
 
 
-def test_an_impossible_limit_says_how_close_it_came():
+def test_impossible_limit_reports_the_fastest_time():
     found = search(tpot_limit_s=1e-6)
     assert not found.points
     assert found.too_slow == found.considered == 4
     assert found.fastest_tpot_s > 1e-3
 
 
-def test_cost_by_hand():
+def test_cost_per_million_tokens():
     # 2 per hour, 1000 tokens/s: 3.6 million tokens an hour
     assert float(capacity.cost_per_million(2.0, 1, np.array(1000.0))) == pytest.approx(2 / 3.6)

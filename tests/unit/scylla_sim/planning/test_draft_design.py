@@ -1,4 +1,4 @@
-"""Draft design: the best is the best of its grid, budgets bind, ranges contain it."""
+"""Draft design: optimum, ranges, budgets and laws."""
 
 import numpy as np
 import pytest
@@ -16,24 +16,24 @@ from scylla_sim.specs import catalog
 
 LLAMA8 = catalog.model("llama-3.1-8b")
 HEAD = catalog.draft("eagle2")
-SETTING = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
+DEPLOYMENT = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
 
 
 @pytest.fixture(scope="module")
 def designs():
     return draft_design.design(
-        LLAMA8, HEAD, SETTING, batch=[1, 256], context=1024, budget=draft_design.Budget(tokens=10e9)
+        LLAMA8, HEAD, DEPLOYMENT, batch=[1, 256], context=1024, budget=draft_design.Budget(tokens=10e9)
     )
 
 
-def test_large_batches_verify_fewer_tokens_and_draft_shorter(designs):
+def test_large_batches_have_smaller_trees(designs):
     small, large = designs
     assert small.verify_tokens > large.verify_tokens
     assert small.draft_len >= large.draft_len
     assert small.speedup > large.speedup
 
 
-def test_the_optimum_lies_in_its_own_ranges_and_interval(designs):
+def test_ranges_and_interval_contain_the_optimum(designs):
     for item in designs:
         assert item.layers_range[0] <= item.layers <= item.layers_range[1]
         assert item.draft_len_range[0] <= item.draft_len <= item.draft_len_range[1]
@@ -42,16 +42,16 @@ def test_the_optimum_lies_in_its_own_ranges_and_interval(designs):
         assert item.designs_as_good >= 1
 
 
-def test_the_optimum_is_what_predict_says_of_it(designs):
+def test_throughput_equals_that_of_predict(designs):
     best = designs[0]
     head = catalog.draft("eagle2", layers=best.layers)
     tau = best.tokens_per_cycle
     item = SpeculativeConfig(head, best.draft_len, best.top_k, best.verify_tokens, tau, tau, tau)
-    out = predict(LLAMA8, item, SETTING, batch=1, context=1024)
+    out = predict(LLAMA8, item, DEPLOYMENT, batch=1, context=1024)
     assert float(out.tokens_per_s) == pytest.approx(best.tokens_per_s)
 
 
-def test_a_flop_budget_buys_fewer_tokens_for_a_deeper_draft():
+def test_flop_budget_affords_fewer_tokens_for_deeper_drafts():
     budget = draft_design.Budget(flop=1e20)
     tokens = [draft_design.affordable_tokens(catalog.draft(f"scylla-{n}l"), LLAMA8, budget) for n in (1, 5, 10)]
     assert tokens[0] > tokens[1] > tokens[2]
@@ -59,25 +59,25 @@ def test_a_flop_budget_buys_fewer_tokens_for_a_deeper_draft():
     assert tokens[0] == pytest.approx(1e20 / flop)
 
 
-def test_tokens_beyond_the_law_are_not_spent():
+def test_tokens_are_limited_to_the_range_of_the_law():
     assert draft_design.affordable_tokens(HEAD, LLAMA8, draft_design.Budget(tokens=1e15)) == 100e9
 
 
-def test_no_budget_at_all_is_refused():
+def test_negative_budget_is_refused():
     with pytest.raises(InputError, match="train_flop"):
         draft_design.Budget(flop=-1.0)
 
 
-def test_carrying_to_many_shapes_is_carrying_to_each():
+def test_transfer_to_many_shapes_equals_transfer_to_each():
     some = draft_design.shapes()[:12]
     each = [drafting.transfer(4.5, drafting.reference(), shape) for shape in some]
     assert np.allclose(drafting.tau_from_reference(4.5, some), each)
 
 
-def test_the_rival_law_gives_an_independent_model_of_the_heads_size(designs):
-    """SDSL's rate at every depth: less than the theorems, whose heads read the target's features."""
+def test_sdsl_treats_the_head_as_an_independent_model(designs):
+    """SDSL predicts less than the theorems, whose heads read the features of the target."""
     (rival,) = draft_design.design(
-        LLAMA8, HEAD, SETTING, batch=[1], context=1024, budget=draft_design.Budget(tokens=10e9), law="sdsl"
+        LLAMA8, HEAD, DEPLOYMENT, batch=[1], context=1024, budget=draft_design.Budget(tokens=10e9), law="sdsl"
     )
     size = memory.draft_parameters(catalog.draft("eagle2", layers=rival.layers), LLAMA8)
     rate = sdsl.draft_rate(size, 10e9, LLAMA8.active_parameters).value
@@ -85,17 +85,23 @@ def test_the_rival_law_gives_an_independent_model_of_the_heads_size(designs):
     assert rival.tokens_per_cycle == pytest.approx(drafting.tau_at_rate(float(rate), [shape])[0])
     assert (rival.law, designs[0].law) == ("sdsl", "theorems")
     assert rival.speedup < designs[0].speedup
-    assert rival.draft_len < designs[0].draft_len, "a draft that is accepted less often stops earlier"
+    assert rival.draft_len < designs[0].draft_len, "lower acceptance favours shorter drafts"
 
 
-def test_the_best_at_the_laws_ends_are_ordered(designs):
+def test_optimum_ranges_are_ordered(designs):
     for item in designs:
         for span in (item.optimum_layers, item.optimum_draft_len, item.optimum_verify_tokens):
             assert span[0] <= span[1]
 
 
-def test_an_unknown_law_is_refused():
+def test_unknown_law_is_refused():
     with pytest.raises(InputError, match="law='chinchilla' is not known"):
         draft_design.design(
-            LLAMA8, HEAD, SETTING, batch=[1], context=1024, budget=draft_design.Budget(tokens=1e9), law="chinchilla"
+            LLAMA8,
+            HEAD,
+            DEPLOYMENT,
+            batch=[1],
+            context=1024,
+            budget=draft_design.Budget(tokens=1e9),
+            law="chinchilla",
         )
