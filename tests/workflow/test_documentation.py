@@ -73,6 +73,16 @@ def shown(page: Path, *, python: bool) -> list[Block]:
     return [block for block in blocks(page) if block.language in SHELL and commands(block)]
 
 
+def defined(module: Path) -> set[str]:
+    """Return the names that a module defines at its top level."""
+    names: set[str] = set()
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        names.add(getattr(node, "name", ""))
+    return names
+
+
 WITH_COMMANDS = [page for page in PAGES if shown(page, python=False)]
 WITH_PYTHON = [page for page in PAGES if shown(page, python=True)]
 
@@ -128,10 +138,9 @@ def test_named_files_and_modules_exist(page: Path) -> None:
 
 
 def test_named_symbols_exist() -> None:
-    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    for symbol, path in re.findall(r"`(\w+)` in `([\w/]+\.py)`", text):
-        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        assert symbol in {getattr(node, "name", "") for node in tree.body}, f"{path} has no {symbol}"
+    for page in MAPS:
+        for symbol, path in re.findall(r"`(\w+)`\s+in\s+`([\w/]+\.py)`", page.read_text(encoding="utf-8")):
+            assert symbol in defined(ROOT / path), f"{page.name}: {path} has no {symbol}"
 
 
 def test_blocks_and_commands_are_found(tmp_path: Path) -> None:
