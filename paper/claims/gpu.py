@@ -20,16 +20,16 @@ FLAT, NEARLY_FLAT = 1.10, 1.25
 """Accepted median times of such a verify step, relative to a plain step."""
 
 SPEEDUP_RULE = (
-    f"reproduced: {percent(MIN_INSIDE, 0)} of the measured speed-ups are in the blind 90 % interval; partly: the "
+    f"Reproduced: {percent(MIN_INSIDE, 0)} of the measured speed-ups are in the blind 90 % interval; partly: the "
     f"median error is at most {percent(MAX_SPEEDUP_ERROR, 0)}; otherwise contradicted"
 )
 BEST_RULE = (
-    "reproduced: at every context, the best measured chain length (0 is plain decoding) never rises with the batch "
+    "Reproduced: at every context, the best measured chain length (0 is plain decoding) never rises with the batch "
     "and is smaller at the largest batch than at the smallest; partly: it is smaller on average; otherwise "
     "contradicted. The choices are the lengths that were measured at every batch"
 )
 FLAT_RULE = (
-    f"reproduced: up to batch {MAX_BATCH}, a step of 2 to {MAX_TOKENS} tokens takes at most {FLAT:g} times as long "
+    f"Reproduced: up to batch {MAX_BATCH}, a step of 2 to {MAX_TOKENS} tokens takes at most {FLAT:g} times as long "
     f"as one of 1 token (median); partly: at most {NEARLY_FLAT:g} times; otherwise contradicted"
 )
 _NO_RECORD = Verdict(NOT_CHECKED, "not measured: no GPU record")

@@ -229,7 +229,7 @@ def page(results: Results, rows: Sequence[Row]) -> str:
         commits(results.used.values()),
         notes=["Files are relative to the results folder, those in paper/published to the checkout."],
     )
-    lines = "".join(f"* {', '.join(numbers)}: {rule}.\n" for rule, numbers in rules.items())
+    lines = "".join(f"* Claim {', '.join(numbers)}. {rule}.\n" for rule, numbers in rules.items())
     return (
         f"# Claims of arXiv 2505.07858 and their status\n\n{markdown(table)}\n"
         f"## Rules\n\nThe status of a claim follows from the result files by its rule:\n\n{lines}"

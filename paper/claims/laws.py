@@ -17,12 +17,12 @@ R2_MATCH = 0.01
 """Largest difference from a quoted R², which is printed with two digits."""
 
 FORM_RULE = (
-    f"reproduced: the slope interval is above 0, R² is at least {MIN_R2:g}, and no rival form is better than ln x "
+    f"Reproduced: the slope interval is above 0, R² is at least {MIN_R2:g}, and no rival form is better than ln x "
     f"by more than {RIVAL_MARGIN:g} AICc (with too few points for AICc, by a factor of {RIVAL_RATIO:g} in "
     "leave-one-out error); partly: only the slope interval is above 0; otherwise contradicted"
 )
 COEFFICIENT_RULE = (
-    "reproduced: the 90 % intervals of one refit contain slope and intercept, and R² agrees within "
+    "Reproduced: the 90 % intervals of one refit contain slope and intercept, and R² agrees within "
     f"{R2_MATCH:g}; partly: the interval contains the slope only; otherwise contradicted"
 )
 

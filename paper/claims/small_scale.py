@@ -15,11 +15,11 @@ MIN_TOKENS_R2, MIN_LAYERS_R2 = 0.97, 0.95
 MIN_DEPTHS, MIN_SEEDS = 3, 3
 
 TOKENS_RULE = (
-    f"reproduced: at {MIN_DEPTHS} or more depths, R² is at least {MIN_TOKENS_R2:g} and the slope interval over "
+    f"Reproduced: at {MIN_DEPTHS} or more depths, R² is at least {MIN_TOKENS_R2:g} and the slope interval over "
     f"{MIN_SEEDS} or more seeds is above 0; partly: at fewer depths or with fewer seeds; contradicted: at no depth"
 )
 LAYERS_RULE = (
-    f"reproduced: at the largest number of tokens, R² is at least {MIN_LAYERS_R2:g} and the slope interval over "
+    f"Reproduced: at the largest number of tokens, R² is at least {MIN_LAYERS_R2:g} and the slope interval over "
     f"{MIN_SEEDS} or more seeds is above 0; partly: with fewer seeds or a lower R²; otherwise contradicted"
 )
 NOTHING_TRAINED = Verdict(NOT_CHECKED, "there are no trained drafts, neither of this run nor recorded")

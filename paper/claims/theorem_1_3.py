@@ -22,15 +22,15 @@ CROSSOVER_FILES = {"paper": "steps/fig5-paper.json", "dense": "steps/fig5-dense.
 OPTIMUM_FILES = ("laws/theorem-1.3.json", "laws/theorem-1.3-inverse.json")
 
 CROSSOVER_RULE = (
-    f"reproduced: the mean error for Fig. 5 is at most {percent(CURVE_ERROR, 0)} with the paper's constants and "
+    f"Reproduced: the mean error for Fig. 5 is at most {percent(CURVE_ERROR, 0)} with the paper's constants and "
     "with the GPU's dense peak; partly: with one of the two; otherwise contradicted"
 )
 OPTIMUM_RULE = (
-    "reproduced: the leave-one-out error of a ln b + c is at most that of a/b + c; partly: it is at most "
+    "Reproduced: the leave-one-out error of a ln b + c is at most that of a/b + c; partly: it is at most "
     f"{RIVAL_RATIO:g} times as large; otherwise contradicted"
 )
 THROUGHPUT_RULE = (
-    f"partly: most maxima of Fig. 5, which are computed, agree within {percent(CURVE_ERROR, 0)}; otherwise "
+    f"Partly: most maxima of Fig. 5, which are computed, agree within {percent(CURVE_ERROR, 0)}; otherwise "
     "contradicted"
 )
 

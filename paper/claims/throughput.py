@@ -19,16 +19,16 @@ TABLE5_FILES = tuple(f"steps/table5-{method}.json" for method in METHODS)
 _TAU_FILE = "paper/published/mean_acceptance.csv"
 
 EAGLE2_RULE = (
-    "partly: a gain of the paper's own means, the only ones that exist, is in the range; otherwise contradicted"
+    "Partly: a gain of the paper's own means is in the range; otherwise contradicted. No other means exist"
 )
-EAGLE3_RULE = "not checked: the rule needs a comparison on the same tasks, and none was found"
+EAGLE3_RULE = "Not checked: the rule needs a comparison on the same tasks, and none was found"
 DOUBLED_RULE = (
-    f"reproduced: the mean predicted ratio at batch {LARGE_BATCH} and above is within "
+    f"Reproduced: the mean predicted ratio at batch {LARGE_BATCH} and above is within "
     f"{percent(GAIN_REPRODUCED, 0)} of 2; partly: it is at most {percent(GAIN_PARTLY, 0)} below 2; otherwise "
     "contradicted"
 )
 TABLE5_RULE = (
-    f"reproduced: the mean error of all 27 cells is at most {percent(TABLE_ERROR, 0)} for every published depth of "
+    f"Reproduced: the mean error of all 27 cells is at most {percent(TABLE_ERROR, 0)} for every published depth of "
     f"the draft; partly: that of the plain column is at most {percent(PLAIN_ERROR, 0)}; otherwise contradicted"
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from paper.render.drawing import BLUE, GREY, INK, ORANGE, Canvas, canvas, powers_of_two
 from paper.sources.results import Results
-from scylla_sim.checks import FloatArray, fail
+from scylla_sim.checks import FloatArray
 
 MIN_KERNELS = 5
 """Smallest number of kernels in a bin for which quantiles are drawn."""
@@ -21,27 +21,19 @@ KINDS = {
 """Operation -> columns whose product is x, label of x, and ticks of x."""
 
 
-def _floats(cells: list[str], name: str, path: str) -> FloatArray:
-    """Return the cells of a column as numbers."""
-    try:
-        return np.array([float(cell) for cell in cells])
-    except ValueError:
-        raise fail("column", name, f"must hold numbers in {path}") from None
-
-
 def _ratios(results: Results, path: str, along: tuple[str, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return x, and the predicted and the roofline time over the measured time, of bf16 rows.
 
     x is the product of the columns ``along``. GEMMs of large batches are left out.
     """
-    names = ("dtype", "regime", "latency_ms", "predicted_s", "naive_s", *along)
-    columns = results.columns(path, names)
+    words = results.columns(path, ("dtype", "regime"))
     chosen = [
         i
-        for i, (dtype, regime) in enumerate(zip(columns["dtype"], columns["regime"]))
+        for i, (dtype, regime) in enumerate(zip(words["dtype"], words["regime"]))
         if dtype == "bfloat16" and regime != "large"
     ]
-    picked = {name: _floats([columns[name][i] for i in chosen], name, path) for name in names[2:]}
+    names = ("latency_ms", "predicted_s", "naive_s", *along)
+    picked = {name: np.array(cells) for name, cells in results.numbers(path, names, rows=chosen).items()}
     measured_s = 1e-3 * picked["latency_ms"]
     x = np.prod([picked[name] for name in along], axis=0)
     return x, picked["predicted_s"] / measured_s, picked["naive_s"] / measured_s

@@ -12,7 +12,8 @@ from paper.tables.small_scale import RUNS, groups, laws, slope
 from scylla_sim.records import Row
 
 _COLOURS = ("#3b1f6b", "#38598c", "#25858e", "#2ab07f", "#8bc34a", "#e0a80d", "#d1622b")
-_NEEDED = ("arm", "domain", "temperature", "drafting", "decoder_layers", "train_tokens", "tokens_per_cycle")
+_SHOWN = {"arm": "main", "domain": "all", "drafting": "chain", "temperature": "0"}
+"""Columns that select the points of the figure -> value."""
 
 Points = dict[int, dict[int, list[float]]]
 """Decoder layers -> training tokens -> tokens per cycle of every seed."""
@@ -20,13 +21,13 @@ Points = dict[int, dict[int, list[float]]]
 
 def _points(results: Results, run: str) -> Points:
     """Return the measured points of a training run."""
-    columns = results.columns(f"smallscale/{run}/acceptance.csv", _NEEDED)
+    path = f"smallscale/{run}/acceptance.csv"
+    kinds = zip(*results.columns(path, tuple(_SHOWN)).values())
+    chosen = [index for index, kind in enumerate(kinds) if kind == tuple(_SHOWN.values())]
+    points = results.numbers(path, ("decoder_layers", "train_tokens", "tokens_per_cycle"), rows=chosen)
     found: Points = {}
-    for index in range(len(columns["arm"])):
-        cell = {name: columns[name][index] for name in _NEEDED}
-        if (cell["arm"], cell["domain"], cell["drafting"], cell["temperature"]) == ("main", "all", "chain", "0"):
-            curve = found.setdefault(int(cell["decoder_layers"]), {})
-            curve.setdefault(int(cell["train_tokens"]), []).append(float(cell["tokens_per_cycle"]))
+    for depth, tokens, tau in zip(*points.values()):
+        found.setdefault(int(depth), {}).setdefault(int(tokens), []).append(tau)
     return {depth: dict(sorted(curve.items())) for depth, curve in sorted(found.items())}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim.checks import InputError, fail
+from scylla_sim.number_columns import line_of, parse_numbers
 from scylla_sim.records import Row, read_columns, read_json
 
 
@@ -146,7 +147,24 @@ class Results:
                 raise fail("column", name, f"is missing in {path}", make_again(path))
         return {name: found[name] for name in names}
 
+    def numbers(
+        self, path: str, names: Sequence[str], *, rows: Sequence[int] | None = None
+    ) -> dict[str, list[float]]:
+        """Read columns of a CSV file as numbers, from all rows or from those with the indices ``rows``.
+
+        Raises
+        ------
+        InputError
+            If the file or a column is missing, or a cell is not a number.
+        """
+        place = line_of(path)
+        return {
+            name: parse_numbers(name, cells, place, rows=rows).tolist()
+            for name, cells in self.columns(path, names).items()
+        }
+
     def _check_present(self, path: str) -> None:
+        """Raise an `InputError` if a result file is missing."""
         if not self.root.is_dir():
             raise fail(
                 "results", str(self.root), "is not a folder", "run the workflow first, or give --results DIR"

@@ -158,7 +158,7 @@ def positions_by_series(results: Results) -> Table:
         sources=[row["source"] for row in known],
         notes=[
             f"Acceptance falls with the position in {count['falls']} of {len(rows)} series and rises in "
-            f"{count['rises']}. In {count['cannot tell']} series the points cannot tell.",
+            f"{count['rises']}. In {count['cannot tell']} series, the points cannot decide.",
             *([slopes_note(pooled)] if pooled else []),
             "A rate can rise with the position, because deep positions are reached in easy text only.",
         ],

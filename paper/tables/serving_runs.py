@@ -46,11 +46,11 @@ def _impossible(results: Results, path: str) -> dict[tuple[str, str, str], tuple
     dict
         Number of such runs, and the largest ratio of the shortest possible to the measured time.
     """
-    names = ("engine", "checkpoint", "dtype", "tpot_ms", "least_s")
-    columns = results.columns(path, names)
+    words = results.columns(path, ("engine", "checkpoint", "dtype"))
+    times = results.numbers(path, ("tpot_ms", "least_s"))
     found: dict[tuple[str, str, str], tuple[int, float]] = {}
-    for engine, checkpoint, dtype, tpot, least in zip(*(columns[name] for name in names)):
-        ratio = float(least) / (MILLI * float(tpot))
+    for engine, checkpoint, dtype, tpot, least in zip(*words.values(), *times.values()):
+        ratio = least / (MILLI * tpot)
         count, most = found.get((engine, checkpoint, dtype), (0, 0.0))
         found[engine, checkpoint, dtype] = (count + (ratio > 1), max(most, ratio))
     return found
@@ -103,8 +103,9 @@ def serving_runs_fitted(results: Results) -> Table:
     tables = _runs(results, "fitted")
     for stem, table in tables:
         device, _, chosen = stem.rpartition("-")
-        columns = results.columns(f"endtoend/{stem}-fitted.csv", ("engine", "share", "host_s"))
-        scalars = {engine: (float(share), float(host)) for engine, share, host in zip(*columns.values())}
+        path = f"endtoend/{stem}-fitted.csv"
+        engines = results.columns(path, ("engine",))["engine"]
+        scalars = dict(zip(engines, zip(*results.numbers(path, ("share", "host_s")).values())))
         for row in table.rows:
             engine, half = (str(value(row, name, table.path)) for name in ("engine", "half"))
             if half == "all":

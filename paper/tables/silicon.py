@@ -38,7 +38,7 @@ _NOTES = {
         "heads are scored. The kernels are those of TensorRT-LLM, on the L40S those of SGLang.",
         "Dense kernel as fallback: the fit of decode attention with head size 128, which predicts MLA on GPUs "
         "without MLA measurements.",
-        "There is no noise floor: no second framework measured the same kind of kernel.",
+        "Rows without a noise floor: no second framework measured the same kind of kernel.",
     ],
     "elementwise": [
         "Conversion of bf16 activations to 8 bits with one CTA per row, the only elementwise kernel in the tables.",
@@ -101,7 +101,7 @@ def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
         rows += [{"device": device, **row, **other.get(str(row["group"]), {})} for row in groups(table)]
     return Table(
         f"silicon-{op.replace('_', '-')}",
-        f"{OPS[op]} kernels, predicted and measured, by device",
+        f"Predicted and measured {OPS[op]} kernels, by device",
         (
             Column("device", "device"),
             Column("group", "kernels"),
@@ -139,7 +139,7 @@ def silicon_gemm_pooled(results: Results) -> Table:
     rows.sort(key=lambda row: str(row["dtype"]))
     return Table(
         "silicon-gemm-pooled",
-        "GEMM kernels, predicted and measured, all devices together",
+        "Predicted and measured GEMM kernels, all devices together",
         (
             Column("dtype", "weights"),
             Column("regime", "shapes"),

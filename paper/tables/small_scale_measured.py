@@ -30,11 +30,12 @@ def optimum(results: Results) -> Table:
     for run, log_table in laws(results, "optimum"):
         inverse_table = results.table(law_path("optimum-inverse", run))
         tables += [log_table, inverse_table]
-        names = ("batch_size", "k_opt", "inside", "tokens_per_cycle", "gain")
-        points = results.columns(f"smallscale/{run}/optimum.csv", names)
+        path = f"smallscale/{run}/optimum.csv"
+        inside = results.columns(path, ("inside",))["inside"]
+        points = results.numbers(path, ("batch_size", "k_opt", "tokens_per_cycle", "gain"))
         for index, batch in enumerate(points["batch_size"]):
-            row: Row = {"run": RUNS[run], "batch_size": int(batch), "inside": points["inside"][index]}
-            row |= {name: float(points[name][index]) for name in ("k_opt", "tokens_per_cycle", "gain")}
+            row: Row = {"run": RUNS[run], "batch_size": int(batch), "inside": inside[index]}
+            row |= {name: points[name][index] for name in ("k_opt", "tokens_per_cycle", "gain")}
             rows.append({**row, "evidence": "small-scale, live" if run == "here" else "small-scale, recorded"})
         log = next(row for row in log_table.rows if row["form"] == "log-linear")
         inverse = next(row for row in inverse_table.rows if row["form"] == "linear")
@@ -69,15 +70,15 @@ def optimum(results: Results) -> Table:
 def rates(results: Results) -> Table:
     """Return the sweep of learning rates, on text windows that no other table uses."""
     path = "smallscale/small/rates.csv"
-    names = ("decoder_layers", "learning_rate", "tokens_per_cycle", "stderr", "drafting", "domain", "train_tokens")
-    columns = results.columns(path, names)
+    words = results.columns(path, ("drafting", "domain"))
+    chosen = [
+        index for index, kind in enumerate(zip(words["drafting"], words["domain"])) if kind == ("chain", "all")
+    ]
     cells: dict[int, dict[float, float]] = {}
-    for index in range(len(columns["domain"])):
-        if columns["drafting"][index] == "chain" and columns["domain"][index] == "all":
-            rate = float(columns["learning_rate"][index])
-            cells.setdefault(int(columns["decoder_layers"][index]), {})[rate] = float(
-                columns["tokens_per_cycle"][index]
-            )
+    table = results.numbers(path, ("decoder_layers", "learning_rate", "tokens_per_cycle"), rows=chosen)
+    for depth, rate, tau in zip(*table.values()):
+        cells.setdefault(int(depth), {})[rate] = tau
+    sweep = results.numbers(path, ("train_tokens", "stderr"))
     every = sorted({rate for cell in cells.values() for rate in cell})
     rows: list[Row] = [
         {"decoder_layers": str(depth), **{f"rate {rate:g}": cell.get(rate) for rate in every}}
@@ -88,8 +89,7 @@ def rates(results: Results) -> Table:
     best = max(means, key=lambda name: means[name])
     return Table(
         "small-scale-rates",
-        f"Tokens per cycle by learning rate after {int(columns['train_tokens'][0]):,} tokens, on the tuning "
-        "windows",
+        f"Tokens per cycle by learning rate after {int(sweep['train_tokens'][0]):,} tokens, on the tuning windows",
         [
             Column("decoder_layers", "decoder layers"),
             *(Column(name, name, digits=2) for name in means),
@@ -102,7 +102,7 @@ def rates(results: Results) -> Table:
             f"All depths use the learning rate with the highest mean ({best}). A rate for each depth would mix the "
             "tuning into the law of layers.",
             "The tuning windows are used for this table only. The standard error of a cell is at most "
-            f"{max(float(text) for text in columns['stderr']):.2f}, with one seed.",
+            f"{max(sweep['stderr']):.2f}, with one seed.",
         ],
     )
 

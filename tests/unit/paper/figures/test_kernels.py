@@ -15,7 +15,7 @@ from scylla_sim.checks import InputError
 def test_a_cell_that_is_no_number_names_its_column(own_results: Path) -> None:
     path = own_results / "predicted/l40s/gemm.csv"
     path.write_text(path.read_text().replace("0.00105", "fast", 1))
-    with pytest.raises(InputError, match="column='predicted_s' must hold numbers in predicted/l40s/gemm.csv"):
+    with pytest.raises(InputError, match="predicted_s='fast' must be a finite number on line 2 of gemm.csv"):
         write(Results(own_results), own_results, ["kernels"])
 
 
