@@ -1,7 +1,7 @@
 """Argument checks with one error grammar: ``name=value must RULE; HINT``.
 
-Everything a caller can get wrong raises `InputError`. The command lines turn it into one line on stderr and
-exit code 2; nothing else in the project prints errors.
+Every bad argument, option or file raises `InputError`. The command lines print it as one line on stderr and exit
+with code 2. Nothing else in the project prints errors.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
-
+"""An array of float64, of any shape."""
 
 MAX_WHOLE = 2.0**53
-"""Beyond it float64 does not tell neighbouring whole numbers apart."""
+"""Largest whole number up to which float64 represents all whole numbers."""
 
 
 class InputError(ValueError):
-    """Something the caller passed cannot be used. The message is one line and names the value."""
+    """An argument, option or file that cannot be used. The message is one line and names the value."""
 
 
 def show(value: Any) -> str:
-    """Print a value for an error line: short, and never more than one line."""
+    """Return a value as short text of one line, for an error message."""
     if isinstance(value, np.generic):
         value = value.item()
     text = repr(value) if isinstance(value, str) else f"{value}"
@@ -34,7 +34,16 @@ def show(value: Any) -> str:
 
 
 def fail(name: str, value: Any, rule: str, hint: str = "") -> InputError:
-    """Build the error line; the caller raises it.
+    """Return the error for a bad value; the caller raises it.
+
+    Parameters
+    ----------
+    name, value
+        Name of the argument, and the bad value.
+    rule
+        Rule that the value breaks, such as "must be at least 1".
+    hint
+        Advice, added after a semicolon.
 
     Examples
     --------
@@ -45,6 +54,7 @@ def fail(name: str, value: Any, rule: str, hint: str = "") -> InputError:
 
 
 def _numbers(name: str, value: ArrayLike) -> FloatArray:
+    """Return ``value`` as an array of finite numbers."""
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -64,9 +74,19 @@ def in_range(
     above: bool = False,
     hint: str = "",
 ) -> FloatArray:
-    """Return ``value`` as float64, refusing NaN, infinities and anything outside ``[low, high]``.
+    """Return ``value`` as float64 and check that every element lies in ``[low, high]``.
 
-    ``above=True`` makes the lower end open: ``(low, high]``.
+    Parameters
+    ----------
+    above
+        Whether ``low`` itself is excluded.
+    hint
+        Advice for the error message.
+
+    Raises
+    ------
+    InputError
+        At the first element that is not a finite number in the range.
 
     Examples
     --------
@@ -89,14 +109,14 @@ def in_range(
 
 
 def positive(name: str, value: ArrayLike, *, hint: str = "") -> FloatArray:
-    """Return ``value`` as float64; every element must be finite and above zero."""
+    """Return ``value`` as float64 and check that every element is finite and above zero."""
     return in_range(name, value, 0.0, above=True, hint=hint)
 
 
 def whole(
     name: str, value: ArrayLike, low: float = -np.inf, high: float = np.inf, *, hint: str = ""
 ) -> NDArray[np.int64]:
-    """Return ``value`` as int64, refusing anything that is not a whole number in ``[low, high]``."""
+    """Return ``value`` as int64 and check that every element is a whole number in ``[low, high]``."""
     array = in_range(name, value, low, high, hint=hint)
     in_range(name, array, high=MAX_WHOLE, hint=hint)
     bad = array != np.floor(array)
@@ -106,7 +126,9 @@ def whole(
 
 
 def one_of(name: str, value: str, known: Iterable[str], *, hint: str = "") -> str:
-    """Return ``value`` if it is known; otherwise name what is known, nearest first.
+    """Return ``value`` if it is known; otherwise raise an error that lists the known names.
+
+    The error suggests the known name that is most similar.
 
     Examples
     --------

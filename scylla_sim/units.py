@@ -1,7 +1,6 @@
-"""Prefixes and units: the one place where a datasheet's ``TB/s`` becomes SI base units.
+"""Prefixes and units, and their conversion to SI base units.
 
-Six public tools hold six different "H100"; two of them are 9-11 % off because a binary prefix was read
-as a decimal one. Decimal prefixes are powers of ten here, ``Ki Mi Gi`` powers of two, and nothing else.
+Decimal prefixes (k, M, G, T) are powers of ten, binary prefixes (Ki, Mi, Gi) are powers of two.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ PREFIXES = {
     "Mi": MEBI,
     "Gi": GIBI,
 }
-"""Suffixes of a bare count: ``10B`` is ten billion tokens, ``10Ki`` is 10,240 tokens."""
+"""Suffix of a count -> factor; ``10B`` is ten billion, ``10Ki`` is 10,240."""
 
 UNITS = {
     "count": 1.0,
@@ -48,19 +47,19 @@ UNITS = {
     "tokens": 1.0,
     "fraction": 1.0,
 }
-"""Factor that turns a catalog value of this unit into SI base units."""
+"""Unit of a catalog value -> factor to SI base units."""
 
 _COUNT = re.compile(r"([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)")
 _SECONDS = {"s": 1.0, "ms": MILLI, "us": MICRO, "ns": NANO, "min": MINUTE, "h": 3600.0}
 
 
 def parse_count(text: str) -> float:
-    """Read a count with an optional decimal or binary suffix.
+    """Return the number that a count with an optional suffix stands for.
 
     Raises
     ------
     ValueError
-        When the text is no number or the suffix is unknown.
+        If the text is not a number or its suffix is unknown.
 
     Examples
     --------
@@ -69,12 +68,17 @@ def parse_count(text: str) -> float:
     """
     match = _COUNT.fullmatch(text.strip())
     if match is None or match[2] not in PREFIXES:
-        raise ValueError(f"{text!r} is no count; write for example 512, 10K, 10Ki, 50B")
+        raise ValueError(f"{text!r} is not a count such as 512, 10K, 10Ki or 50B")
     return float(match[1]) * PREFIXES[match[2]]
 
 
 def parse_seconds(text: str) -> float:
-    """Read a duration such as ``30ms``; a bare number is seconds.
+    """Return the seconds of a duration such as ``30ms``; a bare number is seconds.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a number or its unit is unknown.
 
     Examples
     --------
@@ -83,5 +87,5 @@ def parse_seconds(text: str) -> float:
     """
     match = _COUNT.fullmatch(text.strip())
     if match is None or (match[2] or "s") not in _SECONDS:
-        raise ValueError(f"{text!r} is no duration; write for example 30ms, 0.03s")
+        raise ValueError(f"{text!r} is not a duration such as 30ms or 0.03s")
     return float(match[1]) * _SECONDS[match[2] or "s"]

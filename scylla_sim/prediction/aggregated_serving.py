@@ -41,6 +41,7 @@ class ServingOverheads:
     host_s: float = 0.0
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         in_range("share", self.share, 0, 1)
         in_range("host_s", self.host_s, 0)
 
@@ -66,6 +67,7 @@ class ServingRuns:
     output_len: FloatArray
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         for name in ("batch", "input_len", "output_len"):
             positive(name, getattr(self, name))
             whole(name, getattr(self, name))

@@ -38,6 +38,7 @@ class Roofline:
     bytes_per_s: float
 
     def __post_init__(self) -> None:
+        """Check the fields."""
         positive("flop_per_s", self.flop_per_s)
         positive("bytes_per_s", self.bytes_per_s)
 

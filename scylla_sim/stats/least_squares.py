@@ -10,12 +10,26 @@ from numpy.typing import ArrayLike
 from scylla_sim.checks import FloatArray, fail, in_range, positive
 
 RELATIVE_FLOOR = 1e-12
-"""Residuals below this fraction of the data's magnitude are rounding: they count as this for AICc."""
+"""Smallest residual for AICc, as a fraction of the data's magnitude; smaller residuals are rounding errors."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A weighted linear least-squares solution and what follows from it."""
+    """A weighted linear least-squares solution.
+
+    Attributes
+    ----------
+    values, covariance
+        Parameters, and their covariance.
+    dof
+        Degrees of freedom.
+    rss
+        Weighted residual sum of squares.
+    r2
+        Coefficient of determination; ``None`` if y does not vary.
+    loo_rmse
+        Leave-one-out root mean square error; ``None`` if one point alone fixes a parameter.
+    """
 
     values: FloatArray
     covariance: FloatArray
@@ -26,12 +40,12 @@ class Solution:
 
     @property
     def variance(self) -> float:
-        """Residual variance of a point of weight 1."""
+        """Residual variance of a point with weight 1."""
         return self.rss / self.dof
 
 
 def solve_linear(design: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Solution:
-    """Weighted linear least squares ``y = design @ values``.
+    """Solve ``y = design @ values`` by weighted linear least squares.
 
     Parameters
     ----------
@@ -43,12 +57,12 @@ def solve_linear(design: ArrayLike, y: ArrayLike, weights: ArrayLike | None = No
     Returns
     -------
     Solution
-        The leave-one-out error is exact (from the hat matrix); ``None`` when one point alone fixes a parameter.
+        Its leave-one-out error is exact, from the hat matrix.
 
     Raises
     ------
     InputError
-        When the points cannot determine the parameters.
+        If the points cannot determine the parameters.
 
     Examples
     --------
@@ -82,7 +96,7 @@ def solve_linear(design: ArrayLike, y: ArrayLike, weights: ArrayLike | None = No
 
 
 def scaled_weights(weights: ArrayLike | None, n: int) -> FloatArray:
-    """Weights with a mean of 1; equal ones when none are given."""
+    """Return weights scaled to a mean of 1; the default is equal weights."""
     if weights is None:
         return np.ones(n)
     w = positive("weight", weights)
@@ -92,20 +106,21 @@ def scaled_weights(weights: ArrayLike | None, n: int) -> FloatArray:
 
 
 def r_squared(y: FloatArray, rss: float, weights: FloatArray) -> float | None:
-    """1 - RSS / TSS about the weighted mean; ``None`` where y does not vary."""
+    """Return 1 - RSS / TSS about the weighted mean; ``None`` if y does not vary."""
     spread = float(np.sum(weights * (y - np.average(y, weights=weights)) ** 2))
     return 1.0 - rss / spread if spread > 0 else None
 
 
 def aicc(rss: float, *, n: int, parameters: int, magnitude: float) -> float | None:
-    """Corrected Akaike criterion of a least-squares fit; smaller is better.
+    """Return the corrected Akaike criterion of a least-squares fit; smaller is better.
 
-    n ln(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1) with k = ``parameters`` + 1 for the variance. ``None`` below
-    k + 2 points. ``magnitude`` of the data floors RSS, so that an exact fit is finite.
+    The criterion is n ln(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1), where k is ``parameters`` + 1 for the
+    variance. It is ``None`` with fewer than k + 2 points. The ``magnitude`` of the data bounds RSS from below, so
+    an exact fit has a finite criterion.
 
     Notes
     -----
-    Source: Hurvich and Tsai, Biometrika 76 (1989) 297; constants common to all forms are left out.
+    Source: Hurvich and Tsai, Biometrika 76 (1989) 297; terms common to all forms are left out.
     """
     k = parameters + 1
     if n - k - 1 < 1:

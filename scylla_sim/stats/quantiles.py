@@ -1,6 +1,6 @@
-"""Quantiles of the beta and Student distributions without scipy, for intervals on the numpy-only path.
+"""Quantiles of the beta and Student distributions without scipy.
 
-`scylla-sim predict` carries intervals of the acceptance laws and must not pay for importing scipy; both
+`scylla-sim predict` needs them for the intervals of the acceptance laws, and importing scipy is slow. Both
 distributions follow from the regularised incomplete beta function.
 """
 
@@ -20,7 +20,7 @@ _TINY = 1e-300
 
 
 def _continued_fraction(a: FloatArray, b: FloatArray, x: FloatArray) -> FloatArray:
-    """Lentz's evaluation of the continued fraction of I_x(a, b), valid for x below (a + 1) / (a + b + 2)."""
+    """Return the continued fraction of I_x(a, b) by Lentz's method, for x below (a + 1) / (a + b + 2)."""
     c = np.ones_like(x)
     d = 1.0 - (a + b) * x / (a + 1.0)
     d = 1.0 / np.where(np.abs(d) < _TINY, _TINY, d)
@@ -40,12 +40,12 @@ def _continued_fraction(a: FloatArray, b: FloatArray, x: FloatArray) -> FloatArr
 
 
 def incomplete_beta(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatArray:
-    """Regularised incomplete beta function I_x(a, b), the distribution function of Beta(a, b).
+    """Return the regularised incomplete beta function I_x(a, b), the distribution function of Beta(a, b).
 
     Parameters
     ----------
     x, a, b
-        Broadcast against each other; x in [0, 1], a and b above 0.
+        x in [0, 1], a and b above 0; they broadcast.
 
     Notes
     -----
@@ -68,7 +68,7 @@ def incomplete_beta(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatArray:
 
 
 def beta_quantile(probability: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatArray:
-    """Quantile of Beta(a, b), by bisection; arguments broadcast.
+    """Return the quantile of Beta(a, b) by bisection; arguments broadcast.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def beta_quantile(probability: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatAr
 
 @cache
 def student_quantile(level: float, dof: int) -> float:
-    """Half-width of a two-sided Student-t interval in standard errors.
+    """Return the half-width of a two-sided Student-t interval in standard errors.
 
     Parameters
     ----------
