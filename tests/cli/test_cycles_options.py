@@ -1,4 +1,4 @@
-"""``scylla-sim cycles --ranks`` and ``--fit-overheads``: acceptance of any tree, and what a loop costs besides."""
+"""``scylla-sim cycles --ranks`` and ``--fit-overheads``: tokens per cycle of any tree, and fitted overheads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def shapes(**more: Any) -> list[dict[str, Any]]:
-    """Loops of two batches and three trees on an H100."""
+    """Return configurations of two batches and three trees on an H100."""
     return [
         {
             "device": "h100-sxm",
@@ -41,7 +41,7 @@ def shapes(**more: Any) -> list[dict[str, Any]]:
 
 
 def ranks() -> list[dict[str, Any]]:
-    """Three depths of two ranks: 0.6, 0.2 at the first, a little less each further one."""
+    """Return a profile of three depths and two ranks; rank 0 falls from 0.6 by 0.1 per depth."""
     return [
         {"depth": depth, "rank": rank, "probability": (0.6, 0.2)[rank] - 0.1 * (depth - 1) * (1 - rank)}
         for depth in (1, 2, 3)
@@ -55,9 +55,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, A
     return rows
 
 
-def test_tokens_per_cycle_are_those_of_the_tree_and_profile_by_hand(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tokens_per_cycle_of_trees_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = run(
         capsys, "--shapes", write(tmp_path / "s.csv", shapes()), "--ranks", write(tmp_path / "r.csv", ranks())
     )
@@ -67,19 +65,17 @@ def test_tokens_per_cycle_are_those_of_the_tree_and_profile_by_hand(
         assert row["tokens_per_cycle"] == pytest.approx(wanted[row["paths"]])
 
 
-def test_columns_that_both_files_have_choose_the_profile(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shared_columns_select_the_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     deep = [{**row, "decoder_layers": 8, "probability": 0.5} for row in ranks()]
     both = write(tmp_path / "r.csv", [*({**row, "decoder_layers": 1} for row in ranks()), *deep])
     rows = run(capsys, "--shapes", write(tmp_path / "s.csv", shapes(decoder_layers=8)), "--ranks", both)
     assert rows[0]["tokens_per_cycle"] == pytest.approx(1.75)
 
 
-def test_overheads_that_were_put_in_are_found_and_predict_the_other_half(
+def test_fit_recovers_the_overheads_and_predicts_the_held_out_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Times made of kernels and known overheads: the fit finds them from the fitting half, and the rest agrees."""
+    """The measured times are those of the kernels plus known overheads."""
     bare = run(capsys, "--shapes", write(tmp_path / "s.csv", shapes()))
     measured = shapes()
     for index, (row, out) in enumerate(zip(measured, bare)):
@@ -96,10 +92,10 @@ def test_overheads_that_were_put_in_are_found_and_predict_the_other_half(
         assert out["plain_step_s"] == pytest.approx(row["plain_step_s"], rel=1e-6)
 
 
-def test_the_naive_roofline_stands_beside_every_prediction_and_is_faster(
+def test_roofline_is_given_for_every_prediction_and_is_faster(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """7.5 B weights in 16 bits and 128 KiB of cache a token, at the datasheet's 3.35 TB/s, and little besides."""
+    """The plain step reads 7.5 B weights in 16 bits and 128 KiB of cache per token at 3.35 TB/s."""
     for row in run(capsys, "--shapes", write(tmp_path / "s.csv", shapes())):
         moved = 2 * 7.5e9 + row["batch_size"] * 512 * 131072
         assert row["naive_plain_step_s"] == pytest.approx(moved / 3.35e12, rel=0.02)
@@ -129,7 +125,7 @@ def test_the_naive_roofline_stands_beside_every_prediction_and_is_faster(
         ({"decoder_layers": 3}, ["--ranks", "decoder_layers"], "has no profile for {'decoder_layers': '3'}"),
     ],
 )
-def test_what_cannot_work_is_one_line(
+def test_bad_input_is_one_line(
     change: dict[str, Any], options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / "s.csv", shapes(**change))
@@ -141,7 +137,7 @@ def test_what_cannot_work_is_one_line(
     assert message in said and said.count("\n") == 1
 
 
-def test_a_profile_with_a_hole_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_with_a_hole_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     holed = write(tmp_path / "r.csv", ranks()[:-1])
     assert main(["cycles", "--shapes", write(tmp_path / "s.csv", shapes()), "--ranks", holed]) == 2
     assert "must hold each of 3 depths and 2 ranks once" in capsys.readouterr().err
@@ -166,7 +162,7 @@ RANKS = "depth,rank,probability\n1,0,0.7\n1,1,0.1\n2,0,0.6\n2,1,0.1\n3,0,0.5\n3,
         (RANKS, {"batch_size": 1.5}, "batch_size='1.5' must be a whole number"),
     ],
 )
-def test_profiles_and_trees_that_do_not_go_together_are_refused(
+def test_profiles_and_trees_that_disagree_are_refused(
     ranks: str, change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "ranks.csv").write_text(ranks)

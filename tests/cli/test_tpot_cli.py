@@ -1,4 +1,4 @@
-"""``scylla-sim tpot`` as a person meets it: files in, files out, one line for every mistake."""
+"""``scylla-sim tpot``: CSV in, CSV out, and one line for every mistake."""
 
 import csv
 import io
@@ -55,7 +55,7 @@ def test_every_run_is_predicted_and_its_columns_pass_through(capsys, runs):
         assert "half" not in row
 
 
-def test_half_of_the_groups_fit_two_scalars_an_engine_and_the_other_half_scores_them(capsys, runs, tmp_path):
+def test_fit_half_recovers_the_scalars_of_each_engine(capsys, runs, tmp_path):
     wanted = {
         "vllm": ServingOverheads(0.9, 1e-3),
         "sglang": ServingOverheads(0.5, 2e-3),
@@ -84,7 +84,7 @@ def test_half_of_the_groups_fit_two_scalars_an_engine_and_the_other_half_scores_
     assert max(row["mape"] for row in rows) < 1e-6
 
 
-def test_json_carries_schema_and_hash_of_the_input(capsys, runs):
+def test_json_has_schema_and_hash_of_the_input(capsys, runs):
     value = json.loads(call(capsys, "--runs", runs, "--format", "json")[1])
     assert value["schema"] == "scylla-sim/tpot/1"
     assert list(value["provenance"]["inputs"]) == ["runs.csv"]

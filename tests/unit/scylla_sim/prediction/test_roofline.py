@@ -1,4 +1,4 @@
-"""Theorem 1.3: the turning point, its 1/b law, and the constants behind Fig. 5."""
+"""Theorem 1.3: the compute-bound crossover, its 1/b law, and the constants behind Fig. 5."""
 
 from dataclasses import replace
 
@@ -15,21 +15,21 @@ QWEN = catalog.model("qwen2.5-72b")
 H800 = catalog.hardware("h800-sxm")
 
 
-def test_turning_point_is_where_both_times_are_equal():
+def test_memory_and_compute_time_are_equal_at_the_crossover():
     at = roofline.roofline(H800)
     work = roofline.verify_work(QWEN, batch=np.array([1.0, 8.0, 64.0]), context=10240)
-    turning = work.crossover_tokens(at)
-    memory, compute = work.seconds(turning, at)
+    crossover = work.crossover_tokens(at)
+    memory, compute = work.seconds(crossover, at)
     assert memory == pytest.approx(compute)
-    assert work.intensity(turning) == pytest.approx(np.full(3, at.ridge_point))
+    assert work.intensity(crossover) == pytest.approx(np.full(3, at.ridge_point))
 
 
-def test_turning_point_falls_exactly_as_one_over_batch():
+def test_crossover_falls_exactly_as_one_over_batch():
     at = roofline.roofline(H800, sparse=True, compute_fraction=0.73, bandwidth_fraction=0.85)
     coefficient, floor = roofline.inverse_law(QWEN, at, context=10240)
     batch = np.array([1, 4, 8, 16, 32, 64, 256.0])
-    turning = roofline.verify_work(QWEN, batch=batch, context=10240).crossover_tokens(at)
-    assert turning == pytest.approx(coefficient / batch + floor, rel=1e-9)
+    crossover = roofline.verify_work(QWEN, batch=batch, context=10240).crossover_tokens(at)
+    assert crossover == pytest.approx(coefficient / batch + floor, rel=1e-9)
 
 
 @pytest.mark.parametrize("batch", [8, 16, 32, 64])
@@ -43,21 +43,21 @@ def test_quoted_formula_needs_more_than_the_dense_peak(batch):
     assert float(work.crossover_tokens(dense)) - 4 < 0.65 * quoted
 
 
-def test_two_hand_counted_flops_per_weight_and_token():
+def test_two_flops_per_weight_and_token():
     work = roofline.verify_work(QWEN, batch=1.0, context=1.0)
     weights = QWEN.num_layers * QWEN.layer_parameters + QWEN.head_parameters
     attention = 4 * QWEN.num_layers * QWEN.num_heads * QWEN.head_dim
     assert float(work.flops) == pytest.approx(2 * weights + attention)
 
 
-def test_a_ridge_that_is_never_reached_is_infinite():
+def test_crossover_is_infinite_if_the_ridge_is_never_reached():
     far = roofline.Roofline(flop_per_s=1e30, bytes_per_s=1.0)
     assert np.isinf(roofline.verify_work(QWEN, batch=1.0, context=10.0).crossover_tokens(far))
 
 
 FIG5 = read_columns(ROOT / "paper" / "published" / "fig5_curves.csv")
 GRID_STEP = 2
-"""Paths between two points of Fig. 5's digitised curves, at the batches that turn inside the figure."""
+"""Paths between two points of Fig. 5's digitised curves, at the batches whose crossover lies in the figure."""
 
 
 def fig5_curve(batch):

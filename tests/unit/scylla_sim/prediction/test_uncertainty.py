@@ -1,4 +1,4 @@
-"""How errors add up: by hand, and against measured pairs of rows that no fit saw."""
+"""Intervals of rates and ratios: by hand, and against held-out pairs of measured rows."""
 
 from dataclasses import replace
 from functools import cache
@@ -23,7 +23,7 @@ ONE = exact(1.0)
 
 
 def step(seconds, **errors):
-    """A step with sources of error, each a symmetric deviation in seconds: name=(kind, deviation)."""
+    """Return a step with symmetric errors in seconds, given as name=(kind, deviation)."""
     found = {name: ErrorSource(kind, np.asarray(d), np.asarray(d)) for name, (kind, d) in errors.items()}
     half = float(np.sqrt(sum(d**2 for _, d in errors.values())))
     return Step((), Estimate.of(seconds, seconds - half, seconds + half), found)
@@ -33,14 +33,14 @@ def cycle(verify, *, tokens=1, tau=ONE, counts=None):
     return Cycle(tau, verify, tokens, EMPTY, 1, counts or {}, verify.seconds + EMPTY.seconds)
 
 
-def test_a_rate_by_itself_has_its_deviations_in_quadrature():
+def test_deviations_of_a_rate_add_in_quadrature():
     one = cycle(step(1.0, a=("gemm", 0.03), b=("elementwise", 0.04)), tau=Estimate.of(2.0, 1.8, 2.0))
     rate = with_interval(np.asarray(2.0), one, NO_ENGINE)
     assert float(rate.lower) == pytest.approx(2.0 / (1 + np.sqrt(0.1**2 + 0.05**2)))
     assert float(rate.upper) == pytest.approx(2.0 * 1.05)
 
 
-def test_what_two_steps_share_cancels_in_their_ratio_by_hand():
+def test_shared_errors_cancel_in_a_ratio():
     plain = cycle(step(1.0, a=("gemm", 0.1)))
     verify = cycle(step(1.0, a=("gemm", 0.1)), tokens=4)
     rho = 4.0 ** -CORRELATION_EXPONENT["gemm"]
@@ -52,7 +52,7 @@ def test_what_two_steps_share_cancels_in_their_ratio_by_hand():
     assert 1.0 / float(lower) - 1.0 == pytest.approx(np.sqrt(0.02)), "a kind that was not measured is independent"
 
 
-def test_the_same_way_of_decoding_compared_with_itself_is_one_exactly():
+def test_ratio_of_a_cycle_to_itself_is_exactly_one():
     one = cycle(
         step(1.0, a=("gemm", 0.1), b=("all_reduce", 0.2)),
         tau=Estimate.of(2.0, 1.5, 2.5),
@@ -63,11 +63,11 @@ def test_the_same_way_of_decoding_compared_with_itself_is_one_exactly():
     assert (float(ratio.lower), float(ratio.upper)) == (1.0, 1.0)
 
 
-def test_nothing_is_known_better_than_exactly():
+def test_exact_cycle_has_no_interval():
     assert with_interval(np.asarray(3.0), EXACT, NO_ENGINE).lower == 3.0
 
 
-def test_two_lengths_of_one_draft_are_surer_apart_than_either_alone():
+def test_ratio_of_two_draft_lengths_has_a_narrower_interval_than_a_rate():
     deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
     three, four = (
         predict(
@@ -108,7 +108,7 @@ def held_out(op):
 
 
 def measured_pairs(op, by, varied, ratio):
-    """Held-out rows of an H100 that differ in one column only, by a factor: both cycles, and the measured ratio."""
+    """Return cycles and measured ratios for pairs of held-out H100 rows that differ in one column by a factor."""
     frame = held_out(op)
     frame = (
         frame[frame["head_dim"].eq(128) & frame["kv_dtype"].eq("bfloat16")] if op == "decode_attention" else frame
@@ -136,7 +136,7 @@ def measured_pairs(op, by, varied, ratio):
     ("op", "by", "varied"),
     [("gemm", ["n", "k"], "m"), ("decode_attention", ["batch", "kv_len", "num_kv_heads"], "num_heads")],
 )
-def test_measured_ratios_of_held_out_shapes_lie_in_the_interval_of_shared_errors(op, by, varied, ratio):
+def test_measured_ratios_of_held_out_shapes_lie_in_their_interval(op, by, varied, ratio):
     many, few, measured = measured_pairs(op, by, varied, ratio)
     value = few.seconds / many.seconds
     inside = {}
@@ -148,5 +148,5 @@ def test_measured_ratios_of_held_out_shapes_lie_in_the_interval_of_shared_errors
 
 
 def renamed(verify):
-    """The same step, its errors under names that no other step has."""
+    """Return the step with errors under names that no other step has."""
     return replace(verify, errors={f"other {name}": error for name, error in verify.errors.items()})

@@ -1,0 +1,74 @@
+"""Throughput and speed-up, with the intervals that kernels and engines give them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
+from scylla_sim.calibration import device_calibration
+from scylla_sim.calibration.fitted_kernel import Band
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict
+from scylla_sim.specs import catalog
+from scylla_sim.specs.engine import Engine
+
+IDEAL = catalog.engine("ideal")
+H100 = Deployment(device_calibration.shipped("h100-sxm"), IDEAL)
+LLAMA8 = catalog.model("llama-3.1-8b")
+NONE = no_drafting(catalog.draft("none"))
+
+
+def test_plain_decoding_agrees_with_table_5():
+    # arXiv 2505.07858, Table 5: Qwen2.5-72B on 4 H800, tokens/s without speculation; 10K input is inferred
+    batch = np.array([1, 2, 4, 8, 16, 32, 40, 48, 64.0])
+    reported = np.array([60, 118, 224, 428, 750, 1239, 1406, 1553, 1763.0])
+    deployment = Deployment(device_calibration.shipped("h800-sxm"), IDEAL, tp=4)
+    out = predict(catalog.model("qwen2.5-72b"), NONE, deployment, batch=batch, context=10240)
+    assert np.abs(out.tokens_per_s / reported - 1).mean() < 0.06
+
+
+def sure(deployment, engine):
+    """Return a deployment with exact kernels and a given engine."""
+    exact = {
+        op: {name: replace(item, band=Band(1, 1), short_band=Band(1, 1)) for name, item in groups.items()}
+        for op, groups in deployment.calibration.kernels.items()
+    }
+    calibration = replace(deployment.calibration, kernels=exact)
+    return replace(deployment, calibration=calibration, engine=engine)
+
+
+def test_overhead_interval_widens_throughput_and_speedup():
+    drafting = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.4, 2.4)
+    engine = Engine("x", host_s=2e-3, draft_host_s=1e-3, intervals={"host_s": (1e-3, 4e-3)})
+    low, middle, high = (
+        predict(LLAMA8, drafting, sure(H100, replace(engine, host_s=host, intervals={})), batch=4, context=512)
+        for host in (1e-3, 2e-3, 4e-3)
+    )
+    out = predict(LLAMA8, drafting, sure(H100, engine), batch=4, context=512)
+    # the elementwise kernels keep their priors' interval, so what the engine adds is compared with its absence
+    without = np.log(float(middle.tokens_per_s / middle.tokens_per_s_estimate.lower))
+    assert float(out.tokens_per_s_estimate.lower) < float(high.tokens_per_s) * (1 + 1e-9)
+    assert float(out.tokens_per_s_estimate.upper) > float(low.tokens_per_s) * (1 - 1e-9)
+    assert np.log(float(out.tokens_per_s / out.tokens_per_s_estimate.lower)) > without
+    # more host work slows the cycle and the plain step alike: what they share cancels in the speed-up
+    ratio = float(high.speedup / middle.speedup)
+    assert 1.0 < ratio < float(middle.tokens_per_s / high.tokens_per_s)
+    wide, narrow = (float(item.speedup_estimate.upper / item.speedup) - 1 for item in (out, middle))
+    grown = wide**2 - narrow**2
+    assert grown == pytest.approx((ratio - 1) ** 2, rel=1e-6)
+
+
+def test_speedup_without_a_draft_is_exactly_one():
+    out = predict(LLAMA8, NONE, H100, batch=[1, 64], context=1024)
+    assert out.speedup.tolist() == [1.0, 1.0]
+    assert out.speedup_estimate.lower.tolist() == [1.0, 1.0]
+
+
+def test_power_limit_cancels_in_part_in_a_speedup() -> None:
+    """The limit slows a plain step of many rows like the cycle, so the ratio has a narrower interval than each."""
+    drafting = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.5, 2.5, 2.5)
+    out = predict(LLAMA8, drafting, H100, batch=512, context=64)
+    slowed = float((out.verify.errors["power"].up + out.draft.errors["power"].up) / out.cycle_s)
+    assert slowed > 0.15
+    assert float(1 - out.speedup_estimate.lower / out.speedup) < 0.6 * slowed
