@@ -1,6 +1,6 @@
-"""Seconds of the cost half; prints a table and, as its last line, JSON. Nothing is asserted.
+"""Benchmark kernel models, predictions and schedules.
 
-python benchmarks/bench_costs.py
+Run ``python benchmarks/bench_costs.py``. It prints a table and, as its last line, JSON. It asserts nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHAPES, LOOPED, ROWS = 1_000_000, 2_000, 200_000
 
 
 def best_of(call: Callable[[], object]) -> float:
-    """Least CPU time of a few repetitions, after one that is not counted."""
+    """Return the least CPU seconds of a few repetitions, after one warm-up."""
     call()
     times = []
     for _ in range(REPEATS):
@@ -43,7 +43,7 @@ def best_of(call: Callable[[], object]) -> float:
 
 
 def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> list[float]:
-    """The library GEMM written down shape by shape, as one would in a first version."""
+    """Return the seconds of library GEMMs, computed shape by shape in plain Python."""
     hardware = catalog.hardware("h100-sxm")
     r = rates(hardware, "bfloat16")
     sm_flop, out = r.flop_per_s / r.sm_count, []
@@ -72,11 +72,13 @@ def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> l
 
 
 def _csv(path: Path, shapes: np.ndarray) -> None:
+    """Write shapes as a kernels CSV."""
     lines = "".join(f"gemm,h100-sxm,bf16,{m},{n},{k}\n" for m, n, k in shapes.astype(int).tolist())
     path.write_text("op,device,dtype,m,n,k\n" + lines)
 
 
 def main() -> None:
+    """Run all cases and print their times."""
     rng = np.random.default_rng(0)
     shapes = np.stack([rng.integers(1, 513, SHAPES), *rng.integers(1024, 16385, (2, SHAPES))], axis=1).astype(float)
     columns = dict(zip("mnk", shapes.T))
@@ -88,11 +90,11 @@ def main() -> None:
         np.array(_loop(p, few)) / fitted.seconds({n: c[:LOOPED] for n, c in columns.items()}, r) - 1
     ).max()
     model, deployment = catalog.model("llama-3.1-8b"), Deployment(h100, catalog.engine("vllm"))
-    drafting = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
+    config = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
     batch, context = np.arange(1.0, 257.0)[:, None], np.linspace(128, 32768, 256)[None, :]
 
     def cycles() -> object:
-        out = predict(model, drafting, deployment, batch=batch, context=context)
+        out = predict(model, config, deployment, batch=batch, context=context)
         return out.speedup_estimate, out.tokens_per_s_estimate
 
     lengths = [

@@ -1,4 +1,4 @@
-"""Laws of cost: what must hold for every shape, device and batch."""
+"""Properties of predicted seconds, FLOPs and bytes for every shape, device and batch."""
 
 from dataclasses import replace
 
@@ -122,9 +122,7 @@ def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
 
 
 @given(devices, st.integers(1, 10**9), st.integers(0, 10**9), st.integers(1, 65536), st.integers(1, 65536))
-def test_moving_more_bytes_or_more_rows_is_never_cheaper_and_cutting_rows_never_dearer(
-    device, size, more, rows, more_rows
-):
+def test_elementwise_time_grows_with_bytes_and_rows(device, size, more, rows, more_rows):
     kernel = device_calibration.shipped(device).kernel("elementwise")
     at = {
         "bytes": [size, size + more, size * (rows + more_rows) / rows, size],
@@ -234,7 +232,7 @@ def mixtures(draw):
 
 
 @given(mixtures(), st.integers(1, 10000), st.integers(0, 10000))
-def test_distinct_experts_lie_between_those_of_one_token_and_all_and_grow_with_tokens(experts, total, more):
+def test_distinct_experts_are_bounded_and_grow_with_tokens(experts, total, more):
     few, many = distinct_experts(experts, [total, total + more])
     chosen = experts.experts_per_token
     assert chosen * (1 - 1e-12) <= few <= min(experts.num_experts, chosen * total) * (1 + 1e-12)
@@ -242,7 +240,7 @@ def test_distinct_experts_lie_between_those_of_one_token_and_all_and_grow_with_t
 
 
 @given(mixtures(), st.integers(1, 10000), st.floats(0, 4))
-def test_a_more_skewed_router_never_touches_more_experts(experts, total, more):
+def test_more_skew_never_uses_more_experts(experts, total, more):
     skewed = replace(experts, router_skew=experts.router_skew + more)
     assert distinct_experts(skewed, total) <= distinct_experts(experts, total) * (1 + 1e-12)
 
@@ -278,7 +276,7 @@ def test_tiles_of_zero_skew_are_those_of_the_uniform_router(count, data, total, 
 
 
 @given(mixtures(), st.integers(1, 10000), st.integers(0, 10000))
-def test_tiles_hold_all_rows_of_every_expert_met_and_grow_with_tokens(experts, total, more):
+def test_tiles_hold_all_rows_and_grow_with_tokens(experts, total, more):
     few, many = (routed_loads(experts, tokens) for tokens in (total, total + more))
     for rows in TILE_ROWS:
         tiles = few[f"tiles_{rows}"]
@@ -314,7 +312,7 @@ def test_plain_decoding_of_a_mixture_grows_with_the_batch(device, name, batch, c
 
 
 @given(sparse, batches, tokens, st.sampled_from([1, 2, 4, 8]))
-def test_ranks_share_expert_flops_and_meet_the_same_experts(name, batch, n, tp):
+def test_ranks_share_expert_flops_and_use_the_same_experts(name, batch, n, tp):
     def experts(ranks):
         ops = forward.forward_ops(catalog.model(name), batch=batch, context=100, tokens=n, tp=ranks)
         return [op for op in ops if op.kind == "expert_gemm"]
@@ -325,7 +323,7 @@ def test_ranks_share_expert_flops_and_meet_the_same_experts(name, batch, n, tp):
 
 
 @given(sparse, st.lists(st.tuples(batches, contexts), min_size=1, max_size=20), tokens)
-def test_experts_price_arrays_and_scalars_alike(name, grid, n):
+def test_moe_steps_of_arrays_and_scalars_agree(name, grid, n):
     deployment, model = Deployment(device_calibration.shipped("h100-sxm"), IDEAL), catalog.model(name)
     batch, context = (np.array(column, dtype=float) for column in zip(*grid))
     together = target_step(model, deployment, batch=batch, context=context, tokens=n).seconds
