@@ -114,7 +114,7 @@ def op_seconds(
         raise fail("tp", int(op.columns["num_gpus"]), f"needs a link, and {hardware.name} has none")
     query = KernelQuery(dtype, kv_dtype, (framework,), {"graph": float(graph)})
     execution, kernel = choose(kind.executions, calibration, op.columns, query)
-    if not operation(execution.operation).l2_reuse_in_service:
+    if not operation(execution.operation).l2_reuse_in_serving:
         kernel = kernel.without_l2_reuse()
     r = rates(hardware, kind.compute_dtype(dtype), kv_dtype if kind.reads_kv else "")
     return estimate(execution, kernel.in_cuda_graph(), op.columns, r)

@@ -113,6 +113,6 @@ ELEMENTWISE = Operation(
     group_names=_group_names,
     lookup=_lookup,
     per_library=False,
-    l2_reuse_in_service=True,
+    l2_reuse_in_serving=True,
 )
 """Kernel that moves ``bytes``; a norm reduces ``rows``, one CTA each."""

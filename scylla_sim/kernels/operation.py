@@ -282,7 +282,7 @@ class Operation:
         Whether the stored elements are those of the KV cache.
     per_library
         Whether the libraries of one framework are fitted apart.
-    l2_reuse_in_service
+    l2_reuse_in_serving
         Whether data stays in L2 between the kernels of a step. Weights and KV do not; activations do.
     executions
         Ways to estimate a row of the kernels CSV, as in `OpKind`; the fitted kernel alone by default.
@@ -300,5 +300,5 @@ class Operation:
     group_columns: tuple[str, ...] = ()
     reads_kv: bool = False
     per_library: bool = True
-    l2_reuse_in_service: bool = False
+    l2_reuse_in_serving: bool = False
     executions: tuple[Execution, ...] = ()
