@@ -195,5 +195,5 @@ def dynamic_tokens_per_cycle(
         values.append(grown)
         beam = -np.partition(-grown, k - 1, axis=1)[:, :k]
     every = np.concatenate(values, axis=1)
-    worth = 1.0 - np.partition(-every, limit - 1, axis=1)[:, :limit].sum(axis=1)
-    return float(worth.mean()), float(worth.std(ddof=1) / np.sqrt(count))
+    taus = 1.0 - np.partition(-every, limit - 1, axis=1)[:, :limit].sum(axis=1)
+    return float(taus.mean()), float(taus.std(ddof=1) / np.sqrt(count))

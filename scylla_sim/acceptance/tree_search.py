@@ -40,22 +40,22 @@ def best_tree(rank_probability: ArrayLike, num_nodes: int) -> DraftTree:
         raise fail("rank_probability", p.shape, "must be one profile of shape (depth, ranks)")
     limit = int(whole("num_nodes", num_nodes, 1))
     order = np.argsort(-p, axis=-1, kind="stable").tolist()
-    chance = (-np.sort(-p, axis=-1)).tolist()
+    probability = (-np.sort(-p, axis=-1)).tolist()
     parents: list[int] = []
     ranks: list[int] = []
     # (-probability, order for ties: shallow and early first, parent's probability, parent, depth, sibling index)
-    heap = [(-chance[0][0], 0, 1.0, ROOT, 0, 0)]
+    heap = [(-probability[0][0], 0, 1.0, ROOT, 0, 0)]
     pushed = 1
     while heap and len(parents) < limit:
         value, _, above, parent, depth, place = heapq.heappop(heap)
         node = len(parents)
         parents.append(parent)
         ranks.append(order[depth][place])
-        if place + 1 < len(chance[depth]):
-            heapq.heappush(heap, (-above * chance[depth][place + 1], pushed, above, parent, depth, place + 1))
+        if place + 1 < len(probability[depth]):
+            heapq.heappush(heap, (-above * probability[depth][place + 1], pushed, above, parent, depth, place + 1))
             pushed += 1
-        if depth + 1 < len(chance):
-            heapq.heappush(heap, (value * chance[depth + 1][0], pushed, -value, node, depth + 1, 0))
+        if depth + 1 < len(probability):
+            heapq.heappush(heap, (value * probability[depth + 1][0], pushed, -value, node, depth + 1, 0))
             pushed += 1
     return DraftTree(tuple(parents), tuple(ranks))
 
@@ -100,10 +100,10 @@ def beam_tree(rank_probability: ArrayLike, *, top_k: int, verify_tokens: int | N
     values: list[FloatArray] = []
     kept: list[IntArray] = []
     beam, beam_value, count = np.array([ROOT]), np.ones(1), 0
-    for chance in p[:, :k]:
+    for probability in p[:, :k]:
         parents.append(np.repeat(beam, k))
         ranks.append(np.tile(np.arange(k), beam.size))
-        values.append((beam_value[:, None] * chance).ravel())
+        values.append((beam_value[:, None] * probability).ravel())
         best = np.argsort(-values[-1], kind="stable")[:k]
         beam, beam_value = count + best, values[-1][best]
         kept.append(beam)

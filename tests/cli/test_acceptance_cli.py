@@ -24,7 +24,7 @@ def test_chains_of_several_lengths(capsys):
     assert rows[2]["generation_cycles_p50"] <= rows[2]["generation_cycles_p99"] <= 100
 
 
-def test_cumulative_rates_are_said_to_be(capsys):
+def test_acceptance_kind_cumulative(capsys):
     (row,), _ = rows_of(capsys, "--acceptance", "0.8,0.4", "--acceptance-kind", "cumulative")
     assert row["tokens_per_cycle"] == pytest.approx(2.2)
 
@@ -45,7 +45,7 @@ def test_trees_are_ordered_and_repeat(capsys):
     assert sum(int(n) for n in best["widths"].split("+")) == 15
 
 
-def test_a_longer_chain_from_one_tau_has_the_interval_of_the_law_of_decay(capsys):
+def test_tau_of_a_longer_chain_has_the_interval_of_the_decay_law(capsys):
     args = ["--tokens-per-cycle", 2.4, "--known-draft-len", 3, "--draft-len", "3,7"]
     (known, longer), words = rows_of(capsys, *args)
     assert "decay law" in words

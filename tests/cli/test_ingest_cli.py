@@ -1,4 +1,4 @@
-"""``scylla-sim ingest`` as a user types it, and what ``predict`` makes of its file."""
+"""``scylla-sim ingest`` as a user types it, and ``predict`` with its file."""
 
 import csv
 import io

@@ -97,7 +97,7 @@ def test_table_names_the_units(fig_1, capsys):
     assert "best by AICc: log1p" in shown
 
 
-def test_points_that_cannot_tell_laws_apart_say_so(fig_1, tmp_path, capsys):
+def test_equally_good_laws_are_listed(fig_1, tmp_path, capsys):
     args = ["--x", "tokens", "--y", "tau", "--x-scale", "1B", "--where"]
     assert main(["laws", str(fig_1), *args, "panel=left"]) == 0
     assert "equally good within 2: power" in capsys.readouterr().out
@@ -216,7 +216,7 @@ def test_two_columns_of_x_are_terms_that_add(tmp_path, capsys):
     assert "log-linear+log-linear" not in rows, "ln 0 is not defined"
 
 
-def test_the_rival_law_takes_the_drafts_perplexity(fig_1, capsys):
+def test_sdsl_uses_the_perplexity_of_the_draft(fig_1, capsys):
     args = [fig_1, "--x", "tokens", "--y", "tau", "--x-scale", "1B", "--train-tokens", "tokens:1B"]
     rows = rows_of(capsys, *args, "--where", "panel=left", "--predict", "10B,20")
     law = rows["sdsl"]
@@ -229,8 +229,8 @@ def test_the_rival_law_takes_the_drafts_perplexity(fig_1, capsys):
     assert with_zero["log1p"]["delta_aicc"] > 4, "the rival is the better law of these points"
 
 
-def test_a_rival_law_that_cannot_predict_says_so(tmp_path, capsys):
-    """Its perplexity comes from two columns, and --x names one of them."""
+def test_a_law_of_perplexity_that_cannot_predict_is_noted(tmp_path, capsys):
+    """The perplexity depends on two columns, and --x names only one."""
     rows = [f"{tokens}B,{size}M,{2 + 0.1 * tokens + 0.001 * size}" for tokens in (1, 2, 4) for size in (70, 300)]
     (tmp_path / "t.csv").write_text("\n".join(["tokens,parameters,tau", *rows]))
     args = [str(tmp_path / "t.csv"), "--x", "tokens", "--y", "tau", "--predict", "8B"]
@@ -238,7 +238,7 @@ def test_a_rival_law_that_cannot_predict_says_so(tmp_path, capsys):
     assert "--predict leaves out the laws of perplexity" in capsys.readouterr().err
 
 
-def test_own_slopes_of_a_factor_stand_beside_the_common_one(tmp_path, capsys):
+def test_separate_slopes_are_shown_with_the_common_slope(tmp_path, capsys):
     path = tmp_path / "tasks.csv"
     lines = [
         f"{d},{5 + slope * i + (i == 2) / 50},{task}"
@@ -256,7 +256,7 @@ def test_own_slopes_of_a_factor_stand_beside_the_common_one(tmp_path, capsys):
 
 @pytest.fixture
 def grown(tmp_path):
-    """Two depths and three seeds: tau = (depth + seed / 10) ln x + 1, exactly."""
+    """Write points of two depths and three seeds: tau = (depth + seed / 10) ln x + 1."""
     lines = ["layers,seed,tokens,tau"]
     for depth, seed, x in itertools.product((1, 2), (0, 1, 2), (1, 2, 4, 8)):
         lines.append(f"{depth},{seed},{x},{(depth + seed / 10) * math.log(x) + 1}")
@@ -265,8 +265,8 @@ def grown(tmp_path):
     return path
 
 
-def test_a_law_is_fitted_to_every_group_and_its_spread_is_that_of_the_repetitions(grown, capsys):
-    """Slopes 1, 1.1, 1.2 of a group: mean 1.1, and with t = 2.92 a 90 % interval of 1.1 -+ 2.92 * 0.1 / sqrt(3)."""
+def test_groups_and_replicates(grown, capsys):
+    """Slopes 1, 1.1 and 1.2 have the mean 1.1 and, with t = 2.92, the half width 2.92 * 0.1 / sqrt(3)."""
     options = ["--forms", "log-linear", "--format", "json", "--by", "layers", "--replicates", "seed"]
     assert main(["laws", str(grown), "--x", "tokens", "--y", "tau", *options]) == 0
     first, second = json.loads(capsys.readouterr().out)["rows"]
@@ -287,7 +287,7 @@ def test_a_law_is_fitted_to_every_group_and_its_spread_is_that_of_the_repetition
         (["--replicates", "seed", "--bootstrap", "9"], "cannot be combined with --replicates"),
     ],
 )
-def test_groups_and_repetitions_that_make_no_sense_are_refused(grown, capsys, options, message):
+def test_bad_groups_and_replicates_are_refused(grown, capsys, options, message):
     assert main(["laws", str(grown), "--x", "tokens", "--y", "tau", *options]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
@@ -310,7 +310,7 @@ def test_groups_may_have_commas_and_equals_signs_in_their_names(tmp_path, capsys
         (["--x", "tokens", "--bootstrap", "999999999999"], "bootstrap=999999999999.0 must lie in [0, 100000]"),
     ],
 )
-def test_blank_columns_and_endless_bootstraps_are_refused(options, message, fig_1, capsys):
+def test_blank_columns_and_too_many_refits_are_refused(options, message, fig_1, capsys):
     assert main(["laws", str(fig_1), "--y", "tau", *options]) == 2
     shown = capsys.readouterr().err
     assert message in shown and shown.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Laws of acceptance and draft trees, over random profiles and trees."""
+"""Properties of acceptance profiles and draft trees, over random profiles and trees."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def rank_profiles(draw, max_depth=5, max_ranks=4, min_ranks=1):
 
 @st.composite
 def trees_within(draw, profile, max_nodes=12):
-    """A tree that the profile covers, grown at random."""
+    """Return a random tree that the profile covers."""
     depth, ranks = profile.shape
     paths: list[tuple[int, ...]] = []
     free = [(rank,) for rank in range(ranks)]
@@ -45,7 +45,7 @@ def test_a_chain_yields_between_one_and_draft_len_plus_one(alpha):
 
 
 @given(rates, st.data())
-def test_a_higher_rate_anywhere_never_yields_less(alpha, data):
+def test_a_higher_rate_never_lowers_tau(alpha, data):
     better = alpha.copy()
     i = data.draw(st.integers(0, len(alpha) - 1))
     better[i] = data.draw(st.floats(alpha[i], 1))
@@ -53,7 +53,7 @@ def test_a_higher_rate_anywhere_never_yields_less(alpha, data):
 
 
 @given(rates)
-def test_a_longer_draft_never_yields_less(alpha):
+def test_a_longer_draft_never_lowers_tau(alpha):
     taus = [float(profiles.tokens_per_cycle(alpha[:length])) for length in range(1, len(alpha) + 1)]
     assert (np.diff([1.0, *taus]) >= -1e-12).all()
 
@@ -66,7 +66,7 @@ def test_the_closed_form_is_the_sum(alpha, gamma):
 
 @given(rates)
 def test_cumulative_and_conditional_invert_each_other(alpha):
-    """Up to positions that are never reached, whose conditional rate is not observable."""
+    """The conversion is exact except at positions that no cycle reaches."""
     cumulative = profiles.to_cumulative(alpha)
     back = profiles.to_conditional(cumulative)
     assert profiles.to_cumulative(back) == pytest.approx(cumulative, abs=1e-12)
@@ -84,7 +84,7 @@ def test_the_distribution_has_the_mean_and_ordered_quantiles(alpha):
 
 
 @given(st.floats(0, 1), st.integers(1, 20))
-def test_a_rate_survives_the_way_to_tau_and_back(alpha, gamma):
+def test_rate_to_tau_and_back_restores_the_rate(alpha, gamma):
     tau = acceptance_profiles.iid_tokens_per_cycle(alpha, gamma)
     again = acceptance_profiles.iid_tokens_per_cycle(profiles.iid_rate(tau, gamma), gamma)
     assert again == pytest.approx(float(tau), rel=1e-9)
@@ -113,8 +113,8 @@ def test_a_tree_yields_between_one_and_its_depth_plus_one(data):
 
 
 @given(st.data())
-def test_a_node_more_never_yields_less(data):
-    """So a tree is worth at least any chain it contains."""
+def test_one_more_node_never_lowers_tau(data):
+    """A tree has at least the tau of every chain that it contains."""
     p = data.draw(rank_profiles())
     tree = data.draw(trees_within(p))
     paths = tree.paths()
@@ -129,7 +129,7 @@ def test_a_node_more_never_yields_less(data):
 
 
 @given(st.data())
-def test_the_order_in_which_nodes_are_written_changes_nothing(data):
+def test_the_order_of_nodes_does_not_matter(data):
     p = data.draw(rank_profiles())
     tree = data.draw(trees_within(p))
     # Any order that keeps parents first: sort by depth, shuffle within.
@@ -144,7 +144,7 @@ def test_the_order_in_which_nodes_are_written_changes_nothing(data):
 
 
 def _all_subtrees(profile, nodes):
-    """Every tree of exactly ``nodes`` nodes that a profile covers, as sets of paths."""
+    """Return all trees of ``nodes`` nodes that a profile covers, as sets of paths."""
     depth, ranks = profile.shape
     paths = [path for d in range(1, depth + 1) for path in itertools.product(range(ranks), repeat=d)]
     for chosen in itertools.combinations(paths, nodes):
@@ -179,7 +179,7 @@ def test_more_choices_never_make_the_best_tree_worse(p, nodes):
 
 
 @given(st.floats(0.01, 0.99), st.integers(1, 5), st.integers(1, 4), st.data())
-def test_verifying_more_of_a_beam_never_yields_less(alpha, steps, top_k, data):
+def test_more_verified_tokens_never_lower_tau(alpha, steps, top_k, data):
     p = np.broadcast_to(profiles.rank_profile(alpha, top_k), (steps, top_k))
     most = top_k + (steps - 1) * top_k**2 + 1
     few, many = sorted(data.draw(st.integers(2, most)) for _ in range(2))
@@ -202,7 +202,7 @@ def test_a_beam_is_never_better_than_the_best_tree_of_its_size(alpha, steps, top
 
 @settings(deadline=None)
 @given(st.floats(0, 1), st.integers(1, 5), st.integers(1, 4))
-def test_a_beam_rate_survives_the_way_to_tau_and_back(alpha, steps, top_k):
+def test_beam_rate_to_tau_and_back_restores_the_rate(alpha, steps, top_k):
     p = np.broadcast_to(profiles.rank_profile(alpha, top_k), (steps, top_k))
     tau = float(trees.tokens_per_cycle(tree_search.beam_tree(p, top_k=top_k), p))
     rate = tree_search.beam_rate(tau, draft_len=steps, top_k=top_k)
@@ -255,7 +255,7 @@ def _beam(data, p):
 @pytest.mark.parametrize("build", [_chain, _full, _sparse, _best, _beam], ids=lambda build: build.__name__[1:])
 @given(st.data(), st.integers(0, 2**32 - 1))
 def test_a_simulated_tree_agrees_with_the_formula(build, data, seed):
-    """Mean of 4,000 cycles within 5 standard errors, each depth's survival within 5 binomial ones."""
+    """The mean and the survival at each depth of 4,000 cycles agree within 5 standard errors."""
     p = data.draw(rank_profiles())
     if build is _beam:
         p = -np.sort(-p, axis=1)
@@ -271,7 +271,7 @@ def test_a_simulated_tree_agrees_with_the_formula(build, data, seed):
 
 
 def _grown(p, top_k, nodes, rng):
-    """EAGLE-2's tree of one random context (expand by confidence, rerank), and the class behind each path."""
+    """Return EAGLE-2's tree of a random context, and the class of the context after each path."""
     kinds, depth = p.shape[:2]
     value, kind, beam = {(): 1.0}, {(): rng.integers(kinds)}, [()]
     for level in range(depth):
@@ -287,7 +287,7 @@ def _grown(p, top_k, nodes, rng):
 
 
 def _accepted(p, chosen, kind, rng):
-    """Drafted tokens of the tree that the target accepts."""
+    """Return the number of drafted tokens that the target accepts."""
     path = ()
     while len(path) < p.shape[1]:
         edges = np.cumsum(p[kind[path], len(path)])
@@ -308,7 +308,7 @@ def _accepted(p, chosen, kind, rng):
     st.integers(0, 2**32 - 1),
 )
 def test_a_simulated_dynamic_tree_agrees_with_its_integral(rate, confidence, depth, top_k, data, seed):
-    """EAGLE-2 under the mixture: 1,000 cycles against 1,000 integrated trees, within 5 standard errors."""
+    """1,000 simulated cycles agree with 1,000 integrated trees within 5 standard errors."""
     rates = positions.position_profile(rate, depth)
     mixed = dynamic_trees.mixture_of(rates, top_k, confidence=confidence)
     tokens = data.draw(st.integers(2, top_k + (depth - 1) * top_k**2 + 1))
@@ -325,8 +325,8 @@ def test_a_simulated_dynamic_tree_agrees_with_its_integral(rate, confidence, dep
 
 @settings(max_examples=20, deadline=None)
 @given(rank_profiles(max_depth=5, max_ranks=4), st.integers(1, 200))
-def test_the_search_for_the_best_tree_handles_each_node_at_most_twice(p, nodes):
-    """Two pushes a node bound the heap, and so the search by O(n log n)."""
+def test_best_tree_pushes_at_most_two_entries_per_node(p, nodes):
+    """Two heap entries per node make the search O(n log n)."""
     pushes = []
     real = tree_search.heapq.heappush
     tree_search.heapq.heappush = lambda heap, item: (pushes.append(1), real(heap, item))

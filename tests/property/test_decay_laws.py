@@ -1,4 +1,4 @@
-"""Laws of the decay over positions."""
+"""Properties of the decay over positions, over random profiles."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_a_better_first_rate_is_better_everywhere(one, other, exponent, gamma):
 
 @settings(deadline=None)
 @given(st.floats(0.05, 0.95), st.floats(0, 1.5), st.integers(1, 7))
-def test_tau_survives_the_way_to_a_profile_and_back(rate, exponent, gamma):
+def test_tau_to_profile_and_back_restores_tau(rate, exponent, gamma):
     tau = float(profiles.tokens_per_cycle(positions.position_profile(rate, gamma, exponent=exponent)))
     found = positions.fit_decay(gamma, tau, exponent=exponent)
     assert profiles.tokens_per_cycle(found.profile(gamma)) == pytest.approx(tau, abs=1e-5)
@@ -36,7 +36,7 @@ def test_tau_survives_the_way_to_a_profile_and_back(rate, exponent, gamma):
 
 @settings(deadline=None)
 @given(st.floats(0.05, 0.95), st.integers(1, 4), st.integers(1, 8))
-def test_the_interval_holds_the_value_within_what_a_chain_can_yield(rate, known, asked):
+def test_interval_contains_the_value_and_stays_possible(rate, known, asked):
     tau = float(profiles.tokens_per_cycle(positions.position_profile(rate, known)))
     found = positions.fit_decay(known, tau).predict(asked)
     value, lower, upper = found.value, found.lower, found.upper

@@ -1,4 +1,4 @@
-"""Laws of the number of cycles a generation takes."""
+"""Properties of the number of cycles of a generation, over random profiles."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ profiles = hnp.arrays(np.float64, st.integers(1, 6), elements=st.floats(0, 1))
 
 
 @given(profiles, st.integers(1, 200))
-def test_it_is_a_distribution_between_the_fewest_and_the_most_cycles(alpha, tokens):
+def test_cycles_are_a_distribution_with_the_right_ends(alpha, tokens):
     p = generation.cycles_distribution(alpha, tokens)
     assert p.sum() == pytest.approx(1)
     assert (p >= 0).all()
@@ -33,7 +33,7 @@ def test_the_mean_satisfies_the_renewal_equation(alpha, tokens):
 
 
 @given(profiles, st.integers(1, 300))
-def test_a_generation_is_never_worth_more_than_tau_a_cycle(alpha, tokens):
+def test_a_generation_has_at_most_tau_tokens_per_cycle(alpha, tokens):
     worth = generation.generation_tokens_per_cycle(alpha, tokens)
     tau = float(acceptance_profiles.tokens_per_cycle(alpha))
     assert 1 - 1e-12 <= worth <= tau + 1e-9
@@ -42,7 +42,7 @@ def test_a_generation_is_never_worth_more_than_tau_a_cycle(alpha, tokens):
 
 
 @given(st.integers(1, 6), st.integers(1, 100))
-def test_certain_drafts_take_a_certain_number_of_cycles(gamma, tokens):
+def test_certain_acceptance_gives_a_certain_number_of_cycles(gamma, tokens):
     assert generation.cycles_quantile(np.ones(gamma), tokens, 0.5) == -(-tokens // (gamma + 1))
     assert generation.cycles_quantile(np.zeros(gamma), tokens, 0.5) == tokens
 
@@ -50,8 +50,10 @@ def test_certain_drafts_take_a_certain_number_of_cycles(gamma, tokens):
 @settings(max_examples=10, deadline=None)
 @given(profiles, st.integers(5, 60), st.integers(0, 2**32 - 1))
 def test_a_simulation_agrees(alpha, tokens, seed):
-    """4,000 generations: mean within 5 standard errors, and the cycle counts' distribution function within 0.04,
-    the Dvoretzky-Kiefer-Wolfowitz bound at a chance of 5e-6."""
+    """The mean of 4,000 generations agrees within 5 standard errors.
+
+    Their distribution function agrees within 0.04, the Dvoretzky-Kiefer-Wolfowitz bound for probability 5e-6.
+    """
     rng = np.random.default_rng(seed)
     runs = 4000
     accepted = rng.random((runs, tokens, len(alpha))) < alpha

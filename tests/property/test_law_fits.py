@@ -1,4 +1,4 @@
-"""Laws of the fitted laws."""
+"""Properties of fitted laws, over random points."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_the_unit_of_x_moves_only_the_intercept(slope, intercept, unit):
 @settings(deadline=None)
 @given(st.sampled_from([name for name in FORMS if name != "log1p"]), st.floats(1e-3, 1e3))
 def test_predictions_do_not_depend_on_the_unit_of_x(form, unit):
-    """Every form but ln(x + 1), which knows what one unit is."""
+    """This holds for all laws except ln(x + 1), which depends on the unit."""
     y = 5 + 0.3 * np.log(X) + 0.02 * np.cos(X)
     law, rescaled = fit.fit(X, y, form), fit.fit(X * unit, y, form)
     assert law.converged == rescaled.converged
@@ -49,14 +49,14 @@ def test_more_layers_or_more_tokens_never_lower_tau(d1, d2, t1, t2):
 
 
 @given(st.floats(1, 50), st.floats(0, 1e12), st.floats(0.55, 0.98))
-def test_the_interval_holds_the_value_and_widens_with_its_level(layers, tokens, level):
+def test_interval_contains_the_value_and_widens_with_its_level(layers, tokens, level):
     law = theorems.tokens_per_cycle(layers=layers, train_tokens=tokens, level=level).tau
     wider = theorems.tokens_per_cycle(layers=layers, train_tokens=tokens, level=level + 0.01).tau
     assert wider.lower <= law.lower <= law.value <= law.upper <= wider.upper
 
 
 @given(st.floats(0.5, 1e4), st.floats(0.5, 1e4))
-def test_the_best_number_of_paths_falls_with_the_batch_to_its_floor(one, other):
+def test_best_number_of_paths_falls_with_the_batch_to_its_floor(one, other):
     low, high = sorted((one, other))
     assert theorems.optimal_paths(low) >= theorems.optimal_paths(high) - 1e-6
     assert theorems.optimal_paths(high) >= theorems.optimal_paths_asymptote()[1]

@@ -32,7 +32,7 @@ def test_tokens_per_cycle_overrides_everything():
     assert item.tokens_per_cycle == 2.4
 
 
-def test_a_draft_without_acceptance_is_told_what_to_give():
+def test_missing_acceptance_is_an_error_with_advice():
     with pytest.raises(InputError, match="--acceptance 0.7"):
         chain(3)
 
@@ -43,7 +43,7 @@ def test_eagle2_and_scylla_draft_the_reference_tree_by_default():
     assert drafting.shape(EAGLE3, None, None, None).verify_tokens == 4
 
 
-def test_tau_transferred_to_a_shorter_draft_is_lower_and_is_restored_on_the_way_back():
+def test_transfer_to_a_shorter_draft_and_back_restores_tau():
     long, short = drafting.DraftShape(6, 10, 61), drafting.DraftShape(3, 1, 4)
     there = drafting.transfer(4.5, long, short)
     assert 1 < there < 4

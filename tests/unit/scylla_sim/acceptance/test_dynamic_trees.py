@@ -1,4 +1,4 @@
-"""Dynamic trees against EAGLE-2's published gain, a full simulation and the static limit."""
+"""Dynamic trees, against EAGLE-2's published gain, a full simulation and static trees."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def decaying_mixture(first_rate, draft_len, top_k, **options):
 
 
 def mixture_of(eagle_tau, confidence):
-    """The mixture under which EAGLE's fixed tree yields a tau, at EAGLE-2's depth and width."""
+    """Return the mixture, with EAGLE-2's depth and width, under which EAGLE's fixed tree has a given tau."""
 
     def tau_of(rates):
         mixed = [decaying_mixture(rate, 6, 10, confidence=confidence) for rate in rates.ravel()]
@@ -37,7 +37,7 @@ def mixture_of(eagle_tau, confidence):
 
 @pytest.mark.parametrize("target", SPEC_BENCH)
 def test_eagle_2_from_eagle(target):
-    """The confidence was fitted on Vicuna-7B; Vicuna-13B is a prediction. 3,000 trees: error 0.014."""
+    """The confidence was fitted to Vicuna-7B; Vicuna-13B is a prediction. The error of 3,000 trees is 0.014."""
     fixed, dynamic = SPEC_BENCH[target]
     mixed = mixture_of(fixed, dynamic_trees.CONFIDENCE)
     tau, error = dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=10, verify_tokens=61, samples=3000, seed=1)
@@ -63,7 +63,7 @@ def test_the_average_context_keeps_the_default_laws(confidence):
     assert np.cumsum(mixed, axis=1) == pytest.approx(np.cumsum(plain, axis=1), abs=0.02)
 
 
-def test_knowing_more_is_worth_more():
+def test_tau_rises_with_the_confidence():
     taus = []
     for confidence in (0.0, 0.1, 0.2, 0.3):
         mixed = decaying_mixture(0.75, 5, 6, confidence=confidence)
@@ -73,7 +73,7 @@ def test_knowing_more_is_worth_more():
 
 
 def test_a_full_simulation_of_drafting_and_acceptance_agrees():
-    """Draw contexts, grow the beam, rerank, draw the target's tokens: 4,000 cycles, within 4 standard errors."""
+    """Simulate 4,000 cycles with sampled contexts and target tokens; tau agrees within 4 standard errors."""
     mixed = decaying_mixture(0.7, 3, 3, confidence=0.4)
     p, rng, cycles = mixed.rank_probability, np.random.default_rng(9), 4000
     tokens = np.ones(cycles)
@@ -102,7 +102,7 @@ def test_a_full_simulation_of_drafting_and_acceptance_agrees():
     assert tau == pytest.approx(tokens.mean(), abs=4 * np.hypot(error, tokens.std() / np.sqrt(cycles)))
 
 
-def test_it_repeats_with_its_seed():
+def test_the_same_seed_gives_the_same_tau():
     mixed = decaying_mixture(0.7, 3, 3)
     one, same, other = (
         dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=3, verify_tokens=9, samples=50, seed=s)
@@ -132,7 +132,7 @@ def test_bad_input_is_named(call, message):
         call()
 
 
-def test_edges_of_the_rate():
+def test_rates_zero_and_one():
     for rate in (0.0, 1.0):
         mixed = decaying_mixture(rate, 3, 2)
         tau, _ = dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=2, verify_tokens=5, samples=4)

@@ -1,4 +1,4 @@
-"""The decay over positions: published series predicted by a law fitted on the others."""
+"""The decay over positions, against published series."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_the_exponent_is_the_published_series_median(series):
 
 
 def test_long_drafts_are_predicted_with_less_than_half_the_error_of_one_rate(series):
-    """From tau at K = 3 alone (every series has it) and from all of K <= 3; K = 5..8 measured."""
+    """Known: tau at K = 3, or at all K <= 3. Predicted: K = 5 to 8."""
     pairs = positions.held_out(series)
     only_three = [row for row in pairs if row["known"] == "3"]
     assert len(only_three) == 53
@@ -56,7 +56,7 @@ def test_long_drafts_are_predicted_with_less_than_half_the_error_of_one_rate(ser
 
 
 def test_eagle_3_heads_of_specbundle(specbundle):
-    """A second collection, 60 series of K = 3, 5, 7: K = 5 and 7 from K = 3, the law from the other series."""
+    """60 series of a second collection: K = 5 and 7 are predicted from K = 3."""
     exponents = [positions.own_exponent(*points) for points in specbundle.values()]
     assert len(exponents) == 60
     assert np.median(exponents) == pytest.approx(EAGLE3_EXPONENT, abs=5e-3)
@@ -67,7 +67,7 @@ def test_eagle_3_heads_of_specbundle(specbundle):
 
 
 def test_an_exponent_fitted_on_another_collection_gains_less(series, specbundle):
-    """Its limit: fitted on one collection, the law still beats one rate on the other, but not by half."""
+    """An exponent from the other collection reduces the error of one rate, but by less than half."""
 
     def errors(points, exponent):
         found = []
@@ -82,8 +82,8 @@ def test_an_exponent_fitted_on_another_collection_gains_less(series, specbundle)
         assert 0.5 < errors(points, foreign) / errors(points, 0.0) < 0.85
 
 
-def test_where_one_rate_is_already_good_the_law_gains_nothing():
-    """Third collection, the same traces cut at K (four tasks) and one head's table: from K = 3, 3 % either way."""
+def test_decay_law_equals_one_rate_on_traces():
+    """A third collection, traces cut at K: the decay law and one rate both have errors of 3 %."""
     traces = {k: v for k, v in read_series("tau_vs_draft_len_traces").items() if "n-gram" not in k}
     pairs = [row for row in positions.held_out(traces) if row["known"] == "3"]
     law, one_rate = (np.mean([abs(row[key]) for row in pairs]) for key in ("error", "iid_error"))
@@ -91,15 +91,18 @@ def test_where_one_rate_is_already_good_the_law_gains_nothing():
 
 
 def test_prompt_lookup_rises_with_depth():
-    """A copied span goes on: the exponent of n-gram drafts is negative, the default is not for them."""
+    """n-gram drafts have a negative exponent, because copied spans continue; the default does not apply."""
     traces = {k: v for k, v in read_series("tau_vs_draft_len_traces").items() if "n-gram" in k}
     assert len(traces) == 4
     assert all(positions.own_exponent(*points) < -0.5 for points in traces.values())
 
 
 def test_small_trees_of_sglang_are_overestimated():
-    """A limit, kept visible: with 5 or 7 nodes and topk > 1, SGLang's measured tau lies below the chain of the same
-    nodes, which no draft with calibrated confidence does. The best tree is 14 and 22 % too good on average."""
+    """A known limit of the model.
+
+    For 5 or 7 nodes and topk above 1, SGLang's measured tau lies below that of a chain with the same nodes. A draft
+    with calibrated confidence never does this. The predicted tau is 14 % and 22 % too high on average.
+    """
     columns = read_columns(PUBLISHED / "tau_small_trees.csv")
     chains = read_series("tau_vs_draft_len_specbundle")
     errors = {3: [], 4: []}
@@ -119,7 +122,7 @@ def test_intervals_from_one_tau_cover(series):
     assert 0.85 < covered <= 1.0, "nominal 0.9; 141 pairs of 19 series are far from independent"
 
 
-def test_one_tau_keeps_the_exponent_and_meets_the_tau():
+def test_one_tau_keeps_the_exponent_and_is_reproduced():
     found = positions.fit_decay(3, 2.9, exponent=0.5)
     assert found.exponent == pytest.approx(0.5, abs=1e-6)
     assert profiles.tokens_per_cycle(found.profile(3)) == pytest.approx(2.9, abs=1e-6)

@@ -48,7 +48,7 @@ def test_leading_axes_are_independent_profiles():
 
 
 def test_iid_closed_form_is_smooth_at_one():
-    """Leviathan Eq. 1 is 0/0 at alpha = 1; both sides of it must meet the limit."""
+    """Leviathan Eq. 1 is 0/0 at alpha = 1; values near 1 approach the limit."""
     alphas = [1 - 1e-3, 1 - 1e-9, 1 - 1e-13, 1.0]
     sums = [1 + sum(a**i for i in range(1, 8)) for a in alphas]
     assert acceptance_profiles.iid_tokens_per_cycle(alphas, 7) == pytest.approx(sums, rel=1e-9)
@@ -135,7 +135,7 @@ def test_bad_input_is_named(call, message):
         call()
 
 
-def test_the_acceptance_half_costs_no_scipy():
+def test_acceptance_does_not_import_scipy():
     code = (
         "import sys, scylla_sim.laws.theorems, scylla_sim.acceptance.profiles, scylla_sim.acceptance.trees;"
         "scylla_sim.laws.theorems.tokens_per_cycle(layers=5, train_tokens=1e10);"

@@ -8,7 +8,7 @@ from scylla_sim.acceptance import rates_file
 from scylla_sim.checks import InputError
 
 
-def test_cumulative_rates_are_not_conditional_ones(tmp_path):
+def test_cumulative_rates_are_converted(tmp_path):
     conditional, scalar = rates_file.read_rates("0.8,0.4,0.2", "cumulative")
     assert conditional.tolist() == pytest.approx([0.8, 0.5, 0.5])
     assert not scalar

@@ -14,7 +14,7 @@ def test_chain_is_the_chain_formula():
 
 
 def test_full_tree_by_hand():
-    """Two children each: depth 1 accepts with 0.6 + 0.2, depth 2 with 0.8 (0.5 + 0.3)."""
+    """Depth 1 accepts with probability 0.6 + 0.2, and depth 2 with 0.8 (0.5 + 0.3)."""
     tree = trees.full_tree([2, 2])
     assert tree.paths() == [(0,), (1,), (0, 0), (0, 1), (1, 0), (1, 1)]
     p = [[0.6, 0.2], [0.5, 0.3]]

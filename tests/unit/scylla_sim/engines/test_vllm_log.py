@@ -46,7 +46,7 @@ def test_windows_add_up_and_idle_windows_are_skipped():
 
 
 def test_conditional_rates_are_refused():
-    """Their sum is more than the mean acceptance length allows."""
+    """Their sum contradicts the mean acceptance length."""
     with pytest.raises(InputError, match="sum to 2.417, with a mean acceptance length of 3.03; they are not cumul"):
         vllm_log.read_vllm_log(LINE.replace("0.837, 0.669, 0.524", "0.837, 0.799, 0.781"))
 

@@ -48,7 +48,7 @@ def test_line_agrees_with_scipy_linregress():
     assert (upper - lower)[0] == pytest.approx(2 * stats.t.ppf(0.975, 6) * other.stderr)
 
 
-def test_leave_one_out_is_what_leaving_one_out_gives():
+def test_leave_one_out_error_agrees_with_refits():
     rng = np.random.default_rng(4)
     y = 5 + 0.4 * np.log(X) + rng.normal(0, 0.1, X.size)
     errors = []
@@ -85,7 +85,7 @@ def test_aicc_by_hand():
     assert least_squares.aicc(2.0, n=4, parameters=2, magnitude=1.0) is None
 
 
-def test_too_few_points_say_so():
+def test_too_few_points_are_reported():
     three = fit.fit([1, 2, 4], [1.0, 2.0, 2.9], "saturating-exponential")
     assert not three.converged
     assert three.message == "3 parameters need at least 4 points"
@@ -95,8 +95,8 @@ def test_too_few_points_say_so():
     assert four.message == "AICc needs 5 points"
 
 
-def test_a_shape_the_points_do_not_show_is_no_result():
-    """A straight line has no ceiling: the exponential's scale runs to the end of its range."""
+def test_an_undetermined_shape_does_not_converge():
+    """Points on a straight line do not determine the scale of a saturating exponential."""
     law = fit.fit(X, 1 + 0.1 * X, "saturating-exponential")
     assert not law.converged
     assert "the points do not determine it" in law.message
@@ -104,14 +104,14 @@ def test_a_shape_the_points_do_not_show_is_no_result():
     assert not fit.fit(X, 1 + 0.1 * np.log(X), "broken").converged
 
 
-def test_equal_x_cannot_carry_a_slope():
+def test_equal_x_do_not_determine_a_slope():
     law = fit.fit([5, 5, 5, 5], [1.0, 2, 3, 4], "log-linear")
     assert not law.converged
     assert "different x" in law.message
 
 
 def test_prediction_interval_covers_new_points():
-    """90 % intervals of a new point, 2,000 repetitions: binomial standard error 0.7 points, asked within 3."""
+    """The 90 % interval covers 90 % of 2,000 new points within 3 points; the standard error is 0.7 points."""
     rng = np.random.default_rng(7)
     hits = 0
     for _ in range(2000):

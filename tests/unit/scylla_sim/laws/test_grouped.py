@@ -50,7 +50,7 @@ def test_a_shape_is_common_too():
     )
 
 
-def test_separate_slopes_are_noticed():
+def test_separate_slopes_have_a_lower_aicc():
     rng = np.random.default_rng(2)
     same = 0.4 * np.log(X) + OFFSET + rng.normal(0, 0.02, X.size)
     own = np.repeat([0.1, 0.4, 0.9], 5) * np.log(X) + OFFSET + rng.normal(0, 0.02, X.size)
@@ -71,14 +71,14 @@ def published(name, x, y):
 
 
 def test_published_layers_saturate_faster_than_a_logarithm():
-    """DSpark's nine tasks and DFlash's one, 1-5 layers: Theorem 1.2's form loses by more than 10."""
+    """Nine tasks of DSpark and one of DFlash, 1-5 layers: the logarithm has an AICc that is 10 higher."""
     scores = published("capacity_layers", "decoder_layers", "tokens_per_cycle")
     assert min(scores, key=scores.get) == "saturating-exponential"
     assert scores["log-linear"] - scores["saturating-exponential"] > 10
 
 
-def test_published_data_scale_cannot_tell_two_logarithms_apart():
-    """EAGLE and EAGLE-3, 1 to 8 times the data: ln x and ln(x + 1) within 2, a straight line behind by more."""
+def test_published_token_series_fit_both_logarithms_equally_well():
+    """EAGLE and EAGLE-3 with 1 to 8 times the data: ln x and ln(x + 1) differ by less than 2 in AICc."""
     scores = published("capacity_data", "data_scale", "acceptance_rate")
     assert abs(scores["log-linear"] - scores["log1p"]) < 2
     assert scores["linear"] - scores["log-linear"] > 4

@@ -1,4 +1,4 @@
-"""SDSL, the rival law: what is quoted of it, whether its numbers agree with each other, and where it fails."""
+"""SDSL: its published numbers, their consistency, and data that it does not fit."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_perplexity_is_the_exponential_of_hoffmanns_loss():
     assert loss == pytest.approx(1.94, abs=0.005)
 
 
-def test_what_is_not_given_divides_every_perplexity_alike():
+def test_a_missing_size_changes_every_perplexity_by_the_same_factor():
     tokens = np.array([1e9, 1e10, 1e11])
     whole, alone = sdsl.perplexity(parameters=2e8, train_tokens=tokens), sdsl.perplexity(train_tokens=tokens)
     assert whole / alone == pytest.approx(np.full(3, whole[0] / alone[0]))
@@ -41,7 +41,7 @@ def test_the_quoted_plane_and_its_interval():
 @pytest.mark.parametrize("target", [13e9, 30e9, 66e9, 72e9, 110e9])
 @pytest.mark.parametrize("train_tokens", [180e9, 1e12, 15e12])
 def test_the_quoted_numbers_agree_with_each_other(target, train_tokens):
-    """The plane, with a cycle of gamma N + M, has its best draft where the quoted line 2.71e-3 M + 8.71e7 says."""
+    """The plane and a cycle time of gamma N + M reproduce the quoted best size 2.71e-3 M + 8.71e7."""
     best = draft_design.best_draft_parameters(target, train_tokens=train_tokens)
     quoted = theorems.constants("sdsl")
     assert best == pytest.approx(quoted["size_slope"] * target + quoted["size_floor"], rel=0.2)
@@ -78,8 +78,8 @@ def test_each_panel_alone_is_a_function_of_perplexity():
 
 
 @pytest.mark.parametrize("kind", ["tokens", "rates"])
-def test_layers_of_dspark_prefer_the_rival_to_the_logarithm_in_tokens_and_in_rates(kind):
-    """27 points, chains of 7: SDSL's law is of a rate, and tokens are no straight line in it over their range."""
+def test_dspark_layers_fit_sdsl_better_than_a_logarithm(kind):
+    """27 points, chains of 7: tau is not linear in the acceptance rate over this range."""
     read = read_columns(PUBLISHED / "capacity_layers.csv")
     rows = [i for i, name in enumerate(read["series"]) if name.startswith("dspark")]
     series = {"series": [read["series"][i] for i in rows]}

@@ -41,7 +41,7 @@ def test_fig_1_right_against_ln_d():
 
 @pytest.mark.parametrize("base", [np.e, 2, 10])
 def test_quoted_theorem_1_2_does_not_reproduce_fig_1(base):
-    """In no base of the logarithm: its worst error is at least 0.19 tokens, the refit's 0.05."""
+    """The largest error is above 0.19 tokens for every base; the refit has 0.05."""
     quoted = theorems.quoted("layers")
     missed = quoted["slope"] * np.log(LAYERS) / np.log(base) + quoted["intercept"] - TAU_LAYERS
     refitted = fit.fit(LAYERS, TAU_LAYERS, "log-linear").predict(LAYERS).value - TAU_LAYERS
@@ -49,7 +49,7 @@ def test_quoted_theorem_1_2_does_not_reproduce_fig_1(base):
     assert np.abs(refitted).max() < 0.051
 
 
-def test_the_shipped_points_are_the_printed_ones():
+def test_shipped_points_equal_the_printed_points():
     x, y = theorems.points("tokens")
     assert x.tolist() == [0, *TOKENS_BILLION]
     assert y.tolist() == [TAU_WITHOUT_PRETRAINING, *TAU_TOKENS]
@@ -66,7 +66,7 @@ def test_every_printed_point_lies_in_the_interval_of_a_new_draft():
         assert ((law.tau.lower <= tau) & (tau <= law.tau.upper)).all()
 
 
-def test_joint_law_meets_both_panels():
+def test_joint_law_fits_both_panels():
     layers = theorems.tokens_per_cycle(layers=LAYERS)
     tokens = theorems.tokens_per_cycle(train_tokens=np.array(TOKENS_BILLION) * 1e9)
     assert np.abs(layers.tau.value - TAU_LAYERS).max() < 0.08
@@ -90,7 +90,7 @@ def test_extrapolation_is_flagged():
 
 
 def test_theorem_1_3_at_its_printed_batches():
-    """arXiv 2505.07858, Fig. 5: turning points at 66, 36, 22 and 16 paths, read from the figure to 2 paths."""
+    """arXiv 2505.07858, Fig. 5: best numbers of paths, read from the figure to within 2 paths."""
     assert theorems.optimal_paths([8, 16, 32, 64]) == pytest.approx([66, 36, 22, 16], abs=2)
 
 

@@ -1,4 +1,4 @@
-"""The catalog: every entry valid and sourced, every refusal one clear line."""
+"""The catalog: valid entries with sources, and errors for bad names and files."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_h800_is_an_h100_with_a_slower_link():
     assert h800.link_bytes_per_s == 200e9 < h100.link_bytes_per_s
 
 
-def test_unknown_names_list_the_known_and_guess():
+def test_unknown_names_list_known_names_and_the_nearest():
     with pytest.raises(InputError, match=r"hardware='h100' is not known; did you mean h100-sxm\? known: h100-sxm"):
         catalog.hardware("h100")
     with pytest.raises(InputError, match="model='llama-3.1-9b' is not known; did you mean llama-3.1-8b"):
@@ -70,7 +70,7 @@ def test_unknown_names_list_the_known_and_guess():
         catalog.draft("eagel")
 
 
-def test_precision_without_a_peak_names_those_the_device_has():
+def test_missing_peak_lists_the_known_precisions():
     with pytest.raises(InputError, match="precision='fp8' has no peak in the datasheet of a100-sxm; it has bf16"):
         catalog.hardware("a100-sxm").peak("fp8")
 
@@ -130,7 +130,7 @@ def test_config_json_is_read_like_the_catalog(tmp_path):
         ({"num_key_value_heads": 5}, "num_kv_heads=5 must divide num_heads=32"),
     ],
 )
-def test_config_that_is_not_modelled_is_refused_by_name(tmp_path, change, line):
+def test_unmodelled_config_is_refused_by_name(tmp_path, change, line):
     config = {
         "model_type": "llama",
         "num_hidden_layers": 32,
@@ -153,7 +153,7 @@ def test_draft_layers_belong_to_heads():
         catalog.draft("llama-68m", layers=2)
 
 
-def test_engine_values_say_where_they_come_from():
+def test_engine_values_have_sources():
     engine = catalog.engine("vllm")
     assert engine.host_s == pytest.approx(1.207e-3)
     assert "2601.11580" in engine.sources["host_s"]
@@ -165,7 +165,7 @@ def test_an_engine_runs_the_kernels_of_its_own_framework():
 
 
 @pytest.mark.parametrize("name", catalog.names("engines"))
-def test_engine_values_lie_in_intervals_of_their_own(name):
+def test_engine_values_lie_in_their_intervals(name):
     engine = catalog.engine(name)
     for field, (lower, upper) in engine.intervals.items():
         assert 0 <= lower <= getattr(engine, field) <= upper

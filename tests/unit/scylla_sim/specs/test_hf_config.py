@@ -1,4 +1,4 @@
-"""config.json of every family that is modelled, in the words of its published files, and what is refused."""
+"""config.json files of every modelled family, and refused options."""
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_published_configs_have_the_published_size(name, billions, config):
     assert model_from_config(name, config).parameters / 1e9 == pytest.approx(billions, rel=0.005)
 
 
-def test_catalog_and_config_agree_on_where_windows_are():
+def test_catalog_and_config_have_the_same_windows():
     listed = ["sliding_attention", "full_attention"] * 3
     assert read("gpt_oss", sliding_window=128).windows == (128, 0) * 3
     assert read("gpt_oss", sliding_window=128, layer_types=listed).windows == (128, 0) * 3
@@ -134,6 +134,6 @@ def test_layers_without_experts_are_counted():
         ("mixtral", {"num_experts_per_tok": 9}, "experts_per_token=9 exceeds num_experts=8"),
     ],
 )
-def test_what_is_not_modelled_is_refused_by_name(kind, change, line):
+def test_unmodelled_options_are_refused_by_name(kind, change, line):
     with pytest.raises(InputError, match=line):
         read(kind, **change)
