@@ -1,4 +1,4 @@
-"""Whole steps beside the kernels that were measured alone."""
+"""Breakdown of measured steps into the kernels that were measured alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from scylla_sim.specs.model import Model
 from scylla_sim.units import MILLI
 
 LINEAR = "torch_linear"
-"""Library of the matrix products of a decoder in 16 bits."""
+"""Library of a decoder's GEMMs in 16 bits."""
 PREDICTIONS = ("blind", "calibrated")
-"""Names that ``gpu-validate merge`` gave to predictions."""
+"""Names of the predictions in the output of ``gpu-validate merge``."""
 PLACE = ("device", "dtype", "role", "model", "batch", "context", "tokens")
 COLUMNS = (
     *(*PLACE, "rows", "sm_mhz", "gemm_sm_mhz"),
@@ -28,12 +28,13 @@ Row = dict[str, Any]
 Found = Mapping[tuple[str, ...], Row]
 
 
-def products(spec: Model) -> list[tuple[int, int, int]]:
-    """Matrix products of a step of a dense model: how often, ``n`` and ``k``, those of all layers, then the head.
+def step_gemms(spec: Model) -> list[tuple[int, int, int]]:
+    """Return count, ``n`` and ``k`` of the GEMMs in a step of a dense model: those of all layers, then the head.
 
     Examples
     --------
-    >>> products(catalog.model("llama-3.1-8b"))[0], products(catalog.model("llama-3.1-8b"))[-1]
+    >>> gemms = step_gemms(catalog.model("llama-3.1-8b"))
+    >>> gemms[0], gemms[-1]
     ((32, 6144, 4096), (1, 128256, 4096))
     """
     width, inner = spec.hidden_size, spec.intermediate_size
@@ -56,7 +57,7 @@ def _rows(columns: CsvTable) -> Iterator[Row]:
 
 
 def _kernels(columns: CsvTable) -> tuple[Found, Found]:
-    """Matrix products of the decoder, and attention of every library, by shape."""
+    """Return the rows of the decoder's GEMMs, and of the attention of every library, by shape."""
     gemms: dict[tuple[str, ...], Row] = {}
     attention: dict[tuple[str, ...], Row] = {}
     for row in _rows(columns):
@@ -69,13 +70,13 @@ def _kernels(columns: CsvTable) -> tuple[Found, Found]:
 
 
 def _parts(step: Row, gemms: Found, attention: Found) -> Row | None:
-    """One step with its parts, or nothing where one of its kernels was not measured alone."""
+    """Return one step with its parts, or ``None`` if one of its kernels was not measured alone."""
     spec = catalog.model(step["model"])
     if spec.moe is not None or spec.mla is not None or spec.windows:
         return None
     rows = float(step["batch"]) * float(step["tokens"])
-    keys = [(step["dtype"], *map(_number, (rows, n, k))) for _, n, k in products(spec)]
-    counts = [float(count) for count, _, _ in products(spec)]
+    keys = [(step["dtype"], *map(_number, (rows, n, k))) for _, n, k in step_gemms(spec)]
+    counts = [float(count) for count, _, _ in step_gemms(spec)]
     shape = (step["batch"], step["context"], step["tokens"], spec.num_heads, spec.num_kv_heads, spec.head_dim)
     attended = attention.get((step["kernel_source"], step["dtype"], *map(_number, shape)))
     if attended is None or not all(key in gemms for key in keys):
@@ -104,18 +105,26 @@ def _parts(step: Row, gemms: Found, attention: Found) -> Row | None:
 
 
 def breakdown(steps: CsvTable, kernels: CsvTable) -> list[Row]:
-    """Plain and verify steps in a CUDA graph whose products and attention were measured alone, with their parts.
+    """Return the parts of the steps whose GEMMs and attention were measured alone.
+
+    Only plain and verify steps in a CUDA graph are used.
 
     Parameters
     ----------
     steps, kernels
-        Columns that ``gpu-validate merge`` writes of the suites ``step`` and ``kernels``.
+        Output of ``gpu-validate merge`` for the suites ``step`` and ``kernels``.
 
     Returns
     -------
     list of dict
-        Seconds of the step, of its products (``gemm``), of its attention and of the rest, measured and predicted;
-        ``rows`` of its products; SM clock of the step and, weighted by time, of the products measured alone.
+        Measured and predicted seconds of the step, its GEMMs, its attention and the rest. ``rows``: rows of its
+        GEMMs. ``sm_mhz`` and ``gemm_sm_mhz``: SM clock during the step, and during the GEMMs measured alone,
+        weighted by time.
+
+    Raises
+    ------
+    ValueError
+        If a cell that should hold a number does not.
     """
     gemms, attention = _kernels(kernels)
     asked = (row for row in _rows(steps) if row["role"] in ("plain", "verify") and _number(row["graph"]) == "1")

@@ -1,4 +1,4 @@
-"""How good a predicted choice is by what was measured: the best drafting in each situation."""
+"""Quality of predicted choices: measured loss from following the predicted best configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scylla_sim.checks import FloatArray
 
 
 def situations_of(measured: CsvTable, lines: Lines) -> list[tuple[str, ...]]:
-    """What rows share with those that differ from them in drafting only."""
+    """Return the situation of each row: all its shape columns except those of the drafting."""
     names = [name for name in SHAPE if name in measured.cells and name not in DRAFTING]
     keys = measured.keys(names)
     return [keys[line] for line in lines]
@@ -25,11 +25,25 @@ def choice_quality(
     *,
     floor: float | None = None,
 ) -> dict[str, Any]:
-    """How good the predicted best choice is in each situation, by what was measured.
+    """Return the quality of the predicted best choice over all situations.
 
-    The regret is what following the prediction loses against the best measured choice, as a fraction;
-    ``within_floor`` is the fraction of situations where it is at most ``floor``, by which two measurements of the
-    same configuration differ anyway (nothing is said without a floor).
+    The regret of a situation is the fraction that the predicted choice loses against the best measured choice.
+
+    Parameters
+    ----------
+    situations
+        Situation of each row.
+    predicted, measured
+        Values of each row; the largest is best.
+    floor
+        Noise floor: fraction by which two measurements of one configuration differ.
+
+    Returns
+    -------
+    dict
+        ``situations``: their number. ``same_choice``: fraction with the measured best choice. ``within_floor``:
+        fraction with a regret of at most ``floor``, or ``None`` without a floor. ``median_regret`` and
+        ``max_regret``: regret over the situations.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Errors of predicted rows against measured rows of the same shapes, per group and beside the noise floor."""
+"""Errors of predicted rows against measured rows of the same shapes, by group, with the noise floor."""
 
 from __future__ import annotations
 
@@ -27,14 +27,26 @@ COLUMNS = (
     "coverage",
     "floor_median",
 )
-"""What the table shows after the group."""
+"""Columns of the printed table after the group."""
 TIMES = ("latency_ms", "tpot_ms")
-"""What a measured file may call its seconds, in the order of looking: a kernel or step, an output token."""
+"""Columns of measured times in order of preference: of a kernel or step, of an output token."""
 CHOICE_COLUMNS = ("same_choice", "within_floor", "median_regret", "max_regret")
+"""Columns of the printed table that judge choices."""
 
 
 def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, float]:
-    """Median, mean and 90th percentile of the absolute percentage error, and the median signed one (bias).
+    """Return statistics of the relative error, as fractions.
+
+    Parameters
+    ----------
+    predicted_s, measured_s
+        Values in one unit, of one shape.
+
+    Returns
+    -------
+    dict
+        ``median_ape``, ``mape`` and ``p90_ape``: median, mean and 90th percentile of the absolute error. ``bias``:
+        median of the signed error.
 
     Examples
     --------
@@ -52,10 +64,27 @@ def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, 
 
 
 def repeat_ratio(measured: CsvTable, repeat: CsvTable, column: str) -> FloatArray:
-    """Repeat over measurement for each measured row, NaN where the repeat lacks the shape.
+    """Return the ratio of repeat to measurement for each measured row.
 
-    Several repeats of a shape (kernels of one library) count by their median. Where the measured file itself holds
-    a shape twice (kernels of several libraries), each row has the repeat of its own library.
+    Several repeats of a shape count by their median. If the measured file holds a shape for several libraries, each
+    row is compared with the repeat of its own library.
+
+    Parameters
+    ----------
+    measured, repeat
+        Tables that share shape columns.
+    column
+        Name of the compared column.
+
+    Returns
+    -------
+    numpy.ndarray
+        Ratios; NaN where the repeat lacks the shape.
+
+    Raises
+    ------
+    InputError
+        If no shape is in both tables.
     """
     names = shared_columns(measured, repeat)
     keys = measured.keys(names)
@@ -72,17 +101,17 @@ def repeat_ratio(measured: CsvTable, repeat: CsvTable, column: str) -> FloatArra
 
 
 def _floor(measured: FloatArray, ratio: FloatArray | None, half_width: FloatArray | None) -> dict[str, Any]:
-    """Noise floor of a group: repeats where there are any, else the measurement's own intervals.
+    """Return the noise floor of a group, from repeats or else from the measurement's own intervals.
 
-    One measurement that stands in several rows, as a plain step beside all its drafts, counts once.
+    A measurement that appears in several rows counts once: the plain step appears in the rows of all its drafts.
     """
     if ratio is not None and np.isfinite(ratio).any():
         known = np.isfinite(ratio)
         ratio = np.unique(np.stack([measured[known], ratio[known]]), axis=1)[1]
         size = np.abs(ratio / np.median(ratio) - 1.0)
-        kind, middle = "repeat", float(np.median(ratio))
+        kind, median_ratio = "repeat", float(np.median(ratio))
     elif half_width is not None:
-        size, kind, middle = half_width, "intervals", None
+        size, kind, median_ratio = half_width, "intervals", None
     else:
         return {"floor_kind": None, "floor_n": 0, "floor_median": None, "floor_p90": None, "repeat_ratio": None}
     return {
@@ -90,13 +119,27 @@ def _floor(measured: FloatArray, ratio: FloatArray | None, half_width: FloatArra
         "floor_n": int(size.size),
         "floor_median": float(np.median(size)),
         "floor_p90": float(np.quantile(size, 0.9)),
-        "repeat_ratio": middle,
+        "repeat_ratio": median_ratio,
     }
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Predicted and measured values of the rows in common; optional columns are ``None`` where absent."""
+    """Predicted and measured values of the rows that both files have.
+
+    Attributes
+    ----------
+    predicted, measured
+        Values in one unit.
+    naive
+        Predictions of the naive roofline.
+    bounds
+        Lower and upper ends of the predicted intervals.
+    half_width
+        Relative half width of the measured intervals.
+    ratio
+        Ratio of repeat to measurement.
+    """
 
     predicted: FloatArray
     measured: FloatArray
@@ -106,7 +149,7 @@ class Joined:
     ratio: FloatArray | None = None
 
     def row(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
-        """Errors of the chosen rows."""
+        """Return the errors of the chosen rows."""
         measured = self.measured[chosen]
         row: dict[str, Any] = {"n": int(chosen.sum())}
         row |= {key: float(value) for key, value in error_summary(self.predicted[chosen], measured).items()}
@@ -121,12 +164,12 @@ class Joined:
 
 
 def _time(measured: CsvTable) -> str:
-    """The column of a measured file that holds its seconds: the first of `TIMES` that it has."""
+    """Return the first column of `TIMES` that a measured file has."""
     return next((name for name in TIMES if name in measured.cells), TIMES[0])
 
 
 def _join_latency(predicted: CsvTable, measured: CsvTable, repeat: CsvTable | None, p: Lines, m: Lines) -> Joined:
-    """``predicted_s`` against one of `TIMES`, with all that the two files say about them."""
+    """Join ``predicted_s`` with the measured time."""
     column = _time(measured)
     latency = measured.numbers(column)
     half_width, bounds = None, None
@@ -148,9 +191,9 @@ def _join_latency(predicted: CsvTable, measured: CsvTable, repeat: CsvTable | No
 def _join_column(
     predicted: CsvTable, measured: CsvTable, repeat: CsvTable | None, p: Lines, m: Lines, column: str
 ) -> Joined:
-    """A column that both files have under one name and in one unit; a measured cell may be empty.
+    """Join a column that both files have under one name and in one unit; a measured cell may be empty.
 
-    ``naive_`` before the name is its naive roofline; ``_lower`` and ``_upper`` after it are its interval.
+    Prefix ``naive_`` marks the naive roofline of a column. Suffixes ``_lower`` and ``_upper`` mark its interval.
     """
     ratio = None if repeat is None else repeat_ratio(measured, repeat, column)[m]
     name, ends = f"naive_{column}", (f"{column}_lower", f"{column}_upper")
@@ -163,10 +206,11 @@ def _join_column(
 
 
 def _where(measured: CsvTable, lines: Iterable[int], where: Mapping[str, str]) -> NDArray[np.bool_]:
-    """Lines whose cells have the values asked for; ``1.0`` is 1."""
+    """Return which lines have the wanted values; ``1.0`` equals 1."""
     for name in where:
         if name not in measured.cells:
-            raise fail("where", name, f"is no column of {measured.path}", f"columns: {', '.join(measured.cells)}")
+            hint = f"columns: {', '.join(measured.cells)}"
+            raise fail("where", name, f"is not a column of {measured.path}", hint)
     wanted = CsvTable((), {name: [value] for name, value in where.items()}).keys(list(where))[0]
     keys = measured.keys(list(where))
     return np.array([keys[line] == wanted for line in lines])
@@ -183,32 +227,39 @@ def compare(
     evidence: str = "",
     where: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of errors: one per group of the columns ``by`` of the measured file, then one of all rows.
+    """Compare predicted with measured rows of the same shapes.
 
     Parameters
     ----------
+    predicted, measured
+        Tables that share shape columns.
+    repeat
+        Second measurement of the same shapes.
+    by
+        Columns of the measured file to group by.
     columns
-        Columns of the same name in both files, compared one by one instead of ``predicted_s`` with ``latency_ms``.
+        Columns of the same name in both files. They are compared one by one, instead of ``predicted_s`` with the
+        measured time.
     best
-        One of these, largest is best: how good the predicted choice is among the rows that differ in drafting only.
-    where
-        Values of columns of the measured file that a row must have.
+        One of ``columns``, of which the largest value is best. It judges the predicted choice among the rows that
+        differ in drafting only.
     evidence
-        Level of the measured rows where their file has no such column.
+        Level of evidence of the measured rows, if their file has no such column.
+    where
+        Columns of the measured file -> values that a row must have.
+
+    Returns
+    -------
+    list of dict
+        One row of errors per group, then one for all rows, for each compared column.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a value is not a positive number, or no row is in both files.
     """
-    p, m = match(predicted, measured)
-    wanted = measured.size
-    if where:
-        wanted = int(_where(measured, range(measured.size), where).sum())
-        kept = np.flatnonzero(_where(measured, m, where)).tolist()
-        if not kept:
-            said = ", ".join(f"{name}={value}" for name, value in where.items())
-            raise InputError(f"{measured.path} has no row with a prediction where {said}")
-        p, m = [p[at] for at in kept], [m[at] for at in kept]
-    for name in by:
-        if name not in measured.cells:
-            raise fail("by", name, f"is no column of {measured.path}", f"columns: {', '.join(measured.cells)}")
-    groups = list(zip(*([measured.cells[name][line] for line in m] for name in by))) if by else []
+    p, m, wanted = _matched(predicted, measured, where or {})
+    groups = _groups(measured, m, by)
     levels = (
         sorted({measured.cells["evidence"][line] for line in m}) if "evidence" in measured.cells else [evidence]
     )
@@ -221,22 +272,43 @@ def compare(
             joined = _join_latency(predicted, measured, repeat, p, m)
         quantity = {"quantity": column or _time(measured).removesuffix("_ms")}
         known = np.isfinite(joined.measured)
-        for key in sorted(set(groups)):
-            chosen = np.array([group == key for group in groups]) & known
+        subsets = [
+            ({"group": ",".join(key), **dict(zip(by, key))}, np.array([group == key for group in groups]) & known)
+            for key in sorted(set(groups))
+        ]
+        for labels, chosen in (*subsets, ({"group": "all", **dict.fromkeys(by, "all")}, known)):
             if chosen.any():
-                rows.append({"group": ",".join(key), **dict(zip(by, key)), **quantity, **joined.row(chosen)})
-                rows[-1] |= _choices(situations, joined, chosen, rows[-1]) if column and column == best else {}
-        if not known.any():
-            continue
-        rows.append({"group": "all", **dict.fromkeys(by, "all"), **quantity, **joined.row(known)})
-        rows[-1] |= _choices(situations, joined, known, rows[-1]) if column and column == best else {}
+                row = {**labels, **quantity, **joined.row(chosen)}
+                rows.append(row | (_choices(situations, joined, chosen, row) if column and column == best else {}))
     return [{**row, "unmatched": wanted - len(m), "evidence": ",".join(levels)} for row in rows]
+
+
+def _matched(predicted: CsvTable, measured: CsvTable, where: Mapping[str, str]) -> tuple[Lines, Lines, int]:
+    """Return indices of predicted and measured rows of the same shape, and the number of wanted measured rows."""
+    p, m = match(predicted, measured)
+    if not where:
+        return p, m, measured.size
+    wanted = int(_where(measured, range(measured.size), where).sum())
+    kept = np.flatnonzero(_where(measured, m, where)).tolist()
+    if not kept:
+        conditions = ", ".join(f"{name}={value}" for name, value in where.items())
+        raise InputError(f"{measured.path} has no row with a prediction where {conditions}")
+    return [p[at] for at in kept], [m[at] for at in kept], wanted
+
+
+def _groups(measured: CsvTable, lines: Lines, by: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the group of each line; no group without columns to group by."""
+    for name in by:
+        if name not in measured.cells:
+            hint = f"columns: {', '.join(measured.cells)}"
+            raise fail("by", name, f"is not a column of {measured.path}", hint)
+    return list(zip(*([measured.cells[name][line] for line in lines] for name in by))) if by else []
 
 
 def _choices(
     situations: Sequence[tuple[str, ...]], joined: Joined, chosen: NDArray[np.bool_], row: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Quality of the choices among some rows, whose errors are ``row``."""
+    """Return the quality of the choices among the chosen rows, whose errors are ``row``."""
     some = [situations[at] for at in np.flatnonzero(chosen).tolist()]
     floor = row["floor_median"] if row["floor_kind"] == "repeat" else None
     return choice_quality(some, joined.predicted[chosen], joined.measured[chosen], floor=floor)

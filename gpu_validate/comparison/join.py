@@ -1,4 +1,4 @@
-"""Joining two CSV files by the shape of what was run."""
+"""Join of two CSV files by the shape of the kernel, step or cycle."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.number_columns import POSITIVE, parse_numbers
 from scylla_sim.records import check_sums, read_columns
+from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 
 SHAPE = (
     *("op", "device", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "num_heads", "num_kv_heads"),
@@ -18,33 +19,41 @@ SHAPE = (
     *("draft", "batch_size", "context_len", "draft_len", "top_k", "verify_tokens", "paths"),
     *("engine", "engine_version", "checkpoint", "tp", "input_len", "output_len", "new_tokens"),
 )
-"""Columns that say what was run; framework, version and kernel source say with what."""
+"""Columns of a shape. Framework, version and kernel source are not part of it."""
 DRAFTING = ("draft", "draft_len", "top_k", "verify_tokens", "paths")
-"""What a scheduler chooses; the other shape columns are the situation it chooses in."""
+"""Shape columns that a scheduler chooses; the others are the situation of the choice."""
 
 TIE_BREAKERS = ("kernel_source", "framework", "version")
-"""Added to the key of predicted and measured rows, in this order, only while a key occurs twice."""
+"""Columns that are added to the key, in this order, while a key occurs twice."""
 
 Lines = list[int]
 
 _DEFAULTS = {"window": "0", "q_len": "1", "rows": "0"}
-_SAME = {"bf16": "bfloat16", "fp32": "float32"}
+"""Column -> meaning of an empty cell."""
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """Columns of files, one after the other, as text; ``files`` (path, rows) are for error lines."""
+    """Rows of one or more CSV files as columns of text.
+
+    Attributes
+    ----------
+    files
+        Path and number of rows of each file, for error messages.
+    cells
+        Column -> its cells, over all files.
+    """
 
     files: tuple[tuple[str, int], ...]
     cells: Mapping[str, list[str]]
 
     @property
     def path(self) -> str:
-        """The files by name."""
+        """Paths of the files, separated by commas."""
         return ",".join(path for path, _ in self.files)
 
     def place(self, row: int) -> str:
-        """Where a row stands, as an error line says it."""
+        """Return the line and file of a row, for an error message."""
         for path, rows in self.files:
             if row < rows:
                 return f"on line {row + 2} of {path}"
@@ -53,23 +62,41 @@ class CsvTable:
 
     @property
     def size(self) -> int:
+        """Number of rows."""
         return len(next(iter(self.cells.values())))
 
     def numbers(self, name: str, *, blanks: bool = False) -> FloatArray:
-        """A column of finite numbers above zero; with ``blanks`` an empty cell is NaN."""
+        """Return a column of finite numbers above zero.
+
+        Parameters
+        ----------
+        name
+            Name of the column.
+        blanks
+            Whether an empty cell is allowed; it becomes NaN.
+
+        Raises
+        ------
+        InputError
+            If the column is missing or a cell is not such a number.
+        """
         if name not in self.cells:
             raise fail("column", name, f"is missing from {self.path}", f"columns: {', '.join(self.cells)}")
         empty = float("nan") if blanks else None
         return parse_numbers(name, self.cells[name], self.place, rule=POSITIVE, empty=empty)
 
     def keys(self, names: Sequence[str]) -> list[tuple[str, ...]]:
-        """Key of each row: ``4096.0`` is 4096, ``bf16`` is bfloat16, an empty window, say, is its default."""
+        """Return the key of each row in canonical form.
+
+        ``4096.0`` becomes ``4096``, ``bf16`` becomes ``bfloat16``, and an empty cell becomes its default.
+        """
         return list(zip(*([_canonical(name, cell) for cell in self.cells[name]] for name in names)))
 
 
 def _canonical(name: str, cell: str) -> str:
+    """Return a cell in the form that keys are compared in."""
     text = cell.strip() or _DEFAULTS.get(name, "")
-    text = _SAME.get(text, text)
+    text = WEIGHT_PRECISIONS.get(text, text)
     try:
         return f"{float(text):.12g}"
     except ValueError:
@@ -77,10 +104,22 @@ def _canonical(name: str, cell: str) -> str:
 
 
 def read(*paths: str, empty: bool = False) -> CsvTable:
-    """Read CSV files, one after the other; a column that a file lacks is empty there.
+    """Read CSV files into one table.
 
-    A file needs at least one row unless ``empty`` allows none. A file whose folder holds checksums must match them:
-    predictions made before a measurement are not edited after it.
+    If the folder of a file holds checksums, the file must match them. A prediction made before a measurement then
+    cannot be edited after it.
+
+    Parameters
+    ----------
+    *paths
+        Files. A column that a file lacks is empty in its rows.
+    empty
+        Whether a file may have no rows.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, not CSV, empty, or does not match its checksum.
     """
     for path in paths:
         check_sums(Path(path))
@@ -88,7 +127,7 @@ def read(*paths: str, empty: bool = False) -> CsvTable:
     files = tuple((path, len(next(iter(cells.values())))) for path, cells in parts)
     for path, rows in files:
         if not rows and not empty:
-            raise fail("file", path, "holds no rows")
+            raise fail("file", path, "has no rows")
     names = dict.fromkeys(name for _, cells in parts for name in cells)
     return CsvTable(
         files,
@@ -100,7 +139,13 @@ def read(*paths: str, empty: bool = False) -> CsvTable:
 
 
 def shared_columns(one: CsvTable, other: CsvTable) -> list[str]:
-    """Shape columns that both files have."""
+    """Return the shape columns that both tables have.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     names = [name for name in SHAPE if name in one.cells and name in other.cells]
     if not names:
         raise InputError(f"{one.path} and {other.path} share no shape column; one of: {', '.join(SHAPE)}")
@@ -108,7 +153,7 @@ def shared_columns(one: CsvTable, other: CsvTable) -> list[str]:
 
 
 def _ambiguous(one: CsvTable, other: CsvTable, names: Sequence[str]) -> tuple[CsvTable, tuple[str, ...]] | None:
-    """A key that occurs twice in one file and at all in the other, with the file it is twice in."""
+    """Return a file and a key that occurs twice in it and at least once in the other file, if there is one."""
     keys = [file.keys(names) for file in (one, other)]
     for file, mine, others in ((one, keys[0], set(keys[1])), (other, keys[1], set(keys[0]))):
         double = _twice(key for key in mine if key in others)
@@ -117,20 +162,21 @@ def _ambiguous(one: CsvTable, other: CsvTable, names: Sequence[str]) -> tuple[Cs
     return None
 
 
-def told_apart(one: CsvTable, other: CsvTable) -> list[str]:
-    """Shape columns of two files, and as many of `TIE_BREAKERS` as it takes to join them row to row."""
+def key_columns(one: CsvTable, other: CsvTable) -> list[str]:
+    """Return the shape columns of two tables, and the `TIE_BREAKERS` that are needed to join them row by row."""
     names = shared_columns(one, other)
     for extra in TIE_BREAKERS:
         if _ambiguous(one, other, names) is None:
             break
         more = [*names, extra]
-        # a column in which the files never agree (versions, say) tells nothing apart
+        # a column in which the files never agree, such as the version, cannot join them
         if extra in one.cells and extra in other.cells and set(one.keys(more)) & set(other.keys(more)):
             names = more
     return names
 
 
 def _twice(keys: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Return the first key that occurs twice."""
     seen: set[tuple[str, ...]] = set()
     for key in keys:
         if key in seen:
@@ -140,14 +186,14 @@ def _twice(keys: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
 
 
 def match(predicted: CsvTable, measured: CsvTable) -> tuple[list[int], list[int]]:
-    """Line numbers of predicted and measured rows of the same shape.
+    """Return the indices of predicted and measured rows of the same shape, pair by pair.
 
     Raises
     ------
     InputError
-        When a shape that occurs in both files occurs twice in one, or none occurs in both.
+        If a shape that both tables have occurs twice in one, or no shape is in both.
     """
-    names = told_apart(predicted, measured)
+    names = key_columns(predicted, measured)
     found = _ambiguous(predicted, measured, names)
     if found is not None:
         shape = ", ".join(f"{name}={value}" for name, value in zip(names, found[1]))
@@ -162,7 +208,19 @@ def match(predicted: CsvTable, measured: CsvTable) -> tuple[list[int], list[int]
 
 
 def assignments(name: str, text: str) -> dict[str, str]:
-    """Read ``a=b,c=d``, naming the argument in any error.
+    """Parse an argument of the form ``a=b,c=d``.
+
+    Parameters
+    ----------
+    name
+        Name of the argument, for error messages.
+    text
+        Its value.
+
+    Raises
+    ------
+    InputError
+        If a part is not ``NAME=VALUE``, or a name occurs twice.
 
     Examples
     --------
@@ -175,6 +233,6 @@ def assignments(name: str, text: str) -> dict[str, str]:
         if not (key and equals):
             raise fail(name, part, "must be NAME=VALUE")
         if key.strip() in found:
-            raise fail(name, part, f"names {key.strip()} a second time")
+            raise fail(name, part, f"gives {key.strip()} twice")
         found[key.strip()] = value.strip()
     return found

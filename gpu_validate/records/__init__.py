@@ -1,1 +1,1 @@
-"""Measured records: writing, checking and reading them."""
+"""Measured records, and their rows as CSV."""

@@ -1,9 +1,9 @@
-"""The measured record: what was timed, how well, on what; checked when it is read.
+"""Measured records: JSON files with rows, summaries of their samples and provenance, checked when they are read.
 
-The keys are schema, suite, values, samples, stopping_reason, evidence, provenance and sha256: ``values`` are rows,
-``samples`` the summaries of their samples in the same order. The checksum covers everything else, so a record that
-was edited by hand is refused, as is one that was cut off. While a suite runs, results are appended to a partial
-file; a second run takes them from there.
+A record has the keys schema, suite, values, samples, stopping_reason, evidence, provenance and sha256. ``values``
+are rows, and ``samples`` are the summaries of their samples in the same order. The checksum covers all other keys:
+a record that was edited or truncated is refused. A running suite appends its results to a partial file, from which
+an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from gpu_validate.device.facts import Device
-from scylla_sim.checks import InputError, fail, one_of
+from scylla_sim.checks import fail, one_of
 from scylla_sim.records import EVIDENCE, dump_json, provenance, read_json, write_text
 
 SCHEMA = "gpu-validate/record/1"
 PARTIAL = ".partial.jsonl"
-"""End of the name of a file of results while they are measured."""
+"""End of the name of a partial file."""
 Result = tuple[dict[str, Any], dict[str, Any]]
-"""Row of a case and the summary of its samples."""
+"""Row of a case, and the summary of its samples."""
 REASONS = ("converged", "time_limit", "max_samples")
 _KEYS = ("schema", "suite", "values", "samples", "stopping_reason", "evidence", "provenance", "sha256")
 TRAINING = "smallscale"
-"""The suite whose values are means over decoding cycles, not times."""
+"""Suite whose values are means over decoding cycles instead of times."""
 _VALUE_KEYS = {"": ("case", "op", "dtype", "latency_ms"), TRAINING: ("case", "op")}
 _SAMPLE_KEYS = {
     "": ("case", "median_s", "interval_low_s", "interval_high_s", "count", "stopping_reason", "floor_s"),
@@ -37,13 +37,13 @@ _SAMPLE_KEYS = {
 
 
 def checksum(record: Mapping[str, Any]) -> str:
-    """Hex sha256 over the record without its checksum, in a canonical form."""
+    """Return the hex SHA-256 of a record in canonical form, without its checksum."""
     body = {key: value for key, value in record.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _reason(samples: Sequence[Mapping[str, Any]]) -> str:
-    """The worst stopping reason of a suite: one case that did not converge is said at the top."""
+    """Return the stopping reason of a suite: ``converged`` only if all its cases converged."""
     return next(
         reason for reason in (*REASONS[1:], REASONS[0]) if any(s["stopping_reason"] == reason for s in samples)
     )
@@ -57,7 +57,26 @@ def build(
     evidence: str = "live",
     **facts: Any,
 ) -> dict[str, Any]:
-    """A record from ``(row, summary)`` pairs; ``facts`` go into its provenance."""
+    """Return a record.
+
+    Parameters
+    ----------
+    suite
+        Name of the suite.
+    results
+        Row and summary of each case, at least one.
+    device
+        Measured device.
+    evidence
+        Level of evidence.
+    **facts
+        Further entries of the provenance.
+
+    Raises
+    ------
+    InputError
+        If there is no result, or the level of evidence is unknown.
+    """
     if not results:
         raise fail("cases", 0, "must be at least one")
     samples = [{"case": row["case"], **summary} for row, summary in results]
@@ -80,17 +99,17 @@ def build(
 
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record whole or not at all."""
+    """Write a record atomically."""
     write_text(path, dump_json(record))
 
 
 def read(path: Path | str) -> dict[str, Any]:
-    """Read and check a record, or the partial file of one that was cut off.
+    """Read and check a record, or a partial file of an interrupted run.
 
     Raises
     ------
     InputError
-        In one line, for a file that is missing, truncated, of another schema, edited by hand, or not a record.
+        If the file is missing, truncated, edited, of another schema, or not a record.
     """
     record = of_partial(path) if str(path).endswith(PARTIAL) else read_json(path, schema=SCHEMA)
     for key in _KEYS:
@@ -117,9 +136,16 @@ def read(path: Path | str) -> dict[str, Any]:
 
 
 def earlier(path: Path, key: str, *, complete: bool = False) -> dict[str, Result]:
-    """Results of an incomplete record that was measured under the conditions of ``key``; nothing of another.
+    """Return the results of an earlier, incomplete record by case.
 
-    ``complete`` takes those of a complete record too.
+    Parameters
+    ----------
+    path
+        Record; the result is empty if the file does not exist.
+    key
+        Conditions of `Partial`; the result is empty if the record has other conditions.
+    complete
+        Whether to return the results of a complete record too.
     """
     if not path.is_file():
         return {}
@@ -132,16 +158,22 @@ def earlier(path: Path, key: str, *, complete: bool = False) -> dict[str, Result
 
 
 def check_conditions(path: Path, key: str) -> None:
-    """Refuse to go on from, and so to write over, a record that was measured under other conditions."""
+    """Refuse a folder whose record was measured under other conditions, instead of overwriting it.
+
+    Raises
+    ------
+    InputError
+        If the record or its partial file has another key.
+    """
     partial = path.with_name(f"{path.stem}{PARTIAL}")
     others = {str(entry.get("key")) for entry in _lines(partial) if "row" in entry} - {key}
     if (path.is_file() and read(path)["provenance"].get("key") != key) or others:
-        rule = "holds what was measured on another kind of device, with other versions or another plan"
+        rule = "holds results of another kind of device, other versions or another plan"
         raise fail("out", str(path.parent), rule, "choose another folder")
 
 
 def failed_cases(path: Path) -> dict[str, str]:
-    """Errors by case of a record; nothing where there is none."""
+    """Return the errors of a record by case; empty if the file does not exist."""
     if not path.is_file():
         return {}
     return {failed["case"]: failed["error"] for failed in read(path)["provenance"].get("failed", [])}
@@ -149,11 +181,17 @@ def failed_cases(path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Partial:
-    """Results of a suite that is still running, one JSON object a line.
+    """Partial file of a running suite, one JSON object per line.
 
-    ``key`` says under which conditions they were measured (device, versions, threads, plan); lines with another key
-    are not taken up again. A line ``begin`` says on what and how, so that `read` makes a record of the file on any
-    machine, whenever the run was cut off.
+    A line ``begin`` holds the device and the facts of the run. From it, `read` builds a record on any machine,
+    wherever the run was interrupted.
+
+    Attributes
+    ----------
+    path
+        The file.
+    key
+        Hash of the conditions: device, versions, threads and plan. Lines with another key are ignored.
     """
 
     path: Path
@@ -161,17 +199,17 @@ class Partial:
 
     @staticmethod
     def of(folder: Path, suite: str, device: Device, conditions: Mapping[str, Any]) -> Partial:
-        """The partial file of a suite in a folder."""
+        """Return the partial file of a suite in a folder."""
         facts = {"device": device.name, "threads": device.threads, **device.versions, **conditions}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         return Partial(folder / f"{suite}{PARTIAL}", digest)
 
     def _entries(self) -> list[dict[str, Any]]:
-        """Whole lines of this key; one cut off by an interruption is passed over."""
+        """Return the complete lines of this key."""
         return [entry for entry in _lines(self.path) if entry.get("key") == self.key]
 
     def load(self) -> dict[str, Result]:
-        """Results by case."""
+        """Return the results by case."""
         return {
             entry["row"]["case"]: (entry["row"], entry["summary"])
             for entry in self._entries()
@@ -179,19 +217,19 @@ class Partial:
         }
 
     def failures(self) -> dict[str, str]:
-        """Errors by case."""
+        """Return the errors by case."""
         return {entry["failed"]: entry["error"] for entry in self._entries() if "failed" in entry}
 
     def begin(self, suite: str, device: Device, facts: Mapping[str, Any]) -> None:
-        """Say what is measured on what."""
+        """Write the line ``begin``."""
         self._write({"begin": suite, "device": device.row(), "facts": dict(facts)})
 
     def append(self, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-        """Keep one result, flushed to the file before the next case starts."""
+        """Append one result and close the file, so that an interruption cannot lose it."""
         self._write({"row": dict(row), "summary": dict(summary)})
 
     def append_failure(self, case: str, error: str) -> None:
-        """Keep the error of a case."""
+        """Append the error of a case."""
         self._write({"failed": case, "error": error})
 
     def _write(self, entry: Mapping[str, Any]) -> None:
@@ -201,10 +239,10 @@ class Partial:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(("\n" if self._cut_off() else "") + line + "\n")
         except OSError as error:
-            raise InputError(f"out={self.path} cannot be written ({error.strerror})") from None
+            raise fail("out", str(self.path), f"cannot be written ({error.strerror})") from None
 
     def _cut_off(self) -> bool:
-        """Whether the file ends in the middle of a line."""
+        """Return whether the file ends in the middle of a line."""
         if not self.path.exists() or not self.path.stat().st_size:
             return False
         with self.path.open("rb") as file:
@@ -212,12 +250,12 @@ class Partial:
             return file.read(1) != b"\n"
 
     def remove(self) -> None:
-        """Forget the partial results, once the record is written."""
+        """Delete the file, once the record is written."""
         self.path.unlink(missing_ok=True)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines of a partial file; nothing of a file that is not there."""
+    """Return the complete lines of a partial file; empty if it does not exist."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -234,12 +272,18 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def of_partial(path: Path | str) -> dict[str, Any]:
-    """The record of a run that was cut off, from its partial file."""
+    """Return the record of an interrupted run from its partial file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not a partial file, or holds no result.
+    """
     if not Path(path).is_file():
         raise fail("file", str(path), "cannot be read (no such file)")
     begun = [entry for entry in _lines(Path(path)) if "begin" in entry]
     if not begun:
-        raise fail("record", str(path), "is no partial file of measure", "it has no line 'begin'")
+        raise fail("record", str(path), "is not a partial file of measure", "it has no line 'begin'")
     last = begun[-1]
     try:
         partial = Partial(Path(path), str(last["key"]))
@@ -247,7 +291,7 @@ def of_partial(path: Path | str) -> dict[str, Any]:
         found = list(partial.load().values())
         facts = dict(last["facts"])
     except (KeyError, TypeError, AttributeError):
-        raise fail("record", str(path), "is no partial file of measure", "its lines lack what they need") from None
+        raise fail("record", str(path), "is not a partial file of measure", "its lines are incomplete") from None
     if not found:
         raise fail("record", str(path), "holds no measured case yet")
     failed = [{"case": case, "error": error} for case, error in partial.failures().items()]

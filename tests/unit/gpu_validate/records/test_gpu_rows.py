@@ -145,7 +145,7 @@ def test_the_choice_is_judged_among_the_rows_asked_for(recorded: Path, exported:
     assert scored(recorded, exported, "specdecode", **options)[-1]["situations"] == graphed["situations"] + 1
     with pytest.raises(InputError, match="no row with a prediction where graph=2"):
         scored(recorded, exported, "specdecode", where={"graph": "2"}, **options)
-    with pytest.raises(InputError, match="where='grph' is no column"):
+    with pytest.raises(InputError, match="where='grph' is not a column"):
         scored(recorded, exported, "specdecode", where={"grph": "1"}, **options)
 
 
