@@ -1,8 +1,8 @@
-"""The verb ``breakdown``: whole steps beside the kernels that were measured alone.
+"""The verb ``breakdown``: measured steps split into the kernels that were measured alone.
 
-A step is the sum of its matrix products, its attention and the rest: small kernels, and gaps between kernels.
-Products and attention come from rows of kernels of the same shapes; what the step takes beyond them is the rest.
-The same three parts of a prediction, beside them, say where it is wrong.
+A step is the sum of its GEMMs, its attention and a rest: small kernels, and gaps between kernels. GEMMs and
+attention come from kernel rows of the same shapes. The rest is the difference. The same parts of each prediction
+show where its error comes from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEEDED = {
     "steps": ("role", "model", "batch", "context", "tokens", "graph", "dtype", "kernel_source", "latency_ms"),
     "kernels": ("op", "dtype", "kv_dtype", "m", "n", "k", "batch", "kv_len", "q_len", "window", "latency_ms"),
 }
-"""Columns that both files must have."""
+"""File -> columns that it must have."""
 
 
 def _is_positive(text: str) -> bool:
@@ -35,22 +35,24 @@ def _is_positive(text: str) -> bool:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kernels", metavar="FILE", required=True, help="kernels of gpu-validate merge")
-    parser.add_argument("--steps", metavar="FILE", required=True, help="steps of gpu-validate merge")
-    parser.add_argument("--out", metavar="FILE", help="write there (whole or not at all) instead of stdout")
+    """Add the options of the verb to its parser."""
+    parser.add_argument("--kernels", metavar="FILE", required=True, help="kernel rows of gpu-validate merge")
+    parser.add_argument("--steps", metavar="FILE", required=True, help="step rows of gpu-validate merge")
+    parser.add_argument("--out", metavar="FILE", help="output CSV; default: stdout")
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Run the verb."""
     files = {"steps": read(args.steps), "kernels": read(args.kernels)}
     for name, needed in NEEDED.items():
         for column in needed:
             if column not in files[name].cells:
                 raise fail(name, getattr(args, name), f"has no column {column!r}", "gpu-validate merge writes it")
         if not all(_is_positive(text) for text in files[name].cells["latency_ms"]):
-            raise fail(name, getattr(args, name), "must hold latencies above 0 in every row")
+            raise fail(name, getattr(args, name), "must have a latency above 0 in every row")
     try:
         found = breakdown(files["steps"], files["kernels"])
     except ValueError:
-        raise fail("steps", args.steps, "or the kernels hold text where a number belongs") from None
+        raise fail("steps", args.steps, "or the kernels have a cell that must be a number") from None
     rows = [{name: row.get(name, "") for name in COLUMNS} for row in found]
     emit_text(args, format_csv(rows) if rows else ",".join(COLUMNS) + "\n")

@@ -1,8 +1,8 @@
-"""The verb ``compare``: predicted rows against measured rows of the same shapes, per group and beside the noise.
+"""The verb ``compare``: errors of predicted rows against measured rows of the same shapes, by group.
 
-Errors are absolute percentage errors ``|predicted / measured - 1|`` as fractions. The noise floor says how far two
-measurements of the same shape are apart: from a repeat (another run, another framework) after the median ratio is
-taken out, or from the measurement's own intervals.
+Errors are absolute percentage errors ``|predicted / measured - 1|`` as fractions. The noise floor is the difference
+between two measurements of the same shape. It comes from a repeat (another run or framework), after division by the
+median ratio, or from the measurement's own intervals.
 """
 
 from __future__ import annotations
@@ -23,34 +23,41 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb to its parser."""
     parser.add_argument(
         "--predicted", metavar="FILE,...", required=True, help="CSV with predicted_s (scylla-sim kernels)"
     )
     parser.add_argument(
         "--measured", metavar="FILE,...", required=True, help="CSV with latency_ms or tpot_ms (rows, silicon)"
     )
-    parser.add_argument("--repeat", metavar="FILE,...", help="the same shapes measured again: the noise floor")
     parser.add_argument(
-        "--columns", default="", metavar="COL,...", help="columns of one name in both files instead"
+        "--repeat", metavar="FILE,...", help="second measurement of the shapes, for the noise floor"
     )
     parser.add_argument(
-        "--best", default="", metavar="COL", help="one of --columns, largest is best: judge choices"
+        "--columns",
+        default="",
+        metavar="COL,...",
+        help="compare these columns, which both files have, instead of times",
+    )
+    parser.add_argument(
+        "--best", default="", metavar="COL", help="one of --columns, largest is best: judge the predicted choice"
     )
     parser.add_argument("--by", default="", metavar="COL,...", help="columns of the measured file to group by")
     parser.add_argument(
-        "--where", default="", metavar="COL=VALUE,...", help="rows of the measured file that have these values"
+        "--where", default="", metavar="COL=VALUE,...", help="use only measured rows with these values"
     )
     parser.add_argument(
         "--evidence",
         choices=EVIDENCE,
         default="silicon",
-        help="level of rows without that column; default: silicon",
+        help="level of measured rows without that column; default: silicon",
     )
     parser.add_argument("--format", choices=FORMATS, default="json", help="default: json")
-    parser.add_argument("--out", metavar="FILE", help="write there (whole or not at all) instead of stdout")
+    parser.add_argument("--out", metavar="FILE", help="output file; default: stdout")
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Run the verb."""
     by, columns = ([name.strip() for name in text.split(",") if name.strip()] for text in (args.by, args.columns))
     if args.best and args.best not in columns:
         raise fail("best", args.best, "must be one of --columns", f"columns: {args.columns or 'none given'}")

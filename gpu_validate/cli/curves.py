@@ -1,4 +1,4 @@
-"""The verb ``curves``: what training and trained loops gave, as CSV for ``scylla-sim laws`` and ``cycles``."""
+"""The verb ``curves``: records of training and trained loops as CSV for ``scylla-sim laws`` and ``cycles``."""
 
 from __future__ import annotations
 
@@ -18,28 +18,36 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--record", metavar="FILE", required=True, help="of train, or of measure --suite trained")
-    parser.add_argument("--table", choices=tuple(TABLES), required=True, help="what to take from it")
+    """Add the options of the verb to its parser."""
     parser.add_argument(
-        "--pass", dest="number", type=int, metavar="N", default=1, help="pass over the grid of loops; default 1"
+        "--record", metavar="FILE", required=True, help="record of train, or of measure --suite trained"
     )
-    parser.add_argument("--models", metavar="DIR", help="write the models' shapes there, and name them by folder")
-    parser.add_argument("--device", metavar="NAME", default="", help="name the device so, instead of as recorded")
+    parser.add_argument("--table", choices=tuple(TABLES), required=True, help="table to write")
+    parser.add_argument(
+        "--pass", dest="number", type=int, metavar="N", default=1, help="pass over the grid of loops; default: 1"
+    )
+    parser.add_argument(
+        "--models", metavar="DIR", help="write the models' shapes there, and use the folders as their names"
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", default="", help="device name in the rows; default: as in the record"
+    )
     parser.add_argument("--evidence", choices=("live", "recorded"), default="", help="default: as in the record")
-    parser.add_argument("--out", metavar="FILE", required=True, help="CSV file")
+    parser.add_argument("--out", metavar="FILE", required=True, help="output CSV")
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Run the verb."""
     suite, make = TABLES[args.table]
     record = record_file.read(args.record)
     if record["suite"] != suite:
         raise fail("record", args.record, f"is of suite {record['suite']}, {args.table} needs {suite}")
     if args.number != 1 and args.table != "loops":
-        raise fail("pass", args.number, "goes with --table loops")
+        raise fail("pass", args.number, "needs --table loops")
     try:
         rows = make(record, args.number) if args.table == "loops" else make(record)
     except KeyError as missing:
-        raise fail("record", args.record, f"lacks {missing}", "it was made by another version") from None
+        raise fail("record", args.record, f"lacks {missing}", "it was written by another version") from None
     if not rows:
         raise InputError(f"table={args.table!r} has no row in {args.record}")
     folders = write_models(record, Path(args.models)) if args.models else {}

@@ -1,7 +1,7 @@
 """The verb ``optimum``: the best number of verified tokens at each batch, from measured acceptance and passes.
 
-Theorem 1.3 asks how many tokens a cycle should verify when verification alone is counted: the n that maximises
-b tau(n) / T(b, n). Both are measured; between measured points tau and T are interpolated along log n.
+Theorem 1.3 gives the number of tokens to verify in a cycle if only verification takes time: the n that maximises
+b tau(n) / T(b, n). Both curves are measured, and interpolated along log n between measured points.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ EPILOG = """example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--acceptance", metavar="FILE", required=True, help="of curves --table acceptance")
-    parser.add_argument("--verify", metavar="FILE", required=True, help="of curves --table verify")
-    parser.add_argument("--out", metavar="FILE", required=True, help="CSV file")
+    """Add the options of the verb to its parser."""
+    parser.add_argument("--acceptance", metavar="FILE", required=True, help="CSV of curves --table acceptance")
+    parser.add_argument("--verify", metavar="FILE", required=True, help="CSV of curves --table verify")
+    parser.add_argument("--out", metavar="FILE", required=True, help="output CSV")
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Run the verb."""
     needed = ("drafting", "temperature", "nodes", "tokens_per_cycle")
     tokens, tau = curve(read_columns(args.acceptance, needed=needed), args.acceptance)
     timed = read_columns(args.verify, needed=("batch_size", "tokens", "verify_s"))

@@ -1,8 +1,8 @@
 """The verb ``rows``: a measured record as CSV, in the columns that `scylla-sim kernels` and `calibrate` read.
 
-The split is by shape: all rows of a weight matrix (n, k), of an attention (batch, kv_len) or of a step (batch,
-context) are on one side, so a test row's neighbour in m or in tokens was never fitted. Attention is split batch by
-batch.
+The split is by shape. All rows of a weight shape (n, k), of an attention shape (batch, kv_len) or of a step (batch,
+context) are in one part. A fit then never sees a test shape with another number of rows or tokens. Attention is
+split separately for each batch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpu_validate.device.facts import LOCAL
 from gpu_validate.device.hardware_toml import write_hardware
 from gpu_validate.records import record_file
 from gpu_validate.records.rows import PARTS, REPEAT_PASS, export
@@ -37,6 +38,7 @@ def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb to its parser."""
     parser.add_argument("--record", metavar="FILE", required=True, help="written by gpu-validate measure")
     parser.add_argument("--part", choices=PARTS, default="all", help="default: all")
     parser.add_argument(
@@ -45,33 +47,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=1,
-        help="pass over the grid; 2 is the repeat, default 1",
+        help="pass over the grid; 2 is the repeat; default: 1",
     )
-    parser.add_argument("--device", metavar="NAME", default="", help="name the device so, instead of as recorded")
+    parser.add_argument(
+        "--device", metavar="NAME", default="", help="device name in the rows; default: as in the record"
+    )
     parser.add_argument("--evidence", choices=("live", "recorded"), default="", help="default: as in the record")
     parser.add_argument(
-        "--kernel-source", metavar="NAME,...", default="", help="keep the kernels of these libraries alone"
+        "--kernel-source", metavar="NAME,...", default="", help="keep only the kernels of these libraries"
     )
-    parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
+    parser.add_argument("--out", metavar="FILE", help="output CSV; default: stdout")
     parser.add_argument(
-        "--repeat", metavar="FILE", help="also write the second pass there; no line but the first if there is none"
+        "--repeat", metavar="FILE", help="also write the second pass there; only a header line if there is none"
     )
     parser.add_argument(
-        "--hardware", metavar="FILE", help="also describe the device, peaks as measured (kernels record)"
+        "--hardware",
+        metavar="FILE",
+        help="also write a hardware file with the measured peaks (needs a kernels record)",
     )
+
+
+def _warn_of_other_device(record: Mapping[str, Any], name: str) -> None:
+    """Warn if the rows get the name of a catalog device that did not measure the record."""
+    recorded = str(record["provenance"]["device"].get("hardware", LOCAL))
+    if name not in ("", LOCAL, recorded) and recorded != LOCAL:
+        note(f"warning: device={name!r} names the rows, but {recorded} measured the record")
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Run the verb."""
     record = record_file.read(args.record)
+    _warn_of_other_device(record, args.device)
     sources = [name for name in args.kernel_source.split(",") if name]
-    said = {"device": args.device, "evidence": args.evidence, "sources": sources}
-    exported = export(record, args.part, number=args.number, **said)
+    labels: dict[str, Any] = {"device": args.device, "evidence": args.evidence, "sources": sources}
+    exported = export(record, args.part, number=args.number, **labels)
     if args.hardware:
         write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")
     if args.repeat:
         repeated = any(row.get("pass", 1) == REPEAT_PASS for row in record["values"])
-        again = export(record, args.part, number=REPEAT_PASS, **said) if repeated else []
+        again = export(record, args.part, number=REPEAT_PASS, **labels) if repeated else []
         write_text(args.repeat, format_csv(again) if again else ",".join(exported[0]) + "\n")
         note(f"wrote {len(again)} rows to {args.repeat}")
     _write(exported, args.out)

@@ -1,19 +1,16 @@
-"""The verb ``silicon``: kernels that others measured on real GPUs, split by shape and sampled."""
+"""The verb ``silicon``: published kernel timings of real GPUs, split by shape and sampled."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpu_validate.silicon import serving_runs
+from gpu_validate.silicon.sampling import PARTS, export
 from gpu_validate.silicon.tables import DEVICES, TABLES, systems
 from scylla_sim import console
 from scylla_sim.checks import fail, one_of
 from scylla_sim.records import write_text
-
-if TYPE_CHECKING:
-    pass
-from gpu_validate.silicon.sampling import PARTS, export
 
 EPILOG = """example:
   gpu-validate silicon --device h100-sxm --op gemm --part train --rows 256 --out train.csv
@@ -21,22 +18,24 @@ EPILOG = """example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb to its parser."""
     parser.add_argument("--device", required=True, help=f"one of {', '.join(DEVICES)}")
-    ops = ", ".join((*TABLES, f"{serving_runs.OP} (whole serving runs)"))
+    ops = ", ".join((*TABLES, f"{serving_runs.OP} (serving runs)"))
     parser.add_argument("--op", required=True, help=f"one of {ops}")
     parser.add_argument("--framework", help="vllm, sglang or trtllm; default: see docs/add-a-gpu.md")
-    parser.add_argument("--part", default="all", choices=PARTS, help="side of the split by shape; default: all")
-    parser.add_argument("--rows", type=int, help="at most so many rows of each kind of kernel")
-    parser.add_argument("--dtype", default="", help="comma-separated; default: all")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling with --rows")
+    parser.add_argument("--part", default="all", choices=PARTS, help="part of the split by shape; default: all")
+    parser.add_argument("--rows", type=int, help="maximum rows of each kind of kernel; default: all")
+    parser.add_argument("--dtype", default="", help="kernel dtypes, separated by commas; default: all")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling with --rows; default: 0")
     parser.add_argument("--out", metavar="FILE", help="CSV file; default: stdout")
 
 
 def execute(args: argparse.Namespace) -> int:
+    """Run the verb."""
     dtypes = [name for name in args.dtype.split(",") if name]
     if args.op == serving_runs.OP:
         if args.part != "all" or args.rows is not None:
-            raise fail("op", args.op, "goes without --part and --rows", "whole serving runs are not split")
+            raise fail("op", args.op, "does not go with --part or --rows", "serving runs are not split")
         folder = DEVICES[one_of("device", args.device, DEVICES)]
         frame = serving_runs.export(systems().parent, args.device, folder, engine=args.framework, dtypes=dtypes)
         what = "serving runs"

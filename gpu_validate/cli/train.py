@@ -1,4 +1,4 @@
-"""The verb ``train``: a target, drafts on it, and the tokens that it accepts of each; one record, resumable."""
+"""The verb ``train``: train a target and drafts, and measure the tokens that the target accepts of each draft."""
 
 from __future__ import annotations
 
@@ -33,58 +33,62 @@ EPILOG = """examples:
 
 SUITE = record_file.TRAINING
 WEIGHTS = "weights"
-"""Folder of the trained models that ``measure --suite trained`` runs."""
+"""Folder of the trained models, for ``measure --suite trained``."""
 _LOG_EVERY_S = 15.0
 _RECORD_S = 10.0
-"""Seconds of --minutes that are kept for the record and the weights."""
+"""Seconds of --minutes that are reserved for writing the record and the weights."""
 
 
 class _Progress:
-    """Progress as a line that replaces itself on a terminal, as a line now and then in a log."""
+    """Progress: one renewed line on a terminal, a line from time to time in a log."""
 
     def __init__(self) -> None:
-        self.said_s = -_LOG_EVERY_S
+        self.logged_s = -_LOG_EVERY_S
 
     def __call__(self, text: str) -> None:
         shown = progress.line(f"{SUITE} {text}")
-        if not shown and time.monotonic() - self.said_s >= _LOG_EVERY_S:
+        if not shown and time.monotonic() - self.logged_s >= _LOG_EVERY_S:
             note(f"{SUITE}: {text}")
-            self.said_s = time.monotonic()
+            self.logged_s = time.monotonic()
 
     def end(self) -> None:
-        """Leave the line."""
+        """Clear the line."""
         progress.line("")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb to its parser."""
     parser.add_argument(
         "--axis",
         choices=AXES,
         default="all",
-        help="law to train for; rates: sweep learning rates on tuning windows; default: all",
+        help="drafts to train: for the law of tokens or layers, or all; rates: sweep learning rates; default: all",
     )
     parser.add_argument(
-        "--scale", choices=SCALES, default="ci", help="ci: under two minutes, default; gpu: nine minutes of an H100"
+        "--scale",
+        choices=SCALES,
+        default="ci",
+        help="ci: under two minutes; gpu: nine minutes of an H100; default: ci",
     )
-    parser.add_argument("--device", choices=KINDS, default="auto", help="default: auto, a GPU where torch sees one")
+    parser.add_argument("--device", choices=KINDS, default="auto", help="default: auto, a GPU if torch has one")
     parser.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="processes; default: the cores, 1 on a GPU"
+        "--jobs", type=int, default=0, metavar="N", help="processes; default: one per core, 1 on a GPU"
     )
-    parser.add_argument("--seed", type=int, help="train with this seed only, instead of the plan's")
+    parser.add_argument("--seed", type=int, help="train with this seed only; default: the seeds of the plan")
     parser.add_argument(
-        "--minutes", type=float, metavar="M", help="leave out what cannot be measured in M minutes from the start"
+        "--minutes", type=float, metavar="M", help="leave out what cannot be measured within M minutes"
     )
     parser.add_argument(
-        "--prepare-text", metavar="FILE", help="write the scale's text there for another machine, and train nothing"
+        "--prepare-text", metavar="FILE", help="write the text of the scale for another machine, and exit"
     )
-    parser.add_argument("--text", metavar="FILE", help="train on text that --prepare-text wrote")
-    parser.add_argument("--out", metavar="DIR", help=f"records DIR/{SUITE}.json; an interrupted run resumes")
-    parser.add_argument("--dry-run", action="store_true", help="list what would be trained")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of the dry run; default: table")
+    parser.add_argument("--text", metavar="FILE", help="train on text of --prepare-text")
+    parser.add_argument("--out", metavar="DIR", help=f"write DIR/{SUITE}.json; an interrupted run resumes from DIR")
+    parser.add_argument("--dry-run", action="store_true", help="list the models and the estimated time")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="format of --dry-run; default: table")
 
 
 def _dry_run(args: argparse.Namespace, plan: Plan) -> None:
-    """List targets and drafts with their size and training."""
+    """Print targets and drafts with their size and training."""
     rows: list[dict[str, Any]] = []
     for target in plan.targets:
         row = {"task": "target", "model": target.spec.name, "seed": target.seed, "layers": target.spec.num_layers}
@@ -99,16 +103,22 @@ def _dry_run(args: argparse.Namespace, plan: Plan) -> None:
 
 
 def _checked(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together."""
+    """Check the options.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range or excludes another one.
+    """
     if args.jobs < 0:
         raise fail("jobs", args.jobs, "must be at least 1")
     if args.minutes is not None:
         positive("minutes", args.minutes)
     if args.prepare_text and (args.text or args.out):
         given = "text" if args.text else "out"
-        raise fail(given, getattr(args, given), "does not go with --prepare-text", "that prepares text and ends")
+        raise fail(given, getattr(args, given), "does not go with --prepare-text", "it trains nothing")
     if not args.out and not args.prepare_text:
-        raise InputError("out is needed: the folder of the record; --out DIR")
+        raise InputError("out is required, the folder of the record; --out DIR")
 
 
 def _prepare(plan: Plan, path: Path) -> None:
@@ -121,8 +131,8 @@ def _prepare(plan: Plan, path: Path) -> None:
     note(f"wrote {path}: {size / MEGA:.1f} MB of text for scale {plan.scale}, sha256 {corpus.sha256}")
 
 
-def _foretell(plan: Plan, kind: str, jobs: int, minutes: float | None) -> None:
-    """Say how long everything takes by arithmetic, and what the time leaves out."""
+def _print_estimate(plan: Plan, kind: str, jobs: int, minutes: float | None) -> None:
+    """Print the estimated time of each stage, and the stages that exceed the time limit."""
     from gpu_validate.training.estimate import describe, stages
 
     note(f"{SUITE}: estimate for {jobs} process{'es' if jobs > 1 else ''} on {kind}, seconds from the start")
@@ -131,13 +141,13 @@ def _foretell(plan: Plan, kind: str, jobs: int, minutes: float | None) -> None:
 
 
 def _training_s(minutes: float | None) -> float | None:
-    """Seconds in which everything has to be measured; the rest is for the record."""
+    """Return the seconds in which everything must be measured, without those for the record."""
     return None if minutes is None else max(minutes * 60.0 - _RECORD_S, 0.0)
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """A request to terminate is an interrupt meanwhile: what is measured goes into a record."""
+    """Treat a request to terminate as an interrupt, so that the measured drafts are recorded."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -150,13 +160,13 @@ def _interruptible() -> Iterator[None]:
 
 
 def _write(args: argparse.Namespace, work: Work, device: Device, begin_s: float, jobs: int) -> list[str]:
-    """Write the record of what is measured; returns what is left out."""
+    """Write the record of the measured drafts, and return the points that are left out."""
     from gpu_validate.training import outcomes, report
     from gpu_validate.training.work import corpus_of
 
     found = list(outcomes.snapshots(work))
     if not found:
-        raise InputError("nothing is measured yet: no draft came to its first point; give it more time")
+        raise InputError("nothing is measured yet: no draft reached its first point; allow more time")
     corpus = corpus_of(work)
     domains = {split: corpus.windows(split)[1] for split in ("tune", "test")}
     results = report.results(found, domains)
@@ -181,11 +191,12 @@ def _write(args: argparse.Namespace, work: Work, device: Device, begin_s: float,
     note(f"{SUITE}: {len(results)} rows in {spent}")
     if missing:
         many = "1 point is" if len(missing) == 1 else f"{len(missing)} points are"
-        note(f"{SUITE}: {many} left out; the same command goes on from here")
+        note(f"{SUITE}: {many} left out; the same command resumes from here")
     return missing
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Run the verb."""
     begin_s = time.monotonic()
     _checked(args)
     from gpu_validate.training import outcomes, run
@@ -200,32 +211,34 @@ def execute(args: argparse.Namespace) -> None:
         _prepare(plan, Path(args.prepare_text))
         return
     device = look(args.device, threads=1)
-    planned = args.scale == "gpu" and args.device == "auto" and args.dry_run  # a GPU that need not be here
+    planned = (
+        args.scale == "gpu" and args.device == "auto" and args.dry_run
+    )  # the estimate of scale gpu needs no GPU
     kind = "cuda" if planned else device.kind
     jobs = args.jobs or (1 if kind == "cuda" else cores())
     if args.dry_run or args.minutes is not None or args.scale == "gpu":
-        _foretell(plan, kind, jobs, args.minutes)
+        _print_estimate(plan, kind, jobs, args.minutes)
     if args.dry_run:
         _dry_run(args, plan)
         return
     folder = Path(args.out)
     work = Work.of(folder, plan, device.kind, Path(args.text) if args.text else None)
     limit_s = _training_s(args.minutes)
-    say = _Progress()
+    show = _Progress()
     with _interruptible():
         try:
-            run.run_plan(work, jobs, say, Deadline(None if limit_s is None else begin_s + limit_s))
+            run.run_plan(work, jobs, show, Deadline(None if limit_s is None else begin_s + limit_s))
         except BaseException:
-            say.end()
-            with suppress(InputError):  # nothing is measured yet, and why it ended is what counts
+            show.end()
+            with suppress(InputError):  # nothing is measured yet; the first error is the one to report
                 _write(args, work, device, begin_s, jobs)
             raise
-        say.end()
+        show.end()
         missing = _write(args, work, device, begin_s, jobs)
         if args.axis != "rates":
             outcomes.keep_weights(work, folder / WEIGHTS)
     if missing:
         return
     shutil.rmtree(work.folder, ignore_errors=True)
-    if not any(work.folder.parent.iterdir()):  # else another plan is half done there
+    if not any(work.folder.parent.iterdir()):  # otherwise another plan is unfinished there
         work.folder.parent.rmdir()

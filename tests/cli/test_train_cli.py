@@ -174,7 +174,7 @@ def test_a_deadline_leaves_a_valid_record_and_weights_of_what_is_measured(
     assert cli.main(["train", "--minutes", "9", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().err
     assert "target main: 4.1k tokens by" in said and "530 s are enough" in said
-    assert "3 points are left out; the same command goes on from here" in said
+    assert "3 points are left out; the same command resumes from here" in said
     record = record_file.read(tmp_path / "smallscale.json")
     assert record["provenance"]["left_out"] == [f"main-seed0-{GRID[1]}", *(f"broken-{tokens}" for tokens in GRID)]
     assert {path.name for path in (tmp_path / "weights").iterdir()} == {"target.pt", "draft-1l.pt", "draft-2l.pt"}
@@ -268,7 +268,7 @@ def test_trained_models_decode_losslessly(trained: Path) -> None:
         (["train", "--seed", "-2", "--out", "x"], "seed=-2"),
         (["train", "--minutes", "0", "--out", "x"], "minutes=0.0 must be above 0"),
         (["train", "--minutes", "nan", "--out", "x"], "minutes=nan must be finite"),
-        (["train"], "out is needed: the folder of the record"),
+        (["train"], "out is required, the folder of the record"),
         (["train", "--prepare-text", "t", "--out", "x"], "out='x' does not go with --prepare-text"),
         (["train", "--prepare-text", "t", "--text", "x"], "text='x' does not go with --prepare-text"),
         (["train", "--text", "nowhere.pt", "--out", "x"], "file='nowhere.pt' cannot be read (No such file"),

@@ -168,6 +168,35 @@ def test_merged_cycles_hold_the_energy_of_the_repeat(exported: Path) -> None:
         assert found[f"again_{name}"] == again.cells[name] != measured.cells[name]
 
 
+def test_merge_names_the_columns_that_a_prediction_lacks(
+    recorded: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = join.read(str(recorded / "blind" / GPU / "step.csv")).cells
+    kept = {name: column for name, column in cells.items() if name not in ("lower_s", "upper_s")}
+    write_text(tmp_path / "step.csv", format_csv([dict(zip(kept, line)) for line in zip(*kept.values())]))
+    options = ["--measured", str(exported / "step.csv"), "--out", str(tmp_path / "out.csv")]
+    assert cli.main(["merge", *options, "--predicted", f"blind={tmp_path / 'step.csv'}"]) == 0
+    assert "has no column lower_s, upper_s; the output lacks it too" in capsys.readouterr().err
+    assert "blind_predicted_s" in read_columns(tmp_path / "out.csv")
+    assert cli.main(["merge", *options, "--predicted", f"blind={recorded / 'blind' / GPU / 'step.csv'}"]) == 0
+    assert "no column" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suite", CASES)
+def test_complete_predictions_lack_no_column(recorded: Path, suite: str) -> None:
+    assert merge.missing_columns(join.read(str(recorded / "blind" / GPU / f"{suite}.csv"))) == []
+
+
+@pytest.mark.parametrize(("name", "warned"), [("h200-sxm", True), (GPU, False), ("local", False)])
+def test_rows_warn_of_the_name_of_another_device(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, warned: bool
+) -> None:
+    options = ["--record", str(recorded / GPU / "step.json"), "--device", name, "--out", str(tmp_path / "step.csv")]
+    assert cli.main(["rows", *options]) == 0
+    assert (f"device='h200-sxm' names the rows, but {GPU} measured the record" in capsys.readouterr().err) == warned
+    assert set(read_columns(tmp_path / "step.csv")["device"]) == {name}
+
+
 def merged(recorded: Path, exported: Path, suite: str) -> join.CsvTable:
     measured = join.read(str(exported / f"{suite}.csv"))
     blind = join.read(str(recorded / "blind" / GPU / f"{suite}.csv"))
