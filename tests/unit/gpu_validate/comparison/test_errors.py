@@ -107,7 +107,7 @@ def test_an_empty_window_or_q_len_is_its_default(write: Write) -> None:
     assert errors.compare(predicted, measured)[-1]["median_ape"] == pytest.approx(0.0)
 
 
-def test_kernels_of_two_libraries_are_key_columns_by_their_source(write: Write) -> None:
+def test_kernels_of_two_libraries_are_told_apart_by_their_source(write: Write) -> None:
     predicted = write("p.csv", "op,m,kernel_source,predicted_s\ngemm,1,a,0.001\ngemm,1,b,0.002\n")
     measured = write("m.csv", "op,m,kernel_source,latency_ms\ngemm,1,b,2.0\ngemm,1,a,1.0\n")
     assert errors.compare(predicted, measured)[-1]["mape"] == pytest.approx(0.0)

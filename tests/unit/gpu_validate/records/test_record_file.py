@@ -225,7 +225,7 @@ def test_product_names_map_to_the_catalog_or_to_local(product: str, name: str) -
     assert name == "local" or name in catalog.names("hardware")
 
 
-def test_peaks_of_two_precisions_are_key_columns() -> None:
+def test_peaks_of_two_precisions_are_told_apart() -> None:
     row, summary = result(64, 4096, 512, seconds=1e-4)
     value = record_file.build("kernels", [*RESULTS, ({**row, "case": "x", "dtype": "bfloat16"}, summary)], DEVICE)
     local = hardware_toml(value)
