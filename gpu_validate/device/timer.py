@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from gpu_validate.device.clocks import Call, Clock
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, positive, whole
+from scylla_sim.stats.estimate import Estimate
 from scylla_sim.units import MICRO
 
 CACHES = ("rotating", "flushed", "warm")
@@ -148,8 +149,8 @@ def _relative_error(samples: ArrayLike) -> float:
     return 0.5 * (high - low) / float(np.median(np.asarray(samples, dtype=np.float64)))
 
 
-def verdict(base: tuple[float, float, float], other: tuple[float, float, float], *, tolerance: float = 0.02) -> str:
-    """Compare two medians with their intervals, each ``(median, low, high)``.
+def verdict(base: Estimate, other: Estimate, *, tolerance: float = 0.02) -> str:
+    """Compare two medians with their intervals.
 
     ``slower`` or ``faster`` when the intervals are apart and the medians differ by more than ``tolerance``;
     ``same`` when the ratio stays within the tolerance over both intervals; otherwise the data do not tell:
@@ -157,15 +158,15 @@ def verdict(base: tuple[float, float, float], other: tuple[float, float, float],
 
     Examples
     --------
-    >>> verdict((1.0, 0.99, 1.01), (1.05, 1.04, 1.06))
+    >>> verdict(Estimate.of(1.0, 0.99, 1.01), Estimate.of(1.05, 1.04, 1.06))
     'slower'
-    >>> verdict((1.0, 0.99, 1.01), (1.0, 0.995, 1.005))
+    >>> verdict(Estimate.of(1.0, 0.99, 1.01), Estimate.of(1.0, 0.995, 1.005))
     'same'
-    >>> verdict((1.0, 0.8, 1.2), (1.05, 0.9, 1.3))
+    >>> verdict(Estimate.of(1.0, 0.8, 1.2), Estimate.of(1.05, 0.9, 1.3))
     'ambiguous'
     """
-    positive("median", [base[0], other[0]])
-    ratio, low, high = other[0] / base[0], other[1] / base[2], other[2] / base[1]
+    positive("median", [float(base.value), float(other.value)])
+    ratio, low, high = other.value / base.value, other.lower / base.upper, other.upper / base.lower
     if low > 1.0 and ratio > 1.0 + tolerance:
         return "slower"
     if high < 1.0 and ratio < 1.0 / (1.0 + tolerance):
@@ -175,8 +176,8 @@ def verdict(base: tuple[float, float, float], other: tuple[float, float, float],
     return "ambiguous"
 
 
-def _spread(samples: FloatArray) -> tuple[float, float, float]:
-    return float(np.median(samples)), *bootstrap_interval(samples)
+def _spread(samples: FloatArray) -> Estimate:
+    return Estimate.of(float(np.median(samples)), *bootstrap_interval(samples))
 
 
 def drift(samples: ArrayLike) -> tuple[float, str]:
@@ -190,7 +191,7 @@ def drift(samples: ArrayLike) -> tuple[float, str]:
         return 1.0, "steady"
     first, second = _spread(values[:half]), _spread(values[-half:])
     change = verdict(first, second, tolerance=_DRIFT_TOLERANCE)
-    return second[0] / first[0], change if change in ("slower", "faster") else "steady"
+    return float(second.value / first.value), change if change in ("slower", "faster") else "steady"
 
 
 def summarise(

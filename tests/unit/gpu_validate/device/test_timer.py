@@ -11,6 +11,7 @@ import pytest
 from gpu_validate.device import clocks, timer
 from gpu_validate.device.timer import Plan
 from scylla_sim.checks import InputError
+from scylla_sim.stats.estimate import Estimate
 
 
 @dataclass
@@ -135,10 +136,10 @@ def test_a_clock_that_changes_half_way_is_flagged(second_half: float, said: str)
     assert ratio == pytest.approx(second_half, rel=0.02)
 
 
-def _measured(median_s: float, seed: int) -> tuple[float, float, float]:
+def _measured(median_s: float, seed: int) -> Estimate:
     plan = Plan(relative_error=0.005, min_samples=10, max_samples=4000, time_limit_s=1e9, min_sample_s=0.0)
     summary = timer.measure(ScriptedClock(noisy(median_s, 0.03, seed)), [nothing], plan)
-    return summary.median_s, summary.interval_low_s, summary.interval_high_s
+    return Estimate.of(summary.median_s, summary.interval_low_s, summary.interval_high_s)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -155,7 +156,7 @@ def test_planted_noise_is_not_called_a_change() -> None:
 
 
 def test_few_noisy_samples_are_ambiguous_rather_than_same() -> None:
-    assert timer.verdict((1.0, 0.9, 1.1), (1.0, 0.9, 1.1)) == "ambiguous"
+    assert timer.verdict(Estimate.of(1.0, 0.9, 1.1), Estimate.of(1.0, 0.9, 1.1)) == "ambiguous"
 
 
 def test_the_bootstrap_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
