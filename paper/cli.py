@@ -20,6 +20,7 @@ VERBS = {
 
 
 def _parser(verb: str) -> console.Parser:
+    """Return the argument parser of a verb."""
     out = "" if verb == "summary" else " --out results/paper"
     parser = console.Parser(
         prog=f"python -m paper {verb}",
@@ -37,6 +38,7 @@ def _parser(verb: str) -> console.Parser:
 
 
 def _execute(verb: str, arguments: list[str]) -> None:
+    """Run a verb and print the paths of the written files, or the summary."""
     args = _parser(verb).parse_args(arguments)
     results = Results(Path(args.results))
     if not results.root.is_dir():

@@ -74,11 +74,11 @@ def latex_escape(text: str) -> str:
 def markdown(table: Table) -> str:
     """Return caption, table and footer as GitHub Markdown."""
 
-    def safe(text: str) -> str:
+    def escaped(text: str) -> str:
         return text.replace("|", "\\|").replace("\n", " ")
 
-    cells = [[safe(cell) for cell in line] for line in table.cells()]
-    grid = _grid(table, cells, [safe(column.title) for column in table.columns], "pipe")
+    cells = [[escaped(cell) for cell in line] for line in table.cells()]
+    grid = _grid(table, cells, [escaped(column.title) for column in table.columns], "pipe")
     footer = "".join(f"\n{line}  " for line in table.footer()).rstrip()
     return f"**{table.caption}**\n" + (f"\n{grid}\n" if grid else "") + f"{footer}\n"
 
