@@ -14,7 +14,7 @@ from paper.sources.gpu_records import campaigns
 from paper.tables.gpu_best_k import best_lengths
 
 
-def test_the_best_choice_may_be_plain_and_regret_is_against_the_measured_best(own_results: Path) -> None:
+def test_regret_is_relative_to_the_measured_best_which_may_be_plain(own_results: Path) -> None:
     one, many = only(own_results, "gpu-best-k").rows
     assert (one["best"], one["blind_best"], one["blind_regret"]) == ("3", "3", 0.0)
     assert (many["best"], many["blind_best"], many["calibrated_best"]) == ("1", "3", "1")

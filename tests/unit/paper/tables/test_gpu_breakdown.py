@@ -8,7 +8,7 @@ import pytest
 from paper_results import only
 
 
-def test_parts_of_a_step_say_where_a_prediction_is_wrong(finished_results: Path) -> None:
+def test_parts_of_a_step_add_up_and_have_errors(finished_results: Path) -> None:
     table = only(finished_results, "gpu-breakdown")
     assert [(row["context"], row["batch"], row["tokens"]) for row in table.rows] == [
         *((512, 1, 1), (512, 1, 4)),

@@ -13,7 +13,7 @@ from scylla_sim.checks import InputError
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_carries_evidence_and_says_what_made_it(finished_results: Path, name: str) -> None:
+def test_every_table_states_evidence_and_commit(finished_results: Path, name: str) -> None:
     table = only(finished_results, name)
     assert table.name == name
     assert all(row.get("evidence") for row in table.rows)

@@ -20,7 +20,7 @@ def results(tmp_path: Path) -> Results:
     return Results(tmp_path)
 
 
-def test_cycles_are_summed_over_operations_and_scored_off_the_tasks_of_the_preset(results: Results) -> None:
+def test_cycles_are_sums_of_operations_scored_on_other_tasks(results: Results) -> None:
     rows = published_cycles.specbundle(results).rows
     chain = next(row for row in rows if (row["draft_len"], row["top_k"]) == (5, 1))
     assert chain["predicted_s"] == pytest.approx(9e-3)
@@ -34,7 +34,7 @@ def test_cycles_are_summed_over_operations_and_scored_off_the_tasks_of_the_prese
     assert 0 < chain["floor_median"] < 0.02
 
 
-def test_the_ladder_fits_one_tau_and_says_what_a_reported_one_would_give(results: Results) -> None:
+def test_the_ladder_fits_one_tau_and_states_the_reported_one(results: Results) -> None:
     table = published_cycles.sglang_ladder(results)
     # predicted shape is flat (6 ms over 9 ms), so the best one level is a speed-up that was reported
     levels = {round(row["sglang"], 9) for row in table.rows}

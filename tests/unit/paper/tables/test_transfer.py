@@ -29,7 +29,7 @@ def test_transfer_names_what_each_row_was_calibrated_on(results: Results) -> Non
     ]
 
 
-def test_without_any_transfer_the_line_says_so(results: Results) -> None:
+def test_missing_comparisons_are_one_line(results: Results) -> None:
     for path in results.root.glob("compare/transfer-*"):
         path.unlink()
     with pytest.raises(InputError, match="transfer"):
