@@ -93,7 +93,7 @@ def test_the_same_command_gives_the_same_numbers(
     assert first["values"] == second["values"]
 
 
-def test_text_is_prepared_once_and_carried(
+def test_prepared_text_gives_the_same_record(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """The values are those of training without the file, and the record has its hash."""
@@ -112,7 +112,7 @@ def test_text_is_prepared_once_and_carried(
     assert text.exists() and not (tmp_path / "out" / "work").exists()
 
 
-def test_text_that_is_too_large_to_carry_is_refused(
+def test_too_large_text_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
@@ -278,7 +278,7 @@ def test_trained_models_decode_losslessly(trained: Path) -> None:
         (["measure", "--suite", "step", "--weights", "w", "--out", "x"], "goes with --suite trained"),
     ],
 )
-def test_what_cannot_work_is_one_line(
+def test_unusable_options_are_refused_in_one_line(
     arguments: list[str],
     message: str,
     tmp_path: Path,
