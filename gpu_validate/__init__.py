@@ -1,5 +1,5 @@
-"""Measurements of kernels, decoder steps and speculative decoding, on a GPU or on a plain CPU.
+"""Measurements of kernels, decoder steps and speculative decoding, on a GPU or on a CPU.
 
-The timing imports nothing but numpy; suites import torch when they are asked for. A measurement never sees a
-prediction: nothing here imports the simulator's kernels, steps, acceptance or laws.
+Timing needs only numpy. The suites import torch when they run. A measurement must not see a prediction, so this
+package imports only the specs, operations and statistics of the simulator, never its kernel models or predictions.
 """

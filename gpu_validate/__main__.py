@@ -1,4 +1,4 @@
-"""``python -m gpu_validate`` is ``gpu-validate``."""
+"""Entry point of ``python -m gpu_validate``, the same program as ``gpu-validate``."""
 
 from gpu_validate.cli import main
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_validate.cli.progress import Progress
-from gpu_validate.device.facts import Device, described, look, release, warm_up
-from gpu_validate.device.power import Monitor, monitor_of
+from gpu_validate.device.facts import Device, catalog_device, detect_device, release_memory, warm_up
+from gpu_validate.device.power import Monitor, open_monitor
 from gpu_validate.records import rows
 from gpu_validate.suites import campaign_stages, selfcheck
 from gpu_validate.suites.campaign_stages import PLANS, Stage
-from gpu_validate.suites.case import expected_s
-from gpu_validate.suites.runner import BrokenDevice, Deadline, Job, SuiteRun, claimed, run_jobs
+from gpu_validate.suites.case import expected_seconds
+from gpu_validate.suites.runner import BrokenDevice, Deadline, Job, SuiteRun, locked_folder, run_jobs
 from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.console import FORMATS, emit, note
 from scylla_sim.records import format_csv, write_text
@@ -123,7 +123,7 @@ def run(
     """
     begin = time.monotonic()
     seconds = MINUTE * minutes - _FINISH_S
-    apart = selfcheck.Apart(device)
+    apart = selfcheck.SelfCheckProcess(device)
     warm_up(device)
     _prepare(device, stages)
     checked = apart.result()
@@ -137,8 +137,8 @@ def run(
     kept = [stage.without_kernels(wrong) for stage in stages]
     runs = {}
     for suite, jobs in suites(kept).items():
-        names = [job.name for job in sorted(jobs, key=lambda job: job.number)]
-        passes = max(job.number for job in jobs)
+        names = [job.name for job in sorted(jobs, key=lambda job: job.pass_number)]
+        passes = max(job.pass_number for job in jobs)
         facts = {"scale": "campaign", "models": [], "specs": [], "selfcheck": checked, "passes": passes}
         runs[suite] = SuiteRun(
             suite,
@@ -197,7 +197,7 @@ def _prepare(device: Device, stages: Sequence[Stage]) -> None:
             note(f"{job.name}: fails before it is measured: {error}")
         finally:
             job.case.release()
-    release(device)
+    release_memory(device)
 
 
 def _finish(measured: SuiteRun, too_large: Sequence[str]) -> int:
@@ -254,7 +254,7 @@ def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) 
     listed, total = [], 0.0
     for stage in stages:
         plans = PLANS[device.kind]
-        seconds = [expected_s(device, job.case, plans[job.suite]) for job in stage.jobs]
+        seconds = [expected_seconds(device, job.case, plans[job.suite]) for job in stage.jobs]
         total += sum(seconds)
         said = f"{len(stage.jobs)} cases, about {sum(seconds):.0f} s of {stage.seconds:.0f} s, {total:.0f} s so far"
         left_out = f"; {len(stage.too_large)} need more memory" if stage.too_large else ""
@@ -268,7 +268,9 @@ def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) 
         for suite, jobs in suites(stages).items():
             path = Path(args.shapes) / f"{suite}.csv"
             cases = [
-                {"case": job.name, **job.case.shape, "bytes": job.case.bytes} for job in jobs if job.number == 1
+                {"case": job.name, **job.case.shape, "bytes": job.case.bytes}
+                for job in jobs
+                if job.pass_number == 1
             ]
             shapes = rows.shapes(suite, cases)
             write_text(path, format_csv(shapes))
@@ -291,7 +293,7 @@ def execute(args: argparse.Namespace) -> int:
     for name, value in (("out", args.out), ("shapes", args.shapes)):
         if value == "":
             raise fail(name, value, "must name a folder")
-    device = described(args.hardware) if args.hardware is not None else look(args.device)
+    device = catalog_device(args.hardware) if args.hardware is not None else detect_device(args.device)
     stages = [stage.thinned(every) for stage in campaign_stages.stages(device)]
     if args.dry_run:
         _dry_run(args, device, stages)
@@ -299,11 +301,11 @@ def execute(args: argparse.Namespace) -> int:
     if args.out is None:
         raise fail("out", None, "is needed: the folder of the records")
     note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}, {device.uuid or 'no UUID'}")
-    monitor, unread = monitor_of(device.kind, device.uuid)
+    monitor, unread = open_monitor(device.kind, device.uuid)
     if unread:
         note(f"warning: {unread}")
     try:
-        with claimed(Path(args.out)):
+        with locked_folder(Path(args.out)):
             return run(device, Path(args.out), minutes, stages, monitor, functools.partial(_restart, args))
     finally:
-        release(device)
+        release_memory(device)

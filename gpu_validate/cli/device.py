@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from gpu_validate.device.facts import add_device_arguments, look
+from gpu_validate.device.facts import add_device_arguments, detect_device
 from scylla_sim.checks import InputError
 from scylla_sim.records import dump_json, write_text
 
@@ -24,7 +24,7 @@ def execute(args: argparse.Namespace) -> None:
     most = os.cpu_count() or 1
     if not 1 <= args.threads <= most:
         raise InputError(f"threads={args.threads} must lie in [1, {most}], the cores of this machine")
-    text = dump_json({"schema": "gpu-validate/device/1", **look(args.device, threads=args.threads).row()})
+    text = dump_json({"schema": "gpu-validate/device/1", **detect_device(args.device, threads=args.threads).row()})
     if args.out:
         write_text(args.out, text)
     else:

@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_validate.cli.progress import Progress
-from gpu_validate.device.facts import DTYPES, LOCAL, Device, add_device_arguments, described, look, release, warm_up
+from gpu_validate.device.facts import (
+    DTYPES,
+    LOCAL,
+    Device,
+    add_device_arguments,
+    catalog_device,
+    detect_device,
+    release_memory,
+    warm_up,
+)
 from gpu_validate.device.hardware_toml import write_hardware
-from gpu_validate.device.power import Monitor, monitor_of
+from gpu_validate.device.power import Monitor, open_monitor
 from gpu_validate.device.timer import CACHES, Plan
-from gpu_validate.suites.case import PASSES, SCALES, Case, card, fits, plan_for
+from gpu_validate.suites.case import PASSES, SCALES, Case, fits_memory, sampling_plan, summary_lines
 from gpu_validate.suites.runner import BrokenDevice, Deadline, Job, SuiteRun, pass_name, run_jobs
 from scylla_sim.checks import InputError, fail, positive, whole
 from scylla_sim.console import FORMATS, emit, note
@@ -83,7 +92,9 @@ def _split(device: Device, cases: Iterable[Case]) -> Cases:
     names = [case.id for case in every]
     if len(set(names)) != len(names):
         raise fail("case", max(names, key=names.count), "appears twice in its suite")
-    return [case for case in every if fits(device, case)], [case for case in every if not fits(device, case)]
+    return [case for case in every if fits_memory(device, case)], [
+        case for case in every if not fits_memory(device, case)
+    ]
 
 
 def estimate_s(device: Device, cases: Sequence[Case], plan: Plan, passes: int) -> float:
@@ -110,7 +121,7 @@ def run_suite(
     The second pass over the grid, where a suite has one, begins when the first has ended; its cases have ``@2``
     after their names. An interruption leaves a partial file, which the next run takes up.
     """
-    plan = plan_for(suite, device, scale)
+    plan = sampling_plan(suite, device, scale)
     chosen, left_out = every
     if not chosen:
         raise InputError(
@@ -134,21 +145,21 @@ def _measure(measured: SuiteRun, jobs: Sequence[Job], deadline: Deadline) -> Non
     said, begin = Progress(), time.monotonic()
 
     def tell(case: str) -> None:
-        tried = len(measured.done) + len(measured.failed) + len(measured.lost)
+        tried = len(measured.done) + len(measured.failed) + len(measured.out_of_memory)
         spent, ahead = time.monotonic() - begin, len(jobs) - tried
         left = f"about {spent / max(tried - before, 1) * max(ahead, 0):.0f} s left"
         said.say(f"{suite} {tried}/{len(jobs)}, {left}  {case}")
 
-    for number in sorted({job.number for job in jobs}):
-        some = [job for job in jobs if job.number == number]
+    for number in sorted({job.pass_number for job in jobs}):
+        some = [job for job in jobs if job.pass_number == number]
         for job in run_jobs([job for job in some if job.case.gpus == 1], {suite: measured}, deadline):
             tell(job.case.id)
-        together = [job.case for job in some if job.case.gpus > 1 and not measured.settled(job.name)]
+        together = [job.case for job in some if job.case.gpus > 1 and not measured.is_settled(job.name)]
         if together:
-            from gpu_validate.suites.collectives import run_together
+            from gpu_validate.suites.collectives import measure_group_cases
 
-            for case, (row, summary) in run_together(measured.device, together, measured.plan):
-                measured.keep(pass_name(case, number), number, row, summary.row())
+            for case, (row, summary) in measure_group_cases(measured.device, together, measured.plan):
+                measured.add_result(pass_name(case, number), number, row, summary.row())
                 tell(case.id)
     said.say("")
 
@@ -186,11 +197,11 @@ def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
 def _dry_run(args: argparse.Namespace, suites: Mapping[str, Cases], device: Device) -> None:
     rows, total_s = [], 0.0
     for suite, (chosen, left_out) in suites.items():
-        plan, passes = plan_for(suite, device, args.scale), PASSES[suite]
+        plan, passes = sampling_plan(suite, device, args.scale), PASSES[suite]
         seconds = estimate_s(device, chosen, plan, passes)
         total_s += seconds
         note(f"{suite}: {len(chosen)} cases, {passes} pass{'es' if passes > 1 else ''}, at most {seconds:.0f} s")
-        for line in (*card(device, chosen), *_unmeasured(suite, device, left_out)):
+        for line in (*summary_lines(device, chosen), *_unmeasured(suite, device, left_out)):
             note(f"  {line}")
         for case in chosen:
             row = {"suite": suite, "case": case.id, "gflop": case.flop / 1e9, "mbytes": case.bytes / 1e6}
@@ -239,11 +250,11 @@ def _device(args: argparse.Namespace) -> Device:
     if args.hardware is None:
         if args.gpus is not None:
             raise fail("gpus", args.gpus, "goes with --hardware", "all GPUs that torch sees are measured")
-        return look(args.device, threads=args.threads, dtype=args.dtype)
+        return detect_device(args.device, threads=args.threads, dtype=args.dtype)
     if not args.dry_run:
         raise fail("hardware", args.hardware, "goes with --dry-run", "what is measured is what is here")
     gpus = 1 if args.gpus is None else int(whole("gpus", args.gpus, 1))
-    return described(args.hardware, gpus=gpus, dtype=args.dtype)
+    return catalog_device(args.hardware, gpus=gpus, dtype=args.dtype)
 
 
 def _specs(suite: str, device: Device, args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -269,12 +280,12 @@ def execute(args: argparse.Namespace) -> int:
     folder = Path(args.out)
     note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}")
     deadline = Deadline.after(None if args.minutes is None else MINUTE * float(positive("minutes", args.minutes)))
-    monitor, unread = monitor_of(device.kind, device.uuid)
+    monitor, unread = open_monitor(device.kind, device.uuid)
     if unread:
         note(f"warning: {unread}")
     warm_up(device)
     for suite, every in suites.items():
-        for line in (*card(device, every[0]), *_unmeasured(suite, device, every[1])):
+        for line in (*summary_lines(device, every[0]), *_unmeasured(suite, device, every[1])):
             note(f"{suite}: {line}")
         begin = time.monotonic()
         models = [name for name in (args.target, args.draft, args.prompts) if name]
@@ -282,8 +293,8 @@ def execute(args: argparse.Namespace) -> int:
         record = run_suite(suite, device, every, folder, **how, monitor=monitor, deadline=deadline)
         from gpu_validate.suites import random_models
 
-        random_models.forget()
-        release(device)
+        random_models.clear()
+        release_memory(device)
         if record is None:
             note(f"{suite}: ERROR: nothing was measured")
             code = 1

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gpu_validate.cli import progress
-from gpu_validate.device.facts import KINDS, Device, cores, look
+from gpu_validate.device.facts import KINDS, Device, available_cores, detect_device
 from gpu_validate.records import record_file
 from gpu_validate.training import AXES, SCALES
 from scylla_sim.checks import InputError, fail, positive, whole
@@ -210,12 +210,11 @@ def execute(args: argparse.Namespace) -> None:
     if args.prepare_text and not args.dry_run:
         _prepare(plan, Path(args.prepare_text))
         return
-    device = look(args.device, threads=1)
-    planned = (
-        args.scale == "gpu" and args.device == "auto" and args.dry_run
-    )  # the estimate of scale gpu needs no GPU
+    device = detect_device(args.device, threads=1)
+    # the estimate of scale gpu needs no GPU
+    planned = args.scale == "gpu" and args.device == "auto" and args.dry_run
     kind = "cuda" if planned else device.kind
-    jobs = args.jobs or (1 if kind == "cuda" else cores())
+    jobs = args.jobs or (1 if kind == "cuda" else available_cores())
     if args.dry_run or args.minutes is not None or args.scale == "gpu":
         _print_estimate(plan, kind, jobs, args.minutes)
     if args.dry_run:

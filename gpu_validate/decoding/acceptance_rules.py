@@ -16,7 +16,7 @@ from torch import Tensor
 from gpu_validate.decoding.tree_layout import TreeTables
 from scylla_sim.checks import fail
 
-Step = Callable[[Tensor, Tensor], Tensor]
+ChildRule = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,21 @@ class Accepted:
         return (self.path >= 0).sum(1)
 
 
-def walk(tables: TreeTables, batch: int, choose: Step) -> tuple[Tensor, Tensor]:
+def walk_tree(tables: TreeTables, batch: int, choose: ChildRule) -> tuple[Tensor, Tensor]:
     """Path and last row from a rule that picks one child.
 
-    ``choose(rows, going)`` returns for each sequence the accepted child of its current row, or -1; sequences that
-    stopped are not ``going`` and stay where they are.
+    ``choose(rows, active)`` returns for each sequence the accepted child of its current row, or -1; sequences that
+    stopped are not ``active`` and stay where they are.
     """
     device = tables.depth.device
     rows = torch.zeros(batch, dtype=torch.int64, device=device)
-    going = torch.ones(batch, dtype=torch.bool, device=device)
+    active = torch.ones(batch, dtype=torch.bool, device=device)
     path = torch.full((batch, len(tables.levels)), -1, dtype=torch.int64, device=device)
     for level in range(len(tables.levels)):
-        child = torch.where(going, choose(rows, going), -1)
+        child = torch.where(active, choose(rows, active), -1)
         path[:, level] = child
-        going = child >= 0
-        rows = torch.where(going, child + 1, rows)
+        active = child >= 0
+        rows = torch.where(active, child + 1, rows)
     return path, rows
 
 
@@ -85,7 +85,9 @@ def accept_matching(tables: TreeTables, tokens: Tensor, wanted: Tensor) -> Accep
         ``(batch, num_nodes + 1)``: the target's token after every row, the root's first; its most probable one, or
         drawn from its distribution, whose output this reproduces in both cases.
     """
-    path, last = walk(tables, len(tokens), lambda rows, _: _matching(tables, rows, tokens, _pick(wanted, rows)))
+    path, last = walk_tree(
+        tables, len(tokens), lambda rows, _: _matching(tables, rows, tokens, _pick(wanted, rows))
+    )
     return Accepted(path, last, _pick(wanted, last))
 
 
@@ -94,7 +96,7 @@ def accept_greedy(tables: TreeTables, tokens: Tensor, logits: Tensor) -> Accepte
     return accept_matching(tables, tokens, logits.argmax(-1))
 
 
-def _normalised(weights: Tensor, otherwise: Tensor) -> Tensor:
+def _normalize(weights: Tensor, otherwise: Tensor) -> Tensor:
     """Rows that add up to one; ``otherwise`` where nothing is left to normalise."""
     mass = weights.sum(1, keepdim=True)
     return torch.where(mass > 0, weights / mass.clamp(min=torch.finfo(weights.dtype).tiny), otherwise)
@@ -120,24 +122,24 @@ def accept_sampled(
     batch = torch.arange(len(tokens), device=tokens.device)
     residual = target[:, 0].clone()
 
-    def choose(rows: Tensor, going: Tensor) -> Tensor:
+    def choose(rows: Tensor, active: Tensor) -> Tensor:
         p, q = _pick(target, rows).clone(), _pick(draft, rows).clone()
         chosen = torch.full_like(rows, -1)
         for child in tables.children[rows].unbind(1):
-            trying = going & (child >= 0) & (chosen < 0)
+            trying = active & (child >= 0) & (chosen < 0)
             x = tokens.gather(1, child.clamp(min=0)[:, None])[:, 0]
             q_x, p_x = q[batch, x], p[batch, x]
             draw = torch.rand(len(tokens), generator=generator, device=tokens.device, dtype=p.dtype)
             kept = trying & (q_x > 0) & (draw * q_x < p_x)
             chosen = torch.where(kept, child, chosen)
             rejected = trying & ~kept & (q_x > 0)
-            p = torch.where(rejected[:, None], _normalised((p - q).clamp(min=0), p), p)
+            p = torch.where(rejected[:, None], _normalize((p - q).clamp(min=0), p), p)
             q[batch, x] = torch.where(trying, torch.zeros_like(q_x), q_x)
-            q = torch.where(trying[:, None], _normalised(q, q), q)
-        residual.copy_(torch.where(going[:, None], p, residual))
+            q = torch.where(trying[:, None], _normalize(q, q), q)
+        residual.copy_(torch.where(active[:, None], p, residual))
         return chosen
 
-    path, last = walk(tables, len(tokens), choose)
+    path, last = walk_tree(tables, len(tokens), choose)
     complete = (tables.children[last] < 0).all(1)
     final = torch.where(complete[:, None], _pick(target, last), residual)
     return Accepted(path, last, torch.multinomial(final, 1, generator=generator)[:, 0])
@@ -171,5 +173,5 @@ def accept_at_rates(tables: TreeTables, rates: Tensor, logits: Tensor, generator
         hit = (children >= 0) & (tables.ranks[children.clamp(min=0)] == rank[:, None])
         return torch.where(hit, children, -1).amax(1)
 
-    path, last = walk(tables, len(logits), choose)
+    path, last = walk_tree(tables, len(logits), choose)
     return Accepted(path, last, _pick(logits.argmax(-1), last))

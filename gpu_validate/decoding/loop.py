@@ -17,22 +17,22 @@ from torch.nn import functional
 
 from gpu_validate.decoding import acceptance_rules
 from gpu_validate.decoding.acceptance_rules import Accepted
-from gpu_validate.decoding.sequences import Policy, Proposal, Sequences, Tally, draw
-from gpu_validate.decoding.tree_layout import Level, TreeTables, causal_place, keep_path, tree_place
-from gpu_validate.models.attention import Place
-from gpu_validate.models.decoder import Cache, Decoder, linear
+from gpu_validate.decoding.sequences import Proposal, SamplingPolicy, Sequences, Tally, draw
+from gpu_validate.decoding.tree_layout import Level, TreeTables, causal_placement, keep_path, tree_placement
+from gpu_validate.models.attention import Placement
+from gpu_validate.models.decoder import Decoder, KVCache, linear
 from gpu_validate.models.eagle import EagleDraft
 from scylla_sim.acceptance.trees import DraftTree
 from scylla_sim.checks import fail
 
 
-def _prompt_place(model: Decoder | EagleDraft, tokens: Tensor) -> Place:
+def _prompt_place(model: Decoder | EagleDraft, tokens: Tensor) -> Placement:
     """Places of all but the last token of prompts; what padding leaves in a cache lies beyond every length."""
     starts = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
-    return causal_place(starts, tokens.shape[1] - 1, model.spec)
+    return causal_placement(starts, tokens.shape[1] - 1, model.spec)
 
 
-def _prefill(model: Decoder, cache: Cache, tokens: Tensor) -> Tensor | None:
+def _prefill(model: Decoder, cache: KVCache, tokens: Tensor) -> Tensor | None:
     """Read all but the last token of prompts, if there are any; returns their features."""
     if tokens.shape[1] == 1:
         return None
@@ -56,18 +56,18 @@ def decode_plain(
     new_tokens: int,
     *,
     lengths: Tensor | None = None,
-    policy: Policy | None = None,
+    policy: SamplingPolicy | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """One token a step: what speculative decoding must reproduce. Returns ``(batch, new_tokens)``."""
-    policy = policy or Policy()
+    policy = policy or SamplingPolicy()
     batch = _sequences(prompts, lengths, new_tokens)
     begin = batch.lengths + 1
-    cache = Cache.empty(target.spec, len(prompts), batch.tokens.shape[1], target.norm)
+    cache = KVCache.empty(target.spec, len(prompts), batch.tokens.shape[1], target.norm)
     _prefill(target, cache, prompts)
     one = torch.ones_like(batch.lengths)
     for _ in range(new_tokens):
-        logits = target(batch.root(), cache, causal_place(batch.lengths, 1, target.spec))
+        logits = target(batch.root(), cache, causal_placement(batch.lengths, 1, target.spec))
         batch.extend(draw(policy, logits, generator), one)
     return _new_tokens(batch, begin, new_tokens)
 
@@ -77,10 +77,10 @@ def _new_tokens(batch: Sequences, begin: Tensor, count: int) -> Tensor:
 
 
 @dataclass
-class Loop:
+class SpeculativeLoop:
     """State of speculative decoding: sequences, two caches, and how many tokens the draft's cache holds.
 
-    Use `start`, then `cycle` again and again, or its parts `propose`, `score`, `accept` and `commit`, which are
+    Use `start_loop`, then `cycle` again and again, or its parts `propose`, `score`, `accept` and `commit`, which are
     timed one by one.
 
     Attributes
@@ -93,41 +93,41 @@ class Loop:
         needs that many. ``tally`` stays empty: see ``emitted``.
     context
         With ``static``, tokens of every sequence where a cycle starts from the same number each time.
-    emitted, turns
+    emitted, cycle_counts
         Tokens emitted and cycles run, by sequence and counted on the device.
     """
 
     target: Decoder
     draft: Decoder | EagleDraft
     tables: TreeTables
-    policy: Policy
+    policy: SamplingPolicy
     batch: Sequences
-    target_cache: Cache
-    draft_cache: Cache
-    held: Tensor
+    target_cache: KVCache
+    draft_cache: KVCache
+    draft_lengths: Tensor
     generator: torch.Generator
     fed: Tensor | None = None
     static: bool = False
     context: int | None = None
     tally: Tally = field(init=False)
     emitted: Tensor = field(init=False)
-    turns: Tensor = field(init=False)
+    cycle_counts: Tensor = field(init=False)
     _predicted: Tensor | None = field(init=False, default=None)
     _scored: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.tally = Tally.empty(self.tables)
-        self.emitted, self.turns = torch.zeros_like(self.held), torch.zeros_like(self.held)
+        self.emitted, self.cycle_counts = torch.zeros_like(self.draft_lengths), torch.zeros_like(self.draft_lengths)
         if self.policy.rates is not None:
             acceptance_rules.check_rates(self.tables, self.policy.rates)
 
     @property
     def tokens_per_cycle(self) -> float:
         """Mean tokens a cycle emitted, the target's own included."""
-        return int(self.emitted.sum()) / max(int(self.turns.sum()), 1)
+        return int(self.emitted.sum()) / max(int(self.cycle_counts.sum()), 1)
 
     @property
-    def window(self) -> int:
+    def catch_up_length(self) -> int:
         """Known tokens that a ``static`` draft reads in its first pass: those that it may not have read yet."""
         return 2 if self.fed is None else self.tables.draft_len + 1
 
@@ -138,12 +138,12 @@ class Loop:
         capacity = self.target_cache.keys.shape[3]
         if self.context is None:
             return {"bound": capacity}
-        tail = max(self.tables.num_nodes + 1, self.window)
+        tail = max(self.tables.num_nodes + 1, self.catch_up_length)
         return {"bound": min(self.context + tail, capacity), "context": self.context - behind}
 
     def propose(self) -> Proposal:
         """Draft a tree after every sequence: one pass for the new committed tokens, one per further level."""
-        tokens = self.batch.tokens.new_zeros(len(self.held), self.tables.num_nodes)
+        tokens = self.batch.tokens.new_zeros(len(self.draft_lengths), self.tables.num_nodes)
         rows: Tensor | None = None
         for index, level in enumerate(self.tables.levels):
             logits = self._catch_up() if index == 0 else self._draft_level(level, tokens)
@@ -151,7 +151,7 @@ class Loop:
             tokens[:, level.nodes] = chosen
             if probabilities is not None:
                 if rows is None:
-                    size = (len(self.held), self.tables.num_nodes + 1, probabilities.shape[-1])
+                    size = (len(self.draft_lengths), self.tables.num_nodes + 1, probabilities.shape[-1])
                     rows = probabilities.new_zeros(size)
                 rows[:, level.rows] = probabilities
         return Proposal(tokens, rows)
@@ -159,19 +159,19 @@ class Loop:
     def _catch_up(self) -> Tensor:
         """Logits ``(batch, 1, vocab)`` after the root, reading what the draft has not read yet."""
         if self.static:
-            count = self.window
+            count = self.catch_up_length
             start = self.batch.lengths - (count - 1)
             behind = torch.full_like(start, count - 1)
         else:
-            start = self.held
+            start = self.draft_lengths
             behind = self.batch.lengths - start
             count = int(behind.max()) + 1
         last = self.batch.tokens.shape[1] - 1
         slots = (start[:, None] + torch.arange(count, device=start.device)).clamp(max=last)
-        place = causal_place(start, count, self.draft.spec, **self._known(count - 1))
+        place = causal_placement(start, count, self.draft.spec, **self._known(count - 1))
         tokens = self.batch.tokens.gather(1, slots)
         rows = torch.arange(len(start), device=start.device)
-        self.held = self.batch.lengths + 1
+        self.draft_lengths = self.batch.lengths + 1
         if isinstance(self.draft, Decoder):
             logits: Tensor = self.draft(tokens, self.draft_cache, place)
             return logits[rows, behind][:, None]
@@ -183,7 +183,7 @@ class Loop:
         return self.draft.logits(root)
 
     def _draft_level(self, level: Level, tokens: Tensor) -> Tensor:
-        place = tree_place(self.batch.lengths, level.rows, self.tables, self.draft.spec, **self._known(0))
+        place = tree_placement(self.batch.lengths, level.rows, self.tables, self.draft.spec, **self._known(0))
         nodes = level.rows - 1
         if isinstance(self.draft, Decoder):
             logits: Tensor = self.draft(tokens[:, nodes], self.draft_cache, place)
@@ -211,8 +211,8 @@ class Loop:
 
     def score(self, proposal: Proposal) -> Tensor:
         """The target's logits ``(batch, num_nodes + 1, vocab)`` of the root and all nodes, in one pass."""
-        every = torch.arange(self.tables.num_nodes + 1, device=self.held.device)
-        place = tree_place(self.batch.lengths, every, self.tables, self.target.spec, **self._known(0))
+        every = torch.arange(self.tables.num_nodes + 1, device=self.draft_lengths.device)
+        place = tree_placement(self.batch.lengths, every, self.tables, self.target.spec, **self._known(0))
         tokens = torch.cat((self.batch.root(), proposal.tokens), dim=1)
         self._scored = self.target.features(tokens, self.target_cache, place)
         return linear(self._scored, self.target.head.weight)
@@ -231,12 +231,12 @@ class Loop:
             self.tables, proposal.tokens, target, proposal.probabilities, self.generator
         )
 
-    def commit(self, proposal: Proposal, outcome: Accepted, going: Tensor) -> None:
+    def commit(self, proposal: Proposal, outcome: Accepted, active: Tensor) -> None:
         """Emit the accepted tokens and the target's own; roll both caches back to the accepted path."""
         if not self.static:
-            self.tally.add(self.tables, outcome, going)
-        self.emitted += torch.where(going, outcome.count + 1, 0)
-        self.turns += going
+            self.tally.add(self.tables, outcome, active)
+        self.emitted += torch.where(active, outcome.count + 1, 0)
+        self.cycle_counts += active
         if not self.tables.is_chain:
             keep_path(self.target_cache, self.batch.lengths, outcome.path)
             keep_path(self.draft_cache, self.batch.lengths, outcome.path)
@@ -249,27 +249,29 @@ class Loop:
         # One that is fed features reads them again, with the target's instead of its own.
         leaf = (accepted > 0) & (self.tables.children[outcome.last] < 0).all(1)
         read = accepted - leaf.long() if self.fed is None else torch.zeros_like(accepted)
-        self.held = torch.where(going, self.batch.lengths + 1 + read, self.batch.lengths)
-        self.batch.extend(emitted, torch.where(going, accepted + 1, 0))
+        self.draft_lengths = torch.where(active, self.batch.lengths + 1 + read, self.batch.lengths)
+        self.batch.extend(emitted, torch.where(active, accepted + 1, 0))
 
     def _feed(self, outcome: Accepted) -> None:
         """Keep the target's features of the root and of the accepted path, for the tokens after each of them."""
         assert self.fed is not None and self._scored is not None
-        rows = torch.arange(len(self.held), device=self.held.device)[:, None]
+        rows = torch.arange(len(self.draft_lengths), device=self.draft_lengths.device)[:, None]
         path = functional.pad(outcome.path.clamp(min=-1) + 1, (1, 0))
         slots = self.batch.lengths[:, None] + 1 + torch.arange(path.shape[1], device=path.device)
         self.fed[rows, slots] = self._scored[rows, path]
 
-    def cycle(self, going: Tensor | None = None) -> Accepted:
-        """Draft, verify, accept, commit; sequences that are not ``going`` stay as they are."""
+    def cycle(self, active: Tensor | None = None) -> Accepted:
+        """Draft, verify, accept, commit; sequences that are not ``active`` stay as they are."""
         proposal = self.propose()
         logits = self.score(proposal)
         outcome = self.accept(proposal, logits)
-        self.commit(proposal, outcome, torch.ones_like(self.held, dtype=torch.bool) if going is None else going)
+        self.commit(
+            proposal, outcome, torch.ones_like(self.draft_lengths, dtype=torch.bool) if active is None else active
+        )
         return outcome
 
 
-def start(
+def start_loop(
     target: Decoder,
     draft: Decoder | EagleDraft,
     tree: DraftTree,
@@ -277,9 +279,9 @@ def start(
     *,
     room: int,
     lengths: Tensor | None = None,
-    policy: Policy | None = None,
+    policy: SamplingPolicy | None = None,
     seed: int = 0,
-) -> Loop:
+) -> SpeculativeLoop:
     """Loop after reading the prompts, with ``room`` for so many new tokens.
 
     Parameters
@@ -301,7 +303,7 @@ def start(
     tables = TreeTables.of(tree, prompts.device)
     batch = _sequences(prompts, lengths, room + 2 * (tree.draft_len + 1))
     capacity = batch.tokens.shape[1] + tree.num_nodes + 1
-    caches = [Cache.empty(model.spec, len(prompts), capacity, model.norm) for model in (target, draft)]
+    caches = [KVCache.empty(model.spec, len(prompts), capacity, model.norm) for model in (target, draft)]
     fed: Tensor | None = None
     with torch.inference_mode():
         features = _prefill(target, caches[0], prompts)
@@ -314,8 +316,19 @@ def start(
                 fed[:, 1 : count + 1] = features
                 draft(prompts[:, :-1], fed[:, :count], caches[1], _prompt_place(draft, prompts))
     generator = torch.Generator(device=prompts.device).manual_seed(seed)
-    held = batch.lengths.clone()
-    return Loop(target, draft, tables, policy or Policy(), batch, caches[0], caches[1], held, generator, fed)
+    draft_lengths = batch.lengths.clone()
+    return SpeculativeLoop(
+        target,
+        draft,
+        tables,
+        policy or SamplingPolicy(),
+        batch,
+        caches[0],
+        caches[1],
+        draft_lengths,
+        generator,
+        fed,
+    )
 
 
 @torch.inference_mode()
@@ -327,15 +340,15 @@ def decode_speculatively(
     new_tokens: int,
     *,
     lengths: Tensor | None = None,
-    policy: Policy | None = None,
+    policy: SamplingPolicy | None = None,
     seed: int = 0,
 ) -> tuple[Tensor, Tally]:
     """Decode ``new_tokens`` after each prompt. Returns ``(batch, new_tokens)`` and what was accepted.
 
     A sequence that has its tokens waits for the others; its last cycle may have emitted more, which is cut off.
     """
-    loop = start(target, draft, tree, prompts, room=new_tokens, lengths=lengths, policy=policy, seed=seed)
+    loop = start_loop(target, draft, tree, prompts, room=new_tokens, lengths=lengths, policy=policy, seed=seed)
     begin = loop.batch.lengths + 1
-    while bool((going := loop.batch.lengths + 1 - begin < new_tokens).any()):
-        loop.cycle(going)
+    while bool((active := loop.batch.lengths + 1 - begin < new_tokens).any()):
+        loop.cycle(active)
     return _new_tokens(loop.batch, begin, new_tokens), loop.tally

@@ -13,7 +13,7 @@ from scylla_sim.checks import fail, in_range
 
 
 @dataclass(frozen=True)
-class Policy:
+class SamplingPolicy:
     """How tokens are chosen.
 
     Attributes
@@ -50,12 +50,12 @@ class Policy:
 class Tally:
     """What was accepted, by depth and rank.
 
-    ``accepted[d, r]`` counts nodes of rank r at depth d + 1 that were kept, ``chances[d]`` how often a path got as
+    ``accepted[d, r]`` counts nodes of rank r at depth d + 1 that were kept, ``attempts[d]`` how often a path got as
     far as depth d, so their ratio is the conditional acceptance of that position and rank.
     """
 
     accepted: Tensor
-    chances: Tensor
+    attempts: Tensor
     cycles: int = 0
     emitted: int = 0
 
@@ -65,16 +65,16 @@ class Tally:
         size = (len(tables.levels), int(tables.ranks.max()) + 1)
         return Tally(torch.zeros(size, dtype=torch.int64), torch.zeros(size[0], dtype=torch.int64))
 
-    def add(self, tables: TreeTables, outcome: Accepted, going: Tensor) -> None:
-        """Count one cycle of the sequences that are ``going``."""
-        path = outcome.path[going].cpu()
+    def add(self, tables: TreeTables, outcome: Accepted, active: Tensor) -> None:
+        """Count one cycle of the sequences that are ``active``."""
+        path = outcome.path[active].cpu()
         ranks = tables.ranks.cpu()
         self.cycles += len(path)
         self.emitted += len(path) + int((path >= 0).sum())
         reached = torch.ones(len(path), dtype=torch.bool)
         for depth in range(path.shape[1]):
             kept = path[:, depth] >= 0
-            self.chances[depth] += int(reached.sum())
+            self.attempts[depth] += int(reached.sum())
             self.accepted[depth] += torch.bincount(ranks[path[kept, depth]], minlength=self.accepted.shape[1])
             reached = kept
 
@@ -112,7 +112,7 @@ class Proposal:
     probabilities: Tensor | None
 
 
-def draw(policy: Policy, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+def draw(policy: SamplingPolicy, logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """One token for each row of ``(batch, n, vocab)``."""
     if policy.temperature == 0:
         return logits.argmax(-1)

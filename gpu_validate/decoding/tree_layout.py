@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_validate.models.attention import Place, packed_mask, seen, triangle
-from gpu_validate.models.decoder import Cache
+from gpu_validate.models.attention import Placement, causal_visibility, packed_mask, visible_slots
+from gpu_validate.models.decoder import KVCache
 from scylla_sim.acceptance.trees import ROOT, DraftTree
 from scylla_sim.specs.model import Model
 
@@ -45,7 +45,7 @@ class TreeTables:
     ----------
     depth
         ``(num_nodes + 1,)``; 0 for the root.
-    sees
+    visible
         ``(num_nodes + 1, num_nodes + 1)``: which rows a row may look at, the root, its ancestors and itself.
     children
         ``(num_nodes + 1, width)``: nodes in the order of their rank, -1 where there are fewer.
@@ -56,7 +56,7 @@ class TreeTables:
     """
 
     depth: Tensor
-    sees: Tensor
+    visible: Tensor
     children: Tensor
     parents: Tensor
     ranks: Tensor
@@ -75,12 +75,12 @@ class TreeTables:
     def of(tree: DraftTree, device: str | torch.device = "cpu") -> TreeTables:
         """Tables of a tree."""
         count = tree.num_nodes
-        sees = np.zeros((count + 1, count + 1), dtype=bool)
-        sees[0, 0] = True
+        visible = np.zeros((count + 1, count + 1), dtype=bool)
+        visible[0, 0] = True
         offspring: list[list[int]] = [[] for _ in range(count + 1)]
         for node, parent in enumerate(tree.parents):
-            sees[node + 1] = sees[parent + 1]
-            sees[node + 1, node + 1] = True
+            visible[node + 1] = visible[parent + 1]
+            visible[node + 1, node + 1] = True
             offspring[parent + 1].append(node)
         width = max(map(len, offspring))
         children = np.full((count + 1, width), ROOT)
@@ -90,7 +90,7 @@ class TreeTables:
         depth = np.concatenate(([0], tree.depths))
         return TreeTables(
             depth=torch.as_tensor(depth, device=device),
-            sees=torch.as_tensor(sees, device=device),
+            visible=torch.as_tensor(visible, device=device),
             children=torch.as_tensor(children, device=device),
             parents=torch.as_tensor(tree.parents, device=device) + 1,
             ranks=torch.as_tensor(tree.ranks, device=device),
@@ -122,17 +122,17 @@ def _place(
     spec: Model,
     bound: int | None,
     context: int | None,
-) -> Place:
-    """Place of tokens after sequences of ``starts`` tokens; without a bound the device is asked for one."""
+) -> Placement:
+    """Placement of tokens after sequences of ``starts`` tokens; without a bound the device is asked for one."""
     if bound is None:
         bound = int(starts.max()) + visible.shape[1]
     mask = None
     if not starts.is_cuda:
-        mask = packed_mask(seen(starts, visible, bound), spec.num_heads // spec.num_kv_heads)
-    return Place(positions, slots, starts, visible, bound, context, mask)
+        mask = packed_mask(visible_slots(starts, visible, bound), spec.num_heads // spec.num_kv_heads)
+    return Placement(positions, slots, starts, visible, bound, context, mask)
 
 
-def tree_place(
+def tree_placement(
     lengths: Tensor,
     rows: Tensor,
     tables: TreeTables,
@@ -140,28 +140,28 @@ def tree_place(
     *,
     bound: int | None = None,
     context: int | None = None,
-) -> Place:
+) -> Placement:
     """Places of the root and nodes named by ``rows`` after sequences of ``lengths`` ``(batch,)``.
 
-    Each sees the committed tokens, the root, its ancestors and itself. ``bound`` and ``context`` are those of a
-    `Place`; with a bound nothing is read from the device, so that a CUDA graph can hold the pass.
+    Each visible the committed tokens, the root, its ancestors and itself. ``bound`` and ``context`` are those of a
+    `Placement`; with a bound nothing is read from the device, so that a CUDA graph can hold the pass.
     """
     slots = lengths[:, None] + rows
-    return _place(lengths, lengths[:, None] + tables.depth[rows], slots, tables.sees[rows], spec, bound, context)
+    return _place(lengths, lengths[:, None] + tables.depth[rows], slots, tables.visible[rows], spec, bound, context)
 
 
-def causal_place(
+def causal_placement(
     starts: Tensor, count: int, spec: Model, *, bound: int | None = None, context: int | None = None
-) -> Place:
+) -> Placement:
     """Places of the next ``count`` tokens of sequences that hold ``starts`` ``(batch,)`` tokens.
 
-    ``bound`` and ``context`` as in `tree_place`.
+    ``bound`` and ``context`` as in `tree_placement`.
     """
     slots = starts[:, None] + torch.arange(count, device=starts.device)
-    return _place(starts, slots, slots, triangle(count, starts.device), spec, bound, context)
+    return _place(starts, slots, slots, causal_visibility(count, starts.device), spec, bound, context)
 
 
-def keep_path(cache: Cache, lengths: Tensor, path: Tensor) -> None:
+def keep_path(cache: KVCache, lengths: Tensor, path: Tensor) -> None:
     """Move the keys and values of accepted nodes next to the root; the others become scratch.
 
     ``path`` ``(batch, depth)`` names the accepted node at each depth, -1 from the first rejection on; whatever

@@ -1,1 +1,1 @@
-"""The device under test: its facts, clocks, timer and power."""
+"""The device under test: facts, clocks, timing statistics, state and power."""

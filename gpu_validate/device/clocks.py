@@ -1,7 +1,7 @@
-"""Two clocks behind one interface: CUDA events on a GPU, a monotonic clock on a CPU.
+"""Clocks for a GPU and for a CPU, behind one interface.
 
-`torch.cuda` is handed in and never imported, so the bookkeeping of events, streams and graphs is tested with a fake
-backend that knows the rules.
+A GPU is timed with CUDA events, a CPU with the monotonic clock of the host. `torch.cuda` is passed in and never
+imported, so tests can pass a fake backend that enforces the rules of events, streams and graphs.
 """
 
 from __future__ import annotations
@@ -16,31 +16,39 @@ from scylla_sim.units import MILLI
 Call = Callable[[], object]
 
 _UNDISTURBED = 0.95
-"""Share of its time on the core from which a call counts as undisturbed."""
+"""Minimum share of its time on a core for a call to count as undisturbed."""
 _RETRIES = 1
+"""Times that a disturbed call is measured again."""
 
 
 class Clock(Protocol):
-    """Seconds that some calls take on a device, synchronised before and after."""
+    """Clock that measures calls on a device."""
 
     @property
     def name(self) -> str:
-        """How it measures: ``cuda_events`` or ``monotonic``."""
+        """Name of the clock in records: ``cuda_events`` or ``monotonic``."""
 
     def now(self) -> float:
-        """Seconds of the host, for time limits."""
+        """Return the time of the host in seconds, for time limits."""
 
     def elapsed(self, calls: Sequence[Call]) -> float:
-        """Seconds between the start of the first call and the end of the last, back to back."""
+        """Return the seconds from the start of the first call to the end of the last. Calls run back to back."""
 
 
 @dataclass(frozen=True)
 class HostClock:
-    """Monotonic clock of the host, for work that is done when the call returns.
+    """Monotonic clock of the host, for calls that finish their work before they return.
 
-    With ``busy``, the processor seconds of this process of one thread, calls during which another process held the
-    core are timed once more; interrupted again, they count by the least processor seconds of the tries, which is
-    what they would take alone but for a shared cache and memory. On an idle machine nothing changes.
+    Attributes
+    ----------
+    read
+        Function that returns the current time in seconds.
+    busy
+        Function that returns the processor seconds of this process, for a process with one thread. When another
+        process held the core during a measurement, the calls are measured again. If that happens twice, the smaller
+        number of processor seconds counts. On an idle machine nothing changes.
+    name
+        Name of the clock in records.
     """
 
     read: Callable[[], float] = time.perf_counter
@@ -48,9 +56,11 @@ class HostClock:
     name: str = "monotonic"
 
     def now(self) -> float:
+        """Return the current time in seconds."""
         return self.read()
 
     def elapsed(self, calls: Sequence[Call]) -> float:
+        """Run the calls back to back and return their seconds."""
         tries: list[float] = []
         while len(tries) <= _RETRIES:
             begin_busy = self.busy() if self.busy else 0.0
@@ -69,26 +79,36 @@ class HostClock:
 
 @dataclass(frozen=True)
 class EventClock:
-    """CUDA events around the calls; ``cuda`` is ``torch.cuda``, or a fake one in the tests.
+    """CUDA events before and after the calls.
 
-    With ``ahead_cycles`` the device spins for so many of its clock cycles before the first event, so that the host
-    has queued everything when the first call begins. Without it the first call starts a launch later than its
-    event, which belongs to the time of eager calls and not to that of a graph. ``elapsed_time`` is read only
-    after the second event has been waited for.
+    Attributes
+    ----------
+    cuda
+        The module ``torch.cuda``, or a fake one in tests.
+    lead_cycles
+        Clock cycles that the device spins before the first event. The host queues all calls during that time, so
+        the result excludes launch delays. With 0, the first call starts one launch later than its event, which is
+        right for eager calls and wrong for graphs.
+    read
+        Function that returns the time of the host in seconds.
+    name
+        Name of the clock in records.
     """
 
     cuda: Any
-    ahead_cycles: int = 0
+    lead_cycles: int = 0
     read: Callable[[], float] = time.perf_counter
     name: str = "cuda_events"
 
     def now(self) -> float:
+        """Return the time of the host in seconds."""
         return self.read()
 
     def elapsed(self, calls: Sequence[Call]) -> float:
+        """Run the calls back to back and return the seconds between the two events. Waits for the second event."""
         start, end = self.cuda.Event(enable_timing=True), self.cuda.Event(enable_timing=True)
-        if self.ahead_cycles:
-            self.cuda._sleep(self.ahead_cycles)
+        if self.lead_cycles:
+            self.cuda._sleep(self.lead_cycles)
         start.record()
         for call in calls:
             call()
@@ -97,14 +117,24 @@ class EventClock:
         return float(start.elapsed_time(end)) * MILLI
 
 
-def capture(
+def capture_graph(
     cuda: Any, calls: Sequence[Call], *, warmup: int = 3, generators: Sequence[Any] = (), **options: Any
 ) -> Call:
-    """Capture calls into one CUDA graph, after a warm-up on a side stream, and return its replay.
+    """Capture calls into one CUDA graph and return its replay.
 
-    The warm-up lets libraries allocate workspaces and choose kernels, which a capture does not allow.
-    ``generators`` are those that the calls draw from: each replay then draws anew. ``options`` go to
-    ``cuda.graph``.
+    Parameters
+    ----------
+    cuda
+        The module ``torch.cuda``, or a fake one in tests.
+    calls
+        Calls to capture, in order.
+    warmup
+        Passes over all calls on a side stream before the capture. They let libraries allocate workspaces and choose
+        kernels, which is not allowed during a capture.
+    generators
+        Random generators that the calls draw from. Each replay then draws new numbers.
+    **options
+        Passed to ``cuda.graph``.
     """
     side = cuda.Stream()
     side.wait_stream(cuda.current_stream())
@@ -124,6 +154,7 @@ def capture(
     return replay
 
 
-AHEAD_CYCLES = 400_000
-"""Spin before a timed graph: about 0.2 ms at the clocks of data-centre GPUs, several times what a replay costs the
-host."""
+LEAD_CYCLES = 400_000
+"""Cycles that the device spins before a timed graph: about 0.2 ms at data-center clocks, several times the host
+time of a replay.
+"""

@@ -1,4 +1,4 @@
-"""Facts about the device that is measured: what a reader needs to believe, or repeat, a number."""
+"""Facts about the device under test that a reader needs to trust or repeat a measurement."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     import torch
 
 KINDS = ("auto", "cuda", "cpu")
+"""Values of the option ``--device``."""
 LOCAL = "local"
-"""Name of a device that the hardware catalog does not know."""
+"""Hardware name of a device that the hardware catalog does not contain."""
 
 _CATALOG_NAMES = (
     (r"\bGB300\b", "gb300"),
@@ -48,10 +49,11 @@ _CATALOG_NAMES = (
 
 _DEFAULT_CACHE_BYTES = 32 * MEBI
 DTYPES = ("float32", "bfloat16")
-"""What a campaign can be run in; 8 bits come beside them where the device has them."""
+"""Dtypes that a campaign can run in. Cases in 8 bits are added where the device supports them."""
 _FP8_CAPABILITY = (8, 9)
-"""Ada and Hopper are the first with matrix products in 8-bit floating point. Source: CUDA C++ Programming Guide,
-table of tensor core types by compute capability."""
+"""First compute capability with 8-bit floating-point GEMMs (Ada). Source: CUDA C++ Programming Guide, table of
+tensor core types by compute capability.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,23 @@ class Device:
     Attributes
     ----------
     kind
-        ``cuda`` or ``cpu``, as torch says it.
+        ``cuda`` or ``cpu``.
+    name
+        Product name.
     hardware
         Name in the hardware catalog, or ``local``.
+    memory_bytes
+        Size of the memory.
     cache_bytes
-        Last-level cache (L2 of a GPU, L3 of a CPU): buffers rotate over more than this.
+        Size of the last-level cache: L2 of a GPU, L3 of a CPU. Rotating buffers are larger than this.
+    threads
+        CPU threads of torch.
+    versions
+        Versions of Python, torch, numpy and CUDA.
     details
-        Everything else: clocks, power, driver, load; read when the device was looked at.
+        Further facts, such as clocks, power, driver and load, read when the device was detected.
     precision
-        dtype that was asked for, or nothing.
+        Requested dtype; empty for the default of the kind.
     """
 
     kind: str
@@ -84,32 +94,32 @@ class Device:
 
     @property
     def dtype(self) -> str:
-        """Precision that suites use here, in the words of the kernels CSV."""
+        """Dtype that suites use on this device, as named in the kernels CSV."""
         return self.precision or ("bfloat16" if self.kind == "cuda" else "float32")
 
     @property
     def gpus(self) -> int:
-        """GPUs of this kind that torch sees here; 1 on a CPU."""
+        """Number of GPUs that torch sees; 1 on a CPU."""
         return int(self.details.get("gpus", 1))
 
     @property
     def has_fp8(self) -> bool:
-        """Whether matrix products in 8-bit floating point are faster here than in 16 bits."""
+        """Whether GEMMs in 8-bit floating point are faster than in 16 bits."""
         return bool(self.details.get("fp8", False))
 
     @property
     def uuid(self) -> str:
-        """UUID of the GPU, as ``nvidia-smi`` prints it; nothing on a CPU."""
+        """UUID of the GPU as ``nvidia-smi`` prints it; empty on a CPU."""
         name = str(self.details.get("smi_id", ""))
         return name if name.startswith("GPU-") else ""
 
     def row(self) -> dict[str, Any]:
-        """The facts as a plain dictionary."""
+        """Return the facts as a plain dictionary."""
         return asdict(self)
 
 
 def catalog_name(name: str) -> str:
-    """Hardware catalog name of a GPU's product name; ``local`` for what the catalog does not hold.
+    """Return the hardware catalog name of a GPU's product name, or ``local`` for a GPU outside the catalog.
 
     Examples
     --------
@@ -121,8 +131,8 @@ def catalog_name(name: str) -> str:
     return next((known for pattern, known in _CATALOG_NAMES if re.search(pattern, name)), LOCAL)
 
 
-def state(device: Device) -> dict[str, Any]:
-    """What changes while measuring: clocks, temperature and throttling of a GPU, load of a CPU."""
+def device_state(device: Device) -> dict[str, Any]:
+    """Return facts that change during a measurement: clocks, temperature and throttling of a GPU, load of a CPU."""
     if device.kind == "cuda":
         facts = gpu_state.query(str(device.details.get("smi_id", 0)))
         return {"nvidia_smi": facts, "throttling": gpu_state.active_throttle_reasons(facts)}
@@ -133,12 +143,12 @@ def _torch() -> Any:
     try:
         import torch
     except ImportError:
-        raise InputError("measuring needs torch; install it from pytorch.org for this machine") from None
+        raise InputError("measuring needs torch; install it from pytorch.org") from None
     return torch
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides a timing."""
+    """Return the versions of the software that determines a timing."""
     torch = _torch()
     found = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": str(np.__version__)}
     if torch.version.cuda:
@@ -158,7 +168,7 @@ def _cpu_name() -> str:
 
 
 def _cpu_cache_bytes() -> float:
-    """Size of the largest cache level; a common size where the system does not say."""
+    """Return the size of the largest cache level, or a common size where the system does not report one."""
     sizes = []
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         match = re.fullmatch(r"(\d+)([KM])", path.read_text().strip())
@@ -198,11 +208,11 @@ def _cpu(threads: int) -> Device:
 def _gpu(threads: int) -> Device:
     torch = _torch()
     torch.set_num_threads(threads)
-    # torch would take cuDNN for some masks and flash for others; the kernels of a campaign are named
+    # torch chooses cuDNN for some masks and flash attention for others, but records name the kernel
     torch.backends.cuda.enable_cudnn_sdp(False)
     index = torch.cuda.current_device()
     facts = torch.cuda.get_device_properties(index)
-    # nvidia-smi counts all GPUs, torch those that are visible: only the UUID means the same one to both
+    # the driver numbers all GPUs and torch only the visible ones, so only the UUID identifies one
     name = f"GPU-{facts.uuid}" if getattr(facts, "uuid", None) else str(index)
     return Device(
         kind="cuda",
@@ -228,25 +238,39 @@ def _gpu(threads: int) -> Device:
     )
 
 
-def look(kind: str = "auto", *, threads: int = 1, dtype: str = "") -> Device:
-    """Look at the device that would be measured, in its own precision or in ``dtype``.
+def detect_device(kind: str = "auto", *, threads: int = 1, dtype: str = "") -> Device:
+    """Detect the device that would be measured.
+
+    Parameters
+    ----------
+    kind
+        ``cuda``, ``cpu``, or ``auto`` for a GPU where torch sees one.
+    threads
+        CPU threads that torch may use. The setting takes effect at once.
+    dtype
+        One of `DTYPES`; empty for the default of the device.
 
     Raises
     ------
     InputError
-        When CUDA is asked for and torch sees no GPU.
+        When CUDA is requested and torch sees no GPU, or torch is not installed.
     """
     one_of("device", kind, KINDS)
     if dtype:
         one_of("dtype", dtype, DTYPES)
     present = bool(_torch().cuda.is_available())
     if kind == "cuda" and not present:
-        raise InputError("device='cuda' is not here: torch sees no GPU; use --device cpu, or install a CUDA build")
+        raise InputError(
+            "device='cuda' is not available: torch sees no GPU; use --device cpu or install a CUDA build"
+        )
     return replace(_gpu(threads) if present and kind != "cpu" else _cpu(threads), precision=dtype)
 
 
-def described(name: str, *, gpus: int = 1, dtype: str = "") -> Device:
-    """A GPU that is not here, as the hardware catalog describes it: enough to list what would be measured."""
+def catalog_device(name: str, *, gpus: int = 1, dtype: str = "") -> Device:
+    """Describe a GPU of the hardware catalog that is not in this machine.
+
+    The description is sufficient to list the cases that would be measured.
+    """
     hardware = catalog.hardware(name)
     return Device(
         kind="cuda",
@@ -261,23 +285,25 @@ def described(name: str, *, gpus: int = 1, dtype: str = "") -> Device:
     )
 
 
-def cores() -> int:
-    """Cores that this process may use."""
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def synchronize(device: Device) -> None:
-    """Wait until the device has done everything that was queued."""
+    """Wait until the device has finished all queued work."""
     if device.kind == "cuda":
         _torch().cuda.synchronize()
 
 
 _WARM_UP_S = 1.0
+"""Seconds of warm-up before the first measurement."""
 _WARM_UP_SIDE = 8192
+"""Rows and columns of the matrices of the warm-up."""
 
 
 def warm_up(device: Device, seconds: float = _WARM_UP_S) -> None:
-    """Multiply matrices until the clocks of a GPU have risen; an idle one starts at a fraction of them."""
+    """Multiply matrices until a GPU has reached its clocks; an idle GPU runs at a fraction of them."""
     if device.kind != "cuda":
         return
     torch = _torch()
@@ -288,20 +314,20 @@ def warm_up(device: Device, seconds: float = _WARM_UP_S) -> None:
         torch.cuda.synchronize()
 
 
-def release(device: Device) -> None:
-    """Give memory that nobody holds any more back to the device."""
+def release_memory(device: Device) -> None:
+    """Collect garbage and return cached memory to the device."""
     gc.collect()
     if device.kind == "cuda":
         _torch().cuda.empty_cache()
 
 
 def torch_dtype(device: Device) -> torch.dtype:
-    """The device's dtype as torch names it."""
+    """Return the dtype of the device as a torch dtype."""
     found: torch.dtype = getattr(_torch(), device.dtype)
     return found
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """The two arguments that choose a device."""
+    """Add the options ``--device`` and ``--threads``."""
     parser.add_argument("--device", choices=KINDS, default="auto", help="default: auto, a GPU where torch sees one")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of torch, default 1")

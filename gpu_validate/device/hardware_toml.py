@@ -1,4 +1,4 @@
-"""A hardware description of a device that no datasheet in the catalog covers, from its own kernels record."""
+"""Hardware description of a device outside the catalog, from its own kernels record."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from scylla_sim.records import write_text
 from scylla_sim.specs.dtypes import KV_PRECISIONS
 
 _PCIE_BYTES_PER_S = 64e9
-"""One way, of the fastest PCI Express that GPUs have (5.0, 16 lanes): what is faster is no PCI Express."""
+"""One-way bandwidth of PCI Express 5.0 with 16 lanes. A faster link is not PCI Express."""
 
 
-def _best(record: Mapping[str, Any], key: str, ops: tuple[str, ...], dtype: str = "") -> tuple[float, str]:
+def _best_rate(record: Mapping[str, Any], key: str, ops: tuple[str, ...], dtype: str = "") -> tuple[float, str]:
     rows = [row for row in record["values"] if row["op"] in ops and dtype in ("", row["dtype"])]
     if not rows:
-        raise fail("record", record["suite"], f"has no {' or '.join(ops)} to take a peak from")
+        raise fail("record", record["suite"], f"has no {' or '.join(ops)} row to take a peak from")
     best = max(rows, key=lambda row: row[key])
     return float(best[key]), str(best["case"])
 
@@ -34,9 +34,14 @@ def _link_bytes_per_s(row: Mapping[str, Any]) -> float:
 
 
 def hardware_toml(record: Mapping[str, Any]) -> str:
-    """One entry in the format of the hardware catalog; the best measured rates stand for the peaks.
+    """Return one entry in the format of the hardware catalog, with the best measured rates as peaks.
 
-    Every rate is reached by some kernel of the record, so fitted fractions of these peaks stay at or below one.
+    Some kernel of the record reaches every rate, so fitted fractions of these peaks are at most one.
+
+    Raises
+    ------
+    InputError
+        When the record has no row to take a peak from.
     """
     device = record["provenance"]["device"]
     said = f"{device['name']}, {device['threads']} threads, torch {record['provenance']['versions']['torch']}"
@@ -44,9 +49,9 @@ def hardware_toml(record: Mapping[str, Any]) -> str:
     peaks = []
     for precision, dtype in KV_PRECISIONS.items():
         if any(row["dtype"] == dtype and row["op"] == "gemm" for row in record["values"]):
-            rate, case = _best(record, "flop_per_s", ("gemm",), dtype)
+            rate, case = _best_rate(record, "flop_per_s", ("gemm",), dtype)
             peaks.append((f"peak_{precision}", rate / 1e9, "GFLOP/s", f"best measured GEMM, {case}"))
-    rate, case = _best(record, "bytes_per_s", ("copy", "read", "gemm", "decode_attention"))
+    rate, case = _best_rate(record, "bytes_per_s", ("copy", "read", "gemm", "decode_attention"))
     fields = [
         ("memory", device["memory_bytes"] / 2**30, "GiB", "reported by the system"),
         ("memory_bandwidth", rate / 1e9, "GB/s", f"best measured bytes per second of any kernel, {case}"),
@@ -73,5 +78,5 @@ def hardware_toml(record: Mapping[str, Any]) -> str:
 
 
 def write_hardware(path: Path, record: Mapping[str, Any]) -> None:
-    """Write `hardware_toml` to a file."""
+    """Write the text of `hardware_toml` to a file."""
     write_text(path, hardware_toml(record))

@@ -1,7 +1,9 @@
-"""Clocks, power, energy and throttling of a GPU while it is measured, by NVML in a thread.
+"""Clocks, power, energy and throttling of a GPU during a measurement.
 
-Read before and after a campaign, a GPU shows its idle clocks. The thread reads them under load. Energy is the
-difference of NVML's own counter over the samples of a case.
+Before and after a campaign, a GPU shows its idle clocks. A thread therefore reads NVML under load. Energy is the
+difference of NVML's energy counter over the samples of a case. NVML needs the package ``nvidia-ml-py``. There is no
+fallback to ``nvidia-smi``, because it has no energy counter and starting it every 20 ms would disturb the
+measurement.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,19 +21,25 @@ from gpu_validate.device.gpu_state import throttle_reasons
 from scylla_sim.units import MILLI
 
 PERIOD_S = 0.02
-"""Time between two readings of the thread."""
+"""Seconds between two readings."""
 _MIN_WINDOW_S = 0.1
-"""Energy over less time than this is not reported: NVML renews its counter every 20 to 100 ms."""
+"""Shortest window whose energy is reported: NVML updates its counter every 20 to 100 ms."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at a GPU.
+    """One reading of a GPU.
 
     Attributes
     ----------
     at_s
         Time of the host's monotonic clock.
+    sm_mhz, memory_mhz
+        Clocks of the SMs and of the memory.
+    power_w
+        Power draw.
+    celsius
+        Temperature of the chip.
     reasons
         Bits of NVML's clocks event reasons.
     """
@@ -46,7 +54,17 @@ class Reading:
 
 @dataclass
 class Window:
-    """What a GPU did between two times."""
+    """Readings and energy of a GPU between two times.
+
+    Attributes
+    ----------
+    begin_s, end_s
+        Times of the host's monotonic clock.
+    energy_j
+        Energy over the window; ``None`` where it was not read.
+    readings
+        Readings inside the window.
+    """
 
     begin_s: float = 0.0
     end_s: float = 0.0
@@ -54,7 +72,10 @@ class Window:
     readings: list[Reading] = field(default_factory=list)
 
     def facts(self, seconds_per_call: float) -> dict[str, float]:
-        """Columns of a row: mean power, energy of a call at this power, median SM clock; nothing when not read."""
+        """Return the columns of a measured row: mean power, energy of one call and median SM clock.
+
+        Columns that were not read are absent.
+        """
         found: dict[str, float] = {}
         if self.readings:
             found["sm_mhz"] = float(np.median([reading.sm_mhz for reading in self.readings]))
@@ -64,24 +85,45 @@ class Window:
         return found
 
 
-class Monitor:
-    """A monitor that reads nothing: of a CPU, or of a GPU without NVML."""
+class Monitor(Protocol):
+    """Reader of a device's clocks, power and energy."""
 
-    @contextmanager
-    def window(self) -> Iterator[Window]:
-        """Readings and energy of what happens inside."""
-        yield Window()
+    def window(self) -> AbstractContextManager[Window]:
+        """Record the readings and the energy of the code inside the context."""
 
     def summary(self) -> dict[str, Any]:
-        """All readings in brief, for provenance."""
-        return {}
+        """Return a summary of all readings for the provenance."""
 
     def close(self) -> None:
         """Stop reading."""
 
 
-class NvmlMonitor(Monitor):
-    """Reads one GPU every `PERIOD_S` seconds in a thread; ``nvml`` is the module ``pynvml``, or a fake one."""
+class NullMonitor:
+    """Monitor that reads nothing, for a CPU or a GPU without NVML."""
+
+    @contextmanager
+    def window(self) -> Iterator[Window]:
+        """Yield an empty window."""
+        yield Window()
+
+    def summary(self) -> dict[str, Any]:
+        """Return an empty summary."""
+        return {}
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class NvmlMonitor:
+    """Monitor that reads one GPU every `PERIOD_S` seconds in a thread.
+
+    Parameters
+    ----------
+    nvml
+        The module ``pynvml``, or a fake one in tests.
+    uuid
+        UUID of the GPU.
+    """
 
     def __init__(self, nvml: Any, uuid: str) -> None:
         self.nvml = nvml
@@ -121,6 +163,7 @@ class NvmlMonitor(Monitor):
 
     @contextmanager
     def window(self) -> Iterator[Window]:
+        """Record the readings and the energy of the code inside the context."""
         found = Window(begin_s=time.monotonic())
         first, before = len(self.readings), self._energy_j()
         yield found
@@ -130,33 +173,50 @@ class NvmlMonitor(Monitor):
             found.energy_j = after - before
 
     def summary(self) -> dict[str, Any]:
-        every = self.readings
-        if not every:
+        """Return quantiles of all readings and the share of each throttle reason, for the provenance."""
+        readings = self.readings
+        if not readings:
             return {}
-        found: dict[str, Any] = {"readings": len(every), "seconds": every[-1].at_s - every[0].at_s}
+        found: dict[str, Any] = {"readings": len(readings), "seconds": readings[-1].at_s - readings[0].at_s}
         for name in ("sm_mhz", "memory_mhz", "power_w", "celsius"):
-            low, middle, high = np.quantile([getattr(reading, name) for reading in every], [0.05, 0.5, 0.95])
+            low, middle, high = np.quantile([getattr(reading, name) for reading in readings], [0.05, 0.5, 0.95])
             found[name] = {"p5": float(low), "median": float(middle), "p95": float(high)}
-        named = [throttle_reasons(reading.reasons) for reading in every]
+        named = [throttle_reasons(reading.reasons) for reading in readings]
         found["throttled_share"] = {
             reason: sum(reason in one for one in named) / len(named) for reason in sorted(set().union(*named))
         }
         return found
 
     def close(self) -> None:
+        """Stop reading."""
         self._stop.set()
         self._thread.join(timeout=1.0)
 
 
-def monitor_of(kind: str, uuid: str) -> tuple[Monitor, str]:
-    """The monitor of a device, and what keeps it from reading, if anything."""
+def open_monitor(kind: str, uuid: str) -> tuple[Monitor, str]:
+    """Return the monitor of a device, and a message where it cannot read.
+
+    Parameters
+    ----------
+    kind
+        ``cuda`` or ``cpu``.
+    uuid
+        UUID of the GPU.
+
+    Returns
+    -------
+    monitor
+        `NvmlMonitor` on a GPU, `NullMonitor` elsewhere.
+    message
+        Reason why a GPU is not read; empty otherwise.
+    """
     if kind != "cuda":
-        return Monitor(), ""
+        return NullMonitor(), ""
     try:
         import pynvml
     except ImportError:
-        return Monitor(), "no clocks, power and energy: the package nvidia-ml-py is not installed"
+        return NullMonitor(), "clocks, power and energy are not read: the package nvidia-ml-py is not installed"
     try:
         return NvmlMonitor(pynvml, uuid), ""
     except pynvml.NVMLError as error:
-        return Monitor(), f"no clocks, power and energy: NVML says {error}"
+        return NullMonitor(), f"clocks, power and energy are not read: NVML reports {error}"

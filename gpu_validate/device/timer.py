@@ -1,18 +1,20 @@
-"""One timer for two clocks: CUDA events on a GPU, a monotonic clock on a CPU.
+"""Timing of calls: cache states, sampling and statistics.
 
-A measurement is a list of calls that do the same work on different buffers. Three states of the cache:
+A measurement is a list of calls that do the same work on different buffers. There are three states of the cache:
 
-``rotating``  all calls back to back, their buffers together larger than the cache: memory is read anew each time,
-              as in a decoder step, and the launch overhead is amortised (or captured in one CUDA graph);
-``flushed``   one call a sample, the cache overwritten before it;
-``warm``      one buffer, back to back: the batch mode of micro-benchmarks.
+``rotating``
+    All calls run back to back on buffers that are together larger than the cache. Memory is read anew each time, as
+    in a decoder step. The launch overhead is amortized or captured in one CUDA graph.
+``flushed``
+    Each sample is one call, and the cache is overwritten before it.
+``warm``
+    One buffer is used back to back, as in most micro-benchmarks.
 
-Sampling stops when the 95 % interval of the median is narrow enough. The time limit ends a case with a warning
-instead of a failure, and the summary says which of the two it was. The seconds of an empty call, measured in the
-same way, are reported beside every result and never subtracted.
+Sampling stops when the 95 % interval of the median is narrow enough. A time limit ends a case with a warning, and
+the summary names the reason. The seconds of an empty call, measured in the same way, stand beside every result and
+are never subtracted.
 
-The clock is injected, so statistics and stopping rule are tested with a scripted clock and the CUDA bookkeeping
-with a fake event backend.
+The clock is passed in, so tests use a scripted clock or a fake event backend.
 """
 
 from __future__ import annotations
@@ -30,32 +32,37 @@ from scylla_sim.stats.estimate import Estimate
 from scylla_sim.units import MICRO
 
 CACHES = ("rotating", "flushed", "warm")
+"""States of the cache."""
 STOPPING_REASONS = ("converged", "time_limit", "max_samples")
 
 _NORMAL_95 = 1.959964
 _BOOTSTRAP_DRAWS = 1000
 _DRIFT_TOLERANCE = 0.03
-"""Medians of the two halves of a run that differ by less are steady: below the repeatability of GPU clocks."""
+"""Largest relative difference between the medians of the two halves of a steady run. It is below the repeatability
+of GPU clocks.
+"""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to sample.
+    """Rules for when to stop sampling.
 
     Attributes
     ----------
     relative_error
-        Stop when half the width of the 95 % interval of the median is below this fraction of the median.
+        Sampling stops when half the width of the 95 % interval of the median is below this fraction of the median.
     min_samples, max_samples
-        At least and at most so many samples.
+        Smallest and largest number of samples.
     time_limit_s
-        Seconds for one case, warm-up but for ``warmup_s`` included; then it stops with the reason ``time_limit``.
+        Seconds for one case, including its warm-up but not ``warmup_s``. A case that exceeds it stops with the
+        reason ``time_limit``.
     warmup_calls
-        Untimed passes over all calls first (at least one: it allocates, compiles, picks kernels).
+        Untimed passes over all calls, at least one. They allocate memory, compile and choose kernels.
     warmup_s
-        Untimed passes last at least so long: a GPU that its power limit slows takes half a second to settle.
+        Minimum seconds of untimed passes. A GPU at its power limit needs half a second to settle.
     min_sample_s
-        A back-to-back sample repeats its calls until it lasts so long, far above the resolution of the clock.
+        Minimum seconds of a back-to-back sample, far above the resolution of the clock. Calls are repeated to reach
+        it.
     """
 
     relative_error: float = 0.01
@@ -78,16 +85,32 @@ class Plan:
 
 @dataclass(frozen=True)
 class Summary:
-    """Statistics of the samples of one case, in seconds a call.
+    """Statistics of the samples of one case, in seconds per call.
 
     Attributes
     ----------
+    count
+        Number of samples.
+    calls_per_sample
+        Units of work in one sample.
+    median_s, mean_s, std_s, min_s, p10_s, p90_s, max_s
+        Statistics of the samples.
     interval_low_s, interval_high_s
         95 % bootstrap interval of the median.
+    relative_error
+        Half the width of the rank interval of the median, as a fraction of the median.
     floor_s
-        Median of an empty call measured the same way: what the clock itself costs.
-    drift_ratio, drift
-        Median of the second half over the first; ``steady``, ``slower`` (throttling) or ``faster`` (warming up).
+        Median seconds of an empty call measured in the same way, the cost of the clock itself.
+    total_s
+        Seconds of the whole measurement.
+    drift_ratio
+        Median of the second half of the samples over that of the first.
+    drift
+        ``steady``, ``slower`` (throttling) or ``faster`` (warming up).
+    stopping_reason
+        One of `STOPPING_REASONS`.
+    clock, cache
+        Clock and state of the cache.
     """
 
     count: int
@@ -111,12 +134,14 @@ class Summary:
     cache: str
 
     def row(self) -> dict[str, Any]:
-        """The summary as a plain dictionary."""
+        """Return the summary as a plain dictionary."""
         return asdict(self)
 
 
 def rank_interval(samples: ArrayLike) -> tuple[float, float]:
-    """Distribution-free 95 % interval of the median from order statistics; cheap enough to ask after each sample.
+    """Return a distribution-free 95 % interval of the median from order statistics.
+
+    It is cheap enough to compute after each sample.
 
     Examples
     --------
@@ -131,7 +156,9 @@ def rank_interval(samples: ArrayLike) -> tuple[float, float]:
 
 
 def bootstrap_interval(samples: ArrayLike, *, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the median; the seed makes it the same for the same samples.
+    """Return the percentile bootstrap interval of the median.
+
+    The same samples and seed give the same interval.
 
     Examples
     --------
@@ -149,20 +176,31 @@ def _relative_error(samples: ArrayLike) -> float:
     return 0.5 * (high - low) / float(np.median(np.asarray(samples, dtype=np.float64)))
 
 
-def verdict(base: Estimate, other: Estimate, *, tolerance: float = 0.02) -> str:
+def compare_medians(
+    base: tuple[float, float, float], other: tuple[float, float, float], *, tolerance: float = 0.02
+) -> str:
     """Compare two medians with their intervals.
 
-    ``slower`` or ``faster`` when the intervals are apart and the medians differ by more than ``tolerance``;
-    ``same`` when the ratio stays within the tolerance over both intervals; otherwise the data do not tell:
-    ``ambiguous``, never a forced pass.
+    Parameters
+    ----------
+    base, other
+        ``(median, low, high)`` of the reference and of the compared samples, all positive.
+    tolerance
+        Relative difference that counts as no difference.
+
+    Returns
+    -------
+    str
+        ``slower`` or ``faster`` when the intervals are disjoint and the medians differ by more than the tolerance.
+        ``same`` when the ratio stays within the tolerance over both intervals. ``ambiguous`` otherwise.
 
     Examples
     --------
-    >>> verdict(Estimate.of(1.0, 0.99, 1.01), Estimate.of(1.05, 1.04, 1.06))
+    >>> compare_medians((1.0, 0.99, 1.01), (1.05, 1.04, 1.06))
     'slower'
-    >>> verdict(Estimate.of(1.0, 0.99, 1.01), Estimate.of(1.0, 0.995, 1.005))
+    >>> compare_medians((1.0, 0.99, 1.01), (1.0, 0.995, 1.005))
     'same'
-    >>> verdict(Estimate.of(1.0, 0.8, 1.2), Estimate.of(1.05, 0.9, 1.3))
+    >>> compare_medians((1.0, 0.8, 1.2), (1.05, 0.9, 1.3))
     'ambiguous'
     """
     positive("median", [float(base.value), float(other.value)])
@@ -181,20 +219,26 @@ def _spread(samples: FloatArray) -> Estimate:
 
 
 def drift(samples: ArrayLike) -> tuple[float, str]:
-    """Second half against the first: ratio of medians and ``steady``, ``slower`` or ``faster``.
+    """Compare the second half of the samples with the first.
 
-    A GPU that throttles, or a CPU that another process shares half way, shows here.
+    Returns
+    -------
+    ratio
+        Median of the second half over that of the first.
+    change
+        ``steady``, ``slower`` or ``faster``. A GPU that throttles, or a CPU that another process starts to share,
+        is not steady.
     """
     values = np.asarray(samples, dtype=np.float64)
     half = values.size // 2
     if half < 2:
         return 1.0, "steady"
     first, second = _spread(values[:half]), _spread(values[-half:])
-    change = verdict(first, second, tolerance=_DRIFT_TOLERANCE)
-    return float(second.value / first.value), change if change in ("slower", "faster") else "steady"
+    change = compare_medians(first, second, tolerance=_DRIFT_TOLERANCE)
+    return second[0] / first[0], change if change in ("slower", "faster") else "steady"
 
 
-def summarise(
+def summarize(
     samples: ArrayLike,
     *,
     stopping_reason: str,
@@ -204,7 +248,13 @@ def summarise(
     calls_per_sample: int = 1,
     total_s: float = 0.0,
 ) -> Summary:
-    """Statistics of samples that are in seconds a call."""
+    """Summarize samples, given in seconds per call.
+
+    Raises
+    ------
+    InputError
+        When a sample is not positive, or the stopping reason is unknown.
+    """
     values = positive("samples", samples)
     one_of("stopping_reason", stopping_reason, STOPPING_REASONS)
     low, high = bootstrap_interval(values)
@@ -234,7 +284,7 @@ def summarise(
 
 
 def _sample(clock: Clock, draw: Callable[[int], float], plan: Plan, deadline_s: float) -> tuple[list[float], str]:
-    """Draw samples until the plan says stop, and why it did."""
+    """Draw samples until the plan ends and return them with the stopping reason."""
     samples: list[float] = []
     while True:
         samples.append(draw(len(samples)))
@@ -247,11 +297,11 @@ def _sample(clock: Clock, draw: Callable[[int], float], plan: Plan, deadline_s: 
 
 
 def empty_call() -> None:
-    """Do nothing: its seconds are the floor of a clock."""
+    """Do nothing. The seconds of this call are the floor of a clock."""
 
 
 def floor_seconds(clock: Clock, *, samples: int = 20) -> float:
-    """Median seconds of an empty call, on this clock."""
+    """Return the median seconds of an empty call on a clock."""
     return float(np.median([clock.elapsed([empty_call]) for _ in range(samples)]))
 
 
@@ -264,27 +314,33 @@ def measure(
     flush: Call | None = None,
     work_per_call: int = 1,
 ) -> Summary:
-    """Time ``calls`` on a clock; seconds are per call and per ``work_per_call``.
+    """Time calls on a clock and return the statistics in seconds per unit of work.
 
     Parameters
     ----------
+    clock
+        Clock to read.
     calls
-        Calls of the same work on different buffers; one is enough for ``warm`` and ``flushed``.
+        Calls of the same work on different buffers. One call is enough for ``warm`` and ``flushed``.
+    plan
+        Rules for when to stop.
+    cache
+        One of `CACHES`.
     flush
-        Overwrites the cache; needed by ``flushed`` and by nothing else.
+        Call that overwrites the cache, required by ``flushed`` and by no other state.
     work_per_call
-        Units of work inside one call, for a CUDA graph that holds several.
+        Units of work in one call, such as the calls that a CUDA graph contains.
 
     Raises
     ------
     InputError
-        When there is nothing to call, or ``flush`` does not go with ``cache``.
+        When there is no call, or ``flush`` does not match ``cache``.
     """
     one_of("cache", cache, CACHES)
     if not calls:
         raise fail("calls", 0, "must be at least one")
     if (flush is None) == (cache == "flushed"):
-        raise fail("flush", flush is not None, f"does not go with cache={cache!r}")
+        raise fail("flush", flush is not None, f"does not match cache={cache!r}")
     begin = clock.now()
     count = 0
     while count < plan.warmup_calls or clock.now() - begin < plan.warmup_s:
@@ -301,7 +357,7 @@ def measure(
 
     times, reason = _sample(clock, draw, plan, begin + plan.warmup_s + plan.time_limit_s)
     per_sample = work_per_call * (1 if flush else len(back_to_back))
-    return summarise(
+    return summarize(
         np.asarray(times) / per_sample,
         stopping_reason=reason,
         clock=clock.name,

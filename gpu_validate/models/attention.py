@@ -2,7 +2,7 @@
 
 Serving engines do not mask the whole cache. They read the cached context once for all queries of a KV head, without
 a mask, and apply a mask to the new tokens only. `attend` does the same with a Triton kernel on a GPU. Without
-Triton it joins the two parts by their log-sum-exp (`joined`). On a CPU one masked kernel is faster.
+Triton it joins the two parts by their log-sum-exp (`merged_attention`). On a CPU one masked kernel is faster.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_TRITON_QUERIES = 128
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where the tokens of a forward pass stand.
 
     Attributes
@@ -36,7 +36,7 @@ class Place:
     positions
         ``(batch, n)`` rotary positions.
     slots
-        Cache slots written: a start shared by all sequences, or ``(batch, n)``.
+        KVCache slots written: a start shared by all sequences, or ``(batch, n)``.
     lengths
         ``(batch,)``: the first so many slots of a sequence are visible to all of its queries.
     visible
@@ -46,7 +46,7 @@ class Place:
     context
         ``lengths`` as one number where all sequences have the same, so that no kernel must ask the device.
     mask
-        Over all ``bound`` slots, for `masked`; ``None`` where it is not needed.
+        Over all ``bound`` slots, for `masked_attention`; ``None`` where it is not needed.
     """
 
     positions: Tensor
@@ -65,7 +65,7 @@ def decoder_kernel(kind: str) -> str:
     return TRITON if triton_support.triton is not None else JOINED
 
 
-def attend(q: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
+def attend(q: Tensor, keys: Tensor, values: Tensor, place: Placement) -> Tensor:
     """Attention of new tokens that are in the cache already.
 
     Parameters
@@ -82,16 +82,16 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
     Tensor
         ``(batch, num_heads, n, head_dim)``.
     """
-    if triton_support.available(q, q.shape[-1]) and q.shape[2] <= _MAX_TRITON_QUERIES:
+    if triton_support.triton_available(q, q.shape[-1]) and q.shape[2] <= _MAX_TRITON_QUERIES:
         return triton_attention.attend(q, keys, values, place.lengths, place.visible, bound=place.bound)
     if q.is_cuda and q.dtype != torch.float32 and place.context:
         end = place.context + place.visible.shape[1]
-        return joined(q, keys[:, :, :end], values[:, :, :end], place.context, place.visible)
+        return merged_attention(q, keys[:, :, :end], values[:, :, :end], place.context, place.visible)
     keys, values = keys[:, :, : place.bound], values[:, :, : place.bound]
     mask = place.mask
     if mask is None and not (place.context is not None and q.shape[2] == 1):
-        mask = packed_mask(seen(place.lengths, place.visible, place.bound), q.shape[1] // keys.shape[1])
-    return masked(q, keys, values, mask)
+        mask = packed_mask(visible_slots(place.lengths, place.visible, place.bound), q.shape[1] // keys.shape[1])
+    return masked_attention(q, keys, values, mask)
 
 
 def _pack(q: Tensor, num_kv_heads: int) -> Tensor:
@@ -100,7 +100,7 @@ def _pack(q: Tensor, num_kv_heads: int) -> Tensor:
     return q.reshape(batch, num_kv_heads, num_heads // num_kv_heads * n, head_dim)
 
 
-def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Grouped-query attention in one kernel under a mask over the whole cache.
 
     ``mask`` is from `causal_mask` or `packed_mask`; ``None`` lets every query see everything, as a single one does.
@@ -118,7 +118,7 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> tuple[Te
     return out[0], out[1]
 
 
-def packed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def packed_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Flash attention over a context that every query sees: the least that verification can cost."""
     return _flash(_pack(q, k.shape[1]), k, v)[0].reshape(q.shape)
 
@@ -128,13 +128,13 @@ def causal_by_query_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return _flash(q, k, v, causal=True)[0]
 
 
-def cudnn(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`masked` by cuDNN."""
+def cudnn_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`masked_attention` by cuDNN."""
     with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-        return masked(q, k, v, mask)
+        return masked_attention(q, k, v, mask)
 
 
-def joined(q: Tensor, k: Tensor, v: Tensor, context: int, visible: Tensor) -> Tensor:
+def merged_attention(q: Tensor, k: Tensor, v: Tensor, context: int, visible: Tensor) -> Tensor:
     """The context without a mask, the new tokens under theirs, joined by their log-sum-exp.
 
     Parameters
@@ -174,28 +174,28 @@ def causal_mask(q_len: int, kv_len: int, group: int, device: torch.device) -> Te
 
 
 def packed_mask(visible: Tensor, group: int) -> Tensor:
-    """Mask from ``visible`` ``(batch, q_len, kv_len)``, true where a query may look, for `masked`."""
+    """Mask from ``visible`` ``(batch, q_len, kv_len)``, true where a query may look, for `masked_attention`."""
     return visible[:, None].repeat(1, 1, group, 1)
 
 
-def seen(lengths: Tensor, visible: Tensor, bound: int) -> Tensor:
-    """Slots that each query sees, ``(batch, n, bound)``, from ``lengths`` and ``visible`` of a `Place`."""
+def visible_slots(lengths: Tensor, visible: Tensor, bound: int) -> Tensor:
+    """Slots that each query sees, ``(batch, n, bound)``, from ``lengths`` and ``visible`` of a `Placement`."""
     tail = visible.shape[1]
     offset = torch.arange(bound, device=lengths.device) - lengths[:, None]
     within = visible[:, offset.clamp(0, tail - 1)].transpose(0, 1)
     return (offset < 0)[:, None] | (within & ((offset >= 0) & (offset < tail))[:, None])
 
 
-def triangle(n: int, device: torch.device) -> Tensor:
+def causal_visibility(n: int, device: torch.device) -> Tensor:
     """``visible`` of ``n`` tokens in a row: each sees itself and those before it."""
     return torch.ones(n, n, dtype=torch.bool, device=device).tril()
 
 
-def calls(kernel: str, q: Tensor, pairs: Sequence[Sequence[Tensor]]) -> Sequence[Call]:
+def kernel_calls(kernel: str, q: Tensor, pairs: Sequence[Sequence[Tensor]]) -> Sequence[Call]:
     """Calls of one kernel for the last tokens of each cache, a chain."""
     q_len, kv_len = q.shape[2], pairs[0][0].shape[2]
     device, group = q.device, q.shape[1] // pairs[0][0].shape[1]
-    context, visible = kv_len - q_len, triangle(q_len, q.device)
+    context, visible = kv_len - q_len, causal_visibility(q_len, q.device)
     if kernel == TRITON:
         lengths = torch.full((len(q),), context, device=device)
         return [
@@ -203,11 +203,11 @@ def calls(kernel: str, q: Tensor, pairs: Sequence[Sequence[Tensor]]) -> Sequence
             for k, v in pairs
         ]
     if kernel == JOINED and q_len > 1:
-        return [lambda k=k, v=v: joined(q, k, v, context, visible) for k, v in pairs]  # type: ignore[misc]
+        return [lambda k=k, v=v: merged_attention(q, k, v, context, visible) for k, v in pairs]  # type: ignore[misc]
     if kernel in (PACKED, JOINED):
-        return [lambda k=k, v=v: packed(q, k, v) for k, v in pairs]  # type: ignore[misc]
+        return [lambda k=k, v=v: packed_attention(q, k, v) for k, v in pairs]  # type: ignore[misc]
     if kernel == CAUSAL:
         return [lambda k=k, v=v: causal_by_query_head(q, k, v) for k, v in pairs]  # type: ignore[misc]
-    run = cudnn if kernel == CUDNN else masked
+    run = cudnn_attention if kernel == CUDNN else masked_attention
     mask = causal_mask(q_len, kv_len, group, device)
     return [lambda k=k, v=v: run(q, k, v, mask) for k, v in pairs]  # type: ignore[misc]

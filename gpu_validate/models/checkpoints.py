@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpu_validate.models.decoder import Decoder, Rope, Traits
+from gpu_validate.models.decoder import Decoder, DecoderOptions, Rope
 from scylla_sim.checks import InputError, fail, one_of
 from scylla_sim.records import dump_json, write_bytes, write_text
 from scylla_sim.specs import catalog
@@ -128,14 +128,14 @@ def _rope(config: Mapping[str, Any], name: str) -> Rope:
         raise fail("rope_scaling", kind, f"lacks {error.args[0]} in the config of {name}") from None
 
 
-def traits(config: Mapping[str, Any], name: str) -> Traits:
+def options(config: Mapping[str, Any], name: str) -> DecoderOptions:
     """Rotary positions and norms of a config, refusing what a `Decoder` does not compute."""
     one_of("model_type", str(config.get("model_type") or "llama"), MODEL_TYPES, hint=f"config of {name}")
     for key, known in _PLAIN.items():
         if key in config and config[key] not in known:
             shown = " or ".join(str(value) for value in known)
             raise fail(key, config[key], f"is not computed by the loop ({name})", f"{shown} is")
-    return Traits(_rope(config, name), float(config.get("rms_norm_eps") or Traits.norm_eps))
+    return DecoderOptions(_rope(config, name), float(config.get("rms_norm_eps") or DecoderOptions.norm_eps))
 
 
 def _files(folder: Path) -> dict[Path, set[str] | None]:
@@ -217,7 +217,7 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.
     folder = Path(folder)
     config = _json(folder / "config.json")
     spec = catalog.model(str(folder))
-    model = Decoder(spec, device=device, dtype=dtype, traits=traits(config, folder.name))
+    model = Decoder(spec, device=device, dtype=dtype, options=options(config, folder.name))
     held = _tensors(folder)
     used: set[str] = set()
     for weight, names in _places(model):
@@ -232,7 +232,7 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.
 
 
 def _config(model: Decoder) -> dict[str, Any]:
-    spec, rope = model.spec, model.traits.rope
+    spec, rope = model.spec, model.options.rope
     config: dict[str, Any] = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -245,7 +245,7 @@ def _config(model: Decoder) -> dict[str, Any]:
         "head_dim": spec.head_dim,
         "vocab_size": spec.vocab_size,
         "tie_word_embeddings": spec.tied_embeddings,
-        "rms_norm_eps": model.traits.norm_eps,
+        "rms_norm_eps": model.options.norm_eps,
         "rope_theta": rope.base,
     }
     if spec.max_context:
@@ -254,8 +254,8 @@ def _config(model: Decoder) -> dict[str, Any]:
         config["rope_scaling"] = {"rope_type": rope.scaling, "factor": rope.factor}
     if rope.scaling == "llama3":
         config["rope_scaling"] |= {
-            "low_freq_factor": rope.low,
-            "high_freq_factor": rope.high,
+            "low_freq_factor": rope.low_freq_factor,
+            "high_freq_factor": rope.high_freq_factor,
             "original_max_position_embeddings": rope.original_context,
         }
     return config

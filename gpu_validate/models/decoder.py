@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gpu_validate.models import triton_fused
-from gpu_validate.models.attention import Place, attend, causal_mask, triangle
-from gpu_validate.models.triton_support import available
+from gpu_validate.models.attention import Placement, attend, causal_mask, causal_visibility
+from gpu_validate.models.triton_support import triton_available
 from scylla_sim.checks import one_of, positive
 from scylla_sim.specs.model import Model
 
@@ -41,17 +41,26 @@ class Rope:
     base: float = 10000.0
     scaling: str = "none"
     factor: float = 1.0
-    low: float = 1.0
-    high: float = 4.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
     original_context: int = 8192
 
     def __post_init__(self) -> None:
         one_of("rope scaling", self.scaling, ROPE_SCALINGS)
-        positive("rope", [self.base, self.factor, self.low, self.high - self.low, self.original_context])
+        positive(
+            "rope",
+            [
+                self.base,
+                self.factor,
+                self.low_freq_factor,
+                self.high_freq_factor - self.low_freq_factor,
+                self.original_context,
+            ],
+        )
 
 
 @dataclass(frozen=True)
-class Traits:
+class DecoderOptions:
     """Numbers of a decoder besides its shape: the rotary positions and the epsilon of its norms."""
 
     rope: Rope = Rope()
@@ -75,35 +84,35 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Cache:
+class KVCache:
     """Keys and values of all layers: ``(layers, batch, num_kv_heads, capacity, head_dim)`` each."""
 
     keys: Tensor
     values: Tensor
 
     @staticmethod
-    def empty(spec: Model, batch: int, capacity: int, like: Tensor) -> Cache:
+    def empty(spec: Model, batch: int, capacity: int, like: Tensor) -> KVCache:
         """Room for ``capacity`` tokens of ``batch`` sequences, with the dtype and device of ``like``."""
         size = (spec.num_layers, batch, spec.num_kv_heads, capacity, spec.head_dim)
-        return Cache(like.new_zeros(size), like.new_zeros(size))
+        return KVCache(like.new_zeros(size), like.new_zeros(size))
 
-    def fill_randomly(self) -> Cache:
+    def fill_randomly(self) -> KVCache:
         """Pretend that a context was read: zeros would let a kernel or a power limit look too good."""
         self.keys.normal_()
         self.values.normal_()
         return self
 
 
-def place_after(context: int, n: int, spec: Model, like: Tensor, *, batch: int = 1) -> Place:
+def placement_after(context: int, n: int, spec: Model, like: Tensor, *, batch: int = 1) -> Placement:
     """The next ``n`` tokens after the same ``context`` in every sequence, causal."""
     device = like.device
     positions = torch.arange(context, context + n, device=device).expand(batch, n)
     on_gpu = like.is_cuda
-    return Place(
+    return Placement(
         positions,
         positions.contiguous() if on_gpu else context,
         torch.full((batch,), context, device=device),
-        triangle(n, device),
+        causal_visibility(n, device),
         context + n,
         context=context,
         mask=None if on_gpu else causal_mask(n, context + n, spec.num_heads // spec.num_kv_heads, device),
@@ -112,7 +121,7 @@ def place_after(context: int, n: int, spec: Model, like: Tensor, *, batch: int =
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
+def rope_frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
     """Radians per position of each pair of a head's elements, ``(head_dim / 2,)``.
 
     Source: Su et al., arXiv 2104.09864; ``llama3`` as in the reference code of Llama 3.1.
@@ -123,14 +132,14 @@ def frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
         return found / rope.factor
     if rope.scaling == "llama3":
         turns = rope.original_context * found / (2.0 * math.pi)
-        kept = ((turns - rope.low) / (rope.high - rope.low)).clamp(0.0, 1.0)
+        kept = ((turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)).clamp(0.0, 1.0)
         return (1.0 - kept) * found / rope.factor + kept * found
     return found
 
 
 def rotary(positions: Tensor, head_dim: int, dtype: torch.dtype, rope: Rope | None = None) -> tuple[Tensor, Tensor]:
     """Cosine and sine of rotary embeddings, ``(batch, 1, n, head_dim)`` each."""
-    angle = positions[:, None, :, None].float() * frequencies(rope or Rope(), head_dim, positions.device)
+    angle = positions[:, None, :, None].float() * rope_frequencies(rope or Rope(), head_dim, positions.device)
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos().to(dtype), angle.sin().to(dtype)
 
@@ -154,7 +163,7 @@ class Projection(nn.Linear):
 class Layer(nn.Module):
     """One decoder layer."""
 
-    def __init__(self, spec: Model, norm_eps: float = Traits.norm_eps) -> None:
+    def __init__(self, spec: Model, norm_eps: float = DecoderOptions.norm_eps) -> None:
         super().__init__()
         self.spec = spec
         self.norm_eps = norm_eps
@@ -183,10 +192,12 @@ class Layer(nn.Module):
         out: Tensor = x + self.down(functional.silu(gate) * up)
         return out
 
-    def forward(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: tuple[Tensor, Tensor], place: Placement, turn: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """``(batch, n, width)`` -> the same; writes this layer's keys and values into ``cache``."""
         batch, n, _ = x.shape
-        if available(x, self.spec.head_dim) and isinstance(place.slots, Tensor):
+        if triton_available(x, self.spec.head_dim) and isinstance(place.slots, Tensor):
             return self._fused(x, cache, place, turn)
         q, k, v = self.heads(x, turn)
         for store, new in zip(cache, (k, v)):
@@ -197,7 +208,9 @@ class Layer(nn.Module):
                 store[rows, :, place.slots] = new.transpose(1, 2)
         return self.finish(x, attend(q, *cache, place))
 
-    def _fused(self, x: Tensor, cache: tuple[Tensor, Tensor], place: Place, turn: tuple[Tensor, Tensor]) -> Tensor:
+    def _fused(
+        self, x: Tensor, cache: tuple[Tensor, Tensor], place: Placement, turn: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """`forward` with one kernel each for rotary and cache write, residual and norm, SiLU and product."""
         spec = self.spec
         assert isinstance(place.slots, Tensor)
@@ -220,14 +233,14 @@ class Decoder(nn.Module):
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
-        traits: Traits | None = None,
+        options: DecoderOptions | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.traits = traits or Traits()
+        self.options = options or DecoderOptions()
         with torch.device("meta"):  # nothing is allocated, nor initialised twice
             self.embedding = nn.Embedding(spec.vocab_size, spec.hidden_size)
-            self.layers = nn.ModuleList(Layer(spec, self.traits.norm_eps) for _ in range(spec.num_layers))
+            self.layers = nn.ModuleList(Layer(spec, self.options.norm_eps) for _ in range(spec.num_layers))
             self.norm = nn.Parameter(torch.ones(spec.hidden_size))
             self.head = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)
         self.to(dtype).to_empty(device=device)
@@ -242,18 +255,18 @@ class Decoder(nn.Module):
                     weight.fill_(1.0)
         self.requires_grad_(False)
 
-    def features(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
+    def features(self, tokens: Tensor, cache: KVCache, place: Placement) -> Tensor:
         """Normed outputs ``(batch, n, width)`` of the last layer; the cache keeps the tokens' keys and values."""
         x = self.embedding(tokens)
-        turn = rotary(place.positions, self.spec.head_dim, x.dtype, self.traits.rope)
+        turn = rotary(place.positions, self.spec.head_dim, x.dtype, self.options.rope)
         for index, layer in enumerate(self.layers):
             x = layer(x, (cache.keys[index], cache.values[index]), place, turn)
         return self.normed(x)
 
     def normed(self, x: Tensor) -> Tensor:
         """The last norm."""
-        return functional.rms_norm(x, (x.shape[-1],), self.norm, self.traits.norm_eps)
+        return functional.rms_norm(x, (x.shape[-1],), self.norm, self.options.norm_eps)
 
-    def forward(self, tokens: Tensor, cache: Cache, place: Place) -> Tensor:
+    def forward(self, tokens: Tensor, cache: KVCache, place: Placement) -> Tensor:
         """Logits ``(batch, n, vocab)`` of tokens ``(batch, n)``; the cache keeps their keys and values."""
         return linear(self.features(tokens, cache, place), self.head.weight)

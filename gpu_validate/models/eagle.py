@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_validate.models.attention import Place
-from gpu_validate.models.decoder import Cache, Decoder, Layer, Traits, linear, rotary
+from gpu_validate.models.attention import Placement
+from gpu_validate.models.decoder import Decoder, DecoderOptions, KVCache, Layer, linear, rotary
 from scylla_sim.checks import fail
 from scylla_sim.specs.model import Model
 
@@ -49,7 +49,7 @@ class EagleDraft(nn.Module):
         self.to(like.dtype).to_empty(device=like.device)
         self.register_buffer("embedding", target.embedding.weight.detach(), persistent=False)
         self.register_buffer("head", target.head.weight.detach(), persistent=False)
-        initialise(self, seed)
+        initialize_weights(self, seed)
 
     @property
     def feature_width(self) -> int:
@@ -65,13 +65,13 @@ class EagleDraft(nn.Module):
 
     def leave(self, x: Tensor) -> Tensor:
         """Predicted features from the last layer's outputs."""
-        return linear(functional.rms_norm(x, (x.shape[-1],), self.norm, Traits.norm_eps), self.widen.weight)
+        return linear(functional.rms_norm(x, (x.shape[-1],), self.norm, DecoderOptions.norm_eps), self.widen.weight)
 
     def logits(self, features: Tensor) -> Tensor:
         """``(..., vocab)`` of the target's vocabulary projection."""
         return linear(features, self.head)
 
-    def forward(self, tokens: Tensor, fed: Tensor, cache: Cache, place: Place) -> Tensor:
+    def forward(self, tokens: Tensor, fed: Tensor, cache: KVCache, place: Placement) -> Tensor:
         """Predicted features ``(batch, n, feature_width)``; the cache keeps the tokens' keys and values."""
         x = self.enter(tokens, fed)
         turn = rotary(place.positions, self.spec.head_dim, x.dtype)
@@ -80,7 +80,7 @@ class EagleDraft(nn.Module):
         return self.leave(x)
 
 
-def initialise(module: nn.Module, seed: int) -> None:
+def initialize_weights(module: nn.Module, seed: int) -> None:
     """Weights to train from: matrices with a variance of one over their inputs, the outputs of layers smaller.
 
     The last matrices of a layer shrink with the root of the number of layers (Radford et al., GPT-2, section 2.3).

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gpu_validate.models import triton_fused
-from gpu_validate.models.triton_support import available
+from gpu_validate.models.triton_support import triton_available
 from scylla_sim.checks import fail
 
 DTYPE = torch.float8_e4m3fn
@@ -24,7 +24,7 @@ MIN_ROWS = 17
 STATIC_MAX = 16.0
 """Largest activation that a static scale holds. Normed activations of random weights stay below it."""
 
-MULTIPLE = 16
+SIDE_MULTIPLE = 16
 """``torch._scaled_mm`` takes rows and columns of weights in multiples of this."""
 
 
@@ -40,13 +40,13 @@ def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def quantize_static(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Tensor in 8 bits at a given ``scale``; what lies outside of it becomes the largest number."""
-    if available(x):
+    if triton_available(x):
         return triton_fused.quantize_static(x, scale.reciprocal()), scale
     largest = torch.finfo(DTYPE).max
     return (x.float() / scale).clamp(-largest, largest).to(DTYPE), scale
 
 
-def product(
+def gemm(
     x: tuple[Tensor, Tensor], weight: tuple[Tensor, Tensor], dtype: torch.dtype, *, padded: bool = False
 ) -> Tensor:
     """``x @ weight.T`` of two quantized matrices, ``(m, k)`` and ``(n, k)``, in ``dtype``.
@@ -64,7 +64,7 @@ def product(
     return out[:rows]
 
 
-class Projection(nn.Module):
+class QuantizedProjection(nn.Module):
     """A projection without bias whose weights are 8-bit; its input is quantized at each call.
 
     With a ``static`` scale, as calibrated checkpoints have one, activations beyond `STATIC_MAX` are cut off.
@@ -77,9 +77,9 @@ class Projection(nn.Module):
         given = torch.tensor(STATIC_MAX / torch.finfo(DTYPE).max, device=weight.device) if static else None
         self.register_buffer("given", given, persistent=False)
         for size in weight.shape:
-            if size % MULTIPLE:
+            if size % SIDE_MULTIPLE:
                 raise fail(
-                    "weight", tuple(weight.shape), f"must have sides that are multiples of {MULTIPLE} for fp8"
+                    "weight", tuple(weight.shape), f"must have sides that are multiples of {SIDE_MULTIPLE} for fp8"
                 )
         stored, scale = quantize(weight)
         self.weight = nn.Parameter(stored, requires_grad=False)
@@ -89,14 +89,14 @@ class Projection(nn.Module):
         """``(..., k)`` -> ``(..., n)`` in the dtype of ``x``."""
         rows = x.reshape(-1, x.shape[-1])
         quantized = quantize(rows) if self.given is None else quantize_static(rows, self.given)
-        out = product(quantized, (self.weight, self.scale), x.dtype)
+        out = gemm(quantized, (self.weight, self.scale), x.dtype)
         return out.reshape(*x.shape[:-1], -1)
 
 
-def to_fp8(
+def quantize_layers(
     layers: nn.ModuleList, names: tuple[str, ...] = ("qkv", "out", "gate_up", "down"), *, static: bool = False
 ) -> None:
     """Replace the projections of decoder layers by 8-bit ones, one by one, so that both are never held together."""
     for layer in layers:
         for name in names:
-            setattr(layer, name, Projection(getattr(layer, name).weight.detach(), static=static))
+            setattr(layer, name, QuantizedProjection(getattr(layer, name).weight.detach(), static=static))

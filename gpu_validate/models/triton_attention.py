@@ -12,7 +12,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from gpu_validate.models.triton_support import MIN_HEAD_DIM, ceil, constexpr, kernel, power_of_two, tensor, tl
+from gpu_validate.models.triton_support import (
+    MIN_HEAD_DIM,
+    ceil_divide,
+    constexpr,
+    jit,
+    next_power_of_two,
+    tensor,
+    tl,
+)
 from scylla_sim.checks import fail
 
 _LOG2_E = 1.4426950408889634
@@ -47,7 +55,7 @@ class Tile:
     resident: int
 
 
-def tile_for(rows: int, head_dim: int, element_bytes: int) -> Tile:
+def choose_tile(rows: int, head_dim: int, element_bytes: int) -> Tile:
     """Tile for ``rows`` queries that share a KV head.
 
     Few queries are limited by memory: a block keeps 64 KiB of reads under way and two share an SM, far more than
@@ -55,21 +63,21 @@ def tile_for(rows: int, head_dim: int, element_bytes: int) -> Tile:
     tiles, since products of narrow ones wait for shared memory. In float32, without tensor cores, more than 32 do
     not fit.
     """
-    height = min(max(16, power_of_two(rows)), 128 if element_bytes == 2 else 32)
+    height = min(max(16, next_power_of_two(rows)), 128 if element_bytes == 2 else 32)
     keys = min(max(2**14 // (element_bytes * head_dim), 32), 128)
     if height == 128:
         return Tile(height, min(2 * keys, 128), 32, 8, 2, 1)
     return Tile(height, keys, 16 if height == 64 else 32, 4, 3, 2)
 
 
-def splits_for(blocks: int, bound: int, places: int) -> int:
+def choose_splits(blocks: int, bound: int, places: int) -> int:
     """Pieces that each sequence of at most ``bound`` keys is cut into.
 
     The fewest that keep ``places`` nearly full, given ``blocks`` without a cut: a part-filled last wave wastes what
     it leaves empty. No piece of the longest sequence has fewer than 128 keys.
     """
     most = min(max(bound // _MIN_KEYS, 1), _MAX_SPLITS)
-    share = [blocks * count / (ceil(blocks * count, places) * places) for count in range(1, most + 1)]
+    share = [blocks * count / (ceil_divide(blocks * count, places) * places) for count in range(1, most + 1)]
     enough = _FULL_WAVE * max(share)
     return next(count for count, value in enumerate(share, 1) if value >= enough)
 
@@ -82,7 +90,7 @@ def _processors(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
-@kernel(
+@jit(
     do_not_specialize=["visible_row", "n", "tail", "splits"],
     do_not_specialize_on_alignment=["lengths", "visible"],
 )
@@ -200,7 +208,7 @@ def _attend(
         tl.store(total + place, peak + tl.log2(weight), mask=real)
 
 
-@kernel(do_not_specialize=["splits"])
+@jit(do_not_specialize=["splits"])
 def _merge(
     part: tensor,
     total: tensor,
@@ -254,7 +262,7 @@ def attend(
     bound
         At least ``lengths.max() + tail``. It only decides how finely sequences are cut.
     splits
-        Pieces of each sequence, instead of what `splits_for` finds.
+        Pieces of each sequence, instead of what `choose_splits` finds.
 
     Returns
     -------
@@ -280,10 +288,10 @@ def attend(
         if given.stride(-1) != 1 and given.shape[-1] > 1:
             raise fail(name, given.stride(), "must have a last stride of 1")
     group = num_heads // num_kv_heads
-    tile = tile_for(group * n, head_dim, q.element_size())
-    blocks = ceil(group * n, tile.rows) * num_kv_heads
+    tile = choose_tile(group * n, head_dim, q.element_size())
+    blocks = ceil_divide(group * n, tile.rows) * num_kv_heads
     if splits is None:
-        splits = splits_for(blocks * batch, bound, tile.resident * _processors(q.device))
+        splits = choose_splits(blocks * batch, bound, tile.resident * _processors(q.device))
     elif not 1 <= splits <= _MAX_SPLITS:
         raise fail("splits", splits, f"must lie in [1, {_MAX_SPLITS}]")
     out = q.new_empty(batch, n, num_heads, head_dim)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpu_validate.models.triton_support import ceil, constexpr, kernel, power_of_two, tensor, tl
+from gpu_validate.models.triton_support import ceil_divide, constexpr, jit, next_power_of_two, tensor, tl
 from scylla_sim.checks import fail
 
 _FP8 = torch.float8_e4m3fn
 
 
-@kernel(do_not_specialize=["slots_batch", "slots_token", "n"])
+@jit(do_not_specialize=["slots_batch", "slots_token", "n"])
 def _rotate_and_store(
     joint: tensor,
     cos: tensor,
@@ -121,7 +121,7 @@ def rotate_and_store(
     turn = [(part[:, 0] if part.dim() == 4 else part).expand(batch, n, head_dim) for part in (cos, sin)]
     out = joint.new_empty(batch, n, num_heads, head_dim)
     at_once = 4
-    _rotate_and_store[(batch * n, ceil(num_heads + 2 * num_kv_heads, at_once))](
+    _rotate_and_store[(batch * n, ceil_divide(num_heads + 2 * num_kv_heads, at_once))](
         joint,
         *turn,
         keys,
@@ -144,7 +144,7 @@ def rotate_and_store(
     return out.transpose(1, 2)
 
 
-@kernel()
+@jit()
 def _silu_times(gate_up: tensor, out: tensor, row_stride: tensor, inner: tensor, BLOCK: constexpr) -> None:
     """``BLOCK`` elements of one row; the SiLU is rounded before the product, as torch does."""
     row = tl.program_id(0).to(tl.int64)
@@ -163,12 +163,12 @@ def silu_times(gate_up: Tensor) -> Tensor:
     inner = gate_up.shape[-1] // 2
     rows = gate_up.reshape(-1, 2 * inner)
     out = gate_up.new_empty(*gate_up.shape[:-1], inner)
-    block = min(1024, power_of_two(inner))
-    _silu_times[(len(rows), ceil(inner, block))](rows, out, rows.stride(0), inner, BLOCK=block, num_warps=4)
+    block = min(1024, next_power_of_two(inner))
+    _silu_times[(len(rows), ceil_divide(inner, block))](rows, out, rows.stride(0), inner, BLOCK=block, num_warps=4)
     return out
 
 
-@kernel()
+@jit()
 def _add_rms_norm(
     x: tensor,
     delta: tensor,
@@ -203,7 +203,7 @@ def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[
     width = x.shape[-1]
     rows, added = x.reshape(-1, width), delta.reshape(-1, width)
     joint, normed = (torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(2))
-    block = power_of_two(width)
+    block = next_power_of_two(width)
     warps = min(max(block // 512, 1), 16)
     _add_rms_norm[(len(rows),)](
         rows,
@@ -221,7 +221,7 @@ def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[
     return joint, normed
 
 
-@kernel()
+@jit()
 def _quantize_static(
     x: tensor, inverse_scale: tensor, out: tensor, count: tensor, largest: tensor, BLOCK: constexpr
 ) -> None:
@@ -242,7 +242,7 @@ def quantize_static(x: Tensor, inverse_scale: Tensor) -> Tensor:
     out = torch.empty_like(dense, dtype=_FP8)
     block = 1024
     largest = torch.finfo(_FP8).max
-    _quantize_static[(ceil(dense.numel(), block),)](
+    _quantize_static[(ceil_divide(dense.numel(), block),)](
         dense, inverse_scale, out, dense.numel(), largest, BLOCK=block, num_warps=4
     )
     return out

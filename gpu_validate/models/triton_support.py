@@ -1,6 +1,6 @@
 """What Triton kernels of this package share: the import that may be missing, and when they can run.
 
-Triton comes with torch for a GPU. Without it the modules that hold kernels still import, and `available` says no.
+Triton comes with torch for a GPU. Without it the modules that hold kernels still import, and `triton_available` says no.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIN_HEAD_DIM = 16
 """Tensor cores multiply no narrower matrices."""
 
 
-def available(x: Tensor, head_dim: int = MIN_HEAD_DIM) -> bool:
+def triton_available(x: Tensor, head_dim: int = MIN_HEAD_DIM) -> bool:
     """Whether Triton kernels can run on ``x``.
 
     Triton is there, ``x`` is on a GPU, and ``head_dim`` is a power of two from `MIN_HEAD_DIM` on.
@@ -36,7 +36,7 @@ def available(x: Tensor, head_dim: int = MIN_HEAD_DIM) -> bool:
     return triton is not None and x.is_cuda and fits
 
 
-def kernel(**options: Any) -> Callable[[Callable[..., None]], Any]:
+def jit(**options: Any) -> Callable[[Callable[..., None]], Any]:
     """Have Triton compile a function at its first launch; without Triton it stays as it is."""
 
     def decorate(function: Callable[..., None]) -> Any:
@@ -45,11 +45,11 @@ def kernel(**options: Any) -> Callable[[Callable[..., None]], Any]:
     return decorate
 
 
-def ceil(count: int, size: int) -> int:
+def ceil_divide(count: int, size: int) -> int:
     """Pieces of ``size`` that hold ``count``."""
     return -(-count // size)
 
 
-def power_of_two(count: int) -> int:
+def next_power_of_two(count: int) -> int:
     """The smallest one that is at least ``count``."""
     return 1 << max(count - 1, 0).bit_length()

@@ -16,7 +16,7 @@ from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.device.timer import Plan
 from gpu_validate.models import attention
 from gpu_validate.suites import cycles, decode, kernels, steps
-from gpu_validate.suites.case import ELEMENT_BYTES, Case, fits
+from gpu_validate.suites.case import ELEMENT_BYTES, Case, fits_memory
 from gpu_validate.suites.random_models import random_pair
 from gpu_validate.suites.runner import Job
 from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
@@ -118,9 +118,9 @@ GPU_SCOPE = Scope(
         *((8, 512), (1, 512), (64, 512), (1, 32768), (8, 32768)),
     ),
     widths=(1, 4, 8, 2, 16, 32, 64, 3, 6, 12),
-    gemms=(*kernels.GPU_PAIRS["ci"], (3072, 2048), (16384, 2048), (2048, 8192), (128256, 2048)),
+    gemms=(*kernels.GPU_GEMM_SHAPES["ci"], (3072, 2048), (16384, 2048), (2048, 8192), (128256, 2048)),
     gemm_rows=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
-    fp8_gemms=kernels.GPU_PAIRS["ci"][:4],
+    fp8_gemms=kernels.GPU_GEMM_SHAPES["ci"][:4],
     fp8_rows=(1, 8, 16, 32, 64, 128, 256, 1024),
     decode=decode.GRIDS["cuda", "small"],
     eager_lengths=(1, 3, 5),
@@ -224,7 +224,7 @@ def _products(device: Device, scope: Scope) -> Iterator[Case]:
         return
     for (n, k), m in product(scope.fp8_gemms, scope.fp8_rows):
         yield kernels.fp8_case(device, m, n, k)
-        if m <= kernels.MAX_PADDED:
+        if m <= kernels.MAX_PADDED_ROWS:
             yield kernels.fp8_case(device, m, n, k, padded=True)
     for k in sorted({k for _, k in scope.fp8_gemms}):
         for m in scope.fp8_rows:
@@ -268,7 +268,11 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
         ("decode", 40.0, decode.grid_cases(device, scope.decode)),
         ("products", 50.0, _products(device, scope)),
         ("parts", 40.0, _cycles(device, scope, scope.core_batches, first, core, parts)),
-        ("host", 15.0, _cycles(device, scope, b1, first, eager, graph=False if cycles.graphed(device) else None)),
+        (
+            "host",
+            15.0,
+            _cycles(device, scope, b1, first, eager, graph=False if cycles.uses_graphs(device) else None),
+        ),
     ]
     seen: set[str] = set()
     found = []
@@ -279,7 +283,7 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
             key = f"{_suite_of(case)}/{case.id}"
             if key not in seen:
                 seen.add(key)
-                (jobs if fits(device, case) else too_large).append(Job(_suite_of(case), case))
+                (jobs if fits_memory(device, case) else too_large).append(Job(_suite_of(case), case))
         found.append(Stage(name, seconds, jobs, too_large))
     decoder = attention.decoder_kernel(device.kind)
     again = [

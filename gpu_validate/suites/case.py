@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from gpu_validate.device.clocks import AHEAD_CYCLES, Call, Clock, EventClock, HostClock, capture
+from gpu_validate.device.clocks import LEAD_CYCLES, Call, Clock, EventClock, HostClock, capture_graph
 from gpu_validate.device.facts import LOCAL, Device
 from gpu_validate.device.power import Monitor
 from gpu_validate.device.timer import Plan, Summary, measure
@@ -124,18 +124,18 @@ class Case:
         one_of("dtype", str(self.shape["dtype"]), ELEMENT_BYTES)
 
 
-class Kept(Generic[P, T]):
+class LastResults(Generic[P, T]):
     """A function of large results that keeps its last ones, and lets go of the oldest before it makes another.
 
     Consecutive cases share weights; a cache that held the old ones until the new ones are made would need room for
     both.
     """
 
-    _every: ClassVar[list[Kept[Any, Any]]] = []
+    _every: ClassVar[list[LastResults[Any, Any]]] = []
 
-    def __init__(self, make: Callable[P, T], *, most: int = 1) -> None:
+    def __init__(self, make: Callable[P, T], *, max_results: int = 1) -> None:
         self.make = make
-        self.most = most
+        self.max_results = max_results
         self.last: dict[Any, T] = {}
         self._every.append(self)
 
@@ -144,23 +144,23 @@ class Kept(Generic[P, T]):
         if key in self.last:
             self.last[key] = self.last.pop(key)  # the youngest again
         else:
-            while len(self.last) >= self.most:
+            while len(self.last) >= self.max_results:
                 del self.last[next(iter(self.last))]
             self.last[key] = self.make(*args, **options)
         return self.last[key]
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Let go of the last results."""
         self.last.clear()
 
     @classmethod
-    def forget_all(cls) -> None:
+    def clear_all(cls) -> None:
         """Let go of the results of every such function."""
         for kept in cls._every:
-            kept.forget()
+            kept.clear()
 
 
-def roofline_s(device: Device, case: Case) -> float | None:
+def roofline_seconds(device: Device, case: Case) -> float | None:
     """Least seconds by the datasheet of a device in the catalog: FLOPs at the peak or bytes at the bandwidth."""
     if device.hardware == LOCAL:
         return None
@@ -176,7 +176,7 @@ def roofline_s(device: Device, case: Case) -> float | None:
     return max(case.flop / peak, case.bytes / hardware.memory_bytes_per_s)
 
 
-def card(device: Device, cases: Sequence[Case]) -> list[str]:
+def summary_lines(device: Device, cases: Sequence[Case]) -> list[str]:
     """What the shapes of a suite imply, a line an operation, before anything is measured."""
     lines = []
     for op, dtype in dict.fromkeys((case.shape["op"], case.shape["dtype"]) for case in cases):
@@ -188,7 +188,7 @@ def card(device: Device, cases: Sequence[Case]) -> list[str]:
             ("FLOP/byte", 1.0, [case.flop / case.bytes for case in some]),
         ):
             parts.append(f"{min(values) / scale:.3g}-{max(values) / scale:.3g} {name}")
-        least = [seconds for case in some if (seconds := roofline_s(device, case)) is not None]
+        least = [seconds for case in some if (seconds := roofline_seconds(device, case)) is not None]
         if least:
             parts.append(f"datasheet {min(least) * 1e3:.3g}-{max(least) * 1e3:.3g} ms")
         lines.append(", ".join(parts))
@@ -200,7 +200,7 @@ SETTLE_S = 0.5
 _SETTLE_FLOP_PER_BYTE = 80.0
 
 
-def settled(device: Device, case: Case, plan: Plan) -> Plan:
+def settling_plan(device: Device, case: Case, plan: Plan) -> Plan:
     """The plan with a warm-up that lasts, for work of many FLOPs a byte on a GPU."""
     heavy = case.flop > _SETTLE_FLOP_PER_BYTE * case.bytes
     return replace(plan, warmup_s=SETTLE_S) if device.kind == "cuda" and heavy else plan
@@ -215,26 +215,26 @@ _EAGER_S = 2e-5
 """Host time of one eager call of torch."""
 
 
-def expected_s(device: Device, case: Case, plan: Plan) -> float:
+def expected_seconds(device: Device, case: Case, plan: Plan) -> float:
     """Seconds that a case is expected to take, from its datasheet time; its limit where that is not known."""
-    least = roofline_s(device, case)
+    least = roofline_seconds(device, case)
     if least is None or case.gpus > 1:
         return plan.time_limit_s + _BUILD_S[device.kind]
     call = max(least / _EFFICIENCY, _EAGER_S) * case.work
-    sample = max(copies(device, case.bytes) * call if case.graph else call, plan.min_sample_s, _GRAPH_S)
+    sample = max(rotation_copies(device, case.bytes) * call if case.graph else call, plan.min_sample_s, _GRAPH_S)
     sampling = (plan.min_samples + plan.warmup_calls + (5 if case.graph else 0)) * sample
     shared = min(case.memory_bytes, 10e9)  # models and caches are mostly there already
-    ready = settled(device, case, plan).warmup_s + _BUILD_S[device.kind] + shared / _FILL_BYTES_PER_S
+    ready = settling_plan(device, case, plan).warmup_s + _BUILD_S[device.kind] + shared / _FILL_BYTES_PER_S
     return min(sampling, plan.time_limit_s + 5 * sample) + ready
 
 
-def plan_for(suite: str, device: Device, scale: str) -> Plan:
+def sampling_plan(suite: str, device: Device, scale: str) -> Plan:
     """Sampling plan of one suite: of each pass over its grid."""
     plan = PLANS[device.kind, scale]
     return replace(plan, time_limit_s=plan.time_limit_s * TIME_FACTOR[suite])
 
 
-def copies(device: Device, case_bytes: float) -> int:
+def rotation_copies(device: Device, case_bytes: float) -> int:
     """Copies of the buffers that make a rotation larger than the cache of the device.
 
     Small buffers would need thousands of copies; above a limit they stay partly in the cache, as in a real step.
@@ -243,12 +243,12 @@ def copies(device: Device, case_bytes: float) -> int:
     return int(np.clip(needed, 1, _MAX_COPIES))
 
 
-def fits(device: Device, case: Case) -> bool:
+def fits_memory(device: Device, case: Case) -> bool:
     """Whether the case leaves a tenth of the device's memory (half of a shared CPU's) free."""
     return case.memory_bytes <= (0.9 if device.kind == "cuda" else 0.5) * device.memory_bytes
 
 
-def clock_of(device: Device, *, ahead: bool = False, wall: bool = False) -> Clock:
+def make_clock(device: Device, *, ahead: bool = False, wall: bool = False) -> Clock:
     """CUDA events on a GPU, the monotonic clock on a CPU.
 
     ``ahead`` lets the host queue a sample before the GPU begins it; ``wall`` takes the monotonic clock in any case.
@@ -256,11 +256,11 @@ def clock_of(device: Device, *, ahead: bool = False, wall: bool = False) -> Cloc
     if device.kind == "cuda" and not wall:
         import torch
 
-        return EventClock(torch.cuda, ahead_cycles=AHEAD_CYCLES if ahead else 0)
+        return EventClock(torch.cuda, lead_cycles=LEAD_CYCLES if ahead else 0)
     return HostClock(busy=time.process_time) if device.threads == 1 and not wall else HostClock()
 
 
-def flusher(device: Device) -> Call:
+def make_flush(device: Device) -> Call:
     """Overwrite the last-level cache: writes several times its size."""
     import torch
 
@@ -269,7 +269,7 @@ def flusher(device: Device) -> Call:
     return flush
 
 
-def run(
+def run_case(
     device: Device, case: Case, plan: Plan, *, cache: str = "rotating", monitor: Monitor | None = None
 ) -> tuple[dict[str, Any], Summary]:
     """Measure one case: its row (shape, latency, rates) and the summary of its samples.
@@ -293,13 +293,13 @@ def run(
             graphed = case.graph and device.kind == "cuda"
             if graphed:
                 calls, work = _captured(case, calls)
-            flush = flusher(device) if cache == "flushed" else None
-            clock = clock_of(device, ahead=graphed and flush is None, wall=case.wall)
+            flush = make_flush(device) if cache == "flushed" else None
+            clock = make_clock(device, ahead=graphed and flush is None, wall=case.wall)
             begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
             with monitor.window() as window:
                 summary = measure(clock, calls, plan, cache=cache, flush=flush, work_per_call=work)
             share = (time.process_time() - begin_cpu_s) / (time.perf_counter() - begin_s) / device.threads
-        row = row_of(device, case, summary, share)
+        row = case_row(device, case, summary, share)
         return {**row, **window.facts(summary.median_s)}, summary
     finally:
         case.release()
@@ -310,19 +310,19 @@ def _captured(case: Case, calls: Sequence[Call]) -> tuple[Sequence[Call], int]:
     import torch
 
     generators = case.generators()
-    replay = capture(torch.cuda, calls, generators=generators)
-    clock = EventClock(torch.cuda, ahead_cycles=AHEAD_CYCLES)
+    replay = capture_graph(torch.cuda, calls, generators=generators)
+    clock = EventClock(torch.cuda, lead_cycles=LEAD_CYCLES)
     clock.elapsed([replay])
     times = math.ceil(_GRAPH_S / max(clock.elapsed([replay]), 1e-7))
     if times > 1:
         calls = list(calls) * min(times, _MAX_REPEATS)
-        replay = capture(torch.cuda, calls, warmup=0, generators=generators)
+        replay = capture_graph(torch.cuda, calls, warmup=0, generators=generators)
     return [replay], len(calls)
 
 
-def row_of(device: Device, case: Case, summary: Summary, cpu_share: float) -> dict[str, Any]:
+def case_row(device: Device, case: Case, summary: Summary, cpu_share: float) -> dict[str, Any]:
     """Row of a measured case; its facts are asked for now."""
-    least = roofline_s(device, case)
+    least = roofline_seconds(device, case)
     return {
         "case": case.id,
         **case.shape,

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from gpu_validate.device.clocks import Call, Clock, EventClock, HostClock, capture
-from gpu_validate.device.facts import Device, release, torch_dtype
+from gpu_validate.device.clocks import Call, Clock, EventClock, HostClock, capture_graph
+from gpu_validate.device.facts import Device, release_memory, torch_dtype
 from gpu_validate.device.timer import Plan, Summary, measure
-from gpu_validate.suites.case import Case, row_of
+from gpu_validate.suites.case import Case, case_row
 from gpu_validate.suites.costs import operation
 from scylla_sim.units import KIBI, MEBI
 
@@ -108,13 +108,13 @@ def all_reduce_cases(device: Device, scale: str) -> Iterator[Case]:
         gpus *= 2
 
 
-def run_together(
+def measure_group_cases(
     device: Device, cases: Sequence[Case], plan: Plan
 ) -> Iterator[tuple[Case, tuple[dict[str, Any], Summary]]]:
     """Measure cases of several devices, those of one group size by one set of processes."""
     from torch.multiprocessing.spawn import spawn
 
-    release(device)
+    release_memory(device)
     for gpus, some in groupby(cases, key=lambda case: case.gpus):
         group = list(some)
         with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +122,7 @@ def run_together(
             lines = (Path(folder) / "summaries.jsonl").read_text(encoding="utf-8").splitlines()
         for case, line in zip(group, lines, strict=True):
             summary = Summary(**json.loads(line))
-            yield case, (row_of(device, case, summary, cpu_share=1.0), summary)
+            yield case, (case_row(device, case, summary, cpu_share=1.0), summary)
 
 
 def _process(rank: int, world: int, folder: str, device: Device, cases: Sequence[Case], plan: Plan) -> None:
@@ -147,7 +147,7 @@ def _process(rank: int, world: int, folder: str, device: Device, cases: Sequence
             calls, work = case.build(), 1
             if case.graph:
                 # other threads of the library touch the device while this one captures
-                calls, work = [capture(torch.cuda, calls, capture_error_mode="thread_local")], len(calls)
+                calls, work = [capture_graph(torch.cuda, calls, capture_error_mode="thread_local")], len(calls)
             summaries.append(measure(clock, calls, plan, work_per_call=work))
             del calls
     if rank == 0:

@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from gpu_validate.decoding.loop import Loop
-from gpu_validate.decoding.sequences import Policy, Proposal, Sequences
-from gpu_validate.decoding.tree_layout import TreeTables, causal_place
+from gpu_validate.decoding.loop import SpeculativeLoop
+from gpu_validate.decoding.sequences import Proposal, SamplingPolicy, Sequences
+from gpu_validate.decoding.tree_layout import TreeTables, causal_placement
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.costs import cycle_cost
-from gpu_validate.suites.random_models import caches, random_pair
+from gpu_validate.suites.random_models import random_caches, random_pair
 from scylla_sim.acceptance.trees import ROOT, DraftTree, chain, full_tree
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -74,7 +74,7 @@ GRIDS = {
 }
 """Pairs share a vocabulary; drafts of several sizes for one target, a draft as large as its target the extreme."""
 
-RATES = (0.7, 0.15, 0.05, 0.02)
+ASSUMED_RATES = (0.7, 0.15, 0.05, 0.02)
 """Given acceptance of the draft's first, second ... choice at every depth: of the order of published ones."""
 
 PARTS = ("draft", "verify", "cycle")
@@ -94,7 +94,7 @@ def expected_tokens(tree: DraftTree, rates: Sequence[float]) -> float:
     return 1.0 + sum(reached)
 
 
-def given_loop(
+def loop_at_rates(
     pair: tuple[Decoder, Decoder],
     tree: DraftTree,
     batch: int,
@@ -103,7 +103,7 @@ def given_loop(
     *,
     static: bool = False,
     room: int = 0,
-) -> Loop:
+) -> SpeculativeLoop:
     """A loop in the middle of a generation, accepting at ``given`` rates ``[depth][rank]``.
 
     Both caches hold ``context`` random tokens a sequence, and have room for ``room`` more than one cycle needs. A
@@ -113,30 +113,30 @@ def given_loop(
     device = target.norm.device
     capacity = context + room + tree.num_nodes + 2 * (tree.draft_len + 1)
     lengths = torch.full((batch,), context, device=device)
-    target_cache, draft_cache = caches((target.spec, draft.spec), batch, capacity, target.norm)
-    return Loop(
+    target_cache, draft_cache = random_caches((target.spec, draft.spec), batch, capacity, target.norm)
+    return SpeculativeLoop(
         target=target,
         draft=draft,
         tables=TreeTables.of(tree, device),
-        policy=Policy(rates=torch.tensor(given, device=device)),
+        policy=SamplingPolicy(rates=torch.tensor(given, device=device)),
         batch=Sequences(torch.randint(target.spec.vocab_size, (batch, capacity), device=device), lengths),
         target_cache=target_cache,
         draft_cache=draft_cache,
-        held=lengths.clone(),
+        draft_lengths=lengths.clone(),
         generator=torch.Generator(device=device).manual_seed(0),
         static=static,
         context=context if static and not room else None,
     )
 
 
-def rewind(loop: Loop, context: int) -> None:
+def rewind(loop: SpeculativeLoop, context: int) -> None:
     """Back to the context, the draft as many tokens behind as the last cycle left it."""
-    behind = (loop.batch.lengths - loop.held).clamp(min=0)
+    behind = (loop.batch.lengths - loop.draft_lengths).clamp(min=0)
     loop.batch.lengths.fill_(context)
-    loop.held = loop.batch.lengths - behind
+    loop.draft_lengths = loop.batch.lengths - behind
 
 
-def _part(loop: Loop, part: str, context: int) -> Call:
+def _part(loop: SpeculativeLoop, part: str, context: int) -> Call:
     """The call that is timed: a whole cycle, or its drafting, or its verification."""
     if part == "cycle":
 
@@ -148,7 +148,7 @@ def _part(loop: Loop, part: str, context: int) -> Call:
     if part == "draft":
 
         def draft() -> Proposal:
-            loop.held = loop.batch.lengths.clone()
+            loop.draft_lengths = loop.batch.lengths.clone()
             return loop.propose()
 
         return draft
@@ -160,13 +160,13 @@ def _plain_call(target: Decoder, batch: int, context: int) -> Call:
     """A plain step with the choice of its token, written after the context each time."""
     device = target.norm.device
     tokens = torch.randint(target.spec.vocab_size, (batch, context + 2), device=device)
-    (store,) = caches((target.spec,), batch, context + 1, target.norm)
+    (store,) = random_caches((target.spec,), batch, context + 1, target.norm)
     known = Sequences(tokens, torch.full((batch,), context, device=device))
     one = torch.ones_like(known.lengths)
 
     def step() -> None:
         known.lengths.fill_(context)
-        place = causal_place(known.lengths, 1, target.spec, bound=context + 1, context=context)
+        place = causal_placement(known.lengths, 1, target.spec, bound=context + 1, context=context)
         logits = target(known.root(), store, place)
         known.extend(logits[:, -1].argmax(-1)[:, None], one)
 
@@ -182,14 +182,14 @@ def _columns(device: Device, names: tuple[str, str], batch: int, context: int, *
     }
 
 
-def graphed(device: Device) -> bool:
+def uses_graphs(device: Device) -> bool:
     """Whether cycles are captured into CUDA graphs, as engines do it, where nothing else is asked for."""
     return device.kind == "cuda"
 
 
 def _suffix(device: Device, graph: bool) -> str:
     """Tells an eager case from its graph where there are graphs."""
-    return "-eager" if graphed(device) and not graph else ""
+    return "-eager" if uses_graphs(device) and not graph else ""
 
 
 Make = Callable[[], tuple[Decoder, Decoder]]
@@ -204,9 +204,9 @@ class Acceptance:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def given(tree: DraftTree) -> Acceptance:
+    def assumed(tree: DraftTree) -> Acceptance:
         """The same rates at every depth, whatever the models say."""
-        return Acceptance([RATES] * tree.draft_len, expected_tokens(tree, RATES))
+        return Acceptance([ASSUMED_RATES] * tree.draft_len, expected_tokens(tree, ASSUMED_RATES))
 
 
 def plain_case(
@@ -221,9 +221,9 @@ def plain_case(
 ) -> Case:
     """The plain step that speed-ups are relative to.
 
-    ``names`` of the models where they are not their specs'; ``graph`` where it is not `graphed`.
+    ``names`` of the models where they are not their specs'; ``graph`` where it is not `uses_graphs`.
     """
-    graph = graphed(device) if graph is None else graph
+    graph = uses_graphs(device) if graph is None else graph
     element = ELEMENT_BYTES[device.dtype]
     cost = cycle_cost(specs, None, (batch, context), device.dtype)
     return Case(
@@ -257,18 +257,18 @@ def part_case(
     """One part of a cycle of ``tree`` at ``shape``, ``(batch, context)``.
 
     ``accept`` is asked when a whole cycle is about to be timed, so that it can be measured then. ``graph`` is given
-    where it is not `graphed`.
+    where it is not `uses_graphs`.
     """
-    graph = graphed(device) if graph is None else graph
+    graph = uses_graphs(device) if graph is None else graph
     batch, context = shape
     element = ELEMENT_BYTES[device.dtype]
     cost = cycle_cost(specs, tree, shape, device.dtype, verify=part != "draft", draft=part != "verify")
-    given = Acceptance.given(tree)
-    timed: list[tuple[Loop, Acceptance]] = []
+    given = Acceptance.assumed(tree)
+    timed: list[tuple[SpeculativeLoop, Acceptance]] = []
 
     def build() -> Sequence[Call]:
         found = accept() if accept is not None and part == "cycle" else given
-        timed[:] = [(given_loop(make(), tree, batch, context, found.rates, static=graph), found)]
+        timed[:] = [(loop_at_rates(make(), tree, batch, context, found.rates, static=graph), found)]
         return [_part(timed[0][0], part, context)]
 
     def facts() -> Mapping[str, Any]:

@@ -14,17 +14,17 @@ from typing import Any
 
 import torch
 
-from gpu_validate.decoding.loop import Loop
+from gpu_validate.decoding.loop import SpeculativeLoop
 from gpu_validate.decoding.sequences import Sequences
-from gpu_validate.decoding.tree_layout import causal_place
-from gpu_validate.device.clocks import Call, capture
+from gpu_validate.decoding.tree_layout import causal_placement
+from gpu_validate.device.clocks import Call, capture_graph
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.costs import cycle_cost
-from gpu_validate.suites.cycles import RATES, Make, expected_tokens, given_loop, graphed
-from gpu_validate.suites.random_models import caches, random_pair
+from gpu_validate.suites.cycles import ASSUMED_RATES, Make, expected_tokens, loop_at_rates, uses_graphs
+from gpu_validate.suites.random_models import random_caches, random_pair
 from scylla_sim.acceptance.trees import DraftTree, chain
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -79,20 +79,20 @@ def _repeated(step: Call, lengths: torch.Tensor, context: int, cycles: int) -> C
 
 def _speculative(
     pair: tuple[Decoder, Decoder], tree: DraftTree, batch: int, context: int, cycles: int, *, graph: bool
-) -> tuple[Call, Loop]:
+) -> tuple[Call, SpeculativeLoop]:
     """Free-running speculative decoding, and its loop."""
-    rates = [RATES] * tree.draft_len
+    rates = [ASSUMED_RATES] * tree.draft_len
     room = cycles * (tree.draft_len + 1)
-    loop = given_loop(pair, tree, batch, context, rates, static=graph, room=room)
+    loop = loop_at_rates(pair, tree, batch, context, rates, static=graph, room=room)
 
     def cycle() -> None:
         loop.cycle()
 
-    step: Call = capture(torch.cuda, [cycle], generators=[loop.generator]) if graph else cycle
+    step: Call = capture_graph(torch.cuda, [cycle], generators=[loop.generator]) if graph else cycle
     run = _repeated(step, loop.batch.lengths, context, cycles)
 
     def start() -> None:
-        loop.held.fill_(context)
+        loop.draft_lengths.fill_(context)
         run()
 
     return start, loop
@@ -102,17 +102,17 @@ def _plain(target: Decoder, batch: int, context: int, cycles: int, *, graph: boo
     """Free-running plain decoding."""
     device = target.norm.device
     capacity = context + cycles + 2
-    (store,) = caches((target.spec,), batch, capacity, target.norm)
+    (store,) = random_caches((target.spec,), batch, capacity, target.norm)
     tokens = torch.randint(target.spec.vocab_size, (batch, capacity), device=device)
     known = Sequences(tokens, torch.full((batch,), context, device=device))
     one = torch.ones_like(known.lengths)
 
     def step() -> None:
-        place = causal_place(known.lengths, 1, target.spec, bound=capacity if graph else None)
+        place = causal_placement(known.lengths, 1, target.spec, bound=capacity if graph else None)
         logits = target(known.root(), store, place)
         known.extend(logits[:, -1].argmax(-1)[:, None], one)
 
-    call: Call = capture(torch.cuda, [step]) if graph else step
+    call: Call = capture_graph(torch.cuda, [step]) if graph else step
     return _repeated(call, known.lengths, context, cycles)
 
 
@@ -121,13 +121,13 @@ def decode_case(
 ) -> Case:
     """``grid.new_tokens`` tokens a sequence, plain or with chains of ``draft_len`` drafted tokens."""
     element = ELEMENT_BYTES[device.dtype]
-    graph = graphed(device)
+    graph = uses_graphs(device)
     tree = chain(draft_len) if draft_len else None
-    tau = expected_tokens(tree, RATES) if tree else 1.0
+    tau = expected_tokens(tree, ASSUMED_RATES) if tree else 1.0
     cycles = _cycles(tau, grid.new_tokens)
     middle = grid.context + grid.new_tokens // 2
     cost = cycle_cost(specs, tree, (batch, middle), device.dtype)
-    held: list[Loop] = []
+    held: list[SpeculativeLoop] = []
 
     def build() -> Sequence[Call]:
         pair = make()

@@ -17,12 +17,12 @@ from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models import attention, fp8
 from gpu_validate.models.decoder import linear
-from gpu_validate.suites.case import ELEMENT_BYTES, Case, Kept, copies
+from gpu_validate.suites.case import ELEMENT_BYTES, Case, LastResults, rotation_copies
 from gpu_validate.suites.collectives import all_reduce_cases
 from gpu_validate.suites.costs import operation, operations_cost
 from scylla_sim.units import MEBI
 
-GPU_PAIRS = {
+GPU_GEMM_SHAPES = {
     "ci": ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)),
     "small": (
         *((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)),
@@ -37,7 +37,7 @@ GPU_PAIRS = {
 }
 """(n, k) of Llama-3.1-8B's layers and head, then of EAGLE heads, tensor-parallel slices and Llama-3.1-70B."""
 
-CPU_PAIRS = {
+CPU_GEMM_SHAPES = {
     "ci": (
         *((768, 768), (2304, 768), (6144, 768), (768, 3072), (8192, 768)),
         *((512, 512), (1024, 1024), (1024, 2048), (2048, 1024), (4096, 1024), (1024, 4096), (3072, 512)),
@@ -56,14 +56,18 @@ CPU_PAIRS = {
 }
 """(n, k) of Llama-68M, then of Qwen2.5-0.5B and TinyLlama: what a CPU core can time."""
 
-GEMM_M = {
+GEMM_ROWS = {
     "ci": (1, 2, 4, 8, 16, 32, 64, 128),
     "small": (1, 2, 3, 4, 5, 6, 8, 12, 16, 32, 64, 128, 256, 512, 1024),
     "full": (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024),
 }
 
-FP8_PAIRS = {"ci": GPU_PAIRS["ci"][:2], "small": GPU_PAIRS["ci"][:4], "full": GPU_PAIRS["full"][:16]}
-FP8_STRIDE = {"ci": 2, "small": 2, "full": 1}
+FP8_GEMM_SHAPES = {
+    "ci": GPU_GEMM_SHAPES["ci"][:2],
+    "small": GPU_GEMM_SHAPES["ci"][:4],
+    "full": GPU_GEMM_SHAPES["full"][:16],
+}
+FP8_ROW_STRIDE = {"ci": 2, "small": 2, "full": 1}
 """(n, k) that are timed in 8 bits too, and every how many of the values of m."""
 
 GPU_HEADS = {
@@ -109,13 +113,13 @@ def _shape(device: Device, op: str, **columns: Any) -> dict[str, Any]:
     }
 
 
-@Kept
+@LastResults
 def _weights(device: str, dtype: torch.dtype, n: int, k: int, count: int) -> tuple[torch.Tensor, ...]:
     """Weight matrices of a rotation; consecutive cases differ in m only and share them."""
     return tuple(torch.randn(n, k, device=device, dtype=dtype) for _ in range(count))
 
 
-@Kept
+@LastResults
 def _fp8_weights(
     device: str, dtype: torch.dtype, n: int, k: int, count: int
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
@@ -123,7 +127,7 @@ def _fp8_weights(
     return tuple(fp8.quantize(torch.randn(n, k, device=device, dtype=dtype)) for _ in range(count))
 
 
-@Kept
+@LastResults
 def _contexts(
     device: str, dtype: torch.dtype, size: tuple[int, ...], count: int
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
@@ -134,7 +138,7 @@ def _contexts(
 
 def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
     cost = operations_cost([operation("gemm", m=m, n=n, k=k)], device.dtype)
-    count = copies(device, ELEMENT_BYTES[device.dtype] * n * k)
+    count = rotation_copies(device, ELEMENT_BYTES[device.dtype] * n * k)
 
     def build() -> Sequence[Call]:
         x = _random(device, m, k)
@@ -155,15 +159,15 @@ def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
 def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) -> Case:
     """A product of two quantized matrices: what quantizing costs is a case of its own.
 
-    ``padded`` fills up few rows as engines do; see `gpu_validate.models.fp8.product`.
+    ``padded`` fills up few rows as engines do; see `gpu_validate.models.fp8.gemm`.
     """
     cost = operations_cost([operation("gemm", m=m, n=n, k=k)], "fp8")
-    count = copies(device, float(n * k))
+    count = rotation_copies(device, float(n * k))
 
     def build() -> Sequence[Call]:
         x = fp8.quantize(_random(device, m, k))
         weights = _fp8_weights(device.kind, torch_dtype(device), n, k, count)
-        return [lambda w=w: fp8.product(x, w, torch_dtype(device), padded=padded) for w in weights]  # type: ignore[misc]
+        return [lambda w=w: fp8.gemm(x, w, torch_dtype(device), padded=padded) for w in weights]  # type: ignore[misc]
 
     return Case(
         id=f"gemm-fp8-m{m}-n{n}-k{k}{'-padded' if padded else ''}",
@@ -181,7 +185,7 @@ def quantize_case(device: Device, m: int, k: int) -> Case:
     """Activations ``(m, k)`` from 16 bits into 8, with the scale of what they hold just now."""
     element = ELEMENT_BYTES[device.dtype]
     size = m * k * (element + 1.0)
-    count = copies(device, size)
+    count = rotation_copies(device, size)
 
     def build() -> Sequence[Call]:
         rows = [_random(device, m, k) for _ in range(count)]
@@ -214,12 +218,12 @@ def attention_case(
         "window": 0,
     }
     cost = operations_cost([operation("decode_attention", **shape)], device.dtype)
-    count = copies(device, cost.bytes)
+    count = rotation_copies(device, cost.bytes)
 
     def build() -> Sequence[Call]:
         q = _random(device, batch, num_heads, q_len, head_dim)
         pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, kv_len, head_dim), count)
-        return attention.calls(kernel, q, pairs)
+        return attention.kernel_calls(kernel, q, pairs)
 
     columns = {"kv_dtype": device.dtype, **shape, "kernel_source": kernel}
     other = "" if kernel == attention.decoder_kernel(device.kind) else f"-{kernel}"
@@ -236,7 +240,7 @@ def attention_case(
 
 def stream_case(device: Device, op: str, size: float) -> Case:
     """Copy (read and write) or read (a sum) of ``size`` bytes: what the memory can do."""
-    count = copies(device, size)
+    count = rotation_copies(device, size)
     elements = int(size / ELEMENT_BYTES[device.dtype])
 
     def build() -> Sequence[Call]:
@@ -274,17 +278,17 @@ def launch_case(device: Device, *, graph: bool) -> Case:
     )
 
 
-MAX_PADDED = fp8.MIN_ROWS - 1
+MAX_PADDED_ROWS = fp8.MIN_ROWS - 1
 """Products of at most so many rows are filled up."""
 
 
 def _fp8_cases(device: Device, scale: str) -> Iterator[Case]:
     """Products in 8 bits with the shapes of layers (engines leave the head in 16), and quantizing their inputs."""
-    for n, k in FP8_PAIRS[scale]:
-        for m in GEMM_M[scale][:: FP8_STRIDE[scale]]:
+    for n, k in FP8_GEMM_SHAPES[scale]:
+        for m in GEMM_ROWS[scale][:: FP8_ROW_STRIDE[scale]]:
             yield fp8_case(device, m, n, k)
-    for k in sorted({k for _, k in FP8_PAIRS[scale]}):
-        for m in GEMM_M["ci"]:
+    for k in sorted({k for _, k in FP8_GEMM_SHAPES[scale]}):
+        for m in GEMM_ROWS["ci"]:
             yield quantize_case(device, m, k)
 
 
@@ -297,8 +301,8 @@ def cases(device: Device, scale: str) -> Iterator[Case]:
     for size in (256 * MEBI, 1024 * MEBI) if gpu else (64 * MEBI,):
         yield stream_case(device, "copy", size)
         yield stream_case(device, "read", size)
-    for n, k in (GPU_PAIRS if gpu else CPU_PAIRS)[scale]:
-        for m in GEMM_M[scale]:
+    for n, k in (GPU_GEMM_SHAPES if gpu else CPU_GEMM_SHAPES)[scale]:
+        for m in GEMM_ROWS[scale]:
             yield gemm_case(device, m, n, k)
     if device.has_fp8 and device.dtype == "bfloat16":
         yield from _fp8_cases(device, scale)

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from gpu_validate.decoding import lossless
 from gpu_validate.decoding.loop import decode_plain, decode_speculatively
-from gpu_validate.decoding.sequences import Policy, Tally
+from gpu_validate.decoding.sequences import SamplingPolicy, Tally
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models import checkpoints
 from gpu_validate.models.decoder import Decoder
-from gpu_validate.suites.case import Case, Kept
+from gpu_validate.suites.case import Case, LastResults
 from gpu_validate.suites.cycles import PARTS, Acceptance, part_case, plain_case, trees
 from gpu_validate.suites.random_models import random_pair
 from scylla_sim.acceptance.trees import DraftTree
@@ -41,7 +41,7 @@ GRIDS = {
 }
 """Batches, and tokens of a prompt."""
 
-Given = tuple[tuple[int, ...], ...] | None
+Prompts = tuple[tuple[int, ...], ...] | None
 """Prompts of the user, or none."""
 
 NEW_TOKENS = {"ci": 32, "small": 128, "full": 256}
@@ -65,7 +65,7 @@ def _specs(target: str, draft: str) -> tuple[tuple[Model, Model], bool]:
     return (specs[0], specs[1]), all(real)
 
 
-@Kept
+@LastResults
 def _load(target: str, draft: str, device: str, dtype: torch.dtype) -> tuple[Decoder, Decoder]:
     first, second = (checkpoints.load(name, device=device, dtype=dtype) for name in (target, draft))
     return first, second
@@ -95,26 +95,26 @@ def read_prompts(path: str, vocab_size: int) -> list[list[int]]:
     return found
 
 
-def given_prompts(prompts: Sequence[Sequence[int]], batch: int, context: int, device: str) -> Tensor:
+def select_prompts(prompts: Sequence[Sequence[int]], batch: int, context: int, device: str) -> Tensor:
     """The last ``context`` tokens of ``batch`` prompts that have so many, the file from its beginning again."""
     long = [tokens[-context:] for tokens in prompts if len(tokens) >= context]
     return torch.tensor([long[index % len(long)] for index in range(batch)], device=device)
 
 
-def written_prompts(target: Decoder, batch: int, context: int) -> Tensor:
+def sample_prompts(target: Decoder, batch: int, context: int) -> Tensor:
     """Prompts that the target writes itself: sampled at temperature 1 after one random token each."""
     device = target.norm.device
     generator = torch.Generator(device=device).manual_seed(0)
     first = torch.randint(target.spec.vocab_size, (batch, 1), generator=generator, device=device)
     if context == 1:
         return first
-    policy = Policy(temperature=1.0)
+    policy = SamplingPolicy(temperature=1.0)
     return torch.cat((first, decode_plain(target, first, context - 1, policy=policy, generator=generator)), dim=1)
 
 
-def rates_of(tally: Tally) -> list[list[float]]:
+def acceptance_rates(tally: Tally) -> list[list[float]]:
     """Conditional acceptance ``[depth][rank]`` of what was counted; 0 where no path came."""
-    rates: list[list[float]] = (tally.accepted / tally.chances.clamp(min=1)[:, None]).tolist()
+    rates: list[list[float]] = (tally.accepted / tally.attempts.clamp(min=1)[:, None]).tolist()
     return rates
 
 
@@ -126,28 +126,28 @@ class Texts:
     plain: Tensor
 
 
-@Kept
+@LastResults
 def _texts(
-    make: Callable[[], tuple[Decoder, Decoder]], given: Given, batch: int, context: int, new_tokens: int
+    make: Callable[[], tuple[Decoder, Decoder]], given: Prompts, batch: int, context: int, new_tokens: int
 ) -> Texts:
     """Prompts and plain continuations, which all trees share."""
     target, _ = make()
     device = str(target.norm.device)
     if given is None:
-        prompts = written_prompts(target, batch, context)
+        prompts = sample_prompts(target, batch, context)
     else:
-        prompts = given_prompts(given, batch, context, device)
+        prompts = select_prompts(given, batch, context, device)
     return Texts(prompts, decode_plain(target, prompts, new_tokens))
 
 
-def decode(pair: tuple[Decoder, Decoder], texts: Texts, tree: DraftTree) -> Acceptance:
+def decode_pair(pair: tuple[Decoder, Decoder], texts: Texts, tree: DraftTree) -> Acceptance:
     """Decode for real: what is accepted, and whether the output is the target's own."""
     target, draft = pair
     fast, tally = decode_speculatively(target, draft, tree, texts.prompts, texts.plain.shape[1])
-    judged = lossless.judge(target, texts.prompts, fast, texts.plain)
+    judged = lossless.compare_outputs(target, texts.prompts, fast, texts.plain)
     facts = {f"lossless_{name}": value for name, value in asdict(judged).items()}
-    counts = {"accepted": tally.accepted.tolist(), "chances": tally.chances.tolist()}
-    return Acceptance(rates_of(tally), tally.tokens_per_cycle, {**facts, **counts})
+    counts = {"accepted": tally.accepted.tolist(), "chances": tally.attempts.tolist()}
+    return Acceptance(acceptance_rates(tally), tally.tokens_per_cycle, {**facts, **counts})
 
 
 def cases(
@@ -186,10 +186,10 @@ def cases(
 
 def _accept(
     make: Callable[[], tuple[Decoder, Decoder]],
-    given: Given,
+    given: Prompts,
     shape: tuple[int, int],
     tree: DraftTree,
     new_tokens: int,
 ) -> Callable[[], Acceptance]:
     """Acceptance of one configuration, measured when it is asked for and then kept for the second pass."""
-    return lru_cache(maxsize=1)(lambda: decode(make(), _texts(make, given, *shape, new_tokens), tree))
+    return lru_cache(maxsize=1)(lambda: decode_pair(make(), _texts(make, given, *shape, new_tokens), tree))

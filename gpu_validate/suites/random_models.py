@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gpu_validate.models.decoder import Cache, Decoder
-from gpu_validate.models.fp8 import to_fp8
-from gpu_validate.suites.case import Kept
+from gpu_validate.models.decoder import Decoder, KVCache
+from gpu_validate.models.fp8 import quantize_layers
+from gpu_validate.suites.case import LastResults
 from scylla_sim.specs.model import Model
 
 _KEPT_MODELS = 2
@@ -20,11 +20,11 @@ _KEPT_MODELS = 2
 def _model(spec: Model, device: str, dtype: torch.dtype, *, fp8: bool = False, copy: int = 0) -> Decoder:
     model = Decoder(spec, device=device, dtype=dtype, seed=copy)
     if fp8:
-        to_fp8(model.layers, static=True)
+        quantize_layers(model.layers, static=True)
     return model
 
 
-random_model = Kept(_model, most=_KEPT_MODELS)
+random_model = LastResults(_model, max_results=_KEPT_MODELS)
 """Decoder of a shape with random weights; ``copy`` tells two of one shape apart."""
 
 
@@ -46,14 +46,14 @@ class _Numbers:
             self.flat = flat = torch.empty(count, dtype=like.dtype, device=like.device).normal_()
         return flat[:count]
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self.flat = None
 
 
 numbers = _Numbers()
 
 
-def caches(specs: Sequence[Model], batch: int, capacity: int, like: Tensor) -> list[Cache]:
+def random_caches(specs: Sequence[Model], batch: int, capacity: int, like: Tensor) -> list[KVCache]:
     """Caches that hold a context of random numbers, one for each model, over one shared buffer.
 
     Zeros would let a kernel, or a power limit, look too good.
@@ -61,10 +61,10 @@ def caches(specs: Sequence[Model], batch: int, capacity: int, like: Tensor) -> l
     sizes = [(spec.num_layers, batch, spec.num_kv_heads, capacity, spec.head_dim) for spec in specs]
     counts = [2 * math.prod(size) for size in sizes]
     parts = torch.split(numbers.take(sum(counts), like), counts)
-    return [Cache(*part.view(2, *size).unbind()) for part, size in zip(parts, sizes)]
+    return [KVCache(*part.view(2, *size).unbind()) for part, size in zip(parts, sizes)]
 
 
-def forget() -> None:
+def clear() -> None:
     """Let go of models, of caches, and of whatever else cases kept for those after them."""
-    Kept.forget_all()
-    numbers.forget()
+    LastResults.clear_all()
+    numbers.clear()

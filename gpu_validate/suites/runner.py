@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_validate.device.facts import Device, release, state, synchronize
+from gpu_validate.device.facts import Device, device_state, release_memory, synchronize
 from gpu_validate.device.power import Monitor
 from gpu_validate.device.timer import Plan
 from gpu_validate.records import record_file
-from gpu_validate.suites.case import Case, expected_s, run, settled
+from gpu_validate.suites.case import Case, expected_seconds, run_case, settling_plan
 from scylla_sim.checks import InputError, fail
 from scylla_sim.console import note
 
@@ -33,7 +33,7 @@ LOCK = ".campaign.lock"
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[None]:
     """Keep another campaign out of a folder, where the system can; the folder is made.
 
     Raises
@@ -72,14 +72,14 @@ class Deadline:
         """So many seconds from now."""
         return Deadline() if seconds is None else Deadline(time.monotonic() + seconds)
 
-    def has(self, seconds: float) -> bool:
+    def allows(self, seconds: float) -> bool:
         """Whether so many seconds are left."""
         return time.monotonic() + seconds <= self.at_s
 
 
-def pass_name(case: Case, number: int) -> str:
-    """A case in a pass over its grid; the first goes without its number."""
-    return case.id if number == 1 else f"{case.id}@{number}"
+def pass_name(case: Case, pass_number: int) -> str:
+    """A case in a pass over its grid; the first goes without its pass_number."""
+    return case.id if pass_number == 1 else f"{case.id}@{pass_number}"
 
 
 @dataclass
@@ -100,7 +100,7 @@ class SuiteRun:
         Do not try again what failed before: it may break the device again.
     done, failed
         Results and errors by name, those of an interrupted run included.
-    lost
+    out_of_memory
         Cases that ran out of memory.
     """
 
@@ -117,7 +117,7 @@ class SuiteRun:
     partial: record_file.Partial = field(init=False)
     done: dict[str, record_file.Result] = field(init=False)
     failed: dict[str, str] = field(init=False)
-    lost: list[str] = field(init=False, default_factory=list)
+    out_of_memory: list[str] = field(init=False, default_factory=list)
     resumed: int = field(init=False)
     before: dict[str, Any] = field(init=False)
 
@@ -145,7 +145,7 @@ class SuiteRun:
                 note(
                     f"{self.suite}: warning: some of them were measured on another GPU: {', '.join(sorted(others))}"
                 )
-        self.before = state(self.device)
+        self.before = device_state(self.device)
         self.partial.begin(self.suite, self.device, self.provenance())
 
     @property
@@ -164,11 +164,11 @@ class SuiteRun:
             "states": [self.before],
         }
 
-    def settled(self, name: str) -> bool:
+    def is_settled(self, name: str) -> bool:
         """Whether nothing is left to do for a case."""
-        return name in self.done or name in self.failed or name.partition("@")[0] in self.lost
+        return name in self.done or name in self.failed or name.partition("@")[0] in self.out_of_memory
 
-    def attempt(self, case: Case, number: int) -> bool:
+    def measure(self, case: Case, pass_number: int) -> bool:
         """Measure a case and keep what came of it; returns whether it was measured.
 
         Raises
@@ -176,34 +176,34 @@ class SuiteRun:
         BrokenDevice
             When the device answers nothing any more.
         """
-        name = pass_name(case, number)
+        name = pass_name(case, pass_number)
         try:
-            plan = settled(self.device, case, self.plan)
-            row, summary = run(self.device, case, plan, cache=self.cache, monitor=self.monitor)
+            plan = settling_plan(self.device, case, self.plan)
+            row, summary = run_case(self.device, case, plan, cache=self.cache, monitor=self.monitor)
         except (KeyboardInterrupt, InputError):
             raise
         except MemoryError:
-            self.lost.append(case.id)
+            self.out_of_memory.append(case.id)
         except Exception as error:
             if "out of memory" in str(error):  # torch.OutOfMemoryError, and a capture that failed because of one
-                self.lost.append(case.id)
+                self.out_of_memory.append(case.id)
             else:
-                self.fail(name, error)
+                self.add_failure(name, error)
         else:
-            self.keep(name, number, row, summary.row())
+            self.add_result(name, pass_number, row, summary.row())
             return True
-        release(self.device)
+        release_memory(self.device)
         return False
 
-    def keep(self, name: str, number: int, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    def add_result(self, name: str, pass_number: int, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Keep a result, in the file before in memory."""
-        marked = {**row, "case": name, "pass": number}
+        marked = {**row, "case": name, "pass": pass_number}
         if self.device.uuid:
             marked["gpu"] = self.device.uuid
         self.partial.append(marked, summary)
         self.done[name] = (marked, dict(summary))
 
-    def fail(self, name: str, error: BaseException) -> None:
+    def add_failure(self, name: str, error: BaseException) -> None:
         """Keep the error of a case; the device must still answer."""
         text = f"{type(error).__name__}: {str(error).strip()}"[:_ERROR_CHARACTERS]
         self.failed[name] = " ".join(text.split())
@@ -216,25 +216,25 @@ class SuiteRun:
 
     def missing(self) -> list[str]:
         """Cases that were neither measured nor failed."""
-        return [name for name in self.names if not self.settled(name)]
+        return [name for name in self.names if not self.is_settled(name)]
 
     def finish(self, left_out: Sequence[str] = ()) -> dict[str, Any] | None:
         """Write the record of what there is, whole or not, and return it; without any result there is none."""
         if not self.done:
             return None
-        added = len(self.done) > self.resumed or self.failed or self.lost
+        added = len(self.done) > self.resumed or self.failed or self.out_of_memory
         if self.resume_complete and not added and self.record_path.is_file():
             self.partial.remove()  # nothing was added: what stands there was measured on the device it names
             return record_file.read(self.record_path)
         facts = self.provenance()
-        facts["states"] = [self.before, state(self.device)]
+        facts["states"] = [self.before, device_state(self.device)]
         missing = self.missing()
         record = record_file.build(
             self.suite,
             [self.done[name] for name in self.names if name in self.done],
             self.device,
             **facts,
-            left_out=[*left_out, *self.lost],
+            left_out=[*left_out, *self.out_of_memory],
             failed=[{"case": name, "error": error} for name, error in self.failed.items()],
             missing=missing,
             complete=not missing and not self.failed,
@@ -252,11 +252,11 @@ class Job:
 
     suite: str
     case: Case
-    number: int = 1
+    pass_number: int = 1
 
     @property
     def name(self) -> str:
-        return pass_name(self.case, self.number)
+        return pass_name(self.case, self.pass_number)
 
 
 def run_jobs(jobs: Iterable[Job], runs: Mapping[str, SuiteRun], deadline: Deadline) -> Iterable[Job]:
@@ -266,7 +266,7 @@ def run_jobs(jobs: Iterable[Job], runs: Mapping[str, SuiteRun], deadline: Deadli
     """
     for job in jobs:
         suite = runs[job.suite]
-        if suite.settled(job.name) or not deadline.has(expected_s(suite.device, job.case, suite.plan)):
+        if suite.is_settled(job.name) or not deadline.allows(expected_seconds(suite.device, job.case, suite.plan)):
             continue
-        suite.attempt(job.case, job.number)
+        suite.measure(job.case, job.pass_number)
         yield job

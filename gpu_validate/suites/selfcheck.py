@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from gpu_validate.device.facts import Device, look, torch_dtype
+from gpu_validate.device.facts import Device, detect_device, torch_dtype
 from gpu_validate.models import attention
 from gpu_validate.models.attention import CAUSAL, CUDNN, JOINED, MASKED, PACKED, TRITON
-from gpu_validate.models.decoder import Decoder, place_after
-from gpu_validate.suites.random_models import caches
+from gpu_validate.models.decoder import Decoder, placement_after
+from gpu_validate.suites.random_models import random_caches
 from scylla_sim.specs.model import Model
 
 EXPECTED: dict[str, tuple[str, ...]] = {
@@ -66,10 +66,10 @@ def _of_kernel(device: Device, source: str) -> dict[str, Any]:
     q = torch.randn(2, num_heads, 4, head_dim, **like)  # type: ignore[call-overload]
     pair = [torch.randn(2, num_kv_heads, 260, head_dim, **like) for _ in "kv"]  # type: ignore[call-overload]
     try:
-        (call,) = attention.calls(source, q, [pair])
+        (call,) = attention.kernel_calls(source, q, [pair])
         names = kernel_names(call)
         mask = attention.causal_mask(4, 260, num_heads // num_kv_heads, q.device)
-        exact = attention.masked(q, pair[0], pair[1], mask)
+        exact = attention.masked_attention(q, pair[0], pair[1], mask)
         out = call()
     except Exception as error:  # a library that refuses a shape is a result
         return {"names": [], "as_named": False, "error": str(error)[:300]}
@@ -84,8 +84,8 @@ def _of_step(device: Device) -> dict[str, Any]:
     model = Decoder(_TINY, device=device.kind, dtype=torch_dtype(device))
     found = {}
     for n in (1, 4):
-        (store,) = caches((_TINY,), 2, 256 + n, model.norm)
-        place = place_after(256, n, _TINY, model.norm, batch=2)
+        (store,) = random_caches((_TINY,), 2, 256 + n, model.norm)
+        place = placement_after(256, n, _TINY, model.norm, batch=2)
         tokens = torch.zeros(2, n, dtype=torch.int64, device=device.kind)
         found[f"n={n}"] = dict(Counter(kernel_names(partial(model, tokens, store, place))))
     return found
@@ -105,7 +105,7 @@ def check(device: Device) -> dict[str, Any]:
 _PATIENCE_S = 60.0
 
 
-class Apart:
+class SelfCheckProcess:
     """`check` in another process, beside whatever prepares this one."""
 
     def __init__(self, device: Device) -> None:
@@ -128,4 +128,4 @@ class Apart:
 
 
 if __name__ == "__main__":
-    print(json.dumps(check(look("cuda"))))
+    print(json.dumps(check(detect_device("cuda"))))

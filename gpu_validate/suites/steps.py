@@ -16,10 +16,10 @@ import torch
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
-from gpu_validate.models.decoder import place_after
+from gpu_validate.models.decoder import placement_after
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.costs import pass_cost
-from gpu_validate.suites.random_models import caches, random_model
+from gpu_validate.suites.random_models import random_caches, random_model
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 
@@ -97,8 +97,8 @@ def step_case(
 
     def build() -> Sequence[Call]:
         model = random_model(spec, device.kind, torch_dtype(device), fp8=fp8, copy=int(role == "draft"))
-        (store,) = caches((spec,), batch, context + tokens, model.norm)
-        place = place_after(context, tokens, spec, model.norm, batch=batch)
+        (store,) = random_caches((spec,), batch, context + tokens, model.norm)
+        place = placement_after(context, tokens, spec, model.norm, batch=batch)
         chosen = torch.randint(spec.vocab_size, (batch, tokens), device=device.kind)
         return [lambda: model(chosen, store, place)]
 

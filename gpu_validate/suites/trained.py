@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_validate.decoding.loop import Loop, start
+from gpu_validate.decoding.loop import SpeculativeLoop, start_loop
 from gpu_validate.decoding.sequences import Sequences
-from gpu_validate.decoding.tree_layout import causal_place
+from gpu_validate.decoding.tree_layout import causal_placement
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device
-from gpu_validate.models.decoder import Cache, Decoder, place_after
+from gpu_validate.models.decoder import Decoder, KVCache, placement_after
 from gpu_validate.models.eagle import EagleDraft
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.costs import Cost, draft_widths, head_ops, operations_cost, pass_cost
@@ -58,7 +58,7 @@ _VERIFIED = {
 
 
 @dataclass(frozen=True)
-class Head:
+class TrainedHead:
     """A trained draft: its model, and the chance that the target's token is its r-th choice at depth d."""
 
     draft: EagleDraft
@@ -71,7 +71,7 @@ class Trained:
     """What ``train`` left: target, drafts by layers, and prompts ``(n, tokens)`` of held-out text."""
 
     target: Decoder
-    heads: tuple[Head, ...]
+    heads: tuple[TrainedHead, ...]
     prompts: Tensor
 
     def specs(self) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ def _target(path: Path, device: str) -> tuple[Decoder, Tensor]:
         return target, content["prompts"].to(device)
 
 
-def _head(path: Path, target: Decoder, device: str) -> Head:
+def _head(path: Path, target: Decoder, device: str) -> TrainedHead:
     content = load(path, device)
     with _belonging(path):
         draft = EagleDraft(_spec(content["spec"]), target, fed=bool(content["fed"])).requires_grad_(False)
@@ -127,16 +127,16 @@ def _head(path: Path, target: Decoder, device: str) -> Head:
         if held != wanted:
             raise fail("weights", str(path), f"holds {held} weights, and its shapes take {wanted}", "train again")
         torch.nn.utils.vector_to_parameters(content["weights"], draft.parameters())
-        return Head(draft, draft.spec.num_layers, content["ranks"].double().cpu().numpy())
+        return TrainedHead(draft, draft.spec.num_layers, content["ranks"].double().cpu().numpy())
 
 
-def _loop(trained: Trained, head: Head, tree: DraftTree, batch: int) -> Loop:
+def _loop(trained: Trained, head: TrainedHead, tree: DraftTree, batch: int) -> SpeculativeLoop:
     prompts = trained.prompts[:batch, :CONTEXT]
-    return start(trained.target, head.draft, tree, prompts, room=CYCLES * (tree.draft_len + 1))
+    return start_loop(trained.target, head.draft, tree, prompts, room=CYCLES * (tree.draft_len + 1))
 
 
 @torch.inference_mode()
-def tokens_per_cycle(trained: Trained, head: Head, tree: DraftTree) -> float:
+def tokens_per_cycle(trained: Trained, head: TrainedHead, tree: DraftTree) -> float:
     """Mean tokens of a cycle over all prompts, in the loop itself."""
     loop = _loop(trained, head, tree, len(trained.prompts))
     for _ in range(CYCLES):
@@ -144,13 +144,13 @@ def tokens_per_cycle(trained: Trained, head: Head, tree: DraftTree) -> float:
     return loop.tally.tokens_per_cycle
 
 
-def _loop_call(trained: Trained, head: Head, tree: DraftTree, batch: int) -> Sequence[Call]:
+def _loop_call(trained: Trained, head: TrainedHead, tree: DraftTree, batch: int) -> Sequence[Call]:
     """`CYCLES` cycles after the same prompts."""
     loop = _loop(trained, head, tree, batch)
-    lengths, held = loop.batch.lengths.clone(), loop.held.clone()
+    lengths, held = loop.batch.lengths.clone(), loop.draft_lengths.clone()
 
     def call() -> None:
-        loop.batch.lengths, loop.held = lengths.clone(), held.clone()
+        loop.batch.lengths, loop.draft_lengths = lengths.clone(), held.clone()
         for _ in range(CYCLES):
             loop.cycle()
 
@@ -162,17 +162,17 @@ def _plain_call(trained: Trained, batch: int) -> Sequence[Call]:
     target = trained.target
     tokens = torch.zeros(batch, CONTEXT + CYCLES + 1, dtype=torch.int64, device=trained.prompts.device)
     tokens[:, :CONTEXT] = trained.prompts[:batch, :CONTEXT]
-    store = Cache.empty(target.spec, batch, tokens.shape[1], target.norm)
+    store = KVCache.empty(target.spec, batch, tokens.shape[1], target.norm)
     first = torch.full((batch,), CONTEXT - 1, device=tokens.device)
     one = torch.ones_like(first)
     with torch.inference_mode():
         starts = torch.zeros_like(first)
-        target(tokens[:, : CONTEXT - 1], store, causal_place(starts, CONTEXT - 1, target.spec))
+        target(tokens[:, : CONTEXT - 1], store, causal_placement(starts, CONTEXT - 1, target.spec))
 
     def call() -> None:
         known = Sequences(tokens, first.clone())
         for _ in range(CYCLES):
-            logits = target(known.root(), store, causal_place(known.lengths, 1, target.spec))
+            logits = target(known.root(), store, causal_placement(known.lengths, 1, target.spec))
             known.extend(logits.argmax(-1), one)
 
     return [call]
@@ -181,8 +181,8 @@ def _plain_call(trained: Trained, batch: int) -> Sequence[Call]:
 def _verify_call(trained: Trained, batch: int, tokens: int) -> Sequence[Call]:
     """One pass of the target over so many tokens a sequence."""
     target = trained.target
-    store = Cache.empty(target.spec, batch, CONTEXT + tokens, target.norm).fill_randomly()
-    place = place_after(CONTEXT, tokens, target.spec, target.norm, batch=batch)
+    store = KVCache.empty(target.spec, batch, CONTEXT + tokens, target.norm).fill_randomly()
+    place = placement_after(CONTEXT, tokens, target.spec, target.norm, batch=batch)
     chosen = torch.randint(target.spec.vocab_size, (batch, tokens), device=target.norm.device)
     return [lambda: target(chosen, store, place)]
 
@@ -206,7 +206,7 @@ def _case(
     }
 
 
-def _cycle_cost(target: Model, head: Head, tree: DraftTree, batch: int) -> Cost:
+def _cycle_cost(target: Model, head: TrainedHead, tree: DraftTree, batch: int) -> Cost:
     """Return the work of one cycle: the target's pass over the tree and the draft's pass over each level."""
     total = pass_cost(target, batch, CONTEXT, tree.verify_tokens, _DTYPE)
     for width in draft_widths(tree):
@@ -235,7 +235,7 @@ def tree_columns(tree: DraftTree) -> dict[str, Any]:
 def _loop_case(
     trained: Trained,
     device: Device,
-    head: Head,
+    head: TrainedHead,
     tree: DraftTree,
     batch: int,
     *,

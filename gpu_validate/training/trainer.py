@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gpu_validate.models.decoder import Decoder
-from gpu_validate.models.eagle import EagleDraft, initialise
+from gpu_validate.models.eagle import EagleDraft, initialize_weights
 from gpu_validate.training.corpus import Corpus
 from gpu_validate.training.unroll import target_features, training_loss
 from scylla_sim.specs.model import Model
@@ -172,7 +172,7 @@ def train_target(
         Tokens so far and the model, after every step.
     """
     model = Decoder(spec, device=device)
-    initialise(model, seed)
+    initialize_weights(model, seed)
     flat = FlatWeights(model, how.lr)
     for index in range(how.steps):
         text = _text(corpus, seed, index, how, device, extra=1)

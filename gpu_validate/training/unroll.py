@@ -153,7 +153,7 @@ def visible_bias(anchors: Tensor, length: int, dtype: torch.dtype) -> Tensor:
 
 def target_features(target: Decoder, tokens: Tensor) -> tuple[Tensor, Branches]:
     """Return the normed features ``(batch, n, width)`` that a draft is fed, and the keys and values for `step`."""
-    x, branches = read(target.layers, target.embedding(tokens), target.traits.rope)
+    x, branches = read(target.layers, target.embedding(tokens), target.options.rope)
     return target.normed(x), branches
 
 

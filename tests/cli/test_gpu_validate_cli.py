@@ -149,7 +149,7 @@ def test_a_second_pass_begins_when_the_first_has_ended(tmp_path: Path, monkeypat
     """Repeats back to back would share the machine's mood; an interruption in between resumes in between."""
     monkeypatch.setitem(measure.PASSES, "kernels", 2)
     ran: list[str] = []
-    real = runner.run
+    real = runner.run_case
 
     def stopping(device: Device, case: Case, plan: Any, **options: Any) -> Any:
         if len(ran) == 9:
@@ -158,7 +158,7 @@ def test_a_second_pass_begins_when_the_first_has_ended(tmp_path: Path, monkeypat
         ran.append(case.id)
         return real(device, case, plan, **options)
 
-    monkeypatch.setattr(runner, "run", stopping)
+    monkeypatch.setattr(runner, "run_case", stopping)
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 130
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 0
     ran.remove("the interruption")
@@ -185,14 +185,14 @@ def test_a_killed_campaign_keeps_what_was_measured(tmp_path: Path) -> None:
         "measure.SUITES = {'kernels': 'tiny'}\n"
         "short = {'min_samples': 2, 'time_limit_s': 0.01}\n"
         "cases.PLANS = {key: replace(plan, **short) for key, plan in cases.PLANS.items()}\n"
-        "real, ran = runner.run, []\n"
+        "real, ran = runner.run_case, []\n"
         "def dying(*args, **options):\n"
         "    ran.append(real(*args, **options))\n"
         "    if len(ran) == 4:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return ran[-1]\n"
         "if sys.argv[1] == 'die':\n"
-        "    runner.run = dying\n"
+        "    runner.run_case = dying\n"
         "sys.exit(cli.main(['measure', '--suite', 'kernels', '--device', 'cpu', '--out', sys.argv[2]]))\n"
     )
     killed, resumed = (
@@ -238,7 +238,7 @@ def test_an_interruption_keeps_what_was_measured_and_a_second_run_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[str] = []
-    real = runner.run
+    real = runner.run_case
 
     def stopping(device: Device, case: Case, plan: Any, **options: Any) -> Any:
         if case.id == "gemm-m1-n32-k64" and len(ran) == 2:
@@ -246,7 +246,7 @@ def test_an_interruption_keeps_what_was_measured_and_a_second_run_resumes(
         ran.append(case.id)
         return real(device, case, plan, **options)
 
-    monkeypatch.setattr(runner, "run", stopping)
+    monkeypatch.setattr(runner, "run_case", stopping)
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 130
     assert not (tmp_path / "kernels.json").exists()
     assert len((tmp_path / "kernels.partial.jsonl").read_text().splitlines()) == 3, "a beginning, two cases"
@@ -268,14 +268,14 @@ def test_the_state_of_the_cache_can_be_chosen_and_is_recorded(tmp_path: Path, ca
 def test_a_case_that_runs_out_of_memory_is_left_out_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = runner.run
+    real = runner.run_case
 
     def greedy(device: Device, case: Case, plan: Any, **options: Any) -> Any:
         if case.id == "gemm-m1-n32-k64":
             raise MemoryError(case.id)
         return real(device, case, plan, **options)
 
-    monkeypatch.setattr(runner, "run", greedy)
+    monkeypatch.setattr(runner, "run_case", greedy)
     assert run("measure", "--device", "cpu", "--out", str(tmp_path)) == 0
     record = json.loads((tmp_path / "kernels.json").read_text())
     assert record["provenance"]["left_out"] == ["gemm-m1-n32-k64"]

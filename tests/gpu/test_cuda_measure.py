@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch")
 from gpu_validate.decoding import loop, lossless  # noqa: E402
 from gpu_validate.device import clocks, timer  # noqa: E402
 from gpu_validate.device.clocks import EventClock  # noqa: E402
-from gpu_validate.device.facts import look, state  # noqa: E402
+from gpu_validate.device.facts import detect_device, device_state  # noqa: E402
 from gpu_validate.device.timer import Plan  # noqa: E402
 from gpu_validate.models import attention, checkpoints, decoder, fp8  # noqa: E402
 from gpu_validate.suites import collectives, kernels, selfcheck, steps  # noqa: E402
-from gpu_validate.suites.case import run  # noqa: E402
+from gpu_validate.suites.case import run_case  # noqa: E402
 from scylla_sim.acceptance import trees  # noqa: E402
 from scylla_sim.specs.model import Model  # noqa: E402
 
@@ -40,17 +40,17 @@ PLAN = Plan(relative_error=0.05, min_samples=5, time_limit_s=1.0)
 
 
 def test_a_gemm_graph_and_its_eager_calls_take_comparable_device_time() -> None:
-    device = look("cuda")
+    device = detect_device("cuda")
     case = kernels.gemm_case(device, 64, 8192, 4096)
-    row, summary = run(device, case, PLAN)
+    row, summary = run_case(device, case, PLAN)
     assert summary.clock == "cuda_events"
     assert 0 < row["latency_ms"] < 100
     assert summary.floor_s < summary.median_s
 
 
 def test_a_longer_kernel_takes_longer() -> None:
-    device = look("cuda")
-    times = [run(device, kernels.gemm_case(device, 512, n, 4096), PLAN)[1].median_s for n in (1024, 16384)]
+    device = detect_device("cuda")
+    times = [run_case(device, kernels.gemm_case(device, 512, n, 4096), PLAN)[1].median_s for n in (1024, 16384)]
     assert times[1] > 2 * times[0]
 
 
@@ -66,12 +66,12 @@ def test_the_flush_is_not_timed() -> None:
 def test_a_captured_step_gives_the_logits_of_an_eager_one(tokens: int) -> None:
     model = decoder.Decoder(TINY, device="cuda", dtype=torch.bfloat16)
     chosen = torch.randint(TINY.vocab_size, (2, tokens), device="cuda")
-    place = decoder.place_after(16, tokens, TINY, model.norm, batch=2)
-    cache = decoder.Cache.empty(TINY, 2, 16 + tokens, model.norm).fill_randomly()
+    place = decoder.placement_after(16, tokens, TINY, model.norm, batch=2)
+    cache = decoder.KVCache.empty(TINY, 2, 16 + tokens, model.norm).fill_randomly()
     with torch.inference_mode():
         eager = model(chosen, cache, place)
         out = torch.empty_like(eager)
-        replay = clocks.capture(torch.cuda, [lambda: out.copy_(model(chosen, cache, place))])
+        replay = clocks.capture_graph(torch.cuda, [lambda: out.copy_(model(chosen, cache, place))])
         replay()
     torch.testing.assert_close(out, eager)
 
@@ -84,13 +84,13 @@ NAMED = (attention.TRITON, attention.JOINED, attention.CAUSAL, attention.CUDNN)
 def test_every_named_attention_kernel_gives_what_the_masked_one_gives(kernel: str, queries: int) -> None:
     q = torch.randn(2, 8, queries, 64, device="cuda", dtype=torch.bfloat16)
     pair = [torch.randn(2, 2, 300, 64, device="cuda", dtype=torch.bfloat16) for _ in "kv"]
-    (call,) = attention.calls(kernel, q, [pair])
-    masked = attention.masked(q, pair[0], pair[1], attention.causal_mask(queries, 300, 4, q.device))
+    (call,) = attention.kernel_calls(kernel, q, [pair])
+    masked = attention.masked_attention(q, pair[0], pair[1], attention.causal_mask(queries, 300, 4, q.device))
     torch.testing.assert_close(call(), masked, rtol=2e-2, atol=2e-2)
 
 
 def test_kernels_are_what_they_are_called() -> None:
-    found = selfcheck.check(look("cuda"))["kernels"]
+    found = selfcheck.check(detect_device("cuda"))["kernels"]
     assert found[attention.decoder_kernel("cuda")]["as_named"], found
     assert found[attention.PACKED]["as_named"] and found[attention.CAUSAL]["as_named"], found
 
@@ -107,7 +107,7 @@ def test_a_graphed_cycle_emits_the_tokens_of_eager_ones(tree: trees.DraftTree) -
     cycles = 6
     with torch.inference_mode():
         eager, graphed = (
-            loop.start(target, draft, tree, prompts, room=4 * cycles * (tree.draft_len + 1)) for _ in "ab"
+            loop.start_loop(target, draft, tree, prompts, room=4 * cycles * (tree.draft_len + 1)) for _ in "ab"
         )
         before = [part.clone() for part in (graphed.batch.tokens, graphed.batch.lengths)]
         graphed.static = True
@@ -115,7 +115,7 @@ def test_a_graphed_cycle_emits_the_tokens_of_eager_ones(tree: trees.DraftTree) -
         def cycle() -> None:
             graphed.cycle()
 
-        replay = clocks.capture(torch.cuda, [cycle])
+        replay = clocks.capture_graph(torch.cuda, [cycle])
         for part, old in zip((graphed.batch.tokens, graphed.batch.lengths), before):
             part.copy_(old)
         for _ in range(cycles):
@@ -140,15 +140,15 @@ def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: t
     reason="NOT CHECKED: this GPU does not multiply in 8-bit floating point",
 )
 def test_products_and_steps_in_8_bits_are_near_those_in_16() -> None:
-    device = look("cuda")
+    device = detect_device("cuda")
     assert device.has_fp8
     for case in (kernels.fp8_case(device, 1, 4096, 4096), kernels.quantize_case(device, 16, 4096)):
-        assert 0 < run(device, case, PLAN)[0]["latency_ms"] < 100
+        assert 0 < run_case(device, case, PLAN)[0]["latency_ms"] < 100
     x, weight = (torch.randn(size, 256, device="cuda", dtype=torch.bfloat16) for size in (3, 64))
-    found = fp8.product(fp8.quantize(x), fp8.quantize(weight), torch.bfloat16).float()
+    found = fp8.gemm(fp8.quantize(x), fp8.quantize(weight), torch.bfloat16).float()
     exact = x.float() @ weight.float().T
     assert float((found - exact).norm() / exact.norm()) < 0.06
-    assert run(device, steps.step_case(device, TINY, (2, 64, 3), graph=True, fp8=True), PLAN)[0]["latency_ms"] > 0
+    assert run_case(device, steps.step_case(device, TINY, (2, 64, 3), graph=True, fp8=True), PLAN)[0]["latency_ms"] > 0
 
 
 def test_a_checkpoint_decodes_on_the_gpu_as_on_the_cpu(tmp_path: Path) -> None:
@@ -165,20 +165,20 @@ def test_a_checkpoint_decodes_on_the_gpu_as_on_the_cpu(tmp_path: Path) -> None:
     half = checkpoints.load(tmp_path, device="cuda", dtype=torch.bfloat16)
     plain = loop.decode_plain(half, prompts.cuda(), 64)
     fast, _ = loop.decode_speculatively(half, half, trees.chain(3), prompts.cuda(), 64)
-    assert lossless.judge(half, prompts.cuda(), fast, plain).verdict in ("exact", "near ties")
+    assert lossless.compare_outputs(half, prompts.cuda(), fast, plain).verdict in ("exact", "near ties")
 
 
 @pytest.mark.skipif(
     torch.cuda.device_count() < 2, reason="NOT CHECKED: fewer than two GPUs, no all-reduce was measured"
 )
 def test_two_gpus_sum_a_message_in_a_graph_and_without() -> None:
-    device = look("cuda")
+    device = detect_device("cuda")
     listed = [collectives.all_reduce_case(device, 2, 2.0**20, graph=graph) for graph in (True, False)]
-    for _, (row, summary) in collectives.run_together(device, listed, PLAN):
+    for _, (row, summary) in collectives.measure_group_cases(device, listed, PLAN):
         assert summary.clock == "cuda_events"
         assert 0 < row["latency_ms"] < 10
 
 
 def test_a_gpu_tells_its_clocks_and_what_slows_it() -> None:
-    now = state(look("cuda"))
+    now = device_state(detect_device("cuda"))
     assert set(now) == {"nvidia_smi", "throttling"}

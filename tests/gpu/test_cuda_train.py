@@ -15,7 +15,7 @@ from tiny_training import GRID, plan  # noqa: E402
 
 from gpu_validate import cli  # noqa: E402
 from gpu_validate.decoding.loop import decode_plain, decode_speculatively  # noqa: E402
-from gpu_validate.device.facts import look  # noqa: E402
+from gpu_validate.device.facts import detect_device  # noqa: E402
 from gpu_validate.records import record_file  # noqa: E402
 from gpu_validate.suites.trained import Trained  # noqa: E402
 from gpu_validate.training import outcomes, plans, report, run  # noqa: E402
@@ -108,7 +108,7 @@ def per_step(step: Callable[[], object]) -> float:
 @pytest.mark.slow
 def test_steps_of_scale_gpu_take_no_longer_than_estimated() -> None:
     """A plan that fits nine minutes on paper has to fit them on a GPU of its class; hosts differ by a quarter."""
-    if look("cuda").hardware not in ("h100-sxm", "h200-sxm"):
+    if detect_device("cuda").hardware not in ("h100-sxm", "h200-sxm"):
         pytest.skip("the estimate is for an H100")
     made = plans.plan_of("gpu")
     (target,), (task,) = made.targets, made.tasks

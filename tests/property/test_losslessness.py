@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from gpu_validate.decoding import acceptance_rules, loop, tree_layout
 from gpu_validate.decoding.acceptance_rules import Accepted
 from gpu_validate.decoding.loop import decode_plain, decode_speculatively
-from gpu_validate.decoding.sequences import Policy
+from gpu_validate.decoding.sequences import SamplingPolicy
 from gpu_validate.decoding.tree_layout import TreeTables
-from gpu_validate.models.decoder import Cache, Decoder
+from gpu_validate.models.decoder import Decoder, KVCache
 from gpu_validate.models.eagle import EagleDraft
 from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree
 from scylla_sim.specs.model import Model
@@ -166,7 +166,7 @@ def test_a_cache_that_is_not_rolled_back_would_be_noticed(monkeypatch: pytest.Mo
     tree = full_tree([3, 2])
     assert _mismatches(tree) == 0
 
-    def forget(cache: Cache, lengths: torch.Tensor, path: torch.Tensor) -> None:
+    def forget(cache: KVCache, lengths: torch.Tensor, path: torch.Tensor) -> None:
         return None
 
     monkeypatch.setattr(loop, "keep_path", forget)
@@ -178,7 +178,7 @@ def test_a_mask_that_shows_siblings_would_be_noticed(monkeypatch: pytest.MonkeyP
 
     def leaky(tree: DraftTree, device: str = "cpu") -> TreeTables:
         tables = honest(tree, device)
-        tables.sees.fill_(True)
+        tables.visible.fill_(True)
         return tables
 
     monkeypatch.setattr(tree_layout.TreeTables, "of", staticmethod(leaky))
@@ -188,7 +188,7 @@ def test_a_mask_that_shows_siblings_would_be_noticed(monkeypatch: pytest.MonkeyP
 def test_the_same_seed_samples_the_same_tokens() -> None:
     target, draft = _models((2, 2), 1, 0, 0.1)
     prompts = torch.zeros((2, 1), dtype=torch.int64)
-    policy = Policy(temperature=1.0)
+    policy = SamplingPolicy(temperature=1.0)
     runs = [decode_speculatively(target, draft, chain(2), prompts, 8, policy=policy, seed=s)[0] for s in (1, 1, 2)]
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])

@@ -10,11 +10,11 @@ import torch
 from scipy import stats
 
 from gpu_validate.decoding import acceptance_rules
-from gpu_validate.decoding.loop import decode_plain, decode_speculatively, start
-from gpu_validate.decoding.sequences import Policy
-from gpu_validate.decoding.tree_layout import TreeTables, causal_place, tree_place
+from gpu_validate.decoding.loop import decode_plain, decode_speculatively, start_loop
+from gpu_validate.decoding.sequences import SamplingPolicy
+from gpu_validate.decoding.tree_layout import TreeTables, causal_placement, tree_placement
 from gpu_validate.models.attention import causal_mask
-from gpu_validate.models.decoder import Cache, Decoder
+from gpu_validate.models.decoder import Decoder, KVCache
 from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree
 from scylla_sim.checks import InputError
 from scylla_sim.specs.model import Model
@@ -37,9 +37,9 @@ def exact(target: Decoder, prompt: list[int], length: int, temperature: float) -
     """Probability of every continuation of ``length`` tokens, by the target's own chain rule."""
     continuations = list(itertools.product(range(VOCAB), repeat=length))
     tokens = torch.tensor([[*prompt, *continuation] for continuation in continuations])
-    cache = Cache.empty(SPEC, len(tokens), tokens.shape[1], target.norm)
+    cache = KVCache.empty(SPEC, len(tokens), tokens.shape[1], target.norm)
     starts = torch.zeros(len(tokens), dtype=torch.int64)
-    logits = target(tokens, cache, causal_place(starts, tokens.shape[1], SPEC)) / temperature
+    logits = target(tokens, cache, causal_placement(starts, tokens.shape[1], SPEC)) / temperature
     log_p = torch.log_softmax(logits, -1)[:, len(prompt) - 1 : -1]
     return log_p.gather(2, tokens[:, len(prompt) :, None]).sum((1, 2)).exp().numpy()
 
@@ -72,27 +72,27 @@ def test_sampled_output_is_distributed_as_the_target_s(name: str, temperature: f
     target, draft = models()
     prompts = torch.tensor([[1, 2]]).repeat(6000, 1)
     drawn, tally = decode_speculatively(
-        target, draft, TREES[name], prompts, 3, policy=Policy(temperature=temperature), seed=7
+        target, draft, TREES[name], prompts, 3, policy=SamplingPolicy(temperature=temperature), seed=7
     )
     assert p_value(drawn, exact(target, [1, 2], 3, temperature)) > 1e-3
-    assert 0.05 < tally.accepted.sum() / tally.chances[0] < TREES[name].draft_len, "some were kept, some not"
+    assert 0.05 < tally.accepted.sum() / tally.attempts[0] < TREES[name].draft_len, "some were kept, some not"
 
 
 @pytest.mark.parametrize("name", TREES)
 def test_sampled_output_keeps_its_distribution_when_the_draft_proposes_its_best_choices(name: str) -> None:
     target, draft = models()
     prompts = torch.tensor([[1, 2]]).repeat(6000, 1)
-    policy = Policy(temperature=1.0, sampled_drafts=False)
+    policy = SamplingPolicy(temperature=1.0, sampled_drafts=False)
     drawn, tally = decode_speculatively(target, draft, TREES[name], prompts, 3, policy=policy, seed=7)
     assert p_value(drawn, exact(target, [1, 2], 3, 1.0)) > 1e-3
-    assert 0.05 < tally.accepted.sum() / tally.chances[0] < TREES[name].draft_len, "some were kept, some not"
+    assert 0.05 < tally.accepted.sum() / tally.attempts[0] < TREES[name].draft_len, "some were kept, some not"
 
 
 def test_plain_sampling_passes_the_same_test() -> None:
     target, _ = models()
     prompts = torch.tensor([[1, 2]]).repeat(6000, 1)
     generator = torch.Generator().manual_seed(3)
-    drawn = decode_plain(target, prompts, 3, policy=Policy(temperature=1.0), generator=generator)
+    drawn = decode_plain(target, prompts, 3, policy=SamplingPolicy(temperature=1.0), generator=generator)
     assert p_value(drawn, exact(target, [1, 2], 3, 1.0)) > 1e-3
 
 
@@ -102,9 +102,11 @@ def test_the_chi_square_test_finds_a_wrong_rule(mistake: str, monkeypatch: pytes
     if mistake.startswith("keeps"):
         monkeypatch.setattr(torch, "rand", lambda *size, dtype, **_: torch.zeros(*size, dtype=dtype))
     else:
-        monkeypatch.setattr(acceptance_rules, "_normalised", lambda weights, otherwise: otherwise)
+        monkeypatch.setattr(acceptance_rules, "_normalize", lambda weights, otherwise: otherwise)
     prompts = torch.tensor([[1, 2]]).repeat(6000, 1)
-    drawn, _ = decode_speculatively(target, draft, chain(2), prompts, 3, policy=Policy(temperature=1.0), seed=7)
+    drawn, _ = decode_speculatively(
+        target, draft, chain(2), prompts, 3, policy=SamplingPolicy(temperature=1.0), seed=7
+    )
     assert p_value(drawn, exact(target, [1, 2], 3, 1.0)) < 1e-6
 
 
@@ -138,24 +140,26 @@ def test_the_loop_at_given_rates_emits_the_closed_form_of_tokens_per_cycle() -> 
     target, draft = models()
     rates = torch.full((3, 1), 0.7, dtype=torch.float64)
     prompts = torch.zeros((64, 2), dtype=torch.int64)
-    _, tally = decode_speculatively(target, draft, chain(3), prompts, 100, policy=Policy(rates=rates), seed=5)
+    _, tally = decode_speculatively(
+        target, draft, chain(3), prompts, 100, policy=SamplingPolicy(rates=rates), seed=5
+    )
     expected = (1 - 0.7**4) / 0.3
     assert tally.tokens_per_cycle == pytest.approx(expected, rel=0.03)
-    assert (tally.accepted[:, 0] / tally.chances).tolist() == pytest.approx([0.7] * 3, abs=0.04)
+    assert (tally.accepted[:, 0] / tally.attempts).tolist() == pytest.approx([0.7] * 3, abs=0.04)
 
 
 def test_counts_belong_together() -> None:
     target, draft = models()
     prompts = torch.zeros((5, 3), dtype=torch.int64)
     _, tally = decode_speculatively(target, draft, full_tree([2, 1]), prompts, 20)
-    assert tally.chances[0] == tally.cycles
-    assert tally.chances[1] == tally.accepted[0].sum()
+    assert tally.attempts[0] == tally.cycles
+    assert tally.attempts[1] == tally.accepted[0].sum()
     assert tally.emitted == tally.cycles + tally.accepted.sum()
 
 
 def test_a_node_sees_what_is_committed_and_its_own_path() -> None:
     tree = DraftTree(parents=(-1, -1, 0), ranks=(0, 1, 0))
-    place = tree_place(torch.tensor([2, 4]), torch.arange(4), TreeTables.of(tree), SPEC)
+    place = tree_placement(torch.tensor([2, 4]), torch.arange(4), TreeTables.of(tree), SPEC)
     assert place.positions.tolist() == [[2, 3, 3, 4], [4, 5, 5, 6]]
     assert isinstance(place.slots, torch.Tensor)
     assert place.slots.tolist() == [[2, 3, 4, 5], [4, 5, 6, 7]]
@@ -170,7 +174,7 @@ def test_a_node_sees_what_is_committed_and_its_own_path() -> None:
 
 
 def test_a_ragged_causal_mask_is_the_plain_one_for_equal_lengths() -> None:
-    place = causal_place(torch.tensor([3, 3]), 2, SPEC)
+    place = causal_placement(torch.tensor([3, 3]), 2, SPEC)
     plain = causal_mask(2, 5, 2, torch.device("cpu"))
     assert place.mask is not None and plain is not None
     assert torch.equal(place.mask[0, 0], plain)
@@ -180,13 +184,13 @@ def test_what_cannot_work_is_refused_in_one_line() -> None:
     target, draft = models()
     prompts = torch.zeros((1, 1), dtype=torch.int64)
     with pytest.raises(InputError, match="ranks=9 must be below vocab_size=4"):
-        start(target, draft, from_paths([(9,)]), prompts, room=1)
+        start_loop(target, draft, from_paths([(9,)]), prompts, room=1)
     other = Decoder(Model("o", 1, 8, 12, 2, 1, 4, VOCAB + 1))
     with pytest.raises(InputError, match="vocab_size=5"):
-        start(target, other, chain(1), prompts, room=1)
+        start_loop(target, other, chain(1), prompts, room=1)
     with pytest.raises(InputError, match="lengths"):
         decode_plain(target, prompts, 1, lengths=torch.tensor([2]))
     with pytest.raises(InputError, match="temperature=1"):
-        Policy(temperature=1.0, rates=torch.ones(1, 1))
+        SamplingPolicy(temperature=1.0, rates=torch.ones(1, 1))
     with pytest.raises(InputError, match="add up to at most 1"):
         acceptance_rules.check_rates(TreeTables.of(chain(1)), torch.tensor([[1.5]]))

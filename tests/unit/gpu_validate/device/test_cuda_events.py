@@ -12,9 +12,9 @@ import torch
 
 from gpu_validate.device import clocks, timer
 from gpu_validate.device.clocks import EventClock
-from gpu_validate.device.facts import described
+from gpu_validate.device.facts import catalog_device
 from gpu_validate.device.timer import Plan
-from gpu_validate.suites.case import Case, run
+from gpu_validate.suites.case import Case, run_case
 
 
 class FakeCuda:
@@ -119,7 +119,7 @@ def test_a_flush_is_not_part_of_the_seconds() -> None:
 
 def test_a_graph_is_warmed_up_on_a_side_stream_captured_once_and_replayed() -> None:
     cuda = FakeCuda(call_s=1e-3)
-    replay = clocks.capture(cuda, [cuda.launch] * 4, warmup=2)
+    replay = clocks.capture_graph(cuda, [cuda.launch] * 4, warmup=2)
     assert cuda.log == ["wait", *["side"] * 8, "wait"]
     summary = timer.measure(EventClock(cuda), [replay], Plan(time_limit_s=60), work_per_call=4)
     assert summary.median_s == pytest.approx(1e-3)
@@ -128,7 +128,7 @@ def test_a_graph_is_warmed_up_on_a_side_stream_captured_once_and_replayed() -> N
 def test_options_of_a_capture_reach_the_graph() -> None:
     """Several GPUs: other threads of the library touch the device while this one captures."""
     cuda = FakeCuda()
-    clocks.capture(cuda, [cuda.launch], capture_error_mode="thread_local")
+    clocks.capture_graph(cuda, [cuda.launch], capture_error_mode="thread_local")
     assert cuda.options == {"capture_error_mode": "thread_local"}
 
 
@@ -145,8 +145,8 @@ def test_a_case_on_a_gpu_gives_the_seconds_of_one_call(
     """The way from a case to its row, with the fake device in the place of torch's."""
     cuda = FakeCuda(call_s=1e-3)
     monkeypatch.setattr(torch, "cuda", cuda)
-    device = replace(described("h100-sxm"), threads=1)
-    row, summary = run(device, case(cuda, graph=graph, copies=5), Plan(min_sample_s=0.0), cache=cache)
+    device = replace(catalog_device("h100-sxm"), threads=1)
+    row, summary = run_case(device, case(cuda, graph=graph, copies=5), Plan(min_sample_s=0.0), cache=cache)
     assert row["latency_ms"] == pytest.approx(1.0)
     assert summary.clock == "cuda_events"
     assert row["peak_fraction"] == pytest.approx(1e9 / 989.4e12 / 1e-3)
@@ -160,12 +160,12 @@ def test_the_empty_call_floor_is_what_two_events_cost() -> None:
 def test_the_device_waits_until_the_host_has_queued_a_sample() -> None:
     """The spin is before the first event, so it is not timed."""
     cuda = FakeCuda(call_s=1e-3)
-    assert EventClock(cuda, ahead_cycles=400_000).elapsed([cuda.launch] * 2) == pytest.approx(2e-3)
+    assert EventClock(cuda, lead_cycles=400_000).elapsed([cuda.launch] * 2) == pytest.approx(2e-3)
     assert cuda.queue_s == pytest.approx(2e-3 + 400_000 / 2e9)
 
 
 def test_a_graph_holds_its_calls_until_a_replay_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = FakeCuda(call_s=1e-5)
     monkeypatch.setattr(torch, "cuda", cuda)
-    _, summary = run(described("h100-sxm"), case(cuda, graph=True, copies=5), Plan(min_sample_s=0.0))
+    _, summary = run_case(catalog_device("h100-sxm"), case(cuda, graph=True, copies=5), Plan(min_sample_s=0.0))
     assert summary.calls_per_sample == 100, "twenty times five calls of 10 us make a millisecond"

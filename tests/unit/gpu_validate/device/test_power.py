@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gpu_validate.device.power import Monitor, NvmlMonitor, Reading, Window, monitor_of
+from gpu_validate.device.power import Monitor, NvmlMonitor, Reading, Window, open_monitor
 
 
 class FakeNvml:
@@ -96,13 +96,13 @@ def test_a_gpu_without_an_energy_counter_still_tells_its_clock(nvml: FakeNvml) -
 
 def test_what_cannot_be_read_is_said(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert "nvidia-ml-py is not installed" in monitor_of("cuda", "GPU-1")[1]
+    assert "nvidia-ml-py is not installed" in open_monitor("cuda", "GPU-1")[1]
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    assert monitor_of("cuda", "")[1] == "no clocks, power and energy: NVML says Not Found"
-    monitor, unread = monitor_of("cuda", "GPU-1")
+    assert open_monitor("cuda", "")[1] == "no clocks, power and energy: NVML says Not Found"
+    monitor, unread = open_monitor("cuda", "GPU-1")
     assert isinstance(monitor, NvmlMonitor) and not unread
     monitor.close()
-    monitor, unread = monitor_of("cpu", "")
+    monitor, unread = open_monitor("cpu", "")
     assert type(monitor) is Monitor and not unread
     with monitor.window() as window:
         pass

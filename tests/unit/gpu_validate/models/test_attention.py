@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_validate.decoding.loop import start
+from gpu_validate.decoding.loop import start_loop
 from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models import attention
 from gpu_validate.models.decoder import Decoder
@@ -49,16 +49,16 @@ def test_two_parts_joined_by_their_log_sums_are_masked_attention(
     q = torch.randn(2, 2 * group, n, 16, generator=generator).to(dtype)
     k, v = (torch.randn(2, 2, context + n, 16, generator=generator).to(dtype) for _ in "kv")
     lengths = torch.full((2,), context)
-    mask = attention.packed_mask(attention.seen(lengths, tables.sees, context + n), group)
-    exact = attention.masked(q.double(), k.double(), v.double(), mask)
-    got = attention.joined(q, k, v, context, tables.sees).double()
+    mask = attention.packed_mask(attention.visible_slots(lengths, tables.visible, context + n), group)
+    exact = attention.masked_attention(q.double(), k.double(), v.double(), mask)
+    got = attention.merged_attention(q, k, v, context, tables.visible).double()
     tolerance = 2e-2 if half else 1e-5
     torch.testing.assert_close(got, exact, rtol=tolerance, atol=tolerance)
 
 
 def test_what_a_query_sees_is_its_context_and_its_own_tail() -> None:
     visible = torch.tensor([[True, False], [True, True]])
-    seen = attention.seen(torch.tensor([1, 2]), visible, 4).int().tolist()
+    seen = attention.visible_slots(torch.tensor([1, 2]), visible, 4).int().tolist()
     assert seen == [[[1, 1, 0, 0], [1, 1, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]]]
 
 
@@ -70,7 +70,7 @@ def test_a_loop_that_reads_nothing_back_emits_the_tokens_of_one_that_does(tree: 
     draft = Decoder(SPEC, dtype=torch.float64, seed=0 if agreeing else 1)
     prompts = torch.randint(SPEC.vocab_size, (3, 7), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        eager, static = (start(target, draft, tree, prompts, room=80) for _ in "ab")
+        eager, static = (start_loop(target, draft, tree, prompts, room=80) for _ in "ab")
         static.static = True
         for _ in range(8):
             eager.cycle()

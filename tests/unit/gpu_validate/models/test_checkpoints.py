@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gpu_validate.models import checkpoints
-from gpu_validate.models.decoder import Cache, Decoder, Rope, Traits, place_after
+from gpu_validate.models.decoder import Decoder, DecoderOptions, KVCache, Rope, placement_after
 from scylla_sim.checks import InputError
 from scylla_sim.specs.model import Model
 
@@ -67,8 +67,8 @@ def write(folder: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor]
 
 def logits(model: Decoder) -> torch.Tensor:
     tokens = (torch.arange(120) * 7 % 23).view(2, 60)
-    cache = Cache.empty(model.spec, 2, 60, model.norm)
-    return model(tokens, cache, place_after(0, 60, model.spec, model.norm, batch=2))
+    cache = KVCache.empty(model.spec, 2, 60, model.norm)
+    return model(tokens, cache, placement_after(0, 60, model.spec, model.norm, batch=2))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -123,20 +123,20 @@ def test_what_is_saved_is_loaded_again_with_its_rope_and_norms(tmp_path: Path) -
     rope = Rope(10000.0, "llama3", 8.0, 1.0, 4.0, 64)
     for tied in (False, True):
         spec = Model("x", 2, 16, 24, 4, 2, 4, 19, tied_embeddings=tied, max_context=128)
-        model = Decoder(spec, seed=3, traits=Traits(rope, 1e-6))
+        model = Decoder(spec, seed=3, options=DecoderOptions(rope, 1e-6))
         checkpoints.save(model, tmp_path / "x")
         again = checkpoints.load(tmp_path / "x")
         assert again.spec == spec
-        assert again.traits == model.traits
+        assert again.options == model.options
         for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
             assert torch.equal(ours, theirs)
 
 
 def test_long_wavelengths_are_stretched_and_short_ones_are_not() -> None:
-    from gpu_validate.models.decoder import frequencies
+    from gpu_validate.models.decoder import rope_frequencies
 
     plain, llama3 = (
-        frequencies(Rope(500000.0, kind, 8.0, 1.0, 4.0, 8192), 128, torch.device("cpu"))
+        rope_frequencies(Rope(500000.0, kind, 8.0, 1.0, 4.0, 8192), 128, torch.device("cpu"))
         for kind in ("none", "llama3")
     )
     ratio = plain / llama3

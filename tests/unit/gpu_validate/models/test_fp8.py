@@ -9,13 +9,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpu_validate.device.facts import Device, described
+from gpu_validate.device.facts import Device, catalog_device
 from gpu_validate.device.timer import Plan
 from gpu_validate.models import fp8
-from gpu_validate.models.decoder import Cache, Decoder, place_after
+from gpu_validate.models.decoder import Decoder, KVCache, placement_after
 from gpu_validate.records.rows import export
 from gpu_validate.suites import kernels, steps
-from gpu_validate.suites.case import Case, run
+from gpu_validate.suites.case import Case, run_case
 from scylla_sim.checks import InputError
 from scylla_sim.specs.model import Model
 
@@ -32,7 +32,7 @@ HERE = Device(
 def test_a_product_in_8_bits_is_the_product_within_their_rounding() -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(5, 64), torch.randn(32, 64)
-    found = fp8.product(fp8.quantize(x), fp8.quantize(weight), torch.bfloat16).float()
+    found = fp8.gemm(fp8.quantize(x), fp8.quantize(weight), torch.bfloat16).float()
     exact = x @ weight.T
     # three bits of mantissa: each factor is off by 1/16 at most, and errors of 64 terms mostly cancel
     assert float((found - exact).abs().max()) < 0.1 * float(exact.abs().max())
@@ -58,10 +58,10 @@ def test_a_decoder_in_8_bits_keeps_a_byte_a_weight_and_nearly_its_logits() -> No
         for weight in model.parameters():
             if weight.dim() > 1:
                 weight.mul_(5.0)
-    tokens, place = torch.arange(12).view(2, 6), place_after(0, 6, SPEC, model.norm, batch=2)
-    before = model(tokens, Cache.empty(SPEC, 2, 6, model.norm), place).float()
-    fp8.to_fp8(model.layers)
-    after = model(tokens, Cache.empty(SPEC, 2, 6, model.norm), place).float()
+    tokens, place = torch.arange(12).view(2, 6), placement_after(0, 6, SPEC, model.norm, batch=2)
+    before = model(tokens, KVCache.empty(SPEC, 2, 6, model.norm), place).float()
+    fp8.quantize_layers(model.layers)
+    after = model(tokens, KVCache.empty(SPEC, 2, 6, model.norm), place).float()
     stored = [weight for name, weight in model.layers.named_parameters() if name.endswith(".weight")]
     assert sum(weight.numel() for weight in stored) == SPEC.num_layers * SPEC.layer_parameters
     assert {weight.element_size() for weight in stored} == {1}
@@ -70,7 +70,7 @@ def test_a_decoder_in_8_bits_keeps_a_byte_a_weight_and_nearly_its_logits() -> No
 
 def test_sides_that_the_units_do_not_take_are_refused() -> None:
     with pytest.raises(InputError, match="multiples of 16"):
-        fp8.Projection(torch.zeros(24, 16))
+        fp8.QuantizedProjection(torch.zeros(24, 16))
 
 
 def eight_bit(case: Case) -> bool:
@@ -79,16 +79,16 @@ def eight_bit(case: Case) -> bool:
 
 def test_eight_bits_are_listed_where_the_device_has_them_and_nowhere_else() -> None:
     for suite in (kernels, steps):
-        assert any(map(eight_bit, suite.cases(described("h100-sxm"), "small")))
+        assert any(map(eight_bit, suite.cases(catalog_device("h100-sxm"), "small")))
         for name in ("a100-sxm", "rtx-3090"):
-            assert not any(map(eight_bit, suite.cases(described(name), "small")))
-        assert not any(map(eight_bit, suite.cases(described("h100-sxm", dtype="float32"), "small")))
+            assert not any(map(eight_bit, suite.cases(catalog_device(name), "small")))
+        assert not any(map(eight_bit, suite.cases(catalog_device("h100-sxm", dtype="float32"), "small")))
         assert not any(map(eight_bit, suite.cases(replace(HERE, details={}), "ci")))
 
 
 def test_quantizing_is_a_row_of_its_own_and_calibrates_nothing() -> None:
     product, quantizing = kernels.fp8_case(HERE, 4, 32, 64), kernels.quantize_case(HERE, 4, 64)
-    measured = [run(HERE, case, PLAN)[0] for case in (product, quantizing)]
+    measured = [run_case(HERE, case, PLAN)[0] for case in (product, quantizing)]
     assert [row["op"] for row in measured] == ["gemm", "quantise"]
     assert (measured[0]["dtype"], measured[0]["kernel_source"]) == ("fp8", "torch_scaled_mm")
     assert measured[0]["peak_fraction"] > 0, "the datasheet of the device knows its 8-bit peak"
@@ -99,9 +99,11 @@ def test_quantizing_is_a_row_of_its_own_and_calibrates_nothing() -> None:
 
 def test_an_8_bit_step_runs_and_declares_what_it_does() -> None:
     case, plain = (steps.step_case(HERE, SPEC, (8, 16, 3), graph=False, fp8=flag) for flag in (True, False))
-    row, _ = run(HERE, case, PLAN)
+    row, _ = run_case(HERE, case, PLAN)
     assert (row["dtype"], row["role"]) == ("fp8", "verify")
-    assert plain.bytes - case.bytes == SPEC.num_layers * SPEC.layer_parameters, "a byte less for each weight"
+    inputs = 24 * (2 * SPEC.hidden_size + SPEC.num_heads * SPEC.head_dim + SPEC.intermediate_size)
+    saved = SPEC.num_layers * (SPEC.layer_parameters + inputs)
+    assert plain.bytes - case.bytes == saved, "a byte less for each weight and each GEMM input"
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         case.build()[0]()
     assert counter.get_total_flops() == case.flop

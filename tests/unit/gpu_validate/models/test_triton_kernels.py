@@ -81,15 +81,15 @@ def test_the_kernels_in_the_interpreter() -> None:
 
 
 def test_kernels_are_for_gpus() -> None:
-    assert not triton_support.available(torch.zeros(1))
+    assert not triton_support.triton_available(torch.zeros(1))
     if ON_GPU and INSTALLED:
-        assert triton_support.available(torch.zeros(1, device="cuda"))
+        assert triton_support.triton_available(torch.zeros(1, device="cuda"))
 
 
 @pytest.mark.parametrize("blocks, bound", [(1, 1), (8, 4096), (64, 300), (300, 1000), (5000, 32768), (1, 10**6)])
 def test_splits_fill_the_device_with_pieces_that_are_not_too_small(blocks: int, bound: int) -> None:
     places = 264
-    splits = triton_attention.splits_for(blocks, bound, places)
+    splits = triton_attention.choose_splits(blocks, bound, places)
     assert 1 <= splits <= 128
     assert splits == 1 or bound / splits >= 128
     if blocks <= places:
@@ -100,8 +100,8 @@ def test_splits_fill_the_device_with_pieces_that_are_not_too_small(blocks: int, 
 
 @pytest.mark.parametrize("rows, height", [(1, 16), (17, 32), (33, 64), (65, 128), (400, 128)])
 def test_tiles_hold_the_rows(rows: int, height: int) -> None:
-    assert triton_attention.tile_for(rows, 128, 2).rows == height
-    assert triton_attention.tile_for(rows, 128, 4).rows == min(height, 32)
+    assert triton_attention.choose_tile(rows, 128, 2).rows == height
+    assert triton_attention.choose_tile(rows, 128, 4).rows == min(height, 32)
 
 
 def reference(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, visible: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ class TestKernels:
         [(1, 1, 64, 16), (5, 4, 128, 32), (9, 4, 64, 64), (20, 4, 32, 128), (50, 3, 16, 128)],
     )
     def test_every_tile(self, n: int, group: int, head_dim: int, rows: int, splits: int) -> None:
-        assert triton_attention.tile_for(n * group, head_dim, 2).rows == rows
+        assert triton_attention.choose_tile(n * group, head_dim, 2).rows == rows
         sees = tree(n, torch.Generator().manual_seed(n))
         example = Example(n, [70, 0, 290], sees, group=group, head_dim=head_dim, dtype=HALF)
         found = example.attend(splits)
@@ -236,7 +236,7 @@ class TestKernels:
 
     def test_splits_are_chosen_and_agree_with_one(self) -> None:
         example = Example(1, [700, 3], chain(3), kv_heads=2)
-        assert triton_attention.splits_for(4, example.bound, 264) > 1
+        assert triton_attention.choose_splits(4, example.bound, 264) > 1
         torch.testing.assert_close(example.attend(), example.attend(1), rtol=1e-5, atol=1e-5)
 
     def test_scores_of_any_size_do_not_overflow(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gpu_validate.device.facts import Device, catalog_name
 from gpu_validate.device.hardware_toml import hardware_toml
-from gpu_validate.device.timer import summarise
+from gpu_validate.device.timer import summarize
 from gpu_validate.records import record_file, rows
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
@@ -28,7 +28,7 @@ DEVICE = Device(
 
 
 def result(m: int, n: int, k: int, *, seconds: float = 1e-3) -> tuple[dict[str, Any], dict[str, Any]]:
-    summary = summarise([seconds] * 5, stopping_reason="converged", clock="monotonic", cache="rotating")
+    summary = summarize([seconds] * 5, stopping_reason="converged", clock="monotonic", cache="rotating")
     row = {
         "case": f"gemm-m{m}-n{n}-k{k}",
         **{"op": "gemm", "device": "local", "dtype": "float32", "m": m, "n": n, "k": k, "kernel_source": "x"},

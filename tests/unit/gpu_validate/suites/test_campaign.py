@@ -16,12 +16,12 @@ import torch
 from fake_cuda import FakeCuda, fake_cuda
 
 from gpu_validate import cli
-from gpu_validate.device.facts import described, look
+from gpu_validate.device.facts import catalog_device, detect_device
 from gpu_validate.device.timer import Plan
 from gpu_validate.models import attention
 from gpu_validate.records import record_file, rows
 from gpu_validate.suites import campaign_stages, decode, kernels, runner, selfcheck
-from gpu_validate.suites.case import SETTLE_S, Kept, expected_s, settled
+from gpu_validate.suites.case import SETTLE_S, LastResults, expected_seconds, settling_plan
 from gpu_validate.suites.runner import SuiteRun
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -70,13 +70,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setattr("gpu_validate.cli.campaign.warm_up", lambda device: None)
     monkeypatch.setattr("gpu_validate.suites.case._GRAPH_S", 1e-6)
     monkeypatch.setitem(selfcheck.EXPECTED, attention.CUDNN, ("scaled_dot_product",))
-    monkeypatch.setattr(attention, "cudnn", attention.masked)
-    monkeypatch.setattr(kernels.fp8, "product", product)
-    monkeypatch.setattr(selfcheck, "Apart", Check)
-    Kept.forget_all()
+    monkeypatch.setattr(attention, "cudnn_attention", attention.masked_attention)
+    monkeypatch.setattr(kernels.fp8, "gemm", product)
+    monkeypatch.setattr(selfcheck, "SelfCheckProcess", Check)
+    LastResults.clear_all()
     with fake_cuda(monkeypatch) as fake:
         yield fake
-    Kept.forget_all()
+    LastResults.clear_all()
 
 
 def measure(folder: Path, *options: str, minutes: str = "1") -> int:
@@ -115,7 +115,7 @@ def test_a_failing_case_is_kept_with_its_error_and_the_rest_is_measured(
     def broken(*args: Any, **options: Any) -> torch.Tensor:
         raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED when calling cublasLtMatmul")
 
-    monkeypatch.setattr(kernels.fp8, "product", broken)
+    monkeypatch.setattr(kernels.fp8, "gemm", broken)
     assert measure(tmp_path) == 1
     about = record_file.read(tmp_path / "kernels.json")["provenance"]
     assert {failed["case"].rpartition("-m")[0] for failed in about["failed"]} == {"gemm-fp8"}
@@ -145,7 +145,7 @@ def test_a_broken_device_ends_the_process_with_records_and_a_new_one_goes_on(
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda path, call: started.append(call))
     monkeypatch.setenv("GPU_VALIDATE_CAMPAIGN_RESTARTS", "0")
-    real = campaign_stages.cycles.given_loop
+    real = campaign_stages.cycles.loop_at_rates
 
     def illegal(pair: Any, tree: Any, batch: int, *args: Any, **options: Any) -> Any:
         if batch == 2:
@@ -153,14 +153,14 @@ def test_a_broken_device_ends_the_process_with_records_and_a_new_one_goes_on(
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return real(pair, tree, batch, *args, **options)
 
-    monkeypatch.setattr(campaign_stages.cycles, "given_loop", illegal)
+    monkeypatch.setattr(campaign_stages.cycles, "loop_at_rates", illegal)
     assert measure(tmp_path) == 1
     assert names(tmp_path, "step") and names(tmp_path, "specdecode")
     assert _about(tmp_path, "specdecode")["failed"]
     assert len(started) == 1 and "--minutes" in started[0]
     gpu.broken = False
     failed = _about(tmp_path, "specdecode")["failed"]
-    monkeypatch.setattr(campaign_stages.cycles, "given_loop", real)
+    monkeypatch.setattr(campaign_stages.cycles, "loop_at_rates", real)
     assert measure(tmp_path) == 1, "the new process leaves alone what broke the device"
     assert _about(tmp_path, "step")["complete"]
     assert _about(tmp_path, "specdecode")["failed"] == failed
@@ -171,7 +171,7 @@ def test_a_cut_at_any_moment_leaves_readable_records_and_another_gpu_goes_on(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     left = random.Random(seed).randint(1, 30)
-    real = SuiteRun.attempt
+    real = SuiteRun.measure
 
     def cut(suite: SuiteRun, case: Any, number: int) -> bool:
         nonlocal left
@@ -180,7 +180,7 @@ def test_a_cut_at_any_moment_leaves_readable_records_and_another_gpu_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
         return real(suite, case, number)
 
-    monkeypatch.setattr(SuiteRun, "attempt", cut)
+    monkeypatch.setattr(SuiteRun, "measure", cut)
     assert measure(tmp_path, "--every", "2") in (1, 130), "1 where a suite has no result yet"
     counts = {path.stem: len(names(tmp_path, path.stem)) for path in tmp_path.glob("*.json")}
     assert counts.get("step", 0) <= 30
@@ -197,7 +197,7 @@ def test_a_killed_process_leaves_partial_files_that_are_read_as_records(gpu: Fak
     assert measure(tmp_path, "--every", "3") == 0
     record = record_file.read(tmp_path / "step.json")
     partial = record_file.Partial(tmp_path / f"step{record_file.PARTIAL}", record["provenance"]["key"])
-    partial.begin("step", look("cuda"), {"scale": "campaign"})
+    partial.begin("step", detect_device("cuda"), {"scale": "campaign"})
     for row, sample in list(zip(record["values"], record["samples"]))[:7]:
         partial.append(row, {key: value for key, value in sample.items() if key != "case"})
     with partial.path.open("a") as file:
@@ -231,7 +231,7 @@ def test_a_record_measured_under_other_conditions_is_not_written_over(
 def test_nothing_starts_that_cannot_end_in_time(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "expected_s", lambda device, case, plan: 3600.0 * case.wall)
+    monkeypatch.setattr(runner, "expected_seconds", lambda device, case, plan: 3600.0 * case.wall)
     assert measure(tmp_path, "--every", "2") == 1, "free-running decoding is longer than the campaign"
     assert not (tmp_path / "decode.json").exists()
     assert _about(tmp_path, "specdecode")["complete"]
@@ -240,13 +240,13 @@ def test_nothing_starts_that_cannot_end_in_time(
 def test_a_host_read_inside_a_graph_fails_the_case(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = campaign_stages.cycles.Loop.cycle
+    real = campaign_stages.cycles.SpeculativeLoop.cycle
 
     def reading(loop: Any, *args: Any) -> Any:
         int(loop.batch.lengths.max())
         return real(loop, *args)
 
-    monkeypatch.setattr(campaign_stages.cycles.Loop, "cycle", reading)
+    monkeypatch.setattr(campaign_stages.cycles.SpeculativeLoop, "cycle", reading)
     monkeypatch.setattr(os, "execv", lambda *call: None)
     assert measure(tmp_path, "--every", "3") == 1
     errors = [failed["error"] for failed in _about(tmp_path, "specdecode")["failed"]]
@@ -280,16 +280,16 @@ def test_the_dry_run_of_an_h100_fits_nine_minutes_and_writes_the_shapes(
 def test_a_resumed_run_keeps_its_failures(gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a later run tries them again: what failed may have been the machine."""
     measure(tmp_path, "--every", "6")
-    real = runner.run
+    real = runner.run_case
 
     def failing(*args: Any, **options: Any) -> Any:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(runner, "run", failing)
+    monkeypatch.setattr(runner, "run_case", failing)
     assert measure(tmp_path, "--every", "4") == 1
     assert {failed["error"] for failed in _about(tmp_path, "step")["failed"]} == {"RuntimeError: boom"}
     assert names(tmp_path, "step"), "what was measured before stays"
-    monkeypatch.setattr(runner, "run", real)
+    monkeypatch.setattr(runner, "run_case", real)
     assert measure(tmp_path, "--every", "4") == 0
     assert not _about(tmp_path, "step")["failed"]
 
@@ -298,7 +298,7 @@ def test_a_signal_within_a_case_stops_the_campaign(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing that handles the errors of a case takes it for one."""
-    real, ran = runner.run, []
+    real, ran = runner.run_case, []
 
     def cut(*args: Any, **options: Any) -> Any:
         ran.append(args)
@@ -306,7 +306,7 @@ def test_a_signal_within_a_case_stops_the_campaign(
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*args, **options)
 
-    monkeypatch.setattr(runner, "run", cut)
+    monkeypatch.setattr(runner, "run_case", cut)
     assert measure(tmp_path, "--every", "3") == 130
     assert len(ran) == 5
     assert "stopped by SIGTERM" in capsys.readouterr().err
@@ -316,7 +316,7 @@ def test_a_signal_within_a_case_stops_the_campaign(
 def test_what_does_not_fit_into_the_memory_is_named(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(campaign_stages, "fits", lambda device, case: case.shape.get("batch") != 4)
+    monkeypatch.setattr(campaign_stages, "fits_memory", lambda device, case: case.shape.get("batch") != 4)
     assert measure(tmp_path, "--every", "2") == 0
     assert any("-b4-" in name for name in _about(tmp_path, "step")["left_out"])
 
@@ -324,7 +324,7 @@ def test_what_does_not_fit_into_the_memory_is_named(
 def test_two_campaigns_do_not_share_a_folder(
     gpu: FakeCuda, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with runner.claimed(tmp_path):
+    with runner.locked_folder(tmp_path):
         assert measure(tmp_path) == 2
     assert "is in use by another campaign" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.json*"))
@@ -369,9 +369,9 @@ def test_a_partial_file_of_nonsense_is_refused_in_one_line(
 
 
 def test_cases_of_many_flops_a_byte_settle_first_on_a_gpu() -> None:
-    device = described("h100-sxm")
+    device = catalog_device("h100-sxm")
     light, heavy = (kernels.gemm_case(device, m, 4096, 4096) for m in (16, 1024))
-    assert settled(device, light, PLAN).warmup_s == 0.0
-    assert settled(device, heavy, PLAN).warmup_s == SETTLE_S
-    assert settled(replace(device, kind="cpu"), heavy, PLAN).warmup_s == 0.0
-    assert expected_s(device, heavy, PLAN) > SETTLE_S > expected_s(device, light, PLAN)
+    assert settling_plan(device, light, PLAN).warmup_s == 0.0
+    assert settling_plan(device, heavy, PLAN).warmup_s == SETTLE_S
+    assert settling_plan(replace(device, kind="cpu"), heavy, PLAN).warmup_s == 0.0
+    assert expected_seconds(device, heavy, PLAN) > SETTLE_S > expected_seconds(device, light, PLAN)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from gpu_validate.device import timer
-from gpu_validate.device.facts import described, look
+from gpu_validate.device.facts import catalog_device, detect_device
 from gpu_validate.device.hardware_toml import hardware_toml
 from gpu_validate.device.timer import Plan, Summary
 from gpu_validate.records import record_file, rows
 from gpu_validate.suites import collectives, kernels
-from gpu_validate.suites.case import run
+from gpu_validate.suites.case import run_case
 from gpu_validate.suites.collectives import GroupClock
 from scylla_sim.cli import main as simulate
 from scylla_sim.records import format_csv
@@ -30,10 +30,10 @@ PLAN = Plan(relative_error=1e-9, min_samples=3, max_samples=4, time_limit_s=5.0,
 @pytest.fixture(scope="module")
 def measured() -> list[tuple[dict[str, Any], Summary]]:
     """Two processes with gloo, every size of the smallest scale."""
-    here = look("cpu")
+    here = detect_device("cpu")
     here = replace(here, details={**here.details, "gpus": 2})
     listed = list(collectives.all_reduce_cases(here, "ci"))
-    found = list(collectives.run_together(here, listed, PLAN))
+    found = list(collectives.measure_group_cases(here, listed, PLAN))
     assert [case.id for case, _ in found] == [case.id for case in listed]
     return [result for _, result in found]
 
@@ -55,8 +55,8 @@ def test_two_processes_time_an_all_reduce_together(measured: list[tuple[dict[str
 def test_rows_of_an_all_reduce_calibrate_a_device(
     measured: list[tuple[dict[str, Any], Summary]], tmp_path: Path
 ) -> None:
-    here = look("cpu")
-    gemm = run(here, kernels.gemm_case(here, 4, 64, 64), PLAN)
+    here = detect_device("cpu")
+    gemm = run_case(here, kernels.gemm_case(here, 4, 64, 64), PLAN)
     results = [(row, summary.row()) for row, summary in (gemm, *measured)]
     record = record_file.build("kernels", results, here, scale="ci")
     (tmp_path / "hardware.toml").write_text(hardware_toml(record))
@@ -144,11 +144,11 @@ def test_the_call_where_processes_meet_is_not_timed() -> None:
 
 
 def test_groups_are_powers_of_two_of_the_gpus_that_are_there() -> None:
-    assert list(collectives.all_reduce_cases(described("h100-sxm"), "small")) == []
-    listed = list(collectives.all_reduce_cases(described("h100-sxm", gpus=6), "small"))
+    assert list(collectives.all_reduce_cases(catalog_device("h100-sxm"), "small")) == []
+    listed = list(collectives.all_reduce_cases(catalog_device("h100-sxm", gpus=6), "small"))
     assert {case.gpus for case in listed} == {2, 4}
     assert {case.shape["graph"] for case in listed} == {0, 1}
     assert {case.shape["kernel_source"] for case in listed} == {"torch_nccl"}
     sent = pickle.loads(pickle.dumps(listed))
     assert [case.id for case in sent] == [case.id for case in listed], "a new process gets them so"
-    assert [case.id for case in kernels.cases(described("h100-sxm", gpus=2), "ci") if case.gpus > 1]
+    assert [case.id for case in kernels.cases(catalog_device("h100-sxm", gpus=2), "ci") if case.gpus > 1]

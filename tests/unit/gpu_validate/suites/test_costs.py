@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gpu_validate.device.facts import described
+from gpu_validate.device.facts import catalog_device
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.models.eagle import EagleDraft
 from gpu_validate.suites import cycles, decode, kernels, steps
-from gpu_validate.suites.case import roofline_s
+from gpu_validate.suites.case import roofline_seconds
 from gpu_validate.suites.collectives import all_reduce_case
 from gpu_validate.suites.costs import Cost, cycle_cost, draft_widths, head_ops, operations_cost, pass_cost
 from gpu_validate.suites.random_models import random_pair
@@ -20,7 +20,7 @@ from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
 
-H100 = described("h100-sxm", gpus=2)
+H100 = catalog_device("h100-sxm", gpus=2)
 LLAMA = catalog.model("llama-3.1-8b")
 SMALL_LLAMA = catalog.model("llama-3.2-1b")
 
@@ -123,4 +123,6 @@ def test_an_all_reduce_case_keeps_its_message_as_bytes_and_states_no_flop() -> N
     assert (case.flop, case.bytes) == (0.0, 4096.0)
     link = catalog.hardware("h100-sxm").link_bytes_per_s
     assert link is not None
-    assert roofline_s(H100, case) == pytest.approx(4096.0 / link), "2 (n - 1) / n of the message over one link"
+    assert roofline_seconds(H100, case) == pytest.approx(4096.0 / link), (
+        "2 (n - 1) / n of the message over one link"
+    )

@@ -14,7 +14,7 @@ from gpu_validate.device.timer import Plan
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.records import rows
 from gpu_validate.suites import cycles, random_models
-from gpu_validate.suites.case import run
+from gpu_validate.suites.case import run_case
 from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -59,14 +59,14 @@ def test_a_cycle_costs_its_parts() -> None:
 
 @pytest.mark.parametrize("name", TREES)
 def test_timed_cycles_accept_at_the_given_rates(name: str) -> None:
-    row, _ = run(DEVICE, part("cycle", TREES[name], batch=64), PLAN)
+    row, _ = run_case(DEVICE, part("cycle", TREES[name], batch=64), PLAN)
     assert row["tokens_per_cycle_seen"] == pytest.approx(row["tokens_per_cycle"], rel=0.05)
 
 
 def test_a_configuration_needs_a_cycle_and_a_plain_step_and_shows_the_parts_it_has() -> None:
     """What did not fit into the memory, or was not reached, is missing from a record."""
-    values = [run(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)[0]]
-    values += [run(DEVICE, part(name, TREES["chain"]), PLAN)[0] for name in cycles.PARTS]
+    values = [run_case(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)[0]]
+    values += [run_case(DEVICE, part(name, TREES["chain"]), PLAN)[0] for name in cycles.PARTS]
     assert len(rows.cycle_rows(values)) == 1
     for index, row in enumerate(values):
         found = rows.cycle_rows(values[:index] + values[index + 1 :])
@@ -77,9 +77,9 @@ def test_a_configuration_needs_a_cycle_and_a_plain_step_and_shows_the_parts_it_h
 
 
 def test_drafts_of_two_sizes_at_one_shape_are_two_rows() -> None:
-    values = [run(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)[0]]
+    values = [run_case(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)[0]]
     for name in cycles.PARTS:
-        row, _ = run(DEVICE, part(name, TREES["chain"]), PLAN)
+        row, _ = run_case(DEVICE, part(name, TREES["chain"]), PLAN)
         values += [row, {**row, "draft": "another"}]
     assert [line["draft"] for line in rows.cycle_rows(values)] == ["draft", "another"]
 
@@ -100,8 +100,8 @@ def test_expected_tokens_of_a_tree_are_one_and_the_chance_of_each_node() -> None
 
 
 def test_rows_hold_one_line_per_drafting_with_the_speedup_over_the_plain_step() -> None:
-    values = [run(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)[0]]
-    values += [run(DEVICE, part(name, tree), PLAN)[0] for tree in TREES.values() for name in cycles.PARTS]
+    values = [run_case(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)[0]]
+    values += [run_case(DEVICE, part(name, tree), PLAN)[0] for tree in TREES.values() for name in cycles.PARTS]
     lines = rows.cycle_rows(values)
     assert [(line["draft_len"], line["top_k"], line["verify_tokens"]) for line in lines] == [(3, 1, 4), (2, 2, 7)]
     first = lines[0]
@@ -112,8 +112,8 @@ def test_rows_hold_one_line_per_drafting_with_the_speedup_over_the_plain_step() 
 
 def test_nothing_of_a_suite_stays_in_memory_when_it_is_let_go() -> None:
     """Models and caches of one suite are tens of GB, and the next one needs the room."""
-    run(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)
+    run_case(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)
     random_models.random_model(DRAFT, "cpu", torch.float32)
     assert random_models.numbers.flat is not None
-    random_models.forget()
+    random_models.clear()
     assert random_models.numbers.flat is None and not random_models.random_model.last

@@ -56,8 +56,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         "PLANS",
         {key: replace(plan, min_samples=2, time_limit_s=0.01) for key, plan in suites_case.PLANS.items()},
     )
-    model_pair._load.forget()
-    model_pair._texts.forget()
+    model_pair._load.clear()
+    model_pair._texts.clear()
 
 
 def sloppy(tables: TreeTables, tokens: torch.Tensor, logits: torch.Tensor) -> Accepted:
@@ -91,7 +91,7 @@ def test_checkpoints_decode_and_their_acceptance_is_what_cycles_are_timed_at(
     assert {row["lossless_verdict"] for row in cycles} == {"exact"}
     row = next(row for row in cycles if row["batch"] == 4 and row["draft_len"] == 4)
     target, draft = (checkpoints.load(folder) for folder in folders)
-    _, tally = decode_speculatively(target, draft, chain(4), model_pair.written_prompts(target, 4, 32), 32)
+    _, tally = decode_speculatively(target, draft, chain(4), model_pair.sample_prompts(target, 4, 32), 32)
     assert row["tokens_per_cycle"] == tally.tokens_per_cycle
     assert row["accepted"] == tally.accepted.tolist()
     assert 1 < row["tokens_per_cycle"] < 5, "some are kept and some are not"
@@ -124,10 +124,10 @@ def test_low_precision_differs_at_near_ties_only(tree: Any, monkeypatch: pytest.
     prompts = torch.randint(29, (16, 4), generator=torch.Generator().manual_seed(0))
     plain = decode_plain(target, prompts, 96)
     fast, _ = decode_speculatively(target, draft, tree, prompts, 96)
-    assert lossless.judge(target, prompts, fast, plain).verdict in ("exact", "near ties")
+    assert lossless.compare_outputs(target, prompts, fast, plain).verdict in ("exact", "near ties")
     monkeypatch.setattr(acceptance_rules, "accept_greedy", sloppy)
     wrong, _ = decode_speculatively(target, draft, tree, prompts, 96)
-    judged = lossless.judge(target, prompts, wrong, plain)
+    judged = lossless.compare_outputs(target, prompts, wrong, plain)
     assert judged.verdict == "different"
     assert judged.worst > 3 * lossless.NEAR_TIE
 
@@ -136,21 +136,21 @@ def test_a_tie_is_near_and_another_token_is_different() -> None:
     target, _ = pair(torch.bfloat16)
     prompts = torch.randint(29, (2, 4), generator=torch.Generator().manual_seed(0))
     plain = decode_plain(target, prompts, 8)
-    assert lossless.judge(target, prompts, plain, plain).verdict == "exact"
+    assert lossless.compare_outputs(target, prompts, plain, plain).verdict == "exact"
     other = plain.clone()
     other[0, -1] = (other[0, -1] + 1) % 29
-    judged = lossless.judge(target, prompts, other, plain)
+    judged = lossless.compare_outputs(target, prompts, other, plain)
     assert (judged.verdict, judged.differing) == ("different", 1)
     with torch.no_grad():  # two tokens with the same logit everywhere
         target.head.weight[:] = target.head.weight[:1]
     tied = torch.randint(29, plain.shape)
-    assert lossless.judge(target, prompts, tied, plain).verdict == "near ties"
+    assert lossless.compare_outputs(target, prompts, tied, plain).verdict == "near ties"
 
 
 def test_models_of_the_catalog_have_random_weights_and_given_acceptance() -> None:
-    from gpu_validate.device.facts import described
+    from gpu_validate.device.facts import catalog_device
 
-    listed = list(model_pair.cases(described("h100-sxm"), "ci", target="llama-2-7b", draft="tinyllama-1.1b"))
+    listed = list(model_pair.cases(catalog_device("h100-sxm"), "ci", target="llama-2-7b", draft="tinyllama-1.1b"))
     assert {case.shape["model"] for case in listed} == {"llama-2-7b"}
     assert len(listed) == 2 * (1 + 3 * len(model_pair.trees("ci")))
 
@@ -159,7 +159,7 @@ def test_prompts_of_the_user_are_cut_to_what_is_measured_and_repeated(tmp_path: 
     file = tmp_path / "p.jsonl"
     file.write_text("[1, 2, 3, 4]\n\n[5, 6, 7]\n[8]\n")
     read = model_pair.read_prompts(str(file), 29)
-    assert model_pair.given_prompts(read, 3, 3, "cpu").tolist() == [[2, 3, 4], [5, 6, 7], [2, 3, 4]]
+    assert model_pair.select_prompts(read, 3, 3, "cpu").tolist() == [[2, 3, 4], [5, 6, 7], [2, 3, 4]]
 
 
 def test_prompts_are_used(folders: tuple[str, str], tmp_path: Path) -> None:

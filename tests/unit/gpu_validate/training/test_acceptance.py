@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_validate.decoding.loop import start
-from gpu_validate.decoding.sequences import Policy
+from gpu_validate.decoding.loop import start_loop
+from gpu_validate.decoding.sequences import SamplingPolicy
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.models.eagle import EagleDraft
 from gpu_validate.training.acceptance import Anchors, accepted, mean_over_windows, measure, place_anchors
@@ -42,12 +42,14 @@ def cycles(target: Decoder, seed: int, windows: int = 6, anchors: int = 5) -> An
     return place_anchors(target, texts, domains, count=anchors, draft_len=DRAFT_LEN, seed=seed)
 
 
-def literal(target: Decoder, draft: EagleDraft, tree: DraftTree, made: Anchors, policy: Policy) -> np.ndarray:
+def literal(
+    target: Decoder, draft: EagleDraft, tree: DraftTree, made: Anchors, policy: SamplingPolicy
+) -> np.ndarray:
     """Accepted drafted tokens of one cycle of the real loop from every anchor."""
     texts = made.texts.repeat_interleave(made.positions.shape[1], dim=0)
     lengths = made.positions.flatten() + 1
     with torch.inference_mode():
-        loop = start(target, draft, tree, texts, room=1, lengths=lengths, policy=policy)
+        loop = start_loop(target, draft, tree, texts, room=1, lengths=lengths, policy=policy)
         return loop.cycle().count.view(made.positions.shape).numpy()
 
 
@@ -58,7 +60,7 @@ def test_one_pass_gives_what_the_literal_loop_accepts(tree: DraftTree, fed: bool
     target, draft = models(seed, fed=fed)
     made = cycles(target, seed)
     ours = accepted(tree, measure(draft, made).ranks[0])
-    assert (ours == literal(target, draft, tree, made, Policy())).all()
+    assert (ours == literal(target, draft, tree, made, SamplingPolicy())).all()
 
 
 def test_the_cases_above_accept_some_and_reject_some() -> None:
@@ -78,7 +80,7 @@ def test_at_temperature_one_the_mean_is_that_of_the_loop(sampled: bool) -> None:
     made = place_anchors(target, texts, np.zeros(len(texts), int), count=2, draft_len=DRAFT_LEN, seed=1)
     outcome = measure(draft, made)
     tree = chain(DRAFT_LEN) if sampled else TREES["full"]
-    theirs = literal(target, draft, tree, made, Policy(temperature=1.0, sampled_drafts=sampled))
+    theirs = literal(target, draft, tree, made, SamplingPolicy(temperature=1.0, sampled_drafts=sampled))
     ours = outcome.passed.sum(-1) if sampled else accepted(tree, outcome.ranks[1])
     noise = np.hypot(ours.std(), theirs.std()) / theirs.size**0.5
     assert ours.mean() == pytest.approx(theirs.mean(), abs=4 * noise)
