@@ -22,7 +22,7 @@ from gpu_validate.device.facts import (
     warm_up,
 )
 from gpu_validate.device.hardware_toml import write_hardware
-from gpu_validate.device.power import Monitor, open_monitor
+from gpu_validate.device.power import Monitor, NullMonitor, open_monitor
 from gpu_validate.device.timer import CACHES, Plan
 from gpu_validate.suites.case import PASSES, SCALES, Case, fits_memory, sampling_plan, summary_lines
 from gpu_validate.suites.runner import BrokenDevice, Deadline, Job, SuiteRun, pass_name, run_jobs
@@ -131,7 +131,7 @@ def run_suite(
     jobs = [Job(suite, case, number) for number in numbers for case in chosen]
     facts = {"scale": scale, "models": list(models), "passes": len(numbers), "specs": list(specs)}
     names = [job.name for job in jobs]
-    measured = SuiteRun(suite, device, folder, plan, names, facts, cache, monitor or Monitor())
+    measured = SuiteRun(suite, device, folder, plan, names, facts, cache, monitor or NullMonitor())
     try:
         _measure(measured, jobs, deadline or Deadline())
     except BrokenDevice as error:

@@ -1,1 +1,1 @@
-"""Speculative decoding: the draft-verify loop, acceptance rules, tree layout, losslessness checks."""
+"""Speculative decoding: draft-verify loop, acceptance rules, tree layout and losslessness check."""

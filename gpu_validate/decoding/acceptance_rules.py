@@ -1,7 +1,7 @@
-"""Which drafted tokens a target keeps: greedy, sampled, and at given rates.
+"""Acceptance rules: greedy, sampled, and at given rates.
 
-Each rule walks from the root of the tree to a deeper node while a child is accepted and ends with one token of the
-target's own, so a cycle emits between 1 and depth + 1 tokens. All rules work on a batch whose sequences stop at
+Each rule walks from the root of the tree to a deeper node as long as a child is accepted. It ends with one token of
+the target, so a cycle emits between 1 and depth + 1 tokens. All rules work on a batch whose sequences stop at
 different depths.
 """
 
@@ -17,6 +17,7 @@ from gpu_validate.decoding.tree_layout import TreeTables
 from scylla_sim.checks import fail
 
 ChildRule = Callable[[Tensor, Tensor], Tensor]
+"""Rule ``(rows, active) -> child`` that picks the accepted child of each row, or -1."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,11 @@ class Accepted:
     Attributes
     ----------
     path
-        ``(batch, depth)``: accepted node at each depth, -1 from the first rejection on.
+        ``(batch, depth)`` accepted node at each depth, -1 from the first rejection on.
     last
-        ``(batch,)``: row (node + 1) of the last accepted node, 0 for the root.
+        ``(batch,)`` row (node + 1) of the last accepted node, 0 for the root.
     bonus
-        ``(batch,)``: the target's own token after it.
+        ``(batch,)`` token of the target after that node.
     """
 
     path: Tensor
@@ -39,15 +40,22 @@ class Accepted:
 
     @property
     def count(self) -> Tensor:
-        """``(batch,)``: accepted nodes."""
+        """Number of accepted nodes, ``(batch,)``."""
         return (self.path >= 0).sum(1)
 
 
 def walk_tree(tables: TreeTables, batch: int, choose: ChildRule) -> tuple[Tensor, Tensor]:
-    """Path and last row from a rule that picks one child.
+    """Return the path and the last row of each sequence under a rule that picks one child.
 
-    ``choose(rows, active)`` returns for each sequence the accepted child of its current row, or -1; sequences that
-    stopped are not ``active`` and stay where they are.
+    Parameters
+    ----------
+    tables
+        Draft tree.
+    batch
+        Number of sequences.
+    choose
+        Function ``(rows, active)`` that returns the accepted child of each current row, or -1. Sequences that have
+        stopped are not active and keep their row.
     """
     device = tables.depth.device
     rows = torch.zeros(batch, dtype=torch.int64, device=device)
@@ -62,7 +70,7 @@ def walk_tree(tables: TreeTables, batch: int, choose: ChildRule) -> tuple[Tensor
 
 
 def _matching(tables: TreeTables, rows: Tensor, tokens: Tensor, wanted: Tensor) -> Tensor:
-    """Child of each row that carries the wanted token, or -1."""
+    """Return the child of each row that contains the wanted token, or -1."""
     children = tables.children[rows]
     drafted = tokens.gather(1, children.clamp(min=0))
     hit = (children >= 0) & (drafted == wanted[:, None])
@@ -70,20 +78,23 @@ def _matching(tables: TreeTables, rows: Tensor, tokens: Tensor, wanted: Tensor) 
 
 
 def _pick(values: Tensor, rows: Tensor) -> Tensor:
-    """``values[b, rows[b]]``."""
+    """Return ``values[b, rows[b]]``."""
     return values[torch.arange(rows.numel(), device=rows.device), rows]
 
 
 def accept_matching(tables: TreeTables, tokens: Tensor, wanted: Tensor) -> Accepted:
-    """Follow the tokens that the target chose itself as far as the tree has them.
+    """Accept drafted tokens as long as they equal the target's tokens.
+
+    The output follows the target's distribution whether its tokens are the most probable ones or drawn.
 
     Parameters
     ----------
+    tables
+        Draft tree.
     tokens
-        ``(batch, num_nodes)`` drafted, whatever the target's choices are.
+        ``(batch, num_nodes)`` drafted tokens.
     wanted
-        ``(batch, num_nodes + 1)``: the target's token after every row, the root's first; its most probable one, or
-        drawn from its distribution, whose output this reproduces in both cases.
+        ``(batch, num_nodes + 1)`` token of the target after every row, the root's first.
     """
     path, last = walk_tree(
         tables, len(tokens), lambda rows, _: _matching(tables, rows, tokens, _pick(wanted, rows))
@@ -92,12 +103,12 @@ def accept_matching(tables: TreeTables, tokens: Tensor, wanted: Tensor) -> Accep
 
 
 def accept_greedy(tables: TreeTables, tokens: Tensor, logits: Tensor) -> Accepted:
-    """`accept_matching` of the most probable tokens; ``logits`` ``(batch, num_nodes + 1, vocab)``."""
+    """Run `accept_matching` with the most probable tokens of ``logits`` ``(batch, num_nodes + 1, vocab)``."""
     return accept_matching(tables, tokens, logits.argmax(-1))
 
 
 def _normalize(weights: Tensor, otherwise: Tensor) -> Tensor:
-    """Rows that add up to one; ``otherwise`` where nothing is left to normalise."""
+    """Return rows that sum to one, or ``otherwise`` where a row has no mass."""
     mass = weights.sum(1, keepdim=True)
     return torch.where(mass > 0, weights / mass.clamp(min=torch.finfo(weights.dtype).tiny), otherwise)
 
@@ -105,19 +116,25 @@ def _normalize(weights: Tensor, otherwise: Tensor) -> Tensor:
 def accept_sampled(
     tables: TreeTables, tokens: Tensor, target: Tensor, draft: Tensor, generator: torch.Generator
 ) -> Accepted:
-    """Rejection sampling over the children in the order of their ranks; the output is distributed as the target's.
+    """Run rejection sampling over the children in the order of their ranks.
 
-    A child x drawn from q is kept with probability min(1, p(x)/q(x)). After a rejection p becomes the normalised
-    positive part of p - q, and q, since siblings are drawn without replacement, loses x. When no child is kept the
-    last p gives the token.
+    The output follows the target's distribution. A child x drawn from q is accepted with probability min(1,
+    p(x)/q(x)). After a rejection, p becomes the normalized positive part of p - q. Siblings are drawn without
+    replacement, so q loses x. When no child is accepted, the last p gives the token.
 
     Source: Leviathan et al., arXiv 2211.17192, Algorithm 1, for one child; Chen et al., arXiv 2402.12374 (Sequoia),
-    Algorithm 2, for several without replacement.
+    Algorithm 2, for several children without replacement.
 
     Parameters
     ----------
+    tables
+        Draft tree.
+    tokens
+        ``(batch, num_nodes)`` drafted tokens.
     target, draft
-        ``(batch, num_nodes + 1, vocab)`` probabilities; those of the draft are needed for rows with children.
+        ``(batch, num_nodes + 1, vocab)`` probabilities. Those of the draft are needed for rows with children.
+    generator
+        Random generator.
     """
     batch = torch.arange(len(tokens), device=tokens.device)
     residual = target[:, 0].clone()
@@ -146,7 +163,13 @@ def accept_sampled(
 
 
 def check_rates(tables: TreeTables, rates: Tensor) -> None:
-    """Refuse rates that are no probabilities, or too few for a tree; it reads them, so it belongs before a loop."""
+    """Check acceptance rates against a tree. This reads them from the device, so call it before a loop.
+
+    Raises
+    ------
+    InputError
+        When the rates are not probabilities, or too few for the tree.
+    """
     need = (len(tables.levels), max(level.best for level in tables.levels))
     if rates.shape[0] < need[0] or rates.shape[1] < need[1]:
         raise fail("rates", tuple(rates.shape), f"must have at least the shape {need} for this tree")
@@ -155,13 +178,19 @@ def check_rates(tables: TreeTables, rates: Tensor) -> None:
 
 
 def accept_at_rates(tables: TreeTables, rates: Tensor, logits: Tensor, generator: torch.Generator) -> Accepted:
-    """Accept at given rates, whatever the models say: the way to time any acceptance without a trained draft.
+    """Accept at given rates, independent of the models. This times any acceptance without a trained draft.
 
     Parameters
     ----------
+    tables
+        Draft tree.
     rates
-        ``(depth, ranks)``: probability that the target's token is the draft's r-th choice at a depth, given that
-        the path so far was accepted; see `check_rates`.
+        ``(depth, ranks)`` probability that the target's token is the draft's r-th choice at a depth, given that the
+        path so far was accepted; see `check_rates`.
+    logits
+        ``(batch, num_nodes + 1, vocab)`` of the target, for the token after the path.
+    generator
+        Random generator.
     """
     upper = rates.cumsum(1)
 

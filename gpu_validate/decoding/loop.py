@@ -1,10 +1,10 @@
-"""Speculative decoding for real: draft, verify, accept, roll back, over a batch with ragged acceptance.
+"""The draft-verify loop: draft, verify, accept and roll back, over a batch with ragged acceptance.
 
-Target and draft have KV caches of their own; the draft is another `gpu_validate.models.decoder.Decoder`, or a
-`gpu_validate.models.eagle.EagleDraft` that is fed the target's features. A static tree (a chain is one) is drafted
-level by level, verified by the target in one pass with a tree mask, and the accepted path is kept. Greedy output
-equals plain decoding token for token, sampled output follows the target's distribution; with given rates the loop
-is timed at any acceptance without a trained draft.
+Target and draft have their own KV caches. The draft is another `gpu_validate.models.decoder.Decoder`, or a
+`gpu_validate.models.eagle.EagleDraft` that reads the target's features. A static tree (a chain is one) is drafted
+level by level. The target verifies it in one pass with a tree mask, and the accepted path is kept. Greedy output
+equals plain decoding token for token. Sampled output follows the target's distribution. With given rates, the loop
+can be timed at any acceptance without a trained draft.
 """
 
 from __future__ import annotations
@@ -19,82 +19,46 @@ from gpu_validate.decoding import acceptance_rules
 from gpu_validate.decoding.acceptance_rules import Accepted
 from gpu_validate.decoding.sequences import Proposal, SamplingPolicy, Sequences, Tally, draw
 from gpu_validate.decoding.tree_layout import Level, TreeTables, causal_placement, keep_path, tree_placement
-from gpu_validate.models.attention import Placement
 from gpu_validate.models.decoder import Decoder, KVCache, linear
 from gpu_validate.models.eagle import EagleDraft
-from scylla_sim.acceptance.trees import DraftTree
-from scylla_sim.checks import fail
-
-
-def _prompt_place(model: Decoder | EagleDraft, tokens: Tensor) -> Placement:
-    """Places of all but the last token of prompts; what padding leaves in a cache lies beyond every length."""
-    starts = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
-    return causal_placement(starts, tokens.shape[1] - 1, model.spec)
-
-
-def _prefill(model: Decoder, cache: KVCache, tokens: Tensor) -> Tensor | None:
-    """Read all but the last token of prompts, if there are any; returns their features."""
-    if tokens.shape[1] == 1:
-        return None
-    return model.features(tokens[:, :-1], cache, _prompt_place(model, tokens))
-
-
-def _sequences(prompts: Tensor, lengths: Tensor | None, room: int) -> Sequences:
-    batch, longest = prompts.shape
-    given = torch.full((batch,), longest, device=prompts.device) if lengths is None else lengths
-    if not bool(((given >= 1) & (given <= longest)).all()):
-        raise fail("lengths", given.tolist(), f"must lie in [1, {longest}]")
-    tokens = torch.zeros((batch, longest + room), dtype=torch.int64, device=prompts.device)
-    tokens[:, :longest] = prompts
-    return Sequences(tokens, given - 1)
-
-
-@torch.inference_mode()
-def decode_plain(
-    target: Decoder,
-    prompts: Tensor,
-    new_tokens: int,
-    *,
-    lengths: Tensor | None = None,
-    policy: SamplingPolicy | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """One token a step: what speculative decoding must reproduce. Returns ``(batch, new_tokens)``."""
-    policy = policy or SamplingPolicy()
-    batch = _sequences(prompts, lengths, new_tokens)
-    begin = batch.lengths + 1
-    cache = KVCache.empty(target.spec, len(prompts), batch.tokens.shape[1], target.norm)
-    _prefill(target, cache, prompts)
-    one = torch.ones_like(batch.lengths)
-    for _ in range(new_tokens):
-        logits = target(batch.root(), cache, causal_placement(batch.lengths, 1, target.spec))
-        batch.extend(draw(policy, logits, generator), one)
-    return _new_tokens(batch, begin, new_tokens)
-
-
-def _new_tokens(batch: Sequences, begin: Tensor, count: int) -> Tensor:
-    return batch.tokens.gather(1, begin[:, None] + torch.arange(count, device=begin.device))
 
 
 @dataclass
 class SpeculativeLoop:
-    """State of speculative decoding: sequences, two caches, and how many tokens the draft's cache holds.
+    """State of speculative decoding.
 
-    Use `start_loop`, then `cycle` again and again, or its parts `propose`, `score`, `accept` and `commit`, which are
-    timed one by one.
+    Create it with `start_loop`. Call `cycle` repeatedly, or its parts `propose`, `score`, `accept` and `commit`,
+    which are timed one by one.
 
     Attributes
     ----------
+    target, draft
+        The two models.
+    tables
+        Draft tree.
+    policy
+        How tokens are chosen.
+    batch
+        Known tokens of all sequences.
+    target_cache, draft_cache
+        KV caches.
+    draft_lengths
+        ``(batch,)`` tokens of each sequence in the draft's cache.
+    generator
+        Random generator.
     fed
-        ``(batch, capacity, width)`` where the draft is fed features: with each known token that of the one before.
+        ``(batch, capacity, width)`` features that an EAGLE draft reads: with each known token, the feature of the
+        token before.
     static
-        Read nothing back from the device, so that one CUDA graph can hold a cycle. The draft then reads the last
-        2 known tokens again (``draft_len + 1`` where it is fed features), whether it must or not, and each sequence
-        needs that many. ``tally`` stays empty: see ``emitted``.
+        Whether a cycle reads nothing back from the device, so that one CUDA graph can contain it. The draft then
+        always reads the last `catch_up_length` known tokens, and each sequence needs that many. ``tally`` stays
+        empty; see ``emitted``.
     context
-        With ``static``, tokens of every sequence where a cycle starts from the same number each time.
+        With ``static``, number of tokens of every sequence where each cycle starts from the same number.
+    tally
+        Accepted tokens by depth and rank.
     emitted, cycle_counts
-        Tokens emitted and cycles run, by sequence and counted on the device.
+        ``(batch,)`` tokens emitted and cycles run, counted on the device.
     """
 
     target: Decoder
@@ -116,6 +80,7 @@ class SpeculativeLoop:
     _scored: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        """Create the counters and check the acceptance rates."""
         self.tally = Tally.empty(self.tables)
         self.emitted, self.cycle_counts = torch.zeros_like(self.draft_lengths), torch.zeros_like(self.draft_lengths)
         if self.policy.rates is not None:
@@ -123,7 +88,7 @@ class SpeculativeLoop:
 
     @property
     def tokens_per_cycle(self) -> float:
-        """Mean tokens a cycle emitted, the target's own included."""
+        """Mean number of tokens that a cycle emitted, including the target's own."""
         return int(self.emitted.sum()) / max(int(self.cycle_counts.sum()), 1)
 
     @property
@@ -132,7 +97,7 @@ class SpeculativeLoop:
         return 2 if self.fed is None else self.tables.draft_len + 1
 
     def _known(self, behind: int) -> dict[str, int | None]:
-        """Bound and context of a pass that begins so many tokens before the last known one; of ``static`` ones."""
+        """Return bound and context of a ``static`` pass that begins ``behind`` tokens before the last known one."""
         if not self.static:
             return {}
         capacity = self.target_cache.keys.shape[3]
@@ -142,7 +107,7 @@ class SpeculativeLoop:
         return {"bound": min(self.context + tail, capacity), "context": self.context - behind}
 
     def propose(self) -> Proposal:
-        """Draft a tree after every sequence: one pass for the new committed tokens, one per further level."""
+        """Draft a tree after every sequence: one pass for new committed tokens and one for each further level."""
         tokens = self.batch.tokens.new_zeros(len(self.draft_lengths), self.tables.num_nodes)
         rows: Tensor | None = None
         for index, level in enumerate(self.tables.levels):
@@ -157,7 +122,7 @@ class SpeculativeLoop:
         return Proposal(tokens, rows)
 
     def _catch_up(self) -> Tensor:
-        """Logits ``(batch, 1, vocab)`` after the root, reading what the draft has not read yet."""
+        """Return logits ``(batch, 1, vocab)`` after the root, reading what the draft has not read yet."""
         if self.static:
             count = self.catch_up_length
             start = self.batch.lengths - (count - 1)
@@ -183,6 +148,7 @@ class SpeculativeLoop:
         return self.draft.logits(root)
 
     def _draft_level(self, level: Level, tokens: Tensor) -> Tensor:
+        """Return the draft's logits of the expanded nodes of a level."""
         place = tree_placement(self.batch.lengths, level.rows, self.tables, self.draft.spec, **self._known(0))
         nodes = level.rows - 1
         if isinstance(self.draft, Decoder):
@@ -195,10 +161,10 @@ class SpeculativeLoop:
         return self.draft.logits(features)
 
     def _choices(self, level: Level, logits: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens of a level's nodes, and the distributions they were drawn from.
+        """Return the tokens of a level's nodes and the distributions they were drawn from.
 
-        Greedy children are the draft's best choices by rank. Sampled ones are drawn without replacement, as many as
-        there are siblings: the largest of log-probabilities with Gumbel noise.
+        Greedy children are the draft's best choices by rank. Sampled children are drawn without replacement, one
+        for each sibling: the largest log-probabilities with Gumbel noise.
         """
         if not self.policy.draws_drafts:
             choice = self.tables.ranks[level.nodes]
@@ -210,7 +176,7 @@ class SpeculativeLoop:
         return order[:, level.parents, level.order], probabilities
 
     def score(self, proposal: Proposal) -> Tensor:
-        """The target's logits ``(batch, num_nodes + 1, vocab)`` of the root and all nodes, in one pass."""
+        """Return the target's logits ``(batch, num_nodes + 1, vocab)`` of the root and all nodes, in one pass."""
         every = torch.arange(self.tables.num_nodes + 1, device=self.draft_lengths.device)
         place = tree_placement(self.batch.lengths, every, self.tables, self.target.spec, **self._known(0))
         tokens = torch.cat((self.batch.root(), proposal.tokens), dim=1)
@@ -218,7 +184,7 @@ class SpeculativeLoop:
         return linear(self._scored, self.target.head.weight)
 
     def accept(self, proposal: Proposal, logits: Tensor) -> Accepted:
-        """Which nodes the target keeps."""
+        """Return the nodes that the target accepts."""
         if self.policy.rates is not None:
             return acceptance_rules.accept_at_rates(self.tables, self.policy.rates, logits, self.generator)
         if self.policy.temperature == 0:
@@ -232,7 +198,7 @@ class SpeculativeLoop:
         )
 
     def commit(self, proposal: Proposal, outcome: Accepted, active: Tensor) -> None:
-        """Emit the accepted tokens and the target's own; roll both caches back to the accepted path."""
+        """Emit the accepted tokens and the target's own, and roll both caches back to the accepted path."""
         if not self.static:
             self.tally.add(self.tables, outcome, active)
         self.emitted += torch.where(active, outcome.count + 1, 0)
@@ -245,15 +211,15 @@ class SpeculativeLoop:
             self._feed(outcome)
         emitted = torch.cat((proposal.tokens.gather(1, outcome.path.clamp(min=0)), outcome.bonus[:, None]), dim=1)
         emitted.scatter_(1, accepted[:, None], outcome.bonus[:, None])
-        # The draft has read every accepted node but a leaf, on which it was not run.
-        # One that is fed features reads them again, with the target's instead of its own.
+        # The draft has read every accepted node except a leaf.
+        # An EAGLE draft reads them again, with the target's features instead of its own.
         leaf = (accepted > 0) & (self.tables.children[outcome.last] < 0).all(1)
         read = accepted - leaf.long() if self.fed is None else torch.zeros_like(accepted)
         self.draft_lengths = torch.where(active, self.batch.lengths + 1 + read, self.batch.lengths)
         self.batch.extend(emitted, torch.where(active, accepted + 1, 0))
 
     def _feed(self, outcome: Accepted) -> None:
-        """Keep the target's features of the root and of the accepted path, for the tokens after each of them."""
+        """Store the target's features of the root and of the accepted path for the tokens that follow them."""
         assert self.fed is not None and self._scored is not None
         rows = torch.arange(len(self.draft_lengths), device=self.draft_lengths.device)[:, None]
         path = functional.pad(outcome.path.clamp(min=-1) + 1, (1, 0))
@@ -261,7 +227,7 @@ class SpeculativeLoop:
         self.fed[rows, slots] = self._scored[rows, path]
 
     def cycle(self, active: Tensor | None = None) -> Accepted:
-        """Draft, verify, accept, commit; sequences that are not ``active`` stay as they are."""
+        """Draft, verify, accept and commit. Sequences that are not ``active`` do not change."""
         proposal = self.propose()
         logits = self.score(proposal)
         outcome = self.accept(proposal, logits)
@@ -269,86 +235,3 @@ class SpeculativeLoop:
             proposal, outcome, torch.ones_like(self.draft_lengths, dtype=torch.bool) if active is None else active
         )
         return outcome
-
-
-def start_loop(
-    target: Decoder,
-    draft: Decoder | EagleDraft,
-    tree: DraftTree,
-    prompts: Tensor,
-    *,
-    room: int,
-    lengths: Tensor | None = None,
-    policy: SamplingPolicy | None = None,
-    seed: int = 0,
-) -> SpeculativeLoop:
-    """Loop after reading the prompts, with ``room`` for so many new tokens.
-
-    Parameters
-    ----------
-    prompts
-        ``(batch, longest)``, padded at the right.
-    lengths
-        Tokens of each prompt; all have the longest when not given.
-
-    Raises
-    ------
-    InputError
-        When the vocabularies differ, or siblings outnumber the vocabulary.
-    """
-    if draft.spec.vocab_size != target.spec.vocab_size:
-        raise fail("vocab_size", draft.spec.vocab_size, f"must be the target's {target.spec.vocab_size}")
-    if max(tree.ranks) >= draft.spec.vocab_size:
-        raise fail("ranks", max(tree.ranks), f"must be below vocab_size={draft.spec.vocab_size}")
-    tables = TreeTables.of(tree, prompts.device)
-    batch = _sequences(prompts, lengths, room + 2 * (tree.draft_len + 1))
-    capacity = batch.tokens.shape[1] + tree.num_nodes + 1
-    caches = [KVCache.empty(model.spec, len(prompts), capacity, model.norm) for model in (target, draft)]
-    fed: Tensor | None = None
-    with torch.inference_mode():
-        features = _prefill(target, caches[0], prompts)
-        if isinstance(draft, Decoder):
-            _prefill(draft, caches[1], prompts)
-        else:
-            fed = target.norm.new_zeros(len(prompts), capacity + 1, target.spec.hidden_size)
-            if features is not None:
-                count = features.shape[1]
-                fed[:, 1 : count + 1] = features
-                draft(prompts[:, :-1], fed[:, :count], caches[1], _prompt_place(draft, prompts))
-    generator = torch.Generator(device=prompts.device).manual_seed(seed)
-    draft_lengths = batch.lengths.clone()
-    return SpeculativeLoop(
-        target,
-        draft,
-        tables,
-        policy or SamplingPolicy(),
-        batch,
-        caches[0],
-        caches[1],
-        draft_lengths,
-        generator,
-        fed,
-    )
-
-
-@torch.inference_mode()
-def decode_speculatively(
-    target: Decoder,
-    draft: Decoder | EagleDraft,
-    tree: DraftTree,
-    prompts: Tensor,
-    new_tokens: int,
-    *,
-    lengths: Tensor | None = None,
-    policy: SamplingPolicy | None = None,
-    seed: int = 0,
-) -> tuple[Tensor, Tally]:
-    """Decode ``new_tokens`` after each prompt. Returns ``(batch, new_tokens)`` and what was accepted.
-
-    A sequence that has its tokens waits for the others; its last cycle may have emitted more, which is cut off.
-    """
-    loop = start_loop(target, draft, tree, prompts, room=new_tokens, lengths=lengths, policy=policy, seed=seed)
-    begin = loop.batch.lengths + 1
-    while bool((active := loop.batch.lengths + 1 - begin < new_tokens).any()):
-        loop.cycle(active)
-    return _new_tokens(loop.batch, begin, new_tokens), loop.tally

@@ -1,8 +1,8 @@
-"""Whether speculative decoding gave what the target alone would have given.
+"""Check that speculative decoding gives the output of the target alone.
 
-Greedy output must equal plain decoding token for token. Two passes of different shapes round differently, so in low
-precision the target's two best tokens can change places where they nearly tie. What is allowed then is stated:
-every token must, given those before it, be the target's best or within `NEAR_TIE` units of rounding of it.
+Greedy output must equal plain decoding token for token. Two passes of different shapes round differently. In low
+precision the two best tokens can therefore swap where they nearly tie. The check allows this within limits: given
+the tokens before it, every token must be the target's best, or within `NEAR_TIE` units of rounding of it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from gpu_validate.decoding.tree_layout import causal_placement
 from gpu_validate.models.decoder import Decoder, KVCache, linear
 
 NEAR_TIE = 4.0
-"""Units of rounding, of the largest logit, by which two logits may differ and still count as a tie."""
+"""Largest difference of two logits that counts as a tie, in units of rounding of the largest logit."""
 
 VERDICTS = ("exact", "near ties", "different")
+"""Possible results of a comparison."""
 
 
 @dataclass(frozen=True)
 class Losslessness:
-    """Outcome of a comparison.
+    """Result of a comparison.
 
     Attributes
     ----------
     verdict
         One of `VERDICTS`.
     differing
-        Sequences that are not plain decoding's token for token.
+        Number of sequences that differ from plain decoding.
     worst
-        Largest shortfall of an emitted token behind the target's best, in units of rounding.
+        Largest distance of an emitted token from the target's best, in units of rounding.
     """
 
     verdict: str
@@ -42,10 +43,24 @@ class Losslessness:
 
 @torch.inference_mode()
 def logit_shortfall(target: Decoder, prompts: Tensor, new: Tensor) -> Tensor:
-    """How far each new token ``(batch, n)`` is behind the target's best one there, in units of rounding.
+    """Return the distance of each new token from the target's best token, in units of rounding.
 
-    The target reads prompt and output once more, in one pass. A unit is the spacing of numbers of its precision at
-    the largest logit.
+    The target reads prompt and output again in one pass. A unit is the spacing of numbers of its precision at the
+    largest logit.
+
+    Parameters
+    ----------
+    target
+        Model that decoded.
+    prompts
+        ``(batch, longest)`` tokens.
+    new
+        ``(batch, n)`` tokens that followed.
+
+    Returns
+    -------
+    Tensor
+        ``(batch, n)``, 0 for the best token.
     """
     tokens = torch.cat((prompts, new[:, :-1]), dim=1)
     cache = KVCache.empty(target.spec, len(tokens), tokens.shape[1], target.norm)
@@ -59,7 +74,7 @@ def logit_shortfall(target: Decoder, prompts: Tensor, new: Tensor) -> Tensor:
 
 
 def compare_outputs(target: Decoder, prompts: Tensor, fast: Tensor, plain: Tensor) -> Losslessness:
-    """Compare the greedy outputs ``(batch, n)`` of speculative and of plain decoding after ``prompts``."""
+    """Compare the greedy outputs ``(batch, n)`` of speculative and plain decoding after ``prompts``."""
     differing = int((fast != plain).any(1).sum())
     worst = float(logit_shortfall(target, prompts, fast).max())
     if not differing:

@@ -1,4 +1,4 @@
-"""State of decoding that the loops share: how tokens are chosen, what is known, drafted and accepted."""
+"""State of decoding that the loops share: sampling policy, known tokens, drafted tokens and counts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class SamplingPolicy:
     Attributes
     ----------
     temperature
-        0 is greedy.
+        Sampling temperature; 0 is greedy.
     sampled_drafts
-        Above temperature 0, whether the draft's tokens are drawn from its distribution (more are accepted of a
-        chain) or are its best choices, as at temperature 0 (more are accepted of a wide tree).
+        Above temperature 0, whether drafted tokens are drawn from the draft's distribution or are its best choices.
+        Drawn tokens have a higher acceptance in a chain, best choices in a wide tree.
     rates
-        ``(depth, ranks)`` acceptance that is given instead of earned; see `verify.accept_at_rates`.
+        ``(depth, ranks)`` acceptance that is given instead of measured; see
+        `gpu_validate.decoding.acceptance_rules.accept_at_rates`.
     """
 
     temperature: float = 0.0
@@ -32,6 +33,7 @@ class SamplingPolicy:
     rates: Tensor | None = None
 
     def __post_init__(self) -> None:
+        """Check the values."""
         in_range("temperature", self.temperature, 0)
         if self.rates is not None and self.temperature:
             raise fail("temperature", self.temperature, "must be 0 when acceptance rates are given")
@@ -42,16 +44,24 @@ class SamplingPolicy:
         return self.temperature > 0 and self.sampled_drafts
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Distribution that a token is drawn from, at a temperature above 0."""
+        """Return the distribution of the next token at a temperature above 0."""
         return torch.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature, dim=-1)
 
 
 @dataclass
 class Tally:
-    """What was accepted, by depth and rank.
+    """Counts of accepted tokens.
 
-    ``accepted[d, r]`` counts nodes of rank r at depth d + 1 that were kept, ``attempts[d]`` how often a path got as
-    far as depth d, so their ratio is the conditional acceptance of that position and rank.
+    Attributes
+    ----------
+    accepted
+        ``(depth, ranks)`` number of accepted nodes of each rank at depth ``d + 1``.
+    attempts
+        ``(depth,)`` number of paths that reached depth ``d``. The ratio of the two is the conditional acceptance.
+    cycles
+        Number of cycles over all sequences.
+    emitted
+        Number of emitted tokens.
     """
 
     accepted: Tensor
@@ -61,7 +71,7 @@ class Tally:
 
     @staticmethod
     def empty(tables: TreeTables) -> Tally:
-        """Nothing counted yet."""
+        """Return counts of zero for a tree."""
         size = (len(tables.levels), int(tables.ranks.max()) + 1)
         return Tally(torch.zeros(size, dtype=torch.int64), torch.zeros(size[0], dtype=torch.int64))
 
@@ -80,23 +90,31 @@ class Tally:
 
     @property
     def tokens_per_cycle(self) -> float:
-        """Mean tokens a cycle emits, the target's own included."""
+        """Mean number of tokens that a cycle emits, including the target's own."""
         return self.emitted / max(self.cycles, 1)
 
 
 @dataclass
 class Sequences:
-    """Known tokens of a batch; ``lengths`` counts those before the last one, which no cache holds yet."""
+    """Known tokens of a batch.
+
+    Attributes
+    ----------
+    tokens
+        ``(batch, capacity)``.
+    lengths
+        ``(batch,)`` number of known tokens before the last one. No cache contains the last one yet.
+    """
 
     tokens: Tensor
     lengths: Tensor
 
     def root(self) -> Tensor:
-        """``(batch, 1)``: the last known token of each sequence."""
+        """Return the last known token of each sequence, ``(batch, 1)``."""
         return self.tokens.gather(1, self.lengths[:, None])
 
     def extend(self, new: Tensor, count: Tensor) -> None:
-        """Append the first ``count[b]`` of ``new[b]`` to each sequence, which has room for all of ``new[b]``."""
+        """Append the first ``count[b]`` of ``new[b]`` to each sequence, which has room for all of them."""
         index = torch.arange(new.shape[1], device=new.device)
         slots = self.lengths[:, None] + 1 + index
         kept = torch.where(index < count[:, None], new, self.tokens.gather(1, slots))
@@ -106,14 +124,22 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Drafted tokens ``(batch, num_nodes)`` and, when sampling, the draft's ``(batch, rows, vocab)``."""
+    """Drafted tokens.
+
+    Attributes
+    ----------
+    tokens
+        ``(batch, num_nodes)``.
+    probabilities
+        ``(batch, rows, vocab)`` distributions of the draft when sampling; ``None`` otherwise.
+    """
 
     tokens: Tensor
     probabilities: Tensor | None
 
 
 def draw(policy: SamplingPolicy, logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One token for each row of ``(batch, n, vocab)``."""
+    """Choose one token for each row of ``(batch, n, vocab)``."""
     if policy.temperature == 0:
         return logits.argmax(-1)
     rows = policy.probabilities(logits).flatten(0, 1)

@@ -1,8 +1,8 @@
-"""Places of tokens in sequences of different lengths: plain steps, draft trees, and the way back after a rejection.
+"""Placement of tokens in sequences of different lengths, for plain steps and draft trees.
 
-A sequence of length L has its first L tokens in the cache; token L is known but not in the cache yet: the root of
-the next draft tree. Node j of the tree stands in slot L + 1 + j at position L + depth(j). What lies beyond a
-sequence's length is scratch: no mask ever shows it to a later query, so a rejected token needs no erasing.
+The cache contains the first L tokens of a sequence of length L. Token L is known but not in the cache: it is the
+root of the next draft tree. Node j of the tree uses slot L + 1 + j at position L + depth(j). Slots beyond a
+sequence's length are scratch space. No mask shows them to a later query, so rejected tokens need no erasure.
 """
 
 from __future__ import annotations
@@ -22,11 +22,23 @@ from scylla_sim.specs.model import Model
 
 @dataclass(frozen=True)
 class Level:
-    """Nodes of one depth and where they come from.
+    """Nodes of one depth and their parents.
 
-    ``rows`` have children and are what the draft model is run on; ``nodes`` are the children, ``parents`` their
-    places within ``rows``, ``order`` their places among their siblings. ``best`` is how many of the draft's best
-    choices the nodes need, ``width`` the most siblings: numbers of the host, so that no graph must ask the device.
+    Attributes
+    ----------
+    rows
+        Rows with children, on which the draft runs.
+    nodes
+        The children.
+    parents
+        Index of each node's parent in ``rows``.
+    order
+        Index of each node among its siblings.
+    best
+        Number of the draft's best choices that the nodes need. A number of the host, so a CUDA graph need not read
+        it.
+    width
+        Largest number of siblings, also a number of the host.
     """
 
     rows: Tensor
@@ -39,20 +51,22 @@ class Level:
 
 @dataclass(frozen=True)
 class TreeTables:
-    """A draft tree as tensors; row 0 is the root, row j + 1 is node j.
+    """A draft tree as tensors. Row 0 is the root and row j + 1 is node j.
 
     Attributes
     ----------
     depth
-        ``(num_nodes + 1,)``; 0 for the root.
+        ``(num_nodes + 1,)`` depth of each row; 0 for the root.
     visible
-        ``(num_nodes + 1, num_nodes + 1)``: which rows a row may look at, the root, its ancestors and itself.
+        ``(num_nodes + 1, num_nodes + 1)`` whether a row sees another: the root, its ancestors and itself.
     children
-        ``(num_nodes + 1, width)``: nodes in the order of their rank, -1 where there are fewer.
+        ``(num_nodes + 1, width)`` nodes in the order of their rank, padded with -1.
     parents, ranks
-        ``(num_nodes,)``: row of a node's parent, and which choice of the draft the node is.
+        ``(num_nodes,)`` row of a node's parent, and the draft choice that the node stands for.
     levels
         Levels of the tree, that of the root's children first.
+    is_chain
+        Whether every node has at most one child.
     """
 
     depth: Tensor
@@ -65,15 +79,17 @@ class TreeTables:
 
     @property
     def num_nodes(self) -> int:
+        """Number of nodes without the root."""
         return int(self.ranks.numel())
 
     @property
     def draft_len(self) -> int:
+        """Number of levels."""
         return len(self.levels)
 
     @staticmethod
     def of(tree: DraftTree, device: str | torch.device = "cpu") -> TreeTables:
-        """Tables of a tree."""
+        """Return the tables of a tree on a device."""
         count = tree.num_nodes
         visible = np.zeros((count + 1, count + 1), dtype=bool)
         visible[0, 0] = True
@@ -123,7 +139,7 @@ def _place(
     bound: int | None,
     context: int | None,
 ) -> Placement:
-    """Placement of tokens after sequences of ``starts`` tokens; without a bound the device is asked for one."""
+    """Return the placement of tokens after ``starts`` tokens; without a bound, the device is asked for it."""
     if bound is None:
         bound = int(starts.max()) + visible.shape[1]
     mask = None
@@ -141,10 +157,10 @@ def tree_placement(
     bound: int | None = None,
     context: int | None = None,
 ) -> Placement:
-    """Places of the root and nodes named by ``rows`` after sequences of ``lengths`` ``(batch,)``.
+    """Return the placement of the root and nodes in ``rows`` after ``lengths`` ``(batch,)`` tokens.
 
-    Each visible the committed tokens, the root, its ancestors and itself. ``bound`` and ``context`` are those of a
-    `Placement`; with a bound nothing is read from the device, so that a CUDA graph can hold the pass.
+    Each token sees the committed tokens, the root, its ancestors and itself. ``bound`` and ``context`` are those of
+    a `Placement`. With a bound nothing is read from the device, so a CUDA graph can contain the pass.
     """
     slots = lengths[:, None] + rows
     return _place(lengths, lengths[:, None] + tables.depth[rows], slots, tables.visible[rows], spec, bound, context)
@@ -153,19 +169,28 @@ def tree_placement(
 def causal_placement(
     starts: Tensor, count: int, spec: Model, *, bound: int | None = None, context: int | None = None
 ) -> Placement:
-    """Places of the next ``count`` tokens of sequences that hold ``starts`` ``(batch,)`` tokens.
+    """Return the placement of the next ``count`` tokens of sequences with ``starts`` ``(batch,)`` tokens.
 
-    ``bound`` and ``context`` as in `tree_placement`.
+    ``bound`` and ``context`` are as in `tree_placement`.
     """
     slots = starts[:, None] + torch.arange(count, device=starts.device)
     return _place(starts, slots, slots, causal_visibility(count, starts.device), spec, bound, context)
 
 
 def keep_path(cache: KVCache, lengths: Tensor, path: Tensor) -> None:
-    """Move the keys and values of accepted nodes next to the root; the others become scratch.
+    """Move the keys and values of accepted nodes next to the root. The other slots become scratch space.
 
-    ``path`` ``(batch, depth)`` names the accepted node at each depth, -1 from the first rejection on; whatever
-    these slots receive lies beyond the new length. All are read before any is written.
+    All slots are read before any is written.
+
+    Parameters
+    ----------
+    cache
+        KV cache of a model.
+    lengths
+        ``(batch,)`` lengths before the cycle.
+    path
+        ``(batch, depth)`` accepted node at each depth, -1 from the first rejection on. Slots after a rejection
+        receive arbitrary values, which lie beyond the new length.
     """
     batch = torch.arange(lengths.numel(), device=lengths.device)[:, None]
     source = lengths[:, None] + 1 + path.clamp(min=0)

@@ -1,8 +1,8 @@
-"""Attention of a few new tokens over a KV cache, and where those tokens stand.
+"""Attention of a few new tokens over a KV cache, and the placement of those tokens.
 
 Serving engines do not mask the whole cache. They read the cached context once for all queries of a KV head, without
-a mask, and apply a mask to the new tokens only. `attend` does the same with a Triton kernel on a GPU. Without
-Triton it joins the two parts by their log-sum-exp (`merged_attention`). On a CPU one masked kernel is faster.
+a mask, and mask only the new tokens. `attend` does the same with a Triton kernel on a GPU. Without Triton, it
+merges the two parts by their log-sum-exp (`merged_attention`). On a CPU, one masked kernel is faster.
 """
 
 from __future__ import annotations
@@ -19,34 +19,38 @@ from gpu_validate.device.clocks import Call
 from gpu_validate.models import triton_attention, triton_support
 
 TRITON, JOINED, MASKED = "triton_split_kv", "torch_flash_joined", "torch_sdpa"
-"""Kernels that the decoder runs: on a GPU with Triton, on a GPU without it, and on a CPU."""
+"""Kernels of the decoder: on a GPU with Triton, on a GPU without Triton, and on a CPU."""
 PACKED, CAUSAL, CUDNN = "torch_flash_packed", "torch_flash_causal", "torch_cudnn"
-"""Library kernels that are measured beside it: flash over the context alone, flash by query head, and cuDNN."""
+"""Library kernels that are measured for comparison: flash attention over the context alone, flash attention by
+query head, and cuDNN.
+"""
 
 _MAX_TRITON_QUERIES = 128
-"""More queries than this are a prompt. Reading prompts is not timed, and masked attention serves it."""
+"""Largest number of query tokens of the Triton kernel. Longer inputs are prompts, which are not timed and use
+masked attention.
+"""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the tokens of a forward pass stand.
+    """Positions and cache slots of the tokens of a forward pass.
 
     Attributes
     ----------
     positions
         ``(batch, n)`` rotary positions.
     slots
-        KVCache slots written: a start shared by all sequences, or ``(batch, n)``.
+        Cache slots to write: the first slot for all sequences, or ``(batch, n)``.
     lengths
-        ``(batch,)``: the first so many slots of a sequence are visible to all of its queries.
+        ``(batch,)`` number of leading slots of a sequence that all of its queries see.
     visible
-        ``(n, tail)`` bool: whether a query sees slot ``lengths + t``.
+        ``(n, tail)`` booleans: whether a query sees slot ``lengths + t``.
     bound
-        Upper bound of ``lengths + tail``; no later slot is read.
+        Upper bound of ``lengths + tail``. Later slots are not read.
     context
-        ``lengths`` as one number where all sequences have the same, so that no kernel must ask the device.
+        ``lengths`` as one number where all sequences have the same length. Kernels then need not ask the device.
     mask
-        Over all ``bound`` slots, for `masked_attention`; ``None`` where it is not needed.
+        Mask over all ``bound`` slots for `masked_attention`; ``None`` where no kernel needs it.
     """
 
     positions: Tensor
@@ -59,14 +63,14 @@ class Placement:
 
 
 def decoder_kernel(kind: str) -> str:
-    """Name of the kernel that `attend` runs on a kind of device (``cuda`` or ``cpu``)."""
+    """Return the name of the kernel that `attend` runs on a kind of device (``cuda`` or ``cpu``)."""
     if kind != "cuda":
         return MASKED
     return TRITON if triton_support.triton is not None else JOINED
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, place: Placement) -> Tensor:
-    """Attention of new tokens that are in the cache already.
+    """Compute the attention of new tokens whose keys and values are already in the cache.
 
     Parameters
     ----------
@@ -75,7 +79,7 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, place: Placement) -> Tensor:
     keys, values
         ``(batch, num_kv_heads, capacity, head_dim)`` of one layer's cache.
     place
-        Where the tokens stand.
+        Placement of the tokens.
 
     Returns
     -------
@@ -95,22 +99,29 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, place: Placement) -> Tensor:
 
 
 def _pack(q: Tensor, num_kv_heads: int) -> Tensor:
-    """Queries of the heads that share a KV head, as rows of one matrix: the cache is read once for all of them."""
+    """Stack the queries of the heads that share a KV head as rows of one matrix."""
     batch, num_heads, n, head_dim = q.shape
     return q.reshape(batch, num_kv_heads, num_heads // num_kv_heads * n, head_dim)
 
 
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Grouped-query attention in one kernel under a mask over the whole cache.
+    """Compute grouped-query attention in one kernel with a mask over the whole cache.
 
-    ``mask`` is from `causal_mask` or `packed_mask`; ``None`` lets every query see everything, as a single one does.
+    Parameters
+    ----------
+    q
+        ``(batch, num_heads, n, head_dim)``.
+    k, v
+        ``(batch, num_kv_heads, kv_len, head_dim)``.
+    mask
+        Mask from `causal_mask` or `packed_mask`. With ``None`` every query sees every key, as a single query does.
     """
     joint: Tensor = functional.scaled_dot_product_attention(_pack(q, k.shape[1]), k, v, attn_mask=mask)
     return joint.reshape(q.shape)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> tuple[Tensor, Tensor]:
-    """Flash attention of torch's own: outputs, and log-sum-exp of the scores ``(batch, heads, rows)``."""
+    """Return the outputs of torch's flash attention and the log-sum-exp of its scores."""
     if q.device.type == "cuda":
         out = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal)
     else:
@@ -119,23 +130,25 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> tuple[Te
 
 
 def packed_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Flash attention over a context that every query sees: the least that verification can cost."""
+    """Compute flash attention over a context that every query sees: a lower bound for verification."""
     return _flash(_pack(q, k.shape[1]), k, v)[0].reshape(q.shape)
 
 
 def causal_by_query_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Flash attention with its own causal mask: every query head reads the cache again."""
+    """Compute flash attention with its built-in causal mask. Every query head reads the cache again."""
     return _flash(q, k, v, causal=True)[0]
 
 
 def cudnn_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`masked_attention` by cuDNN."""
+    """Compute `masked_attention` with the kernel of cuDNN."""
     with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
         return masked_attention(q, k, v, mask)
 
 
 def merged_attention(q: Tensor, k: Tensor, v: Tensor, context: int, visible: Tensor) -> Tensor:
-    """The context without a mask, the new tokens under theirs, joined by their log-sum-exp.
+    """Attend context and new tokens separately and merge the parts by their log-sum-exp.
+
+    Only the new tokens need a mask.
 
     Parameters
     ----------
@@ -144,13 +157,13 @@ def merged_attention(q: Tensor, k: Tensor, v: Tensor, context: int, visible: Ten
     k, v
         ``(batch, num_kv_heads, context + tail, head_dim)``.
     context
-        Slots that every query sees, at least 1.
+        Number of slots that every query sees, at least 1.
     visible
-        ``(n, tail)`` bool: a chain's triangle, or the ancestors of each node of a tree.
+        ``(n, tail)`` booleans: the triangle of a chain, or the ancestors of each node of a tree.
 
     Notes
     -----
-    With scores in two parts, softmax over both is a mean of the two outputs, weighted by ``exp`` of their
+    With scores in two parts, the softmax over both is a mean of the two outputs, weighted by ``exp`` of their
     log-sum-exp. Source: Dao et al., FlashAttention, arXiv 2205.14135, section 3.1.
     """
     rows = _pack(q, k.shape[1])
@@ -166,7 +179,7 @@ def merged_attention(q: Tensor, k: Tensor, v: Tensor, context: int, visible: Ten
 
 
 def causal_mask(q_len: int, kv_len: int, group: int, device: torch.device) -> Tensor | None:
-    """Mask of the last ``q_len`` of ``kv_len`` tokens, for ``group`` query heads to a KV head."""
+    """Return the mask of the last ``q_len`` of ``kv_len`` tokens, for ``group`` query heads per KV head."""
     if q_len == 1:
         return None
     causal = torch.ones(q_len, kv_len, dtype=torch.bool, device=device).tril(kv_len - q_len)
@@ -174,12 +187,12 @@ def causal_mask(q_len: int, kv_len: int, group: int, device: torch.device) -> Te
 
 
 def packed_mask(visible: Tensor, group: int) -> Tensor:
-    """Mask from ``visible`` ``(batch, q_len, kv_len)``, true where a query may look, for `masked_attention`."""
+    """Return the mask for `masked_attention` from ``visible`` ``(batch, q_len, kv_len)``."""
     return visible[:, None].repeat(1, 1, group, 1)
 
 
 def visible_slots(lengths: Tensor, visible: Tensor, bound: int) -> Tensor:
-    """Slots that each query sees, ``(batch, n, bound)``, from ``lengths`` and ``visible`` of a `Placement`."""
+    """Return the slots that each query sees, ``(batch, n, bound)``, from the fields of a `Placement`."""
     tail = visible.shape[1]
     offset = torch.arange(bound, device=lengths.device) - lengths[:, None]
     within = visible[:, offset.clamp(0, tail - 1)].transpose(0, 1)
@@ -187,12 +200,24 @@ def visible_slots(lengths: Tensor, visible: Tensor, bound: int) -> Tensor:
 
 
 def causal_visibility(n: int, device: torch.device) -> Tensor:
-    """``visible`` of ``n`` tokens in a row: each sees itself and those before it."""
+    """Return ``visible`` of ``n`` tokens in a row: each token sees itself and those before it."""
     return torch.ones(n, n, dtype=torch.bool, device=device).tril()
 
 
 def kernel_calls(kernel: str, q: Tensor, pairs: Sequence[Sequence[Tensor]]) -> Sequence[Call]:
-    """Calls of one kernel for the last tokens of each cache, a chain."""
+    """Return one call of a kernel for each cache.
+
+    The queries are the last tokens of the cache, a chain.
+
+    Parameters
+    ----------
+    kernel
+        Name of a kernel, such as `TRITON` or `PACKED`.
+    q
+        ``(batch, num_heads, n, head_dim)``.
+    pairs
+        Keys and values of each cache.
+    """
     q_len, kv_len = q.shape[2], pairs[0][0].shape[2]
     device, group = q.device, q.shape[1] // pairs[0][0].shape[1]
     context, visible = kv_len - q_len, causal_visibility(q_len, q.device)

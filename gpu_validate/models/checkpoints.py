@@ -1,7 +1,7 @@
-"""Real weights: a folder with ``config.json`` and ``*.safetensors`` in Llama's layout, to and from a `Decoder`.
+"""Checkpoints in Llama's layout: ``config.json`` and ``*.safetensors``, read into and written from a `Decoder`.
 
-Torch is all that is needed. What a `Decoder` does not compute (biases, other activations, sliding windows,
-quantized weights, all rotary scalings but two) is refused by name, never ignored.
+A `Decoder` does not compute biases, other activations, sliding windows, quantized weights, or rotary scalings other
+than two. Checkpoints that need any of them are refused with an error that names it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 
 MODEL_TYPES = ("llama", "mistral")
-"""Families whose layers are those of a `Decoder`."""
+"""Model families whose layers are those of a `Decoder`."""
 
 _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "hidden_act": ("silu", "swish"),
@@ -31,7 +31,7 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
     "partial_rotary_factor": (1.0, None),
 }
-"""Keys of a config that change what is computed, and the values that change nothing."""
+"""Keys of a config that would change the computation, with the values that change nothing."""
 
 _JOINED = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -39,8 +39,9 @@ _JOINED = {
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "down": ("mlp.down_proj",),
 }
-"""Projection of a layer -> the matrices of the file that it holds one under the other."""
+"""Projection of a layer -> matrices of the file that are stacked in it."""
 _NORMS = {"norm_in": "input_layernorm", "norm_mid": "post_attention_layernorm"}
+"""Norm of a layer -> its name in the file."""
 
 _INDEX = "model.safetensors.index.json"
 
@@ -106,12 +107,12 @@ def _json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise fail("checkpoint", str(path), f"is not JSON ({error})") from None
     if not isinstance(value, dict):
-        raise fail("checkpoint", str(path), "must hold a JSON object")
+        raise fail("checkpoint", str(path), "must contain a JSON object")
     return value
 
 
 def _rope(config: Mapping[str, Any], name: str) -> Rope:
-    """Rotary positions of a config; newer ones keep base and scaling in ``rope_parameters``."""
+    """Read the rotary embedding of a config; newer configs keep it in ``rope_parameters``."""
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     base = float(given.get("rope_theta") or config.get("rope_theta") or Rope.base)
     kind = str(given.get("rope_type") or given.get("type") or "default")
@@ -128,47 +129,55 @@ def _rope(config: Mapping[str, Any], name: str) -> Rope:
         raise fail("rope_scaling", kind, f"lacks {error.args[0]} in the config of {name}") from None
 
 
-def options(config: Mapping[str, Any], name: str) -> DecoderOptions:
-    """Rotary positions and norms of a config, refusing what a `Decoder` does not compute."""
+def decoder_options(config: Mapping[str, Any], name: str) -> DecoderOptions:
+    """Read the rotary embedding and the norms of a config.
+
+    Raises
+    ------
+    InputError
+        When the config asks for something that a `Decoder` does not compute.
+    """
     one_of("model_type", str(config.get("model_type") or "llama"), MODEL_TYPES, hint=f"config of {name}")
     for key, known in _PLAIN.items():
         if key in config and config[key] not in known:
             shown = " or ".join(str(value) for value in known)
-            raise fail(key, config[key], f"is not computed by the loop ({name})", f"{shown} is")
+            raise fail(key, config[key], f"is not supported by the decoder ({name})", f"supported: {shown}")
     return DecoderOptions(_rope(config, name), float(config.get("rms_norm_eps") or DecoderOptions.norm_eps))
 
 
 def _files(folder: Path) -> dict[Path, set[str] | None]:
-    """Files of a checkpoint and the tensors that its index promises in each; ``None`` without an index."""
+    """Return the files of a checkpoint with the tensors that its index lists in each; ``None`` without an index."""
     if (folder / _INDEX).exists():
         where = _json(folder / _INDEX).get("weight_map")
         if not isinstance(where, dict) or not where:
             raise fail("checkpoint", str(folder / _INDEX), "has no weight_map")
         for file in where.values():
             if not isinstance(file, str) or Path(file).name != file:
-                raise fail("checkpoint", str(folder / _INDEX), f"names {file!r}, which is no file beside it")
+                raise fail(
+                    "checkpoint", str(folder / _INDEX), f"lists {file!r}, which is not the name of a file beside it"
+                )
         shards = sorted(set(where.values()))
         return {folder / shard: {name for name in where if where[name] == shard} for shard in shards}
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
-        rule = f"must hold one .safetensors file or {_INDEX}, and holds {len(files)} files"
+        rule = f"must contain one .safetensors file or {_INDEX}, but contains {len(files)} files"
         raise fail("checkpoint", str(folder), rule)
     return {files[0]: None}
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint by name."""
+    """Read all tensors of a checkpoint by name."""
     found: dict[str, Tensor] = {}
     for file, promised in _files(folder).items():
         held = read_weights(file)
         if promised is not None and promised - held.keys():
-            raise fail("checkpoint", str(file), f"lacks {min(promised - held.keys())}, which {_INDEX} promises")
+            raise fail("checkpoint", str(file), f"lacks {min(promised - held.keys())}, which {_INDEX} lists")
         found.update(held)
     return found
 
 
 def _places(model: Decoder) -> Iterator[tuple[Tensor, tuple[str, ...]]]:
-    """Every weight of a decoder and the tensors of the file that it is made of."""
+    """Yield every weight of a decoder with the tensors of the file that it consists of."""
     yield model.embedding.weight, ("model.embed_tokens.weight",)
     for index, layer in enumerate(model.layers):
         prefix = f"model.layers.{index}"
@@ -182,7 +191,7 @@ def _places(model: Decoder) -> Iterator[tuple[Tensor, tuple[str, ...]]]:
 
 
 def _split_of(spec: Model, weight: Tensor, names: Sequence[str]) -> list[int]:
-    """Rows of a decoder's weight that each tensor of the file takes."""
+    """Return the number of rows of a decoder's weight that each tensor of the file fills."""
     if len(names) == 3:
         return [spec.num_heads * spec.head_dim, *[spec.num_kv_heads * spec.head_dim] * 2]
     return [len(weight) // len(names)] * len(names)
@@ -206,28 +215,35 @@ def _fill(
 
 
 def load(folder: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Decoder:
-    """Decoder with the weights of a checkpoint, in ``dtype``.
+    """Load the weights of a checkpoint into a decoder.
+
+    Parameters
+    ----------
+    folder
+        Folder of the checkpoint.
+    device, dtype
+        Device and dtype of the decoder.
 
     Raises
     ------
     InputError
-        When a file is damaged, a tensor is missing, left over or of another shape, or the config asks for something
+        When a file is damaged, a tensor is missing, unknown or of another shape, or the config asks for something
         that a `Decoder` does not compute.
     """
     folder = Path(folder)
     config = _json(folder / "config.json")
     spec = catalog.model(str(folder))
-    model = Decoder(spec, device=device, dtype=dtype, options=options(config, folder.name))
+    model = Decoder(spec, device=device, dtype=dtype, options=decoder_options(config, folder.name))
     held = _tensors(folder)
     used: set[str] = set()
     for weight, names in _places(model):
         _fill(weight, names, _split_of(spec, weight, names), held, folder)
         used.update(names)
-    # old files repeat what the config says (inv_freq) or, with tied embeddings, the embedding
+    # old files store rotary frequencies or, with tied embeddings, the embedding a second time
     known = (".rotary_emb.inv_freq", *(("lm_head.weight",) if spec.tied_embeddings else ()))
     left = sorted(name for name in held.keys() - used if not name.endswith(known))
     if left:
-        raise fail("checkpoint", str(folder), f"holds {left[0]}, which the loop does not compute")
+        raise fail("checkpoint", str(folder), f"has {left[0]}, which the decoder does not compute")
     return model
 
 
@@ -262,7 +278,7 @@ def _config(model: Decoder) -> dict[str, Any]:
 
 
 def save(model: Decoder, folder: Path | str) -> None:
-    """Write a decoder as a checkpoint that `load`, and any program that knows Llama, reads."""
+    """Write a decoder as a checkpoint in Llama's layout."""
     folder = Path(folder)
     tensors: dict[str, Tensor] = {}
     for weight, names in _places(model):

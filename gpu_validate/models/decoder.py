@@ -1,9 +1,8 @@
-"""A decoder stack as engines run it.
+"""A decoder stack as serving engines run it.
 
-RMSNorm, rotary positions, grouped-query attention over a KV cache, gated MLP, vocabulary projection; the query,
-key and value projections are one matrix, and so are gate and up. Built from
-`scylla_sim.specs.model.Model` with random weights, since the seconds of a step do not depend on their
-values; `gpu_validate.models.checkpoints` fills in real ones.
+A layer has RMSNorm, rotary positions, grouped-query attention over a KV cache and a gated MLP. The query, key and
+value projections are one matrix, and so are gate and up. The weights are random, since the seconds of a step do not
+depend on their values. `gpu_validate.models.checkpoints` loads real weights.
 """
 
 from __future__ import annotations
@@ -23,19 +22,26 @@ from scylla_sim.checks import one_of, positive
 from scylla_sim.specs.model import Model
 
 _WEIGHT_STD = 0.02
+"""Standard deviation of random weights."""
 
 ROPE_SCALINGS = ("none", "linear", "llama3")
+"""Supported scalings of rotary positions."""
 
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary positions: base of the wavelengths, and how a checkpoint stretches them.
+    """Rotary positions.
 
     Attributes
     ----------
+    base
+        Base of the wavelengths.
     scaling
-        ``none``; ``linear``, all wavelengths by ``factor``; ``llama3``, the long ones by ``factor`` and those
-        between ``original_context / low`` and ``original_context / high`` in part.
+        ``none``; ``linear``, which multiplies all wavelengths by ``factor``; or ``llama3``, which multiplies the
+        long ones by ``factor`` and blends between ``original_context / low_freq_factor`` and ``original_context /
+        high_freq_factor``.
+    factor, low_freq_factor, high_freq_factor, original_context
+        Parameters of the scaling, as in the configs of Llama 3.1.
     """
 
     base: float = 10000.0
@@ -46,6 +52,7 @@ class Rope:
     original_context: int = 8192
 
     def __post_init__(self) -> None:
+        """Check the values."""
         one_of("rope scaling", self.scaling, ROPE_SCALINGS)
         positive(
             "rope",
@@ -61,20 +68,22 @@ class Rope:
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """Numbers of a decoder besides its shape: the rotary positions and the epsilon of its norms."""
+    """Options of a decoder besides its shape: rotary positions and the epsilon of the norms."""
 
     rope: Rope = Rope()
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
+        """Check the values."""
         positive("norm_eps", self.norm_eps)
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T`` for ``x`` ``(..., in)`` and ``weight`` ``(out, in)``, as a layer of a decoder runs it.
+    """Return ``x @ weight.T`` for ``x`` ``(..., in)`` and ``weight`` ``(out, in)``.
 
-    On a CPU two or three rows are filled up to four: the library takes up to twice as long for them as for four, an
-    artefact that no engine would keep in the middle of speculation's range.
+    On a CPU, inputs of two or three rows are padded to four. The CPU library needs up to twice as long for them as
+    for four rows. Engines would not keep this artifact, and it lies in the middle of the range of speculative
+    decoding.
     """
     rows = x.numel() // x.shape[-1]
     if x.is_cuda or rows not in (2, 3):
@@ -85,26 +94,26 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class KVCache:
-    """Keys and values of all layers: ``(layers, batch, num_kv_heads, capacity, head_dim)`` each."""
+    """Keys and values of all layers, ``(layers, batch, num_kv_heads, capacity, head_dim)`` each."""
 
     keys: Tensor
     values: Tensor
 
     @staticmethod
     def empty(spec: Model, batch: int, capacity: int, like: Tensor) -> KVCache:
-        """Room for ``capacity`` tokens of ``batch`` sequences, with the dtype and device of ``like``."""
+        """Return a zero cache for ``capacity`` tokens of ``batch`` sequences, in the dtype of ``like``."""
         size = (spec.num_layers, batch, spec.num_kv_heads, capacity, spec.head_dim)
         return KVCache(like.new_zeros(size), like.new_zeros(size))
 
     def fill_randomly(self) -> KVCache:
-        """Pretend that a context was read: zeros would let a kernel or a power limit look too good."""
+        """Fill the cache with random numbers; zeros would draw less power and run faster."""
         self.keys.normal_()
         self.values.normal_()
         return self
 
 
 def placement_after(context: int, n: int, spec: Model, like: Tensor, *, batch: int = 1) -> Placement:
-    """The next ``n`` tokens after the same ``context`` in every sequence, causal."""
+    """Return the causal placement of the next ``n`` tokens after the same ``context``."""
     device = like.device
     positions = torch.arange(context, context + n, device=device).expand(batch, n)
     on_gpu = like.is_cuda
@@ -122,7 +131,7 @@ def placement_after(context: int, n: int, spec: Model, like: Tensor, *, batch: i
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def rope_frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
-    """Radians per position of each pair of a head's elements, ``(head_dim / 2,)``.
+    """Return the radians per position of each pair of a head's elements, ``(head_dim / 2,)``.
 
     Source: Su et al., arXiv 2104.09864; ``llama3`` as in the reference code of Llama 3.1.
     """
@@ -138,7 +147,7 @@ def rope_frequencies(rope: Rope, head_dim: int, device: torch.device) -> Tensor:
 
 
 def rotary(positions: Tensor, head_dim: int, dtype: torch.dtype, rope: Rope | None = None) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of rotary embeddings, ``(batch, 1, n, head_dim)`` each."""
+    """Return cosine and sine of the rotary embedding at ``positions``, ``(batch, 1, n, head_dim)`` each."""
     angle = positions[:, None, :, None].float() * rope_frequencies(rope or Rope(), head_dim, positions.device)
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos().to(dtype), angle.sin().to(dtype)
@@ -150,13 +159,13 @@ def _rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Projection(nn.Linear):
-    """A projection without bias, by `linear`."""
+    """Projection without bias that runs `linear`."""
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__(inner, outer, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., inner)`` -> ``(..., outer)``."""
+        """Map ``(..., inner)`` to ``(..., outer)``."""
         return linear(x, self.weight)
 
 
@@ -177,7 +186,10 @@ class Layer(nn.Module):
         self.down = Projection(spec.intermediate_size, width)
 
     def heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values ``(batch, heads, n, head_dim)`` of ``x`` ``(batch, n, width)``, rotated."""
+        """Return rotated queries and keys, and values, of ``x`` ``(batch, n, width)``.
+
+        Each is ``(batch, heads, n, head_dim)``.
+        """
         spec = self.spec
         normed = functional.rms_norm(x, (x.shape[-1],), self.norm_in, self.norm_eps)
         joint = self.qkv(normed).view(*x.shape[:2], -1, spec.head_dim).transpose(1, 2)
@@ -185,7 +197,7 @@ class Layer(nn.Module):
         return _rotate(q, turn), _rotate(k, turn), v
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """The layer's output from its input and what attention returned, ``(batch, heads, n, head_dim)``."""
+        """Return the layer's output from its input and the attention output."""
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         normed = functional.rms_norm(x, (x.shape[-1],), self.norm_mid, self.norm_eps)
         gate, up = self.gate_up(normed).chunk(2, dim=-1)
@@ -195,7 +207,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, cache: tuple[Tensor, Tensor], place: Placement, turn: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """``(batch, n, width)`` -> the same; writes this layer's keys and values into ``cache``."""
+        """Map ``(batch, n, width)`` to the same shape and write keys and values into ``cache``."""
         batch, n, _ = x.shape
         if triton_available(x, self.spec.head_dim) and isinstance(place.slots, Tensor):
             return self._fused(x, cache, place, turn)
@@ -211,7 +223,7 @@ class Layer(nn.Module):
     def _fused(
         self, x: Tensor, cache: tuple[Tensor, Tensor], place: Placement, turn: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """`forward` with one kernel each for rotary and cache write, residual and norm, SiLU and product."""
+        """Run `forward` with fused kernels between the GEMMs."""
         spec = self.spec
         assert isinstance(place.slots, Tensor)
         joint = self.qkv(functional.rms_norm(x, (x.shape[-1],), self.norm_in, self.norm_eps))
@@ -224,7 +236,19 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A dense decoder-only transformer with random weights in the shape of ``spec``."""
+    """Dense decoder-only transformer with random weights.
+
+    Parameters
+    ----------
+    spec
+        Shape of the model.
+    device, dtype
+        Device and dtype of the weights.
+    seed
+        Seed of the random weights.
+    options
+        Rotary positions and norms.
+    """
 
     def __init__(
         self,
@@ -238,7 +262,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.options = options or DecoderOptions()
-        with torch.device("meta"):  # nothing is allocated, nor initialised twice
+        with torch.device("meta"):  # allocates nothing
             self.embedding = nn.Embedding(spec.vocab_size, spec.hidden_size)
             self.layers = nn.ModuleList(Layer(spec, self.options.norm_eps) for _ in range(spec.num_layers))
             self.norm = nn.Parameter(torch.ones(spec.hidden_size))
@@ -256,7 +280,7 @@ class Decoder(nn.Module):
         self.requires_grad_(False)
 
     def features(self, tokens: Tensor, cache: KVCache, place: Placement) -> Tensor:
-        """Normed outputs ``(batch, n, width)`` of the last layer; the cache keeps the tokens' keys and values."""
+        """Return the normed outputs ``(batch, n, width)`` of the last layer and fill the cache."""
         x = self.embedding(tokens)
         turn = rotary(place.positions, self.spec.head_dim, x.dtype, self.options.rope)
         for index, layer in enumerate(self.layers):
@@ -264,9 +288,9 @@ class Decoder(nn.Module):
         return self.normed(x)
 
     def normed(self, x: Tensor) -> Tensor:
-        """The last norm."""
+        """Apply the final norm."""
         return functional.rms_norm(x, (x.shape[-1],), self.norm, self.options.norm_eps)
 
     def forward(self, tokens: Tensor, cache: KVCache, place: Placement) -> Tensor:
-        """Logits ``(batch, n, vocab)`` of tokens ``(batch, n)``; the cache keeps their keys and values."""
+        """Return the logits ``(batch, n, vocab)`` of tokens ``(batch, n)`` and fill the cache."""
         return linear(self.features(tokens, cache, place), self.head.weight)

@@ -1,8 +1,8 @@
-"""A draft that reads the target's features: the head of EAGLE, with any number of decoder layers.
+"""EAGLE draft: a head that reads the target's features, with any number of decoder layers.
 
-With token t the draft is fed what the target made of token t - 1, and predicts what it will make of t: a feature,
-from which the target's own vocabulary projection gives the next token, and which is fed back when nothing better is
-known. Fed with nothing but tokens it is an ordinary small model of the same size, the control of experiments.
+For token t the draft reads the target's feature of token t - 1 and predicts the target's feature of t. The target's
+vocabulary projection turns that feature into the next token. Where no target feature is known, the draft reads its
+own prediction. Without features it is an ordinary small model of the same size, the control in experiments.
 
 Source: Li et al. (EAGLE), arXiv 2401.15077, section 4.1; several decoder layers as in arXiv 2505.07858 (Scylla).
 """
@@ -20,14 +20,18 @@ from scylla_sim.specs.model import Model
 
 
 class EagleDraft(nn.Module):
-    """Draft of ``spec.num_layers`` layers for one target, whose embedding and vocabulary projection it borrows.
+    """Draft of ``spec.num_layers`` layers that borrows the embedding and the vocabulary projection of a target.
 
-    Attributes
+    Parameters
     ----------
     spec
-        Shape of its layers; may be narrower than the target.
+        Shape of the layers. It may be narrower than the target.
+    target
+        Target model with the same vocabulary.
     fed
-        Whether it reads features; without them it is a token-only draft.
+        Whether the draft reads features. Without them it reads tokens only.
+    seed
+        Seed of the initial weights.
     """
 
     embedding: Tensor
@@ -53,26 +57,26 @@ class EagleDraft(nn.Module):
 
     @property
     def feature_width(self) -> int:
-        """Elements of a feature."""
+        """Number of elements of a feature."""
         return int(self.head.shape[1])
 
     def enter(self, tokens: Tensor, fed: Tensor) -> Tensor:
-        """Inputs ``(..., spec.hidden_size)`` of the layers from tokens and features ``(..., feature_width)``."""
+        """Return the inputs of the layers, ``(..., spec.hidden_size)``, from tokens and features."""
         embedded = functional.embedding(tokens, self.embedding)
         if not self.fed:
             return linear(embedded, self.join.weight)
         return linear(torch.cat((fed, embedded), dim=-1), self.join.weight)
 
     def leave(self, x: Tensor) -> Tensor:
-        """Predicted features from the last layer's outputs."""
+        """Return the predicted features from the outputs of the last layer."""
         return linear(functional.rms_norm(x, (x.shape[-1],), self.norm, DecoderOptions.norm_eps), self.widen.weight)
 
     def logits(self, features: Tensor) -> Tensor:
-        """``(..., vocab)`` of the target's vocabulary projection."""
+        """Return the logits ``(..., vocab)`` of the target's vocabulary projection."""
         return linear(features, self.head)
 
     def forward(self, tokens: Tensor, fed: Tensor, cache: KVCache, place: Placement) -> Tensor:
-        """Predicted features ``(batch, n, feature_width)``; the cache keeps the tokens' keys and values."""
+        """Return the predicted features ``(batch, n, feature_width)`` and fill the cache."""
         x = self.enter(tokens, fed)
         turn = rotary(place.positions, self.spec.head_dim, x.dtype)
         for index, layer in enumerate(self.layers):
@@ -81,9 +85,10 @@ class EagleDraft(nn.Module):
 
 
 def initialize_weights(module: nn.Module, seed: int) -> None:
-    """Weights to train from: matrices with a variance of one over their inputs, the outputs of layers smaller.
+    """Set the weights that training starts from.
 
-    The last matrices of a layer shrink with the root of the number of layers (Radford et al., GPT-2, section 2.3).
+    Matrices have a variance of one over their inputs. The last matrices of a layer are scaled down by the root of
+    twice the number of layers. Source: Radford et al., GPT-2, section 2.3.
     """
     depth = max(1, sum(isinstance(part, Layer) for part in module.modules()))
     generator = torch.Generator().manual_seed(seed)

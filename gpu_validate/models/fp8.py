@@ -1,9 +1,9 @@
-"""Matrix products in 8-bit floating point: weights stored so, activations quantized on the way, as engines do it.
+"""GEMMs in 8-bit floating point: quantized weights, and activations that are quantized at run time.
 
-The product is ``torch._scaled_mm`` with fast accumulation, as engines call it. One scale serves a whole tensor.
-Quantizing the activations is work of its own and is timed apart. With a dynamic scale it takes their largest
-magnitude, a division and a cast, many kernels of torch's; with a static scale it is one kernel. Attention, KV cache
-and the vocabulary projection stay in 16 bits, as in engines. On a CPU the same code is slow, and only tested.
+GEMMs are calls of ``torch._scaled_mm`` with fast accumulation, as in serving engines. One scale serves a whole
+tensor. Quantization of the activations is timed separately. A dynamic scale needs a maximum, a division and a cast,
+which are many kernels in torch. A static scale needs one kernel. Attention, the KV cache and the vocabulary
+projection stay in 16 bits, as in engines. On a CPU the same code is slow and only tested.
 """
 
 from __future__ import annotations
@@ -16,22 +16,28 @@ from gpu_validate.models.triton_support import triton_available
 from scylla_sim.checks import fail
 
 DTYPE = torch.float8_e4m3fn
-"""Four bits of exponent, three of mantissa: the type that engines keep weights and activations in."""
+"""8-bit type with four exponent and three mantissa bits, which engines use for weights and activations."""
 
 MIN_ROWS = 17
-"""Fewer rows than this took a slow kernel of cuBLAS on Hopper. Source: vllm-project/vllm, issue 32269. With cuBLAS
-13 on an H100 they do not: filling up costs 2-3 us and saves nothing (``gpu_validate/recorded/h100-sxm``)."""
+"""Number of rows that padding fills up to. Source: vllm-project/vllm, issue 32269, where cuBLAS on Hopper ran a
+slow kernel for fewer rows. With cuBLAS 13 on an H100 it does not: padding costs 2-3 us and saves nothing
+(``gpu_validate/recorded/h100-sxm``).
+"""
 STATIC_MAX = 16.0
-"""Largest activation that a static scale holds. Normed activations of random weights stay below it."""
+"""Largest activation that a static scale represents. Normed activations of random weights stay below it."""
 
 SIDE_MULTIPLE = 16
-"""``torch._scaled_mm`` takes rows and columns of weights in multiples of this."""
+"""Multiple that the rows and columns of a weight must have for ``torch._scaled_mm``."""
 
 
 def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Tensor in 8 bits and its scale: ``x`` is nearly ``quantized * scale``.
+    """Quantize a tensor with the scale of its largest magnitude.
 
-    The scale stays on the device, so nothing waits for it.
+    Returns
+    -------
+    quantized, scale
+        8-bit tensor and scale, with ``x`` close to ``quantized * scale``. The scale stays on the device, so nothing
+        waits for it.
     """
     largest = torch.finfo(DTYPE).max
     scale = (x.abs().amax().float() / largest).clamp(min=torch.finfo(torch.float32).tiny)
@@ -39,7 +45,7 @@ def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_static(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Tensor in 8 bits at a given ``scale``; what lies outside of it becomes the largest number."""
+    """Quantize a tensor with a given scale and clip values outside the range."""
     if triton_available(x):
         return triton_fused.quantize_static(x, scale.reciprocal()), scale
     largest = torch.finfo(DTYPE).max
@@ -49,9 +55,18 @@ def quantize_static(x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 def gemm(
     x: tuple[Tensor, Tensor], weight: tuple[Tensor, Tensor], dtype: torch.dtype, *, padded: bool = False
 ) -> Tensor:
-    """``x @ weight.T`` of two quantized matrices, ``(m, k)`` and ``(n, k)``, in ``dtype``.
+    """Return ``x @ weight.T`` of two quantized matrices.
 
-    ``padded`` fills up to `MIN_ROWS` rows, as engines did it for few rows.
+    Parameters
+    ----------
+    x
+        ``(m, k)`` matrix and its scale.
+    weight
+        ``(n, k)`` matrix and its scale.
+    dtype
+        Dtype of the result.
+    padded
+        Whether fewer than `MIN_ROWS` rows are padded to `MIN_ROWS`.
     """
     rows = len(x[0])
     left = x[0]
@@ -65,9 +80,15 @@ def gemm(
 
 
 class QuantizedProjection(nn.Module):
-    """A projection without bias whose weights are 8-bit; its input is quantized at each call.
+    """Projection without bias and with 8-bit weights that quantizes its input at each call.
 
-    With a ``static`` scale, as calibrated checkpoints have one, activations beyond `STATIC_MAX` are cut off.
+    Parameters
+    ----------
+    weight
+        ``(n, k)`` weight in 16 or 32 bits. Both sides must be multiples of `SIDE_MULTIPLE`.
+    static
+        Whether the input uses a static scale, as in calibrated checkpoints. Activations beyond `STATIC_MAX` are
+        then clipped.
     """
 
     given: Tensor | None
@@ -86,7 +107,7 @@ class QuantizedProjection(nn.Module):
         self.scale = nn.Parameter(scale, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., k)`` -> ``(..., n)`` in the dtype of ``x``."""
+        """Map ``(..., k)`` to ``(..., n)`` in the dtype of ``x``."""
         rows = x.reshape(-1, x.shape[-1])
         quantized = quantize(rows) if self.given is None else quantize_static(rows, self.given)
         out = gemm(quantized, (self.weight, self.scale), x.dtype)
@@ -96,7 +117,7 @@ class QuantizedProjection(nn.Module):
 def quantize_layers(
     layers: nn.ModuleList, names: tuple[str, ...] = ("qkv", "out", "gate_up", "down"), *, static: bool = False
 ) -> None:
-    """Replace the projections of decoder layers by 8-bit ones, one by one, so that both are never held together."""
+    """Replace the projections of decoder layers by 8-bit ones, one at a time to save memory."""
     for layer in layers:
         for name in names:
             setattr(layer, name, QuantizedProjection(getattr(layer, name).weight.detach(), static=static))

@@ -1,6 +1,6 @@
-"""The work of a decoding step between its matrix products, in Triton: one kernel where an engine has one.
+"""Fused kernels of a decoding step between its GEMMs, in Triton.
 
-Each function computes what a few lines of torch would, in one pass over memory, with sums in float32. Calls can be
+Each function computes in one pass over memory what a few lines of torch compute, with sums in float32. Calls can be
 captured into a CUDA graph as those of `gpu_validate.models.triton_attention`.
 """
 
@@ -39,20 +39,20 @@ def _rotate_and_store(
     slots_batch: tensor,
     slots_token: tensor,
     n: tensor,
-    HEADS: constexpr,
-    KV_HEADS: constexpr,
-    HALF: constexpr,
-    BLOCK: constexpr,
+    heads: constexpr,
+    kv_heads: constexpr,
+    half: constexpr,
+    block: constexpr,
 ) -> None:
-    """Queries, keys and values of ``BLOCK`` heads of one token; products are rounded to the dtype."""
+    """Rotate and store ``block`` heads of one token. Products are rounded to the dtype."""
     batch = (tl.program_id(0) // n).to(tl.int64)
     token = tl.program_id(0) % n
-    head = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inner = tl.arange(0, HALF)
-    real = (head < HEADS + 2 * KV_HEADS)[:, None]
-    at = joint + batch * joint_batch + token * joint_token + head[:, None] * (2 * HALF) + inner[None, :]
+    head = tl.program_id(1) * block + tl.arange(0, block)
+    inner = tl.arange(0, half)
+    real = (head < heads + 2 * kv_heads)[:, None]
+    at = joint + batch * joint_batch + token * joint_token + head[:, None] * (2 * half) + inner[None, :]
     first = tl.load(at, mask=real)
-    second = tl.load(at + HALF, mask=real)
+    second = tl.load(at + half, mask=real)
 
     dtype = first.dtype
     cos_at = cos + batch * cos_batch + token * cos_token + inner
@@ -60,26 +60,26 @@ def _rotate_and_store(
     low = first.to(tl.float32)
     high = second.to(tl.float32)
     low_cos = (low * tl.load(cos_at).to(tl.float32)[None, :]).to(dtype).to(tl.float32)
-    high_cos = (high * tl.load(cos_at + HALF).to(tl.float32)[None, :]).to(dtype).to(tl.float32)
+    high_cos = (high * tl.load(cos_at + half).to(tl.float32)[None, :]).to(dtype).to(tl.float32)
     high_sin = (high * tl.load(sin_at).to(tl.float32)[None, :]).to(dtype).to(tl.float32)
-    low_sin = (low * tl.load(sin_at + HALF).to(tl.float32)[None, :]).to(dtype).to(tl.float32)
+    low_sin = (low * tl.load(sin_at + half).to(tl.float32)[None, :]).to(dtype).to(tl.float32)
     turned_low = (low_cos - high_sin).to(dtype)
     turned_high = (high_cos + low_sin).to(dtype)
 
-    is_q = (head < HEADS)[:, None]
-    q_at = out + tl.program_id(0).to(tl.int64) * (HEADS * 2 * HALF) + head[:, None] * (2 * HALF) + inner[None, :]
+    is_q = (head < heads)[:, None]
+    q_at = out + tl.program_id(0).to(tl.int64) * (heads * 2 * half) + head[:, None] * (2 * half) + inner[None, :]
     tl.store(q_at, turned_low, mask=is_q)
-    tl.store(q_at + HALF, turned_high, mask=is_q)
+    tl.store(q_at + half, turned_high, mask=is_q)
     slot = tl.load(slots + batch * slots_batch + token * slots_token).to(tl.int64)
-    is_k = ((head >= HEADS) & (head < HEADS + KV_HEADS))[:, None]
-    k_at = keys + batch * k_batch + (head - HEADS).to(tl.int64)[:, None] * k_head + slot * k_slot + inner[None, :]
+    is_k = ((head >= heads) & (head < heads + kv_heads))[:, None]
+    k_at = keys + batch * k_batch + (head - heads).to(tl.int64)[:, None] * k_head + slot * k_slot + inner[None, :]
     tl.store(k_at, turned_low, mask=is_k)
-    tl.store(k_at + HALF, turned_high, mask=is_k)
-    is_v = (head >= HEADS + KV_HEADS)[:, None] & real
-    v_head_index = (head - (HEADS + KV_HEADS)).to(tl.int64)
+    tl.store(k_at + half, turned_high, mask=is_k)
+    is_v = (head >= heads + kv_heads)[:, None] & real
+    v_head_index = (head - (heads + kv_heads)).to(tl.int64)
     v_at = values + batch * v_batch + v_head_index[:, None] * v_head + slot * v_slot + inner[None, :]
     tl.store(v_at, first, mask=is_v)
-    tl.store(v_at + HALF, second, mask=is_v)
+    tl.store(v_at + half, second, mask=is_v)
 
 
 def rotate_and_store(
@@ -92,24 +92,31 @@ def rotate_and_store(
     num_heads: int,
     num_kv_heads: int,
 ) -> Tensor:
-    """Turn new queries and keys by their positions and put keys and values into the cache.
+    """Rotate new queries and keys by their positions, and write keys and values into the cache.
 
     Parameters
     ----------
     joint
         ``(batch, n, (num_heads + 2 * num_kv_heads) * head_dim)``: queries, keys and values side by side.
     cos, sin
-        ``(batch, n, head_dim)``, with an axis of 1 for the heads or without, as
-        `gpu_validate.models.decoder.rotary` gives them. ``batch`` may be 1.
+        ``(batch, n, head_dim)`` from `gpu_validate.models.decoder.rotary`, with or without an axis of 1 for the
+        heads. ``batch`` may be 1.
     keys, values
-        ``(batch, num_kv_heads, capacity, head_dim)``, written.
+        ``(batch, num_kv_heads, capacity, head_dim)``, written in place.
     slots
-        ``(batch, n)`` integers: where each token goes. No two tokens of a sequence share a slot.
+        ``(batch, n)`` integers: the slot of each token. No two tokens of a sequence share a slot.
+    num_heads, num_kv_heads
+        Heads of queries and of keys.
 
     Returns
     -------
     Tensor
-        Turned queries ``(batch, num_heads, n, head_dim)``, stored token by token.
+        Rotated queries ``(batch, num_heads, n, head_dim)``, stored token by token.
+
+    Raises
+    ------
+    InputError
+        When the head size or a stride is not supported.
     """
     batch, n, _ = joint.shape
     head_dim = keys.shape[-1]
@@ -135,20 +142,20 @@ def rotate_and_store(
         *values.stride()[:3],
         *slots.stride(),
         n,
-        HEADS=num_heads,
-        KV_HEADS=num_kv_heads,
-        HALF=head_dim // 2,
-        BLOCK=at_once,
+        heads=num_heads,
+        kv_heads=num_kv_heads,
+        half=head_dim // 2,
+        block=at_once,
         num_warps=1,
     )
     return out.transpose(1, 2)
 
 
 @jit()
-def _silu_times(gate_up: tensor, out: tensor, row_stride: tensor, inner: tensor, BLOCK: constexpr) -> None:
-    """``BLOCK`` elements of one row; the SiLU is rounded before the product, as torch does."""
+def _silu_times(gate_up: tensor, out: tensor, row_stride: tensor, inner: tensor, block: constexpr) -> None:
+    """Process ``block`` elements of one row. The SiLU is rounded before the multiplication, as in torch."""
     row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    column = tl.program_id(1) * block + tl.arange(0, block)
     real = column < inner
     at = gate_up + row * row_stride + column
     gate = tl.load(at, mask=real, other=0.0)
@@ -159,12 +166,12 @@ def _silu_times(gate_up: tensor, out: tensor, row_stride: tensor, inner: tensor,
 
 
 def silu_times(gate_up: Tensor) -> Tensor:
-    """``silu(gate) * up`` of the two halves of the last axis: ``(..., 2 * inner)`` -> ``(..., inner)``."""
+    """Return ``silu(gate) * up`` of the two halves of the last axis: ``(..., 2 * inner)`` to ``(..., inner)``."""
     inner = gate_up.shape[-1] // 2
     rows = gate_up.reshape(-1, 2 * inner)
     out = gate_up.new_empty(*gate_up.shape[:-1], inner)
     block = min(1024, next_power_of_two(inner))
-    _silu_times[(len(rows), ceil_divide(inner, block))](rows, out, rows.stride(0), inner, BLOCK=block, num_warps=4)
+    _silu_times[(len(rows), ceil_divide(inner, block))](rows, out, rows.stride(0), inner, block=block, num_warps=4)
     return out
 
 
@@ -179,11 +186,11 @@ def _add_rms_norm(
     delta_row: tensor,
     width: tensor,
     eps: tensor,
-    BLOCK: constexpr,
+    block: constexpr,
 ) -> None:
-    """One row, kept in registers between the two passes over it."""
+    """Process one row, which stays in registers between the two passes over it."""
     row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
+    column = tl.arange(0, block)
     real = column < width
     scale = tl.load(weight + column, mask=real, other=0.0).to(tl.float32)
     left = tl.load(x + row * x_row + column, mask=real, other=0.0)
@@ -196,7 +203,7 @@ def _add_rms_norm(
 
 
 def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """``x + delta`` and its RMSNorm, ``(..., width)`` each.
+    """Return ``x + delta`` and its RMSNorm, ``(..., width)`` each.
 
     The sum is rounded to the dtype of ``x`` before the norm, as in two steps.
     """
@@ -215,7 +222,7 @@ def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[
         added.stride(0),
         width,
         eps,
-        BLOCK=block,
+        block=block,
         num_warps=warps,
     )
     return joint, normed
@@ -223,26 +230,26 @@ def add_rms_norm(x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[
 
 @jit()
 def _quantize_static(
-    x: tensor, inverse_scale: tensor, out: tensor, count: tensor, largest: tensor, BLOCK: constexpr
+    x: tensor, inverse_scale: tensor, out: tensor, count: tensor, largest: tensor, block: constexpr
 ) -> None:
-    """``BLOCK`` elements; 8-bit floats have no infinity, so what is too large becomes the largest."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    """Quantize ``block`` elements. 8-bit floats have no infinity, so large values are clipped."""
+    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     scaled = tl.load(x + at, mask=at < count, other=0.0).to(tl.float32) * tl.load(inverse_scale).to(tl.float32)
     bounded = tl.minimum(tl.maximum(scaled, -largest), largest)
     tl.store(out + at, bounded.to(out.dtype.element_ty), mask=at < count)
 
 
 def quantize_static(x: Tensor, inverse_scale: Tensor) -> Tensor:
-    """``x * inverse_scale`` in float8 (e4m3fn), cut off at its largest magnitude.
+    """Return ``x * inverse_scale`` in float8 (e4m3fn), clipped to its largest magnitude.
 
-    ``inverse_scale`` is one number on the device, known before: unlike `gpu_validate.models.fp8.quantize`, nothing
-    looks for the largest element.
+    ``inverse_scale`` is one number on the device that is known before the call. Unlike
+    `gpu_validate.models.fp8.quantize`, nothing searches for the largest element.
     """
     dense = x.contiguous()
     out = torch.empty_like(dense, dtype=_FP8)
     block = 1024
     largest = torch.finfo(_FP8).max
     _quantize_static[(ceil_divide(dense.numel(), block),)](
-        dense, inverse_scale, out, dense.numel(), largest, BLOCK=block, num_warps=4
+        dense, inverse_scale, out, dense.numel(), largest, block=block, num_warps=4
     )
     return out

@@ -1,6 +1,7 @@
-"""What Triton kernels of this package share: the import that may be missing, and when they can run.
+"""Shared parts of the Triton kernels: the optional import and small helpers.
 
-Triton comes with torch for a GPU. Without it the modules that hold kernels still import, and `triton_available` says no.
+Triton is installed with torch for a GPU. Without it, the modules with kernels can still be imported, and
+`triton_available` returns False.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ else:
     try:
         import triton
         import triton.language as tl
-        from triton.language import constexpr, tensor  # annotations of kernels, which Triton reads
+        from triton.language import constexpr, tensor  # Triton reads the annotations of kernels
     except ImportError:
         triton = tl = constexpr = tensor = None
 
 MIN_HEAD_DIM = 16
-"""Tensor cores multiply no narrower matrices."""
+"""Smallest matrix side that tensor cores multiply."""
 
 
 def triton_available(x: Tensor, head_dim: int = MIN_HEAD_DIM) -> bool:
-    """Whether Triton kernels can run on ``x``.
+    """Return whether Triton kernels can run on ``x``.
 
-    Triton is there, ``x`` is on a GPU, and ``head_dim`` is a power of two from `MIN_HEAD_DIM` on.
+    This needs Triton, a tensor on a GPU, and a ``head_dim`` that is a power of two and at least `MIN_HEAD_DIM`.
     """
     fits = head_dim >= MIN_HEAD_DIM and not head_dim & (head_dim - 1)
     return triton is not None and x.is_cuda and fits
 
 
 def jit(**options: Any) -> Callable[[Callable[..., None]], Any]:
-    """Have Triton compile a function at its first launch; without Triton it stays as it is."""
+    """Return a decorator that compiles a function with Triton, where Triton is installed."""
 
     def decorate(function: Callable[..., None]) -> Any:
         return function if triton is None else triton.jit(**options)(function)
@@ -46,10 +47,10 @@ def jit(**options: Any) -> Callable[[Callable[..., None]], Any]:
 
 
 def ceil_divide(count: int, size: int) -> int:
-    """Pieces of ``size`` that hold ``count``."""
+    """Return the number of pieces of ``size`` that cover ``count``."""
     return -(-count // size)
 
 
 def next_power_of_two(count: int) -> int:
-    """The smallest one that is at least ``count``."""
+    """Return the smallest power of two that is at least ``count``."""
     return 1 << max(count - 1, 0).bit_length()

@@ -15,7 +15,7 @@ import numpy as np
 
 from gpu_validate.device.clocks import LEAD_CYCLES, Call, Clock, EventClock, HostClock, capture_graph
 from gpu_validate.device.facts import LOCAL, Device
-from gpu_validate.device.power import Monitor
+from gpu_validate.device.power import Monitor, NullMonitor
 from gpu_validate.device.timer import Plan, Summary, measure
 from scylla_sim.checks import one_of, positive
 from scylla_sim.ops.op import all_reduce_bytes
@@ -283,7 +283,7 @@ def run_case(
     """
     import torch
 
-    monitor = monitor or Monitor()
+    monitor = monitor or NullMonitor()
 
     try:
         with torch.inference_mode():

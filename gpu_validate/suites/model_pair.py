@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gpu_validate.decoding import lossless
-from gpu_validate.decoding.loop import decode_plain, decode_speculatively
+from gpu_validate.decoding.decode import decode_plain, decode_speculatively
 from gpu_validate.decoding.sequences import SamplingPolicy, Tally
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models import checkpoints

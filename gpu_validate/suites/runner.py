@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_validate.device.facts import Device, device_state, release_memory, synchronize
-from gpu_validate.device.power import Monitor
+from gpu_validate.device.power import Monitor, NullMonitor
 from gpu_validate.device.timer import Plan
 from gpu_validate.records import record_file
 from gpu_validate.suites.case import Case, expected_seconds, run_case, settling_plan
@@ -111,7 +111,7 @@ class SuiteRun:
     names: Sequence[str]
     facts: Mapping[str, Any]
     cache: str = "rotating"
-    monitor: Monitor = field(default_factory=Monitor)
+    monitor: Monitor = field(default_factory=NullMonitor)
     resume_complete: bool = False
     skip_failed: bool = False
     partial: record_file.Partial = field(init=False)

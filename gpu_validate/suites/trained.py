@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_validate.decoding.loop import SpeculativeLoop, start_loop
+from gpu_validate.decoding.decode import start_loop
+from gpu_validate.decoding.loop import SpeculativeLoop
 from gpu_validate.decoding.sequences import Sequences
 from gpu_validate.decoding.tree_layout import causal_placement
 from gpu_validate.device.clocks import Call

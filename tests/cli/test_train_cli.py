@@ -249,7 +249,7 @@ def test_loops_are_predicted_from_the_rank_profile_and_overheads_of_the_other_ha
 
 
 def test_trained_models_decode_losslessly(trained: Path) -> None:
-    from gpu_validate.decoding.loop import decode_plain, decode_speculatively
+    from gpu_validate.decoding.decode import decode_plain, decode_speculatively
     from gpu_validate.suites.trained import Trained
     from scylla_sim.acceptance.trees import full_tree
 

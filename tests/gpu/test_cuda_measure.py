@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gpu_validate.decoding import loop, lossless  # noqa: E402
+from gpu_validate.decoding import decode, lossless  # noqa: E402
 from gpu_validate.device import clocks, timer  # noqa: E402
 from gpu_validate.device.clocks import EventClock  # noqa: E402
 from gpu_validate.device.facts import detect_device, device_state  # noqa: E402
@@ -107,7 +107,7 @@ def test_a_graphed_cycle_emits_the_tokens_of_eager_ones(tree: trees.DraftTree) -
     cycles = 6
     with torch.inference_mode():
         eager, graphed = (
-            loop.start_loop(target, draft, tree, prompts, room=4 * cycles * (tree.draft_len + 1)) for _ in "ab"
+            decode.start_loop(target, draft, tree, prompts, room=4 * cycles * (tree.draft_len + 1)) for _ in "ab"
         )
         before = [part.clone() for part in (graphed.batch.tokens, graphed.batch.lengths)]
         graphed.static = True
@@ -131,8 +131,8 @@ def test_a_graphed_cycle_emits_the_tokens_of_eager_ones(tree: trees.DraftTree) -
 def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: trees.DraftTree) -> None:
     target, draft = (decoder.Decoder(TINY, device="cuda", seed=seed) for seed in (0, 1))
     prompts = torch.randint(TINY.vocab_size, (3, 5), device="cuda")
-    fast, _ = loop.decode_speculatively(target, draft, tree, prompts, 30)
-    assert torch.equal(fast, loop.decode_plain(target, prompts, 30))
+    fast, _ = decode.decode_speculatively(target, draft, tree, prompts, 30)
+    assert torch.equal(fast, decode.decode_plain(target, prompts, 30))
 
 
 @pytest.mark.skipif(
@@ -148,7 +148,8 @@ def test_products_and_steps_in_8_bits_are_near_those_in_16() -> None:
     found = fp8.gemm(fp8.quantize(x), fp8.quantize(weight), torch.bfloat16).float()
     exact = x.float() @ weight.float().T
     assert float((found - exact).norm() / exact.norm()) < 0.06
-    assert run_case(device, steps.step_case(device, TINY, (2, 64, 3), graph=True, fp8=True), PLAN)[0]["latency_ms"] > 0
+    row, _ = run_case(device, steps.step_case(device, TINY, (2, 64, 3), graph=True, fp8=True), PLAN)
+    assert row["latency_ms"] > 0
 
 
 def test_a_checkpoint_decodes_on_the_gpu_as_on_the_cpu(tmp_path: Path) -> None:
@@ -160,11 +161,11 @@ def test_a_checkpoint_decodes_on_the_gpu_as_on_the_cpu(tmp_path: Path) -> None:
     checkpoints.save(model, tmp_path)
     prompts = torch.randint(TINY.vocab_size, (3, 5))
     loaded = checkpoints.load(tmp_path, device="cuda")
-    there = loop.decode_plain(loaded, prompts.cuda(), 16)
-    assert torch.equal(there.cpu(), loop.decode_plain(model, prompts, 16))
+    there = decode.decode_plain(loaded, prompts.cuda(), 16)
+    assert torch.equal(there.cpu(), decode.decode_plain(model, prompts, 16))
     half = checkpoints.load(tmp_path, device="cuda", dtype=torch.bfloat16)
-    plain = loop.decode_plain(half, prompts.cuda(), 64)
-    fast, _ = loop.decode_speculatively(half, half, trees.chain(3), prompts.cuda(), 64)
+    plain = decode.decode_plain(half, prompts.cuda(), 64)
+    fast, _ = decode.decode_speculatively(half, half, trees.chain(3), prompts.cuda(), 64)
     assert lossless.compare_outputs(half, prompts.cuda(), fast, plain).verdict in ("exact", "near ties")
 
 

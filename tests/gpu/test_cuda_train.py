@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from tiny_training import GRID, plan  # noqa: E402
 
 from gpu_validate import cli  # noqa: E402
-from gpu_validate.decoding.loop import decode_plain, decode_speculatively  # noqa: E402
+from gpu_validate.decoding.decode import decode_plain, decode_speculatively  # noqa: E402
 from gpu_validate.device.facts import detect_device  # noqa: E402
 from gpu_validate.records import record_file  # noqa: E402
 from gpu_validate.suites.trained import Trained  # noqa: E402

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpu_validate.decoding import acceptance_rules, loop, tree_layout
 from gpu_validate.decoding.acceptance_rules import Accepted
-from gpu_validate.decoding.loop import decode_plain, decode_speculatively
+from gpu_validate.decoding.decode import decode_plain, decode_speculatively
 from gpu_validate.decoding.sequences import SamplingPolicy
 from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models.decoder import Decoder, KVCache

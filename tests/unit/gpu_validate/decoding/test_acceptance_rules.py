@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from gpu_validate.decoding import acceptance_rules
-from gpu_validate.decoding.loop import decode_plain, decode_speculatively, start_loop
+from gpu_validate.decoding.decode import decode_plain, decode_speculatively, start_loop
 from gpu_validate.decoding.sequences import SamplingPolicy
 from gpu_validate.decoding.tree_layout import TreeTables, causal_placement, tree_placement
 from gpu_validate.models.attention import causal_mask

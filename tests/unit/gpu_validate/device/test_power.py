@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gpu_validate.device.power import Monitor, NvmlMonitor, Reading, Window, open_monitor
+from gpu_validate.device.power import NullMonitor, NvmlMonitor, Reading, Window, open_monitor
 
 
 class FakeNvml:
@@ -98,12 +98,12 @@ def test_what_cannot_be_read_is_said(nvml: FakeNvml, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert "nvidia-ml-py is not installed" in open_monitor("cuda", "GPU-1")[1]
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    assert open_monitor("cuda", "")[1] == "no clocks, power and energy: NVML says Not Found"
+    assert open_monitor("cuda", "")[1] == "clocks, power and energy are not read: NVML reports Not Found"
     monitor, unread = open_monitor("cuda", "GPU-1")
     assert isinstance(monitor, NvmlMonitor) and not unread
     monitor.close()
     monitor, unread = open_monitor("cpu", "")
-    assert type(monitor) is Monitor and not unread
+    assert type(monitor) is NullMonitor and not unread
     with monitor.window() as window:
         pass
     assert window.facts(1.0) == {} and monitor.summary() == {}

@@ -1,17 +1,14 @@
-"""Attention in two parts is attention under one mask, and a loop that reads nothing back emits the same tokens."""
+"""Attention in two parts against attention under one mask."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_validate.decoding.loop import start_loop
 from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models import attention
-from gpu_validate.models.decoder import Decoder
-from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
+from scylla_sim.acceptance.trees import DraftTree
 from scylla_sim.specs.model import Model
 
 SPEC = Model("t", 2, 32, 48, 4, 2, 8, 23)
@@ -60,24 +57,3 @@ def test_what_a_query_sees_is_its_context_and_its_own_tail() -> None:
     visible = torch.tensor([[True, False], [True, True]])
     seen = attention.visible_slots(torch.tensor([1, 2]), visible, 4).int().tolist()
     assert seen == [[[1, 1, 0, 0], [1, 1, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]]]
-
-
-@pytest.mark.parametrize("tree", [chain(1), chain(4), full_tree([2, 2]), full_tree([3, 1, 2])])
-@pytest.mark.parametrize("agreeing", [True, False])
-def test_a_loop_that_reads_nothing_back_emits_the_tokens_of_one_that_does(tree: DraftTree, agreeing: bool) -> None:
-    """The draft reads its last tokens again in any case. With the target as its draft, whole chains are kept."""
-    target = Decoder(SPEC, dtype=torch.float64)
-    draft = Decoder(SPEC, dtype=torch.float64, seed=0 if agreeing else 1)
-    prompts = torch.randint(SPEC.vocab_size, (3, 7), generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        eager, static = (start_loop(target, draft, tree, prompts, room=80) for _ in "ab")
-        static.static = True
-        for _ in range(8):
-            eager.cycle()
-            static.cycle()
-    assert torch.equal(eager.batch.lengths, static.batch.lengths)
-    assert torch.equal(eager.batch.tokens[:, :7], static.batch.tokens[:, :7])
-    for row, length in enumerate(eager.batch.lengths.tolist()):
-        assert torch.equal(eager.batch.tokens[row, : length + 1], static.batch.tokens[row, : length + 1])
-    assert static.tokens_per_cycle == eager.tally.tokens_per_cycle
-    assert (static.tokens_per_cycle == tree.draft_len + 1) == agreeing

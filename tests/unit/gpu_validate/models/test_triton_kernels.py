@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_validate.models import decoder, fp8, triton_attention, triton_fused, triton_support
+from gpu_validate.models import decoder, fp8, triton_attention, triton_fused, triton_support, triton_tiling
 from scylla_sim.checks import InputError
 
 INSTALLED = importlib.util.find_spec("triton") is not None
@@ -89,7 +89,7 @@ def test_kernels_are_for_gpus() -> None:
 @pytest.mark.parametrize("blocks, bound", [(1, 1), (8, 4096), (64, 300), (300, 1000), (5000, 32768), (1, 10**6)])
 def test_splits_fill_the_device_with_pieces_that_are_not_too_small(blocks: int, bound: int) -> None:
     places = 264
-    splits = triton_attention.choose_splits(blocks, bound, places)
+    splits = triton_tiling.choose_splits(blocks, bound, places)
     assert 1 <= splits <= 128
     assert splits == 1 or bound / splits >= 128
     if blocks <= places:
@@ -100,8 +100,8 @@ def test_splits_fill_the_device_with_pieces_that_are_not_too_small(blocks: int, 
 
 @pytest.mark.parametrize("rows, height", [(1, 16), (17, 32), (33, 64), (65, 128), (400, 128)])
 def test_tiles_hold_the_rows(rows: int, height: int) -> None:
-    assert triton_attention.choose_tile(rows, 128, 2).rows == height
-    assert triton_attention.choose_tile(rows, 128, 4).rows == min(height, 32)
+    assert triton_tiling.choose_tile(rows, 128, 2).rows == height
+    assert triton_tiling.choose_tile(rows, 128, 4).rows == min(height, 32)
 
 
 def reference(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, visible: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ class TestKernels:
         [(1, 1, 64, 16), (5, 4, 128, 32), (9, 4, 64, 64), (20, 4, 32, 128), (50, 3, 16, 128)],
     )
     def test_every_tile(self, n: int, group: int, head_dim: int, rows: int, splits: int) -> None:
-        assert triton_attention.choose_tile(n * group, head_dim, 2).rows == rows
+        assert triton_tiling.choose_tile(n * group, head_dim, 2).rows == rows
         sees = tree(n, torch.Generator().manual_seed(n))
         example = Example(n, [70, 0, 290], sees, group=group, head_dim=head_dim, dtype=HALF)
         found = example.attend(splits)
@@ -236,7 +236,7 @@ class TestKernels:
 
     def test_splits_are_chosen_and_agree_with_one(self) -> None:
         example = Example(1, [700, 3], chain(3), kv_heads=2)
-        assert triton_attention.choose_splits(4, example.bound, 264) > 1
+        assert triton_tiling.choose_splits(4, example.bound, 264) > 1
         torch.testing.assert_close(example.attend(), example.attend(1), rtol=1e-5, atol=1e-5)
 
     def test_scores_of_any_size_do_not_overflow(self) -> None:

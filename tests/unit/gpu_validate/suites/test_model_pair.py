@@ -14,7 +14,7 @@ import torch
 from gpu_validate import cli
 from gpu_validate.decoding import acceptance_rules, lossless
 from gpu_validate.decoding.acceptance_rules import Accepted
-from gpu_validate.decoding.loop import decode_plain, decode_speculatively
+from gpu_validate.decoding.decode import decode_plain, decode_speculatively
 from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models import checkpoints
 from gpu_validate.models.decoder import Decoder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_validate.decoding.loop import start_loop
+from gpu_validate.decoding.decode import start_loop
 from gpu_validate.decoding.sequences import SamplingPolicy
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.models.eagle import EagleDraft

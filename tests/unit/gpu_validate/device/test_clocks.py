@@ -1,4 +1,4 @@
-"""The bookkeeping of CUDA events, graphs and streams, on a fake backend that knows the rules."""
+"""The clock of the host, and CUDA events, graphs and streams on a fake backend that knows the rules."""
 
 from __future__ import annotations
 
@@ -169,3 +169,29 @@ def test_a_graph_holds_its_calls_until_a_replay_lasts(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch, "cuda", cuda)
     _, summary = run_case(catalog_device("h100-sxm"), case(cuda, graph=True, copies=5), Plan(min_sample_s=0.0))
     assert summary.calls_per_sample == 100, "twenty times five calls of 10 us make a millisecond"
+
+
+def test_the_host_clock_measures_its_calls_in_order() -> None:
+    ticks = iter([1.0, 3.5])
+    order: list[int] = []
+    clock = clocks.HostClock(read=lambda: next(ticks))
+    assert clock.elapsed([lambda: order.append(1), lambda: order.append(2)]) == 2.5
+    assert order == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shares", "wall_s"), [([1.0], 1.0), ([0.5, 1.0], 1.0), ([0.5, 0.8], 1.0)], ids=["own", "once", "always"]
+)
+def test_a_sample_that_was_interrupted_is_taken_again_or_counts_by_its_own_time(
+    shares: list[float], wall_s: float
+) -> None:
+    now = {"wall": 0.0, "busy": 0.0}
+    script = iter(shares)
+
+    def call() -> None:
+        now["busy"] += 1.0
+        now["wall"] += 1.0 / next(script)
+
+    clock = clocks.HostClock(read=lambda: now["wall"], busy=lambda: now["busy"])
+    assert clock.elapsed([call]) == pytest.approx(wall_s)
+    assert next(script, None) is None
