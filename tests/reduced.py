@@ -21,9 +21,9 @@ _SHORT = """\
 import sys
 from dataclasses import replace
 from gpu_validate import cli
-from gpu_validate.suites import case, cycles, steps
+from gpu_validate.suites import cycles, sampling_plans, steps
 short = {"min_samples": 3, "time_limit_s": 0.01, "warmup_calls": 1}
-case.PLANS = {key: replace(plan, **short) for key, plan in case.PLANS.items()}
+sampling_plans.PLANS = {key: replace(plan, **short) for key, plan in sampling_plans.PLANS.items()}
 steps.GRIDS["cpu", "ci"] = (steps.Grid("target", "llama-68m", (1, 4), (64,), (1, 2)),)
 cycles.GRIDS["cpu", "ci"] = (cycles.Grid("llama-68m", "llama-68m", (1, 2), (64,)),)
 sys.exit(cli.main(sys.argv[1:]))

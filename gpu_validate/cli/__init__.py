@@ -1,6 +1,6 @@
-"""``gpu-validate``: parses, calls, prints. Each verb is a module: ``EPILOG``, ``add_arguments``, ``execute``.
+"""The command ``gpu-validate``. Each verb is a module with ``EPILOG``, ``add_arguments`` and ``execute``.
 
-Only the module of the verb that was asked for is imported: ``compare`` needs no torch, ``measure`` no pandas.
+Only the module of the given verb is imported, so ``compare`` needs no torch and ``measure`` no pandas.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from scylla_sim import console
 
 VERBS = {
-    "device": "facts about the device that measure would use, as JSON",
+    "device": "print facts about the device that measure would use, as JSON",
     "measure": "time kernels, decoder steps and speculative decoding on this machine",
-    "campaign": "time all of it in some minutes on a GPU, the most valuable first",
-    "train": "train drafts of many sizes at small scale and measure what a target accepts of them",
-    "curves": "what training and trained loops gave, as CSV for laws and cycles",
-    "optimum": "the best number of verified tokens at each batch, from measured acceptance and passes",
-    "rows": "a measured record as rows of CSV, split into train and test by shape",
-    "compare": "errors of predicted against measured rows, beside the noise floor",
-    "merge": "measured rows with the predictions of the same shapes beside them",
-    "breakdown": "steps beside the kernels measured alone: products, attention and the rest",
-    "silicon": "rows that others measured on real GPUs, from aiconfigurator-core",
+    "campaign": "run all suites on a GPU within some minutes, most valuable cases first",
+    "train": "train drafts of many sizes at small scale and measure their acceptance",
+    "curves": "export results of training and of trained loops as CSV",
+    "optimum": "find the best number of verified tokens at each batch size from measurements",
+    "rows": "export a measured record as CSV, split into train and test by shape",
+    "compare": "compare predicted with measured rows and report errors and noise floor",
+    "merge": "join measured rows with the predictions of the same shapes",
+    "breakdown": "compare steps with the kernels measured alone: GEMMs, attention and the rest",
+    "silicon": "export GPU kernel timings published in aiconfigurator-core",
 }
+"""Verbs and their help texts."""
 
 
 def _execute(verb: str, arguments: list[str]) -> int | None:
@@ -29,6 +30,6 @@ def _execute(verb: str, arguments: list[str]) -> int | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    purpose = "Measure what the simulator predicts, and say how far the two are apart."
+    """Run the command and return the exit code."""
+    purpose = "Measure kernels, steps and decoding, and compare predictions with the measurements."
     return console.dispatch("gpu-validate", purpose, VERBS, _execute, argv)

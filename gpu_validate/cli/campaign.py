@@ -1,9 +1,8 @@
-"""The verb ``campaign``: all suites in one run of some minutes, the most valuable measurements first.
+"""The verb ``campaign``: run all suites within some minutes, the most valuable cases first.
 
-Stages follow each other by value, each with a share of the time. A stage that runs out of its share hands the rest
-of its cases to the end of the campaign. A cut at any minute leaves partial files that
-`gpu_validate.records.record_file.read` takes for records, and the same command goes on from there, on another GPU
-too.
+Stages run in the order of their value, and each has a share of the time. Cases that do not fit into their share run
+at the end. A campaign that is cut off leaves partial files, which `gpu_validate.records.record_file.read` reads as
+records. The same command resumes it, on another GPU of the same name too.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpu_validate.cli.progress import Progress
 from gpu_validate.device.facts import Device, catalog_device, detect_device, release_memory, warm_up
@@ -25,8 +25,8 @@ from gpu_validate.device.power import Monitor, open_monitor
 from gpu_validate.records import rows
 from gpu_validate.suites import campaign_stages, selfcheck
 from gpu_validate.suites.campaign_stages import PLANS, Stage
-from gpu_validate.suites.case import expected_seconds
-from gpu_validate.suites.runner import BrokenDevice, Deadline, Job, SuiteRun, locked_folder, run_jobs
+from gpu_validate.suites.runner import BrokenDeviceError, Deadline, Job, SuiteRun, locked_folder, run_jobs
+from gpu_validate.suites.sampling_plans import expected_seconds
 from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.console import FORMATS, emit, note
 from scylla_sim.records import format_csv, write_text
@@ -39,26 +39,29 @@ EPILOG = """examples:
 """
 
 _RESTARTS = "GPU_VALIDATE_CAMPAIGN_RESTARTS"
+"""Environment variable that counts the restarts of a campaign."""
 _MAX_RESTARTS = 2
+"""Largest number of restarts after a device error."""
 _FINISH_S = 5.0
-"""Writing the records, at the end."""
+"""Seconds reserved for writing the records."""
 _MIN_MINUTES = 0.2
+"""Shortest campaign."""
 
 
-class Stopped(BaseException):
-    """A signal asked the campaign to end; nothing that handles errors of a case may catch it."""
+class StopSignalError(BaseException):
+    """A signal asked the campaign to end; a BaseException, so failed cases do not catch it."""
 
 
 @dataclass(frozen=True)
 class Timetable:
-    """Stages and when each must end, in seconds from the start."""
+    """Stages and the time at which each must end, in seconds from the start."""
 
     stages: Sequence[Stage]
     ends: Sequence[float]
 
     @staticmethod
     def of(stages: Sequence[Stage], seconds: float) -> Timetable:
-        """Shares of so many seconds, in proportion to what the stages ask for."""
+        """Divide ``seconds`` in proportion to the seconds that the stages request."""
         asked = sum(stage.seconds for stage in stages)
         ends, total = [], 0.0
         for stage in stages:
@@ -68,7 +71,7 @@ class Timetable:
 
 
 def suites(stages: Sequence[Stage]) -> dict[str, list[Job]]:
-    """All jobs by suite, in the order of the stages, each once."""
+    """Return all jobs by suite, in the order of the stages, each once."""
     found: dict[str, dict[str, Job]] = {}
     for stage in stages:
         for job in stage.jobs:
@@ -77,7 +80,7 @@ def suites(stages: Sequence[Stage]) -> dict[str, list[Job]]:
 
 
 def execute_stages(table: Timetable, runs: Mapping[str, SuiteRun], seconds: float) -> None:
-    """Run the stages, then what they left, until so many seconds are over."""
+    """Run the stages and then the remaining jobs, until ``seconds`` have passed."""
     said, begin = Progress(), time.monotonic()
     total = sum(len(run.names) for run in runs.values())
     last = Deadline.after(seconds)
@@ -97,10 +100,10 @@ def execute_stages(table: Timetable, runs: Mapping[str, SuiteRun], seconds: floa
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM ends a campaign as an interrupt from the keyboard does: with its records."""
+    """Turn SIGTERM into an exception, so that a stopped campaign writes its records."""
 
     def stop(number: int, frame: object) -> None:
-        raise Stopped(signal.Signals(number).name)
+        raise StopSignalError(signal.Signals(number).name)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
@@ -117,26 +120,78 @@ def run(
     monitor: Monitor,
     restart: Callable[[float], None],
 ) -> int:
-    """Measure, write one record a suite, and return the exit code: 1 where a case failed or nothing came.
+    """Measure and write one record for each suite.
 
-    ``restart`` is called with the minutes left when the device answers nothing any more.
+    Parameters
+    ----------
+    device
+        Device under test.
+    folder
+        Folder of the records.
+    minutes
+        Time in all.
+    stages
+        Stages of the campaign.
+    monitor
+        Reader of power and clocks.
+    restart
+        Function that is called with the remaining minutes when the device no longer answers.
+
+    Returns
+    -------
+    int
+        Exit code: 1 where a case failed or nothing was measured, 130 after a signal.
     """
     begin = time.monotonic()
     seconds = MINUTE * minutes - _FINISH_S
-    apart = selfcheck.SelfCheckProcess(device)
+    self_check = selfcheck.SelfCheckProcess(device)
     warm_up(device)
     _prepare(device, stages)
-    checked = apart.result()
+    checked = self_check.result()
+    wrong = _misnamed_kernels(checked)
+    note(f"campaign: prepared in {time.monotonic() - begin:.0f} s")
+    kept = [stage.without_kernels(wrong) for stage in stages]
+    runs = _suite_runs(device, folder, kept, checked, monitor)
+    too_large: dict[str, list[str]] = {}
+    for stage in kept:
+        for job in stage.too_large:
+            too_large.setdefault(job.suite, []).append(job.name)
+    table = Timetable.of(kept, seconds)
+    code = 1 if wrong else 0
+    broken: BrokenDeviceError | None = None
+    try:
+        with _stoppable():
+            execute_stages(table, runs, seconds - (time.monotonic() - begin))
+    except BrokenDeviceError as error:
+        broken, code = error, 1
+        note(f"campaign: ERROR: the device no longer answers: {error}")
+    except (KeyboardInterrupt, StopSignalError) as stop:
+        code = 130
+        note(f"campaign: stopped by {str(stop) or 'SIGINT'}; run the same command again to continue")
+    codes = [_finish(measured, too_large.get(measured.suite, [])) for measured in runs.values()]
+    code = code or max(codes, default=1)
+    monitor.close()
+    if broken is not None:
+        restart(minutes - (time.monotonic() - begin) / MINUTE)
+    return code
+
+
+def _misnamed_kernels(checked: Mapping[str, Any]) -> set[str]:
+    """Print the result of the self-check and return the kernels that ran under a wrong name."""
     if "error" in checked:
         note(f"self-check: warning: {checked['error']}")
-    note(f"campaign: prepared in {time.monotonic() - begin:.0f} s")
-    for name, found in checked.get("kernels", {}).items():
-        if not found["as_named"]:
-            note(f"self-check: ERROR: {name} is not the kernel it is called: {', '.join(found['names'])[:200]}")
-    wrong = {name for name, found in checked.get("kernels", {}).items() if not found["as_named"]}
-    kept = [stage.without_kernels(wrong) for stage in stages]
+    wrong = {name: found["names"] for name, found in checked.get("kernels", {}).items() if not found["as_named"]}
+    for name, names in wrong.items():
+        note(f"self-check: ERROR: {name} ran other kernels: {', '.join(names)[:200]}")
+    return set(wrong)
+
+
+def _suite_runs(
+    device: Device, folder: Path, stages: Sequence[Stage], checked: Mapping[str, Any], monitor: Monitor
+) -> dict[str, SuiteRun]:
+    """Return one run for each suite, resuming earlier results."""
     runs = {}
-    for suite, jobs in suites(kept).items():
+    for suite, jobs in suites(stages).items():
         names = [job.name for job in sorted(jobs, key=lambda job: job.pass_number)]
         passes = max(job.pass_number for job in jobs)
         facts = {"scale": "campaign", "models": [], "specs": [], "selfcheck": checked, "passes": passes}
@@ -151,34 +206,13 @@ def run(
             resume_complete=True,
             skip_failed=_restarts() > 0,
         )
-    too_large: dict[str, list[str]] = {}
-    for stage in kept:
-        for job in stage.too_large:
-            too_large.setdefault(job.suite, []).append(job.name)
-    table = Timetable.of(kept, seconds)
-    code = 1 if wrong else 0
-    broken: BrokenDevice | None = None
-    try:
-        with _stoppable():
-            execute_stages(table, runs, seconds - (time.monotonic() - begin))
-    except BrokenDevice as error:
-        broken, code = error, 1
-        note(f"campaign: ERROR: the device answers nothing any more: {error}")
-    except (KeyboardInterrupt, Stopped) as stop:
-        code = 130
-        note(f"campaign: stopped by {str(stop) or 'SIGINT'}; the same command goes on")
-    codes = [_finish(measured, too_large.get(measured.suite, [])) for measured in runs.values()]
-    code = code or max(codes, default=1)
-    monitor.close()
-    if broken is not None:
-        restart(minutes - (time.monotonic() - begin) / MINUTE)
-    return code
+    return runs
 
 
 def _prepare(device: Device, stages: Sequence[Stage]) -> None:
-    """Run the cases of the first stages once at their smallest batch: libraries load and kernels are compiled.
+    """Run the cases of the first stages once at their smallest batch, so that libraries load and kernels compile.
 
-    A case that fails here fails again when it is measured, and is kept then.
+    A case that fails here fails again when it is measured, and is recorded then.
     """
     import torch
 
@@ -194,17 +228,17 @@ def _prepare(device: Device, stages: Sequence[Stage]) -> None:
                 for call in job.case.build():
                     call()
         except Exception as error:
-            note(f"{job.name}: fails before it is measured: {error}")
+            note(f"{job.name}: failed in the warm-up: {error}")
         finally:
             job.case.release()
     release_memory(device)
 
 
 def _finish(measured: SuiteRun, too_large: Sequence[str]) -> int:
-    """Write the record of a suite and say how it went; ``too_large`` names cases that were not tried."""
+    """Write the record of a suite, print a summary, and return the exit code."""
     try:
         record = measured.finish(too_large)
-    except RuntimeError as error:  # the state of a broken device cannot be read; its partial file stays
+    except RuntimeError as error:  # a broken device has no state to read, but its partial file stays
         note(f"{measured.suite}: no record, the partial file stays: {error}")
         return 1
     if record is None:
@@ -219,15 +253,15 @@ def _finish(measured: SuiteRun, too_large: Sequence[str]) -> int:
 
 
 def _restarts() -> int:
-    """How often this campaign went on in a new process."""
+    """Return how often this campaign was restarted."""
     return int(os.environ.get(_RESTARTS, "0"))
 
 
 def _restart(args: argparse.Namespace, minutes: float) -> None:
-    """Go on in a new process, whose device answers again, while there is time for it."""
+    """Continue in a new process while enough time is left. A new process can use the device again."""
     if _restarts() >= _MAX_RESTARTS or minutes < 0.5:
         return
-    note(f"campaign: going on in a new process, {minutes:.1f} minutes left")
+    note(f"campaign: continuing in a new process, {minutes:.1f} minutes left")
     os.environ[_RESTARTS] = str(_restarts() + 1)
     call = [sys.executable, "-m", "gpu_validate", "campaign", "--minutes", f"{minutes:.2f}"]
     call += ["--out", str(args.out), "--device", args.device, "--every", str(args.every)]
@@ -236,21 +270,25 @@ def _restart(args: argparse.Namespace, minutes: float) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=float, default=9.0, metavar="M", help="time in all, default 9")
-    parser.add_argument("--out", metavar="DIR", help="records DIR/SUITE.json; a campaign that was cut off resumes")
+    """Add the options of the verb."""
+    parser.add_argument("--minutes", type=float, default=9.0, metavar="M", help="total time, default 9")
+    parser.add_argument("--out", metavar="DIR", help="records DIR/SUITE.json; an interrupted campaign resumes")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="default: auto")
     parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="of each stage only every Nth case: a trial run"
+        "--every", type=int, default=1, metavar="N", help="run only every Nth case of each stage, as a trial"
     )
-    parser.add_argument("--dry-run", action="store_true", help="list the cases, their seconds and bytes")
-    parser.add_argument("--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog that is not here")
+    parser.add_argument("--dry-run", action="store_true", help="list the cases with their seconds and bytes")
     parser.add_argument(
-        "--shapes", metavar="DIR", help="with --dry-run: write the shapes as CSV, for predictions made before"
+        "--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog instead of this machine's"
     )
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of the dry run; default: table")
+    parser.add_argument(
+        "--shapes", metavar="DIR", help="with --dry-run: write the shapes as CSV, for blind predictions"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="format of the dry run; default: table")
 
 
 def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) -> None:
+    """Print the cases and their estimated seconds, and write the shapes."""
     listed, total = [], 0.0
     for stage in stages:
         plans = PLANS[device.kind]
@@ -280,16 +318,17 @@ def _dry_run(args: argparse.Namespace, device: Device, stages: Sequence[Stage]) 
 
 
 def execute(args: argparse.Namespace) -> int:
+    """Check the options, then run the campaign or the dry run."""
     minutes = float(in_range("minutes", args.minutes, _MIN_MINUTES))
     every = int(whole("every", args.every, 1))
     if args.hardware is not None and not args.dry_run:
-        raise fail("hardware", args.hardware, "goes with --dry-run", "what is measured is what is here")
+        raise fail("hardware", args.hardware, "needs --dry-run", "only the GPU of this machine can be measured")
     if args.hardware is not None and args.device != "auto":
-        raise fail("device", args.device, "does not go with --hardware, which names another one")
+        raise fail("device", args.device, "cannot be combined with --hardware")
     if args.shapes is not None and not args.dry_run:
-        raise fail("shapes", args.shapes, "goes with --dry-run")
+        raise fail("shapes", args.shapes, "needs --dry-run")
     if args.format != "table" and not args.dry_run:
-        raise fail("format", args.format, "goes with --dry-run", "records are JSON")
+        raise fail("format", args.format, "needs --dry-run", "records are JSON")
     for name, value in (("out", args.out), ("shapes", args.shapes)):
         if value == "":
             raise fail(name, value, "must name a folder")
@@ -299,7 +338,7 @@ def execute(args: argparse.Namespace) -> int:
         _dry_run(args, device, stages)
         return 0
     if args.out is None:
-        raise fail("out", None, "is needed: the folder of the records")
+        raise fail("out", None, "is required: the folder of the records")
     note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}, {device.uuid or 'no UUID'}")
     monitor, unread = open_monitor(device.kind, device.uuid)
     if unread:

@@ -1,4 +1,4 @@
-"""The verb ``device``: facts about the device that ``measure`` would use, as JSON."""
+"""The verb ``device``: print facts about the device that ``measure`` would use, as JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ EPILOG = """example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
     add_device_arguments(parser)
-    parser.add_argument("--out", metavar="FILE", help="write there instead of stdout")
+    parser.add_argument("--out", metavar="FILE", help="write to FILE instead of stdout")
 
 
 def execute(args: argparse.Namespace) -> None:
+    """Print the facts, or write them to a file."""
     most = os.cpu_count() or 1
     if not 1 <= args.threads <= most:
         raise InputError(f"threads={args.threads} must lie in [1, {most}], the cores of this machine")

@@ -1,4 +1,4 @@
-"""The verb ``measure``: run suites on a device, keep what was measured, write one record a suite."""
+"""The verb ``measure``: run suites on a device and write one record for each suite."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from gpu_validate.device.facts import (
 from gpu_validate.device.hardware_toml import write_hardware
 from gpu_validate.device.power import Monitor, NullMonitor, open_monitor
 from gpu_validate.device.timer import CACHES, Plan
-from gpu_validate.suites.case import PASSES, SCALES, Case, fits_memory, sampling_plan, summary_lines
-from gpu_validate.suites.runner import BrokenDevice, Deadline, Job, SuiteRun, pass_name, run_jobs
+from gpu_validate.suites.case import Case, fits_memory, summary_lines
+from gpu_validate.suites.runner import BrokenDeviceError, Deadline, Job, SuiteRun, pass_name, run_jobs
+from gpu_validate.suites.sampling_plans import PASSES, SCALES, sampling_plan
 from scylla_sim.checks import InputError, fail, positive, whole
 from scylla_sim.console import FORMATS, emit, note
 from scylla_sim.units import MINUTE
 
 if TYPE_CHECKING:
-    from gpu_validate.suites.trained import Trained
+    from gpu_validate.suites.trained_models import Trained
 
 EPILOG = """examples:
   gpu-validate measure --suite all --device auto --scale ci --out results/measure
@@ -47,16 +48,16 @@ SUITES = {
 }
 """Suite -> module with ``cases(device, scale)``."""
 TRAINED = "trained"
-"""The suite of the models that ``train`` left; it is measured where ``--weights`` names them."""
+"""Suite of the models that ``train`` wrote; it needs the option ``--weights``."""
 
 _WHOLE_CORE = 0.95
-"""A smaller share of a CPU core than this, and a latency is partly somebody else's."""
+"""Share of a CPU core below which other processes lengthened a latency."""
 
 _START_S = 10.0
-"""Starting the processes of a group of GPUs, for the same estimate: two take 4 s on a CPU, libraries add theirs."""
+"""Estimated seconds to start the processes of a group of GPUs. Two take 4 s on a CPU, plus their libraries."""
 
 _BUILD_S = {"cpu": 0.02, "cuda": 0.05}
-"""What allocating and warming up a case costs, for the estimate of a dry run."""
+"""Estimated seconds to allocate and warm up a case."""
 
 
 Cases = tuple[list[Case], list[Case]]
@@ -65,17 +66,19 @@ Cases = tuple[list[Case], list[Case]]
 
 @functools.cache
 def _trained(weights: str, kind: str) -> Trained:
-    """What ``train`` left, read once: its cases and its shapes come from the same models."""
-    from gpu_validate.suites import trained
+    """Read the trained models once, for their cases and their shapes."""
+    from gpu_validate.suites import trained_models
 
-    return trained.Trained.read(Path(weights), kind)
+    return trained_models.Trained.read(Path(weights), kind)
 
 
 def _cases(suite: str, device: Device, args: argparse.Namespace) -> Iterable[Case]:
-    """All cases of a suite: those of its grid, or those of the models that were named."""
+    """Return all cases of a suite: those of its grid, or those of the given models."""
     if args.target or args.draft or args.prompts:
         if suite != "specdecode":
-            raise fail("suite", args.suite, "does not go with --target, --draft and --prompts", "specdecode does")
+            raise fail(
+                "suite", args.suite, "cannot be combined with --target, --draft and --prompts", "use specdecode"
+            )
         from gpu_validate.suites import model_pair
 
         return model_pair.cases(device, args.scale, target=args.target, draft=args.draft, prompts=args.prompts)
@@ -88,6 +91,7 @@ def _cases(suite: str, device: Device, args: argparse.Namespace) -> Iterable[Cas
 
 
 def _split(device: Device, cases: Iterable[Case]) -> Cases:
+    """Split cases by whether they fit into the device's memory."""
     every = list(cases)
     names = [case.id for case in every]
     if len(set(names)) != len(names):
@@ -98,7 +102,7 @@ def _split(device: Device, cases: Iterable[Case]) -> Cases:
 
 
 def estimate_s(device: Device, cases: Sequence[Case], plan: Plan, passes: int) -> float:
-    """Upper estimate of the seconds a suite takes: every case up to its time limit, in every pass."""
+    """Return an upper estimate of the seconds of a suite: every case up to its time limit, in every pass."""
     groups = {case.gpus for case in cases if case.gpus > 1}
     return passes * len(cases) * (plan.time_limit_s + _BUILD_S[device.kind]) + len(groups) * _START_S
 
@@ -116,16 +120,43 @@ def run_suite(
     monitor: Monitor | None = None,
     deadline: Deadline | None = None,
 ) -> dict[str, Any] | None:
-    """Measure a suite, taking up results of an interrupted run, and return its record; without a result, nothing.
+    """Measure a suite, resuming an interrupted run.
 
-    The second pass over the grid, where a suite has one, begins when the first has ended; its cases have ``@2``
-    after their names. An interruption leaves a partial file, which the next run takes up.
+    The second pass over the grid begins when the first has ended, and its cases end with ``@2``. An interruption
+    leaves a partial file, which the next run resumes.
+
+    Parameters
+    ----------
+    suite
+        Name of the suite.
+    device
+        Device under test.
+    every
+        Cases that fit into memory, and those that do not.
+    folder
+        Folder of the record.
+    scale, cache, models, specs
+        Facts for the provenance: scale, state of the cache, names and shapes of given models.
+    monitor
+        Reader of power and clocks.
+    deadline
+        Time after which no case may end.
+
+    Returns
+    -------
+    dict or None
+        The record; ``None`` without any result.
+
+    Raises
+    ------
+    InputError
+        When no case fits into the memory.
     """
     plan = sampling_plan(suite, device, scale)
     chosen, left_out = every
     if not chosen:
         raise InputError(
-            f"suite={suite!r} has no case that fits into {device.memory_bytes:.3g} bytes of {device.name}"
+            f"suite={suite!r} has no case that fits into the {device.memory_bytes:.3g} bytes of {device.name}"
         )
     numbers = range(1, PASSES[suite] + 1)
     jobs = [Job(suite, case, number) for number in numbers for case in chosen]
@@ -134,13 +165,13 @@ def run_suite(
     measured = SuiteRun(suite, device, folder, plan, names, facts, cache, monitor or NullMonitor())
     try:
         _measure(measured, jobs, deadline or Deadline())
-    except BrokenDevice as error:
-        note(f"{suite}: ERROR: the device answers nothing any more: {error}")
+    except BrokenDeviceError as error:
+        note(f"{suite}: ERROR: the device no longer answers: {error}")
     return measured.finish([case.id for case in left_out])
 
 
 def _measure(measured: SuiteRun, jobs: Sequence[Job], deadline: Deadline) -> None:
-    """Measure what is not settled, those of several GPUs last in each pass, and tell the progress."""
+    """Measure what is not settled and report the progress. Cases of several GPUs come last in each pass."""
     suite, before = measured.suite, len(measured.done)
     said, begin = Progress(), time.monotonic()
 
@@ -165,13 +196,13 @@ def _measure(measured: SuiteRun, jobs: Sequence[Job], deadline: Deadline) -> Non
 
 
 def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
-    """Say how it went: cases that did not converge, or drifted, are warnings, not failures."""
+    """Print the results of a suite. Cases that did not converge or that drifted are warnings."""
     samples = record["samples"]
     note(f"{suite}: {len(samples)} cases in {seconds:.1f} s")
     limited = sum(sample["stopping_reason"] != "converged" for sample in samples)
     if limited:
         worst = max(sample["relative_error"] for sample in samples)
-        note(f"{suite}: warning: {limited} cases hit the time limit first, relative error up to {worst:.1%}")
+        note(f"{suite}: warning: {limited} cases reached the time limit, relative error up to {worst:.1%}")
     drifting = record["provenance"]["drifting"]
     if drifting:
         note(f"{suite}: warning: {len(drifting)} cases drifted (clock, power limit, or another process)")
@@ -187,14 +218,15 @@ def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
     about = record["provenance"]
     for name, what in (
         ("left_out", "need more memory than the device has"),
-        ("failed", "failed; the record holds their errors"),
-        ("missing", "were not reached; the same command goes on with them"),
+        ("failed", "failed; the record contains their errors"),
+        ("missing", "were not reached; run the same command again to measure them"),
     ):
         if about[name]:
             note(f"{suite}: {len(about[name])} cases {what}")
 
 
 def _dry_run(args: argparse.Namespace, suites: Mapping[str, Cases], device: Device) -> None:
+    """Print the cases and their estimated seconds."""
     rows, total_s = [], 0.0
     for suite, (chosen, left_out) in suites.items():
         plan, passes = sampling_plan(suite, device, args.scale), PASSES[suite]
@@ -211,16 +243,17 @@ def _dry_run(args: argparse.Namespace, suites: Mapping[str, Cases], device: Devi
 
 
 def _unmeasured(suite: str, device: Device, left_out: Sequence[Case]) -> list[str]:
-    """What this device keeps a suite from measuring."""
+    """Return what this device cannot measure."""
     lines = [f"{len(left_out)} cases left out: they need more memory than the device has"] if left_out else []
     if suite in ("kernels", "step") and not device.has_fp8:
-        lines.append("no fp8: this device does not multiply matrices in 8-bit floating point")
+        lines.append("no fp8: this device has no GEMMs in 8-bit floating point")
     if suite == "kernels" and device.gpus < 2:
-        lines.append("no all-reduce: that takes at least two GPUs")
+        lines.append("no all-reduce: it needs at least two GPUs")
     return lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
     parser.add_argument("--suite", choices=(*SUITES, TRAINED, "all"), default="all", help="default: all")
     add_device_arguments(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="", help="default: bfloat16 on a GPU, float32 on a CPU")
@@ -229,49 +262,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", required=True, help="records DIR/SUITE.json; an interrupted run resumes"
     )
-    parser.add_argument("--minutes", type=float, metavar="M", help="start no case that cannot end within M minutes")
-    parser.add_argument("--dry-run", action="store_true", help="list the cases and how long they may take")
-    parser.add_argument("--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog that is not here")
-    parser.add_argument("--gpus", type=int, metavar="N", help="with --hardware: so many of them")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of the dry run; default: table")
-    parser.add_argument("--weights", metavar="DIR", help="what train left: suite trained runs these models")
-    pair = parser.add_argument_group("a pair of models instead of the grid's (suite specdecode)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="skip cases that cannot end within M minutes")
+    parser.add_argument("--dry-run", action="store_true", help="list the cases and their time limits")
+    parser.add_argument(
+        "--hardware", metavar="NAME", help="with --dry-run: a GPU of the catalog instead of this machine's"
+    )
+    parser.add_argument("--gpus", type=int, metavar="N", help="with --hardware: number of GPUs")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="format of the dry run; default: table")
+    parser.add_argument("--weights", metavar="DIR", help="folder of weights from train, for the suite trained")
+    pair = parser.add_argument_group("one pair of models instead of the grid (suite specdecode)")
     pair.add_argument("--target", metavar="DIR", help="checkpoint: config.json and *.safetensors, Llama layout")
-    pair.add_argument("--draft", metavar="DIR", help="its draft, of the same vocabulary")
+    pair.add_argument("--draft", metavar="DIR", help="draft checkpoint with the same vocabulary")
     pair.add_argument(
-        "--prompts", metavar="FILE", help="token ids, a JSON list a line; default: the target writes its own"
+        "--prompts", metavar="FILE", help="one JSON list of token ids per line; default: the target samples prompts"
     )
 
 
 def _device(args: argparse.Namespace) -> Device:
-    """The device that is here, or the one that the dry run is about."""
+    """Return the device of this machine, or the catalog device of a dry run."""
     if args.threads < 1:
         raise fail("threads", args.threads, "must be at least 1")
     if args.hardware is None:
         if args.gpus is not None:
-            raise fail("gpus", args.gpus, "goes with --hardware", "all GPUs that torch sees are measured")
+            raise fail("gpus", args.gpus, "needs --hardware", "without it, all GPUs that torch sees are measured")
         return detect_device(args.device, threads=args.threads, dtype=args.dtype)
     if not args.dry_run:
-        raise fail("hardware", args.hardware, "goes with --dry-run", "what is measured is what is here")
+        raise fail("hardware", args.hardware, "needs --dry-run", "only the GPU of this machine can be measured")
     gpus = 1 if args.gpus is None else int(whole("gpus", args.gpus, 1))
     return catalog_device(args.hardware, gpus=gpus, dtype=args.dtype)
 
 
 def _specs(suite: str, device: Device, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Shapes of trained models; those of other suites are in the catalog."""
+    """Return the shapes of trained models. The catalog has those of other suites."""
     return _trained(args.weights, device.kind).specs() if suite == TRAINED else []
 
 
 def _not_lossless(record: dict[str, Any]) -> list[str]:
-    """Cases whose speculative decoding did not give the target's own output."""
+    """Return the cases whose speculative decoding did not give the target's own output."""
     return [row["case"] for row in record["values"] if row.get("lossless_verdict") == "different"]
 
 
 def execute(args: argparse.Namespace) -> int:
+    """Run the suites and return the exit code: 1 where a case failed or was not lossless."""
     device = _device(args)
     names = [*SUITES, *[TRAINED] * bool(args.weights)] if args.suite == "all" else [args.suite]
     if (TRAINED in names) != bool(args.weights):
-        raise fail("weights", args.weights, f"goes with --suite {TRAINED}, and is needed there")
+        raise fail("weights", args.weights, f"is needed by --suite {TRAINED} and allowed only there")
     suites = {name: _split(device, _cases(name, device, args)) for name in names}
     if args.dry_run:
         _dry_run(args, suites, device)
@@ -303,7 +339,7 @@ def execute(args: argparse.Namespace) -> int:
         code = 1 if record["provenance"]["failed"] else code
         if suite == "kernels" and device.hardware == LOCAL:
             write_hardware(folder / "hardware.toml", record)
-            note(f"wrote {folder / 'hardware.toml'}: {LOCAL} with measured peaks")
+            note(f"wrote {folder / 'hardware.toml'}: hardware {LOCAL} with measured peaks")
         broken = _not_lossless(record)
         if broken:
             note(f"{suite}: ERROR: not lossless, the output is not the target's own: {', '.join(broken)}")

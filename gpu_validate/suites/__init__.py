@@ -1,1 +1,1 @@
-"""Measurement suites: the cases of each suite, and the runner that times them."""
+"""Suites of cases: kernels, collectives, steps, cycles, decoding, model pairs and trained models."""

@@ -1,8 +1,8 @@
-"""What a campaign measures, in the order of its value.
+"""Stages of a campaign, in the order of their value.
 
-The first two stages carry the central figure: the speed-up of speculative decoding by draft length and batch.
-Verify attention by width and context comes next, since nobody publishes it. Everything later widens the grids,
-measures again (the noise floor), or says what the host adds.
+The first two stages measure the speed-up of speculative decoding by draft length and batch. Verify attention by
+width and context comes next, because nobody publishes it. Later stages widen the grids, repeat measurements for the
+noise floor, and measure the cost of the host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import product
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.device.timer import Plan
 from gpu_validate.models import attention
-from gpu_validate.suites import cycles, decode, kernels, steps
+from gpu_validate.suites import cycles, decode, kernel_shapes, kernels, steps
 from gpu_validate.suites.case import ELEMENT_BYTES, Case, fits_memory
 from gpu_validate.suites.random_models import random_pair
 from gpu_validate.suites.runner import Job
@@ -25,9 +25,18 @@ from scylla_sim.specs import catalog
 
 @dataclass(frozen=True)
 class Stage:
-    """Jobs that belong together, and the seconds they ask for of nine minutes.
+    """Jobs that belong together.
 
-    ``too_large`` are those that do not fit into the memory of the device.
+    Attributes
+    ----------
+    name
+        Name in progress lines.
+    seconds
+        Seconds that the stage requests out of nine minutes.
+    jobs
+        Jobs in order.
+    too_large
+        Jobs that do not fit into the memory of the device.
     """
 
     name: str
@@ -36,11 +45,11 @@ class Stage:
     too_large: Sequence[Job] = ()
 
     def without_kernels(self, names: Collection[str]) -> Stage:
-        """The stage without cases of kernels that are not what they are called."""
+        """Return the stage without the cases of some kernels, whose names a self-check refuted."""
         return replace(self, jobs=[job for job in self.jobs if job.case.shape.get("kernel_source") not in names])
 
     def thinned(self, every: int) -> Stage:
-        """Every so manyth job."""
+        """Return the stage with every ``every``-th job."""
         return replace(self, jobs=self.jobs[::every])
 
 
@@ -53,11 +62,11 @@ class Scope:
     target, draft
         Models of the catalog with one vocabulary.
     core_batches, core_contexts, core_tokens, core_lengths
-        What the first two stages measure: steps of so many tokens a sequence, cycles of so many drafted tokens.
+        Shapes of the first two stages: tokens per sequence of a step, drafted tokens of a cycle.
     batches, contexts, tokens
-        The wider grid of steps.
+        Wider grid of steps.
     cycle_batches, lengths, branching
-        The wider grid of cycles, and a tree.
+        Wider grid of cycles, and a tree.
     heads
         ``(num_heads, num_kv_heads, head_dim)`` of verify attention.
     attention_groups
@@ -65,9 +74,9 @@ class Scope:
     widths
         Query tokens of verify attention.
     gemms, gemm_rows, fp8_gemms, fp8_rows
-        ``(n, k)`` and rows of matrix products: those of the target's layers and head, then of the draft's.
+        ``(n, k)`` and rows of GEMMs: first those of the target's layers and head, then those of the draft.
     decode
-        Free-running decoding.
+        Grid of whole texts.
     eager_lengths
         Draft lengths whose cycles are launched eagerly too, at batch 1.
     stream_bytes
@@ -118,14 +127,15 @@ GPU_SCOPE = Scope(
         *((8, 512), (1, 512), (64, 512), (1, 32768), (8, 32768)),
     ),
     widths=(1, 4, 8, 2, 16, 32, 64, 3, 6, 12),
-    gemms=(*kernels.GPU_GEMM_SHAPES["ci"], (3072, 2048), (16384, 2048), (2048, 8192), (128256, 2048)),
+    gemms=(*kernel_shapes.GPU_GEMM_SHAPES["ci"], (3072, 2048), (16384, 2048), (2048, 8192), (128256, 2048)),
     gemm_rows=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
-    fp8_gemms=kernels.GPU_GEMM_SHAPES["ci"][:4],
+    fp8_gemms=kernel_shapes.GPU_GEMM_SHAPES["ci"][:4],
     fp8_rows=(1, 8, 16, 32, 64, 128, 256, 1024),
     decode=decode.GRIDS["cuda", "small"],
     eager_lengths=(1, 3, 5),
     stream_bytes=(256 * 2.0**20, 1024 * 2.0**20),
 )
+"""Shapes on a GPU."""
 
 _SMALL = "llama-160m"
 CPU_SCOPE = replace(
@@ -150,7 +160,9 @@ CPU_SCOPE = replace(
     decode=decode.GRIDS["cpu", "ci"],
     stream_bytes=(64 * 2.0**20,),
 )
+"""Shapes on a CPU, small enough for a trial."""
 SCOPES = {"cuda": GPU_SCOPE, "cpu": CPU_SCOPE}
+"""Shapes by kind of device."""
 
 _SHORT = Plan(relative_error=0.005, min_samples=12, max_samples=200, time_limit_s=0.3, min_sample_s=2e-3)
 _LONG = replace(_SHORT, min_samples=25, time_limit_s=0.5)
@@ -162,12 +174,13 @@ PLANS = {
         for suite in ("kernels", "step", "specdecode", "decode")
     },
 }
-"""How long a case is sampled, by kind of device and suite."""
+"""Sampling plan by kind of device and suite."""
 
 
 def _steps(
     device: Device, scope: Scope, batches: Iterable[int], contexts: Iterable[int], tokens: Sequence[int]
 ) -> Iterator[Case]:
+    """Yield steps of the target and of the draft."""
     gpu = device.kind == "cuda"
     target, draft = catalog.model(scope.target), catalog.model(scope.draft)
     for context, batch in product(contexts, batches):
@@ -175,7 +188,7 @@ def _steps(
             yield steps.step_case(device, target, (batch, context, n), graph=gpu)
         for n in tokens[:1]:
             case = steps.step_case(device, draft, (batch, context, n), graph=gpu, role="draft")
-            weights = ELEMENT_BYTES[device.dtype] * target.parameters  # they stay beside the draft's
+            weights = ELEMENT_BYTES[device.dtype] * target.parameters  # stay in memory beside the draft's
             yield replace(case, memory_bytes=case.memory_bytes + weights)
 
 
@@ -188,6 +201,7 @@ def _cycles(
     parts: Sequence[str] = ("cycle",),
     graph: bool | None = None,
 ) -> Iterator[Case]:
+    """Yield plain steps and cycles, or parts of cycles."""
     specs = (catalog.model(scope.target), catalog.model(scope.draft))
     make = partial(random_pair, specs, device.kind, torch_dtype(device))
     for context, batch in product(contexts, batches):
@@ -197,7 +211,7 @@ def _cycles(
 
 
 def _attention(device: Device, scope: Scope) -> Iterator[Case]:
-    """Verify attention: the decoder's kernel at each width, then those of torch beside it."""
+    """Yield verify attention: the decoder's kernel at each width, then those of torch."""
     gpu = device.kind == "cuda"
     others = (attention.PACKED, attention.CAUSAL, attention.CUDNN) if gpu else (attention.PACKED,)
     for batch, kv_len in scope.attention_groups:
@@ -207,12 +221,12 @@ def _attention(device: Device, scope: Scope) -> Iterator[Case]:
             yield kernels.attention_case(device, batch, kv_len, width, scope.heads)
             for other in others:
                 if other == attention.CAUSAL and width == 1:
-                    continue  # the same call as the packed one
+                    continue  # identical to the packed kernel
                 yield kernels.attention_case(device, batch, kv_len, width, scope.heads, other)
 
 
-def _products(device: Device, scope: Scope) -> Iterator[Case]:
-    """Streams, launches and matrix products: what a calibration of this GPU needs besides attention."""
+def _gemms(device: Device, scope: Scope) -> Iterator[Case]:
+    """Yield streams, launches and GEMMs, which a calibration of the GPU needs besides attention."""
     yield kernels.launch_case(device, graph=False)
     if device.kind == "cuda":
         yield kernels.launch_case(device, graph=True)
@@ -237,10 +251,11 @@ def _products(device: Device, scope: Scope) -> Iterator[Case]:
 
 
 _REPEATED = {"steps": 1, "cycles": 1, "attention": 2, "more cycles": 2, "more steps": 2}
-"""Stages that the second pass repeats, and every how many of their cases by the decoder's kernel."""
+"""Stages that the second pass repeats, and the step through their cases with the decoder's kernel."""
 
 
 def _suite_of(case: Case) -> str:
+    """Return the suite that a case belongs to."""
     op = str(case.shape["op"])
     if op in ("step", "decode"):
         return op
@@ -248,10 +263,10 @@ def _suite_of(case: Case) -> str:
 
 
 def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
-    """Stages of a campaign on a device; what does not fit into its memory is named apart.
+    """Return the stages of a campaign on a device.
 
-    A case stands in the first stage that has it. The second pass repeats steps, cycles and the decoder's attention,
-    of the wider grids every other one.
+    A case belongs to the first stage that lists it. Cases that do not fit into memory are listed separately. The
+    second pass repeats steps, cycles and the decoder's attention, and every second case of the wider grids.
     """
     scope = scope or SCOPES[device.kind]
     core = [chain(length) for length in scope.core_lengths]
@@ -266,7 +281,7 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
         ("more cycles", 70.0, _cycles(device, scope, scope.cycle_batches, scope.core_contexts, wide)),
         ("more steps", 60.0, _steps(device, scope, scope.batches, scope.contexts, scope.tokens)),
         ("decode", 40.0, decode.grid_cases(device, scope.decode)),
-        ("products", 50.0, _products(device, scope)),
+        ("products", 50.0, _gemms(device, scope)),
         ("parts", 40.0, _cycles(device, scope, scope.core_batches, first, core, parts)),
         (
             "host",

@@ -1,8 +1,8 @@
-"""All-reduce among several GPUs of this machine, timed in step; part of the suite ``kernels`` where there are two.
+"""All-reduce among several GPUs of this machine, a part of the suite ``kernels``.
 
-One process a GPU, started from here, so that one plain command measures everything. The processes agree on every
-time they see, hence on when to stop, and none waits for a call that another one did not make. NCCL and CUDA events
-on GPUs, gloo and the monotonic clock on CPUs: the tests run the same code with two processes.
+The parent process starts one process for each GPU. The processes share every time they read, so they agree on when
+to stop and none waits for a call that another does not make. GPUs use NCCL and CUDA events. CPUs use gloo and the
+monotonic clock, so tests run the same code with two processes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import torch
 from gpu_validate.device.clocks import Call, Clock, EventClock, HostClock, capture_graph
 from gpu_validate.device.facts import Device, release_memory, torch_dtype
 from gpu_validate.device.timer import Plan, Summary, measure
-from gpu_validate.suites.case import Case, case_row
+from gpu_validate.suites.case import Case
 from gpu_validate.suites.costs import operation
+from gpu_validate.suites.measurement import case_row
 from scylla_sim.units import KIBI, MEBI
 
 SIZES = {
@@ -31,21 +32,25 @@ SIZES = {
     "small": tuple(KIBI * 4**i for i in range(0, 9)),
     "full": tuple(KIBI * 2**i for i in range(0, 19)),
 }
-"""Bytes of the message: from one token's hidden state to a prefill's."""
+"""Bytes of the message by scale: from the hidden state of one token to a prefill."""
 
 _ROTATED_BYTES, _MAX_BUFFERS = 256 * MEBI, 16
 _PATIENCE = timedelta(minutes=2)
-"""How long a process waits for another one before all give up."""
+"""Time that a process waits for another before all give up."""
 
 
 @dataclass(frozen=True)
 class GroupClock:
-    """A clock that all processes of a group read together: the slowest one's seconds, the first one's time of day.
+    """Clock that all processes of a group read together.
 
     Attributes
     ----------
-    slowest, first
-        Of a number of each process, the largest and that of process 0, the same in all of them.
+    base
+        Clock of this process.
+    slowest
+        Function that returns the largest value over all processes.
+    first
+        Function that returns the value of process 0 in all processes.
     """
 
     base: Clock
@@ -54,19 +59,24 @@ class GroupClock:
 
     @property
     def name(self) -> str:
+        """Name of the clock of this process."""
         return self.base.name
 
     def now(self) -> float:
+        """Return the time of process 0 in seconds."""
         return self.first(self.base.now())
 
     def elapsed(self, calls: Sequence[Call]) -> float:
-        """Seconds of the calls; an untimed one before them is where the processes meet."""
+        """Return the seconds of the slowest process.
+
+        An untimed call before the measurement synchronizes the processes.
+        """
         calls[0]()
         return self.slowest(self.base.elapsed(calls))
 
 
 def _messages(kind: str, dtype: torch.dtype, size: float) -> Sequence[Call]:
-    """Calls that add up a message over the group, on buffers of their own. Sums of zeros stay what they are."""
+    """Return calls that add a message over the group, on separate buffers. Sums of zeros stay zero."""
     from torch import distributed
 
     count = int(min(max(_ROTATED_BYTES // size, 1), _MAX_BUFFERS))
@@ -76,7 +86,7 @@ def _messages(kind: str, dtype: torch.dtype, size: float) -> Sequence[Call]:
 
 
 def all_reduce_case(device: Device, gpus: int, size: float, *, graph: bool) -> Case:
-    """Sum of ``size`` bytes over so many devices."""
+    """Return the case of an all-reduce of ``size`` bytes over ``gpus`` devices."""
     return Case(
         id=f"all-reduce-{gpus}x-{int(size)}B-{'graph' if graph else 'eager'}",
         shape={
@@ -99,7 +109,7 @@ def all_reduce_case(device: Device, gpus: int, size: float, *, graph: bool) -> C
 
 
 def all_reduce_cases(device: Device, scale: str) -> Iterator[Case]:
-    """Messages among 2, 4, 8 ... of the devices that are here; nothing with a single one."""
+    """Yield messages among 2, 4, 8 and so on of the devices in this machine. A single device has no case."""
     gpus = 2
     while gpus <= device.gpus:
         for size in SIZES[scale]:
@@ -111,7 +121,7 @@ def all_reduce_cases(device: Device, scale: str) -> Iterator[Case]:
 def measure_group_cases(
     device: Device, cases: Sequence[Case], plan: Plan
 ) -> Iterator[tuple[Case, tuple[dict[str, Any], Summary]]]:
-    """Measure cases of several devices, those of one group size by one set of processes."""
+    """Measure cases of several devices. One set of processes measures all cases of a group size."""
     from torch.multiprocessing.spawn import spawn
 
     release_memory(device)
@@ -126,7 +136,7 @@ def measure_group_cases(
 
 
 def _process(rank: int, world: int, folder: str, device: Device, cases: Sequence[Case], plan: Plan) -> None:
-    """One process of a group: measures every case in step with the others; the first one writes them down."""
+    """Measure every case together with the other processes. Process 0 writes the summaries."""
     from torch import distributed
 
     cuda = device.kind == "cuda"
@@ -146,7 +156,7 @@ def _process(rank: int, world: int, folder: str, device: Device, cases: Sequence
         for case in cases:
             calls, work = case.build(), 1
             if case.graph:
-                # other threads of the library touch the device while this one captures
+                # other threads of the library use the device during the capture
                 calls, work = [capture_graph(torch.cuda, calls, capture_error_mode="thread_local")], len(calls)
             summaries.append(measure(clock, calls, plan, work_per_call=work))
             del calls
@@ -157,7 +167,7 @@ def _process(rank: int, world: int, folder: str, device: Device, cases: Sequence
 
 
 def _group_clock(base: Clock) -> GroupClock:
-    """The clock of this process made one with the others', over a channel that leaves the devices alone."""
+    """Return the group clock of this process. It uses a channel that does not touch the devices."""
     from torch import distributed
 
     control = distributed.new_group(backend="gloo")

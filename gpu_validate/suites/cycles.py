@@ -1,7 +1,7 @@
-"""Suite ``specdecode``: whole draft-verify cycles at given acceptance, their parts, and the plain step beside.
+"""Suite ``specdecode``: whole draft-verify cycles at given acceptance, their parts, and the plain step.
 
-Every call starts from the same context, so its samples are of one distribution; which tokens are accepted is drawn
-at the given rates. The contexts are random numbers in the caches: no prompt is read.
+Every call starts from the same context, so its samples have one distribution. Accepted tokens are drawn at the
+given rates. The contexts are random numbers in the caches, and no prompt is read.
 """
 
 from __future__ import annotations
@@ -12,29 +12,28 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-import torch
-
 from gpu_validate.decoding.loop import SpeculativeLoop
-from gpu_validate.decoding.sequences import Proposal, SamplingPolicy, Sequences
-from gpu_validate.decoding.tree_layout import TreeTables, causal_placement
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.costs import cycle_cost
-from gpu_validate.suites.random_models import random_caches, random_pair
-from scylla_sim.acceptance.trees import ROOT, DraftTree, chain, full_tree
+from gpu_validate.suites.loops_at_rates import ASSUMED_RATES, expected_tokens, loop_at_rates, part_call, plain_call
+from gpu_validate.suites.random_models import random_pair
+from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 
 _CHAINS = {"ci": (1, 2, 4), "small": (1, 2, 3, 5, 8), "full": (1, 2, 3, 4, 5, 6, 8, 10)}
+"""Draft lengths of the chains by scale."""
 _BRANCHINGS = {"ci": ((2, 2),), "small": ((2, 2), (4, 4)), "full": ((2, 2), (3, 3), (4, 4), (2, 2, 2))}
+"""Children of each level of the trees by scale."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A target, a draft of some size, and the batches and contexts they are timed at with every tree."""
+    """Target, draft, and the batches and contexts at which every tree is timed."""
 
     target: str
     draft: str
@@ -72,108 +71,17 @@ GRIDS = {
         Grid("tinyllama-1.1b", "llama-160m", (1, 2, 4, 8), (256, 1024)),
     ),
 }
-"""Pairs share a vocabulary; drafts of several sizes for one target, a draft as large as its target the extreme."""
+"""Grids by kind of device and scale. Models of a pair share a vocabulary. One target has drafts of several sizes,
+the largest as large as the target.
+"""
 
-ASSUMED_RATES = (0.7, 0.15, 0.05, 0.02)
-"""Given acceptance of the draft's first, second ... choice at every depth: of the order of published ones."""
 
 PARTS = ("draft", "verify", "cycle")
-
-
-def expected_tokens(tree: DraftTree, rates: Sequence[float]) -> float:
-    """Tokens a cycle emits on average at given rates: one, and each node's probability of being accepted.
-
-    Examples
-    --------
-    >>> round(expected_tokens(chain(2), [0.5]), 3)
-    1.75
-    """
-    reached: list[float] = []
-    for parent, rank in zip(tree.parents, tree.ranks):
-        reached.append(rates[rank] * (1.0 if parent == ROOT else reached[parent]))
-    return 1.0 + sum(reached)
-
-
-def loop_at_rates(
-    pair: tuple[Decoder, Decoder],
-    tree: DraftTree,
-    batch: int,
-    context: int,
-    given: Sequence[Sequence[float]],
-    *,
-    static: bool = False,
-    room: int = 0,
-) -> SpeculativeLoop:
-    """A loop in the middle of a generation, accepting at ``given`` rates ``[depth][rank]``.
-
-    Both caches hold ``context`` random tokens a sequence, and have room for ``room`` more than one cycle needs. A
-    ``static`` one fits into a CUDA graph; without room it is known to begin every cycle at the same context.
-    """
-    target, draft = pair
-    device = target.norm.device
-    capacity = context + room + tree.num_nodes + 2 * (tree.draft_len + 1)
-    lengths = torch.full((batch,), context, device=device)
-    target_cache, draft_cache = random_caches((target.spec, draft.spec), batch, capacity, target.norm)
-    return SpeculativeLoop(
-        target=target,
-        draft=draft,
-        tables=TreeTables.of(tree, device),
-        policy=SamplingPolicy(rates=torch.tensor(given, device=device)),
-        batch=Sequences(torch.randint(target.spec.vocab_size, (batch, capacity), device=device), lengths),
-        target_cache=target_cache,
-        draft_cache=draft_cache,
-        draft_lengths=lengths.clone(),
-        generator=torch.Generator(device=device).manual_seed(0),
-        static=static,
-        context=context if static and not room else None,
-    )
-
-
-def rewind(loop: SpeculativeLoop, context: int) -> None:
-    """Back to the context, the draft as many tokens behind as the last cycle left it."""
-    behind = (loop.batch.lengths - loop.draft_lengths).clamp(min=0)
-    loop.batch.lengths.fill_(context)
-    loop.draft_lengths = loop.batch.lengths - behind
-
-
-def _part(loop: SpeculativeLoop, part: str, context: int) -> Call:
-    """The call that is timed: a whole cycle, or its drafting, or its verification."""
-    if part == "cycle":
-
-        def cycle() -> None:
-            rewind(loop, context)
-            loop.cycle()
-
-        return cycle
-    if part == "draft":
-
-        def draft() -> Proposal:
-            loop.draft_lengths = loop.batch.lengths.clone()
-            return loop.propose()
-
-        return draft
-    proposal = loop.propose()
-    return lambda: loop.score(proposal)
-
-
-def _plain_call(target: Decoder, batch: int, context: int) -> Call:
-    """A plain step with the choice of its token, written after the context each time."""
-    device = target.norm.device
-    tokens = torch.randint(target.spec.vocab_size, (batch, context + 2), device=device)
-    (store,) = random_caches((target.spec,), batch, context + 1, target.norm)
-    known = Sequences(tokens, torch.full((batch,), context, device=device))
-    one = torch.ones_like(known.lengths)
-
-    def step() -> None:
-        known.lengths.fill_(context)
-        place = causal_placement(known.lengths, 1, target.spec, bound=context + 1, context=context)
-        logits = target(known.root(), store, place)
-        known.extend(logits[:, -1].argmax(-1)[:, None], one)
-
-    return step
+"""Parts of a cycle that are timed."""
 
 
 def _columns(device: Device, names: tuple[str, str], batch: int, context: int, *, graph: bool) -> dict[str, Any]:
+    """Return the columns that all cases of the suite have."""
     return {
         **{"device": device.hardware, "dtype": device.dtype, "model": names[0], "draft": names[1]},
         **{"batch": batch, "context": context, "graph": int(graph)},
@@ -183,21 +91,32 @@ def _columns(device: Device, names: tuple[str, str], batch: int, context: int, *
 
 
 def uses_graphs(device: Device) -> bool:
-    """Whether cycles are captured into CUDA graphs, as engines do it, where nothing else is asked for."""
+    """Return whether cycles are captured into CUDA graphs by default, as in engines."""
     return device.kind == "cuda"
 
 
 def _suffix(device: Device, graph: bool) -> str:
-    """Tells an eager case from its graph where there are graphs."""
+    """Return the suffix that distinguishes an eager case from a graph."""
     return "-eager" if uses_graphs(device) and not graph else ""
 
 
 Make = Callable[[], tuple[Decoder, Decoder]]
+"""Function that returns target and draft."""
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Rates ``[depth][rank]`` at which a cycle's tokens are accepted, what they give, and what else is known."""
+    """Acceptance at which a cycle is timed.
+
+    Attributes
+    ----------
+    rates
+        Conditional acceptance ``[depth][rank]``.
+    tokens_per_cycle
+        Mean number of emitted tokens per cycle.
+    facts
+        Further columns of the row.
+    """
 
     rates: Sequence[Sequence[float]]
     tokens_per_cycle: float
@@ -205,7 +124,7 @@ class Acceptance:
 
     @staticmethod
     def assumed(tree: DraftTree) -> Acceptance:
-        """The same rates at every depth, whatever the models say."""
+        """Return the same rates at every depth."""
         return Acceptance([ASSUMED_RATES] * tree.draft_len, expected_tokens(tree, ASSUMED_RATES))
 
 
@@ -219,9 +138,22 @@ def plain_case(
     names: tuple[str, str] | None = None,
     graph: bool | None = None,
 ) -> Case:
-    """The plain step that speed-ups are relative to.
+    """Return the plain step that speed-ups refer to.
 
-    ``names`` of the models where they are not their specs'; ``graph`` where it is not `uses_graphs`.
+    Parameters
+    ----------
+    device
+        Device under test.
+    specs
+        Target and draft.
+    make
+        Function that returns the two models.
+    batch, context
+        Shape.
+    names
+        Names of the models in the row; those of the specs by default.
+    graph
+        Whether to capture a graph; `uses_graphs` by default.
     """
     graph = uses_graphs(device) if graph is None else graph
     element = ELEMENT_BYTES[device.dtype]
@@ -233,12 +165,13 @@ def plain_case(
         bytes=cost.bytes,
         memory_bytes=element * sum(spec.parameters for spec in specs)
         + element * (specs[0].kv_elements_per_token * batch * (context + 2) + 2 * batch * specs[0].vocab_size),
-        build=lambda: [_plain_call(make()[0], batch, context)],
+        build=lambda: [plain_call(make()[0], batch, context)],
         graph=graph,
     )
 
 
 def _names(specs: tuple[Model, Model]) -> tuple[str, str]:
+    """Return the names of the two specs."""
     return specs[0].name, specs[1].name
 
 
@@ -254,10 +187,28 @@ def part_case(
     accept: Callable[[], Acceptance] | None = None,
     graph: bool | None = None,
 ) -> Case:
-    """One part of a cycle of ``tree`` at ``shape``, ``(batch, context)``.
+    """Return one part of a cycle.
 
-    ``accept`` is asked when a whole cycle is about to be timed, so that it can be measured then. ``graph`` is given
-    where it is not `uses_graphs`.
+    Parameters
+    ----------
+    device
+        Device under test.
+    specs
+        Target and draft.
+    make
+        Function that returns the two models.
+    shape
+        ``(batch, context)``.
+    tree
+        Draft tree.
+    part
+        One of `PARTS`.
+    names
+        Names of the models in the row; those of the specs by default.
+    accept
+        Function that measures the acceptance, called when a whole cycle is about to be timed.
+    graph
+        Whether to capture a graph; `uses_graphs` by default.
     """
     graph = uses_graphs(device) if graph is None else graph
     batch, context = shape
@@ -269,7 +220,7 @@ def part_case(
     def build() -> Sequence[Call]:
         found = accept() if accept is not None and part == "cycle" else given
         timed[:] = [(loop_at_rates(make(), tree, batch, context, found.rates, static=graph), found)]
-        return [_part(timed[0][0], part, context)]
+        return [part_call(timed[0][0], part, context)]
 
     def facts() -> Mapping[str, Any]:
         loop, found = timed[0]
@@ -303,12 +254,12 @@ def part_case(
 
 
 def trees(scale: str) -> list[DraftTree]:
-    """Chains and full trees that are timed at a scale."""
+    """Return the chains and full trees that are timed at a scale."""
     return [chain(length) for length in _CHAINS[scale]] + [full_tree(widths) for widths in _BRANCHINGS[scale]]
 
 
 def cases(device: Device, scale: str) -> Iterator[Case]:
-    """All cases of the suite; a target's plain step is timed once at each batch and context."""
+    """Yield all cases of the suite. A target's plain step is timed once at each batch and context."""
     plain: set[str] = set()
     for grid in GRIDS[device.kind, scale]:
         specs = (catalog.model(grid.target), catalog.model(grid.draft))

@@ -1,7 +1,7 @@
-"""Suite ``decode``: text decoded without a rewind, by the clock on the wall.
+"""Suite ``decode``: decoding of whole texts without a rewind, timed by the clock of the host.
 
 Sequences grow by hundreds of tokens at given acceptance, plain and with drafts. After every cycle the host reads
-how far each sequence is, as an engine must. Cycles that are timed one by one must add up to this.
+the lengths of the sequences, as an engine must. The sum of cycles that are timed one by one must equal this time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from gpu_validate.models.attention import decoder_kernel
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.costs import cycle_cost
-from gpu_validate.suites.cycles import ASSUMED_RATES, Make, expected_tokens, loop_at_rates, uses_graphs
+from gpu_validate.suites.cycles import Make, uses_graphs
+from gpu_validate.suites.loops_at_rates import ASSUMED_RATES, expected_tokens, loop_at_rates
 from gpu_validate.suites.random_models import random_caches, random_pair
 from scylla_sim.acceptance.trees import DraftTree, chain
 from scylla_sim.specs import catalog
@@ -32,7 +33,19 @@ from scylla_sim.specs.model import Model
 
 @dataclass(frozen=True)
 class Grid:
-    """A pair, and ``(batch, draft length)`` points at one context; length 0 is plain decoding."""
+    """Points of one pair of models at one context.
+
+    Attributes
+    ----------
+    target, draft
+        Names of the models.
+    points
+        ``(batch, draft length)``; length 0 is plain decoding.
+    context
+        Tokens of each sequence at the start.
+    new_tokens
+        Tokens to decode.
+    """
 
     target: str
     draft: str
@@ -58,15 +71,16 @@ GRIDS = {
     ("cpu", "small"): Grid("llama-160m", "llama-68m", ((1, 0), (1, 3), (4, 0), (4, 3)), 256, 32),
     ("cpu", "full"): Grid("tinyllama-1.1b", "llama-68m", ((1, 0), (1, 3), (4, 0), (4, 3)), 256, 64),
 }
+"""Grid by kind of device and scale."""
 
 
 def _cycles(tau: float, new_tokens: int) -> int:
-    """Cycles that emit about so many tokens."""
+    """Return the number of cycles that emit about ``new_tokens`` tokens."""
     return math.ceil(new_tokens / tau)
 
 
 def _repeated(step: Call, lengths: torch.Tensor, context: int, cycles: int) -> Call:
-    """So many cycles from the same context; after each the host reads the lengths."""
+    """Return a call that runs ``cycles`` cycles from the same context. The host reads the lengths after each."""
 
     def run() -> None:
         lengths.fill_(context)
@@ -80,7 +94,7 @@ def _repeated(step: Call, lengths: torch.Tensor, context: int, cycles: int) -> C
 def _speculative(
     pair: tuple[Decoder, Decoder], tree: DraftTree, batch: int, context: int, cycles: int, *, graph: bool
 ) -> tuple[Call, SpeculativeLoop]:
-    """Free-running speculative decoding, and its loop."""
+    """Return a call that decodes speculatively, and its loop."""
     rates = [ASSUMED_RATES] * tree.draft_len
     room = cycles * (tree.draft_len + 1)
     loop = loop_at_rates(pair, tree, batch, context, rates, static=graph, room=room)
@@ -99,7 +113,7 @@ def _speculative(
 
 
 def _plain(target: Decoder, batch: int, context: int, cycles: int, *, graph: bool) -> Call:
-    """Free-running plain decoding."""
+    """Return a call that decodes one token per step."""
     device = target.norm.device
     capacity = context + cycles + 2
     (store,) = random_caches((target.spec,), batch, capacity, target.norm)
@@ -119,7 +133,7 @@ def _plain(target: Decoder, batch: int, context: int, cycles: int, *, graph: boo
 def decode_case(
     device: Device, specs: tuple[Model, Model], make: Make, grid: Grid, batch: int, draft_len: int
 ) -> Case:
-    """``grid.new_tokens`` tokens a sequence, plain or with chains of ``draft_len`` drafted tokens."""
+    """Return the case of ``grid.new_tokens`` tokens per sequence, plain or with drafted chains."""
     element = ELEMENT_BYTES[device.dtype]
     graph = uses_graphs(device)
     tree = chain(draft_len) if draft_len else None
@@ -178,7 +192,7 @@ def decode_case(
 
 
 def grid_cases(device: Device, grid: Grid) -> Iterator[Case]:
-    """All points of a grid."""
+    """Yield all points of a grid."""
     specs = (catalog.model(grid.target), catalog.model(grid.draft))
     make: Callable[[], tuple[Decoder, Decoder]] = partial(random_pair, specs, device.kind, torch_dtype(device))
     for batch, draft_len in grid.points:
@@ -186,5 +200,5 @@ def grid_cases(device: Device, grid: Grid) -> Iterator[Case]:
 
 
 def cases(device: Device, scale: str) -> Iterator[Case]:
-    """All cases of the suite."""
+    """Yield all cases of the suite."""
     yield from grid_cases(device, GRIDS[device.kind, scale])

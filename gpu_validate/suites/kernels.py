@@ -1,8 +1,8 @@
-"""Suite ``kernels``: GEMM, decode and verify attention, copy, read, launch latency, all-reduce.
+"""Suite ``kernels``: GEMM, decode and verify attention, copy, read, launch latency and all-reduce.
 
 Shapes are those of speculative decoding: few rows times real weight matrices, few queries over a long cache. The
-same code runs on CUDA (bf16) and on a CPU (fp32); only the grids differ in size, and what takes several GPUs or
-8-bit units is left out where there are none.
+same code runs on CUDA in bfloat16 and on a CPU in float32, with grids of different size. Cases for several GPUs or
+for 8-bit units are left out where there are none.
 """
 
 from __future__ import annotations
@@ -17,84 +17,21 @@ from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models import attention, fp8
 from gpu_validate.models.decoder import linear
-from gpu_validate.suites.case import ELEMENT_BYTES, Case, LastResults, rotation_copies
+from gpu_validate.suites.case import ELEMENT_BYTES, Case, rotation_copies
 from gpu_validate.suites.collectives import all_reduce_cases
 from gpu_validate.suites.costs import operation, operations_cost
+from gpu_validate.suites.kernel_shapes import (
+    ATTENTION,
+    CPU_GEMM_SHAPES,
+    CPU_HEADS,
+    FP8_GEMM_SHAPES,
+    FP8_ROW_STRIDE,
+    GEMM_ROWS,
+    GPU_GEMM_SHAPES,
+    GPU_HEADS,
+)
+from gpu_validate.suites.last_results import LastResults
 from scylla_sim.units import MEBI
-
-GPU_GEMM_SHAPES = {
-    "ci": ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)),
-    "small": (
-        *((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)),
-        *((32000, 4096), (4096, 8192), (4096, 12288), (14336, 4096), (4096, 7168), (3072, 4096), (4096, 2048)),
-    ),
-    "full": (
-        *((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)),
-        *((32000, 4096), (4096, 8192), (4096, 12288), (14336, 4096), (4096, 7168), (3072, 4096), (4096, 2048)),
-        *((10240, 8192), (8192, 8192), (57344, 8192), (8192, 28672), (2560, 8192), (8192, 2048), (14336, 8192)),
-        *((8192, 7168), (1536, 1536), (2048, 2048), (2048, 8192)),
-    ),
-}
-"""(n, k) of Llama-3.1-8B's layers and head, then of EAGLE heads, tensor-parallel slices and Llama-3.1-70B."""
-
-CPU_GEMM_SHAPES = {
-    "ci": (
-        *((768, 768), (2304, 768), (6144, 768), (768, 3072), (8192, 768)),
-        *((512, 512), (1024, 1024), (1024, 2048), (2048, 1024), (4096, 1024), (1024, 4096), (3072, 512)),
-    ),
-    "small": (
-        *((768, 768), (2304, 768), (6144, 768), (768, 3072), (8192, 768), (32000, 768)),
-        *((512, 512), (1024, 1024), (1024, 2048), (2048, 1024), (4096, 1024), (1024, 4096), (3072, 512)),
-        *((896, 896), (1152, 896), (9728, 896), (896, 4864), (2048, 2048), (2560, 2048), (11264, 2048)),
-    ),
-    "full": (
-        *((768, 768), (2304, 768), (6144, 768), (768, 3072), (8192, 768), (32000, 768)),
-        *((512, 512), (1024, 1024), (1024, 2048), (2048, 1024), (4096, 1024), (1024, 4096), (3072, 512)),
-        *((896, 896), (1152, 896), (9728, 896), (896, 4864), (2048, 2048), (2560, 2048), (11264, 2048)),
-        *((2048, 5632), (32000, 2048), (4096, 4096), (6144, 4096), (4096, 2048)),
-    ),
-}
-"""(n, k) of Llama-68M, then of Qwen2.5-0.5B and TinyLlama: what a CPU core can time."""
-
-GEMM_ROWS = {
-    "ci": (1, 2, 4, 8, 16, 32, 64, 128),
-    "small": (1, 2, 3, 4, 5, 6, 8, 12, 16, 32, 64, 128, 256, 512, 1024),
-    "full": (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024),
-}
-
-FP8_GEMM_SHAPES = {
-    "ci": GPU_GEMM_SHAPES["ci"][:2],
-    "small": GPU_GEMM_SHAPES["ci"][:4],
-    "full": GPU_GEMM_SHAPES["full"][:16],
-}
-FP8_ROW_STRIDE = {"ci": 2, "small": 2, "full": 1}
-"""(n, k) that are timed in 8 bits too, and every how many of the values of m."""
-
-GPU_HEADS = {
-    "ci": ((32, 8, 128),),
-    "small": ((32, 8, 128), (64, 8, 128)),
-    "full": ((32, 8, 128), (64, 8, 128), (8, 1, 128)),
-}
-CPU_HEADS = {
-    "ci": ((12, 12, 64), (8, 2, 64)),
-    "small": ((12, 12, 64), (8, 2, 64), (14, 2, 64)),
-    "full": ((12, 12, 64), (8, 2, 64), (14, 2, 64), (32, 4, 64)),
-}
-"""(num_heads, num_kv_heads, head_dim)."""
-
-ATTENTION = {
-    ("cuda", "ci"): ((1, 8, 64), (1024, 8192), (1, 8)),
-    ("cuda", "small"): ((1, 4, 16, 64), (512, 2048, 8192), (1, 2, 4, 8, 64)),
-    ("cuda", "full"): (
-        (1, 2, 4, 8, 16, 32, 64, 128),
-        (512, 1024, 2048, 4096, 8192, 16384, 32768),
-        (1, 2, 4, 8, 16, 32, 64),
-    ),
-    ("cpu", "ci"): ((1, 4, 8), (256, 1024, 2048), (1, 4, 8)),
-    ("cpu", "small"): ((1, 4, 16), (256, 512, 1024, 4096), (1, 4, 16)),
-    ("cpu", "full"): ((1, 2, 4, 8, 16, 32), (256, 512, 1024, 2048, 4096, 8192), (1, 2, 4, 8, 16, 64)),
-}
-"""Grids of (batch, kv_len, q_len)."""
 
 
 def _random(device: Device, *size: int) -> torch.Tensor:
@@ -115,7 +52,7 @@ def _shape(device: Device, op: str, **columns: Any) -> dict[str, Any]:
 
 @LastResults
 def _weights(device: str, dtype: torch.dtype, n: int, k: int, count: int) -> tuple[torch.Tensor, ...]:
-    """Weight matrices of a rotation; consecutive cases differ in m only and share them."""
+    """Return the weight matrices of a rotation. Consecutive cases that differ only in m share them."""
     return tuple(torch.randn(n, k, device=device, dtype=dtype) for _ in range(count))
 
 
@@ -123,7 +60,7 @@ def _weights(device: str, dtype: torch.dtype, n: int, k: int, count: int) -> tup
 def _fp8_weights(
     device: str, dtype: torch.dtype, n: int, k: int, count: int
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    """The same in 8 bits, with their scales."""
+    """Return the 8-bit weight matrices of a rotation with their scales."""
     return tuple(fp8.quantize(torch.randn(n, k, device=device, dtype=dtype)) for _ in range(count))
 
 
@@ -131,12 +68,13 @@ def _fp8_weights(
 def _contexts(
     device: str, dtype: torch.dtype, size: tuple[int, ...], count: int
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    """Keys and values of a rotation; cases that differ in their queries share them."""
+    """Return the keys and values of a rotation. Cases that differ only in their queries share them."""
     made = (torch.randn(*size, device=device, dtype=dtype) for _ in range(2 * count))
     return tuple(zip(made, made))
 
 
 def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
+    """Return the case of a GEMM ``(m, k) @ (k, n)`` as a layer of the decoder runs it."""
     cost = operations_cost([operation("gemm", m=m, n=n, k=k)], device.dtype)
     count = rotation_copies(device, ELEMENT_BYTES[device.dtype] * n * k)
 
@@ -157,9 +95,9 @@ def gemm_case(device: Device, m: int, n: int, k: int) -> Case:
 
 
 def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) -> Case:
-    """A product of two quantized matrices: what quantizing costs is a case of its own.
+    """Return the case of a GEMM of two quantized matrices. Quantization is a case of its own.
 
-    ``padded`` fills up few rows as engines do; see `gpu_validate.models.fp8.gemm`.
+    With ``padded``, few rows are padded as in engines; see `gpu_validate.models.fp8.gemm`.
     """
     cost = operations_cost([operation("gemm", m=m, n=n, k=k)], "fp8")
     count = rotation_copies(device, float(n * k))
@@ -182,7 +120,7 @@ def fp8_case(device: Device, m: int, n: int, k: int, *, padded: bool = False) ->
 
 
 def quantize_case(device: Device, m: int, k: int) -> Case:
-    """Activations ``(m, k)`` from 16 bits into 8, with the scale of what they hold just now."""
+    """Return the case of quantizing activations ``(m, k)`` from 16 to 8 bits with a dynamic scale."""
     element = ELEMENT_BYTES[device.dtype]
     size = m * k * (element + 1.0)
     count = rotation_copies(device, size)
@@ -205,7 +143,19 @@ def quantize_case(device: Device, m: int, k: int) -> Case:
 def attention_case(
     device: Device, batch: int, kv_len: int, q_len: int, heads: tuple[int, int, int], kernel: str = ""
 ) -> Case:
-    """The last ``q_len`` of ``kv_len`` cached tokens attend to all, by the decoder's kernel or a named one."""
+    """Return the case of the last ``q_len`` of ``kv_len`` cached tokens attending to all of them.
+
+    Parameters
+    ----------
+    device
+        Device under test.
+    batch, kv_len, q_len
+        Shape.
+    heads
+        ``(num_heads, num_kv_heads, head_dim)``.
+    kernel
+        Kernel to run; the decoder's by default.
+    """
     kernel = kernel or attention.decoder_kernel(device.kind)
     num_heads, num_kv_heads, head_dim = heads
     shape = {
@@ -239,7 +189,7 @@ def attention_case(
 
 
 def stream_case(device: Device, op: str, size: float) -> Case:
-    """Copy (read and write) or read (a sum) of ``size`` bytes: what the memory can do."""
+    """Return the case of a copy (read and write) or a read (sum) of ``size`` bytes."""
     count = rotation_copies(device, size)
     elements = int(size / ELEMENT_BYTES[device.dtype])
 
@@ -261,7 +211,7 @@ def stream_case(device: Device, op: str, size: float) -> Case:
 
 
 def launch_case(device: Device, *, graph: bool) -> Case:
-    """An addition to one number: nothing but the way to the kernel and back."""
+    """Return the case of an addition to one number, which takes only the launch latency."""
 
     def build() -> Sequence[Call]:
         x = _random(device, 1)
@@ -279,11 +229,14 @@ def launch_case(device: Device, *, graph: bool) -> Case:
 
 
 MAX_PADDED_ROWS = fp8.MIN_ROWS - 1
-"""Products of at most so many rows are filled up."""
+"""Largest number of rows that padding applies to."""
 
 
 def _fp8_cases(device: Device, scale: str) -> Iterator[Case]:
-    """Products in 8 bits with the shapes of layers (engines leave the head in 16), and quantizing their inputs."""
+    """Yield 8-bit GEMMs of the layers and the quantization of their inputs.
+
+    Engines keep the head in 16 bits.
+    """
     for n, k in FP8_GEMM_SHAPES[scale]:
         for m in GEMM_ROWS[scale][:: FP8_ROW_STRIDE[scale]]:
             yield fp8_case(device, m, n, k)
@@ -293,7 +246,7 @@ def _fp8_cases(device: Device, scale: str) -> Iterator[Case]:
 
 
 def cases(device: Device, scale: str) -> Iterator[Case]:
-    """All cases of the suite on a device, cheap ones first within each operation."""
+    """Yield all cases of the suite on a device, cheap ones first within each operation."""
     gpu = device.kind == "cuda"
     yield launch_case(device, graph=False)
     if gpu:

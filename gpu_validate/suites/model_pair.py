@@ -1,8 +1,8 @@
-"""Speculative decoding of a named pair: checkpoints decode for real, catalog models have random weights.
+"""Speculative decoding of a named pair: checkpoints with real weights, or catalog models with random weights.
 
-Of checkpoints the acceptance is measured: the pair decodes greedily after prompts, its output is compared with
-plain decoding, and what was accepted by depth and rank is what the cycles are then timed at. Without prompts of the
-user the target writes them itself, sampled at temperature 1: its own distribution, no tokenizer needed.
+The acceptance of checkpoints is measured. The pair decodes greedily after prompts, and the output is compared with
+plain decoding. Cycles are then timed at the acceptance by depth and rank. Without prompts of the user, the target
+writes them, sampled at temperature 1. They follow its own distribution and need no tokenizer.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from gpu_validate.decoding.sequences import SamplingPolicy, Tally
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models import checkpoints
 from gpu_validate.models.decoder import Decoder
-from gpu_validate.suites.case import Case, LastResults
+from gpu_validate.suites.case import Case
 from gpu_validate.suites.cycles import PARTS, Acceptance, part_case, plain_case, trees
+from gpu_validate.suites.last_results import LastResults
 from gpu_validate.suites.random_models import random_pair
 from scylla_sim.acceptance.trees import DraftTree
 from scylla_sim.checks import fail
@@ -39,21 +40,22 @@ GRIDS = {
     ("cpu", "small"): ((1, 4), (128,)),
     ("cpu", "full"): ((1, 2, 4, 8), (128, 1024)),
 }
-"""Batches, and tokens of a prompt."""
+"""Batches, and tokens of a prompt, by kind of device and scale."""
 
 Prompts = tuple[tuple[int, ...], ...] | None
-"""Prompts of the user, or none."""
+"""Prompts of the user; ``None`` without."""
 
 NEW_TOKENS = {"ci": 32, "small": 128, "full": 256}
-"""Decoded after each prompt to measure acceptance."""
+"""Tokens that are decoded after each prompt to measure acceptance, by scale."""
 
 
 def _is_checkpoint(name: str) -> bool:
+    """Return whether a name is a folder with a checkpoint."""
     return (Path(name) / "config.json").is_file()
 
 
 def _specs(target: str, draft: str) -> tuple[tuple[Model, Model], bool]:
-    """Shapes of the two models, and whether they are checkpoints."""
+    """Return the shapes of the two models, and whether they are checkpoints."""
     real = [_is_checkpoint(name) for name in (target, draft)]
     if real[0] != real[1]:
         rule = "and the target must both be folders with config.json, or both be names of the catalog"
@@ -67,12 +69,19 @@ def _specs(target: str, draft: str) -> tuple[tuple[Model, Model], bool]:
 
 @LastResults
 def _load(target: str, draft: str, device: str, dtype: torch.dtype) -> tuple[Decoder, Decoder]:
+    """Load the two checkpoints."""
     first, second = (checkpoints.load(name, device=device, dtype=dtype) for name in (target, draft))
     return first, second
 
 
 def read_prompts(path: str, vocab_size: int) -> list[list[int]]:
-    """Prompts of a file: a JSON list of token ids a line."""
+    """Read prompts from a file with a JSON list of token ids on each line.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or a line is not a list of tokens of the vocabulary.
+    """
     try:
         lines = Path(path).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -96,13 +105,13 @@ def read_prompts(path: str, vocab_size: int) -> list[list[int]]:
 
 
 def select_prompts(prompts: Sequence[Sequence[int]], batch: int, context: int, device: str) -> Tensor:
-    """The last ``context`` tokens of ``batch`` prompts that have so many, the file from its beginning again."""
+    """Return the last ``context`` tokens of ``batch`` prompts, repeating the file where it is short."""
     long = [tokens[-context:] for tokens in prompts if len(tokens) >= context]
     return torch.tensor([long[index % len(long)] for index in range(batch)], device=device)
 
 
 def sample_prompts(target: Decoder, batch: int, context: int) -> Tensor:
-    """Prompts that the target writes itself: sampled at temperature 1 after one random token each."""
+    """Return prompts that the target samples at temperature 1 after one random token each."""
     device = target.norm.device
     generator = torch.Generator(device=device).manual_seed(0)
     first = torch.randint(target.spec.vocab_size, (batch, 1), generator=generator, device=device)
@@ -113,14 +122,14 @@ def sample_prompts(target: Decoder, batch: int, context: int) -> Tensor:
 
 
 def acceptance_rates(tally: Tally) -> list[list[float]]:
-    """Conditional acceptance ``[depth][rank]`` of what was counted; 0 where no path came."""
+    """Return the conditional acceptance ``[depth][rank]`` of counts; 0 where no path arrived."""
     rates: list[list[float]] = (tally.accepted / tally.attempts.clamp(min=1)[:, None]).tolist()
     return rates
 
 
 @dataclass(frozen=True)
 class Texts:
-    """What a pair continues at one batch and context, and what the target alone writes, ``(batch, n)`` each."""
+    """Prompts of one batch and context and the target's plain continuation, ``(batch, n)`` each."""
 
     prompts: Tensor
     plain: Tensor
@@ -130,7 +139,7 @@ class Texts:
 def _texts(
     make: Callable[[], tuple[Decoder, Decoder]], given: Prompts, batch: int, context: int, new_tokens: int
 ) -> Texts:
-    """Prompts and plain continuations, which all trees share."""
+    """Return prompts and plain continuations, which all trees share."""
     target, _ = make()
     device = str(target.norm.device)
     if given is None:
@@ -141,7 +150,7 @@ def _texts(
 
 
 def decode_pair(pair: tuple[Decoder, Decoder], texts: Texts, tree: DraftTree) -> Acceptance:
-    """Decode for real: what is accepted, and whether the output is the target's own."""
+    """Decode with drafts. Return the measured acceptance and the result of the losslessness check."""
     target, draft = pair
     fast, tally = decode_speculatively(target, draft, tree, texts.prompts, texts.plain.shape[1])
     judged = lossless.compare_outputs(target, texts.prompts, fast, texts.plain)
@@ -153,18 +162,18 @@ def decode_pair(pair: tuple[Decoder, Decoder], texts: Texts, tree: DraftTree) ->
 def cases(
     device: Device, scale: str, *, target: str | None, draft: str | None, prompts: str | None = None
 ) -> Iterator[Case]:
-    """Plain steps, parts and cycles of one pair of models.
+    """Yield plain steps, parts and cycles of one pair of models.
 
     Raises
     ------
     InputError
-        When one of the two is missing, they do not go together, or no prompt is long enough.
+        When one of the two is missing, they do not match, or no prompt is long enough.
     """
     if not target or not draft:
-        raise fail("draft" if target else "target", None, "is needed: --target and --draft name a pair")
+        raise fail("draft" if target else "target", None, "is required: --target and --draft name a pair")
     specs, real = _specs(target, draft)
     if prompts is not None and not real:
-        raise fail("prompts", prompts, "goes with checkpoints", "models of the catalog have random weights")
+        raise fail("prompts", prompts, "needs checkpoints", "models of the catalog have random weights")
     batches, contexts = GRIDS[device.kind, scale]
     given = None if prompts is None else tuple(map(tuple, read_prompts(prompts, specs[0].vocab_size)))
     if given is not None:
@@ -191,5 +200,5 @@ def _accept(
     tree: DraftTree,
     new_tokens: int,
 ) -> Callable[[], Acceptance]:
-    """Acceptance of one configuration, measured when it is asked for and then kept for the second pass."""
+    """Return a function that measures the acceptance of one configuration once and keeps it for the second pass."""
     return lru_cache(maxsize=1)(lambda: decode_pair(make(), _texts(make, given, *shape, new_tokens), tree))

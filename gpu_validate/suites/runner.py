@@ -1,8 +1,8 @@
-"""Runs cases one by one: keeps each result at once, goes on after failures, starts nothing that cannot end in time.
+"""Running of cases one by one: every result is kept at once, failures do not stop the run, and deadlines hold.
 
-A case that fails becomes an entry with its error. What is not reached before the deadline is named as missing. The
-results of a suite go into a partial file while it runs; `gpu_validate.records.record_file.read` reads that file
-too.
+A case that fails becomes an entry with its error. Cases that are not reached before the deadline are listed as
+missing. While a suite runs, its results go into a partial file, which `gpu_validate.records.record_file.read` can
+read too.
 """
 
 from __future__ import annotations
@@ -18,28 +18,32 @@ from gpu_validate.device.facts import Device, device_state, release_memory, sync
 from gpu_validate.device.power import Monitor, NullMonitor
 from gpu_validate.device.timer import Plan
 from gpu_validate.records import record_file
-from gpu_validate.suites.case import Case, expected_seconds, run_case, settling_plan
+from gpu_validate.suites.case import Case
+from gpu_validate.suites.measurement import run_case
+from gpu_validate.suites.sampling_plans import expected_seconds, settling_plan
 from scylla_sim.checks import InputError, fail
 from scylla_sim.console import note
 
 _ERROR_CHARACTERS = 300
+"""Largest length of a recorded error."""
 
 
-class BrokenDevice(RuntimeError):
-    """The device answers nothing any more, as after an illegal access; only a new process can go on."""
+class BrokenDeviceError(RuntimeError):
+    """The device no longer answers, as after an illegal memory access. Only a new process can continue."""
 
 
 LOCK = ".campaign.lock"
+"""Name of the lock file of a folder."""
 
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Keep another campaign out of a folder, where the system can; the folder is made.
+    """Create a folder and lock it against other campaigns, where the system supports locks.
 
     Raises
     ------
     InputError
-        When another campaign writes there, or nothing can be written.
+        When another campaign writes there, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,22 +67,22 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Deadline:
-    """A time of the monotonic clock; none is infinity."""
+    """Time of the monotonic clock in seconds; infinite by default."""
 
     at_s: float = float("inf")
 
     @staticmethod
     def after(seconds: float | None) -> Deadline:
-        """So many seconds from now."""
+        """Return the deadline ``seconds`` from now."""
         return Deadline() if seconds is None else Deadline(time.monotonic() + seconds)
 
     def allows(self, seconds: float) -> bool:
-        """Whether so many seconds are left."""
+        """Return whether ``seconds`` are left."""
         return time.monotonic() + seconds <= self.at_s
 
 
 def pass_name(case: Case, pass_number: int) -> str:
-    """A case in a pass over its grid; the first goes without its pass_number."""
+    """Return the name of a case in a pass over its grid: ``id`` in the first, ``id@2`` in the second."""
     return case.id if pass_number == 1 else f"{case.id}@{pass_number}"
 
 
@@ -88,20 +92,36 @@ class SuiteRun:
 
     Attributes
     ----------
+    suite
+        Name of the suite.
+    device
+        Device under test.
+    folder
+        Folder of the record.
     plan
         How long each case is sampled.
     names
-        All cases of the record in order, those of the second pass with ``@2``.
+        All cases of the record in order; those of the second pass end with ``@2``.
     facts
-        Go into the provenance of the record.
+        Facts for the provenance of the record.
+    cache
+        State of the cache.
+    monitor
+        Reader of power and clocks.
     resume_complete
-        Take up a complete record too, instead of measuring the suite anew.
+        Whether to add to a complete record instead of measuring the suite anew.
     skip_failed
-        Do not try again what failed before: it may break the device again.
+        Whether to skip cases that failed before, because they may break the device again.
+    partial
+        Partial file.
     done, failed
-        Results and errors by name, those of an interrupted run included.
+        Results and errors by name, including those of an interrupted run.
     out_of_memory
         Cases that ran out of memory.
+    resumed
+        Number of results from an interrupted run.
+    before
+        State of the device at the start.
     """
 
     suite: str
@@ -122,6 +142,7 @@ class SuiteRun:
     before: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
+        """Read the results of an interrupted run and start the partial file."""
         conditions = {key: self.facts[key] for key in ("scale", "models") if key in self.facts}
         how = {**conditions, "cache": self.cache, **asdict(self.plan)}
         self.partial = record_file.Partial.of(self.folder, self.suite, self.device, how)
@@ -131,7 +152,7 @@ class SuiteRun:
             **record_file.earlier(self.record_path, self.partial.key, complete=self.resume_complete),
             **self.partial.load(),
         }
-        # a campaign may be thinned differently this time: what was measured stays in the record
+        # a resumed campaign may list fewer cases, but earlier results stay in the record
         self.names = [*self.names, *(name for name in known if name not in set(self.names))]
         self.done = dict(known)
         self.failed = {}
@@ -150,11 +171,11 @@ class SuiteRun:
 
     @property
     def record_path(self) -> Path:
-        """Where the record is written."""
+        """Path of the record."""
         return self.folder / f"{self.suite}.json"
 
     def provenance(self) -> dict[str, Any]:
-        """Facts about the run, complete or not."""
+        """Return facts about the run, complete or not."""
         return {
             **self.facts,
             "cache": self.cache,
@@ -165,16 +186,16 @@ class SuiteRun:
         }
 
     def is_settled(self, name: str) -> bool:
-        """Whether nothing is left to do for a case."""
+        """Return whether nothing is left to do for a case."""
         return name in self.done or name in self.failed or name.partition("@")[0] in self.out_of_memory
 
     def measure(self, case: Case, pass_number: int) -> bool:
-        """Measure a case and keep what came of it; returns whether it was measured.
+        """Measure a case, keep its result or its error, and return whether it was measured.
 
         Raises
         ------
-        BrokenDevice
-            When the device answers nothing any more.
+        BrokenDeviceError
+            When the device no longer answers.
         """
         name = pass_name(case, pass_number)
         try:
@@ -185,7 +206,7 @@ class SuiteRun:
         except MemoryError:
             self.out_of_memory.append(case.id)
         except Exception as error:
-            if "out of memory" in str(error):  # torch.OutOfMemoryError, and a capture that failed because of one
+            if "out of memory" in str(error):  # also a capture that failed for lack of memory
                 self.out_of_memory.append(case.id)
             else:
                 self.add_failure(name, error)
@@ -196,7 +217,7 @@ class SuiteRun:
         return False
 
     def add_result(self, name: str, pass_number: int, row: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-        """Keep a result, in the file before in memory."""
+        """Add a result, first to the file and then in memory."""
         marked = {**row, "case": name, "pass": pass_number}
         if self.device.uuid:
             marked["gpu"] = self.device.uuid
@@ -204,7 +225,13 @@ class SuiteRun:
         self.done[name] = (marked, dict(summary))
 
     def add_failure(self, name: str, error: BaseException) -> None:
-        """Keep the error of a case; the device must still answer."""
+        """Add the error of a case.
+
+        Raises
+        ------
+        BrokenDeviceError
+            When the device no longer answers.
+        """
         text = f"{type(error).__name__}: {str(error).strip()}"[:_ERROR_CHARACTERS]
         self.failed[name] = " ".join(text.split())
         self.partial.append_failure(name, self.failed[name])
@@ -212,19 +239,19 @@ class SuiteRun:
         try:
             synchronize(self.device)
         except Exception as broken:
-            raise BrokenDevice(str(broken)) from None
+            raise BrokenDeviceError(str(broken)) from None
 
     def missing(self) -> list[str]:
-        """Cases that were neither measured nor failed."""
+        """Return the cases that were neither measured nor failed."""
         return [name for name in self.names if not self.is_settled(name)]
 
     def finish(self, left_out: Sequence[str] = ()) -> dict[str, Any] | None:
-        """Write the record of what there is, whole or not, and return it; without any result there is none."""
+        """Write the record of all results, complete or not, and return it; ``None`` without any result."""
         if not self.done:
             return None
         added = len(self.done) > self.resumed or self.failed or self.out_of_memory
         if self.resume_complete and not added and self.record_path.is_file():
-            self.partial.remove()  # nothing was added: what stands there was measured on the device it names
+            self.partial.remove()  # nothing was added, so the record stays as written
             return record_file.read(self.record_path)
         facts = self.provenance()
         facts["states"] = [self.before, device_state(self.device)]
@@ -248,7 +275,7 @@ class SuiteRun:
 
 @dataclass(frozen=True)
 class Job:
-    """A case of a suite in a pass over its grid."""
+    """One case of a suite in one pass over its grid."""
 
     suite: str
     case: Case
@@ -256,13 +283,14 @@ class Job:
 
     @property
     def name(self) -> str:
+        """Name of the case in its pass."""
         return pass_name(self.case, self.pass_number)
 
 
 def run_jobs(jobs: Iterable[Job], runs: Mapping[str, SuiteRun], deadline: Deadline) -> Iterable[Job]:
-    """Measure jobs in order, each one only if it can end before the deadline; yields what was tried.
+    """Measure jobs in order and yield those that were tried.
 
-    A job that is too long for what is left is passed over, and a shorter one behind it may still be run.
+    A job runs only if it can end before the deadline. A shorter job after it may still run.
     """
     for job in jobs:
         suite = runs[job.suite]

@@ -1,7 +1,7 @@
-"""Looks at what runs on the device: whether kernels are what they are called, and what a step consists of.
+"""Check of the kernels that run on the device, and of the kernels of a step.
 
-A library may answer a call with another kernel than the one that was asked for. The profiler names what ran. It
-slows down what its process times afterwards, so a campaign runs this module in a process of its own.
+A library may run another kernel than the requested one. The profiler reports the names of what ran. It slows down
+later measurements of its process, so a campaign runs this module in a separate process.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     CUDNN: ("cudnn",),
     MASKED: ("",),
 }
-"""Kernel source -> what one of its kernels has in its name."""
+"""Kernel source -> parts of kernel names, one of which must occur."""
 
 _HEADS = (8, 2, 64)
 _TINY = Model("selfcheck", 1, 512, 1024, 8, 2, 64, 1024)
 
 
 def kernel_names(call: Callable[[], object]) -> list[str]:
-    """Names of what a call runs: GPU kernels, or torch's operators on a CPU."""
+    """Return the names of the GPU kernels that a call runs, or of torch's operators on a CPU."""
     from torch.profiler import ProfilerActivity, profile, supported_activities
 
     call()
@@ -54,13 +54,14 @@ def kernel_names(call: Callable[[], object]) -> list[str]:
 
 
 def _sources(device: Device) -> tuple[str, ...]:
+    """Return the kernel sources to check."""
     if device.kind != "cuda":
         return (MASKED, PACKED)
     return (attention.decoder_kernel(device.kind), PACKED, CAUSAL, CUDNN)
 
 
 def _of_kernel(device: Device, source: str) -> dict[str, Any]:
-    """What ran for four query tokens over a cache, and whether it is the kernel that was named."""
+    """Report the kernels that ran for four query tokens over a cache, and whether the source matches its name."""
     num_heads, num_kv_heads, head_dim = _HEADS
     like = {"device": device.kind, "dtype": torch_dtype(device)}
     q = torch.randn(2, num_heads, 4, head_dim, **like)  # type: ignore[call-overload]
@@ -71,7 +72,7 @@ def _of_kernel(device: Device, source: str) -> dict[str, Any]:
         mask = attention.causal_mask(4, 260, num_heads // num_kv_heads, q.device)
         exact = attention.masked_attention(q, pair[0], pair[1], mask)
         out = call()
-    except Exception as error:  # a library that refuses a shape is a result
+    except Exception as error:  # a library may refuse a shape
         return {"names": [], "as_named": False, "error": str(error)[:300]}
     assert isinstance(out, torch.Tensor)
     off = float((out.float() - exact.float()).norm() / exact.float().norm())
@@ -80,7 +81,7 @@ def _of_kernel(device: Device, source: str) -> dict[str, Any]:
 
 
 def _of_step(device: Device) -> dict[str, Any]:
-    """Kernels of a step of one layer of a tiny decoder, plain and of four tokens, with how often each runs."""
+    """Count the kernels of a step of a one-layer decoder, for one and for four tokens."""
     model = Decoder(_TINY, device=device.kind, dtype=torch_dtype(device))
     found = {}
     for n in (1, 4):
@@ -93,7 +94,7 @@ def _of_step(device: Device) -> dict[str, Any]:
 
 @torch.inference_mode()
 def check(device: Device) -> dict[str, Any]:
-    """Kernels behind the names of a campaign, and those of a step; nothing is checked without a GPU."""
+    """Check the kernels of a campaign and of a step. Without a GPU nothing is checked."""
     if device.kind != "cuda":
         return {}
     return {
@@ -103,10 +104,17 @@ def check(device: Device) -> dict[str, Any]:
 
 
 _PATIENCE_S = 60.0
+"""Seconds to wait for the process."""
 
 
 class SelfCheckProcess:
-    """`check` in another process, beside whatever prepares this one."""
+    """`check` in a separate process, which runs while this process prepares.
+
+    Parameters
+    ----------
+    device
+        Device of the campaign.
+    """
 
     def __init__(self, device: Device) -> None:
         self.process: subprocess.Popen[str] | None = None
@@ -115,7 +123,7 @@ class SelfCheckProcess:
             self.process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
 
     def result(self) -> dict[str, Any]:
-        """What was found; why nothing was, where the process failed or took too long."""
+        """Return the result of the check, or an error where the process failed or took too long."""
         if self.process is None:
             return {}
         try:

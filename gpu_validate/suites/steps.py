@@ -1,8 +1,8 @@
-"""Suite ``step``: a whole decoder stack, plain steps, verify steps and the steps of a draft.
+"""Suite ``step``: whole decoder stacks in plain steps, verify steps and draft steps.
 
-A step of one token is plain decoding, one of several is verification; the small model's are what drafting consists
-of. On a GPU each is one CUDA graph, a few are launched eagerly too, and a few run with 8-bit weights where the
-device has them.
+A step of one token is plain decoding, and a step of several tokens is verification. Steps of the small model are
+the steps of a draft. On a GPU each step is one CUDA graph. A few are launched eagerly too, and a few run with 8-bit
+weights where the device supports them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scylla_sim.specs.model import Model
 
 @dataclass(frozen=True)
 class Grid:
-    """Steps of one model over batch, context and tokens; ``role`` says what speculation has it for."""
+    """Steps of one model over batch, context and tokens. ``role`` is ``target`` or ``draft``."""
 
     role: str
     model: str
@@ -68,15 +68,16 @@ GRIDS = {
         Grid("draft", "llama-68m", (1, 2, 4, 8, 16), (256, 1024), (1, 2, 4)),
     ),
 }
+"""Grids by kind of device and scale."""
 
 _EAGER_CASES = 3
-"""So many of the first cases are timed eagerly too, where graphs are the rule: the cost of launching."""
+"""Number of first cases that are also timed eagerly, which gives the cost of launching."""
 _FP8_SHAPES = {"ci": 2, "small": 2, "full": 4}
-"""So many batches, contexts and tokens, from the smallest on, are timed in 8 bits too where the device has them."""
+"""Number of smallest batches, contexts and tokens that are also timed in 8 bits."""
 
 
 def _role(grid: str, tokens: int) -> str:
-    """What a step is: of a draft, or of a target that decodes or verifies."""
+    """Return the role of a step: ``draft``, ``plain`` or ``verify``."""
     return grid if grid == "draft" else "plain" if tokens == 1 else "verify"
 
 
@@ -89,7 +90,23 @@ def step_case(
     role: str = "target",
     fp8: bool = False,
 ) -> Case:
-    """One step of ``(batch, context, tokens)``; all cases of a model share its weights."""
+    """Return the case of one forward pass. All cases of a model share its weights.
+
+    Parameters
+    ----------
+    device
+        Device under test.
+    spec
+        Model.
+    shape
+        ``(batch, context, tokens)``.
+    graph
+        Whether to capture a CUDA graph.
+    role
+        ``target`` or ``draft``.
+    fp8
+        Whether the layers have 8-bit weights.
+    """
     batch, context, tokens = shape
     element = ELEMENT_BYTES[device.dtype]
     dtype = "fp8" if fp8 else device.dtype
@@ -128,7 +145,7 @@ def step_case(
 
 
 def cases(device: Device, scale: str) -> Iterator[Case]:
-    """All cases of the suite, model by model."""
+    """Yield all cases of the suite, model by model."""
     gpu = device.kind == "cuda"
     for grid in GRIDS[device.kind, scale]:
         spec = catalog.model(grid.model)

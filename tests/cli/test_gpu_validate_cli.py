@@ -115,8 +115,8 @@ def test_a_dry_run_lists_what_a_gpu_that_is_not_here_would_measure(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--hardware", "h100-sxm"], "goes with --dry-run"),
-        (["--gpus", "2"], "goes with --hardware"),
+        (["--hardware", "h100-sxm"], "needs --dry-run"),
+        (["--gpus", "2"], "needs --hardware"),
         (["--dry-run", "--hardware", "h100"], "did you mean h100-sxm?"),
         (["--dry-run", "--hardware", "h100-sxm", "--gpus", "0"], "gpus=0"),
         (["--dtype", "fp64"], "--dtype"),
@@ -135,7 +135,7 @@ def test_what_this_device_does_not_have_is_left_out_and_said(
     measured(tmp_path)
     said = capsys.readouterr().err
     assert "no fp8: this device" in said
-    assert "no all-reduce: that takes at least two GPUs" in said
+    assert "no all-reduce: it needs at least two GPUs" in said
     assert "gemm float32: 6 cases" in said, "the card is there before anything is measured"
 
 
@@ -179,12 +179,12 @@ def test_a_killed_campaign_keeps_what_was_measured(tmp_path: Path) -> None:
         "from types import SimpleNamespace\n"
         "from gpu_validate import cli\n"
         "from gpu_validate.cli import measure\n"
-        "from gpu_validate.suites import case as cases, kernels, runner\n"
+        "from gpu_validate.suites import kernels, runner, sampling_plans\n"
         "tiny = lambda device, scale: [kernels.gemm_case(device, m, 16, 64) for m in range(1, 8)]\n"
         "sys.modules['tiny'] = SimpleNamespace(cases=tiny)\n"
         "measure.SUITES = {'kernels': 'tiny'}\n"
         "short = {'min_samples': 2, 'time_limit_s': 0.01}\n"
-        "cases.PLANS = {key: replace(plan, **short) for key, plan in cases.PLANS.items()}\n"
+        "sampling_plans.PLANS = {key: replace(plan, **short) for key, plan in sampling_plans.PLANS.items()}\n"
         "real, ran = runner.run_case, []\n"
         "def dying(*args, **options):\n"
         "    ran.append(real(*args, **options))\n"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def loops(trained: Path) -> Path:
     """The same folder with its loops measured, a few samples each."""
-    from gpu_validate.suites import case
+    from gpu_validate.suites import sampling_plans
     from gpu_validate.suites import trained as suite
 
     with pytest.MonkeyPatch.context() as patch:
-        quick = {key: case.replace(p, min_samples=3, time_limit_s=0.01) for key, p in case.PLANS.items()}
-        patch.setattr(case, "PLANS", quick)
+        quick = {key: replace(p, min_samples=3, time_limit_s=0.01) for key, p in sampling_plans.PLANS.items()}
+        patch.setattr(sampling_plans, "PLANS", quick)
         patch.setattr(suite, "CONTEXT", 24)
         patch.setattr(suite, "_BATCHES", {"ci": (1, 4)})
         patch.setattr(suite, "_VERIFIED", {"ci": ((1, 4, 16), (1, 4, 16))})
@@ -250,7 +251,7 @@ def test_loops_are_predicted_from_the_rank_profile_and_overheads_of_the_other_ha
 
 def test_trained_models_decode_losslessly(trained: Path) -> None:
     from gpu_validate.decoding.decode import decode_plain, decode_speculatively
-    from gpu_validate.suites.trained import Trained
+    from gpu_validate.suites.trained_models import Trained
     from scylla_sim.acceptance.trees import full_tree
 
     models = Trained.read(trained / "weights", "cpu")
@@ -273,9 +274,9 @@ def test_trained_models_decode_losslessly(trained: Path) -> None:
         (["train", "--prepare-text", "t", "--text", "x"], "text='x' does not go with --prepare-text"),
         (["train", "--text", "nowhere.pt", "--out", "x"], "file='nowhere.pt' cannot be read (No such file"),
         (["measure", "--scale", "gpu", "--out", "x"], "invalid choice: 'gpu'"),
-        (["measure", "--suite", "trained", "--out", "x"], "goes with --suite trained, and is needed there"),
+        (["measure", "--suite", "trained", "--out", "x"], "is needed by --suite trained"),
         (["measure", "--suite", "trained", "--weights", "nowhere", "--out", "x"], "holds no target.pt"),
-        (["measure", "--suite", "step", "--weights", "w", "--out", "x"], "goes with --suite trained"),
+        (["measure", "--suite", "step", "--weights", "w", "--out", "x"], "is needed by --suite trained"),
     ],
 )
 def test_unusable_options_are_refused_in_one_line(

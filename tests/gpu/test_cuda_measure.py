@@ -15,7 +15,7 @@ from gpu_validate.device.facts import detect_device, device_state  # noqa: E402
 from gpu_validate.device.timer import Plan  # noqa: E402
 from gpu_validate.models import attention, checkpoints, decoder, fp8  # noqa: E402
 from gpu_validate.suites import collectives, kernels, selfcheck, steps  # noqa: E402
-from gpu_validate.suites.case import run_case  # noqa: E402
+from gpu_validate.suites.measurement import run_case  # noqa: E402
 from scylla_sim.acceptance import trees  # noqa: E402
 from scylla_sim.specs.model import Model  # noqa: E402
 

@@ -17,7 +17,7 @@ from gpu_validate import cli  # noqa: E402
 from gpu_validate.decoding.decode import decode_plain, decode_speculatively  # noqa: E402
 from gpu_validate.device.facts import detect_device  # noqa: E402
 from gpu_validate.records import record_file  # noqa: E402
-from gpu_validate.suites.trained import Trained  # noqa: E402
+from gpu_validate.suites.trained_models import Trained  # noqa: E402
 from gpu_validate.training import outcomes, plans, report, run  # noqa: E402
 from gpu_validate.training.corpus import DOMAINS, Corpus  # noqa: E402
 from gpu_validate.training.estimate import RATES, seconds, target_step, task_step  # noqa: E402

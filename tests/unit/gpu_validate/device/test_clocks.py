@@ -14,7 +14,8 @@ from gpu_validate.device import clocks, timer
 from gpu_validate.device.clocks import EventClock
 from gpu_validate.device.facts import catalog_device
 from gpu_validate.device.timer import Plan
-from gpu_validate.suites.case import Case, run_case
+from gpu_validate.suites.case import Case
+from gpu_validate.suites.measurement import run_case
 
 
 class FakeCuda:

@@ -15,7 +15,8 @@ from gpu_validate.models import fp8
 from gpu_validate.models.decoder import Decoder, KVCache, placement_after
 from gpu_validate.records.rows import export
 from gpu_validate.suites import kernels, steps
-from gpu_validate.suites.case import Case, run_case
+from gpu_validate.suites.case import Case
+from gpu_validate.suites.measurement import run_case
 from scylla_sim.checks import InputError
 from scylla_sim.specs.model import Model
 

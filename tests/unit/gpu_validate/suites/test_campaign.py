@@ -21,8 +21,9 @@ from gpu_validate.device.timer import Plan
 from gpu_validate.models import attention
 from gpu_validate.records import record_file, rows
 from gpu_validate.suites import campaign_stages, decode, kernels, runner, selfcheck
-from gpu_validate.suites.case import SETTLE_S, LastResults, expected_seconds, settling_plan
+from gpu_validate.suites.last_results import LastResults
 from gpu_validate.suites.runner import SuiteRun
+from gpu_validate.suites.sampling_plans import SETTLE_S, expected_seconds, settling_plan
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 
@@ -68,7 +69,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setattr(catalog, "model", models.__getitem__)
     monkeypatch.setattr("gpu_validate.device.facts._WARM_UP_SIDE", 8)
     monkeypatch.setattr("gpu_validate.cli.campaign.warm_up", lambda device: None)
-    monkeypatch.setattr("gpu_validate.suites.case._GRAPH_S", 1e-6)
+    monkeypatch.setattr("gpu_validate.suites.measurement.GRAPH_S", 1e-6)
     monkeypatch.setitem(selfcheck.EXPECTED, attention.CUDNN, ("scaled_dot_product",))
     monkeypatch.setattr(attention, "cudnn_attention", attention.masked_attention)
     monkeypatch.setattr(kernels.fp8, "gemm", product)
@@ -334,8 +335,8 @@ def test_two_campaigns_do_not_share_a_folder(
     ("options", "said"),
     [
         (["--minutes", "0.05"], "minutes=0.05"),
-        (["--format", "json"], "goes with --dry-run"),
-        (["--dry-run", "--hardware", "h100-sxm", "--device", "cuda"], "does not go with --hardware"),
+        (["--format", "json"], "needs --dry-run"),
+        (["--dry-run", "--hardware", "h100-sxm", "--device", "cuda"], "cannot be combined with --hardware"),
         (["--dry-run", "--hardware", ""], "hardware"),
         (["--dry-run", "--shapes", ""], "must name a folder"),
         (["--every", "0"], "every"),

@@ -10,7 +10,9 @@ from gpu_validate.cli import measure
 from gpu_validate.device.facts import Device, catalog_device
 from gpu_validate.records.rows import SPLIT_BY, held_out_keys
 from gpu_validate.suites import cycles, kernels, steps
-from gpu_validate.suites.case import PASSES, SCALES, Case, LastResults, fits_memory, rotation_copies, sampling_plan
+from gpu_validate.suites.case import Case, fits_memory, rotation_copies
+from gpu_validate.suites.last_results import LastResults
+from gpu_validate.suites.sampling_plans import PASSES, SCALES, sampling_plan
 
 
 def device(kind: str, *, memory_bytes: float = 80 * 2.0**30) -> Device:

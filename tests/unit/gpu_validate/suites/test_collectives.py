@@ -18,8 +18,8 @@ from gpu_validate.device.hardware_toml import hardware_toml
 from gpu_validate.device.timer import Plan, Summary
 from gpu_validate.records import record_file, rows
 from gpu_validate.suites import collectives, kernels
-from gpu_validate.suites.case import run_case
 from gpu_validate.suites.collectives import GroupClock
+from gpu_validate.suites.measurement import run_case
 from scylla_sim.cli import main as simulate
 from scylla_sim.records import format_csv
 from scylla_sim.specs import catalog

@@ -13,8 +13,8 @@ from gpu_validate.device.facts import Device
 from gpu_validate.device.timer import Plan
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.records import rows
-from gpu_validate.suites import cycles, random_models
-from gpu_validate.suites.case import run_case
+from gpu_validate.suites import cycles, loops_at_rates, random_models
+from gpu_validate.suites.measurement import run_case
 from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -95,8 +95,8 @@ def test_every_grid_covers_batch_draft_length_tree_and_draft_size(kind: str, sca
 
 
 def test_expected_tokens_of_a_tree_are_one_and_the_chance_of_each_node() -> None:
-    assert cycles.expected_tokens(full_tree([2, 2]), [0.6, 0.3]) == pytest.approx(1 + 0.9 + 0.9 * 0.9)
-    assert cycles.expected_tokens(chain(3), [0.5]) == pytest.approx(1.875)
+    assert loops_at_rates.expected_tokens(full_tree([2, 2]), [0.6, 0.3]) == pytest.approx(1 + 0.9 + 0.9 * 0.9)
+    assert loops_at_rates.expected_tokens(chain(3), [0.5]) == pytest.approx(1.875)
 
 
 def test_rows_hold_one_line_per_drafting_with_the_speedup_over_the_plain_step() -> None:

@@ -19,8 +19,7 @@ from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models import checkpoints
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.records import record_file
-from gpu_validate.suites import case as suites_case
-from gpu_validate.suites import model_pair
+from gpu_validate.suites import model_pair, sampling_plans
 from scylla_sim.acceptance.trees import chain, full_tree
 from scylla_sim.cli import main as simulate
 from scylla_sim.specs.model import Model
@@ -52,9 +51,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few samples of each case, and room for one pair of models at a time."""
     monkeypatch.setattr(
-        suites_case,
+        sampling_plans,
         "PLANS",
-        {key: replace(plan, min_samples=2, time_limit_s=0.01) for key, plan in suites_case.PLANS.items()},
+        {key: replace(plan, min_samples=2, time_limit_s=0.01) for key, plan in sampling_plans.PLANS.items()},
     )
     model_pair._load.clear()
     model_pair._texts.clear()
@@ -208,5 +207,5 @@ def test_what_makes_no_pair_is_refused(
     refused(["--target", big, "--draft", "llama-68m"], "must both be folders", capsys)
     refused(["--target", big, "--draft", str(tmp_path / "other")], "vocab_size=30 .* must be the 29", capsys)
     refused(["--target", big, "--draft", str(tmp_path)], "must both be folders", capsys)
-    refused(["--target", "llama-2-7b", "--draft", "llama-68m", "--prompts", "p"], "goes with checkpoints", capsys)
+    refused(["--target", "llama-2-7b", "--draft", "llama-68m", "--prompts", "p"], "needs checkpoints", capsys)
     refused(["--target", big, "--draft", little, "--suite", "all"], "suite='all' does not go with", capsys)
