@@ -1,8 +1,8 @@
-"""A CUDA that is not there: torch's calls for the device ``cuda`` run on the CPU, by the rules of the real one.
+"""A fake CUDA device: torch's calls for the device ``cuda`` run on the CPU under the rules of a real one.
 
-Events and graphs are played by a clock of the host. Inside a capture whatever a real capture forbids raises:
-reading a number from the device, a boolean index, a shape that depends on values. The captured calls run once,
-while they are captured; a replay only takes time.
+A clock of the host plays events and graphs. Inside a capture, operations that a real capture forbids raise an
+error: reading a number from the device, a boolean index, a shape that depends on values. The captured calls run
+once, during the capture. A replay only takes time.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ FORBIDDEN = {
     "aten::unique_dim",
     "aten::_unique2",
 }
+"""Operators that a capture forbids."""
 
 
 def on_cpu(value: Any) -> Any:
-    """The CPU in the place of a GPU."""
+    """Replace the GPU by the CPU in an argument."""
     if isinstance(value, str) and value.startswith("cuda"):
         return "cpu"
     if isinstance(value, torch.device) and value.type == "cuda":
@@ -46,7 +47,7 @@ HOST_READS = {"item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float_
 
 
 class _ToCpu(TorchFunctionMode):
-    """Every call that names the GPU goes to the CPU."""
+    """Redirect every call that names the GPU to the CPU."""
 
     def __init__(self, fake: FakeCuda) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class _ToCpu(TorchFunctionMode):
 
 
 class _Capturing(TorchDispatchMode):
-    """Refuses what a capture forbids; with ``failing`` the captured memory runs out after so many operations."""
+    """Refuse operations that a capture forbids. With ``memory_after``, memory runs out after that many operations."""
 
     def __init__(self, memory_after: int | None) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class _Capturing(TorchDispatchMode):
 
 
 class FakeCuda:
-    """The pretended device. ``memory_after`` lets the next capture run out of memory; ``captures`` counts them."""
+    """The fake device. ``memory_after`` lets the next capture run out of memory. ``captures`` counts the captures."""
 
     def __init__(self) -> None:
         self.captures = 0

@@ -1,4 +1,4 @@
-"""A GPU that has been measured, as far as a plan of the workflow asks."""
+"""Records of a GPU that does not exist, for plans of the workflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scylla_sim.records import write_sums
 
 @contextmanager
 def measured_gpu(checkout: Path, name: str = "mi300x") -> Iterator[tuple[Path, Path]]:
-    """Empty records of a GPU, and blind predictions, for as long as a plan is made; yield their folders."""
+    """Write empty records and blind predictions of a GPU, yield their folders, and remove them afterwards."""
     folders = (checkout / "gpu_validate/recorded" / name, checkout / "gpu_validate/recorded/blind" / name)
     record = json.dumps({"provenance": {"device": {"hardware": name}}})
     for folder, suffix, text in zip(folders, ("json", "csv"), (record, "{}")):

@@ -281,7 +281,7 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
         ("more cycles", 70.0, _cycles(device, scope, scope.cycle_batches, scope.core_contexts, wide)),
         ("more steps", 60.0, _steps(device, scope, scope.batches, scope.contexts, scope.tokens)),
         ("decode", 40.0, decode.grid_cases(device, scope.decode)),
-        ("products", 50.0, _gemms(device, scope)),
+        ("gemms", 50.0, _gemms(device, scope)),
         ("parts", 40.0, _cycles(device, scope, scope.core_batches, first, core, parts)),
         (
             "host",

@@ -1,4 +1,4 @@
-"""``gpu-validate`` from the outside: exit codes, one-line errors, files, interruption and resumption."""
+"""The command ``gpu-validate``: exit codes, one-line errors, files, interruption and resumption."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_bad_input_is_one_line_and_exit_code_2(argv: Sequence[str], capsys: pyte
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_cuda_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_cuda_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("measure", "--device", "cuda", "--out", str(tmp_path)) == 2
     assert "torch sees no GPU" in capsys.readouterr().err
 
@@ -96,7 +96,7 @@ def test_a_dry_run_lists_cases_and_writes_nothing(tmp_path: Path, capsys: pytest
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_lists_what_a_gpu_that_is_not_here_would_measure(
+def test_dry_run_lists_the_cases_of_a_catalog_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.undo()
@@ -129,9 +129,7 @@ def test_options_of_a_dry_run_that_do_not_go_together_are_refused(
     assert said in capsys.readouterr().err
 
 
-def test_what_this_device_does_not_have_is_left_out_and_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unsupported_cases_are_left_out_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured(tmp_path)
     said = capsys.readouterr().err
     assert "no fp8: this device" in said

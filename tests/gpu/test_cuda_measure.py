@@ -1,4 +1,4 @@
-"""The CUDA path, on a real GPU: the same suites and the same timer as on the CPU."""
+"""The CUDA path on a real GPU, with the suites and the timer that also run on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speculative decoding changes the speed and nothing else: over random models, batches, trees and seeds."""
+"""Speculative decoding does not change the output, for random models, batches, trees and seeds."""
 
 from __future__ import annotations
 

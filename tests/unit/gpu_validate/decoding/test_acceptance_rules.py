@@ -1,4 +1,4 @@
-"""Acceptance rules: distributions by chi-square on small vocabularies, given rates, and what is counted."""
+"""Acceptance rules: chi-square tests on small vocabularies, given rates, and counts."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_the_acceptance_of_a_sampled_chain_is_the_overlap_of_the_distributions()
     assert float(outcome.count.double().mean()) == pytest.approx(rate, abs=4 * np.sqrt(rate * (1 - rate) / size))
 
 
-def test_given_rates_are_what_is_accepted_by_position_and_rank() -> None:
+def test_acceptance_follows_given_rates() -> None:
     tree = full_tree([2, 2])
     rates = torch.tensor([[0.6, 0.2], [0.3, 0.5]], dtype=torch.float64)
     outcome = acceptance_rules.accept_at_rates(
@@ -148,7 +148,7 @@ def test_the_loop_at_given_rates_emits_the_closed_form_of_tokens_per_cycle() -> 
     assert (tally.accepted[:, 0] / tally.attempts).tolist() == pytest.approx([0.7] * 3, abs=0.04)
 
 
-def test_counts_belong_together() -> None:
+def test_tally_counts_are_consistent() -> None:
     target, draft = models()
     prompts = torch.zeros((5, 3), dtype=torch.int64)
     _, tally = decode_speculatively(target, draft, full_tree([2, 1]), prompts, 20)
@@ -157,7 +157,7 @@ def test_counts_belong_together() -> None:
     assert tally.emitted == tally.cycles + tally.accepted.sum()
 
 
-def test_a_node_sees_what_is_committed_and_its_own_path() -> None:
+def test_node_sees_committed_tokens_and_its_path() -> None:
     tree = DraftTree(parents=(-1, -1, 0), ranks=(0, 1, 0))
     place = tree_placement(torch.tensor([2, 4]), torch.arange(4), TreeTables.of(tree), SPEC)
     assert place.positions.tolist() == [[2, 3, 3, 4], [4, 5, 5, 6]]
@@ -180,7 +180,7 @@ def test_a_ragged_causal_mask_is_the_plain_one_for_equal_lengths() -> None:
     assert torch.equal(place.mask[0, 0], plain)
 
 
-def test_what_cannot_work_is_refused_in_one_line() -> None:
+def test_invalid_arguments_are_refused_in_one_line() -> None:
     target, draft = models()
     prompts = torch.zeros((1, 1), dtype=torch.int64)
     with pytest.raises(InputError, match="ranks=9 must be below vocab_size=4"):

@@ -66,7 +66,7 @@ def test_a_window_gives_power_energy_of_a_call_and_the_clock(nvml: FakeNvml) -> 
     assert len(window.readings) >= 5, "a reading every 20 ms"
 
 
-def test_the_summary_says_how_long_the_power_limit_bit(nvml: FakeNvml) -> None:
+def test_summary_reports_the_share_of_throttling(nvml: FakeNvml) -> None:
     monitor = NvmlMonitor(nvml, "GPU-1")
     time.sleep(0.15)
     nvml.throttled = True
@@ -94,7 +94,7 @@ def test_a_gpu_without_an_energy_counter_still_tells_its_clock(nvml: FakeNvml) -
     assert window.facts(1e-3) == {"sm_mhz": 1980.0}
 
 
-def test_what_cannot_be_read_is_said(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_nvml_is_reported(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert "nvidia-ml-py is not installed" in open_monitor("cuda", "GPU-1")[1]
     monkeypatch.setitem(sys.modules, "pynvml", nvml)

@@ -1,4 +1,4 @@
-"""The timer's statistics and stopping rule, on a clock that follows a script."""
+"""Statistics and stopping rule of the timer, on a scripted clock."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_noisy_clock_needs_more_samples_and_reaches_the_asked_error() -> None:
     assert summary.interval_low_s < summary.median_s < summary.interval_high_s
 
 
-def test_the_time_limit_ends_a_case_and_says_so() -> None:
+def test_time_limit_ends_a_case() -> None:
     plan = Plan(relative_error=1e-6, min_samples=50, time_limit_s=0.1, warmup_calls=1)
     summary = timer.measure(ScriptedClock(noisy(1e-2, 0.1, seed=2)), [nothing], plan)
     assert summary.stopping_reason == "time_limit"
@@ -76,7 +76,7 @@ def test_the_time_limit_counts_the_warm_up_too() -> None:
     assert summary.count == 2, "two samples are the least that have a spread"
 
 
-def test_max_samples_ends_a_case_and_says_so() -> None:
+def test_max_samples_ends_a_case() -> None:
     plan = Plan(relative_error=1e-9, min_samples=3, max_samples=9, time_limit_s=1e9)
     summary = timer.measure(ScriptedClock(noisy(1e-2, 0.1, seed=3)), [nothing], plan)
     assert (summary.stopping_reason, summary.count) == ("max_samples", 9)

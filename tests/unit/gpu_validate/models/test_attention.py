@@ -53,7 +53,7 @@ def test_two_parts_joined_by_their_log_sums_are_masked_attention(
     torch.testing.assert_close(got, exact, rtol=tolerance, atol=tolerance)
 
 
-def test_what_a_query_sees_is_its_context_and_its_own_tail() -> None:
+def test_query_sees_its_context_and_its_tail() -> None:
     visible = torch.tensor([[True, False], [True, True]])
     seen = attention.visible_slots(torch.tensor([1, 2]), visible, 4).int().tolist()
     assert seen == [[[1, 1, 0, 0], [1, 1, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]]]

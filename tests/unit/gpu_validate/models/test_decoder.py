@@ -52,7 +52,7 @@ def test_packed_attention_is_attention(heads: tuple[int, int], q_len: int) -> No
     torch.testing.assert_close(got, reference(q, k, v, causal))
 
 
-def test_any_mask_of_a_sequence_is_honoured() -> None:
+def test_masked_attention_follows_any_mask() -> None:
     q, k, v = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 11, 8), torch.randn(2, 2, 11, 8)
     visible = torch.rand(2, 3, 11) < 0.5
     visible[..., 0] = True
@@ -60,7 +60,7 @@ def test_any_mask_of_a_sequence_is_honoured() -> None:
 
 
 @pytest.mark.parametrize("rows", [(1,), (2,), (3,), (4,), (3, 1), (1, 2)])
-def test_linear_is_the_matrix_product_whatever_the_rows(rows: tuple[int, ...]) -> None:
+def test_linear_equals_matmul_for_any_number_of_rows(rows: tuple[int, ...]) -> None:
     x, weight = torch.randn(*rows, 8), torch.randn(5, 8)
     torch.testing.assert_close(decoder.linear(x, weight), x @ weight.T)
 

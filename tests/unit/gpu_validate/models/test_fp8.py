@@ -1,4 +1,4 @@
-"""Eight-bit products and steps: computed on a CPU here, timed where the device has the units."""
+"""8-bit GEMMs and steps, computed on a CPU."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ def test_a_signal_within_a_case_stops_the_campaign(
     assert not _about(tmp_path, "step")["failed"]
 
 
-def test_what_does_not_fit_into_the_memory_is_named(
+def test_cases_too_large_for_memory_are_listed(
     gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(campaign_stages, "fits_memory", lambda device, case: case.shape.get("batch") != 4)

@@ -72,7 +72,7 @@ def test_cases_that_exceed_the_memory_are_known_before_they_run() -> None:
     assert any(sizes) and not all(sizes)
 
 
-def test_weights_are_kept_for_the_next_case_and_let_go_before_others_are_made() -> None:
+def test_weights_are_shared_and_released_before_new_ones_are_made() -> None:
     held: list[int] = []
     most: list[int] = []
 

@@ -108,7 +108,7 @@ class Scripted:
 
 
 @pytest.mark.parametrize("plan", [replace(PLAN, relative_error=0.05, max_samples=500), Plan(time_limit_s=0.3)])
-def test_processes_stop_together_whatever_each_of_them_sees(plan: Plan) -> None:
+def test_processes_stop_together(plan: Plan) -> None:
     """Each for itself they would stop after different samples, and the one that goes on would wait for ever."""
     exchange = Exchange()
     found: list[Summary] = []

@@ -1,4 +1,4 @@
-"""The suite of whole cycles: what its parts cost, what it accepts, and the rows it gives."""
+"""The suite of whole cycles: FLOPs of its parts, acceptance, and rows."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_rows_hold_one_line_per_drafting_with_the_speedup_over_the_plain_step() 
     assert first["tokens_per_s"] == pytest.approx(2 * first["tokens_per_cycle"] / first["cycle_s"])
 
 
-def test_nothing_of_a_suite_stays_in_memory_when_it_is_let_go() -> None:
+def test_clear_releases_the_memory_of_a_suite() -> None:
     """Models and caches of one suite are tens of GB, and the next one needs the room."""
     run_case(DEVICE, cycles.plain_case(DEVICE, (TARGET, DRAFT), make, 2, 9), PLAN)
     random_models.random_model(DRAFT, "cpu", torch.float32)

@@ -1,4 +1,4 @@
-"""A pair of checkpoints decodes for real: acceptance is measured, losslessness judged, and prompts are read."""
+"""A pair of checkpoints: measured acceptance, losslessness, and prompts."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_prompts_are_used(folders: tuple[str, str], tmp_path: Path) -> None:
         ("", "holds no prompt"),
     ],
 )
-def test_prompts_that_are_none_are_refused(
+def test_invalid_prompts_are_refused(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
 ) -> None:
     file = tmp_path / "p.jsonl"
@@ -197,7 +197,7 @@ def refused(options: Sequence[str], said: str, capsys: pytest.CaptureFixture[str
     assert re.search(said, printed.err), printed.err
 
 
-def test_what_makes_no_pair_is_refused(
+def test_mismatched_pairs_are_refused(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     big, little = folders
