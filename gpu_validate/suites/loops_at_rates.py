@@ -26,6 +26,7 @@ def expected_tokens(tree: DraftTree, rates: Sequence[float]) -> float:
 
     Examples
     --------
+    >>> from scylla_sim.acceptance.trees import chain
     >>> round(expected_tokens(chain(2), [0.5]), 3)
     1.75
     """
