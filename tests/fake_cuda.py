@@ -61,7 +61,7 @@ class _ToCpu(TorchFunctionMode):
 
 
 class _Capturing(TorchDispatchMode):
-    """Refuse operations that a capture forbids. With ``memory_after``, memory runs out after that many operations."""
+    """Refuse forbidden operations. With ``memory_after``, memory runs out after that many operations."""
 
     def __init__(self, memory_after: int | None) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class _Capturing(TorchDispatchMode):
 
 
 class FakeCuda:
-    """The fake device. ``memory_after`` lets the next capture run out of memory. ``captures`` counts the captures."""
+    """``memory_after`` lets the next capture run out of memory. ``captures`` counts the captures."""
 
     def __init__(self) -> None:
         self.captures = 0

@@ -14,7 +14,8 @@ from gpu_validate.suites.collectives import all_reduce_case
 from gpu_validate.suites.costs import Cost, cycle_cost, draft_widths, head_ops, operations_cost, pass_cost
 from gpu_validate.suites.random_models import random_pair
 from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
-from scylla_sim.ops.forward import draft_ops, forward_ops
+from scylla_sim.ops.draft import draft_ops
+from scylla_sim.ops.forward import forward_ops
 from scylla_sim.ops.op import Op
 from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Draft

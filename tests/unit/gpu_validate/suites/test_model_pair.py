@@ -202,10 +202,10 @@ def test_mismatched_pairs_are_refused(
 ) -> None:
     big, little = folders
     checkpoints.save(Decoder(replace(SPEC, vocab_size=30)), tmp_path / "other")
-    refused(["--target", big], "draft=None is needed", capsys)
-    refused(["--draft", little], "target=None is needed", capsys)
+    refused(["--target", big], "draft=None is required", capsys)
+    refused(["--draft", little], "target=None is required", capsys)
     refused(["--target", big, "--draft", "llama-68m"], "must both be folders", capsys)
     refused(["--target", big, "--draft", str(tmp_path / "other")], "vocab_size=30 .* must be the 29", capsys)
     refused(["--target", big, "--draft", str(tmp_path)], "must both be folders", capsys)
     refused(["--target", "llama-2-7b", "--draft", "llama-68m", "--prompts", "p"], "needs checkpoints", capsys)
-    refused(["--target", big, "--draft", little, "--suite", "all"], "suite='all' does not go with", capsys)
+    refused(["--target", big, "--draft", little, "--suite", "all"], "suite='all' cannot be combined with", capsys)
