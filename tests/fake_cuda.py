@@ -80,7 +80,7 @@ class _Capturing(TorchDispatchMode):
 
 
 class FakeCuda:
-    """``memory_after`` lets the next capture run out of memory. ``captures`` counts the captures."""
+    """Fake device. ``memory_after`` lets the next capture run out of memory. ``captures`` counts the captures."""
 
     def __init__(self) -> None:
         self.captures = 0
