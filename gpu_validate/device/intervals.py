@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, positive
+from scylla_sim.stats.estimate import Estimate
 
 _NORMAL_95 = 1.959964
 _BOOTSTRAP_DRAWS = 1000
@@ -54,15 +55,13 @@ def relative_error(samples: ArrayLike) -> float:
     return 0.5 * (high - low) / float(np.median(np.asarray(samples, dtype=np.float64)))
 
 
-def compare_medians(
-    base: tuple[float, float, float], other: tuple[float, float, float], *, tolerance: float = 0.02
-) -> str:
+def compare_medians(base: Estimate, other: Estimate, *, tolerance: float = 0.02) -> str:
     """Compare two medians with their intervals.
 
     Parameters
     ----------
     base, other
-        ``(median, low, high)`` of the reference and of the compared samples, all positive.
+        Median and interval of the reference and of the compared samples, all positive.
     tolerance
         Relative difference that counts as no difference.
 
@@ -74,15 +73,15 @@ def compare_medians(
 
     Examples
     --------
-    >>> compare_medians((1.0, 0.99, 1.01), (1.05, 1.04, 1.06))
+    >>> compare_medians(Estimate.of(1.0, 0.99, 1.01), Estimate.of(1.05, 1.04, 1.06))
     'slower'
-    >>> compare_medians((1.0, 0.99, 1.01), (1.0, 0.995, 1.005))
+    >>> compare_medians(Estimate.of(1.0, 0.99, 1.01), Estimate.of(1.0, 0.995, 1.005))
     'same'
-    >>> compare_medians((1.0, 0.8, 1.2), (1.05, 0.9, 1.3))
+    >>> compare_medians(Estimate.of(1.0, 0.8, 1.2), Estimate.of(1.05, 0.9, 1.3))
     'ambiguous'
     """
-    positive("median", [base[0], other[0]])
-    ratio, low, high = other[0] / base[0], other[1] / base[2], other[2] / base[1]
+    positive("median", [float(base.value), float(other.value)])
+    ratio, low, high = other.value / base.value, other.lower / base.upper, other.upper / base.lower
     if low > 1.0 and ratio > 1.0 + tolerance:
         return "slower"
     if high < 1.0 and ratio < 1.0 / (1.0 + tolerance):
@@ -92,8 +91,8 @@ def compare_medians(
     return "ambiguous"
 
 
-def _spread(samples: FloatArray) -> tuple[float, float, float]:
-    return float(np.median(samples)), *bootstrap_interval(samples)
+def _spread(samples: FloatArray) -> Estimate:
+    return Estimate.of(float(np.median(samples)), *bootstrap_interval(samples))
 
 
 def drift(samples: ArrayLike) -> tuple[float, str]:
@@ -113,4 +112,4 @@ def drift(samples: ArrayLike) -> tuple[float, str]:
         return 1.0, "steady"
     first, second = _spread(values[:half]), _spread(values[-half:])
     change = compare_medians(first, second, tolerance=_DRIFT_TOLERANCE)
-    return second[0] / first[0], change if change in ("slower", "faster") else "steady"
+    return float(second.value / first.value), change if change in ("slower", "faster") else "steady"

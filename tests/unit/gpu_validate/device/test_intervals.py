@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpu_validate.device.intervals import bootstrap_interval, compare_medians, drift, rank_interval
+from scylla_sim.stats.estimate import Estimate
 
 
 @pytest.mark.parametrize(("second_half", "said"), [(1.0, "steady"), (1.2, "slower"), (0.8, "faster")])
@@ -18,10 +19,10 @@ def test_a_clock_that_changes_half_way_is_flagged(second_half: float, said: str)
     assert ratio == pytest.approx(second_half, rel=0.02)
 
 
-def spread(median: float, seed: int) -> tuple[float, float, float]:
+def spread(median: float, seed: int) -> Estimate:
     """Median and interval of 40 samples with 1 % noise."""
     samples = median * np.exp(0.01 * np.random.default_rng(seed).standard_normal(40))
-    return float(np.median(samples)), *bootstrap_interval(samples)
+    return Estimate.of(float(np.median(samples)), *bootstrap_interval(samples))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -38,7 +39,7 @@ def test_planted_noise_is_not_called_a_change() -> None:
 
 
 def test_few_noisy_samples_are_ambiguous_rather_than_same() -> None:
-    assert compare_medians((1.0, 0.9, 1.1), (1.0, 0.9, 1.1)) == "ambiguous"
+    assert compare_medians(Estimate.of(1.0, 0.9, 1.1), Estimate.of(1.0, 0.9, 1.1)) == "ambiguous"
 
 
 def test_bootstrap_interval_has_its_coverage() -> None:

@@ -11,7 +11,6 @@ import pytest
 from gpu_validate.device import clocks, timer
 from gpu_validate.device.timer import Plan
 from scylla_sim.checks import InputError
-from scylla_sim.stats.estimate import Estimate
 
 
 @dataclass
