@@ -6,7 +6,6 @@ with code 2. Nothing else in the project prints errors.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +27,8 @@ def show(value: Any) -> str:
     """Return a value as short text of one line, for an error message."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_WHOLE:
+        value = int(value)  # counts arrive as float64, but users write them as whole numbers
     text = repr(value) if isinstance(value, str) else f"{value}"
     text = " ".join(text.split())
     return text if len(text) <= 80 else text[:77] + "..."
@@ -61,6 +62,8 @@ def _numbers(name: str, value: ArrayLike) -> FloatArray:
         raise fail(name, value, "must be a number or an array of numbers") from None
     bad = ~np.isfinite(array)
     if bad.any():
+        if any(item is None for item in np.asarray(value, dtype=object).flat):  # numpy reads None as nan
+            raise fail(name, value, "must be a number or an array of numbers")
         raise fail(name, array[bad].flat[0], "must be finite")
     return array
 
@@ -125,10 +128,26 @@ def whole(
     return array.astype(np.int64)
 
 
+def number(name: str, value: ArrayLike, low: float = -np.inf, high: float = np.inf, *, hint: str = "") -> float:
+    """Return ``value`` as one float and check that it lies in ``[low, high]``.
+
+    Examples
+    --------
+    >>> number("tokens_per_cycle", [2.0, 3.0], 1)
+    Traceback (most recent call last):
+        ...
+    scylla_sim.checks.InputError: tokens_per_cycle=[2.0, 3.0] must be one number
+    """
+    array = in_range(name, value, low, high, hint=hint)
+    if array.ndim:
+        raise fail(name, value, "must be one number", hint)
+    return float(array)
+
+
 def one_of(name: str, value: str, known: Iterable[str], *, hint: str = "") -> str:
     """Return ``value`` if it is known; otherwise raise an error that lists the known names.
 
-    The error suggests the known name that is most similar.
+    The error suggests the known name that is most similar, regardless of case.
 
     Examples
     --------
@@ -140,6 +159,9 @@ def one_of(name: str, value: str, known: Iterable[str], *, hint: str = "") -> st
     names = list(known)
     if value in names:
         return value
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]}? " if near else ""
+    import difflib  # errors only, so that good input does not wait for it
+
+    by_lower = {known_name.lower(): known_name for known_name in names}
+    near = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
+    guess = f"did you mean {by_lower[near[0]]}? " if near else ""
     raise fail(name, value, "is not known", f"{guess}known: {', '.join(names)}" + (f"; {hint}" if hint else ""))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -32,6 +33,14 @@ EXTRAS = {
 """Optional package -> extra that installs it."""
 
 
+BAD_VALUE = re.compile(
+    r"argument (?P<option>\S+): "
+    r"(?:invalid (?P<type>int|float) value: (?P<value>.*)"
+    r"|invalid choice: (?P<choice>.*) \(choose from (?P<choices>.*)\))"
+)
+"""Message of argparse about a value that it cannot convert, or that is not among the choices."""
+
+
 class Parser(argparse.ArgumentParser):
     """Argument parser with one-line errors; usage is printed with ``--help`` only."""
 
@@ -42,8 +51,25 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """Raise an `InputError` instead of printing the usage."""
-        raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
+        """Raise an `InputError` in the grammar of `scylla_sim.checks` instead of printing the usage."""
+        raise InputError(f"{_reworded(message)}; see {self.prog} --help")
+
+
+def _reworded(message: str) -> str:
+    """Return a message of argparse about a value as ``name=value rule``; return other messages unchanged.
+
+    Examples
+    --------
+    >>> _reworded("argument --top-k: invalid int value: 'x'")
+    "top_k='x' must be a whole number"
+    """
+    found = BAD_VALUE.fullmatch(message)
+    if found is None:
+        return message
+    name = found["option"].rpartition("/")[2].lstrip("-").replace("-", "_")
+    if found["choices"]:
+        return f"{name}={found['choice']} is not known; known: {found['choices'].replace(chr(39), '')}"
+    return f"{name}={found['value']} must be {'a whole number' if found['type'] == 'int' else 'a number'}"
 
 
 def run(prog: str, call: Callable[[], int | None]) -> int:

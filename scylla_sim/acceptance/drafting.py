@@ -20,7 +20,7 @@ import numpy as np
 
 from scylla_sim.acceptance import profiles, tree_search, trees
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.checks import FloatArray, InputError, fail, in_range, whole
+from scylla_sim.checks import FloatArray, fail, in_range, number, whole
 from scylla_sim.laws import theorems
 from scylla_sim.specs.draft import Draft
 from scylla_sim.stats.estimate import Estimate, exact
@@ -104,7 +104,7 @@ def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens:
         verify_tokens = min(known.verify_tokens, candidates) if tree and width > 1 else length * width + 1
     if width == 1 and verify_tokens != length + 1:
         rule = f"must be draft_len + 1 = {length + 1} for a chain"
-        raise fail("verify_tokens", verify_tokens, rule, "or give --top-k above 1")
+        raise fail("verify_tokens", verify_tokens, rule, "or give top_k above 1")
     return DraftShape(length, width, verify_tokens)
 
 
@@ -200,9 +200,16 @@ def resolve(
     >>> round(config.tokens_per_cycle, 3), remarks
     (2.533, [])
     """
-    remarks: list[str] = []
+    sources = {
+        "tokens_per_cycle": tokens_per_cycle,
+        "acceptance": rates,
+        "reference_tokens_per_cycle": reference_tau,
+        "draft_train_tokens": train_tokens,
+    }
+    given = [name for name, value in sources.items() if value is not None]
+    remarks = [f"{name} is not used, because {given[0]} determines tau" for name in given[1:]]
     if tokens_per_cycle is not None:
-        at = exact(in_range("tokens_per_cycle", tokens_per_cycle, 1))
+        at = exact(number("tokens_per_cycle", tokens_per_cycle, 1))
     elif rates is not None:
         at = _from_rates(rates, spread, s, remarks)
     elif reference_tau is not None:
@@ -210,10 +217,8 @@ def resolve(
     elif layers is not None or train_tokens is not None or draft.name.startswith("scylla"):
         at = _from_laws(draft, s, layers, train_tokens, remarks)
     else:
-        raise InputError(
-            f"acceptance=None is needed for draft={draft.name!r}; give --acceptance 0.7 (or a list, or a file), "
-            "--tokens-per-cycle 2.4, or --draft-train-tokens 10B"
-        )
+        hint = "or give tokens_per_cycle, reference_tokens_per_cycle, or draft_train_tokens of a head"
+        raise fail("acceptance", None, f"must be given for draft={draft.name!r}, for example 0.7", hint)
     tau, lower, upper = float(at.value), float(at.lower), float(at.upper)
     longest = min(s.draft_len, s.verify_tokens - 1) + 1.0
     config = SpeculativeConfig(
@@ -239,11 +244,13 @@ def _from_rates(
 
 def _from_reference(reference_tau: Sequence[float], s: DraftShape) -> Estimate:
     """Return tau and its ends, transferred from the reference tree."""
-    if len(reference_tau) not in (1, 3):
+    given = in_range("reference_tokens_per_cycle", list(reference_tau), 1)
+    if given.shape not in ((1,), (3,)):
         raise fail("reference_tokens_per_cycle", list(reference_tau), "must be TAU or TAU,LOWER,UPPER")
-    at = in_range("reference_tokens_per_cycle", list(reference_tau), 1)
-    value, lower, upper = (transfer(float(tau), reference(), s) for tau in (at[0], at[-2 % at.size], at[-1]))
-    return Estimate.of(value, lower, upper)
+    value, lower, upper = np.broadcast_to(given, (3,)).tolist()
+    if not lower <= value <= upper:
+        raise fail("reference_tokens_per_cycle", value, f"must lie between its ends {lower:g} and {upper:g}")
+    return Estimate.of(*(transfer(tau, reference(), s) for tau in (value, lower, upper)))
 
 
 def _from_laws(

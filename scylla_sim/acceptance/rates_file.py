@@ -57,8 +57,10 @@ def conditional_rates(rates: ArrayLike, kind: str) -> FloatArray:
         For an unknown kind, a rate outside [0, 1], or cumulative rates that rise.
     """
     one_of("acceptance_kind", kind, KINDS)
-    found = in_range("acceptance_rate", rates, 0, 1)
-    return np.atleast_1d(profiles.to_conditional(found) if kind == "cumulative" else found)
+    found = np.atleast_1d(in_range("acceptance", rates, 0, 1))
+    if found.ndim > 1:
+        raise fail("acceptance", rates, "must be one rate, or one rate per position")
+    return profiles.to_conditional(found) if kind == "cumulative" else found
 
 
 def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:

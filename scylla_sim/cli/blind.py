@@ -82,7 +82,8 @@ def execute(args: argparse.Namespace) -> int:
     shapes = {suite: Path(args.shapes) / f"{suite}.csv" for suite in VERBS}
     shapes = {suite: path for suite, path in shapes.items() if path.is_file()}
     if not shapes:
-        raise fail("shapes", args.shapes, "holds none of the files", ", ".join(f"{suite}.csv" for suite in VERBS))
+        names = ", ".join(f"{suite}.csv" for suite in VERBS)
+        raise fail("shapes", args.shapes, f"must be a folder with at least one of {names}")
     devices = [catalog.hardware(name).name for name in args.hardware.split(",")]
     for device in devices:
         if (Path(args.out).resolve().parent / device).is_dir():

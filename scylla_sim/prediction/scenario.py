@@ -14,7 +14,7 @@ from scylla_sim.acceptance.drafting import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.device_calibration import Calibration
-from scylla_sim.checks import FloatArray, fail, one_of, whole
+from scylla_sim.checks import FloatArray, fail, number, one_of, whole
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.prediction.result import Result
 from scylla_sim.prediction.steps import Deployment
@@ -79,17 +79,18 @@ class Scenario:
     def target_model(self) -> Model:
         """Return the target model, with the router skew of the scenario."""
         model = self.model if isinstance(self.model, Model) else catalog.model(str(self.model))
-        return model if self.router_skew is None else model.with_router_skew(self.router_skew)
+        return (
+            model if self.router_skew is None else model.with_router_skew(number("router_skew", self.router_skew))
+        )
 
     def draft_model(self) -> Draft:
         """Return the draft; its kind is ``none`` for the autoregressive baseline."""
+        layers = None if self.draft_layers is None else _count("draft_layers", self.draft_layers)
         if not isinstance(self.draft, Draft | SpeculativeConfig):
-            return catalog.draft(str(self.draft), layers=self.draft_layers)
+            return catalog.draft(str(self.draft), layers=layers)
         draft = self.draft.draft if isinstance(self.draft, SpeculativeConfig) else self.draft
-        if self.draft_layers not in (None, draft.num_layers):
-            raise fail(
-                "draft_layers", self.draft_layers, f"contradicts draft {draft.name!r}", "give one of the two"
-            )
+        if layers not in (None, draft.num_layers):
+            raise fail("draft_layers", layers, f"contradicts draft {draft.name!r}", "give one of the two")
         return draft
 
     def deployments(self) -> tuple[Deployment, Deployment]:
@@ -106,7 +107,7 @@ class Scenario:
         kv_precision = one_of("kv_precision", self.kv_precision or kv_default, KV_PRECISIONS)
         calibration = _calibration(self.hardware, self.calibration)
         hardware = calibration.hardware
-        tp = int(whole("tp", self.tp, 1))
+        tp = _count("tp", self.tp)
         if tp > hardware.gpus_per_node:
             rule = f"must be at most {hardware.gpus_per_node}, the GPUs of a {hardware.name} node"
             raise fail("tp", tp, rule, "several nodes are not modelled")
@@ -120,7 +121,9 @@ class Scenario:
     def _engine(self) -> Engine:
         """Return the engine, with or without CUDA graphs."""
         given = self.engine if isinstance(self.engine, Engine) else catalog.engine(str(self.engine))
-        engine = replace(given, eager=self.eager or given.eager)
+        if self.eager not in (True, False):
+            raise fail("eager", self.eager, "must be True or False")
+        engine = replace(given, eager=bool(self.eager) or given.eager)
         if engine.eager and not engine.launch_s:
             raise fail("eager", engine.name, "has no launch cost", "engines with one: vllm, sglang")
         return engine
@@ -158,6 +161,8 @@ class Scenario:
             return [no_drafting(draft)], []
         acceptance, spread = self._acceptance()
         train_tokens, reference_tau = self.draft_train_tokens, self.reference_tokens_per_cycle
+        if train_tokens is not None:
+            train_tokens = number("draft_train_tokens", train_tokens, 0)
         configs, notes = [], []
         for shape in self.draft_shapes(verify_tokens) if shapes is None else shapes:
             config, remarks = drafting.resolve(
@@ -176,10 +181,13 @@ class Scenario:
 
     def _refuse_options_beside_config(self) -> None:
         """Raise for a drafting option beside a complete configuration, which would be ignored."""
-        for name in DRAFTING_OPTIONS:
-            value = getattr(self, name)
-            if value is not None:
-                raise fail(name, value, "must not be given beside a SpeculativeConfig", "change the configuration")
+        for name in self._drafting_options():
+            rule = "must not be given beside a SpeculativeConfig"
+            raise fail(name, getattr(self, name), rule, "change the configuration")
+
+    def _drafting_options(self) -> list[str]:
+        """Return the names of the drafting options that are given."""
+        return [name for name in DRAFTING_OPTIONS if getattr(self, name) is not None]
 
     def _acceptance(self) -> tuple[FloatArray | None, tuple[float, float] | None]:
         """Return the conditional rates per position, and the relative interval of a file's tokens per cycle."""
@@ -221,8 +229,8 @@ class Scenario:
         predictions: list[Prediction] = []
         for verify_tokens, batch in self.verify_groups():
             configs, remarks = self.speculative_configs(verify_tokens=verify_tokens)
-            if configs[0].draft.kind == "none" and self.acceptance is not None:
-                remarks.append("acceptance is not used without a draft")
+            if configs[0].draft.kind == "none":
+                remarks += [f"{name} is not used without a draft" for name in self._drafting_options()]
             column = np.asarray(batch)[:, None]
             predictions += predict_each(
                 model, configs, target, batch=column, context=context, draft_deployment=draft_target
@@ -245,7 +253,9 @@ def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Ca
         if calibration is None or isinstance(calibration, Calibration)
         else device_calibration.read(str(calibration))
     )
-    if given is not None and hardware == "local":
+    if isinstance(hardware, str) and hardware == "local":
+        if given is None:
+            raise fail("hardware", hardware, "needs a calibration", "give the file that scylla-sim calibrate wrote")
         return given
     device = hardware if isinstance(hardware, Hardware) else catalog.hardware(str(hardware))
     if given is not None:
@@ -258,12 +268,17 @@ def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Ca
     return Calibration(device=device.name, hardware=device, kernels={})
 
 
+def _count(name: str, value: int) -> int:
+    """Return one whole number of at least 1."""
+    return int(number(name, whole(name, value, 1)))
+
+
 def _counts(name: str, value: int | Sequence[int], low: int = 1) -> list[int]:
     """Return one or several whole numbers as a list."""
-    found: list[int] = np.atleast_1d(whole(name, value, low)).tolist()
-    if not found:
-        raise fail(name, value, "must hold at least one value")
-    return found
+    found = np.atleast_1d(whole(name, value, low))
+    if found.ndim > 1 or not found.size:
+        raise fail(name, value, "must be one value or a list with at least one value")
+    return [int(item) for item in found]
 
 
 def _optional_counts(name: str, value: int | Sequence[int] | None) -> list[int] | list[None]:

@@ -56,7 +56,7 @@ def _read_toml(path: str) -> dict[str, Any]:
 def _is_folder(name: str) -> bool:
     """Return whether a name is a folder; false for a name that the system rejects."""
     try:
-        return Path(name).is_dir()
+        return bool(name) and Path(name).is_dir()
     except (OSError, ValueError):
         return False
 
@@ -145,7 +145,7 @@ def hardware(name: str) -> Hardware:
             raise fail("hardware", name, "must hold exactly one table, for example [my-gpu]")
         ((entry_name, entry),) = entries.items()
         return _hardware_from(entry_name, entry)
-    hint = "or give a file: --hardware my-gpu.toml"
+    hint = "or give the path of a TOML file, such as my-gpu.toml"
     return _hardware_from(name, _data("hardware")[one_of("hardware", name, names("hardware"), hint=hint)])
 
 
@@ -174,9 +174,9 @@ def model(name: str) -> Model:
         try:
             config = json.loads(file.read_text("utf-8"))
         except OSError as error:
-            raise fail("model", name, f"cannot be read ({error.strerror})") from None
+            raise fail("model", str(file), f"cannot be read ({error.strerror})") from None
         except ValueError as error:
-            raise fail("model", name, f"is not JSON ({error})") from None
+            raise fail("model", str(file), f"is not JSON ({error})") from None
         if not isinstance(config, Mapping):
             raise fail("model", name, "must hold a JSON object")
         label = file.parent.name if file.name == "config.json" else file.stem

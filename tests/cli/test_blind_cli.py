@@ -62,4 +62,4 @@ def test_measured_gpu_and_empty_folder_are_refused(shapes, tmp_path, capsys):
     assert blind(shapes, tmp_path / "blind") == 2
     assert "hardware='h100-sxm' has been measured" in capsys.readouterr().err
     assert blind(tmp_path / "nothing", tmp_path / "blind") == 2
-    assert "holds none of the files" in capsys.readouterr().err
+    assert "must be a folder with at least one of kernels.csv" in capsys.readouterr().err

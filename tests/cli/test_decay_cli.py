@@ -40,7 +40,7 @@ def test_table_ends_with_the_mean_errors(tmp_path, capsys):
         (None, [], "cannot be read"),
         (GOOD, ["--by", "model"], "column='model' is not known"),
         (GOOD, ["--predict-from", "3"], "predict_from=3 must be above known_to=3"),
-        (GOOD, ["--known-to", "0"], "known_to=0.0 must be at least 1"),
+        (GOOD, ["--known-to", "0"], "known_to=0 must be at least 1"),
         (GOOD, ["--predict-from", "9"], "must hold a series with a draft length up to 3 and one from 9 on"),
         (GOOD.replace("a,3,3.08", "a,3,4.08"), [], "tokens_per_cycle=4.08 must lie between 1 and draft_len + 1"),
         (GOOD.replace("a,3,", "a,5,"), [], "appears twice for one series on line 4"),

@@ -119,7 +119,7 @@ def test_dry_run_lists_the_cases_of_a_catalog_gpu(
         (["--gpus", "2"], "needs --hardware"),
         (["--dry-run", "--hardware", "h100"], "did you mean h100-sxm?"),
         (["--dry-run", "--hardware", "h100-sxm", "--gpus", "0"], "gpus=0"),
-        (["--dtype", "fp64"], "--dtype"),
+        (["--dtype", "fp64"], "dtype='fp64' is not known; known: float32, bfloat16"),
     ],
 )
 def test_options_of_a_dry_run_that_do_not_go_together_are_refused(

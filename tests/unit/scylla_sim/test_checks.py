@@ -3,20 +3,24 @@
 import numpy as np
 import pytest
 
-from scylla_sim.checks import InputError, fail, in_range, one_of, positive, show, whole
+from scylla_sim.checks import InputError, fail, in_range, number, one_of, positive, show, whole
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: in_range("x", [0.5, 2.0], 0, 1), r"x=2.0 must lie in \[0, 1\]"),
-        (lambda: in_range("x", 0, 0, 1, above=True), r"x=0.0 must lie in \(0, 1\]"),
-        (lambda: in_range("x", -1, 0), "x=-1.0 must be at least 0"),
-        (lambda: in_range("x", 3, high=2), "x=3.0 must be at most 2"),
+        (lambda: in_range("x", [0.5, 2.0], 0, 1), r"x=2 must lie in \[0, 1\]"),
+        (lambda: in_range("x", 0, 0, 1, above=True), r"x=0 must lie in \(0, 1\]"),
+        (lambda: in_range("x", -1, 0), "x=-1 must be at least 0"),
+        (lambda: in_range("x", 3, high=2), "x=3 must be at most 2"),
         (lambda: in_range("x", np.inf), "x=inf must be finite"),
         (lambda: in_range("x", [[1.0, np.nan]]), "x=nan must be finite"),
+        (lambda: in_range("x", None), "x=None must be a number"),
+        (lambda: number("x", [1.0, 2.0]), r"x=\[1.0, 2.0\] must be one number"),
+        (lambda: one_of("engine", "vLLM", ["ideal", "vllm"]), r"did you mean vllm\? known"),
+        (lambda: one_of("engine", None, ["vllm"]), "engine=None is not known; known: vllm"),
         (lambda: in_range("x", "many"), "x='many' must be a number or an array of numbers"),
-        (lambda: positive("x", 0, hint="try 1"), "x=0.0 must be above 0; try 1"),
+        (lambda: positive("x", 0, hint="try 1"), "x=0 must be above 0; try 1"),
         (lambda: whole("n", 1.5, 1), "n=1.5 must be a whole number"),
         (lambda: whole("n", 2.0**54), "n=1.8014398509481984e.16 must be at most"),
         (lambda: one_of("op", "gmem", ["gemm", "moe"]), "did you mean gemm. known: gemm, moe"),
@@ -42,4 +46,4 @@ def test_shown_value_is_short_and_of_one_line():
     assert show("a\nb") == "'a\\nb'"
     assert show(np.arange(3).reshape(3, 1)) == "[[0] [1] [2]]"
     assert len(show("x" * 200)) == 80
-    assert str(fail("batch", np.float64(2.0), "is odd")) == "batch=2.0 is odd"
+    assert str(fail("batch", np.float64(2.0), "is odd")) == "batch=2 is odd"

@@ -107,4 +107,4 @@ def test_blind_predictions_are_the_same_each_time_and_say_what_made_them(recorde
 
 def test_shapes_that_are_not_there_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulator.main(["blind", "--shapes", str(tmp_path), "--hardware", GPU, "--out", str(tmp_path)]) == 2
-    assert "holds none of the files" in capsys.readouterr().err
+    assert "must be a folder with at least one of kernels.csv" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_tokens_per_cycle_overrides_everything():
 
 
 def test_missing_acceptance_is_an_error_with_advice():
-    with pytest.raises(InputError, match="--acceptance 0.7"):
+    with pytest.raises(InputError, match="acceptance=None must be given for draft='eagle3', for example 0.7"):
         chain(3)
 
 

@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_tau():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: decaying_mixture(0.7, 3, 3, confidence=1.0), r"confidence=1.0 must lie in \[0, 0.999\]"),
+        (lambda: decaying_mixture(0.7, 3, 3, confidence=1.0), r"confidence=1 must lie in \[0, 0.999\]"),
         (lambda: dynamic_trees.Mixture(np.array([[0.5, 0.2]])), "must have the shape"),
         (lambda: dynamic_trees.Mixture(np.array([[[0.2, 0.5]]])), "must fall with the rank"),
         (

@@ -26,5 +26,5 @@ def test_distribution_agrees_with_a_simulation():
 def test_bad_input_is_named():
     with pytest.raises(InputError, match="acceptance_rate=.* must be one profile"):
         generation.cycles_distribution([[0.5], [0.6]], 4)
-    with pytest.raises(InputError, match="num_tokens=0.0 must be at least 1"):
+    with pytest.raises(InputError, match="num_tokens=0 must be at least 1"):
         generation.cycles_distribution([0.5], 0)

@@ -144,8 +144,8 @@ def test_exponent_zero_is_one_rate():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: positions.fit_decay(3, 4.0), r"tokens_per_cycle=4.0 must be below draft_len \+ 1 = 4"),
-        (lambda: positions.fit_decay(3, 1.0), "tokens_per_cycle=1.0 must be above 1"),
+        (lambda: positions.fit_decay(3, 4.0), r"tokens_per_cycle=4 must be below draft_len \+ 1 = 4"),
+        (lambda: positions.fit_decay(3, 1.0), "tokens_per_cycle=1 must be above 1"),
         (lambda: positions.fit_decay([1, 2], [1.5]), "must have one value per draft length"),
         (lambda: positions.held_out({"a": ([1, 5], [1.5, 2.0])}), "series=1 must be at least 3"),
     ],

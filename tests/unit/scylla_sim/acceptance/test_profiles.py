@@ -123,11 +123,11 @@ def test_counts_give_jeffreys_intervals():
         (lambda: acceptance_profiles.tokens_per_cycle([]), "must have at least one position"),
         (
             lambda: acceptance_profiles.iid_rate(5.0, 3),
-            "tokens_per_cycle=5.0 exceeds 4, the most this draft can yield",
+            "tokens_per_cycle=5 exceeds 4, the most this draft can yield",
         ),
         (lambda: acceptance_profiles.iid_rate(0.9, 3), "tokens_per_cycle=0.9 must be at least 1"),
         (lambda: acceptance_profiles.rates_from_counts([5], [4]), "accepted=5 must not exceed drafted"),
-        (lambda: acceptance_profiles.rank_profile(0.5, 0), "top_k=0.0 must be at least 1"),
+        (lambda: acceptance_profiles.rank_profile(0.5, 0), "top_k=0 must be at least 1"),
     ],
 )
 def test_bad_input_is_named(call, message):

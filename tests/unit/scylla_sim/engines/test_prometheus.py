@@ -27,7 +27,7 @@ def test_engines_add_up_and_an_earlier_page_is_subtracted():
 
 
 def test_pages_in_the_wrong_order_are_refused():
-    with pytest.raises(InputError, match="drafts=-100.0 must be at least 1; is the earlier page the later one"):
+    with pytest.raises(InputError, match="drafts=-100 must be at least 1; is the earlier page the later one"):
         prometheus.read_vllm_metrics(PAGE, PAGE.replace("} 100.0", "} 200.0"))
 
 

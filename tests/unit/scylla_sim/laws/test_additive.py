@@ -26,7 +26,7 @@ def test_coefficients_are_recovered():
     [
         ([LAYERS], ["linear", "linear"], r"terms='linear\+linear' must be one term per column"),
         ([LAYERS], ["power"], "term='power' is not known"),
-        ([TOKENS], ["log-linear"], "x=0.0 must be above 0"),
+        ([TOKENS], ["log-linear"], "x=0 must be above 0"),
     ],
 )
 def test_bad_input_is_named(columns, terms, message):

@@ -140,15 +140,15 @@ def test_extrapolation_is_flagged():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fit.fit([0, 1, 2], [1, 2, 3], "log-linear"), "x=0.0 must be above 0; log-linear is a ln x"),
-        (lambda: fit.fit([-1, 1, 2], [1, 2, 3], "log1p"), "x=-1.0 must be at least 0"),
+        (lambda: fit.fit([0, 1, 2], [1, 2, 3], "log-linear"), "x=0 must be above 0; log-linear is a ln x"),
+        (lambda: fit.fit([-1, 1, 2], [1, 2, 3], "log1p"), "x=-1 must be at least 0"),
         (lambda: fit.fit([1, 2, 3], [1, np.nan, 3], "linear"), "y=nan must be finite"),
         (lambda: fit.fit([1, 2, 3], [1, 2], "linear"), "must have as many values as x"),
         (
             lambda: fit.fit([1, 2, 3], [1, 2, 3], "loglinear"),
             "form='loglinear' is not known; did you mean log-linear",
         ),
-        (lambda: fit.fit([1, 2, 3], [1, 2, 3], "linear", [1, 0, 1]), "weight=0.0 must be above 0"),
+        (lambda: fit.fit([1, 2, 3], [1, 2, 3], "linear", [1, 0, 1]), "weight=0 must be above 0"),
         (lambda: least_squares.solve_linear([[1, 1], [2, 2], [3, 3]], [1.0, 2, 3]), "must vary enough"),
         (
             lambda: least_squares.solve_linear([[1, 1], [2, 1]], [1.0, 2]),

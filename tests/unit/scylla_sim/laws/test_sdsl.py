@@ -104,15 +104,15 @@ def test_tokens_are_a_straight_line_in_the_rate_over_fig_1():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sdsl.perplexity(parameters=0), "parameters=0.0 must be above 0"),
-        (lambda: sdsl.perplexity(train_tokens=-1), "train_tokens=-1.0 must be above 0"),
-        (lambda: sdsl.acceptance_rate(0, 5), "draft_perplexity=0.0 must be above 0"),
+        (lambda: sdsl.perplexity(parameters=0), "parameters=0 must be above 0"),
+        (lambda: sdsl.perplexity(train_tokens=-1), "train_tokens=-1 must be above 0"),
+        (lambda: sdsl.acceptance_rate(0, 5), "draft_perplexity=0 must be above 0"),
         (
             lambda: fit_additive([[1, 2]], [1, 2], ["linear", "linear"]),
             r"terms='linear\+linear' must be one term per column",
         ),
         (lambda: fit_additive([[1, 2]], [1, 2], ["power"]), "term='power' is not known"),
-        (lambda: fit_additive([[0, 2, 3]], [1, 2, 3], ["log-linear"]), "x=0.0 must be above 0"),
+        (lambda: fit_additive([[0, 2, 3]], [1, 2, 3], ["log-linear"]), "x=0 must be above 0"),
         (lambda: theorems.constants("points"), "section='points' is not known"),
     ],
 )

@@ -108,9 +108,9 @@ def test_theorem_1_3_is_one_over_b():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: theorems.tokens_per_cycle(train_tokens=-1), "draft_train_tokens=-1.0 must be at least 0"),
-        (lambda: theorems.tokens_per_cycle(layers=0), "draft_layers=0.0 must be at least 1"),
-        (lambda: theorems.optimal_paths(0), "batch_size=0.0 must be above 0"),
+        (lambda: theorems.tokens_per_cycle(train_tokens=-1), "draft_train_tokens=-1 must be at least 0"),
+        (lambda: theorems.tokens_per_cycle(layers=0), "draft_layers=0 must be at least 1"),
+        (lambda: theorems.optimal_paths(0), "batch_size=0 must be above 0"),
         (lambda: theorems.quoted("batch"), "law='batch' is not known"),
     ],
 )

@@ -74,6 +74,10 @@ def test_result_has_each_note_once():
     (note,) = replace(EAGLE3, acceptance=[0.8, 0.5], draft_len=[3, 4], batch=[1, 8]).predict().notes
     assert "acceptance has 2 values" in note
     assert replace(PLAIN, acceptance=0.5).predict().notes == ("acceptance is not used without a draft",)
+    ignored = replace(PLAIN, draft_len=3, tokens_per_cycle=2.0).predict().notes
+    assert ignored == ("draft_len is not used without a draft", "tokens_per_cycle is not used without a draft")
+    both = replace(PLAIN, draft="eagle3", acceptance=0.5, tokens_per_cycle=2.0).predict()
+    assert both.notes == ("acceptance is not used, because tokens_per_cycle determines tau",)
     fp8 = replace(PLAIN, model="qwen3-30b-a3b", precision="fp8").predict()
     assert "fp8_block" in fp8.notes[0]
 
@@ -81,7 +85,7 @@ def test_result_has_each_note_once():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"batch": []}, "batch=[] must hold at least one value"),
+        ({"batch": []}, "batch=[] must be one value or a list with at least one value"),
         ({"batch": "many"}, "batch='many' must be a number"),
         ({"engine": None}, "engine='None' is not known"),
         ({"draft": None}, "draft='None' is not known"),
@@ -95,7 +99,22 @@ def test_result_has_each_note_once():
             {"draft": "eagle2", "acceptance": 0.7, "verify_tokens": "many"},
             "verify_tokens='many' is not known",
         ),
-        ({"hardware": "local"}, "hardware='local' is not known"),
+        ({"hardware": "local"}, "hardware='local' needs a calibration"),
+        ({"batch": None}, "batch=None must be a number"),
+        ({"batch": [[1, 2], [3, 4]]}, "batch=[[1, 2], [3, 4]] must be one value or a list"),
+        ({"tp": [1, 2]}, "tp=[1 2] must be one number"),
+        ({"eager": "yes"}, "eager='yes' must be True or False"),
+        ({"engine": "vLLM"}, "engine='vLLM' is not known; did you mean vllm?"),
+        ({"draft": ""}, "draft='' is not known"),
+        ({"draft": "eagle3", "draft_layers": "one"}, "draft_layers='one' must be a number"),
+        ({"draft": "eagle3", "tokens_per_cycle": [2, 3]}, "tokens_per_cycle=[2, 3] must be one number"),
+        ({"draft": "eagle3", "acceptance": [[0.5, 0.4]]}, "acceptance=[[0.5, 0.4]] must be one rate"),
+        ({"draft": "eagle3", "acceptance": 0.5, "acceptance_kind": None}, "acceptance_kind=None is not known"),
+        ({"draft": "eagle3", "acceptance": 0.5, "draft_train_tokens": -1}, "draft_train_tokens=-1 must be at"),
+        (
+            {"draft": "eagle3", "reference_tokens_per_cycle": [3, 4, 5]},
+            "reference_tokens_per_cycle=3 must lie between its ends 4 and 5",
+        ),
     ],
 )
 def test_values_of_the_wrong_type_are_bad_input(options, line):
