@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -61,6 +61,11 @@ class Calibration:
             one_of("op", op, OPERATIONS)
         frozen = {op: MappingProxyType(dict(groups)) for op, groups in self.kernels.items()}
         object.__setattr__(self, "kernels", MappingProxyType(frozen))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the constructor call for pickle and copy, which cannot store a read-only mapping."""
+        kernels = {op: dict(groups) for op, groups in self.kernels.items()}
+        return partial(Calibration, **{**vars(self), "kernels": kernels}), ()
 
     def find(self, op: str, query: KernelQuery) -> FittedKernel:
         """Return the fitted kernel that answers a query best, or the prior of the likeliest kernel model."""

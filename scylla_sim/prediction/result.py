@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,11 @@ TABLE_COLUMNS = (
     *("speedup", "speedup_lower", "speedup_upper", "bound", "fits_memory"),
 )
 """Columns of the printed table; columns of the draft shape come first where they vary."""
+FIRST_OMITTED = (
+    *("cycle_ms", "plain_tokens_per_s", "tokens_per_cycle", "fits_memory", "bound", "tpot_ms"),
+    *("speedup_lower", "speedup_upper", "context_len"),
+)
+"""Columns that ``repr`` of a result omits in a narrow terminal, the first one first."""
 MAX_PRINTED_ROWS = 20
 """Rows that ``repr`` of a result prints."""
 
@@ -34,9 +39,11 @@ EVIDENCE_MEANING = {
 """Level of evidence of a step -> its meaning."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Result:
     """Predictions of one or several configurations of a model on a deployment.
+
+    Two results are equal if their rows and notes are equal.
 
     Attributes
     ----------
@@ -63,6 +70,12 @@ class Result:
     precision: str
     predictions: tuple[Prediction, ...]
     notes: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether rows and notes are equal."""
+        if not isinstance(other, Result):
+            return NotImplemented
+        return self.rows() == other.rows() and self.notes == other.notes
 
     def rows(self) -> list[Row]:
         """Return one row per configuration, batch and context; times in seconds, rates in tokens per second."""
@@ -93,19 +106,45 @@ class Result:
             raise InputError("to_pandas needs pandas, which is not installed; pip install pandas") from None
         return pandas.DataFrame(self.rows())
 
-    def to_text(self, max_rows: int | None = None) -> str:
-        """Return a table of at most ``max_rows`` rows, with the deployment and its evidence under it."""
+    def to_text(self, max_rows: int | None = None, max_width: int | None = None) -> str:
+        """Return a table, with the deployment and its evidence under it.
+
+        Parameters
+        ----------
+        max_rows
+            Number of rows to print; default: all.
+        max_width
+            Width of the table in characters. A wider table omits the columns of `FIRST_OMITTED`, as many as needed.
+            Default: unlimited.
+        """
         rows = self.rows()
         varied = [name for name in ("draft_len", "top_k", "verify_tokens") if len({row[name] for row in rows}) > 1]
         shown = [
             {**row, "cycle_ms": 1e3 * row["cycle_s"], "tpot_ms": 1e3 * row["tpot_s"]} for row in rows[:max_rows]
         ]
+        table, omitted = _fitting_table(shown, [*varied, *TABLE_COLUMNS], max_width)
         more = f"... {len(rows) - len(shown)} more rows\n" if len(rows) > len(shown) else ""
-        return f"{format_table(shown, (*varied, *TABLE_COLUMNS))}{more}{caption(rows[0])}\n"
+        more += f"... more columns: {', '.join(omitted)}\n" if omitted else ""
+        return f"{table}{more}{caption(rows[0])}\n"
 
     def __repr__(self) -> str:
-        """Return a short table and the notes."""
-        return self.to_text(MAX_PRINTED_ROWS) + "".join(f"note: {note}\n" for note in self.notes)
+        """Return a short table, as wide as the terminal, and the notes."""
+        import shutil
+
+        width = shutil.get_terminal_size(fallback=(0, 0)).columns  # 0 outside a terminal
+        text = self.to_text(MAX_PRINTED_ROWS, width or None)
+        return text + "".join(f"note: {note}\n" for note in self.notes)
+
+
+def _fitting_table(rows: Sequence[Row], columns: Sequence[str], max_width: int | None) -> tuple[str, list[str]]:
+    """Return a table that fits into a width where possible, and the columns that it omits."""
+    omitted: list[str] = []
+    while True:
+        text = format_table(rows, [name for name in columns if name not in omitted])
+        fits = max_width is None or max(map(len, text.splitlines())) <= max_width
+        if fits or len(omitted) == len(FIRST_OMITTED):
+            return text, omitted
+        omitted.append(FIRST_OMITTED[len(omitted)])
 
 
 def caption(row: Mapping[str, Any]) -> str:

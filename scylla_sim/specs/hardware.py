@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from scylla_sim.checks import fail, in_range, one_of, whole
 
@@ -71,6 +73,10 @@ class Hardware:
         in_range("link_bytes_per_s", self.link_bytes_per_s, 0)
         whole("gpus_per_node", self.gpus_per_node, 1)
         object.__setattr__(self, "peak_flop_per_s", MappingProxyType(dict(self.peak_flop_per_s)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the constructor call for pickle and copy, which cannot store a read-only mapping."""
+        return partial(Hardware, **{**vars(self), "peak_flop_per_s": dict(self.peak_flop_per_s)}), ()
 
     def peak(self, precision: str) -> float:
         """Return the dense FLOP/s of a precision.

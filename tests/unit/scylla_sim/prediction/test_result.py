@@ -1,11 +1,14 @@
 """Printed and tabular forms of a result."""
 
+import copy
+import pickle
 import sys
 
 import pytest
 
 from scylla_sim.checks import InputError
 from scylla_sim.prediction.predict import predict
+from scylla_sim.prediction.result import TABLE_COLUMNS
 
 
 def result(**options):
@@ -25,6 +28,27 @@ def test_the_printed_table_is_short():
 
 def test_the_printed_table_ends_with_the_notes():
     assert repr(result(acceptance=[0.8, 0.7])).splitlines()[-1].startswith("note: acceptance has 2 values")
+
+
+def test_the_printed_table_fits_the_terminal(monkeypatch):
+    some = result(batch=[1, 64])
+    monkeypatch.setenv("COLUMNS", "80")
+    table, _, rest = repr(some).partition("... more columns: ")
+    assert max(map(len, table.splitlines())) <= 80
+    omitted = rest.splitlines()[0].split(", ")
+    assert {*table.split("\n")[0].split(), *omitted} == set(TABLE_COLUMNS)
+    assert "speedup" not in omitted
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert repr(some) == some.to_text()
+
+
+def test_result_survives_pickle_and_copy():
+    some = result(batch=[1, 64])
+    assert pickle.loads(pickle.dumps(some)) == some
+    assert copy.deepcopy(some) == some
+    assert some != result(batch=[1, 32])
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        pickle.loads(pickle.dumps(some)).deployment.calibration.kernels["gemm"] = {}
 
 
 def test_to_pandas_has_the_columns_and_values_of_the_rows():
