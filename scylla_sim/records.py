@@ -4,18 +4,17 @@ A result table is one JSON object ``{"schema", "rows", "provenance"}``. A measur
 reasons and device facts; see `gpu_validate.records.record_file`. Files are written atomically. Every number has one
 of the evidence levels in `EVIDENCE`, and levels are never mixed. Numbers in CSV columns are parsed by
 `scylla_sim.number_columns`.
+
+Printing a table needs neither hashes nor git nor temporary files, so the functions that do import those modules.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import islice
@@ -48,6 +47,8 @@ Row = dict[str, Any]
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file's bytes, in hexadecimal."""
+    import hashlib
+
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -104,6 +105,8 @@ def git_state() -> dict[str, Any]:
         given = file.read_text(encoding="utf-8").strip()
     if given or not (root / ".git").exists():
         return state | {"git_sha": given or None}
+    import subprocess
+
     try:
         call = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
         lines = subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
@@ -141,6 +144,8 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     InputError
         If the file cannot be written.
     """
+    import tempfile
+
     target = Path(path).resolve()
     try:
         if target.exists() and not target.is_file() and not target.is_dir():
