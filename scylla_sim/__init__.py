@@ -19,7 +19,10 @@ Start with `predict`. It takes names and plain values and returns a table of row
 ``print(result)`` shows the table, ``result.rows()`` returns dictionaries, and ``result.to_pandas()`` returns a data
 frame. ``help(scylla_sim.predict)`` explains every option. A `Scenario` holds the same options as a value.
 
-The objects behind the names are `Model`, `Hardware`, `Draft`, `Engine`, `SpeculativeConfig` and `Calibration`.
+Every bad argument raises an `InputError`, a `ValueError` with a message of one line.
+
+The objects behind the names are `Model`, `Hardware`, `Draft`, `Engine`, `SpeculativeConfig` and `Calibration`. The
+catalog in `scylla_sim.specs.catalog` returns them by name, for example ``catalog.hardware("h100-sxm")``.
 `theorems` holds the acceptance laws of arXiv 2505.07858. Every name is imported on first use: ``import scylla_sim``
 loads neither numpy nor a submodule. Fitting needs scipy, predicting needs numpy only.
 """
@@ -33,8 +36,10 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from scylla_sim.acceptance.speculative_config import SpeculativeConfig
     from scylla_sim.calibration.device_calibration import Calibration
+    from scylla_sim.checks import InputError
     from scylla_sim.laws import theorems
     from scylla_sim.prediction.predict import predict
+    from scylla_sim.prediction.result import Result
     from scylla_sim.prediction.scenario import Scenario
     from scylla_sim.specs.draft import Draft
     from scylla_sim.specs.engine import Engine
@@ -46,7 +51,9 @@ __all__ = [
     "Draft",
     "Engine",
     "Hardware",
+    "InputError",
     "Model",
+    "Result",
     "Scenario",
     "SpeculativeConfig",
     "predict",
@@ -58,7 +65,9 @@ _ORIGINS = {
     "Draft": "scylla_sim.specs.draft:Draft",
     "Engine": "scylla_sim.specs.engine:Engine",
     "Hardware": "scylla_sim.specs.hardware:Hardware",
+    "InputError": "scylla_sim.checks:InputError",
     "Model": "scylla_sim.specs.model:Model",
+    "Result": "scylla_sim.prediction.result:Result",
     "Scenario": "scylla_sim.prediction.scenario:Scenario",
     "SpeculativeConfig": "scylla_sim.acceptance.speculative_config:SpeculativeConfig",
     "predict": "scylla_sim.prediction.predict:predict",
