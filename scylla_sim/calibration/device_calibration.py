@@ -136,9 +136,17 @@ class Calibration:
         """Return the kernels at the datasheet rates of another device, with wider error bands.
 
         `FittedKernel.transferred` states what happens to the parameters.
+
+        Raises
+        ------
+        InputError
+            If the kernels are those of a GPU, and the other device has no ``sm_count``.
         """
         if hardware == self.hardware:
             return self
+        if self.kernels and self.hardware.sm_count and not hardware.sm_count:
+            rule = f"must be above 0, because the kernels of {self.device} need it"
+            raise fail("sm_count", 0, rule, "add sm_count and l2 to the hardware")
         same_family = hardware.family == self.hardware.family
         kernels = {
             op: {group: kernel.transferred(same_family=same_family) for group, kernel in groups.items()}

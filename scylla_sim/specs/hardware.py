@@ -69,6 +69,8 @@ class Hardware:
             in_range(f"peak_flop_per_s[{precision}]", peak, MIN_RATE, MAX_RATE)
         whole("sm_count", self.sm_count, 0)
         in_range("l2_bytes", self.l2_bytes, 0)
+        if self.sm_count and not self.l2_bytes:
+            raise fail("l2_bytes", 0, f"must be above 0 for {self.name}, which has sm_count", "add l2")
         one_of("link", self.link, ("nvlink", "pcie", "none"))
         in_range("link_bytes_per_s", self.link_bytes_per_s, 0)
         whole("gpus_per_node", self.gpus_per_node, 1)

@@ -1,5 +1,7 @@
 """Calibrations of devices: files, shipped ones, and look-ups of fitted kernels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from kernel_rows import fit, gemm_rows
@@ -101,3 +103,11 @@ def test_base_calibration_fills_missing_dtypes():
     assert whole.kernels["gemm"]["fp8"] == shipped.kernels["gemm"]["fp8"]
     assert whole.kernels["decode_attention"] == shipped.kernels["decode_attention"]
     assert "gemm fp8" in kept and not any(name.startswith("gemm bfloat16") for name in kept)
+
+
+def test_kernels_of_a_gpu_are_not_transferred_to_a_device_without_sms():
+    h100 = device_calibration.shipped("h100-sxm")
+    with pytest.raises(InputError, match="sm_count=0 must be above 0, because the kernels of h100-sxm"):
+        h100.transferred_to(replace(h100.hardware, name="mine", sm_count=0))
+    with pytest.raises(InputError, match="l2_bytes=0 must be above 0 for mine, which has sm_count"):
+        replace(h100.hardware, name="mine", l2_bytes=0)
