@@ -35,6 +35,9 @@ _HARDWARE_FIELDS = {
     "gpus_per_node": "gpus_per_node",
 }
 
+_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch")
+"""Fields of an engine without an interval."""
+
 _SCYLLA = re.compile(r"scylla-(\d+)l")
 
 
@@ -244,6 +247,8 @@ def engine(name: str) -> Engine:
     'vllm'
     """
     entry = _data("engines")[one_of("engine", name, names("engines"))]
+    for field in entry:
+        one_of(f"{name} field", field, (*OVERHEADS, *_ENGINE_FIELDS))
     given = {field: entry[field] for field in OVERHEADS if field in entry}
     values = {field: quantity(name, field, item) for field, item in given.items()}
     intervals = {field: _interval(name, field, item) for field, item in given.items()}

@@ -160,6 +160,13 @@ def test_engine_values_have_sources():
     assert catalog.engine("ideal").host_s == 0
 
 
+def test_a_misspelt_field_of_an_engine_is_refused(monkeypatch):
+    entry = {"host_sec": {"value": 1.0, "lower": 0.5, "upper": 2.0, "unit": "ms", "source": "a test"}}
+    monkeypatch.setattr(catalog, "_data", lambda kind: {"mine": entry})
+    with pytest.raises(InputError, match="mine field='host_sec' is not known; did you mean host_s?"):
+        catalog.engine("mine")
+
+
 def test_an_engine_runs_the_kernels_of_its_own_framework():
     assert [catalog.engine(name).framework for name in ("vllm", "sglang", "ideal")] == ["vllm", "sglang", ""]
 
