@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scylla_sim.calibration import device_calibration
-from scylla_sim.checks import fail
+from scylla_sim.checks import InputError, fail
 from scylla_sim.cli import cycles, kernels, steps
 from scylla_sim.console import Parser, note
 from scylla_sim.records import (
@@ -56,8 +56,11 @@ def _predict(suite: str, shapes: Path, device: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         renamed = Path(folder) / f"{suite}.csv"
         write_text(renamed, format_columns({**columns, "device": [device] * size}))
-        with redirect_stdout(text):
-            verb.execute(parser.parse_args(["--shapes", str(renamed), "--format", "csv"]))
+        try:
+            with redirect_stdout(text):
+                verb.execute(parser.parse_args(["--shapes", str(renamed), "--format", "csv"]))
+        except InputError as error:
+            raise InputError(str(error).replace(str(renamed), str(shapes))) from None
     return text.getvalue()
 
 

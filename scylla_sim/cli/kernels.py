@@ -43,6 +43,8 @@ def execute(args: argparse.Namespace) -> int:
     given = device_calibration.read(args.calibration) if args.calibration else None
     rows = kernel_table.read(args.shapes, device=given.device if given else None)
     devices = set(rows.labels["device"].tolist())
+    if "" in devices:
+        raise fail("device", "", f"must be given in every row of {args.shapes}", "or give --calibration")
     calibrations = {name: given or device_calibration.shipped(name) for name in devices}
     if args.carry:
         if given is None:

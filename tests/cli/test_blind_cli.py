@@ -54,6 +54,9 @@ def test_bad_file_leaves_nothing_written(shapes, tmp_path, capsys):
     (shapes / "decode.csv").write_text(DECODE.replace(",2.4,", ",many,"))
     assert blind(shapes, tmp_path / "blind") == 2
     assert "tokens_per_cycle='many' must be a number of at least 1 on line 2" in capsys.readouterr().err
+    (shapes / "decode.csv").write_text("a,b\n1,2\n")
+    assert blind(shapes, tmp_path / "blind") == 2
+    assert f"is missing from {shapes / 'decode.csv'}" in capsys.readouterr().err
     assert not (tmp_path / "blind").exists()
 
 
