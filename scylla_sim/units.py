@@ -54,7 +54,7 @@ _SECONDS = {"s": 1.0, "ms": MILLI, "us": MICRO, "ns": NANO, "min": MINUTE, "h": 
 
 
 def parse_count(text: str) -> float:
-    """Return the number that a count with an optional suffix stands for.
+    """Return the number that a count with an optional suffix denotes.
 
     Raises
     ------

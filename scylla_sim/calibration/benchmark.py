@@ -35,8 +35,7 @@ def _alike(rows: KernelTable) -> Iterator[NDArray[np.intp]]:
 def benchmark_seconds(rows: KernelTable, calibrations: Mapping[str, Calibration]) -> dict[str, FloatArray]:
     """Return the predicted seconds of each row, with their 90 % interval and the datasheet roofline.
 
-    A row is predicted as a benchmark measures it: weights that its rotation of copies leaves in L2 are read from
-    there.
+    A row is predicted as a benchmark measures it: weights that stay in L2 between its calls are read from L2.
 
     Parameters
     ----------

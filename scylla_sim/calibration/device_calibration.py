@@ -115,7 +115,7 @@ class Calibration:
         """Return the calibration with the missing fits of another one.
 
         Fits of ``other`` are added for each operation and data type that has none here. Head sizes and libraries of
-        a data type that was fitted here are not added; look-ups use the nearest of the own fits instead.
+        a data type that was fitted here are not added; look-ups use the nearest fit of this calibration instead.
 
         Returns
         -------

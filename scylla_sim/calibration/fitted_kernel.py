@@ -16,7 +16,7 @@ from scylla_sim.ops.op import Columns
 from scylla_sim.stats.estimate import Estimate
 
 PRIOR_RATIO = 1.5
-"""Half-width of the interval of a kernel that was never fitted: a factor either way."""
+"""Factor from the value to each end of the interval of a kernel that was never fitted."""
 
 FAMILY_WIDENING, TRANSFER_WIDENING = 1.25, 2.0
 """Factors by which error bands widen (in logs) when a fit is transferred within, or across, GPU families."""
@@ -26,11 +26,12 @@ SOURCE_WEIGHT = 0.25
 
 The prior of the kernel model has the remaining weight. Some fitted parameters belong to one device alone: in GEMMs,
 H100 reaches 0.88 of its bandwidth, and B300, GB200, GB300, RTX PRO 6000 and H200 reach 0.83-0.88. One device cannot
-tell which parameters these are. It therefore counts as one of the four devices that the prior is fitted to.
+tell which parameters these are. The source device therefore has the same weight as each of the four devices that
+the prior is fitted to.
 """
 
 MIN_LAUNCH = 0.1
-"""Least fraction of a fitted launch latency that remains without the launch of the benchmark's own graph."""
+"""Minimum fraction of a fitted launch latency that remains after the benchmark's own graph launch is subtracted."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Band:
         return Band(self.lower_ratio**power, self.upper_ratio**power)
 
     def widened(self, ratio: float) -> Band:
-        """Return the band with a further factor either way."""
+        """Return the band with both ends moved outwards by a factor."""
         return Band(self.lower_ratio / ratio, self.upper_ratio * ratio)
 
 
@@ -109,10 +110,10 @@ class FittedKernel:
         return replace(self, band=band, short_band=short, evidence="theory")
 
     def without_l2_reuse(self) -> FittedKernel:
-        """Return the kernel in serving, where gigabytes of weights pass through L2 between two steps.
+        """Return the kernel as it runs in serving, where gigabytes of weights pass through L2 between two steps.
 
         A benchmark that repeats one small shape finds its weights or KV in L2, and is several times as fast on
-        L40S. A fitted ratio below 1 is another effect that slows small shapes, and stays.
+        L40S. A fitted ratio below 1 describes another effect, which slows small shapes; it is kept.
         """
         if "l2_ratio" not in self.model.parameter_names:
             return self
@@ -132,7 +133,7 @@ class FittedKernel:
     def transferred(self, *, same_family: bool) -> FittedKernel:
         """Return the kernel on another device, with wider error bands.
 
-        Within a GPU family the parameters stay. Across families they are pooled with the prior.
+        Within a GPU family the parameters do not change. Across families they are pooled with the prior.
         """
         parameters, widening = self.parameters, FAMILY_WIDENING
         if not same_family:

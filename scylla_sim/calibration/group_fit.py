@@ -27,17 +27,18 @@ from scylla_sim.specs.hardware import Hardware
 from scylla_sim.units import MILLI
 
 MAX_ROWS = 4096
-"""Rows of a fit; more add seconds, not accuracy (256 are within 0.5 points of 7,000). A fixed subset is taken."""
+"""Maximum number of rows of a fit; errors with 256 rows are within 0.5 points of those with 7,000. A fixed subset
+is taken."""
 FOLDS = 4
 """Folds of the cross-validation."""
 MAX_FOLDS = 16
-"""Folds of operations whose cross-validation groups are left out one by one."""
+"""Largest number of cross-validation groups that are left out one by one."""
 LEVEL = 0.9
 """Probability of the intervals of predictions."""
 MIN_BAND_ROWS = 40
-"""Rows below which short and long executions share one band: fewer do not give the 5 % quantile of one half."""
+"""Minimum number of rows for separate bands; half of fewer rows does not determine a 5 % quantile."""
 IDENTIFIED = 0.7
-"""Posterior over prior spread above which a parameter is called not identified."""
+"""Ratio of posterior to prior spread above which a parameter counts as not identified."""
 
 GRAPH_LAUNCH_S = {"hopper": 1.3e-6, "blackwell": 2.7e-6, "ada": 1.8e-6, "ampere": 2.9e-6}
 """Seconds that the GPU spends on launching a CUDA graph, by family.
@@ -115,7 +116,7 @@ def _loss(residual: FloatArray, *, one_sided: bool) -> FloatArray:
     """Return the signed square root of a robust loss, so that least squares minimizes the loss.
 
     The loss is pseudo-Huber. If ``one_sided``, rows that are slower than the model have a Cauchy loss, which
-    forgives them more.
+    penalizes them less.
     """
     square = residual**2
     loss = np.sqrt(1.0 + square) - 1.0
@@ -164,7 +165,7 @@ def _parameter_intervals(model: KernelModel, mode: _Mode) -> dict[str, dict[str,
 
 
 def _cv_groups(settings: FitSettings, columns: Columns) -> FloatArray:
-    """Return the cross-validation group of each row, one line per row; single rows where groups are too few."""
+    """Return the cross-validation group of each row; with too few groups, each row is its own group."""
     groups = np.column_stack([columns[name] for name in settings.cv_groups])
     if np.unique(groups, axis=0).shape[0] < settings.min_cv_groups:
         return np.column_stack(list(columns.values()))
@@ -206,8 +207,8 @@ def _held_out_errors(
 def _band(log_error: FloatArray, groups: FloatArray) -> Band:
     """Return the interval that holds 90 % of the rows of new groups.
 
-    On average i / (n + 1) of the population lies below the i-th smallest of n values, so tails are counted from
-    n + 1. Rows of one group err together in part: n is the geometric mean of rows and distinct groups.
+    On average i / (n + 1) of the population lies below the i-th smallest of n values, so the quantiles use n + 1.
+    Errors of rows in one group are partly correlated, so n is the geometric mean of the numbers of rows and groups.
     """
     count = np.sqrt(log_error.size * np.unique(groups, axis=0).shape[0])
     tail = max(0.0, ((1.0 - LEVEL) / 2.0 * (count + 1.0) - 1.0) / (count - 1.0)) if count > 1.0 else 0.0

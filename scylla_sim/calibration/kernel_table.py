@@ -92,7 +92,7 @@ class _NumberColumn:
 
 
 def _stripped(cells: Sequence[str]) -> NDArray[np.str_]:
-    """Return cells without surrounding blanks; a million cells hold few different labels, so those are checked."""
+    """Return cells without surrounding blanks, after checking each distinct label once."""
     if any(cell != cell.strip() for cell in set(cells)):
         cells = [cell.strip() for cell in cells]
     return np.array(cells, dtype=np.str_)
@@ -197,7 +197,7 @@ def from_columns(
     Raises
     ------
     InputError
-        A column is missing, or a cell is not what its column holds.
+        A column is missing, or a cell breaks a rule of its column.
     """
     if "op" not in columns:
         raise fail("column", "op", f"is missing from {path}", f"columns: {', '.join(columns)}")

@@ -12,7 +12,7 @@ from scylla_sim.kernels.operation import FitSettings
 from scylla_sim.kernels.registry import operation
 
 UNNAMED = "unnamed"
-"""Name of a blank framework or library where other rows of the group have one."""
+"""Name of an empty framework or library if other rows of the group have one."""
 
 
 def group_names(rows: KernelTable) -> NDArray[np.str_]:
@@ -30,7 +30,7 @@ def row_groups(rows: KernelTable) -> Iterator[tuple[str, str, KernelTable]]:
     """Yield the operation, name and rows of each group that is fitted on its own.
 
     The framework of a group's first rows has the plain name; another one is called ``name@framework``. The plain
-    name stands for the commonest library of that framework; other libraries are called ``name@library``.
+    name is that of the most common library of that framework; other libraries are called ``name@library``.
     """
     names = group_names(rows)
     for op in dict.fromkeys(rows.labels["op"].tolist()):

@@ -15,7 +15,7 @@ from scylla_sim.prediction.scenario import THEOREM, Scenario
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 
 NOT_MODELLED = {"pp": "pipeline parallelism", "ep": "expert parallelism", "nodes": "several nodes"}
-"""Option that is refused above 1 -> what it stands for."""
+"""Option that must not exceed 1 -> feature that larger values would need."""
 
 COUNT_LISTS = ("batch", "context", "draft_len", "top_k", "reference_tokens_per_cycle")
 """Options with a comma-separated list of numbers."""
@@ -52,7 +52,7 @@ def add_acceptance_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of precisions, draft, and everything known of its acceptance."""
+    """Add the options of the precisions, of the draft and of its acceptance."""
     add_precision_arguments(parser)
     parser.add_argument(
         "--draft",
@@ -103,14 +103,14 @@ def add_engine_argument(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def scenario_options(args: argparse.Namespace, **replaced: Any) -> dict[str, Any]:
-    """Return the options of a command line as the fields of a `Scenario`, texts of numbers read.
+    """Return the options of a command line as the fields of a `Scenario`, with numbers parsed.
 
     ``replaced`` gives values that differ from the command line. Options that a verb does not have keep the default.
 
     Raises
     ------
     InputError
-        When a number is not understood, or an option names what is not modelled.
+        If a number cannot be parsed, or an option asks for a feature that is not modelled.
     """
     for name, what in NOT_MODELLED.items():
         if getattr(args, name, 1) != 1:

@@ -47,7 +47,7 @@ def read_profiles(path: str, shapes: Mapping[str, list[str]]) -> tuple[list[str]
     Raises
     ------
     InputError
-        If a cell is not a valid number, or a profile has a hole or a repeated cell.
+        If a cell is not a valid number, or a profile lacks a cell or repeats one.
     """
     columns = read_columns(path, needed=RANKS)
     place = line_of(path)

@@ -81,7 +81,7 @@ def _files(shapes: Mapping[str, Path], device: str) -> dict[str, str]:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Write the predictions of every GPU; bad input leaves no file written."""
+    """Write the predictions of every GPU, or no file at all if an input is bad."""
     shapes = {suite: Path(args.shapes) / f"{suite}.csv" for suite in VERBS}
     shapes = {suite: path for suite, path in shapes.items() if path.is_file()}
     if not shapes:

@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch", default="1,8,64", metavar="N[,N]", help="sequences decoded together; each batch gets a design"
     )
     parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
-    parser.add_argument("--train-tokens", default="100B", help="most pretraining tokens; default 100B")
-    parser.add_argument("--train-flop", metavar="FLOP", help="most training FLOPs, for example 1e21")
+    parser.add_argument("--train-tokens", default="100B", help="maximum number of pretraining tokens; default 100B")
+    parser.add_argument("--train-flop", metavar="FLOP", help="maximum number of training FLOPs, for example 1e21")
     parser.add_argument(
         "--law",
         default="theorems",

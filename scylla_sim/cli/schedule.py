@@ -89,7 +89,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
 
 
 def _shapes(scenario: Scenario, draft: Draft) -> list[DraftShape]:
-    """Return the candidate shapes: the product of the options; by default chains, and trees for tree drafts."""
+    """Return all candidate shapes of the options; by default chains, and trees for tree drafts."""
     default = drafting.shape(draft, None, None, None)
     given = (scenario.draft_len, scenario.top_k, scenario.verify_tokens)
     if given == (None, None, None) and default.top_k > 1:

@@ -195,7 +195,7 @@ def _tau_of_reference(
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Find the turning points, or the throughput over k, and print them."""
+    """Find the compute-bound crossovers, or the throughput over k, and print them."""
     dtype = KV_PRECISIONS[one_of("precision", args.precision, KV_PRECISIONS)]
     hardware, model = catalog.hardware(args.hardware), catalog.model(args.model)
     context = int(whole("context", count("context", args.context), 1))

@@ -55,7 +55,7 @@ class Flags:
     scope
         ``fixed`` for one configuration at every batch, ``by batch`` for `Schedule.chain_spans`.
     options
-        Command-line options; empty if the engine lacks the feature, or if speculation does not pay.
+        Command-line options; empty if the engine lacks the feature, or if speculation does not help.
     file
         Content of `ADAPTIVE_FILE`; empty if the options do not name it.
     notes

@@ -42,10 +42,12 @@ class AllReduceShots:
     large_s: float = parameter(2e-5, 0.7, "Latency of NCCL with two GPUs.")
     large_fraction: float = parameter(0.8, 0.4, "Achieved fraction of the link in NCCL.")
     cutoff_bytes: float = parameter(5.7 * MEBI, 1e-3, "Message size from which two GPUs use NCCL.")
-    cutoff_order: float = parameter(1e-9, 1e-3, "Power with which the cut-off falls with the number of GPUs.")
-    link_order: float = parameter(0.15, 0.7, "Power with which more GPUs use more of their links.")
-    large_order: float = parameter(0.2, 1.0, "Power with which the latency of NCCL falls with the number of GPUs.")
-    floor_s: float = parameter(8e-6, 1.5, "Least seconds of an eager launch.")
+    cutoff_order: float = parameter(1e-9, 1e-3, "Exponent with which the cut-off falls with the number of GPUs.")
+    link_order: float = parameter(0.15, 0.7, "Exponent of the used share of the links in the number of GPUs.")
+    large_order: float = parameter(
+        0.2, 1.0, "Exponent with which the latency of NCCL falls with the number of GPUs."
+    )
+    floor_s: float = parameter(8e-6, 1.5, "Minimum seconds of an eager launch.")
 
 
 def all_reduce_shots_seconds(p: AllReduceShots, c: Columns, r: Rates) -> FloatArray:
@@ -53,10 +55,11 @@ def all_reduce_shots_seconds(p: AllReduceShots, c: Columns, r: Rates) -> FloatAr
 
     Notes
     -----
-    - Up to the cut-off the faster of two kernels counts: one-shot, where every GPU reads all others, and two-shot.
+    - Up to the cut-off, the engine runs the faster of two kernels: one-shot, in which every GPU reads from all
+      others, and two-shot.
     - At the cut-off the latency rises two- to threefold. It is 8 MiB in vLLM on A100 and Hopper, and smaller with
       more GPUs on B200.
-    - More GPUs use more of their links in both kernels, and NCCL starts sooner.
+    - More GPUs use a larger share of their links in both kernels and have a lower cut-off.
     - An eager all-reduce takes at least ``floor_s``.
     """
     gpus, size, link = c["num_gpus"], c["bytes"], r.link_bytes_per_s
@@ -80,7 +83,7 @@ class AllReduceBridge:
     shared_fraction: float = parameter(
         0.5, 0.5, "Achieved fraction of one link for all GPUs of the bridge together."
     )
-    floor_s: float = parameter(8e-6, 1.5, "Least seconds of an eager launch.")
+    floor_s: float = parameter(8e-6, 1.5, "Minimum seconds of an eager launch.")
 
 
 def all_reduce_bridge_seconds(p: AllReduceBridge, c: Columns, r: Rates) -> FloatArray:
@@ -144,6 +147,6 @@ ALL_REDUCE = Operation(
     group_names=_group_names,
     lookup=_lookup,
     group_columns=("graph",),
-    per_library=False,  # the library repeats what `graph` says
+    per_library=False,  # the column `graph` determines the library
 )
 """Sum of a message of ``bytes`` over ``num_gpus`` GPUs, in a CUDA graph or launched eagerly."""

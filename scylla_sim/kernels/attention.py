@@ -29,14 +29,14 @@ ROWS_PER_TILE = 64.0
 """Query rows (tokens times heads per KV head) that share one pass over the keys in packed-GQA kernels."""
 
 SPLIT_ELEMENTS = 16384.0
-"""Keys of a head (tokens times head size) beyond which FlashAttention-2 gives a head to several CTAs.
+"""Keys of a head (tokens times head size) beyond which FlashAttention-2 splits a head over CTAs.
 
-This is one block: 128 keys of head size 128, 256 of 64, or 64 of 256. Rows of other kernels show the same step.
-Source: ``csrc/flash_attn/flash_api.cpp``.
+This is one block: 128 keys at head size 128, 256 keys at 64, or 64 keys at 256. Rows of other kernels show the same
+step. Source: ``csrc/flash_attn/flash_api.cpp``.
 """
 
 SCHEDULED_SEQUENCES = 512.0
-"""Sequences up to which each one adds time in vLLM's rows: the largest batch that vLLM captures by default.
+"""Largest batch in which every sequence adds time in vLLM's rows: the largest batch that vLLM captures by default.
 
 A captured kernel is launched for the largest number of splits it may use
 (``flash_attn_max_num_splits_for_cuda_graph``, 32). Beyond the captured batch it is launched for the splits it
@@ -91,7 +91,7 @@ def attention_waves_seconds(p: AttentionWaves, c: Columns, r: Rates) -> FloatArr
     - FlashAttention-2 does not split heads with a single query head; one CTA streams such a head
       (``unsplit_ratio``). It copies queries and results where their memory order differs from that of the KV heads
       (``copy_s``).
-    - Tensor cores compute whole tiles of query rows, full or not.
+    - Tensor cores compute whole tiles of query rows, even if a tile is partly filled.
     - Waves of CTAs after the first hide behind the reading or add to it, depending on the library. ``wave_norm``
       sets which.
     """
@@ -193,7 +193,7 @@ ATTENTION = Operation(
         min_rows=16,
         residual_scale=0.02,
         size_columns=("batch", "kv_len", "num_kv_heads"),
-        # widths of a verify step tell more about one cache, and nothing about another size of it
+        # rows that differ only in q_len have the same cache size, so they do not count as another size
         distinct_columns=("q_len",),
         cv_groups=("num_heads", "num_kv_heads"),
     ),

@@ -63,13 +63,13 @@ def elementwise_cached_seconds(p: ElementwiseCached, c: Columns, r: Rates) -> Fl
       activations come from the previous kernel, although weights stream through L2 in between.
     - A kernel may give each of its ``rows`` to one CTA. It then waits for one row, which moves at
       ``row_bytes_per_s``, and for the start of all CTAs, ``row_s`` each.
-    - A kernel with ``rows`` 0 can be cut anywhere.
+    - The work of a kernel with ``rows`` 0 can be divided anywhere.
     """
     spilled = 1.0 / (1.0 + (p.l2_fill * r.l2_bytes / c["bytes"]) ** _SPILL_ORDER)
     slowed = c["bytes"] * (spilled + (1.0 - spilled) / p.l2_ratio)
     memory: FloatArray = slowed / (p.bandwidth_fraction * r.bytes_per_s)
     rows = c["rows"]
-    if not rows.any():  # most operations of a step
+    if not rows.any():  # true of most operations in a step
         return p.launch_s + memory
     row = np.where(rows > 0.0, c["bytes"] / np.maximum(rows, 1.0) / p.row_bytes_per_s, 0.0)
     return p.launch_s + smooth_max(p.overlap_norm, memory, row, p.row_s * rows)
@@ -115,4 +115,4 @@ ELEMENTWISE = Operation(
     per_library=False,
     l2_reuse_in_serving=True,
 )
-"""Kernel that moves ``bytes``; a norm reduces ``rows``, one CTA each."""
+"""Kernel that moves ``bytes``; a norm reduces ``rows`` rows with one CTA per row."""

@@ -43,10 +43,12 @@ class GemmTiles:
     stage_s: float = parameter(63e-9, 0.7, "Latency of one pipeline stage of 64 units of k.")
     wave_weight: float = parameter(0.09, 1.0, "Weight of a partial wave; see `tile_waves`.")
     l2_ratio: float = parameter(1.0, 0.4, "Speed of L2 over memory for weights that stay in L2.")
-    weight_copies: float = parameter(6.0, 0.15, "Copies of the weights that the benchmark rotates.")
+    weight_copies: float = parameter(
+        6.0, 0.15, "Number of copies of the weights that the benchmark cycles through."
+    )
     fill_depth: float = parameter(170.0, 0.7, "Units of k that take as long as filling and draining a tile.")
     sustained_fraction: float = parameter(0.97, 0.3, "Fraction of the peak that all SMs together sustain.")
-    crowding: float = parameter(0.045, 1.0, "Relative slowing of weight streams with many rows.")
+    crowding: float = parameter(0.045, 1.0, "Relative slowdown of weight reads with many rows.")
 
 
 def gemm_tiles_seconds(p: GemmTiles, c: Columns, r: Rates) -> FloatArray:
@@ -54,7 +56,8 @@ def gemm_tiles_seconds(p: GemmTiles, c: Columns, r: Rates) -> FloatArray:
 
     Notes
     -----
-    - A plan takes a smooth maximum of its tiles, its memory traffic and the sustained rate of the device.
+    - The time of a plan is a smooth maximum of three times: its tiles, its memory traffic, and its FLOPs at the
+      sustained rate of the device.
     - The cost of a plan apart from its tiles depends on the split alone. The best tile of a split is therefore the
       least busy one, and one p-norm per split is exact.
     - Filling a tile's pipeline and writing its output takes as long as ``fill_depth`` units of k.

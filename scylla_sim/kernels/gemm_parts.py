@@ -9,7 +9,7 @@ from scylla_sim.kernels.device_rates import Rates
 from scylla_sim.ops.op import Columns, gemm_bytes
 
 TILES = ((64, 64), (64, 128), (128, 128), (128, 256))
-"""Rows and columns of the tiles that a library may choose among, where its own table is not known."""
+"""Rows and columns of the tiles among which a library with an unknown tile table is assumed to choose."""
 
 QUANTIZER_BYTES = 5.0
 """Bytes moved per input value to quantize it: 2 read for the scale, then 2 read and 1 written."""
@@ -24,7 +24,7 @@ def gemm_moved_bytes(c: Columns, r: Rates, copies: float, l2_ratio: float) -> Fl
     Parameters
     ----------
     copies
-        Copies of the weights that the benchmark rotates. Few copies of small weights stay in L2.
+        Number of copies of the weights that the benchmark cycles through. Few copies of small weights stay in L2.
     l2_ratio
         Speed of L2 over memory; 1 for serving, where no weights stay in L2.
     """

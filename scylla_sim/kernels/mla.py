@@ -65,11 +65,11 @@ def mla_tiles_seconds(p: MlaTiles, c: Columns, r: Rates) -> FloatArray:
     -----
     - One read of the cache serves the query rows of a tile. Each further tile adds ``reread_fraction`` of a read.
     - Arithmetic comes in whole tiles of query rows. A tile holds 64 rows in the kernels of Hopper and 16 in
-      Triton's. On Blackwell it holds 128 rows, but 16 below `WIDE_HEADS` heads: 32 heads take half as long again as
-      16 or 64 heads.
-    - A context is split over the SMs, so no head waits for a stream of its own. Merging its parts costs up to
-      ``chain_s``.
-    - Further query tokens share the read and add rows.
+      Triton's. On Blackwell it holds 128 rows, but 16 rows below `WIDE_HEADS` heads: 32 heads take 1.5 times as
+      long as 16 or 64 heads.
+    - A context is split over the SMs, so the memory stream of a single head is no limit. Merging its parts costs up
+      to ``chain_s``.
+    - Additional query tokens share the read and add query rows.
     """
     heads = c["num_heads"]
     tile = np.where(heads < WIDE_HEADS, np.rint(p.narrow_rows), np.rint(p.wide_rows))
@@ -105,8 +105,8 @@ def _models_for(dtype: str, hardware: Hardware, library: str) -> tuple[KernelMod
     """Return the MLA models of a device; there is none for a CPU.
 
     The tiles of Hopper are known, so the fit does not search for them. The rows of H100 with an 8-bit cache hardly
-    distinguish them from other tiles. On H200, where whole tiles bound the arithmetic, wrong tiles are off by a
-    fifth.
+    distinguish them from other tiles. On H200, where arithmetic in whole tiles dominates, wrong tiles cause errors
+    of 20 %.
     """
     if hardware.sm_count == 0:
         return ()
@@ -122,7 +122,7 @@ def _as_grouped_query(c: Columns) -> Columns:
     """Return MLA in the columns of a grouped-query kernel.
 
     One KV head has half the size of a cached vector, because keys and values are one read. The number of query
-    heads gives the FLOPs of MLA. Queries and results then move the right bytes too.
+    heads gives the FLOPs of MLA. The bytes of queries and results are then correct too.
     """
     kept = c["kv_rank"] + c["rope_dim"]
     return {

@@ -61,7 +61,7 @@ class MoePadded:
     compute_fraction: float = parameter(0.2, 0.7, "Achieved fraction of the peak with full tiles.")
     launch_s: float = parameter(15e-6, 0.7, "Launch latency of one GEMM.")
     overlap_norm: float = parameter(3.0, 0.4, "Norm that combines tiles and memory; large: maximum.")
-    tile_s: float = parameter(8e-6, 0.7, "Least seconds of one tile.")
+    tile_s: float = parameter(8e-6, 0.7, "Minimum seconds of one tile.")
     first_tile: float = parameter(0.2, 1.0, "Tiles that take as long as filling the pipeline of an SM.")
     quantiser_ratio: float = parameter(0.4, 0.8, "Achieved fraction of the memory bandwidth in the quantizer.")
     padding: float = parameter(0.8, 0.7, "Relative extra time of a partly filled tile.")
@@ -106,7 +106,7 @@ def padded_expert_gemm_seconds(p: MoePadded, c: Columns, r: Rates) -> FloatArray
     - A tile takes at least ``tile_s``. A partly filled tile takes longer than a full one, by ``padding``. Measured
       8-bit MoE layers on Hopper take half as long with 128 rows per expert as with 8. With 192 rows they take as
       long as with 128 and with 64 together.
-    - An SM takes tiles one by one. Its pipeline is filled before the first.
+    - An SM takes tiles one by one. Its pipeline is filled before the first tile.
     """
     n, k, tiles = c["n"], c["k"], c["tiles_128"]
     memory = grouped_gemm_bytes(c, r.size) / (p.bandwidth_fraction * r.bytes_per_s)
@@ -219,7 +219,8 @@ MOE = Operation(
         min_rows=16,
         residual_scale=0.04,
         size_columns=("num_tokens", "groups", "hidden_size", "inter_size"),
-        # slices of one model err together: holding out only some would make intervals for new models too narrow
+        # errors of one model's slices are correlated: holding out only some slices would make the intervals for
+        # new models too narrow
         cv_groups=("hidden_size", "experts_per_token"),
         min_cv_groups=3,
         leave_one_group_out=True,

@@ -1,7 +1,7 @@
 """Descriptions of operations: which kernels are fitted, and how a forward pass uses them.
 
 An `Operation` is a kind of kernel that benchmarks measure; rows of the kernels CSV name it in their column ``op``.
-An `OpKind` is a kind of operation in a forward pass (`scylla_sim.ops.op.Op`). Mostly the two coincide. A grouped
+An `OpKind` is a kind of operation in a forward pass (`scylla_sim.ops.op.Op`). The two usually coincide. A grouped
 GEMM, which has no table of measurements, is estimated from the fitted GEMM kernels.
 
 Calibration, prediction and the command line read these descriptions and never branch on an operation's name.
@@ -92,7 +92,8 @@ class ColumnRule:
     column
         Column that an error names.
     broken
-        Columns -> mask of the rows that break the rule. NaN marks rows of other operations, which never break it.
+        Columns -> mask of the rows that break the rule. NaN marks rows of other operations; they never break the
+        rule.
     text
         Columns and row -> wording of the rule, for example ``must divide num_heads=32``.
     """
@@ -143,7 +144,7 @@ class FitSettings:
     Attributes
     ----------
     min_rows
-        Rows below which a group is refused, because the prior says more than they do.
+        Minimum number of rows of a group. The prior is more accurate than a fit to fewer rows.
     residual_scale
         Typical log error of one row, where the robust loss turns from quadratic to linear.
     size_columns
@@ -154,11 +155,11 @@ class FitSettings:
     cv_groups
         Columns that rows of one cross-validation group share. A group is on one side of every split.
     min_cv_groups
-        Groups below which single rows are held out instead.
+        Minimum number of cross-validation groups; with fewer, single rows are held out.
     leave_one_group_out
         Whether each group is a fold of its own, as long as there are few.
     outlier_prone
-        Whether some measured rows are slower than the kernel; the loss then forgives slow rows more.
+        Whether some measured rows are slower than the kernel; the loss then penalizes slow rows less.
     """
 
     min_rows: int
@@ -281,9 +282,10 @@ class Operation:
     reads_kv
         Whether the stored elements are those of the KV cache.
     per_library
-        Whether the libraries of one framework are fitted apart.
+        Whether the libraries of one framework have separate fits.
     l2_reuse_in_serving
-        Whether data stays in L2 between the kernels of a step. Weights and KV do not; activations do.
+        Whether data stays in L2 between the kernels of a step. Weights and KV caches do not stay there; activations
+        do.
     executions
         Ways to estimate a row of the kernels CSV, as in `OpKind`; the fitted kernel alone by default.
     """

@@ -7,7 +7,8 @@ step is high where the new tile is slower on these weights, and low where memory
 Notes
 -----
 On Hopper a cluster with few rows takes longer than a full one. Measured steps at 129 and 257 rows are therefore
-higher, and the time falls again after them. The models here grow with every size and lie in the middle.
+higher, and the time falls again after them. The models of this module grow with every size and lie between these
+measurements.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class QuantizedGemm:
     stage_s: float = parameter(18e-9, 0.7, "Latency of one pipeline stage of 64 units of k.")
     fill_depth: float = parameter(1200.0, 0.7, "Units of k that take as long as filling and draining a tile.")
     l2_ratio: float = parameter(3.0, 0.4, "Speed of L2 over memory for weights that stay in L2.")
-    weight_copies: float = parameter(9.0, 0.3, "Copies of the weights that the benchmark rotates.")
+    weight_copies: float = parameter(9.0, 0.3, "Number of copies of the weights that the benchmark cycles through.")
     quantiser_ratio: float = parameter(0.35, 0.8, "Achieved fraction of the memory bandwidth in the quantizer.")
     sustained_fraction: float = parameter(1.0, 0.3, "Fraction of the peak that all SMs together sustain.")
 
@@ -163,8 +164,8 @@ def gemm_dispatched_seconds(p: QuantizedGemm, c: Columns, r: Rates) -> FloatArra
     -----
     - Each unit of k adds a latency in the first wave only, because later tiles are fetched while earlier ones
       compute. B200 reads 2.5 TB/s with 16 tiles, 5 TB/s with 64 and 6.6 TB/s with 512.
-    - A table may name a faster tile for a larger GEMM. A GEMM is never faster here than a part of it: the slowest
-      tile that the table names for GEMMs up to this size counts.
+    - A table may name a faster tile for a larger GEMM. In this model, a GEMM is never faster than a smaller one. It
+      uses the slowest tile that the table names for GEMMs up to its size.
     """
     if r.family not in DISPATCH:
         return gemm_quantized_seconds(p, c, r)
@@ -195,7 +196,7 @@ GEMM_QUANTIZED = KernelModel(
     ),
     ("m", "n", "k"),
     gemm_quantized_seconds,
-    # benchmarks rotate several copies of the weights, or hardly any (nvfp4 in vLLM's tables): two modes
+    # benchmarks cycle through several copies of the weights, or almost none (nvfp4 in vLLM's tables)
     starts=({"weight_copies": 6.0}, {"weight_copies": 1.5}),
 )
 GEMM_DISPATCHED = KernelModel("gemm_dispatched", QuantizedGemm(), ("m", "n", "k"), gemm_dispatched_seconds)

@@ -79,7 +79,7 @@ class GroupedFit:
 
 
 def _indicators(factors: Mapping[str, Sequence[str]], n: int) -> tuple[list[str], FloatArray]:
-    """Return names and 0/1 columns of the levels of each factor, without its first level."""
+    """Return the names and 0/1 columns of the levels of each factor, except its first level."""
     names: list[str] = []
     columns: list[FloatArray] = []
     for factor, levels in factors.items():

@@ -107,7 +107,8 @@ def spread(form: str, repeated: Sequence[Points], level: float) -> Row:
     -------
     dict
         Keys ``<parameter>_replicates_mean``, ``..._lower`` and ``..._upper``, ``r2_replicates_least`` and the
-        number of ``replicates``. Only the number for a single repetition, or if a fit did not converge.
+        number of ``replicates``. Only ``replicates`` is present if there is one repetition or if a fit did not
+        converge.
     """
     fits = [fit.fit(x_of(form, points), points.y, form, points.weights) for points in repeated]
     row: Row = {"replicates": len(fits)}

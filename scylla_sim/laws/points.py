@@ -90,7 +90,7 @@ class Selection:
 
     @property
     def sizes(self) -> dict[str, SizeColumn]:
-        """Columns that describe the draft, by what they hold."""
+        """Columns that describe the draft, by quantity."""
         columns = {"draft_parameters": self.draft_parameters, "train_tokens": self.train_tokens}
         return {name: column for name, column in columns.items() if column is not None}
 
@@ -138,7 +138,7 @@ def number(text: str, name: str, *, scale: float = 1.0) -> float:
     Raises
     ------
     InputError
-        With the name of the option, for a text that is not a finite number.
+        If the text is not a finite number; the message names the option.
 
     Examples
     --------

@@ -14,8 +14,8 @@ This module makes three assumptions:
 * The coefficients of SDSL come from secondary sources (``data/laws.toml``).
 
 One check was possible: `scylla_sim.planning.draft_design.best_draft_parameters` combines the plane, the loss law
-and a drafting time proportional to the parameters. It gives the size of the best draft as SDSL states it, within 20
-% for targets of 13 to 110 billion parameters.
+and a drafting time proportional to the parameters. Its best draft sizes agree with those that SDSL states within 20
+%, for targets of 13 to 110 billion parameters.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ tau counts the bonus token and holds for the paper's draft tree (`reference`). L
 take token counts; the fits use billions of tokens.
 
 `tokens_per_cycle` uses coefficients refitted from the printed points of Fig. 1 (``data/laws.toml``). `quoted`
-returns the coefficients that the paper states. Every interval is that of the tau of a new draft, so it contains the
+returns the coefficients that the paper states. Every interval is for the tau of a new draft, so it includes the
 scatter of the points. All points have the same target, Vicuna-7B. The interval does not cover other targets.
 """
 
@@ -198,7 +198,8 @@ def tokens_per_cycle(
 
     Notes
     -----
-    The two logarithms add; see `joint_fit`. Fig. 1 is flat above about 50 billion tokens, but no logarithm is.
+    The two logarithms add; see `joint_fit`. Fig. 1 is flat above about 50 billion tokens, whereas a logarithm keeps
+    rising.
 
     Source: arXiv 2505.07858, Theorems 1.1 and 1.2, one least-squares fit to both panels of Fig. 1.
 

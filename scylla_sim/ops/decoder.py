@@ -1,6 +1,6 @@
 """Operations of the decoder layers of one forward pass, as one tensor-parallel rank runs them.
 
-Attention is grouped-query attention or MLA, with one operation per sliding window. MLPs are dense or MoE. Every
+Attention is grouped-query attention or MLA, with one operation per sliding window. MLPs are dense or MoE. Every TP
 rank holds a slice of each expert, sharded along its width as a dense MLP is.
 """
 
@@ -94,7 +94,7 @@ def _mla(model: Model, part: MLA, p: Pass) -> list[Op]:
     """Return MLA in its absorbed form, which projects each head's query and never expands the keys.
 
     All heads attend one vector of ``kv_rank + rope_dim`` elements per token; its first ``kv_rank`` elements are
-    also the value. Ranks replicate the down-projections and the cache, and share the heads.
+    also the value. TP ranks replicate the down-projections and the cache, and share the heads.
 
     Source: DeepSeek-V2, arXiv 2405.04434, section 2.1 and appendix C.
     """

@@ -23,7 +23,7 @@ _ATTENTION_INPUTS = ("qkv_proj", "qkv_a_proj", "q_proj", "kv_a_proj")
 
 
 def joined_inputs(draft: Draft) -> float:
-    """Return the vectors of the target's hidden size that a head fuses into its input.
+    """Return the number of hidden-size vectors that a head fuses into its input.
 
     A head with one feature fuses it with the token embedding. EAGLE-3 fuses its features alone, and reads the
     embedding in the first layer.

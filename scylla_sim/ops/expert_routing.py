@@ -1,11 +1,11 @@
-"""Number of experts that a pass uses and how its rows fill their tiles, for a uniform or skewed router.
+"""Experts that a pass uses and tiles that its rows fill, for a uniform or skewed router.
 
 Notes
 -----
 A pass over T tokens reads the weights of every expert that at least one token is routed to. Tokens are independent.
 Expert i is among the k experts of a token with probability p_i, and these probabilities sum to k. The expert is
 read with probability 1 - (1 - p_i)^T. For a uniform router p_i = k / E and the expected number of experts is E (1 -
-(1 - k / E)^T), the coupon collector with k coupons at a time.
+(1 - k / E)^T). This is the coupon collector's problem with k coupons per draw.
 
 The rows of expert i are binomial. A kernel with tiles of h rows of one expert works on ceil(rows / h) of them. A
 popular expert fills many tiles; every other expert wastes most of its last tile.
@@ -92,7 +92,8 @@ def distinct_experts(experts: MoE, tokens: ArrayLike) -> FloatArray:
     share, times = np.unique(routing_probabilities(experts), return_counts=True)
     with np.errstate(divide="ignore"):
         missed = np.log1p(-share)  # -inf for an expert that takes every token
-    distinct, place = np.unique(total, return_inverse=True)  # a grid of batches and lengths holds few totals
+    # a grid of batches and lengths has few distinct numbers of tokens
+    distinct, place = np.unique(total, return_inverse=True)
     touched: FloatArray = (-np.expm1(np.multiply.outer(distinct, missed)) * times).sum(axis=-1)
     return touched[place].reshape(total.shape)
 
@@ -102,7 +103,8 @@ def _transforms(experts: MoE, rows: int) -> tuple[ComplexArray, ComplexArray]:
     """Return log(1 - p + p w^n) for all distinct p and n up to rows / 2, and the weights 2 / (w^n - 1)."""
     share, times = np.unique(routing_probabilities(experts), return_counts=True)
     root = np.exp(2j * np.pi / rows * np.arange(1, rows // 2 + 1))
-    doubled = np.where(np.arange(1, rows // 2 + 1) * 2 == rows, 1.0, 2.0)  # the middle frequency is its own mirror
+    # the middle frequency is its own complex conjugate
+    doubled = np.where(np.arange(1, rows // 2 + 1) * 2 == rows, 1.0, 2.0)
     with np.errstate(divide="ignore"):
         logs = np.log(1.0 + np.multiply.outer(share, root - 1.0)).reshape(-1)
     return logs, np.multiply.outer(times, doubled / (root - 1.0)).reshape(-1)
@@ -146,8 +148,8 @@ def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
 def routed_loads(experts: MoE, tokens: ArrayLike) -> dict[str, FloatArray]:
     """Return the expected columns `LOADS` of a pass over ``tokens`` tokens.
 
-    Every expert in use counts as ``ragged``. Its number of rows is random and hardly ever a multiple of a tile, and
-    a step must not become cheaper with more rows.
+    Every expert in use counts as ``ragged``. Its number of rows is random and rarely a multiple of the tile height.
+    Counting all experts also keeps a step from becoming cheaper with more rows.
     """
     touched = distinct_experts(experts, tokens)
     tiles = {f"tiles_{rows}": filled_tiles(experts, tokens, rows) for rows in TILE_ROWS}

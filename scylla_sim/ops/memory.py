@@ -15,7 +15,7 @@ from scylla_sim.specs.model import Model
 def draft_parameters(draft: Draft, target: Model) -> float:
     """Return the weights that a draft adds to the device.
 
-    The embedding and the vocabulary projection that it shares with the target are not counted.
+    An embedding or a vocabulary projection that the draft shares with the target is not counted.
     """
     if draft.model is not None:
         return float(draft.model.parameters)
@@ -54,7 +54,8 @@ def resident_bytes(
 ) -> FloatArray:
     """Return the bytes of weights and KV cache on each GPU, without activations and engine buffers.
 
-    Ranks share most weights. They replicate latent projections and routers, and KV heads that are fewer than ranks.
+    TP ranks share most weights. They replicate latent projections, routers, and KV heads if there are fewer heads
+    than TP ranks.
 
     Parameters
     ----------

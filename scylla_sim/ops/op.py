@@ -108,7 +108,7 @@ def _mla_bytes(c: Columns, size: ElementBytes) -> FloatArray:
 
 
 def all_reduce_bytes(c: Columns) -> FloatArray:
-    """Return the bytes over one GPU's link, one way, of a bandwidth-optimal all-reduce.
+    """Return the bytes that one GPU sends over its link in a bandwidth-optimal all-reduce.
 
     Each GPU sends 2 (P - 1) / P of the message, for P GPUs.
     """

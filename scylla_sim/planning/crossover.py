@@ -1,4 +1,4 @@
-"""The batch from which speculation no longer pays, and the ranges of batches with one draft configuration each."""
+"""The batch from which speculation no longer helps, and the ranges of batches with one draft configuration each."""
 
 from __future__ import annotations
 

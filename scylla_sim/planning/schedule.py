@@ -1,8 +1,8 @@
-"""Best draft configuration for each batch, its uncertainty, and the batch from which speculation no longer pays.
+"""Best draft configuration for each batch, its uncertainty, and the batch from which speculation no longer helps.
 
-The autoregressive baseline (no draft) is a candidate like any other. The crossover is the batch from which it is
-never slower than the others. The search predicts every batch that fits in memory, because costs jump between
-batches: GEMM tiles fill, waves start, and CUDA graphs exist for some sizes only.
+The autoregressive baseline (no draft) is a candidate like any other. The crossover is the batch from which the
+baseline is never slower than the other candidates. The search predicts every batch that fits in memory, because
+costs jump between batches: GEMM tiles fill, waves start, and CUDA graphs exist for some sizes only.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Choice:
     next_best, lead
         Second fastest candidate, and the relative lead of the choice over it.
     may_be_best
-        The choice, and every candidate whose interval of throughput over the choice's reaches above 1. Errors that
-        candidates share cancel, see `scylla_sim.prediction.uncertainty`.
+        The choice, and every candidate whose throughput relative to the choice has an interval that reaches above
+        1. Errors that candidates share cancel, see `scylla_sim.prediction.uncertainty`.
     loss_at_most
         Largest relative gain of another candidate over the choice, at the upper end of those intervals.
     gain_over_fixed

@@ -1,6 +1,6 @@
 """Time per output token of aggregated serving, where prefills interrupt decode steps.
 
-With ``batch`` requests in flight, each of the others is prefilled once while one request decodes. The prefill of a
+With ``batch`` requests in flight, every other request is prefilled once while one request decodes. The prefill of a
 request ends before its first token, so it is not part of its own time per output token. Two scalars describe an
 engine: the share of the other prefills that decoding waits for, and host seconds per step (`ServingOverheads`).
 """
@@ -92,8 +92,8 @@ class TokenTime:
     roofline_s
         Roofline seconds of both, operation by operation.
     bound_s
-        Lower bound by the datasheet, for any overlap: all FLOPs at peak, or the bytes of the decode step at full
-        bandwidth, the larger of the two.
+        Lower bound from the datasheet with perfect overlap: the larger of the time of all FLOPs at peak and the
+        time of the decode step's bytes at full bandwidth.
     """
 
     step_s: FloatArray

@@ -19,18 +19,18 @@ BOUNDS = ("memory", "compute", "communication", "overhead")
 
 @dataclass(frozen=True)
 class Cycle:
-    """One cycle of a way of decoding; plain decoding is a cycle without a draft.
+    """One decoding cycle; the autoregressive baseline is a cycle without a draft.
 
     Attributes
     ----------
     tokens_per_cycle
-        Tokens that a sequence gains per cycle; 1 for plain decoding.
+        Tokens that a sequence gains per cycle; 1 for the autoregressive baseline.
     verify, verify_tokens
         The target's step, and the tokens that it scores per sequence.
     draft, draft_width
         The draft's passes, and the candidates per sequence in one of them.
     overhead_counts
-        Name of each overhead of the engine -> number of times that the cycle pays it.
+        Name of each overhead of the engine -> number of times that it occurs in the cycle.
     seconds
         Seconds of the whole cycle, overheads included.
     """
@@ -45,7 +45,7 @@ class Cycle:
 
 
 EXACT = Cycle(exact(1.0), EMPTY, 1, EMPTY, 1, {}, np.asarray(1.0))
-"""A cycle of one token and one second without error: the ratio to it is a rate."""
+"""A cycle of one token and one second without error; a ratio to it is a rate."""
 
 
 def bound(steps: Sequence[Step], overhead_s: FloatArray) -> list[str]:

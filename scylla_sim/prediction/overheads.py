@@ -1,8 +1,8 @@
 """Host work that an engine adds to a step or a cycle.
 
-An engine has an overhead in seconds for each of `scylla_sim.specs.engine.OVERHEADS`. A cycle pays each overhead
-some number of times. ``overhead_counts`` maps the name of an overhead to that number; `overhead_seconds`
-multiplies both.
+An engine has an overhead in seconds for each of `scylla_sim.specs.engine.OVERHEADS`. Each overhead occurs a number
+of times in a cycle. ``overhead_counts`` maps the name of an overhead to that number; `overhead_seconds` multiplies
+both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scylla_sim.stats.estimate import Estimate, with_deviations
 
 
 def step_overhead_counts(tokens: ArrayLike) -> dict[str, FloatArray]:
-    """Return the number of times that one step of the target pays each overhead.
+    """Return the number of times that each overhead occurs in one step of the target.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def step_overhead_counts(tokens: ArrayLike) -> dict[str, FloatArray]:
 def cycle_overhead_counts(
     draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1
 ) -> dict[str, FloatArray]:
-    """Return the number of times that one draft-verify cycle pays each overhead.
+    """Return the number of times that each overhead occurs in one draft-verify cycle.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def cycle_overhead_counts(
 
 
 def overhead_seconds(engine: Engine, counts: Mapping[str, FloatArray]) -> FloatArray:
-    """Return the seconds of all overheads together, each paid ``counts`` times.
+    """Return the total seconds of all overheads, each of which occurs ``counts`` times.
 
     Examples
     --------

@@ -63,15 +63,15 @@ def predict(
         Tokens that the target verifies per sequence and cycle, root included: one value, one value per batch, or
         ``"theorem-1.3"``. Default: ``draft_len + 1`` for a chain, 61 at most for a tree.
     acceptance
-        Acceptance rate in [0, 1], one for all positions or one per position. A text is read as the command line
-        reads it: numbers, or the path of a JSON file made by ``scylla-sim ingest``.
+        Acceptance rate in [0, 1], one for all positions or one per position. A string is parsed as on the command
+        line: numbers, or the path of a JSON file made by ``scylla-sim ingest``.
     acceptance_kind
         ``conditional`` on the acceptance of all earlier positions, or ``cumulative``.
     tokens_per_cycle
         Mean tokens emitted per cycle, at least 1. It overrides ``acceptance`` and the laws.
     reference_tokens_per_cycle
-        Tokens per cycle at EAGLE-2's tree (depth 6, top-k 10, 60 nodes): value, or value, lower and upper end. One
-        acceptance rate transfers it to the shape asked for.
+        Tokens per cycle at EAGLE-2's tree (depth 6, top-k 10, 60 nodes): value, or value, lower and upper end. It
+        is transferred to the requested draft shape with one acceptance rate at every depth.
     draft_layers
         Decoder layers of a draft head. The acceptance laws then give the tokens per cycle.
     draft_train_tokens
@@ -115,4 +115,4 @@ def predict(
     >>> [f"{row['speedup']:.1f}" for row in result.rows()]
     ['1.7', '1.0']
     """
-    return Scenario(**locals()).predict()  # nothing but the parameters is local here
+    return Scenario(**locals()).predict()  # `locals` holds only the parameters here

@@ -129,7 +129,8 @@ class Scenario:
         return engine
 
     def draft_shapes(self, verify_tokens: int | None = None) -> list[DraftShape]:
-        """Return every combination of ``draft_len`` and ``top_k``, each with this number of verified tokens."""
+        """Return every combination of ``draft_len`` and ``top_k``, each with the given number of verified
+        tokens."""
         draft = self.draft_model()
         lengths, widths = _optional_counts("draft_len", self.draft_len), _optional_counts("top_k", self.top_k)
         return [drafting.shape(draft, length, width, verify_tokens) for length, width in product(lengths, widths)]
@@ -180,7 +181,7 @@ class Scenario:
         return configs, list(dict.fromkeys(notes))
 
     def _refuse_options_beside_config(self) -> None:
-        """Raise for a drafting option beside a complete configuration, which would be ignored."""
+        """Raise for a drafting option that a complete configuration would override."""
         for name in self._drafting_options():
             rule = "must not be given beside a SpeculativeConfig"
             raise fail(name, getattr(self, name), rule, "change the configuration")
@@ -259,7 +260,7 @@ def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Ca
         return given
     device = hardware if isinstance(hardware, Hardware) else catalog.hardware(str(hardware))
     if given is not None:
-        # The name alone does not make two devices differ.
+        # Devices that differ only in name count as the same device.
         transferred = given.transferred_to(replace(device, name=given.hardware.name))
         return replace(transferred, hardware=device)
     name = device.name if isinstance(hardware, Hardware) else str(hardware)

@@ -107,7 +107,8 @@ class Step:
 
     The interval adds the deviations of ``errors`` in quadrature. There are three kinds of error source:
 
-    * A kernel fitted on its own device has one source per operation. Its executions in all layers err together.
+    * A kernel fitted on its own device has one source per operation. The errors of its executions in all layers are
+      fully correlated.
     * A kernel that is transferred or was never fitted has one source for all operations of its kind.
     * The power limit is one source for all GEMMs.
 

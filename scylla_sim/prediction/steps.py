@@ -1,9 +1,9 @@
 """Seconds of one step of a serving engine, operation by operation.
 
-A step is a forward pass of the target (plain decoding, verification) or of the draft. Start at `target_step`,
-`draft_pass` and `draft_step`. The time of one operation in a step, such as the attention of a verification, is an
-`OpTime` in `Step.parts` (`scylla_sim.prediction.step_time`). Seconds are those of the device; host work of the
-engine is in `scylla_sim.prediction.overheads`.
+A step is a forward pass of the target (autoregressive decoding, verification) or of the draft. Start at
+`target_step`, `draft_pass` and `draft_step`. The time of one operation in a step, such as the attention of a
+verification, is an `OpTime` in `Step.parts` (`scylla_sim.prediction.step_time`). Seconds are those of the device;
+host work of the engine is in `scylla_sim.prediction.overheads`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: 
 
 
 def _hidden(part: OpTime, behind: NDArray[np.bool_]) -> OpTime:
-    """Return an operation without error where the step takes as long as its launches."""
+    """Return an operation with an interval of zero width where launches determine the time of the step."""
     value = part.time.value
     lower, upper = (np.where(behind, value, end) for end in (part.time.lower, part.time.upper))
     return replace(part, time=Estimate(value, lower, upper))
@@ -168,7 +168,7 @@ def target_step(
 ) -> Step:
     """Estimate a forward pass of the target over ``tokens`` tokens of each sequence.
 
-    One token is plain decoding, more tokens are a verification.
+    One token is autoregressive decoding, more tokens are a verification.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Throughput and speed-up of speculative decoding over grids of batch and context.
 
 A cycle drafts, verifies and does host work. It yields `SpeculativeConfig.tokens_per_cycle` tokens per sequence.
-Plain decoding pays one step and its host work per token. Every quantity is an array over the broadcast grid.
+The autoregressive baseline takes one step and its host work per token. Every quantity is an array over the
+broadcast grid.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Prediction:
     deployment
         Device, engine and precisions of the target.
     draft, verify, plain
-        Steps of drafting, of verification and of plain decoding.
+        Steps of drafting, of verification and of the autoregressive baseline.
     fits_memory
         Whether weights and KV caches fit in `MEMORY_SHARE` of the device memory.
     """
@@ -89,7 +90,7 @@ class Prediction:
 
     @cached_property
     def plain_cycle(self) -> Cycle:
-        """The cycle of plain decoding: one step, one token."""
+        """The cycle of the autoregressive baseline: one step, one token."""
         counts = step_overhead_counts(self.batch)
         return Cycle(
             tokens_per_cycle=exact(1.0),
@@ -108,7 +109,7 @@ class Prediction:
 
     @property
     def plain_overhead_s(self) -> FloatArray:
-        """Seconds that the engine adds to a plain step."""
+        """Seconds that the engine adds to a step of the baseline."""
         return np.broadcast_to(overhead_seconds(self.engine, self.plain_cycle.overhead_counts), self.batch.shape)
 
     @property
@@ -128,17 +129,17 @@ class Prediction:
 
     @property
     def plain_tokens_per_s(self) -> FloatArray:
-        """Output tokens per second of plain decoding at the same batch."""
+        """Output tokens per second of the autoregressive baseline at the same batch."""
         return self.batch / self.plain_cycle.seconds
 
     @property
     def speedup(self) -> FloatArray:
-        """Throughput divided by that of plain decoding at the same batch and context."""
+        """Throughput divided by that of the autoregressive baseline at the same batch and context."""
         return self.tokens_per_s / self.plain_tokens_per_s
 
     @cached_property
     def speedup_estimate(self) -> Estimate:
-        """`speedup` with its 90 % interval; errors that both ways of decoding share cancel."""
+        """`speedup` with its 90 % interval; errors that cycle and baseline share cancel."""
         return with_interval(self.speedup, self.cycle, self.engine, self.plain_cycle)
 
     @cached_property
@@ -200,8 +201,9 @@ def predict_each(
 ) -> Iterator[Prediction]:
     """Yield the predictions of several configurations over one grid, in their order.
 
-    Each step is estimated once. The plain step serves all configurations, a verification all with the same number
-    of verified tokens, and a draft pass all with the same draft and width. Arguments are as in `predict`.
+    Each step is estimated once. All configurations share the baseline step. Configurations with equally many
+    verified tokens share a verification. Configurations with the same draft and width share a draft pass. Arguments
+    are as in `predict`.
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     plain = target_step(target, deployment, batch=b, context=s)

@@ -1,8 +1,8 @@
 """Interval of a throughput or a speed-up, with correlated kernel errors.
 
-Use `with_interval`; `Prediction.speedup_estimate` and `Prediction.tokens_per_s_estimate` call it. A kernel model
-that is wrong about a weight or a cache is wrong in part at other numbers of query rows too. These errors cancel
-in the ratio of two steps. `CORRELATION_EXPONENT` says how much of them cancels.
+Use `with_interval`; `Prediction.speedup_estimate` and `Prediction.tokens_per_s_estimate` call it. Errors of a
+kernel model on one weight or cache are correlated between different numbers of query rows. These errors cancel in
+the ratio of two steps. `CORRELATION_EXPONENT` determines how much of them cancels.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from scylla_sim.stats.estimate import Estimate, root_sum
 CORRELATION_EXPONENT = {"gemm": 1.0, "decode_attention": 0.5, LAUNCH: 0.0, POWER: 0.0}
 """Kernel kind -> exponent c: errors of one kernel at query rows that differ by a factor r correlate as r**-c.
 
-Kernels without an entry were not measured at two sizes on one weight or cache. They count as independent. Launches
-err by one constant of the engine and the power limit by one constant of the GPU, at every size alike.
+Kernels without an entry were not measured at two sizes on one weight or cache. They count as independent. The error
+of launches is one constant of the engine, and the error of the power limit is one constant of the GPU. Neither
+depends on the size.
 
 Notes
 -----
 Source: chosen on the training rows of five GPUs (aiconfigurator-core). A GEMM is compared at m and r m rows of one
 weight, up to 512 rows. Attention is compared with r times as many query heads on one cache, because kernels pack
-query heads and query tokens into the same tile. GEMM errors correlate most while weights stream, and least once
-tiles fill. About nine of ten measured ratios lie in their interval.
+query heads and query tokens into the same tile. The correlation of GEMM errors is highest while reading weights
+dominates, and lowest once tiles are full. About nine of ten measured ratios lie in their interval.
 
 =================  ==============  ==============
 Measured           r = 2           r = 4
@@ -59,7 +60,7 @@ def _step_deviations(
     """Yield the deviations of each source of error of two steps, whose query rows have this ratio.
 
     An error has a part that both steps share and a part of each step alone. The shared part moves both rates the
-    same way. It lowers the ratio by the difference of the two losses.
+    same way, so it changes the ratio only by the difference of the two losses.
     """
     for source in dict.fromkeys((*ours.errors, *theirs.errors)):
         a, b = ours.errors.get(source, _NO_ERROR), theirs.errors.get(source, _NO_ERROR)
@@ -92,7 +93,7 @@ def _engine_deviations(ours: Cycle, theirs: Cycle, engine: Engine) -> Iterator[S
 
 
 def _acceptance_deviations(ours: Cycle, theirs: Cycle) -> Squares:
-    """Return the deviations of tokens per cycle; drafts with one profile are accepted better or worse together."""
+    """Return the deviations of the ratio of tokens per cycle, whose errors are fully correlated."""
     mine, other = ours.tokens_per_cycle, theirs.tokens_per_cycle
     low, high = (
         float(our_end) / float(mine.value) * float(other.value) / float(their_end)

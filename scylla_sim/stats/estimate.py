@@ -1,4 +1,4 @@
-"""A value with its interval, and the one rule by which independent deviations add."""
+"""A value with its interval, and the rule that adds independent deviations."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Estimate:
         return Estimate(self.value * by, self.lower * by, self.upper * by)
 
     def plus(self, other: Estimate) -> Estimate:
-        """Return the sum of two estimates whose errors go the same way: their ends add.
+        """Return the sum of two estimates with fully correlated errors: their ends add.
 
         Use `with_deviations` for errors that are independent.
 

@@ -1,7 +1,7 @@
 """Deterministic splits by hash: a row is on the same side on every machine and in every file.
 
-Rows that share a key (a weight shape, a model, a context) are never on both sides of a split. A test row then says
-how well a fit extrapolates to shapes it has not seen.
+Rows that share a key (a weight shape, a model, a context) are never on both sides of a split. A test row then shows
+how well a fit extrapolates to new shapes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ALL = "all"
 REPEAT = "repeat"
 """Second measurement of the shapes of the test part, by another framework."""
 FIT = "fit"
-"""Half of the runs that fits overheads."""
+"""Half of the runs that overheads are fitted to."""
 HELD_OUT = "held out"
-"""Half of the runs that scores overheads."""
+"""Half of the runs that overheads are scored on."""
 
 _MULTIPLIER = np.uint64(2654435761)
 """Multiplicative hash constant. Source: Knuth, The Art of Computer Programming, vol. 3, section 6.4."""
