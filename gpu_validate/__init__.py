@@ -1,5 +1,6 @@
 """Measurements of kernels, decoder steps and speculative decoding, on a GPU or on a CPU.
 
-Timing needs only numpy. The suites import torch when they run. A measurement must not see a prediction, so this
-package imports only the specs, operations and statistics of the simulator, never its kernel models or predictions.
+Timing needs only numpy. The suites import torch when they run. A measurement must not depend on a prediction, so
+this package imports only the specs, operations and statistics of the simulator, never its kernel models or
+predictions.
 """

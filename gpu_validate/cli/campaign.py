@@ -1,8 +1,8 @@
 """The verb ``campaign``: run all suites within some minutes, the most valuable cases first.
 
-Stages run in the order of their value, and each has a share of the time. Cases that do not fit into their share run
-at the end. A campaign that is cut off leaves partial files, which `gpu_validate.records.record_file.read` reads as
-records. The same command resumes it, on another GPU of the same name too.
+The most valuable stages run first, and each stage has a share of the time. Cases that do not fit into their share
+run at the end. A campaign that is cut off leaves partial files, which `gpu_validate.records.record_file.read` reads
+as records. The same command resumes it, also on another GPU of the same name.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def run(
     folder
         Folder of the records.
     minutes
-        Time in all.
+        Total time.
     stages
         Stages of the campaign.
     monitor
@@ -177,7 +177,7 @@ def run(
 
 
 def _misnamed_kernels(checked: Mapping[str, Any]) -> set[str]:
-    """Print the result of the self-check and return the kernels that ran under a wrong name."""
+    """Print the result of the self-check and return the kernels that failed it."""
     if "error" in checked:
         note(f"self-check: warning: {checked['error']}")
     wrong = {name: found["names"] for name, found in checked.get("kernels", {}).items() if not found["as_named"]}

@@ -54,7 +54,8 @@ _WHOLE_CORE = 0.95
 """Share of a CPU core below which other processes lengthened a latency."""
 
 _START_S = 10.0
-"""Estimated seconds to start the processes of a group of GPUs. Two take 4 s on a CPU, plus their libraries."""
+"""Estimated seconds to start the processes of a group of GPUs. Two processes on a CPU start in 4 s, without the
+time to load libraries."""
 
 _BUILD_S = {"cpu": 0.02, "cuda": 0.05}
 """Estimated seconds to allocate and warm up a case."""
@@ -122,8 +123,8 @@ def run_suite(
 ) -> dict[str, Any] | None:
     """Measure a suite, resuming an interrupted run.
 
-    The second pass over the grid begins when the first has ended, and its cases end with ``@2``. An interruption
-    leaves a partial file, which the next run resumes.
+    The second pass over the grid begins when the first has ended, and the names of its cases end with ``@2``. An
+    interruption leaves a partial file, which the next run resumes.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ def run_suite(
 
 
 def _measure(measured: SuiteRun, jobs: Sequence[Job], deadline: Deadline) -> None:
-    """Measure what is not settled and report the progress. Cases of several GPUs come last in each pass."""
+    """Measure the remaining cases and report the progress. Cases of several GPUs come last in each pass."""
     suite, before = measured.suite, len(measured.done)
     said, begin = Progress(), time.monotonic()
 
@@ -243,7 +244,7 @@ def _dry_run(args: argparse.Namespace, suites: Mapping[str, Cases], device: Devi
 
 
 def _unmeasured(suite: str, device: Device, left_out: Sequence[Case]) -> list[str]:
-    """Return what this device cannot measure."""
+    """Return a line for each kind of case that this device cannot measure."""
     lines = [f"{len(left_out)} cases left out: they need more memory than the device has"] if left_out else []
     if suite in ("kernels", "step") and not device.has_fp8:
         lines.append("no fp8: this device has no GEMMs in 8-bit floating point")
@@ -293,7 +294,7 @@ def _device(args: argparse.Namespace) -> Device:
 
 
 def _specs(suite: str, device: Device, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the shapes of trained models. The catalog has those of other suites."""
+    """Return the shapes of trained models. The models of other suites are in the catalog."""
     return _trained(args.weights, device.kind).specs() if suite == TRAINED else []
 
 

@@ -1,7 +1,7 @@
 """The verb ``rows``: a measured record as CSV, in the columns that `scylla-sim kernels` and `calibrate` read.
 
 The split is by shape. All rows of a weight shape (n, k), of an attention shape (batch, kv_len) or of a step (batch,
-context) are in one part. A fit then never sees a test shape with another number of rows or tokens. Attention is
+context) are in one part. A fit then never uses a test shape with another number of rows or tokens. Attention is
 split separately for each batch.
 """
 
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _warn_of_other_device(record: Mapping[str, Any], name: str) -> None:
-    """Warn if the rows get the name of a catalog device that did not measure the record."""
+    """Warn if the rows get the name of a catalog device other than the measured one."""
     recorded = str(record["provenance"]["device"].get("hardware", LOCAL))
     if name not in ("", LOCAL, recorded) and recorded != LOCAL:
         note(f"warning: device={name!r} names the rows, but {recorded} measured the record")

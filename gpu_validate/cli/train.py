@@ -141,7 +141,7 @@ def _print_estimate(plan: Plan, kind: str, jobs: int, minutes: float | None) -> 
 
 
 def _training_s(minutes: float | None) -> float | None:
-    """Return the seconds in which everything must be measured, without those for the record."""
+    """Return the seconds in which everything must be measured, without the time reserved for the record."""
     return None if minutes is None else max(minutes * 60.0 - _RECORD_S, 0.0)
 
 
@@ -239,5 +239,5 @@ def execute(args: argparse.Namespace) -> None:
     if missing:
         return
     shutil.rmtree(work.folder, ignore_errors=True)
-    if not any(work.folder.parent.iterdir()):  # otherwise another plan is unfinished there
+    if not any(work.folder.parent.iterdir()):  # a remaining file belongs to another, unfinished plan
         work.folder.parent.rmdir()

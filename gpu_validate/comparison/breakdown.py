@@ -124,7 +124,7 @@ def breakdown(steps: CsvTable, kernels: CsvTable) -> list[Row]:
     Raises
     ------
     ValueError
-        If a cell that should hold a number does not.
+        If a cell of a numeric column is not a number.
     """
     gemms, attention = _kernels(kernels)
     asked = (row for row in _rows(steps) if row["role"] in ("plain", "verify") and _number(row["graph"]) == "1")

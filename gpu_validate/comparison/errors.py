@@ -31,7 +31,7 @@ COLUMNS = (
 TIMES = ("latency_ms", "tpot_ms")
 """Columns of measured times in order of preference: of a kernel or step, of an output token."""
 CHOICE_COLUMNS = ("same_choice", "within_floor", "median_regret", "max_regret")
-"""Columns of the printed table that judge choices."""
+"""Columns of the printed table for the quality of choices."""
 
 
 def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, float]:
@@ -66,8 +66,8 @@ def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, 
 def repeat_ratio(measured: CsvTable, repeat: CsvTable, column: str) -> FloatArray:
     """Return the ratio of repeat to measurement for each measured row.
 
-    Several repeats of a shape count by their median. If the measured file holds a shape for several libraries, each
-    row is compared with the repeat of its own library.
+    If a shape has several repeats, their median is used. If the measured file holds a shape for several libraries,
+    each row is compared with the repeat of its own library.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class Joined:
     predicted, measured
         Values in one unit.
     naive
-        Predictions of the naive roofline.
+        Predictions of the datasheet roofline.
     bounds
         Lower and upper ends of the predicted intervals.
     half_width
@@ -193,7 +193,8 @@ def _join_column(
 ) -> Joined:
     """Join a column that both files have under one name and in one unit; a measured cell may be empty.
 
-    Prefix ``naive_`` marks the naive roofline of a column. Suffixes ``_lower`` and ``_upper`` mark its interval.
+    Prefix ``naive_`` marks the datasheet roofline of a column. Suffixes ``_lower`` and ``_upper`` mark its
+    interval.
     """
     ratio = None if repeat is None else repeat_ratio(measured, repeat, column)[m]
     name, ends = f"naive_{column}", (f"{column}_lower", f"{column}_upper")
@@ -241,7 +242,7 @@ def compare(
         Columns of the same name in both files. They are compared one by one, instead of ``predicted_s`` with the
         measured time.
     best
-        One of ``columns``, of which the largest value is best. It judges the predicted choice among the rows that
+        One of ``columns``, of which the largest value is best. The predicted choice is scored among the rows that
         differ in drafting only.
     evidence
         Level of evidence of the measured rows, if their file has no such column.
@@ -308,7 +309,7 @@ def _groups(measured: CsvTable, lines: Lines, by: Sequence[str]) -> list[tuple[s
 def _choices(
     situations: Sequence[tuple[str, ...]], joined: Joined, chosen: NDArray[np.bool_], row: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the quality of the choices among the chosen rows, whose errors are ``row``."""
+    """Return the quality of the predicted choices among some rows, whose errors are ``row``."""
     some = [situations[at] for at in np.flatnonzero(chosen).tolist()]
     floor = row["floor_median"] if row["floor_kind"] == "repeat" else None
     return choice_quality(some, joined.predicted[chosen], joined.measured[chosen], floor=floor)

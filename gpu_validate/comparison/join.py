@@ -21,7 +21,7 @@ SHAPE = (
 )
 """Columns of a shape. Framework, version and kernel source are not part of it."""
 DRAFTING = ("draft", "draft_len", "top_k", "verify_tokens", "paths")
-"""Shape columns that a scheduler chooses; the others are the situation of the choice."""
+"""Shape columns that a scheduler chooses; the others describe the situation of the choice."""
 
 TIE_BREAKERS = ("kernel_source", "framework", "version")
 """Columns that are added to the key, in this order, while a key occurs twice."""
@@ -94,7 +94,7 @@ class CsvTable:
 
 
 def _canonical(name: str, cell: str) -> str:
-    """Return a cell in the form that keys are compared in."""
+    """Return a cell in canonical form, for the comparison of keys."""
     text = cell.strip() or _DEFAULTS.get(name, "")
     text = WEIGHT_PRECISIONS.get(text, text)
     try:
@@ -112,7 +112,7 @@ def read(*paths: str, empty: bool = False) -> CsvTable:
     Parameters
     ----------
     *paths
-        Files. A column that a file lacks is empty in its rows.
+        Files. If a file lacks a column, the cells of its rows are empty.
     empty
         Whether a file may have no rows.
 

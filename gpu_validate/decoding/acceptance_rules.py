@@ -120,7 +120,7 @@ def accept_sampled(
 
     The output follows the target's distribution. A child x drawn from q is accepted with probability min(1,
     p(x)/q(x)). After a rejection, p becomes the normalized positive part of p - q. Siblings are drawn without
-    replacement, so q loses x. When no child is accepted, the last p gives the token.
+    replacement, so x is then removed from q. If no child is accepted, the token is drawn from the last p.
 
     Source: Leviathan et al., arXiv 2211.17192, Algorithm 1, for one child; Chen et al., arXiv 2402.12374 (Sequoia),
     Algorithm 2, for several children without replacement.
@@ -163,7 +163,7 @@ def accept_sampled(
 
 
 def check_rates(tables: TreeTables, rates: Tensor) -> None:
-    """Check acceptance rates against a tree. This reads them from the device, so call it before a loop.
+    """Check acceptance rates against a tree; call this before a loop, because it reads from the device.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def check_rates(tables: TreeTables, rates: Tensor) -> None:
 
 
 def accept_at_rates(tables: TreeTables, rates: Tensor, logits: Tensor, generator: torch.Generator) -> Accepted:
-    """Accept at given rates, independent of the models. This times any acceptance without a trained draft.
+    """Accept at given rates, independent of the models, to time any acceptance without a trained draft.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Decoding of a batch of prompts: prompt reading, plain decoding, and speculative decoding."""
+"""Decoding of a batch of prompts: prompt reading, autoregressive decoding, and speculative decoding."""
 
 from __future__ import annotations
 

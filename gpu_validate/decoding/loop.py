@@ -3,8 +3,8 @@
 Target and draft have their own KV caches. The draft is another `gpu_validate.models.decoder.Decoder`, or a
 `gpu_validate.models.eagle.EagleDraft` that reads the target's features. A static tree (a chain is one) is drafted
 level by level. The target verifies it in one pass with a tree mask, and the accepted path is kept. Greedy output
-equals plain decoding token for token. Sampled output follows the target's distribution. With given rates, the loop
-can be timed at any acceptance without a trained draft.
+equals autoregressive decoding token for token. Sampled output follows the target's distribution. With given rates,
+the loop can be timed at any acceptance without a trained draft.
 """
 
 from __future__ import annotations

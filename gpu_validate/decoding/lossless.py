@@ -1,8 +1,8 @@
 """Check that speculative decoding gives the output of the target alone.
 
-Greedy output must equal plain decoding token for token. Two passes of different shapes round differently. In low
-precision the two best tokens can therefore swap where they nearly tie. The check allows this within limits: given
-the tokens before it, every token must be the target's best, or within `NEAR_TIE` units of rounding of it.
+Greedy output must equal autoregressive decoding token for token. Two passes of different shapes round differently.
+In low precision the two best tokens can therefore swap where they nearly tie. The check allows this within limits:
+given the tokens before it, every token must be the target's best, or within `NEAR_TIE` units of rounding of it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Losslessness:
     verdict
         One of `VERDICTS`.
     differing
-        Number of sequences that differ from plain decoding.
+        Number of sequences that differ from autoregressive decoding.
     worst
         Largest distance of an emitted token from the target's best, in units of rounding.
     """
@@ -74,7 +74,7 @@ def logit_shortfall(target: Decoder, prompts: Tensor, new: Tensor) -> Tensor:
 
 
 def compare_outputs(target: Decoder, prompts: Tensor, fast: Tensor, plain: Tensor) -> Losslessness:
-    """Compare the greedy outputs ``(batch, n)`` of speculative and plain decoding after ``prompts``."""
+    """Compare the greedy outputs ``(batch, n)`` of speculative and autoregressive decoding after ``prompts``."""
     differing = int((fast != plain).any(1).sum())
     worst = float(logit_shortfall(target, prompts, fast).max())
     if not differing:

@@ -71,7 +71,7 @@ class Tally:
 
     @staticmethod
     def empty(tables: TreeTables) -> Tally:
-        """Return counts of zero for a tree."""
+        """Return counters for a tree, all zero."""
         size = (len(tables.levels), int(tables.ranks.max()) + 1)
         return Tally(torch.zeros(size, dtype=torch.int64), torch.zeros(size[0], dtype=torch.int64))
 

@@ -2,7 +2,8 @@
 
 The cache contains the first L tokens of a sequence of length L. Token L is known but not in the cache: it is the
 root of the next draft tree. Node j of the tree uses slot L + 1 + j at position L + depth(j). Slots beyond a
-sequence's length are scratch space. No mask shows them to a later query, so rejected tokens need no erasure.
+sequence's length are scratch space. No mask makes them visible to a later query, so rejected tokens need no
+erasure.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ class Level:
     order
         Index of each node among its siblings.
     best
-        Number of the draft's best choices that the nodes need. A number of the host, so a CUDA graph need not read
-        it.
+        Number of the draft's best choices that the nodes need. It is a number on the host, so a CUDA graph need not
+        read it.
     width
-        Largest number of siblings, also a number of the host.
+        Largest number of siblings, also a number on the host.
     """
 
     rows: Tensor
@@ -58,11 +59,11 @@ class TreeTables:
     depth
         ``(num_nodes + 1,)`` depth of each row; 0 for the root.
     visible
-        ``(num_nodes + 1, num_nodes + 1)`` whether a row sees another: the root, its ancestors and itself.
+        ``(num_nodes + 1, num_nodes + 1)`` whether a row attends to another: the root, its ancestors and itself.
     children
         ``(num_nodes + 1, width)`` nodes in the order of their rank, padded with -1.
     parents, ranks
-        ``(num_nodes,)`` row of a node's parent, and the draft choice that the node stands for.
+        ``(num_nodes,)`` row of a node's parent, and rank of the node among the draft's choices.
     levels
         Levels of the tree, that of the root's children first.
     is_chain
@@ -139,7 +140,7 @@ def _place(
     bound: int | None,
     context: int | None,
 ) -> Placement:
-    """Return the placement of tokens after ``starts`` tokens; without a bound, the device is asked for it."""
+    """Return the placement of tokens after ``starts`` tokens; without a bound, it is read from the device."""
     if bound is None:
         bound = int(starts.max()) + visible.shape[1]
     mask = None
@@ -159,8 +160,8 @@ def tree_placement(
 ) -> Placement:
     """Return the placement of the root and nodes in ``rows`` after ``lengths`` ``(batch,)`` tokens.
 
-    Each token sees the committed tokens, the root, its ancestors and itself. ``bound`` and ``context`` are those of
-    a `Placement`. With a bound nothing is read from the device, so a CUDA graph can contain the pass.
+    Each token attends to the committed tokens, the root, its ancestors and itself. ``bound`` and ``context`` are
+    those of a `Placement`. With a bound nothing is read from the device, so a CUDA graph can contain the pass.
     """
     slots = lengths[:, None] + rows
     return _place(lengths, lengths[:, None] + tables.depth[rows], slots, tables.visible[rows], spec, bound, context)

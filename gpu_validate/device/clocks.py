@@ -16,9 +16,9 @@ from scylla_sim.units import MILLI
 Call = Callable[[], object]
 
 _UNDISTURBED = 0.95
-"""Minimum share of its time on a core for a call to count as undisturbed."""
+"""Minimum share of a call's time that the process spends on a core if the call is undisturbed."""
 _RETRIES = 1
-"""Times that a disturbed call is measured again."""
+"""Number of times that a disturbed call is measured again."""
 
 
 class Clock(Protocol):
@@ -105,7 +105,7 @@ class EventClock:
         return self.read()
 
     def elapsed(self, calls: Sequence[Call]) -> float:
-        """Run the calls back to back and return the seconds between the two events. Waits for the second event."""
+        """Run the calls back to back, wait for the second event, and return the seconds between both events."""
         start, end = self.cuda.Event(enable_timing=True), self.cuda.Event(enable_timing=True)
         if self.lead_cycles:
             self.cuda._sleep(self.lead_cycles)

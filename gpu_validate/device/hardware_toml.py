@@ -36,7 +36,7 @@ def _link_bytes_per_s(row: Mapping[str, Any]) -> float:
 def hardware_toml(record: Mapping[str, Any]) -> str:
     """Return one entry in the format of the hardware catalog, with the best measured rates as peaks.
 
-    Some kernel of the record reaches every rate, so fitted fractions of these peaks are at most one.
+    At least one kernel of the record reaches each rate, so fitted fractions of these peaks are at most one.
 
     Raises
     ------

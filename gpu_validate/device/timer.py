@@ -11,8 +11,8 @@ A measurement is a list of calls that do the same work on different buffers. The
     One buffer is used back to back, as in most micro-benchmarks.
 
 Sampling stops when the 95 % interval of the median is narrow enough. A time limit ends a case with a warning, and
-the summary names the reason. The seconds of an empty call, measured in the same way, stand beside every result and
-are never subtracted.
+the summary names the reason. The seconds of an empty call, measured in the same way, are stored with every result
+and are never subtracted.
 
 The clock is passed in, so tests use a scripted clock or a fake event backend.
 """

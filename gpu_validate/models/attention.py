@@ -42,13 +42,14 @@ class Placement:
     slots
         Cache slots to write: the first slot for all sequences, or ``(batch, n)``.
     lengths
-        ``(batch,)`` number of leading slots of a sequence that all of its queries see.
+        ``(batch,)`` number of leading slots of a sequence that all of its queries attend to.
     visible
-        ``(n, tail)`` booleans: whether a query sees slot ``lengths + t``.
+        ``(n, tail)`` booleans: whether a query attends to slot ``lengths + t``.
     bound
         Upper bound of ``lengths + tail``. Later slots are not read.
     context
-        ``lengths`` as one number where all sequences have the same length. Kernels then need not ask the device.
+        ``lengths`` as one number where all sequences have the same length. Kernels then need not read it from the
+        device.
     mask
         Mask over all ``bound`` slots for `masked_attention`; ``None`` where no kernel needs it.
     """
@@ -114,7 +115,8 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
     k, v
         ``(batch, num_kv_heads, kv_len, head_dim)``.
     mask
-        Mask from `causal_mask` or `packed_mask`. With ``None`` every query sees every key, as a single query does.
+        Mask from `causal_mask` or `packed_mask`. With ``None`` every query attends to every key, as a single query
+        does.
     """
     joint: Tensor = functional.scaled_dot_product_attention(_pack(q, k.shape[1]), k, v, attn_mask=mask)
     return joint.reshape(q.shape)
@@ -130,12 +132,12 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> tuple[Te
 
 
 def packed_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Compute flash attention over a context that every query sees: a lower bound for verification."""
+    """Compute flash attention over a context that all queries share: a lower bound for verification."""
     return _flash(_pack(q, k.shape[1]), k, v)[0].reshape(q.shape)
 
 
 def causal_by_query_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Compute flash attention with its built-in causal mask. Every query head reads the cache again."""
+    """Compute flash attention with its built-in causal mask. Every query head reads the cache separately."""
     return _flash(q, k, v, causal=True)[0]
 
 
@@ -157,7 +159,7 @@ def merged_attention(q: Tensor, k: Tensor, v: Tensor, context: int, visible: Ten
     k, v
         ``(batch, num_kv_heads, context + tail, head_dim)``.
     context
-        Number of slots that every query sees, at least 1.
+        Number of slots that every query attends to, at least 1.
     visible
         ``(n, tail)`` booleans: the triangle of a chain, or the ancestors of each node of a tree.
 
@@ -192,7 +194,7 @@ def packed_mask(visible: Tensor, group: int) -> Tensor:
 
 
 def visible_slots(lengths: Tensor, visible: Tensor, bound: int) -> Tensor:
-    """Return the slots that each query sees, ``(batch, n, bound)``, from the fields of a `Placement`."""
+    """Return the slots that each query attends to, ``(batch, n, bound)``, from the fields of a `Placement`."""
     tail = visible.shape[1]
     offset = torch.arange(bound, device=lengths.device) - lengths[:, None]
     within = visible[:, offset.clamp(0, tail - 1)].transpose(0, 1)
@@ -200,7 +202,7 @@ def visible_slots(lengths: Tensor, visible: Tensor, bound: int) -> Tensor:
 
 
 def causal_visibility(n: int, device: torch.device) -> Tensor:
-    """Return ``visible`` of ``n`` tokens in a row: each token sees itself and those before it."""
+    """Return ``visible`` of ``n`` tokens in a row: each token attends to itself and to those before it."""
     return torch.ones(n, n, dtype=torch.bool, device=device).tril()
 
 

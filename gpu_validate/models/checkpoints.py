@@ -1,7 +1,7 @@
 """Checkpoints in Llama's layout: ``config.json`` and ``*.safetensors``, read into and written from a `Decoder`.
 
 A `Decoder` does not compute biases, other activations, sliding windows, quantized weights, or rotary scalings other
-than two. Checkpoints that need any of them are refused with an error that names it.
+than ``linear`` and ``llama3``. Checkpoints that need any of them are refused with an error that names it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "quantization_config": (None,),
     "partial_rotary_factor": (1.0, None),
 }
-"""Keys of a config that would change the computation, with the values that change nothing."""
+"""Keys of a config that can change the computation, with the values that do not change it."""
 
 _JOINED = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),

@@ -82,8 +82,7 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     """Return ``x @ weight.T`` for ``x`` ``(..., in)`` and ``weight`` ``(out, in)``.
 
     On a CPU, inputs of two or three rows are padded to four. The CPU library needs up to twice as long for them as
-    for four rows. Engines would not keep this artifact, and it lies in the middle of the range of speculative
-    decoding.
+    for four rows. Engines would avoid this artifact, which lies in the middle of the range of speculative decoding.
     """
     rows = x.numel() // x.shape[-1]
     if x.is_cuda or rows not in (2, 3):

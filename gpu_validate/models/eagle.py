@@ -20,7 +20,7 @@ from scylla_sim.specs.model import Model
 
 
 class EagleDraft(nn.Module):
-    """Draft of ``spec.num_layers`` layers that borrows the embedding and the vocabulary projection of a target.
+    """Draft of ``spec.num_layers`` layers that uses the embedding and the vocabulary projection of a target.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """GEMMs in 8-bit floating point: quantized weights, and activations that are quantized at run time.
 
-GEMMs are calls of ``torch._scaled_mm`` with fast accumulation, as in serving engines. One scale serves a whole
-tensor. Quantization of the activations is timed separately. A dynamic scale needs a maximum, a division and a cast,
-which are many kernels in torch. A static scale needs one kernel. Attention, the KV cache and the vocabulary
-projection stay in 16 bits, as in engines. On a CPU the same code is slow and only tested.
+GEMMs are calls of ``torch._scaled_mm`` with fast accumulation, as in serving engines. Each tensor has one scale.
+Quantization of the activations is timed separately. A dynamic scale needs a maximum, a division and a cast, which
+are many kernels in torch. A static scale needs one kernel. Attention, the KV cache and the vocabulary projection
+stay in 16 bits, as in engines. On a CPU the same code is slow; only tests use it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DTYPE = torch.float8_e4m3fn
 
 MIN_ROWS = 17
 """Number of rows that padding fills up to. Source: vllm-project/vllm, issue 32269, where cuBLAS on Hopper ran a
-slow kernel for fewer rows. With cuBLAS 13 on an H100 it does not: padding costs 2-3 us and saves nothing
+slow kernel for fewer rows. cuBLAS 13 on an H100 has no such slow kernel: padding costs 2-3 us and saves nothing
 (``gpu_validate/recorded/h100-sxm``).
 """
 STATIC_MAX = 16.0

@@ -79,7 +79,7 @@ def _attend(
     piece = tl.cdiv(tl.cdiv(end, splits), block_n) * block_n
     start = split * piece
     end = tl.minimum(end, start + piece)
-    plain = tl.minimum(length // block_n * block_n, end)  # every query sees the keys before it
+    plain = tl.minimum(length // block_n * block_n, end)  # every query attends to the keys before it
 
     place = ((split * tl.num_programs(2) + batch) * n + token) * (kv_heads * group) + head
     if start >= end:
@@ -122,12 +122,12 @@ def _attend(
         asked = real[:, None] & (inside & (node >= 0))[None, :]
         allowed = tl.load(visible + token[:, None] * visible_row + node[None, :], mask=asked, other=0)
         seen = (allowed != 0) | (node < 0)[None, :]
-        used = tl.max(seen.to(tl.int32), 0) != 0  # unseen values may be NaN, and 0 * NaN is NaN
+        used = tl.max(seen.to(tl.int32), 0) != 0  # values of masked slots may be NaN, and 0 * NaN is NaN
         v = tl.where(used[:, None], v, 0.0).to(v.dtype)
         score = tl.dot(query, tl.trans(k), input_precision="ieee") * scale
         score = tl.where(seen, score, float("-inf"))
         higher = tl.maximum(peak, tl.max(score, 1))
-        level = tl.where(higher == float("-inf"), 0.0, higher)  # the row has seen no key yet
+        level = tl.where(higher == float("-inf"), 0.0, higher)  # the row has read no key yet
         share = tl.exp2(score - level[:, None])
         fade = tl.exp2(peak - level)
         weight = weight * fade + tl.sum(share, 1)
@@ -188,10 +188,11 @@ def attend(
     keys, values
         ``(batch, num_kv_heads, capacity, head_dim)``. Views of a larger cache are read in place.
     lengths
-        ``(batch,)`` integers on the device. Every query of sequence b sees slots ``0 .. lengths[b] - 1``.
+        ``(batch,)`` integers on the device. Every query of sequence b attends to slots ``0 .. lengths[b] - 1``.
     visible
-        ``(n, tail)`` booleans on the device. Query i sees slot ``lengths[b] + t`` where ``visible[i, t]`` is true.
-        Every query must see at least one key. Slots that no query sees may contain anything, even NaN.
+        ``(n, tail)`` booleans on the device. Query i attends to slot ``lengths[b] + t`` where ``visible[i, t]`` is
+        true. Every query must attend to at least one key. Slots that no query attends to may contain anything, even
+        NaN.
     bound
         Number that is at least ``lengths.max() + tail``. It only determines the number of pieces.
     splits

@@ -1,6 +1,6 @@
 """Fused kernels of a decoding step between its GEMMs, in Triton.
 
-Each function computes in one pass over memory what a few lines of torch compute, with sums in float32. Calls can be
+Each function replaces a few operations of torch by one pass over memory, with sums in float32. Calls can be
 captured into a CUDA graph as those of `gpu_validate.models.triton_attention`.
 """
 
@@ -243,7 +243,7 @@ def quantize_static(x: Tensor, inverse_scale: Tensor) -> Tensor:
     """Return ``x * inverse_scale`` in float8 (e4m3fn), clipped to its largest magnitude.
 
     ``inverse_scale`` is one number on the device that is known before the call. Unlike
-    `gpu_validate.models.fp8.quantize`, nothing searches for the largest element.
+    `gpu_validate.models.fp8.quantize`, it does not search for the largest element.
     """
     dense = x.contiguous()
     out = torch.empty_like(dense, dtype=_FP8)

@@ -1,6 +1,6 @@
 """Shared parts of the Triton kernels: the optional import and small helpers.
 
-Triton is installed with torch for a GPU. Without it, the modules with kernels can still be imported, and
+The CUDA builds of torch install Triton. Without it, the modules with kernels can still be imported, and
 `triton_available` returns False.
 """
 

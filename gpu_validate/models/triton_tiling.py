@@ -14,7 +14,7 @@ MAX_SPLITS = 128
 _MIN_KEYS = 128
 """Smallest number of keys in a piece of the longest sequence."""
 _FULL_WAVE = 0.85
-"""Share of the best achievable occupancy that is good enough."""
+"""Minimum share of the best achievable occupancy."""
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def decode_rows(values: Values) -> list[Row]:
 
 
 _PAIRED = {"specdecode": cycle_rows, "decode": decode_rows}
-"""Suite -> function that pairs its rows with plain decoding."""
+"""Suite -> function that pairs its rows with autoregressive decoding."""
 
 
 def _elementwise_rows(values: Values, part: str) -> list[Row]:

@@ -44,15 +44,15 @@ LARGE_ROWS = 8192
 BEYOND_L2 = 1.5
 """Ratio of moved bytes to the L2 size above which data come from memory."""
 MIN_MESSAGE_BYTES, LARGEST_MESSAGE_BYTES = 2**13, 2**24
-"""Range of an all-reduce whose latency matters as much as its bandwidth."""
+"""Message sizes of an all-reduce at which latency matters as much as bandwidth."""
 
 SHARES = {"large": 0.25, "beyond_l2": 0.5}
 """Regime -> share of the sampled rows.
 
 Notes
 -----
-``large``: without these GEMM rows, the H100's compute peak is not identified. Its error there is 19 %. With them,
-the error of smaller GEMMs stays the same (4.3 against 4.5 %).
+``large``: without these GEMM rows, the fit does not identify the H100's compute peak, and their error is 19 %. With
+them, the error of smaller GEMMs stays the same (4.3 against 4.5 %).
 
 ``beyond_l2``: serving runs mostly these kernels, but only a tenth to a fifth of the attention rows are of this
 regime. The share was chosen on the training heads. There it lowers the error of the regime by a third and raises
@@ -127,7 +127,7 @@ def _moe_regime(frame: pd.DataFrame) -> pd.Series:
 
 
 def _rows_regime(rows: pd.Series) -> pd.Series:
-    """Return the regime of GEMMs with some numbers of rows."""
+    """Return the regime of GEMMs by their number of rows."""
     import numpy as np
     import pandas as pd
 
@@ -145,7 +145,7 @@ def _mla_regime(frame: pd.DataFrame) -> pd.Series:
 
 
 def _cache_regime(frame: pd.DataFrame, elements: pd.Series) -> pd.Series:
-    """Return the regime of attention over a KV cache with some ``elements`` per token."""
+    """Return the regime of attention over a KV cache with ``elements`` elements per token."""
     stored_bytes = frame["kv_dtype"].map(lambda name: DTYPES[name].stored_bytes)
     return _l2_regime(frame, stored_bytes * frame["batch"] * frame["kv_len"] * elements)
 
@@ -155,7 +155,7 @@ def _elementwise_regime(frame: pd.DataFrame) -> pd.Series:
 
 
 def _l2_regime(frame: pd.DataFrame, moved: pd.Series) -> pd.Series:
-    """Return the regime of kernels that move some bytes."""
+    """Return the regime of kernels by the bytes that they move."""
     import numpy as np
     import pandas as pd
 

@@ -75,8 +75,8 @@ The models of the catalog have a gated MLP of three matrices. Source: the packag
 TIMED_IN_A_GRAPH = {"fp8_block": "trtllm"}
 """GEMM dtype -> framework that timed it in a CUDA graph.
 
-vLLM's tables time ``fp8_block`` from the host, with one launch per GEMM. However small the GEMM, no row is below
-55 us on Hopper, 150 us on B200 or 280 us on L40S.
+vLLM's tables time ``fp8_block`` from the host, with one launch per GEMM. Even for the smallest GEMMs, no row is
+below 55 us on Hopper, 150 us on B200 or 280 us on L40S.
 """
 
 LIMITED = {"hidden_size": 7168, "num_experts": 256, "experts_per_token": 8}
@@ -87,7 +87,7 @@ as long as 132 active experts.
 """
 
 CALLS_PER_GRAPH = {"gemm": 5, "decode_attention": 1, "elementwise": 5}
-"""Operation -> executions in one timed CUDA graph; each carries a share of the graph's launch.
+"""Operation -> executions in one timed CUDA graph; each time includes a share of the graph's launch.
 
 Source: ai-dynamo/aiconfigurator, collector/vllm/collect_{gemm,attn,computescale}.py. The number is unknown for the
 other tables, and no share is subtracted there.
@@ -155,8 +155,7 @@ def default_framework(device: str, op: str) -> str:
         SGLang's Triton kernel, which vLLM has too. TensorRT-LLM's kernel does not split the context and takes up to
         8 times as long.
     MLA on A100
-        TensorRT-LLM, the only source. Its kernel is the same that does not split the context. No engine of the
-        catalog runs it.
+        TensorRT-LLM, the only source. Its kernel does not split the context. No engine of the catalog runs it.
     """
     if op == "latent_attention":
         return "sglang" if device == "l40s" else "trtllm"

@@ -1,4 +1,4 @@
-"""Stages of a campaign, in the order of their value.
+"""Stages of a campaign, most valuable first.
 
 The first two stages measure the speed-up of speculative decoding by draft length and batch. Verify attention by
 width and context comes next, because nobody publishes it. Later stages widen the grids, repeat measurements for the
@@ -45,7 +45,7 @@ class Stage:
     too_large: Sequence[Job] = ()
 
     def without_kernels(self, names: Collection[str]) -> Stage:
-        """Return the stage without the cases of some kernels, whose names a self-check refuted."""
+        """Return the stage without the cases of kernels that failed the self-check."""
         return replace(self, jobs=[job for job in self.jobs if job.case.shape.get("kernel_source") not in names])
 
     def thinned(self, every: int) -> Stage:
@@ -70,7 +70,7 @@ class Scope:
     heads
         ``(num_heads, num_kv_heads, head_dim)`` of verify attention.
     attention_groups
-        ``(batch, kv_len)`` in the order of their value.
+        ``(batch, kv_len)``, most valuable first.
     widths
         Query tokens of verify attention.
     gemms, gemm_rows, fp8_gemms, fp8_rows
@@ -188,7 +188,7 @@ def _steps(
             yield steps.step_case(device, target, (batch, context, n), graph=gpu)
         for n in tokens[:1]:
             case = steps.step_case(device, draft, (batch, context, n), graph=gpu, role="draft")
-            weights = ELEMENT_BYTES[device.dtype] * target.parameters  # stay in memory beside the draft's
+            weights = ELEMENT_BYTES[device.dtype] * target.parameters  # the target's weights stay in memory
             yield replace(case, memory_bytes=case.memory_bytes + weights)
 
 
@@ -221,7 +221,7 @@ def _attention(device: Device, scope: Scope) -> Iterator[Case]:
             yield kernels.attention_case(device, batch, kv_len, width, scope.heads)
             for other in others:
                 if other == attention.CAUSAL and width == 1:
-                    continue  # identical to the packed kernel
+                    continue  # the same computation as the packed kernel
                 yield kernels.attention_case(device, batch, kv_len, width, scope.heads, other)
 
 
@@ -251,7 +251,7 @@ def _gemms(device: Device, scope: Scope) -> Iterator[Case]:
 
 
 _REPEATED = {"steps": 1, "cycles": 1, "attention": 2, "more cycles": 2, "more steps": 2}
-"""Stages that the second pass repeats, and the step through their cases with the decoder's kernel."""
+"""Stage that the second pass repeats -> n, to repeat every n-th of its cases."""
 
 
 def _suite_of(case: Case) -> str:

@@ -42,7 +42,7 @@ def _no_rates(seconds: float) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to time.
+    """Calls to time, with their shape and their cost.
 
     Attributes
     ----------
@@ -68,9 +68,9 @@ class Case:
     generators
         Function that returns the random generators that a captured graph draws from.
     release
-        Function that releases what ``build`` made. It is called in any case.
+        Function that releases what ``build`` made. It is called after errors too.
     work
-        Units of work in one call. Seconds are those of one unit.
+        Units of work in one call. Reported seconds are per unit.
     wall
         Whether the calls wait for the device themselves, so that the clock of the host times them.
     """

@@ -1,8 +1,8 @@
 """All-reduce among several GPUs of this machine, a part of the suite ``kernels``.
 
-The parent process starts one process for each GPU. The processes share every time they read, so they agree on when
-to stop and none waits for a call that another does not make. GPUs use NCCL and CUDA events. CPUs use gloo and the
-monotonic clock, so tests run the same code with two processes.
+The parent process starts one process for each GPU. The processes share every clock reading. They therefore agree on
+when to stop, and no process waits for a call that another does not make. GPUs use NCCL and CUDA events. CPUs use
+gloo and the monotonic clock, so tests run the same code with two processes.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def all_reduce_case(device: Device, gpus: int, size: float, *, graph: bool) -> C
 
 
 def all_reduce_cases(device: Device, scale: str) -> Iterator[Case]:
-    """Yield messages among 2, 4, 8 and so on of the devices in this machine. A single device has no case."""
+    """Yield the cases of messages among 2, 4, 8, ... devices of this machine. A single device has no case."""
     gpus = 2
     while gpus <= device.gpus:
         for size in SIZES[scale]:

@@ -72,7 +72,7 @@ GRIDS = {
     ),
 }
 """Grids by kind of device and scale. Models of a pair share a vocabulary. One target has drafts of several sizes,
-the largest as large as the target.
+up to its own size.
 """
 
 

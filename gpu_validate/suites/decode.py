@@ -1,6 +1,6 @@
 """Suite ``decode``: decoding of whole texts without a rewind, timed by the clock of the host.
 
-Sequences grow by hundreds of tokens at given acceptance, plain and with drafts. After every cycle the host reads
+Sequences grow by hundreds of tokens at given acceptance, without and with drafts. After every cycle the host reads
 the lengths of the sequences, as an engine must. The sum of cycles that are timed one by one must equal this time.
 """
 
@@ -40,7 +40,7 @@ class Grid:
     target, draft
         Names of the models.
     points
-        ``(batch, draft length)``; length 0 is plain decoding.
+        ``(batch, draft length)``; length 0 is autoregressive decoding.
     context
         Tokens of each sequence at the start.
     new_tokens

@@ -55,7 +55,7 @@ FP8_GEMM_SHAPES = {
 
 
 FP8_ROW_STRIDE = {"ci": 2, "small": 2, "full": 1}
-"""Step through the values of m in 8 bits."""
+"""Scale -> n; every n-th value of m is timed in 8 bits."""
 
 
 GPU_HEADS = {

@@ -1,8 +1,8 @@
 """Suite ``kernels``: GEMM, decode and verify attention, copy, read, launch latency and all-reduce.
 
 Shapes are those of speculative decoding: few rows times real weight matrices, few queries over a long cache. The
-same code runs on CUDA in bfloat16 and on a CPU in float32, with grids of different size. Cases for several GPUs or
-for 8-bit units are left out where there are none.
+same code runs on CUDA in bfloat16 and on a CPU in float32, with grids of different size. Cases that need several
+GPUs or 8-bit units are left out on machines without them.
 """
 
 from __future__ import annotations

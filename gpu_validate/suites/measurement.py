@@ -116,7 +116,7 @@ def _captured(case: Case, calls: Sequence[Call]) -> tuple[Sequence[Call], int]:
 
 
 def case_row(device: Device, case: Case, summary: Summary, cpu_share: float) -> dict[str, Any]:
-    """Return the row of a measured case. The facts of the case are read now."""
+    """Return the row of a measured case; this calls ``case.facts``."""
     least = roofline_seconds(device, case)
     return {
         "case": case.id,

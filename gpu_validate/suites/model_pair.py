@@ -1,8 +1,8 @@
 """Speculative decoding of a named pair: checkpoints with real weights, or catalog models with random weights.
 
 The acceptance of checkpoints is measured. The pair decodes greedily after prompts, and the output is compared with
-plain decoding. Cycles are then timed at the acceptance by depth and rank. Without prompts of the user, the target
-writes them, sampled at temperature 1. They follow its own distribution and need no tokenizer.
+autoregressive decoding. Cycles are then timed at the acceptance by depth and rank. Without prompts of the user, the
+target writes them, sampled at temperature 1. They follow its own distribution and need no tokenizer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ GRIDS = {
 """Batches, and tokens of a prompt, by kind of device and scale."""
 
 Prompts = tuple[tuple[int, ...], ...] | None
-"""Prompts of the user; ``None`` without."""
+"""Prompts of the user; ``None`` if not given."""
 
 NEW_TOKENS = {"ci": 32, "small": 128, "full": 256}
 """Tokens that are decoded after each prompt to measure acceptance, by scale."""
@@ -122,7 +122,7 @@ def sample_prompts(target: Decoder, batch: int, context: int) -> Tensor:
 
 
 def acceptance_rates(tally: Tally) -> list[list[float]]:
-    """Return the conditional acceptance ``[depth][rank]`` of counts; 0 where no path arrived."""
+    """Return the conditional acceptance ``[depth][rank]`` of counts; 0 at depths that no path reached."""
     rates: list[list[float]] = (tally.accepted / tally.attempts.clamp(min=1)[:, None]).tolist()
     return rates
 

@@ -88,7 +88,7 @@ def pass_name(case: Case, pass_number: int) -> str:
 
 @dataclass
 class SuiteRun:
-    """One suite while it is measured.
+    """State of one suite during its measurement.
 
     Attributes
     ----------

@@ -42,8 +42,7 @@ GRAPH_S = 1e-3
 
 
 SETTLE_S = 0.5
-"""Warm-up of a case that may reach the power limit, in seconds. An engine under load has been at the limit for
-long.
+"""Warm-up of a case that may reach the power limit, in seconds. An engine under load stays at the limit.
 """
 
 

@@ -61,7 +61,7 @@ def _sources(device: Device) -> tuple[str, ...]:
 
 
 def _of_kernel(device: Device, source: str) -> dict[str, Any]:
-    """Report the kernels that ran for four query tokens over a cache, and whether the source matches its name."""
+    """Report the kernels that ran for four query tokens, and whether their names match the requested source."""
     num_heads, num_kv_heads, head_dim = _HEADS
     like = {"device": device.kind, "dtype": torch_dtype(device)}
     q = torch.randn(2, num_heads, 4, head_dim, **like)  # type: ignore[call-overload]

@@ -1,8 +1,8 @@
 """Suite ``step``: whole decoder stacks in plain steps, verify steps and draft steps.
 
-A step of one token is plain decoding, and a step of several tokens is verification. Steps of the small model are
-the steps of a draft. On a GPU each step is one CUDA graph. A few are launched eagerly too, and a few run with 8-bit
-weights where the device supports them.
+A step of one token is autoregressive decoding, and a step of several tokens is verification. Steps of the small
+model are the steps of a draft. On a GPU each step is one CUDA graph. A few are launched eagerly too, and a few run
+with 8-bit weights where the device supports them.
 """
 
 from __future__ import annotations

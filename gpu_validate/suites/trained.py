@@ -33,7 +33,8 @@ from scylla_sim.specs.model import Model
 CONTEXT = 96
 """Tokens of a prompt."""
 CYCLES = 4
-"""Cycles, or plain steps, in a call. A single one would not show the draft catching up."""
+"""Number of cycles, or of plain steps, in one call. In a single cycle, the draft would not read the tokens of a
+previous cycle."""
 
 _DTYPE = "float32"
 """Dtype of training and inference on every device."""

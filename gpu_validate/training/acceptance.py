@@ -3,9 +3,9 @@
 Every cycle begins at an anchor in held-out text. A small target then cannot run into the repetitions that its own
 greedy text ends in. The target's continuation does not depend on the draft and is generated once per anchor.
 
-Up to the first mismatch, a draft's tokens are the target's. The draft is therefore given the target's tokens, with
-its own features. The rank of the target's next token among the draft's choices says which nodes of a static tree
-are accepted.
+Up to the first mismatch, a draft's tokens are the target's. The draft can therefore read the target's tokens,
+together with its own features. The rank of the target's next token among the draft's choices says which nodes of a
+static tree are accepted.
 
 At temperature 1 the same ranks apply to trees whose nodes are the draft's best choices. A chain of sampled tokens
 is accepted with a probability that is the product of min(1, q/p) along the target's text, averaged over that text.

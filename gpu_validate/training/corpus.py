@@ -1,7 +1,7 @@
 """Text to train and test on, in four domains: the same on every machine with the same packages.
 
-A token is a byte or, for larger models, a byte pair learned from the training text. A file and all that comes from
-it are in one split. A held-out window that shares a long run of bytes with the training text is dropped.
+A token is a byte or, for larger models, a byte pair learned from the training text. A file and everything derived
+from it are in the same split. A held-out window that shares a long run of bytes with the training text is dropped.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ SPLITS = ("train", "tune", "test")
 """Training text, text to tune learning rates on, and text that all results come from."""
 
 _HELD_OUT_SHARE = 0.20
-"""Share of the documents in the splits ``tune`` and ``test``, half of it each."""
+"""Share of the documents in the splits ``tune`` and ``test`` together; each gets half of it."""
 _MIN_BYTES, _MAX_BYTES = 1_500, 200_000
 """Size range of a source file."""
 _MAX_LINE = 400

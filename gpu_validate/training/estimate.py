@@ -1,9 +1,8 @@
 """Estimated seconds of a plan; the command prints them before it trains.
 
-A step takes the longer of two times: that of its arithmetic and memory traffic, or that of the host launching its
-kernels. Nothing is fused, so the traffic is every tensor that an operation reads or writes. For models this narrow
-the traffic takes longer than the arithmetic. A test compares FLOPs, elements and kernels with those that torch
-counts.
+A step takes the longer of two times: arithmetic and memory traffic on the device, or kernel launches by the host.
+Nothing is fused, so the traffic is every tensor that an operation reads or writes. For models this narrow the
+traffic takes longer than the arithmetic. A test compares FLOPs, elements and kernels with those that torch counts.
 """
 
 from __future__ import annotations

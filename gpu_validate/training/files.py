@@ -28,7 +28,7 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     InputError
-        If it cannot be made.
+        If the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read a file of `save`.
+    """Read a file that `save` wrote.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def write_corpus(path: Path, corpus: Corpus, sources: Sources) -> None:
 
 
 def read_corpus(path: Path, sources: Sources) -> Corpus:
-    """Read a file of `write_corpus`.
+    """Read a file that `write_corpus` wrote.
 
     Raises
     ------

@@ -115,6 +115,6 @@ def keep_weights(work: Work, folder: Path) -> None:
 
 
 def _mixed(windows: NDArray[np.int64], domains: NDArray[np.int64]) -> torch.Tensor:
-    """Return the windows with their domains in turn."""
+    """Return the windows in an order that alternates between domains."""
     place = np.concatenate([np.arange((domains == domain).sum()) for domain in np.unique(domains)])
     return torch.from_numpy(windows[np.lexsort((domains, place))])

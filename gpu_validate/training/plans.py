@@ -128,8 +128,9 @@ def plan_of(scale: str, axis: str = "all") -> Plan:
     scale
         One of `gpu_validate.training.SCALES`.
     axis
-        Drafts to train. ``tokens``: the fewest and the most layers. ``layers``: all numbers of layers. ``all``:
-        also the counter-examples. ``rates``: all numbers of layers at every learning rate, on the tuning windows.
+        Drafts to train. ``tokens``: the smallest and the largest number of layers. ``layers``: all numbers of
+        layers. ``all``: also the counter-examples. ``rates``: all numbers of layers at every learning rate, on the
+        tuning windows.
     """
     size = SIZES[one_of("scale", scale, SCALES)]
     one_of("axis", axis, AXES)

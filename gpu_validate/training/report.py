@@ -119,7 +119,7 @@ def _layers(snapshot: Snapshot) -> int:
 def tree_tokens(ranks: NDArray[np.int16], nodes: int) -> FloatArray:
     """Return the accepted drafted tokens of the best static tree.
 
-    The tree is chosen on every second window and scored on the others, and the reverse.
+    The tree is chosen on every second window and scored on the others, and vice versa.
 
     Parameters
     ----------

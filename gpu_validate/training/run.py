@@ -185,7 +185,7 @@ def _measured(run: DraftRun, anchors: Anchors) -> list[dict[str, torch.Tensor]]:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that start meanwhile."""
+    """Set environment variables for the processes that start inside the context."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -200,7 +200,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block keyboard interrupts in the processes that start meanwhile; this process ends them instead."""
+    """Block keyboard interrupts in processes that start inside the context; this process ends them instead."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -22,8 +22,8 @@ A third step lengthens training by half and improves acceptance little.
 LEARNING_RATE = 1.5e-2
 """Learning rate of all drafts.
 
-Averaged over depths it gives the most accepted tokens of the rates in `SWEEP`, and no depth has a clearly better
-one. A rate that suits only some depths would bias the law of layers.
+Averaged over depths, it gives the most accepted tokens of all rates in `SWEEP`. No depth has a clearly better rate.
+A rate that suits only some depths would bias the law of layers.
 """
 SLOW_RATE = 1e-3
 """Learning rate of a counter-example."""
@@ -177,5 +177,5 @@ SIZES = {
 
 Scale ``gpu`` fits nine minutes of one H100, even if its steps take a quarter longer than
 `gpu_validate.training.estimate` says. The learning rate of its drafts is that of scale ``small``, divided by the
-ratio of the widths. It has not been swept yet.
+ratio of the widths. No sweep has tested it yet.
 """

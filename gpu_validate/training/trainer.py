@@ -2,7 +2,7 @@
 
 All parameters of a model are in one vector. An optimiser step and an average of weights then take a few calls for
 any number of layers. Drafts keep a constant learning rate and an average over the last tenth of their steps. One
-run gives the whole curve over training tokens: each point is as good as if the rate had been lowered there.
+run gives the whole curve over training tokens: each point is as good as after a run that lowers the rate there.
 
 Source of the average: Karras et al., arXiv 2312.02696, section 3.1 (power-function EMA).
 """

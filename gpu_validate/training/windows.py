@@ -96,7 +96,7 @@ def clean_windows(
 
 
 def _cut(text: bytes, length: int, encoder: Encoder | None) -> Iterator[tuple[Tokens, Bytes]]:
-    """Yield consecutive windows of ``length`` tokens of a document, with the bytes that each spells."""
+    """Yield consecutive windows of ``length`` tokens of a document, with the bytes of each."""
     array = np.frombuffer(text, dtype=np.uint8)
     if encoder is None:
         yield from ((array[at : at + length],) * 2 for at in range(0, array.size - length + 1, length))
