@@ -24,9 +24,9 @@ SPEEDUP_RULE = (
     f"median error is at most {percent(MAX_SPEEDUP_ERROR, 0)}; otherwise contradicted"
 )
 BEST_RULE = (
-    "Reproduced: at every context, the best measured chain length (0 is plain decoding) never rises with the batch "
-    "and is smaller at the largest batch than at the smallest; partly: it is smaller on average; otherwise "
-    "contradicted. The choices are the lengths that were measured at every batch"
+    "Reproduced: at every context, the best measured chain length (0 is autoregressive decoding) never rises "
+    "with the batch and is smaller at the largest batch than at the smallest; partly: it is smaller on average; "
+    "otherwise contradicted. The choices are the lengths that were measured at every batch"
 )
 FLAT_RULE = (
     f"Reproduced: up to batch {MAX_BATCH}, a step of 2 to {MAX_TOKENS} tokens takes at most {FLAT:g} times as long "
@@ -67,13 +67,13 @@ def _by_batch(lengths: Iterable[tuple[float, float]]) -> str:
     Examples
     --------
     >>> _by_batch([(1, 3), (8, 2), (64, 2), (256, 0)])
-    '3 at batch 1, 2 at batch 8 to 64, 0 (plain decoding) at batch 256'
+    '3 at batch 1, 2 at batch 8 to 64, 0 (autoregressive decoding) at batch 256'
     """
     parts = []
     for length, some in groupby(lengths, key=lambda pair: pair[1]):
         batches = [f"{batch:g}" for batch, _ in some]
         where = " to ".join(dict.fromkeys((batches[0], batches[-1])))
-        parts.append(f"{length:g}{'' if length else ' (plain decoding)'} at batch {where}")
+        parts.append(f"{length:g}{'' if length else ' (autoregressive decoding)'} at batch {where}")
     return ", ".join(parts)
 
 

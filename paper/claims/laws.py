@@ -43,7 +43,7 @@ def _better_form(laws: ResultTable, row: Row) -> str | None:
 
 
 def log_linear(path: str, evidence: str = "") -> Callable[[Results], Verdict]:
-    """Return the judge of a law's form: acceptance is linear in ln x, and no other form is clearly better.
+    """Return a function that judges a law's form: linear in ln x, and no other form is clearly better.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def log_linear(path: str, evidence: str = "") -> Callable[[Results], Verdict]:
 
 
 def coefficients(theorem: str, *refits: tuple[str, str]) -> Callable[[Results], Verdict]:
-    """Return the judge of quoted coefficients: the intervals of a refit contain them.
+    """Return a function that judges quoted coefficients: the intervals of a refit contain them.
 
     Parameters
     ----------

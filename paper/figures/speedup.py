@@ -55,7 +55,7 @@ def speedup(results: Results) -> Canvas:
     drawing = canvas(
         "speedup",
         f"Speed-up of speculative decoding by batch: {first['model']} on {first['hardware']}",
-        f"Predicted speed-up over plain decoding, by number of context tokens. Draft {first['draft']}, "
+        f"Predicted speed-up over autoregressive decoding, by number of context tokens. Draft {first['draft']}, "
         f"{first['draft_len']} drafted and {first['tokens_per_cycle']:.2f} emitted tokens per cycle (given), "
         f"engine {first['engine']}, {first['precision']}. Band: 90 % interval. A curve ends where the memory is "
         f"full. Evidence: kernels {', '.join(table.levels())}. Commit {commits([table])}.",
@@ -84,8 +84,10 @@ def speedup(results: Results) -> Canvas:
     powers_of_two(axes, [2**i for i in range(int(math.log2(largest)) + 1)])
     low, high = axes.get_ylim()
     axes.set(
-        xlabel="batch (sequences decoded together)", ylabel="speed-up over plain decoding", xlim=(0.93, largest)
+        xlabel="batch (sequences decoded together)",
+        ylabel="speed-up over autoregressive decoding",
+        xlim=(0.93, largest),
     )
     axes.set_ylim(min(low, 0.7), max(high, 1.3))
-    axes.text(1, 0.985, "plain decoding is faster below this line", fontsize=8, color=GREY, va="top")
+    axes.text(1, 0.985, "autoregressive decoding is faster below this line", fontsize=8, color=GREY, va="top")
     return drawing

@@ -73,7 +73,7 @@ def layers_elsewhere(results: Results) -> Table:
         results,
         "layers-elsewhere",
         "capacity_layers",
-        "Theorem 1.2 elsewhere: tokens per cycle by decoder layers of drafts trained by others",
+        "Theorem 1.2 in other papers: tokens per cycle by decoder layers of the draft",
         "A series is one draft on one task.",
     )
 
@@ -84,7 +84,7 @@ def data_elsewhere(results: Results) -> Table:
         results,
         "data-elsewhere",
         "capacity_data",
-        "Theorem 1.1 elsewhere: acceptance rate by scale of the training data, EAGLE and EAGLE-3",
+        "Theorem 1.1 in other papers: acceptance rate by scale of the training data, EAGLE and EAGLE-3",
         "x is relative to the smallest training set.",
     )
 
@@ -95,7 +95,7 @@ def epochs_elsewhere(results: Results) -> Table:
         results,
         "epochs-elsewhere",
         "capacity_epochs",
-        "Theorem 1.1 elsewhere: tokens per cycle by epochs over one data set, an EAGLE-3 head",
+        "Theorem 1.1 in other papers: tokens per cycle by epochs over one data set, an EAGLE-3 head",
         "The points span 0.8 to 10 epochs, and the training loss decreases throughout.",
     )
 
@@ -118,7 +118,7 @@ def ranks(results: Results) -> Table:
         "ranks",
         "rank_accuracy",
         "Accuracy of the first r choices of a draft by r: Medusa heads and Sequoia",
-        "The default rank law of trees is another form: the odds of the first r choices grow as r^0.675.",
+        "The default rank law of trees has another form: the odds of the first r choices grow as r^0.675.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Columns, words and notes that tables of prediction errors share."""
+"""Columns, labels and notes that tables of prediction errors share."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def fig5(results: Results) -> Table:
         notes=[
             "tau(k) is read from one curve, the reference batch of the commands below. The error of that curve is "
             "therefore zero; the other curves are predicted.",
-            "At batch 1 the error of digitising alone is 5 to 15 % of the curve, so its error is not judged.",
+            "At batch 1, digitising alone causes an error of 5 to 15 %, so that curve is not judged.",
             *(f"Command for the {title}: {command_of(files[name])}" for name, title in CONSTANTS.items()),
         ],
     )

@@ -15,7 +15,7 @@ from scylla_sim.records import Row
 FIXED = (3, 5)
 """Draft lengths that a user may set once for all batches."""
 PLAIN = "0"
-"""Name of plain decoding among the draft lengths."""
+"""Label of autoregressive decoding among the draft lengths."""
 
 
 def _largest(values: Mapping[str, float]) -> str:
@@ -24,7 +24,7 @@ def _largest(values: Mapping[str, float]) -> str:
 
 
 def choices(campaign: Campaign) -> list[Row]:
-    """Return the best draft shape by batch and context, measured and predicted, with plain decoding as a choice."""
+    """Return the best draft shape, or no draft, by batch and context, measured and predicted."""
     situations: dict[tuple[float, float], list[Row]] = {}
     for cycle in campaign.graphed_cycles():
         situations.setdefault((cycle["batch_size"], cycle["context_len"]), []).append(cycle)
@@ -50,7 +50,7 @@ def _choice(cycles: Sequence[Row]) -> Row:
 
 
 def best_lengths(campaign: Campaign) -> dict[float, list[tuple[float, float]]]:
-    """Return (batch, best measured chain length) pairs by context, where length 0 is plain decoding.
+    """Return (batch, best measured chain length) pairs by context, where length 0 is autoregressive decoding.
 
     The choices at a context are the lengths that were measured at every batch of it.
     """
@@ -77,7 +77,7 @@ def _mean_loss(rows: Sequence[Row], length: int) -> str:
 
 
 def _regret_notes(campaign: Campaign, rows: Sequence[Row]) -> list[str]:
-    """Return how often a prediction finds the best draft shape, and what following it loses."""
+    """Return how often a prediction finds the best draft shape, and the loss from following it."""
     notes = []
     for name in PREDICTIONS:
         regrets = [row[f"{name}_regret"] for row in rows if row.get(f"{name}_regret") is not None]
@@ -110,8 +110,8 @@ def best_k(results: Results) -> Table:
         (DEVICE, BATCH, CONTEXT, *best, *predicted, *fixed, EVIDENCE),
         found,
         [
-            "0 is plain decoding, with a speed-up of 1. Regret: loss of speed-up compared with the best measured "
-            "shape.",
+            "0 is autoregressive decoding, with a speed-up of 1. Regret: loss of speed-up compared with the best "
+            "measured shape.",
             GIVEN_NOTE,
             *(note for campaign, _, rows in found for note in _regret_notes(campaign, rows)),
         ],

@@ -65,7 +65,7 @@ def cycles(results: Results) -> Table:
     found = each(results, "specdecode", rows)
     return gpu_table(
         "gpu-cycles",
-        "Draft-verify cycles on measured GPUs: speed-up over plain decoding, measured and predicted",
+        "Draft-verify cycles on measured GPUs: speed-up over autoregressive decoding, measured and predicted",
         (DEVICE, BATCH, CONTEXT, DRAFTING, *_SPEEDUPS, EVIDENCE),
         found,
         [
@@ -95,7 +95,7 @@ def decode(results: Results) -> Table:
             ("", "tokens/s"),
             ("blind_", "blind"),
             ("calibrated_", "calibrated"),
-            ("plain_", "tokens/s of plain decoding"),
+            ("plain_", "tokens/s of autoregressive decoding"),
         )
     ]
     return gpu_table(

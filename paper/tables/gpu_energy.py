@@ -32,7 +32,7 @@ def _energy(row: Row, tokens: float, place: Row) -> Row:
 
 
 def _second_pass(row: Row) -> Row:
-    """Return the relative differences of the second pass: energy, energy of plain decoding, and their ratio."""
+    """Return the relative differences of the second pass: energy, energy without a draft, and their ratio."""
     if row.get("again_energy_j") is None:
         return {}
     found = {"again": row["again_energy_j"] / row["energy_j"] - 1}
@@ -136,7 +136,7 @@ def _window_note(campaign: Campaign) -> list[str]:
 
 
 def energy(results: Results) -> Table:
-    """Return energy per kept token next to that of plain decoding: generations, then single cycles."""
+    """Return energy per kept token next to that of autoregressive decoding: generations, then single cycles."""
     found = []
     for campaign in campaigns(results):
         found += [
@@ -154,16 +154,16 @@ def energy(results: Results) -> Table:
         notes += _noise_notes(campaign, [row for other, _, rows in found if other == campaign for row in rows])
     return gpu_table(
         "gpu-energy",
-        "Energy per kept token on measured GPUs, speculative and plain decoding",
+        "Energy per kept token on measured GPUs, speculative and autoregressive decoding",
         (
             *(DEVICE, Column("what", "measured over"), BATCH, CONTEXT, DRAFTING),
             Column("token_j", "energy per token", "J", digits=4),
             percent_column("again", "second pass", signed=True),
-            Column("plain_j", "energy per token of plain decoding", "J", digits=4),
+            Column("plain_j", "energy per token of autoregressive decoding", "J", digits=4),
             Column("ratio", "ratio", digits=3),
             percent_column("again_ratio", "second pass of the ratio", signed=True),
             Column("cycle_w", "power", "W", digits=0),
-            Column("plain_w", "power of plain decoding", "W", digits=0),
+            Column("plain_w", "power of autoregressive decoding", "W", digits=0),
             Column("speedup", "speed-up", digits=3),
             EVIDENCE,
         ),

@@ -15,7 +15,7 @@ from scylla_sim.records import Row
 DECODER_ATTENTION = "triton_split_kv"
 """Attention kernel of the measured decoder."""
 WIDTHS = (4, 8, 16, 64)
-"""Numbers of query tokens whose time is divided by that of one."""
+"""Numbers of query tokens whose time is compared with that of one token."""
 
 _WIDTH_NOTES = [
     f"{DECODER_ATTENTION} splits the keys of a sequence only if there are fewer query blocks than the GPU can "
@@ -72,7 +72,7 @@ def _width_notes(campaign: Campaign) -> list[str]:
 
 
 def _ratios(one: Row, widths: dict[int, Row]) -> Row:
-    """Return the time of each width divided by that of one token, measured and blind."""
+    """Return the time of several query tokens divided by that of one, measured and predicted blind."""
     shown: Row = {}
     for width in WIDTHS:
         many = widths.get(width, {})

@@ -29,7 +29,7 @@ CYCLE_PARTS = {
 MAX_ERRORS = {"plain_step_s": 0.15, "verify_s": 0.15, "speedup": 0.10}
 """Accepted median error of each quantity, at scale ``small`` and above on an idle machine."""
 MIN_CPU_SHARE = 0.95
-"""Share of its CPU core below which a case was measured next to other work."""
+"""Share of a CPU core below which a case counts as disturbed by other processes."""
 
 
 def local_device(results: Results) -> str:
@@ -96,7 +96,7 @@ def _judgement(results: Results, errors: Mapping[str, float]) -> str:
 
 
 def _choice_note(choice: Row, table: ResultTable) -> str:
-    """Return how often the predicted best draft shape is the measured best, and what following it loses."""
+    """Return how often the predicted best draft shape is the measured best, and the loss from following it."""
     return (
         f"The predicted best draft shape is the measured best in {percent(choice['same_choice'], 0)} of "
         f"{choice['situations']} situations, and within the noise floor of it in "
@@ -108,7 +108,7 @@ def _choice_note(choice: Row, table: ResultTable) -> str:
 def local_cycles(results: Results) -> Table:
     """Return errors of draft-verify cycles on this machine, by part of the cycle."""
     table = results.table("compare/local-specdecode.json")
-    # predictions are of cycles in CUDA graphs where there are some; eager cycles contain the time of Python
+    # group "1" holds cycles in CUDA graphs; eager cycles contain the time of Python
     names = {str(row["group"]) for row in table.rows}
     group = "1" if "1" in names else "all"
     by_quantity = {row["quantity"]: row for row in table.rows if str(row["group"]) == group}

@@ -18,7 +18,7 @@ PRESETS = ("sglang", "vllm")
 
 ENGINE_FILE = "endtoend/engine-vllm.json"
 
-_PREDICTED = "kernels calibrated on kernels, engine preset"
+_PREDICTED = "calibrated kernels, engine preset"
 
 
 def _errors(errors: Sequence[float]) -> Row:
@@ -156,7 +156,7 @@ def _best_tau(reported: Sequence[float], per_token: Sequence[float]) -> tuple[fl
 
 
 def _ladder(results: Results, engine: str) -> tuple[list[ResultTable], dict[int, float], dict[int, float]]:
-    """Return the result files, and by batch plain over cycle seconds: predicted, and of the roofline baseline."""
+    """Return the result files, and the plain-to-cycle time ratio by batch, predicted and from the roofline."""
     plain_table, plain = _cycles(results, f"endtoend/ladder-plain-{engine}.json")
     table, drafted = _cycles(results, f"endtoend/ladder-eagle3-{engine}.json")
     predicted = {batch: plain[batch][0] / cycle for batch, (cycle, _) in drafted.items()}

@@ -77,7 +77,7 @@ def serving_runs(results: Results) -> Table:
             Column("checkpoint", "checkpoint"),
             Column("dtype", "weights"),
             *_ERRORS,
-            percent_column("least_share", "shortest possible / measured time, largest", digits=0),
+            percent_column("least_share", "largest ratio of shortest possible to measured time", digits=0),
             Column("impossible", "runs below shortest possible time", digits=0),
             EVIDENCE,
         ),
@@ -128,7 +128,7 @@ def serving_runs_fitted(results: Results) -> Table:
             EVIDENCE,
         ),
         rows,
-        joined({"measured": "silicon", "predicted": "kernels calibrated on kernels, two scalars per engine"}),
+        joined({"measured": "silicon", "predicted": "calibrated kernels, two scalars per engine"}),
         commits(table for _, table in tables),
         sources=_SOURCES,
         notes=[

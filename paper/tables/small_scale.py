@@ -71,7 +71,7 @@ def slope(row: Row) -> tuple[float, float, float, int]:
 
 
 def verdict(forms: dict[str, Row]) -> str:
-    """Return how the log-linear form compares with its rivals by AICc, in a word."""
+    """Return how the log-linear form compares with its rivals by AICc, in one word."""
     scored = {name: row["delta_aicc"] for name, row in forms.items() if row.get("delta_aicc") is not None}
     line = forms.get("log-linear")
     if line is None or "log-linear" not in scored:

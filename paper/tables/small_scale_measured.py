@@ -134,7 +134,7 @@ def loops(results: Results) -> Table:
             percent_column("floor_median", "noise floor"),
             percent_column("same_choice", "best tree chosen", digits=0),
             percent_column("within_floor", "or one within the noise floor", digits=0),
-            percent_column("median_regret", "median loss by the choice"),
+            percent_column("median_regret", "median loss from the choice"),
             EVIDENCE,
         ),
         rows,

@@ -21,7 +21,7 @@ VARIANTS = {
     "eagle2-small-tree": "EAGLE-2 acceptance, k_opt(b)",
     "scylla": "Scylla acceptance, k_opt(b)",
 }
-"""Runs of the ablation: acceptance of one method with the tree of either."""
+"""Runs of the ablation: the acceptance of one method, with its own tree or the tree of the other method."""
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
@@ -84,7 +84,7 @@ def _cell(row: Row, reported: float, path: str) -> dict[str, Any]:
 
 
 def _draft_note(method: str, table: ResultTable) -> str:
-    """Return the draft shape and acceptance assumed for a method, empty for plain decoding."""
+    """Return the draft shape and acceptance assumed for a method, empty for autoregressive decoding."""
     first = table.rows[0]
     if not first.get("draft_len"):
         return ""
@@ -128,7 +128,7 @@ def _memory_notes(tables: Mapping[str, ResultTable]) -> list[str]:
         for method, table in tables.items()
     }
     cells = "; ".join(f"{name} at batch {', '.join(batches)}" for name, batches in full.items() if batches)
-    return [f"These cells are predicted although they exceed the GPU memory as assumed: {cells}."] if cells else []
+    return [f"These cells are predicted although they exceed the assumed GPU memory: {cells}."] if cells else []
 
 
 def table5(results: Results) -> Table:

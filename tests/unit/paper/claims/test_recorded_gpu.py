@@ -109,8 +109,9 @@ def test_claims_about_a_measured_gpu(folder: Path) -> None:
     assert speedup.finding == "72 % of 78 speed-ups in their 90 % interval, median error 4.6 %, largest 21.7 %"
     falls = claims_gpu.best_falls(results)
     assert falls.status == REPRODUCED
-    assert "context 512: 3 at batch 1, 2 at batch 8 to 64, 1 at batch 128, 0 (plain decoding) at batch 256" in (
-        falls.finding
+    assert (
+        "context 512: 3 at batch 1, 2 at batch 8 to 64, 1 at batch 128, 0 (autoregressive decoding) at batch 256"
+        in (falls.finding)
     )
     assert {context: len(some) for context, some in best_lengths(campaigns(results)[0]).items()} == {
         512: 7,
@@ -134,7 +135,7 @@ def test_pages_quote_the_regret_of_the_best_draft_length(folder: Path) -> None:
     for page in ("README.md", "docs/gpu-findings.md"):
         text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
         assert f"in {share} situations" in text and f"loses {lost[0]} % on average" in text
-        assert f"always 3 loses {lost[1]} %" in text and f"always 5 {lost[2]} %" in text
+        assert f"length 3 loses {lost[1]} %" in text and f"length 5 loses {lost[2]} %" in text
 
 
 def test_the_page_of_findings_quotes_the_direction_of_errors(folder: Path) -> None:
