@@ -119,7 +119,7 @@ def main() -> None:
             "GEMM shapes, arrays": (lambda: fitted.seconds(columns, r), SHAPES),
             "GEMM shapes, one by one through numpy": (one, LOOPED),
             "GEMM shapes, a straightforward loop": (lambda: _loop(p, few), LOOPED),
-            "GEMM shapes, naive roofline, arrays": (lambda: roofline_seconds("gemm", columns, r), SHAPES),
+            "GEMM shapes, datasheet roofline, arrays": (lambda: roofline_seconds("gemm", columns, r), SHAPES),
             "draft-verify cycles with intervals, a grid": (cycles, 256 * 256),
             "schedule: 7 draft lengths at each of 1,024 batches": (search, 7 * 1024),
             "kernels through the command line, CSV in and out": (command, ROWS),

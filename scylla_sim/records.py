@@ -135,7 +135,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a file atomically: readers see the old file or the new one, never a part.
+    """Write a file atomically: readers get the old file or the new one, never a part.
 
     Links are followed and an existing file keeps its mode. Devices and pipes are written directly.
 

@@ -172,7 +172,7 @@ LAYERS = [("bfloat16", "drafting"), ("fp8", "drafting")]
 
 
 def write_kernels(folder: Path) -> None:
-    """Comparisons and predicted kernels: 5 % too slow everywhere, the naive roofline 40 % too fast."""
+    """Comparisons and predicted kernels: 5 % too slow everywhere, the datasheet roofline 40 % too fast."""
     errors = {
         "median_ape": 0.05,
         "mape": 0.06,

@@ -285,7 +285,7 @@ def _device(args: argparse.Namespace) -> Device:
         raise fail("threads", args.threads, "must be at least 1")
     if args.hardware is None:
         if args.gpus is not None:
-            raise fail("gpus", args.gpus, "needs --hardware", "without it, all GPUs that torch sees are measured")
+            raise fail("gpus", args.gpus, "needs --hardware", "without it, all GPUs that torch finds are measured")
         return detect_device(args.device, threads=args.threads, dtype=args.dtype)
     if not args.dry_run:
         raise fail("hardware", args.hardware, "needs --dry-run", "only the GPU of this machine can be measured")

@@ -99,7 +99,7 @@ class Device:
 
     @property
     def gpus(self) -> int:
-        """Number of GPUs that torch sees; 1 on a CPU."""
+        """Number of GPUs that torch finds; 1 on a CPU."""
         return int(self.details.get("gpus", 1))
 
     @property
@@ -244,7 +244,7 @@ def detect_device(kind: str = "auto", *, threads: int = 1, dtype: str = "") -> D
     Parameters
     ----------
     kind
-        ``cuda``, ``cpu``, or ``auto`` for a GPU where torch sees one.
+        ``cuda``, ``cpu``, or ``auto`` for a GPU where torch finds one.
     threads
         CPU threads that torch may use. The setting takes effect at once.
     dtype
@@ -253,7 +253,7 @@ def detect_device(kind: str = "auto", *, threads: int = 1, dtype: str = "") -> D
     Raises
     ------
     InputError
-        When CUDA is requested and torch sees no GPU, or torch is not installed.
+        When CUDA is requested and torch finds no GPU, or torch is not installed.
     """
     one_of("device", kind, KINDS)
     if dtype:
@@ -261,7 +261,7 @@ def detect_device(kind: str = "auto", *, threads: int = 1, dtype: str = "") -> D
     present = bool(_torch().cuda.is_available())
     if kind == "cuda" and not present:
         raise InputError(
-            "device='cuda' is not available: torch sees no GPU; use --device cpu or install a CUDA build"
+            "device='cuda' is not available: torch finds no GPU; use --device cpu or install a CUDA build"
         )
     return replace(_gpu(threads) if present and kind != "cpu" else _cpu(threads), precision=dtype)
 
@@ -329,5 +329,7 @@ def torch_dtype(device: Device) -> torch.dtype:
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options ``--device`` and ``--threads``."""
-    parser.add_argument("--device", choices=KINDS, default="auto", help="default: auto, a GPU where torch sees one")
+    parser.add_argument(
+        "--device", choices=KINDS, default="auto", help="default: auto, a GPU where torch finds one"
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of torch, default 1")

@@ -37,7 +37,7 @@ def make_folder(folder: Path) -> None:
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors atomically: a reader sees the old file or the new one.
+    """Write tensors atomically: a reader gets the old file or the new one.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def read_profiles(path: str, shapes: Mapping[str, list[str]]) -> tuple[list[str]
     columns = read_columns(path, needed=RANKS)
     place = line_of(path)
     shared = [name for name in columns if name in shapes and name not in (*RANKS, "evidence")]
-    depths, ranks, chances = (
+    depths, ranks, probabilities = (
         parse_numbers(name, columns[name], place, rule=rule)
         for name, rule in zip(RANKS, (COUNT, RANK, PROBABILITY))
     )
@@ -61,7 +61,7 @@ def read_profiles(path: str, shapes: Mapping[str, list[str]]) -> tuple[list[str]
         of_key = cells.setdefault(tuple(columns[name][index].strip() for name in shared), {})
         if (depth, rank) in of_key:
             raise fail("ranks", path, f"holds depth {depth}, rank {rank} twice, again {place(index)}")
-        of_key[depth, rank] = float(chances[index])
+        of_key[depth, rank] = float(probabilities[index])
     return shared, {key: _profile(path, key, of_key) for key, of_key in cells.items()}
 
 

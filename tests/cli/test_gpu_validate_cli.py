@@ -77,7 +77,7 @@ def test_bad_input_is_one_line_and_exit_code_2(argv: Sequence[str], capsys: pyte
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_missing_cuda_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("measure", "--device", "cuda", "--out", str(tmp_path)) == 2
-    assert "torch sees no GPU" in capsys.readouterr().err
+    assert "torch finds no GPU" in capsys.readouterr().err
 
 
 def test_device_prints_facts_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,14 +56,14 @@ def test_kernels_without_an_operation_uses_its_fallback(capsys, tmp_path):
         "op,device,dtype,batch,kv_len,num_heads,kv_rank,rope_dim\nlatent_attention,h100-sxm,bf16,8,1024,16,512,64\n"
     )
 
-    def priced(*options):
+    def estimated(*options):
         (row,) = csv.DictReader(io.StringIO(run(capsys, "kernels", "--shapes", shapes, *options)[1]))
         return {name: float(row[name]) for name in ("naive_s", "lower_s", "predicted_s", "upper_s")}
 
-    fitted, lent = priced(), priced("--without", "latent_attention")
-    assert fitted["naive_s"] == lent["naive_s"] < min(fitted["predicted_s"], lent["predicted_s"])
-    assert lent["upper_s"] / lent["lower_s"] > 1.5 * fitted["upper_s"] / fitted["lower_s"]
-    assert priced("--without", "gemm") == fitted
+    fitted, fallback = estimated(), estimated("--without", "latent_attention")
+    assert fitted["naive_s"] == fallback["naive_s"] < min(fitted["predicted_s"], fallback["predicted_s"])
+    assert fallback["upper_s"] / fallback["lower_s"] > 1.5 * fitted["upper_s"] / fitted["lower_s"]
+    assert estimated("--without", "gemm") == fitted
 
 
 def test_steps_agree_with_predict(capsys, tmp_path):

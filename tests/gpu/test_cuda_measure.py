@@ -22,7 +22,7 @@ from scylla_sim.specs.model import Model  # noqa: E402
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(
-        not torch.cuda.is_available(), reason="NOT CHECKED ON A GPU: torch sees none, the CUDA path was not run"
+        not torch.cuda.is_available(), reason="NOT CHECKED ON A GPU: torch finds none, the CUDA path was not run"
     ),
 ]
 
@@ -139,7 +139,7 @@ def test_speculative_decoding_on_the_gpu_is_lossless_in_single_precision(tree: t
     torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 9),
     reason="NOT CHECKED: this GPU does not multiply in 8-bit floating point",
 )
-def test_products_and_steps_in_8_bits_are_near_those_in_16() -> None:
+def test_gemms_and_steps_in_8_bits_are_close_to_those_in_16_bits() -> None:
     device = detect_device("cuda")
     assert device.has_fp8
     for case in (kernels.fp8_case(device, 1, 4096, 4096), kernels.quantize_case(device, 16, 4096)):

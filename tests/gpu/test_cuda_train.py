@@ -28,12 +28,12 @@ from scylla_sim.acceptance.trees import full_tree  # noqa: E402
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(
-        not torch.cuda.is_available(), reason="NOT CHECKED ON A GPU: torch sees none, the CUDA path was not run"
+        not torch.cuda.is_available(), reason="NOT CHECKED ON A GPU: torch finds none, the CUDA path was not run"
     ),
 ]
 
 
-def test_products_of_float32_are_not_rounded_outside_training() -> None:
+def test_float32_gemms_are_not_rounded_outside_training() -> None:
     """An image that sets the override would make every comparison in float32 luck."""
     assert torch.backends.cuda.matmul.allow_tf32 is False
     a, b = (torch.rand(256, 256, device="cuda") for _ in range(2))

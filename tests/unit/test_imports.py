@@ -1,4 +1,4 @@
-"""The direction of imports: measuring never sees a prediction, printing sees files only, predicting needs numpy."""
+"""The direction of imports: measuring imports no prediction, printing imports no model, predicting needs numpy only."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_printing_reads_files_only(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", of("scylla_sim"))
-def test_the_simulator_stands_alone(module: str) -> None:
+def test_the_simulator_imports_no_other_package(module: str) -> None:
     assert not used(module, "gpu_validate") | used(module, "paper")
     assert libraries(module, early_only=True) <= {"numpy"}
     name = module.removeprefix("scylla_sim.")

@@ -132,7 +132,7 @@ def test_saved_models_load_with_rope_and_norms(tmp_path: Path) -> None:
             assert torch.equal(ours, theirs)
 
 
-def test_long_wavelengths_are_stretched_and_short_ones_are_not() -> None:
+def test_llama3_scaling_lengthens_long_wavelengths_only() -> None:
     from gpu_validate.models.decoder import rope_frequencies
 
     plain, llama3 = (

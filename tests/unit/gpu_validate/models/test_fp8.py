@@ -30,7 +30,7 @@ HERE = Device(
 )
 
 
-def test_a_product_in_8_bits_is_the_product_within_their_rounding() -> None:
+def test_fp8_gemm_equals_the_exact_gemm_within_rounding() -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(5, 64), torch.randn(32, 64)
     found = fp8.gemm(fp8.quantize(x), fp8.quantize(weight), torch.bfloat16).float()

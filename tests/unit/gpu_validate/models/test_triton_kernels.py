@@ -105,7 +105,7 @@ def test_tiles_hold_the_rows(rows: int, height: int) -> None:
 
 
 def reference(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, visible: Tensor) -> Tensor:
-    """Attention in float32, sequence by sequence, over the slots that some query sees."""
+    """Attention in float32, sequence by sequence, over the slots that some query attends to."""
     group = q.shape[1] // keys.shape[1]
     out = torch.empty(q.shape, device=q.device)
     for index, length in enumerate(lengths.tolist()):
@@ -122,7 +122,7 @@ def chain(n: int) -> Tensor:
 
 
 def tree(n: int, generator: torch.Generator) -> Tensor:
-    """Each node sees itself and its ancestors; parents are drawn at random among the nodes before it."""
+    """Each node attends to itself and its ancestors; parents are drawn at random among the nodes before it."""
     sees = torch.eye(n, dtype=torch.bool)
     for node in range(1, n):
         sees[node] |= sees[int(torch.randint(0, node, (), generator=generator))]

@@ -76,7 +76,7 @@ def test_held_out_models_share_no_shape_with_training() -> None:
     assert not set(map(tuple, train[by].to_numpy())) & set(map(tuple, test[by].to_numpy()))
 
 
-def test_products_scaled_by_blocks_are_read_where_they_were_timed_in_a_graph() -> None:
+def test_block_scaled_gemms_come_from_the_framework_that_timed_them_in_a_graph() -> None:
     pytest.importorskip("aiconfigurator_core")
     default, asked = tables.read("l40s", "gemm"), tables.read("l40s", "gemm", framework="vllm")
     source = default.groupby("dtype")["framework"].unique().map(list).to_dict()

@@ -43,7 +43,7 @@ def test_a_run_keeps_its_numbers_and_says_that_its_precision_was_blank(tmp_path:
     assert "aiconfigurator-core" in row["source"]
 
 
-def test_the_precision_of_the_matrix_products_decides_where_it_is_given(tmp_path: Path) -> None:
+def test_the_precision_of_gemms_decides_if_it_is_given(tmp_path: Path) -> None:
     row = serving_runs.export(write(tmp_path, LLAMA), "h100-sxm", "h100_sxm").iloc[0]
     assert (row["dtype"], row["precision"]) == ("fp8_block", serving_runs.NOTE_GIVEN)
 

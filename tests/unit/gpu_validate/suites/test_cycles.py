@@ -94,7 +94,7 @@ def test_every_grid_covers_batch_draft_length_tree_and_draft_size(kind: str, sca
         assert catalog.model(grid.target).vocab_size == catalog.model(grid.draft).vocab_size
 
 
-def test_expected_tokens_of_a_tree_are_one_and_the_chance_of_each_node() -> None:
+def test_expected_tokens_of_a_tree_are_one_plus_the_probability_of_each_node() -> None:
     assert loops_at_rates.expected_tokens(full_tree([2, 2]), [0.6, 0.3]) == pytest.approx(1 + 0.9 + 0.9 * 0.9)
     assert loops_at_rates.expected_tokens(chain(3), [0.5]) == pytest.approx(1.875)
 

@@ -45,16 +45,16 @@ def asked(pace: module.Pace, clock: _Clock, *, steps: int, step_s: float) -> int
     return None
 
 
-def test_a_stretch_that_ends_in_time_is_never_late(clock: _Clock) -> None:
+def test_segment_that_ends_in_time_is_never_late(clock: _Clock) -> None:
     assert asked(Deadline(clock.now_s + 101.0).pace(100), clock, steps=100, step_s=1.0) is None
 
 
-def test_a_stretch_that_is_too_slow_is_given_up_after_seconds_not_at_the_deadline(clock: _Clock) -> None:
+def test_segment_that_is_too_slow_ends_after_seconds_instead_of_at_the_deadline(clock: _Clock) -> None:
     given_up = asked(Deadline(clock.now_s + 90.0).pace(100), clock, steps=100, step_s=1.0)
     assert given_up is not None and 5 < given_up < 30
 
 
-def test_slow_first_steps_are_not_held_against_a_stretch(clock: _Clock) -> None:
+def test_slow_first_steps_do_not_count_towards_the_speed(clock: _Clock) -> None:
     pace = Deadline(clock.now_s + 300.0).pace(1000)
     assert asked(pace, clock, steps=5, step_s=20.0) is None
     pace = Deadline(clock.now_s + 300.0).pace(1000)

@@ -175,7 +175,7 @@ def test_a_limit_leaves_out_the_points_after_it() -> None:
     assert len(describe(found)) == 1
 
 
-def test_another_kind_of_rounding_changes_the_seconds_of_products_only() -> None:
+def test_tf32_changes_the_seconds_of_gemms_only() -> None:
     made = plan_of("gpu")
     exact = tuple(replace(target, training=replace(target.training, tf32=False)) for target in made.targets)
     slower = stages(replace(made, targets=exact), "cuda")

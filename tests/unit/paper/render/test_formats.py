@@ -43,7 +43,7 @@ def test_markdown_cells_cannot_break_the_table() -> None:
     assert all(line.replace("\\|", "").count("|") == 4 for line in lines)
 
 
-def test_html_stands_alone_and_escapes_text() -> None:
+def test_html_is_self_contained_and_escapes_text() -> None:
     class Tags(HTMLParser):
         seen: list[str]
 

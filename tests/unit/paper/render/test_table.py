@@ -16,7 +16,7 @@ def test_a_missing_number_is_a_dash_and_zero_has_no_sign() -> None:
     assert Column("x", "x", digits=1, signed=True).text(-0.01) == "0.0"
 
 
-def test_numbers_stand_right_and_text_left() -> None:
+def test_numbers_are_aligned_right_and_text_left() -> None:
     assert table().alignment() == ["left", "right", "right"]
 
 

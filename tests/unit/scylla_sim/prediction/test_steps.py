@@ -29,7 +29,7 @@ def test_llama_8b_decode_on_h100_agrees_with_the_published_fit():
     assert np.abs(error).mean() < 0.04
 
 
-def test_naive_roofline_is_a_quarter_too_fast_on_the_same_step():
+def test_datasheet_roofline_is_a_quarter_too_fast_on_the_same_step():
     step = target_step(LLAMA8, H100, batch=1, context=1024)
     naive = sum(float(np.maximum(part.memory_s, part.compute_s)) for part in step.parts)
     assert 0.65 < naive / float(step.seconds) < 0.85
