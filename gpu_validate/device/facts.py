@@ -329,7 +329,5 @@ def torch_dtype(device: Device) -> torch.dtype:
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options ``--device`` and ``--threads``."""
-    parser.add_argument(
-        "--device", choices=KINDS, default="auto", help="default: auto, a GPU where torch finds one"
-    )
+    parser.add_argument("--device", choices=KINDS, default="auto", help="default: auto, a GPU if torch finds one")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of torch, default 1")

@@ -1,4 +1,4 @@
-"""The direction of imports: measuring imports no prediction, printing imports no model, predicting needs numpy only."""
+"""The direction of imports: measuring imports no prediction, printing no model, predicting only numpy."""
 
 from __future__ import annotations
 

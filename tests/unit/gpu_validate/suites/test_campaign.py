@@ -55,8 +55,8 @@ SCOPE = replace(
 PLAN = Plan(relative_error=0.5, min_samples=2, max_samples=3, time_limit_s=0.05, warmup_calls=1, min_sample_s=0.0)
 
 
-def product(x: Any, weight: Any, dtype: torch.dtype, *, padded: bool = False) -> torch.Tensor:
-    """A product in 8 bits; torch's own is slow on a CPU."""
+def gemm(x: Any, weight: Any, dtype: torch.dtype, *, padded: bool = False) -> torch.Tensor:
+    """A GEMM in 8 bits; torch's own is slow on a CPU."""
     return (x[0].to(dtype) @ weight[0].to(dtype).T) * (x[1] * weight[1]).to(dtype)
 
 
@@ -72,7 +72,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setattr("gpu_validate.suites.measurement.GRAPH_S", 1e-6)
     monkeypatch.setitem(selfcheck.EXPECTED, attention.CUDNN, ("scaled_dot_product",))
     monkeypatch.setattr(attention, "cudnn_attention", attention.masked_attention)
-    monkeypatch.setattr(kernels.fp8, "gemm", product)
+    monkeypatch.setattr(kernels.fp8, "gemm", gemm)
     monkeypatch.setattr(selfcheck, "SelfCheckProcess", Check)
     LastResults.clear_all()
     with fake_cuda(monkeypatch) as fake:
