@@ -71,7 +71,7 @@ class Timetable:
 
 
 def suites(stages: Sequence[Stage]) -> dict[str, list[Job]]:
-    """Return all jobs by suite, in the order of the stages, each once."""
+    """Return each job once, by suite, in the order of the stages."""
     found: dict[str, dict[str, Job]] = {}
     for stage in stages:
         for job in stage.jobs:

@@ -1,8 +1,8 @@
 """The verb ``compare``: errors of predicted rows against measured rows of the same shapes, by group.
 
 Errors are absolute percentage errors ``|predicted / measured - 1|`` as fractions. The noise floor is the difference
-between two measurements of the same shape. It comes from a repeat (another run or framework), after division by the
-median ratio, or from the measurement's own intervals.
+between two measurements of the same shape. It comes from a repeat by another run or framework, with the median
+ratio removed. Without a repeat, it comes from the intervals of the measurement.
 """
 
 from __future__ import annotations

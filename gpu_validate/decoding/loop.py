@@ -1,7 +1,7 @@
 """The draft-verify loop: draft, verify, accept and roll back, over a batch with ragged acceptance.
 
 Target and draft have their own KV caches. The draft is another `gpu_validate.models.decoder.Decoder`, or a
-`gpu_validate.models.eagle.EagleDraft` that reads the target's features. A static tree (a chain is one) is drafted
+`gpu_validate.models.eagle.EagleDraft` that reads the target's features. A static tree, such as a chain, is drafted
 level by level. The target verifies it in one pass with a tree mask, and the accepted path is kept. Greedy output
 equals autoregressive decoding token for token. Sampled output follows the target's distribution. With given rates,
 the loop can be timed at any acceptance without a trained draft.

@@ -227,8 +227,8 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.
     Raises
     ------
     InputError
-        When a file is damaged, a tensor is missing, unknown or of another shape, or the config asks for something
-        that a `Decoder` does not compute.
+        If a file is damaged, or a tensor is missing, unknown or of another shape. Also if the config needs a
+        feature that a `Decoder` does not have.
     """
     folder = Path(folder)
     config = _json(folder / "config.json")

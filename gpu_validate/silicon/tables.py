@@ -1,8 +1,8 @@
 """Tables of ``aiconfigurator-core`` as rows of the kernels CSV.
 
 The package (NVIDIA, Apache-2.0) holds parquet tables at ``systems/data/<gpu>/<family>/<framework>/<version>``.
-Framework and version come from the path, because the columns spell them in several ways. The GPU comes from the
-folder. Each key has one row: the median of its timings.
+Framework and version come from the path, because the columns spell them in several ways. The name of the GPU comes
+from the folder. Each key has one row: the median of its timings.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ below 55 us on Hopper, 150 us on B200 or 280 us on L40S.
 LIMITED = {"hidden_size": 7168, "num_experts": 256, "experts_per_token": 8}
 """Shape of DeepSeek-V3, whose router keeps a token within 4 of 8 groups of experts.
 
-Balanced scores tie between the groups, and all tokens go to the first four. On every device the balanced rows take
-as long as 132 active experts.
+With balanced scores all groups score equally, so all tokens go to the first four groups. On every device the
+balanced rows take as long as 132 active experts.
 """
 
 CALLS_PER_GRAPH = {"gemm": 5, "decode_attention": 1, "elementwise": 5}

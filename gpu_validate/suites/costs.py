@@ -90,8 +90,8 @@ def pass_ops(model: Model, batch: int, context: int, tokens: int, dtype: str) ->
     context
         Tokens of each sequence in the KV cache before the pass.
     tokens
-        New tokens of each sequence. Attention reads their keys and values too, so the operations of this pass are
-        those of `scylla_sim.ops.forward.forward_ops` at ``context + tokens`` cached tokens.
+        New tokens of each sequence. Attention also reads the keys and values of the new tokens, so the operations
+        of this pass are those of `scylla_sim.ops.forward.forward_ops` at ``context + tokens`` cached tokens.
     """
     return forward_ops(model, batch=batch, context=context + tokens, tokens=tokens, dtype=dtype)
 

@@ -52,7 +52,7 @@ def _shape(device: Device, op: str, **columns: Any) -> dict[str, Any]:
 
 @LastResults
 def _weights(device: str, dtype: torch.dtype, n: int, k: int, count: int) -> tuple[torch.Tensor, ...]:
-    """Return the weight matrices of a rotation. Consecutive cases that differ only in m share them."""
+    """Return the weight matrices of a rotation, which consecutive cases with another m share."""
     return tuple(torch.randn(n, k, device=device, dtype=dtype) for _ in range(count))
 
 
@@ -68,7 +68,7 @@ def _fp8_weights(
 def _contexts(
     device: str, dtype: torch.dtype, size: tuple[int, ...], count: int
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    """Return the keys and values of a rotation. Cases that differ only in their queries share them."""
+    """Return the keys and values of a rotation, which cases with other queries share."""
     made = (torch.randn(*size, device=device, dtype=dtype) for _ in range(2 * count))
     return tuple(zip(made, made))
 

@@ -84,7 +84,7 @@ def loop_at_rates(
 
 
 def rewind(loop: SpeculativeLoop, context: int) -> None:
-    """Reset a loop to its context. The draft stays as many tokens behind as after the last cycle."""
+    """Reset a loop to its context, with as many tokens left for the draft to read as after the last cycle."""
     behind = (loop.batch.lengths - loop.draft_lengths).clamp(min=0)
     loop.batch.lengths.fill_(context)
     loop.draft_lengths = loop.batch.lengths - behind

@@ -2,7 +2,8 @@
 
 The acceptance of checkpoints is measured. The pair decodes greedily after prompts, and the output is compared with
 autoregressive decoding. Cycles are then timed at the acceptance by depth and rank. Without prompts of the user, the
-target writes them, sampled at temperature 1. They follow its own distribution and need no tokenizer.
+target writes them, sampled at temperature 1. Such prompts follow the target's own distribution and need no
+tokenizer.
 """
 
 from __future__ import annotations

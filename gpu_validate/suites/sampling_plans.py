@@ -38,7 +38,7 @@ prediction's error. Repeats in direct succession would share the state of the ma
 
 
 GRAPH_S = 1e-3
-"""Seconds that a replay of a graph must last. The gap of 1-2 us between replays is then lost in the noise."""
+"""Seconds that a replay of a graph must last. The gap of 1-2 us between replays is then negligible."""
 
 
 SETTLE_S = 0.5

@@ -1,7 +1,7 @@
 """Exact number of drafted tokens that a target accepts, for thousands of cycles in one pass.
 
-Every cycle begins at an anchor in held-out text. A small target then cannot run into the repetitions that its own
-greedy text ends in. The target's continuation does not depend on the draft and is generated once per anchor.
+Every cycle begins at an anchor in held-out text. Human text avoids the repetitions in which the greedy text of a
+small target ends. The target's continuation does not depend on the draft and is generated once per anchor.
 
 Up to the first mismatch, a draft's tokens are the target's. The draft can therefore read the target's tokens,
 together with its own features. The rank of the target's next token among the draft's choices says which nodes of a

@@ -140,7 +140,7 @@ class Training:
 
 @contextmanager
 def gemm_precision(*, tf32: bool) -> Iterator[None]:
-    """Let GEMMs of float32 run in TF32, or not, and restore the earlier setting afterwards.
+    """Set whether float32 GEMMs run in TF32, and restore the earlier setting afterwards.
 
     A CPU ignores the setting.
     """

@@ -92,8 +92,8 @@ def load_target(work: Work, name: str) -> Decoder:
 def anchors_of(work: Work, target: Decoder, name: str, split: str) -> Anchors:
     """Return the cycles of a target on a split.
 
-    The first task that needs them computes them. They are saved only if another task needs them too, because they
-    take hundreds of MB for a large vocabulary.
+    The first task that needs the cycles computes them. They are saved only if another task needs them too, because
+    they take hundreds of MB for a large vocabulary.
     """
     path = work.path(f"anchors-{name}-{split}.pt")
     plan = work.plan

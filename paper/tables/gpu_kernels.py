@@ -21,7 +21,7 @@ _WIDTH_NOTES = [
     f"{DECODER_ATTENTION} splits the keys of a sequence only if there are fewer query blocks than the GPU can "
     "hold. It then adds up the parts, which takes longer for more tokens.",
     "64 tokens make twice as many query blocks and may need no split. The kernel model of attention has neither "
-    "step.",
+    "effect.",
 ]
 
 

@@ -23,7 +23,7 @@ DRAFTING = Column("drafting", "draft shape")
 BLIND_NOTE = (
     "Blind: predicted with the shipped calibration before the measurement, hashed and committed. Calibrated: the "
     "same kernel models fitted to one part of this GPU's GEMM and attention shapes, and scored on the other part. "
-    "Nothing is fitted to a step, a cycle or a generation. Kernels without such a fit keep the shipped one."
+    "Nothing is fitted to a step, a cycle or a generation. Kernels without such a fit use the shipped fit."
 )
 FLOOR_NOTE = f"Noise floor: {SECOND_PASS}."
 GIVEN_NOTE = (

@@ -43,7 +43,7 @@ _NOTES = {
     "elementwise": [
         "Conversion of bf16 activations to 8 bits with one CTA per row, the only elementwise kernel in the tables.",
         "The same model predicts norms, which also use one CTA per row. It also predicts rotary embedding, "
-        "activation and sampling, which can be split anywhere and wait for no row.",
+        "activation and sampling, which can be split anywhere and do not wait for single rows.",
     ],
 }
 """Operation -> notes under its table."""

@@ -99,8 +99,8 @@ def rates(results: Results) -> Table:
         joined({"tokens per cycle": "small-scale, recorded"}),
         "",
         notes=[
-            f"All depths use the learning rate with the highest mean ({best}). A rate for each depth would mix the "
-            "tuning into the law of layers.",
+            f"All depths use the learning rate with the highest mean ({best}). With one rate for each depth, "
+            "Theorem 1.2 would depend on the tuning of the rates.",
             "The tuning windows are used for this table only. The standard error of a cell is at most "
             f"{max(sweep['stderr']):.2f}, with one seed.",
         ],

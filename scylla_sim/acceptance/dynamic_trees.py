@@ -3,8 +3,8 @@
 A static tree has the same nodes in every context. EAGLE-2 grows each tree by the draft's own confidence. In the
 model of this module, every context belongs to a class of difficulty that the draft recognizes. Contexts are
 independent. The top-1 rate has a Beta distribution over the classes. ``confidence`` is the share of the uncertainty
-about acceptance that the draft can see. At 0 the dynamic tree equals the static tree; at 1 the draft knows whether
-a token is accepted.
+about acceptance that the draft recognizes. At 0 the dynamic tree equals the static tree; at 1 the draft knows
+whether a token is accepted.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ IDENTIFIED = 0.7
 GRAPH_LAUNCH_S = {"hopper": 1.3e-6, "blackwell": 2.7e-6, "ada": 1.8e-6, "ampere": 2.9e-6}
 """Seconds that the GPU spends on launching a CUDA graph, by family.
 
-Source: aiconfigurator-core has GEMMs of 1 to 128 rows with weights of 512 x 128 and 128 x 512 twice: with one call
-per graph (mla_bmm, one head) and with five (gemm). The extra time of a single call is four fifths of a launch. The
-table gives medians over GPUs, vLLM and SGLang.
+Source: aiconfigurator-core has GEMMs of 1 to 128 rows with weights of 512 x 128 and 128 x 512 twice. One table has
+one call per graph (mla_bmm, one head), the other has five (gemm). The extra time of a single call is four fifths of
+a launch. The table gives medians over GPUs, vLLM and SGLang.
 
 =========  ===========
 Family     Launch (us)

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--confidence",
         type=float,
         default=dynamic_trees.CONFIDENCE,
-        help=f"share of the uncertainty that the draft can see; default {dynamic_trees.CONFIDENCE}",
+        help=f"share of the uncertainty that the draft recognizes; default {dynamic_trees.CONFIDENCE}",
     )
     parser.add_argument("--samples", type=int, default=4000, help="contexts of a dynamic tree; default 4000")
     parser.add_argument("--seed", type=int, default=0, help="seed of the dynamic tree; default 0")

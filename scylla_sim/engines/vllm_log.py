@@ -43,8 +43,8 @@ def read_vllm_log(text: str) -> Counts:
 
     Notes
     -----
-    Source: vllm-project/vllm, vllm/v1/spec_decode/metrics.py: rate i is the number of drafts whose position i was
-    accepted over the number of drafts, mean acceptance length is 1 + accepted / drafts.
+    Source: vllm-project/vllm, vllm/v1/spec_decode/metrics.py: rate i is the share of drafts whose position i was
+    accepted. The mean acceptance length is 1 + accepted / drafts.
 
     Examples
     --------

@@ -86,8 +86,8 @@ def attention_waves_seconds(p: AttentionWaves, c: Columns, r: Rates) -> FloatArr
       ``l2_ratio`` times as fast.
     - Heads that lie side by side for each token are read in short runs. Reads slow down by ``stride_ratio`` per
       doubling of the number of KV heads: 1.02-1.04 with L40S's GDDR6, 1 with HBM.
-    - All CTAs together read one head at ``head_ratio`` of the bandwidth. ``merge_s`` then combines their parts, and
-      takes ``chain_s`` longer per doubling of the keys.
+    - All CTAs together read one head at ``head_ratio`` of the bandwidth. Combining their parts takes ``merge_s``,
+      plus ``chain_s`` per doubling of the keys.
     - FlashAttention-2 does not split heads with a single query head; one CTA streams such a head
       (``unsplit_ratio``). It copies queries and results where their memory order differs from that of the KV heads
       (``copy_s``).

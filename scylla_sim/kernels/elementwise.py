@@ -61,8 +61,8 @@ def elementwise_cached_seconds(p: ElementwiseCached, c: Columns, r: Rates) -> Fl
     -----
     - Up to ``l2_fill`` of the size of L2, bytes move ``l2_ratio`` times as fast. This also holds in serving:
       activations come from the previous kernel, although weights stream through L2 in between.
-    - A kernel may give each of its ``rows`` to one CTA. It then waits for one row, which moves at
-      ``row_bytes_per_s``, and for the start of all CTAs, ``row_s`` each.
+    - A kernel may give each of its ``rows`` to one CTA. Its time is then at least that of one row at
+      ``row_bytes_per_s``, and that of starting all CTAs, ``row_s`` each.
     - The work of a kernel with ``rows`` 0 can be divided anywhere.
     """
     spilled = 1.0 / (1.0 + (p.l2_fill * r.l2_bytes / c["bytes"]) ** _SPILL_ORDER)

@@ -1,13 +1,13 @@
 """Seconds of a GEMM whose input is quantized first (8 bits and fewer).
 
 The libraries behind such GEMMs (CUTLASS in vLLM and SGLang) do not search for a plan. A table names the tile for a
-range of rows and columns, and no plan splits k. The time steps up at the row count where the table changes. The
-step is high where the new tile is slower on these weights, and low where memory traffic hides it.
+range of rows and columns, and no plan splits k. The time jumps at the row count where the table changes. The jump
+is large if the new tile is slower on these weights, and small if memory traffic hides it.
 
 Notes
 -----
-On Hopper a cluster with few rows takes longer than a full one. Measured steps at 129 and 257 rows are therefore
-higher, and the time falls again after them. The models of this module grow with every size and lie between these
+On Hopper a cluster with few rows takes longer than a full one. Measured jumps at 129 and 257 rows are therefore
+larger, and the time falls again after them. The models of this module grow with every size and lie between these
 measurements.
 """
 

@@ -1,8 +1,8 @@
 """SDSL, a rival of Theorems 1.1 and 1.2: the acceptance rate is affine in the draft's perplexity.
 
 SDSL (arXiv 2603.11053) fits the acceptance rate of independent draft models as a plane over the perplexities of
-draft and target. Hoffmann's loss law gives the perplexity from parameters and pretraining tokens. Layers and tokens
-then act through one number, while Theorems 1.1 and 1.2 have one logarithm each.
+draft and target. Hoffmann's loss law gives the perplexity from parameters and pretraining tokens. The law depends
+on layers and tokens through one number, while Theorems 1.1 and 1.2 have one logarithm each.
 
 Notes
 -----

@@ -308,7 +308,7 @@ def best_draft_parameters(target_parameters: float, *, train_tokens: float = 1e1
     """Return the parameters of the independent draft with the highest throughput by SDSL's plane.
 
     Each draft runs at its best draft length. A cycle with gamma drafted tokens costs gamma N + M, where N and M are
-    the parameters of draft and target: time is proportional to parameters, and verification is one pass.
+    the parameters of draft and target. Time is assumed proportional to parameters, and verification takes one pass.
 
     Parameters
     ----------

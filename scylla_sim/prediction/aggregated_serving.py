@@ -25,7 +25,7 @@ MIN_FIT_ROWS = 4
 
 @dataclass(frozen=True)
 class ServingOverheads:
-    """Two scalars by which an engine is slower than its kernels.
+    """Two scalars that describe the time an engine adds to its kernels.
 
     Attributes
     ----------

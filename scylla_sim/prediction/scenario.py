@@ -99,8 +99,8 @@ class Scenario:
         Raises
         ------
         InputError
-            When a name is not known, the node has fewer than ``tp`` GPUs, the engine has no launch cost for
-            ``eager``, or the hardware has no rate for a precision.
+            If a name is not known, or the node has fewer than ``tp`` GPUs. Also if the engine has no launch cost
+            for ``eager``, or the hardware has no rate for a precision.
         """
         dtype = WEIGHT_PRECISIONS[one_of("precision", str(self.precision), WEIGHT_PRECISIONS)]
         kv_default = "fp32" if self.precision == "fp32" else "bf16"
@@ -203,7 +203,7 @@ class Scenario:
     def verify_groups(self) -> list[tuple[int | None, list[int]]]:
         """Return pairs of verified tokens and the batches to predict with them, in the order of ``batch``.
 
-        One value (or none) serves all batches. A list, or `THEOREM`, gives one value per batch.
+        One value, or ``None``, holds for all batches. A list, or `THEOREM`, gives one value per batch.
         """
         batch = _counts("batch", self.batch)
         given = self.verify_tokens

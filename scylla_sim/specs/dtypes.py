@@ -113,7 +113,7 @@ def element_bytes(dtype: str, kv_dtype: str = "") -> ElementBytes:
     dtype
         Data type that the kernel computes in.
     kv_dtype
-        Data type of the KV cache, for attention kernels; it replaces the stored size.
+        Data type of the KV cache, for attention kernels; its size replaces the stored size.
 
     Examples
     --------
