@@ -1,6 +1,6 @@
 """The verb ``merge``: measured rows with the predictions of the same shapes, row by row.
 
-`gpu_validate.cli.compare` summarises errors. This verb keeps each row, for tables of single configurations.
+`gpu_validate.cli.compare` summarizes errors. This verb keeps each row, for tables of single configurations.
 """
 
 from __future__ import annotations

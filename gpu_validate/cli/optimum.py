@@ -1,6 +1,6 @@
 """The verb ``optimum``: the best number of verified tokens at each batch, from measured acceptance and passes.
 
-Theorem 1.3 gives the number of tokens to verify in a cycle if only verification takes time: the n that maximises
+Theorem 1.3 gives the number of tokens to verify in a cycle if only verification takes time: the n that maximizes
 b tau(n) / T(b, n). Both curves are measured, and interpolated along log n between measured points.
 """
 

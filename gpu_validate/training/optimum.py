@@ -54,7 +54,7 @@ def optima(
 ) -> list[dict[str, Any]]:
     """Return the best number of verified tokens at each batch.
 
-    The best number maximises tau(n) / T(b, n). Both curves are interpolated along log n, the time T on a log scale.
+    The best number maximizes tau(n) / T(b, n). Both curves are interpolated along log n, the time T on a log scale.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ _progress: Any = None
 
 
 def _worker(progress: Any) -> None:
-    """Initialise a worker process."""
+    """Initialize a worker process."""
     global _progress
     torch.set_num_threads(1)
     _progress = progress

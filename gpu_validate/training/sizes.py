@@ -23,7 +23,7 @@ LEARNING_RATE = 1.5e-2
 """Learning rate of all drafts.
 
 Averaged over depths, it gives the most accepted tokens of all rates in `SWEEP`. No depth has a clearly better rate.
-A rate that suits only some depths would bias the law of layers.
+A rate that suits only some depths would bias the law of decoder layers.
 """
 SLOW_RATE = 1e-3
 """Learning rate of a counter-example."""

@@ -1,6 +1,6 @@
 """Training of the target, and of many drafts on the target's features of the same text.
 
-All parameters of a model are in one vector. An optimiser step and an average of weights then take a few calls for
+All parameters of a model are in one vector. An optimizer step and an average of weights then take a few calls for
 any number of layers. Drafts keep a constant learning rate and an average over the last tenth of their steps. One
 run gives the whole curve over training tokens: each point is as good as after a run that lowers the rate there.
 
@@ -36,7 +36,7 @@ _DECAY_SHARE = 0.2
 
 
 class FlatWeights:
-    """All weights of a model as one vector, with optimiser and average.
+    """All weights of a model as one vector, with optimizer and average.
 
     Parameters
     ----------
@@ -66,16 +66,16 @@ class FlatWeights:
         self.average = self.weights.detach().clone()
         self.lr = lr
         self.steps = 0
-        self.optimiser = torch.optim.AdamW([self.weights], lr=lr, betas=_BETAS, weight_decay=0.0, fused=True)
+        self.optimizer = torch.optim.AdamW([self.weights], lr=lr, betas=_BETAS, weight_decay=0.0, fused=True)
 
     def update(self, scale: float = 1.0) -> None:
         """Apply the present gradients in one step, at ``scale`` times the learning rate."""
         self.steps += 1
         warm = min(1.0, self.steps / _WARM_UP)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self.lr * scale * warm
         nn.utils.clip_grad_norm_(self.weights, _CLIP)
-        self.optimiser.step()
+        self.optimizer.step()
         assert self.weights.grad is not None
         self.weights.grad.zero_()
         self.average.lerp_(self.weights.detach(), 1.0 - (1.0 - 1.0 / self.steps) ** (_EMA_POWER + 1.0))
@@ -91,7 +91,7 @@ class FlatWeights:
         return {
             "weights": self.weights.detach(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimizer.state_dict(),
             "steps": self.steps,
         }
 
@@ -99,7 +99,7 @@ class FlatWeights:
         """Resume from `state`."""
         self.weights.data.copy_(state["weights"])
         self.average.copy_(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimiser"])
         self.steps = int(state["steps"])
 
 

@@ -133,7 +133,7 @@ def serving_runs_fitted(results: Results) -> Table:
         sources=_SOURCES,
         notes=[
             *_RUN_NOTES,
-            "The scalars of an engine minimise the mean error of the runs in the half `fit`. A hash assigns each "
+            "The scalars of an engine minimize the mean error of the runs in the half `fit`. A hash assigns each "
             "group of (GPUs, input length, output length) to one half.",
             "A share near one half means that requests arrive in waves: each waits for the earlier half of its "
             "wave before its first token.",

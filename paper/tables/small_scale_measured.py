@@ -60,7 +60,7 @@ def optimum(results: Results) -> Table:
         joined({"tokens per cycle": "small-scale", "forward passes": "timed on the machine that trained"}),
         commits(tables),
         notes=[
-            "The best tree maximises tokens per cycle divided by the time of the target's forward pass. As in the "
+            "The best tree maximizes tokens per cycle divided by the time of the target's forward pass. As in the "
             "theorem, the time of drafting is not included.",
             *notes,
         ],

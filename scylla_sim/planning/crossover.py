@@ -74,10 +74,10 @@ def crossover_batch(speedup: FloatArray) -> int | None:
     >>> crossover_batch(np.array([0.8, 1.2])) is None
     True
     """
-    pays = np.flatnonzero(speedup > 1.0)
-    if speedup.size == 0 or (pays.size and pays[-1] == speedup.size - 1):
+    faster = np.flatnonzero(speedup > 1.0)
+    if speedup.size == 0 or (faster.size and faster[-1] == speedup.size - 1):
         return None
-    return int(pays[-1]) + 2 if pays.size else 1
+    return int(faster[-1]) + 2 if faster.size else 1
 
 
 def crossover(

@@ -1,7 +1,7 @@
 """Quantiles of the beta and Student distributions without scipy.
 
 `scylla-sim predict` needs them for the intervals of the acceptance laws, and importing scipy is slow. Both
-distributions follow from the regularised incomplete beta function.
+distributions follow from the regularized incomplete beta function.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _continued_fraction(a: FloatArray, b: FloatArray, x: FloatArray) -> FloatArr
 
 
 def incomplete_beta(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatArray:
-    """Return the regularised incomplete beta function I_x(a, b), the distribution function of Beta(a, b).
+    """Return the regularized incomplete beta function I_x(a, b), the distribution function of Beta(a, b).
 
     Parameters
     ----------
