@@ -85,7 +85,7 @@ def _pick(values: Tensor, rows: Tensor) -> Tensor:
 def accept_matching(tables: TreeTables, tokens: Tensor, wanted: Tensor) -> Accepted:
     """Accept drafted tokens as long as they equal the target's tokens.
 
-    The output follows the target's distribution whether its tokens are the most probable ones or drawn.
+    The output follows the target's distribution, for greedy and for sampled tokens of the target.
 
     Parameters
     ----------

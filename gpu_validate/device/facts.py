@@ -212,7 +212,7 @@ def _gpu(threads: int) -> Device:
     torch.backends.cuda.enable_cudnn_sdp(False)
     index = torch.cuda.current_device()
     facts = torch.cuda.get_device_properties(index)
-    # the driver numbers all GPUs and torch only the visible ones, so only the UUID identifies one
+    # indices of the driver count all GPUs, those of torch the visible ones; only the UUID is unambiguous
     name = f"GPU-{facts.uuid}" if getattr(facts, "uuid", None) else str(index)
     return Device(
         kind="cuda",

@@ -181,7 +181,7 @@ _PAIRED = {"specdecode": cycle_rows, "decode": decode_rows}
 def _elementwise_rows(values: Values, part: str) -> list[Row]:
     """Return the rows of a part that only move bytes, as ``elementwise`` kernels.
 
-    An eager launch measures the host. It is dropped if the launch in a CUDA graph was measured too.
+    The time of an eager launch is that of the host. It is dropped if the launch in a CUDA graph was measured too.
     """
     ops = {TRAIN: STREAMS, ALL: (*STREAMS, QUANTIZE), TEST: ()}[part]
     graphed = any(row["op"] == "launch" and row.get("graph") for row in values)

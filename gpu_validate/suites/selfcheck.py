@@ -108,7 +108,7 @@ _PATIENCE_S = 60.0
 
 
 class SelfCheckProcess:
-    """`check` in a separate process, which runs while this process prepares.
+    """A run of `check` in a separate process, in parallel with the preparations of this process.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Status of a claim, and the thresholds that several rules share.
 
 A status follows from numbers in result files by the rule of the claim. A refit of printed labels can reproduce the
-fit of a law, but not the law itself, which needs newly trained drafts. Numbers that only the authors reported
-support a claim partly at best.
+fit of a law, but not the law itself, which needs newly trained drafts. A claim whose numbers only the authors
+reported is reproduced partly at best.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ FAMILY_WIDENING, TRANSFER_WIDENING = 1.25, 2.0
 SOURCE_WEIGHT = 0.25
 """Weight of the source's parameters (in logs) when a fit is transferred to another family.
 
-The prior of the kernel model has the remaining weight. Some fitted parameters belong to one device alone. In GEMMs,
-H100 reaches 0.88 of its bandwidth, while B300, GB200, GB300, RTX PRO 6000 and H200 reach 0.83-0.88. One device
-cannot tell which parameters these are. The source device therefore has the same weight as each of the four devices
-that the prior is fitted to.
+The prior of the kernel model has the rest of the weight. Some fitted parameters belong to one device alone. In
+GEMMs, H100 reaches 0.88 of its bandwidth, while B300, GB200, GB300, RTX PRO 6000 and H200 reach 0.83-0.88. One
+device cannot tell which parameters these are. The source device therefore has the same weight as each of the four
+devices that the prior is fitted to.
 """
 
 MIN_LAUNCH = 0.1

@@ -57,7 +57,7 @@ def gemm_tiles_seconds(p: GemmTiles, c: Columns, r: Rates) -> FloatArray:
     Notes
     -----
     - The time of a plan is a smooth maximum of its tiles, its memory traffic, and its FLOPs at the sustained rate.
-    - The cost of a plan apart from its tiles depends on the split alone. The best tile of a split is therefore the
+    - Except for its tiles, the cost of a plan depends on the split only. The best tile of a split is therefore the
       least busy one, and one p-norm per split is exact.
     - Filling a tile's pipeline and writing its output takes as long as ``fill_depth`` units of k.
     - Few tiles run at the full clock. On a device that computes on all SMs, the power limit reduces the rate to
