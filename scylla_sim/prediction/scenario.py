@@ -129,8 +129,7 @@ class Scenario:
         return engine
 
     def draft_shapes(self, verify_tokens: int | None = None) -> list[DraftShape]:
-        """Return every combination of ``draft_len`` and ``top_k``, each with the given number of verified
-        tokens."""
+        """Return every combination of ``draft_len`` and ``top_k``, each with ``verify_tokens`` verified tokens."""
         draft = self.draft_model()
         lengths, widths = _optional_counts("draft_len", self.draft_len), _optional_counts("top_k", self.top_k)
         return [drafting.shape(draft, length, width, verify_tokens) for length, width in product(lengths, widths)]
