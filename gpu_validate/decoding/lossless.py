@@ -18,9 +18,6 @@ from gpu_validate.models.decoder import Decoder, KVCache, linear
 NEAR_TIE = 4.0
 """Largest difference of two logits that counts as a tie, in units of rounding of the largest logit."""
 
-VERDICTS = ("exact", "near ties", "different")
-"""Possible results of a comparison."""
-
 
 @dataclass(frozen=True)
 class Losslessness:
@@ -29,7 +26,7 @@ class Losslessness:
     Attributes
     ----------
     verdict
-        One of `VERDICTS`.
+        ``exact``, ``near ties`` or ``different``.
     differing
         Number of sequences that differ from autoregressive decoding.
     worst

@@ -278,7 +278,7 @@ def _config(model: Decoder) -> dict[str, Any]:
 
 
 def save(model: Decoder, folder: Path | str) -> None:
-    """Write a decoder as a checkpoint in Llama's layout."""
+    """Write a decoder as a checkpoint in Llama's layout, for example a random one as input of ``measure``."""
     folder = Path(folder)
     tensors: dict[str, Tensor] = {}
     for weight, names in _places(model):

@@ -55,11 +55,6 @@ class EagleDraft(nn.Module):
         self.register_buffer("head", target.head.weight.detach(), persistent=False)
         initialize_weights(self, seed)
 
-    @property
-    def feature_width(self) -> int:
-        """Number of elements of a feature."""
-        return int(self.head.shape[1])
-
     def enter(self, tokens: Tensor, fed: Tensor) -> Tensor:
         """Return the inputs of the layers, ``(..., spec.hidden_size)``, from tokens and features."""
         embedded = functional.embedding(tokens, self.embedding)
@@ -76,7 +71,7 @@ class EagleDraft(nn.Module):
         return linear(features, self.head)
 
     def forward(self, tokens: Tensor, fed: Tensor, cache: KVCache, place: Placement) -> Tensor:
-        """Return the predicted features ``(batch, n, feature_width)`` and fill the cache."""
+        """Return the predicted features ``(batch, n, hidden size of the target)`` and fill the cache."""
         x = self.enter(tokens, fed)
         turn = rotary(place.positions, self.spec.head_dim, x.dtype)
         for index, layer in enumerate(self.layers):

@@ -14,8 +14,6 @@ from paper.render.table import MISSING, Table
 from scylla_sim.checks import fail
 from scylla_sim.records import format_csv, write_text
 
-FORMATS = ("md", "tex", "csv", "html")
-
 WIDE = 6
 """Number of columns above which a LaTeX table is scaled to the width of the line."""
 

@@ -10,7 +10,6 @@ from paper.sources.results import Results, ResultTable
 from scylla_sim.checks import fail
 from scylla_sim.records import Row, read_columns
 
-SUITES = ("kernels", "step", "specdecode", "decode")
 PREDICTIONS = ("blind", "calibrated")
 """Predictions of a suite: made before the measurement, and made after a calibration on the GPU's own kernels."""
 _UUID_DIGITS = 12

@@ -67,7 +67,7 @@ class Mixture:
 
     @property
     def mean_profile(self) -> FloatArray:
-        """Rank profile averaged over contexts, shape (depth, ranks)."""
+        """Rank profile averaged over contexts, shape (depth, ranks); a static tree of the same draft has it."""
         return np.asarray(self.rank_probability.mean(axis=0))
 
 

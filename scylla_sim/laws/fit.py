@@ -202,20 +202,15 @@ def _unfitted(form: str, x: FloatArray, problem: str) -> Fit:
     )
 
 
-def compare(x: ArrayLike, y: ArrayLike, forms: list[str], weights: ArrayLike | None = None) -> list[Fit]:
-    """Fit several laws to the same points and sort them by AICc.
+def sorted_by_aicc(fits: list[Fit]) -> list[Fit]:
+    """Sort fits: the lowest AICc first, then fits without AICc, then fits that did not converge.
 
     Examples
     --------
-    >>> fits = compare([1, 2, 4, 8, 16, 32], [0, 1, 2, 3, 4, 5.1], ["linear", "log-linear"])
-    >>> [law.form for law in fits]
+    >>> x, y = [1, 2, 4, 8, 16, 32], [0, 1, 2, 3, 4, 5.1]
+    >>> [law.form for law in sorted_by_aicc([fit(x, y, form) for form in ("linear", "log-linear")])]
     ['log-linear', 'linear']
     """
-    return sorted_by_aicc([fit(x, y, form, weights) for form in forms])
-
-
-def sorted_by_aicc(fits: list[Fit]) -> list[Fit]:
-    """Sort fits: the lowest AICc first, then fits without AICc, then fits that did not converge."""
     return sorted(fits, key=lambda law: (not law.converged, law.aicc is None, law.aicc or 0.0))
 
 

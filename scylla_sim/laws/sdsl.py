@@ -13,9 +13,9 @@ This module makes three assumptions:
   published plane underestimates heads.
 * The coefficients of SDSL come from secondary sources (``data/laws.toml``).
 
-One check was possible: `scylla_sim.planning.draft_design.best_draft_parameters` combines the plane, the loss law
-and a drafting time proportional to the parameters. Its best draft sizes agree with those that SDSL states within 20
-%, for targets of 13 to 110 billion parameters.
+One check was possible, in this module's test. It combines the plane, the loss law and a drafting time proportional
+to the parameters. The best draft sizes agree with those that SDSL states within 20 %, for targets of 13 to 110
+billion parameters.
 """
 
 from __future__ import annotations

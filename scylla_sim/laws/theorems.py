@@ -5,7 +5,8 @@ Theorem     Statement
 ==========  =======================================================================================
 1.1         tau rises with the logarithm of the draft's pretraining tokens.
 1.2         tau rises with the logarithm of the draft's decoder layers.
-1.3         The best number of verified paths falls with the batch size.
+1.3         The best number of verified paths falls with the batch size, and the highest
+            throughput rises with its logarithm.
 ==========  =======================================================================================
 
 tau counts the bonus token and holds for the paper's draft tree (`reference`). Logarithms are natural. Functions
@@ -233,7 +234,9 @@ def optimal_paths(batch_size: ArrayLike) -> FloatArray:
 
     Notes
     -----
-    The theorem holds for Qwen2.5-72B at 10K input tokens.
+    The theorem holds for Qwen2.5-72B at 10K input tokens. With sqrt(1 + x) = 1 + x / 2 - x^2 / 8 + ..., it is about
+    474.4 / b + 7. The next term, -scale ratio^2 / (8 b^2), is 4 of 477 paths at b = 1. The rule therefore follows
+    1/b at every batch size, not a logarithm.
 
     Source: arXiv 2505.07858, Theorem 1.3, with the coefficients that the paper states.
 
@@ -244,25 +247,6 @@ def optimal_paths(batch_size: ArrayLike) -> FloatArray:
     """
     b, law = positive("batch_size", batch_size), quoted("optimum")
     return np.asarray(law["scale"] * np.sqrt(1 + law["ratio"] / b) - law["offset"])
-
-
-def optimal_paths_asymptote() -> tuple[float, float]:
-    """Return ``(slope, floor)`` of Theorem 1.3 at large batches: best number of paths = slope / b + floor.
-
-    Notes
-    -----
-    With sqrt(1 + x) = 1 + x / 2 - x^2 / 8 + ..., slope = scale ratio / 2 and floor = scale - offset. The next term
-    is -scale ratio^2 / (8 b^2). At b = 1 it is 4 of 477 paths. The rule therefore follows 1/b at every batch size,
-    not a logarithm.
-
-    Examples
-    --------
-    >>> slope, floor = optimal_paths_asymptote()
-    >>> round(slope, 1), floor
-    (474.4, 7.0)
-    """
-    law = quoted("optimum")
-    return law["scale"] * law["ratio"] / 2, law["scale"] - law["offset"]
 
 
 def highest_throughput(batch_size: ArrayLike) -> FloatArray:

@@ -17,9 +17,6 @@ from scylla_sim.specs.dtypes import ElementBytes, element_bytes
 Columns = Mapping[str, FloatArray]
 """Shape columns of an operation, by the names of the kernels CSV."""
 
-ATTENTION = ("decode_attention", "latent_attention")
-"""Kinds of operations that read the KV cache."""
-
 
 # -- GEMMs -----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from scylla_sim.acceptance import drafting
 from scylla_sim.acceptance.drafting import DraftShape
-from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, one_of, positive
 from scylla_sim.laws import sdsl, theorems
@@ -298,32 +297,3 @@ def design(
         target, head, deployment, budget=budget, batch=sizes, context=context, shapes=grid, law=law
     )
     return [_best_design(found, grid, batch, b, law) for b in range(sizes.size)]
-
-
-MAX_SDSL_DRAFT_LEN = 60
-"""Draft lengths that `best_draft_parameters` searches are below this; the best ones are below 15."""
-
-
-def best_draft_parameters(target_parameters: float, *, train_tokens: float = 1e12) -> float:
-    """Return the parameters of the independent draft with the highest throughput by SDSL's plane.
-
-    Each draft runs at its best draft length. A cycle with gamma drafted tokens costs gamma N + M, where N and M are
-    the parameters of draft and target. Time is assumed proportional to parameters, and verification takes one pass.
-
-    Parameters
-    ----------
-    target_parameters
-        Parameters of the target.
-    train_tokens
-        Pretraining tokens of the draft.
-
-    Examples
-    --------
-    >>> f"{best_draft_parameters(70e9):.2g}"
-    '2.8e+08'
-    """
-    size = np.geomspace(1e6, target_parameters, 1000)
-    rate = sdsl.draft_rate(size, train_tokens, target_parameters).value
-    length = np.arange(1, MAX_SDSL_DRAFT_LEN)[:, None]
-    speed = iid_tokens_per_cycle(rate, length) / (length * size / target_parameters + 1.0)
-    return float(size[np.argmax(speed.max(axis=0))])

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from running import ROOT
 
 from scylla_sim.checks import InputError
 from scylla_sim.laws import fit, theorems
+from scylla_sim.records import read_columns
 
 # arXiv 2505.07858, Fig. 1, printed data labels (Vicuna-7B); the value without pretraining is its dashed line.
 TOKENS_BILLION = [1, 2, 5, 10, 20, 50, 100]
@@ -94,9 +96,20 @@ def test_theorem_1_3_at_its_printed_batches():
     assert theorems.optimal_paths([8, 16, 32, 64]) == pytest.approx([66, 36, 22, 16], abs=2)
 
 
+def test_highest_throughput_at_its_printed_batches():
+    """arXiv 2505.07858, Fig. 5: maxima inside the figure, from batch 8."""
+    read = read_columns(ROOT / "paper" / "published" / "fig5_max_throughput.csv")
+    batch, highest = (np.array(read[name], dtype=float) for name in ("batch_size", "tokens_per_s"))
+    inside = np.array(read["inside"]) == "yes"
+    assert inside.sum() >= 4
+    assert theorems.highest_throughput(batch[inside]) == pytest.approx(highest[inside], rel=0.1)
+    assert theorems.highest_throughput(1.0) < 0.1 * highest[batch == 1]
+
+
 def test_theorem_1_3_is_one_over_b():
     batches = np.array([1.0, 2, 4, 8, 16, 32, 64])
-    slope, floor = theorems.optimal_paths_asymptote()
+    law = theorems.quoted("optimum")
+    slope, floor = law["scale"] * law["ratio"] / 2, law["scale"] - law["offset"]
     assert slope / batches + floor == pytest.approx(theorems.optimal_paths(batches), rel=0.01)
     k = theorems.optimal_paths(batches)
     a, c = fit.fit(batches, np.log(k), "log-linear").values
