@@ -154,10 +154,9 @@ MLA = Operation(
         size_columns=("batch", "kv_len", "num_heads"),
         cv_groups=("batch", "num_heads"),
     ),
-    kinds=(OpKind("latent_attention", _EXECUTIONS, reads_kv=True),),
+    kinds=(OpKind("latent_attention", _EXECUTIONS),),
     group_names=groups_by_kv_dtype,
     lookup=lookup_by_kv_dtype,
-    reads_kv=True,
     executions=_EXECUTIONS,
 )
 """MLA of ``q_len`` tokens over ``kv_len`` cached vectors of ``kv_rank + rope_dim`` elements."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates
 from scylla_sim.kernels.model import KernelModel, evaluate
-from scylla_sim.ops.op import Columns
+from scylla_sim.ops.op import WORK, Columns
 from scylla_sim.specs.hardware import Hardware
 
 Labels = Mapping[str, NDArray[np.str_]]
@@ -228,23 +228,32 @@ class OpKind:
         Ways to estimate it. The first whose data type was fitted is used, otherwise the last.
     resource
         Resource that the operation occupies: `TENSOR_CORES`, `MEMORY` or `LINK`.
-    reads_kv
-        Whether it reads the KV cache. Such kernels compute in 16 bits for every weight data type except float32.
     power_limited
         Whether the power limit of a GPU may slow it.
     depends_on_graph
         Whether its kernels differ inside and outside a CUDA graph.
+    correlation_exponent
+        Exponent c: errors of one kernel at query rows that differ by a factor r correlate as r**-c. ``None`` counts
+        them as independent, because no data show the kernel at two sizes on one weight or cache.
     """
 
     name: str
     executions: tuple[Execution, ...]
     resource: str = TENSOR_CORES
-    reads_kv: bool = False
     power_limited: bool = False
     depends_on_graph: bool = False
+    correlation_exponent: float | None = None
+
+    @property
+    def reads_kv(self) -> bool:
+        """Whether it reads the KV cache, by `scylla_sim.ops.op.WORK`."""
+        return WORK[self.name].reads_kv
 
     def compute_dtype(self, dtype: str) -> str:
-        """Return the data type that the operation computes in, for weights of a data type."""
+        """Return the data type that the operation computes in, for weights of a data type.
+
+        Kernels that read the KV cache compute in 16 bits for every weight data type except float32.
+        """
         return "bfloat16" if self.reads_kv and dtype != "float32" else dtype
 
 
@@ -279,8 +288,6 @@ class Operation:
         Kinds of operations of a forward pass that this operation describes.
     group_columns
         Numeric columns that select a group.
-    reads_kv
-        Whether the stored elements are those of the KV cache.
     per_library
         Whether the libraries of one framework have separate fits.
     l2_reuse_in_serving
@@ -300,7 +307,11 @@ class Operation:
     group_names: Callable[[Labels, Columns], NDArray[np.str_]] = groups_by_dtype
     lookup: Callable[[KernelQuery, Collection[str]], tuple[str, ...]] = lookup_by_dtype
     group_columns: tuple[str, ...] = ()
-    reads_kv: bool = False
     per_library: bool = True
     l2_reuse_in_serving: bool = False
     executions: tuple[Execution, ...] = ()
+
+    @property
+    def reads_kv(self) -> bool:
+        """Whether the stored elements are those of the KV cache."""
+        return any(kind.reads_kv for kind in self.kinds)

@@ -2,7 +2,7 @@
 
 Use `with_interval`; `Prediction.speedup_estimate` and `Prediction.tokens_per_s_estimate` call it. Errors of a
 kernel model on one weight or cache are correlated between different numbers of query rows. These errors cancel in
-the ratio of two steps. `CORRELATION_EXPONENT` determines how much of them cancels.
+the ratio of two steps. `OpKind.correlation_exponent` determines how much of them cancels.
 """
 
 from __future__ import annotations
@@ -12,32 +12,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from scylla_sim.checks import FloatArray
+from scylla_sim.kernels.registry import op_kind
 from scylla_sim.prediction.cycle import EXACT, Cycle
 from scylla_sim.prediction.step_time import LAUNCH, POWER, ErrorSource, Step
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, root_sum
 
-CORRELATION_EXPONENT = {"gemm": 1.0, "decode_attention": 0.5, LAUNCH: 0.0, POWER: 0.0}
-"""Kernel kind -> exponent c: errors of one kernel at query rows that differ by a factor r correlate as r**-c.
-
-Kernels without an entry were not measured at two sizes on one weight or cache. They count as independent. The error
-of launches is one constant of the engine, and the error of the power limit is one constant of the GPU. Neither
-depends on the size.
-
-Notes
------
-Source: chosen on the training rows of five GPUs (aiconfigurator-core). A GEMM is compared at m and r m rows of one
-weight, up to 512 rows. Attention is compared with r times as many query heads on one cache, because kernels pack
-query heads and query tokens into the same tile. The correlation of GEMM errors is highest while reading weights
-dominates, and lowest once tiles are full. About nine of ten measured ratios lie in their interval.
-
-=================  ==============  ==============
-Measured           r = 2           r = 4
-=================  ==============  ==============
-gemm               0.3-0.7         0.1-0.6
-decode_attention   0.5-0.96        0-0.95
-=================  ==============  ==============
-"""
+_SAME_AT_EVERY_SIZE = (LAUNCH, POWER)
+"""Error sources with full correlation: an engine has one launch time, and a GPU has one power limit."""
 
 _ZERO = np.asarray(0.0)
 _NO_ERROR = ErrorSource("", _ZERO, _ZERO)
@@ -50,7 +32,7 @@ def _correlation(kind: str, ratio: float) -> float:
     """Return the correlation between errors of one kernel at query rows of this ratio."""
     if ratio == 1.0:
         return 1.0
-    exponent = CORRELATION_EXPONENT.get(kind)
+    exponent = 0.0 if kind in _SAME_AT_EVERY_SIZE else op_kind(kind).correlation_exponent
     return 0.0 if exponent is None else max(ratio, 1.0 / ratio) ** -exponent
 
 

@@ -9,11 +9,12 @@ import pytest
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.registry import op_kind
 from scylla_sim.prediction.cycle import EXACT, Cycle
 from scylla_sim.prediction.step_time import EMPTY, ErrorSource, Step
 from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.prediction.throughput import predict
-from scylla_sim.prediction.uncertainty import CORRELATION_EXPONENT, with_interval
+from scylla_sim.prediction.uncertainty import with_interval
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, exact
@@ -43,7 +44,7 @@ def test_deviations_of_a_rate_add_in_quadrature():
 def test_shared_errors_cancel_in_a_ratio():
     plain = cycle(step(1.0, a=("gemm", 0.1)))
     verify = cycle(step(1.0, a=("gemm", 0.1)), tokens=4)
-    rho = 4.0 ** -CORRELATION_EXPONENT["gemm"]
+    rho = 4.0 ** -op_kind("gemm").correlation_exponent
     lower = with_interval(np.asarray(1.0), verify, NO_ENGINE, plain).lower
     # (1 - rho) (0.1^2 + 0.1^2), and nothing of the shared part, which slows both alike
     assert 1.0 / float(lower) - 1.0 == pytest.approx(np.sqrt(2 * (1 - rho) * 0.01))
