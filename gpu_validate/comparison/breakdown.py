@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gpu_validate.comparison.join import CsvTable
+from scylla_sim.records import Row
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 from scylla_sim.units import MILLI
@@ -24,7 +25,6 @@ COLUMNS = (
     ),
 )
 
-Row = dict[str, Any]
 Found = Mapping[tuple[str, ...], Row]
 
 

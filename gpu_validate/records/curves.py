@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from gpu_validate.records import record_file
-from scylla_sim.records import dump_json, write_text
+from scylla_sim.records import Row, dump_json, write_text
 from scylla_sim.stats.split import half_of
 from scylla_sim.units import MILLI
 
-Row = dict[str, Any]
 _LOOP_COLUMNS = (
     *("device", "dtype", "model", "draft", "decoder_layers", "drafting", "draft_len", "top_k", "verify_tokens"),
 )

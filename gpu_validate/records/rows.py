@@ -7,6 +7,7 @@ from typing import Any
 
 from gpu_validate.records import record_file
 from scylla_sim.checks import InputError, fail, one_of
+from scylla_sim.records import Row
 from scylla_sim.stats.split import ALL, TEST, TRAIN, lowest_hashed
 from scylla_sim.units import MILLI
 
@@ -56,7 +57,6 @@ MEASURED = frozenset(
 )
 """Columns of `export` that only a measurement can fill."""
 
-Row = dict[str, Any]
 Values = Sequence[Mapping[str, Any]]
 
 

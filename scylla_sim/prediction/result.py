@@ -13,9 +13,8 @@ from scylla_sim.console import format_table
 from scylla_sim.prediction.step_time import LAUNCH
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
+from scylla_sim.records import Row
 from scylla_sim.specs.model import Model
-
-Row = dict[str, Any]
 
 TABLE_COLUMNS = (
     *("batch_size", "context_len", "tokens_per_cycle", "cycle_ms", "tpot_ms", "tokens_per_s", "plain_tokens_per_s"),
