@@ -179,6 +179,41 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def name_list(text: str) -> list[str]:
+    """Return the names of a comma-separated list, without blanks around them and without empty parts.
+
+    Examples
+    --------
+    >>> name_list("h100-sxm, a100-sxm,")
+    ['h100-sxm', 'a100-sxm']
+    """
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def assignments(name: str, text: str) -> dict[str, str]:
+    """Return the pairs of a comma-separated list ``NAME=VALUE,NAME=VALUE``.
+
+    Raises
+    ------
+    InputError
+        When a part is not ``NAME=VALUE``, or a name occurs twice. The message starts with ``name``.
+
+    Examples
+    --------
+    >>> assignments("where", "graph=1,role=verify")
+    {'graph': '1', 'role': 'verify'}
+    """
+    found = {}
+    for part in name_list(text):
+        key, equals, value = part.partition("=")
+        if not (key and equals):
+            raise fail(name, part, "must be NAME=VALUE")
+        if key.strip() in found:
+            raise fail(name, part, f"gives {key.strip()} twice")
+        found[key.strip()] = value.strip()
+    return found
+
+
 def counts(name: str, text: str) -> list[float]:
     """Return the counts of a comma-separated list; suffixes such as ``K`` and ``Ki`` are allowed.
 
@@ -200,12 +235,7 @@ def counts(name: str, text: str) -> list[float]:
 
 
 def count(name: str, text: str) -> float:
-    """Return one count; suffixes are allowed.
-
-    Raises
-    ------
-    InputError
-        When the text is not exactly one count. The message starts with ``name``.
+    """Return one count, by the rules of `counts`.
 
     Examples
     --------

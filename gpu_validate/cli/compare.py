@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 
 from gpu_validate.comparison.errors import CHOICE_COLUMNS, COLUMNS, SCHEMA, compare
-from gpu_validate.comparison.join import assignments, read
+from gpu_validate.comparison.join import read
 from scylla_sim.checks import fail
-from scylla_sim.console import FORMATS, emit_text, format_table
+from scylla_sim.console import FORMATS, assignments, emit_text, format_table, name_list
 from scylla_sim.records import EVIDENCE, dump_json, format_csv, provenance
 
 EPILOG = """examples:
@@ -58,14 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     """Run the verb."""
-    by, columns = ([name.strip() for name in text.split(",") if name.strip()] for text in (args.by, args.columns))
+    by, columns = name_list(args.by), name_list(args.columns)
     if args.best and args.best not in columns:
         raise fail("best", args.best, "must be one of --columns", f"columns: {args.columns or 'none given'}")
     for name in ("predicted", "measured"):
         if not getattr(args, name):
             raise fail(name, "", "must name a file")
     where = assignments("where", args.where)
-    lists = [text.split(",") for text in (args.predicted, args.measured, args.repeat) if text]
+    lists = [name_list(text) for text in (args.predicted, args.measured, args.repeat) if text]
     repeat = read(*lists[2], empty=True) if args.repeat else None
     rows = compare(
         read(*lists[0]),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from gpu_validate.comparison.join import assignments, read
+from gpu_validate.comparison.join import read
 from gpu_validate.comparison.merge import merge, missing_columns
-from scylla_sim.console import emit_text, note
+from scylla_sim.console import assignments, emit_text, note
 from scylla_sim.records import format_columns
 
 EPILOG = """example:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the verb."""
-    dtypes = [name for name in args.dtype.split(",") if name]
+    dtypes = console.name_list(args.dtype)
     if args.op == serving_runs.OP:
         if args.part != "all" or args.rows is not None:
             raise fail("op", args.op, "does not go with --part or --rows", "serving runs are not split")

@@ -205,34 +205,3 @@ def match(predicted: CsvTable, measured: CsvTable) -> tuple[list[int], list[int]
             f"{predicted.path} and {measured.path} have no row in common; joined on {', '.join(names)}"
         )
     return [p for p, _ in pairs], [m for _, m in pairs]
-
-
-def assignments(name: str, text: str) -> dict[str, str]:
-    """Parse an argument of the form ``a=b,c=d``.
-
-    Parameters
-    ----------
-    name
-        Name of the argument, for error messages.
-    text
-        Its value.
-
-    Raises
-    ------
-    InputError
-        If a part is not ``NAME=VALUE``, or a name occurs twice.
-
-    Examples
-    --------
-    >>> assignments("where", "graph=1,role=verify")
-    {'graph': '1', 'role': 'verify'}
-    """
-    found = {}
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not (key and equals):
-            raise fail(name, part, "must be NAME=VALUE")
-        if key.strip() in found:
-            raise fail(name, part, f"gives {key.strip()} twice")
-        found[key.strip()] = value.strip()
-    return found

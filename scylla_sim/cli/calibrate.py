@@ -10,7 +10,7 @@ import numpy as np
 from scylla_sim.calibration import device_calibration, kernel_table
 from scylla_sim.calibration.calibrate import calibrate
 from scylla_sim.checks import fail
-from scylla_sim.console import format_table, note
+from scylla_sim.console import format_table, name_list, note
 from scylla_sim.records import EVIDENCE, dump_json, provenance, write_text
 from scylla_sim.specs import catalog
 
@@ -48,7 +48,7 @@ def _read(path: str, device: str) -> kernel_table.KernelTable:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code."""
-    paths = [path for path in args.measurements.split(",") if path]
+    paths = name_list(args.measurements)
     if args.device == "local" and not args.hardware:
         raise fail(
             "hardware", None, "is needed for --device local", "gpu-validate measure writes DIR/hardware.toml"

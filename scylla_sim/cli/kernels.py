@@ -7,7 +7,7 @@ import argparse
 from scylla_sim.calibration import device_calibration, kernel_table
 from scylla_sim.calibration.benchmark import benchmark_seconds
 from scylla_sim.checks import fail
-from scylla_sim.console import add_output, emit_columns
+from scylla_sim.console import add_output, emit_columns, name_list
 from scylla_sim.specs import catalog
 
 EPILOG = """example:
@@ -50,7 +50,7 @@ def execute(args: argparse.Namespace) -> int:
         if given is None:
             raise fail("carry", "yes", "needs --calibration", "it names the calibration to transfer")
         calibrations = {name: given.transferred_to(catalog.hardware(name)) for name in devices}
-    unfitted = [name for name in args.without.split(",") if name]
+    unfitted = name_list(args.without)
     calibrations = {name: calibration.without(*unfitted) for name, calibration in calibrations.items()}
     inputs = [args.shapes, *([args.calibration] if args.calibration else [])]
     emit_columns(args, "kernels", rows.columns, benchmark_seconds(rows, calibrations), inputs=inputs)

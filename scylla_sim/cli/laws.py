@@ -7,12 +7,11 @@ from pathlib import Path
 
 from scylla_sim.checks import fail, in_range
 from scylla_sim.cli._law_rows import law_rows, refuse
-from scylla_sim.console import add_output, count, emit, note
+from scylla_sim.console import add_output, assignments, count, counts, emit, note
 from scylla_sim.laws.forms import ALL_FORMS
 from scylla_sim.laws.groups import groups
 from scylla_sim.laws.points import Selection, SizeColumn, number
 from scylla_sim.records import EVIDENCE, Row
-from scylla_sim.units import parse_count
 
 EPILOG = """example:
   printf 'tokens,tau\\n1B,5.13\\n2B,5.15\\n5B,5.29\\n10B,5.33\\n20B,5.30\\n50B,5.43\\n' > fig1.csv
@@ -98,25 +97,11 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 def _x_units(text: str, columns: int) -> tuple[float, ...]:
     """Return the unit of each column of x; one unit serves all columns."""
-    try:
-        units = [parse_count(part) for part in text.split(",")]
-    except ValueError as error:
-        raise fail("x_scale", text, f"is not understood ({error})") from None
+    units = counts("x_scale", text)
     in_range("x_scale", units, 0, above=True)
     if len(units) not in (1, columns):
         raise fail("x_scale", text, f"must be one unit, or one for each of {columns} columns")
     return tuple(units * columns if len(units) == 1 else units)
-
-
-def _where(text: str | None) -> tuple[tuple[str, str], ...]:
-    """Return the conditions ``COL=VALUE,...`` as pairs."""
-    pairs = []
-    for part in _names(text):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise fail("where", part, "must read COL=VALUE")
-        pairs.append((name.strip(), value.strip()))
-    return tuple(pairs)
 
 
 def _size_column(option: str, text: str | None) -> SizeColumn | None:
@@ -142,7 +127,7 @@ def _selection(args: argparse.Namespace) -> Selection:
         x_units=_x_units(args.x_scale, len(x)),
         weight=args.weight or None,
         factors=_names(args.factor),
-        where=_where(args.where),
+        where=tuple(assignments("where", args.where or "").items()),
         draft_parameters=_size_column("draft_parameters", args.draft_parameters),
         train_tokens=_size_column("train_tokens", args.train_tokens),
         tuning_tokens=tuning,

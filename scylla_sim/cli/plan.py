@@ -9,7 +9,7 @@ from typing import Any
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli import _options
-from scylla_sim.console import add_output, count, counts, emit, note
+from scylla_sim.console import add_output, assignments, count, counts, emit, name_list, note
 from scylla_sim.ops import forward
 from scylla_sim.planning.capacity import RANKINGS, search
 from scylla_sim.prediction.scenario import Scenario
@@ -64,15 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
     """Return the price per GPU-hour by hardware name."""
     prices = {}
-    for item in text.split(",") if text else ():
-        name, _, value = item.partition("=")
+    for name, value in assignments("price", text or "").items():
         one_of("price", name, hardware)
         try:
-            prices[name] = float(in_range("price", float(value), 0, 1e9, above=True))
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise fail("price", item, "must be NAME=NUMBER") from None
+            price = float(value)
+        except ValueError:
+            raise fail("price", f"{name}={value}", "must be NAME=NUMBER") from None
+        prices[name] = float(in_range("price", price, 0, 1e9, above=True))
     return prices
 
 
@@ -120,7 +118,7 @@ def _tpot_limit(text: str | None) -> float | None:
 
 def execute(args: argparse.Namespace) -> int:
     """Search the deployments and print the best."""
-    names = [name for name in args.hardware.split(",") if name]
+    names = name_list(args.hardware)
     if not names:
         raise fail("hardware", args.hardware, "must name at least one device")
     whole("top", args.top, 0)

@@ -138,7 +138,7 @@ GOOD = "tokens,tau\n1,5.1\n2,5.2\n4,5.3\n8,5.4\n"
         (GOOD, ["--y", "tua"], "column='tua' is not known; did you mean tau?"),
         (GOOD, ["--weight", "w"], "column='w' is not known"),
         (GOOD, ["--where", "panel=left"], "column='panel' is not known"),
-        (GOOD, ["--where", "tau"], "must read COL=VALUE"),
+        (GOOD, ["--where", "tau"], "must be NAME=VALUE"),
         (GOOD, ["--where", "tau=5.1"], "points=1 must be at least 3"),
         (GOOD, ["--forms", "quadratic"], "form='quadratic' is not known"),
         (GOOD, ["--predict", "-1"], "lies outside the domain"),
