@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpu_validate.cli._suite_report import is_lossless, report
 from gpu_validate.cli.progress import Progress
 from gpu_validate.device.facts import (
     DTYPES,
@@ -49,9 +50,6 @@ SUITES = {
 """Suite -> module with ``cases(device, scale)``."""
 TRAINED = "trained"
 """Suite of the models that ``train`` wrote; it needs the option ``--weights``."""
-
-_WHOLE_CORE = 0.95
-"""Share of a CPU core below which other processes lengthened a latency."""
 
 _START_S = 10.0
 """Estimated seconds to start the processes of a group of GPUs. Two processes on a CPU start in 4 s, without the
@@ -196,36 +194,6 @@ def _measure(measured: SuiteRun, jobs: Sequence[Job], deadline: Deadline) -> Non
     said.say("")
 
 
-def _report(suite: str, record: dict[str, Any], seconds: float) -> None:
-    """Print the results of a suite. Cases that did not converge or that drifted are warnings."""
-    samples = record["samples"]
-    note(f"{suite}: {len(samples)} cases in {seconds:.1f} s")
-    limited = sum(sample["stopping_reason"] != "converged" for sample in samples)
-    if limited:
-        worst = max(sample["relative_error"] for sample in samples)
-        note(f"{suite}: warning: {limited} cases reached the time limit, relative error up to {worst:.1%}")
-    drifting = record["provenance"]["drifting"]
-    if drifting:
-        note(f"{suite}: warning: {len(drifting)} cases drifted (clock, power limit, or another process)")
-    shared = [row["cpu_share"] for row in record["values"] if row["cpu_share"] < _WHOLE_CORE]
-    if shared and record["provenance"]["device"]["kind"] == "cpu":
-        note(f"{suite}: warning: {len(shared)} cases shared their cores with others, down to {min(shared):.0%}")
-    slowed = sorted(
-        {reason for now in record["provenance"]["states"] for reason in now["throttling"]}
-        | set(record["provenance"]["monitor"].get("throttled_share", {}))
-    )
-    if slowed:
-        note(f"{suite}: warning: the GPU was throttled: {', '.join(slowed)}")
-    about = record["provenance"]
-    for name, what in (
-        ("left_out", "need more memory than the device has"),
-        ("failed", "failed; the record contains their errors"),
-        ("missing", "were not reached; run the same command again to measure them"),
-    ):
-        if about[name]:
-            note(f"{suite}: {len(about[name])} cases {what}")
-
-
 def _dry_run(args: argparse.Namespace, suites: Mapping[str, Cases], device: Device) -> None:
     """Print the cases and their estimated seconds."""
     rows, total_s = [], 0.0
@@ -293,14 +261,22 @@ def _device(args: argparse.Namespace) -> Device:
     return catalog_device(args.hardware, gpus=gpus, dtype=args.dtype)
 
 
-def _specs(suite: str, device: Device, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the shapes of trained models. The models of other suites are in the catalog."""
-    return _trained(args.weights, device.kind).specs() if suite == TRAINED else []
+def _facts(suite: str, device: Device, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the facts for the provenance. The catalog has the shapes of all models but the trained ones."""
+    return {
+        "scale": args.scale,
+        "cache": args.cache,
+        "models": [name for name in (args.target, args.draft, args.prompts) if name],
+        "specs": _trained(args.weights, device.kind).specs() if suite == TRAINED else [],
+    }
 
 
-def _not_lossless(record: dict[str, Any]) -> list[str]:
-    """Return the cases whose speculative decoding did not give the target's own output."""
-    return [row["case"] for row in record["values"] if row.get("lossless_verdict") == "different"]
+def _release_memory(device: Device) -> None:
+    """Release the models of a suite and the memory of the device."""
+    from gpu_validate.suites import random_models
+
+    random_models.clear()
+    release_memory(device)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -313,7 +289,6 @@ def execute(args: argparse.Namespace) -> int:
     if args.dry_run:
         _dry_run(args, suites, device)
         return 0
-    code = 0
     folder = Path(args.out)
     note(f"{device.name}: {device.kind}, {device.dtype}, hardware {device.hardware}")
     deadline = Deadline.after(None if args.minutes is None else MINUTE * float(positive("minutes", args.minutes)))
@@ -321,28 +296,24 @@ def execute(args: argparse.Namespace) -> int:
     if unread:
         note(f"warning: {unread}")
     warm_up(device)
+    code = 0
     for suite, every in suites.items():
         for line in (*summary_lines(device, every[0]), *_unmeasured(suite, device, every[1])):
             note(f"{suite}: {line}")
         begin = time.monotonic()
-        models = [name for name in (args.target, args.draft, args.prompts) if name]
-        how = {"scale": args.scale, "cache": args.cache, "models": models, "specs": _specs(suite, device, args)}
-        record = run_suite(suite, device, every, folder, **how, monitor=monitor, deadline=deadline)
-        from gpu_validate.suites import random_models
-
-        random_models.clear()
-        release_memory(device)
+        record = run_suite(
+            suite, device, every, folder, **_facts(suite, device, args), monitor=monitor, deadline=deadline
+        )
+        _release_memory(device)
         if record is None:
             note(f"{suite}: ERROR: nothing was measured")
             code = 1
             continue
-        _report(suite, record, time.monotonic() - begin)
-        code = 1 if record["provenance"]["failed"] else code
+        report(suite, record, time.monotonic() - begin)
         if suite == "kernels" and device.hardware == LOCAL:
             write_hardware(folder / "hardware.toml", record)
             note(f"wrote {folder / 'hardware.toml'}: hardware {LOCAL} with measured peaks")
-        broken = _not_lossless(record)
-        if broken:
-            note(f"{suite}: ERROR: not lossless, the output is not the target's own: {', '.join(broken)}")
+        lossless = is_lossless(suite, record)
+        if record["provenance"]["failed"] or not lossless:
             code = 1
     return code

@@ -169,6 +169,18 @@ def _merge(
     tl.store(out + row * head_dim + inner, mixed.to(out.dtype.element_ty))
 
 
+def _check_layout(q: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> None:
+    """Check the head size, the numbers of heads and the last strides."""
+    num_heads, num_kv_heads, head_dim = q.shape[1], keys.shape[1], q.shape[-1]
+    if head_dim < MIN_HEAD_DIM or head_dim & (head_dim - 1):
+        raise fail("head_dim", head_dim, f"must be a power of two and at least {MIN_HEAD_DIM}")
+    if num_heads % num_kv_heads:
+        raise fail("num_heads", num_heads, f"must be a multiple of num_kv_heads={num_kv_heads}")
+    for name, given in (("q", q), ("keys", keys), ("values", values), ("visible", visible)):
+        if given.stride(-1) != 1 and given.shape[-1] > 1:
+            raise fail(name, given.stride(), "must have a last stride of 1")
+
+
 def attend(
     q: Tensor,
     keys: Tensor,
@@ -217,15 +229,9 @@ def attend(
     ----------
     .. [1] Dao, Haziza, Massa and Sizov, "Flash-Decoding for long-context inference", 2023.
     """
+    _check_layout(q, keys, values, visible)
     batch, num_heads, n, head_dim = q.shape
     num_kv_heads = keys.shape[1]
-    if head_dim < MIN_HEAD_DIM or head_dim & (head_dim - 1):
-        raise fail("head_dim", head_dim, f"must be a power of two and at least {MIN_HEAD_DIM}")
-    if num_heads % num_kv_heads:
-        raise fail("num_heads", num_heads, f"must be a multiple of num_kv_heads={num_kv_heads}")
-    for name, given in (("q", q), ("keys", keys), ("values", values), ("visible", visible)):
-        if given.stride(-1) != 1 and given.shape[-1] > 1:
-            raise fail(name, given.stride(), "must have a last stride of 1")
     group = num_heads // num_kv_heads
     tile = choose_tile(group * n, head_dim, q.element_size())
     blocks = ceil_divide(group * n, tile.rows) * num_kv_heads

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpu_validate.decoding.tree_layout import TreeTables
+from gpu_validate.suites.case import ELEMENT_BYTES
 from scylla_sim.acceptance.trees import DraftTree
 from scylla_sim.ops.forward import forward_ops
 from scylla_sim.ops.op import Op
@@ -99,6 +100,12 @@ def pass_ops(model: Model, batch: int, context: int, tokens: int, dtype: str) ->
 def pass_cost(model: Model, batch: int, context: int, tokens: int, dtype: str, *, layer_dtype: str = "") -> Cost:
     """Return the work of one forward pass; see `pass_ops` and `operations_cost`."""
     return operations_cost(pass_ops(model, batch, context, tokens, dtype), dtype, layer_dtype=layer_dtype)
+
+
+def model_bytes(specs: Iterable[Model], tokens: int, dtype: str) -> float:
+    """Return the bytes of some models, each with its weights and a KV cache of ``tokens`` tokens."""
+    elements = sum(spec.parameters + spec.kv_elements_per_token * tokens for spec in specs)
+    return ELEMENT_BYTES[dtype] * elements
 
 
 def head_ops(spec: Model, target: Model, batch: int, context: int, tokens: int, *, fed: bool) -> list[Op]:

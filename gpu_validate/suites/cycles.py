@@ -12,13 +12,15 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import torch
+
 from gpu_validate.decoding.loop import SpeculativeLoop
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
-from gpu_validate.suites.costs import cycle_cost
+from gpu_validate.suites.costs import cycle_cost, model_bytes
 from gpu_validate.suites.loops_at_rates import ASSUMED_RATES, expected_tokens, loop_at_rates, part_call, plain_call
 from gpu_validate.suites.random_models import random_pair
 from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
@@ -175,6 +177,41 @@ def _names(specs: tuple[Model, Model]) -> tuple[str, str]:
     return specs[0].name, specs[1].name
 
 
+@dataclass(frozen=True)
+class _PartRun:
+    """The run of one part of a cycle: builds the loop, and reports its acceptance afterwards."""
+
+    make: Make
+    shape: tuple[int, int]
+    tree: DraftTree
+    part: str
+    accept: Callable[[], Acceptance]
+    graph: bool
+    timed: list[tuple[SpeculativeLoop, Acceptance]] = field(default_factory=list)
+
+    def build(self) -> Sequence[Call]:
+        """Return the timed call. Only a whole cycle needs the measured acceptance."""
+        found = self.accept() if self.part == "cycle" else Acceptance.assumed(self.tree)
+        loop = loop_at_rates(self.make(), self.tree, *self.shape, found.rates, static=self.graph)
+        self.timed[:] = [(loop, found)]
+        return [part_call(loop, self.part, self.shape[1])]
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return the columns that are known after the measurement."""
+        if self.part != "cycle":
+            return {}
+        loop, found = self.timed[0]
+        return {
+            "tokens_per_cycle": found.tokens_per_cycle,
+            **found.facts,
+            "tokens_per_cycle_seen": loop.tokens_per_cycle,
+        }
+
+    def generators(self) -> list[torch.Generator]:
+        """Return the random generators of the loop."""
+        return [loop.generator for loop, _ in self.timed]
+
+
 def part_case(
     device: Device,
     specs: tuple[Model, Model],
@@ -212,25 +249,10 @@ def part_case(
     """
     graph = uses_graphs(device) if graph is None else graph
     batch, context = shape
-    element = ELEMENT_BYTES[device.dtype]
     cost = cycle_cost(specs, tree, shape, device.dtype, verify=part != "draft", draft=part != "verify")
-    given = Acceptance.assumed(tree)
-    timed: list[tuple[SpeculativeLoop, Acceptance]] = []
-
-    def build() -> Sequence[Call]:
-        found = accept() if accept is not None and part == "cycle" else given
-        timed[:] = [(loop_at_rates(make(), tree, batch, context, found.rates, static=graph), found)]
-        return [part_call(timed[0][0], part, context)]
-
-    def facts() -> Mapping[str, Any]:
-        loop, found = timed[0]
-        if part != "cycle":
-            return {}
-        said = {"tokens_per_cycle": found.tokens_per_cycle, **found.facts}
-        return {**said, "tokens_per_cycle_seen": loop.tokens_per_cycle}
-
+    assumed = Acceptance.assumed(tree)
+    run = _PartRun(make, shape, tree, part, accept or (lambda: assumed), graph)
     width = max(tree.ranks) + 1
-    tokens = batch * (context + tree.num_nodes + 2 * (tree.draft_len + 1))
     return Case(
         id=f"{part}-{specs[0].name}-{specs[1].name}-b{batch}-s{context}-l{tree.draft_len}-k{width}"
         f"{_suffix(device, graph)}",
@@ -240,16 +262,18 @@ def part_case(
             "draft_len": tree.draft_len,
             "top_k": width,
             "verify_tokens": tree.verify_tokens,
-            "tokens_per_cycle": given.tokens_per_cycle,
+            "tokens_per_cycle": assumed.tokens_per_cycle,
         },
         flop=cost.flop,
         bytes=cost.bytes,
-        memory_bytes=element * sum(spec.parameters + spec.kv_elements_per_token * tokens for spec in specs),
-        build=build,
-        facts=facts,
+        memory_bytes=model_bytes(
+            specs, batch * (context + tree.num_nodes + 2 * (tree.draft_len + 1)), device.dtype
+        ),
+        build=run.build,
+        facts=run.facts,
         graph=graph,
-        generators=lambda: [loop.generator for loop, _ in timed],
-        release=timed.clear,
+        generators=run.generators,
+        release=run.timed.clear,
     )
 
 

@@ -21,8 +21,8 @@ from gpu_validate.device.clocks import Call, capture_graph
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
 from gpu_validate.models.decoder import Decoder
-from gpu_validate.suites.case import ELEMENT_BYTES, Case
-from gpu_validate.suites.costs import cycle_cost
+from gpu_validate.suites.case import Case
+from gpu_validate.suites.costs import cycle_cost, model_bytes
 from gpu_validate.suites.cycles import Make, uses_graphs
 from gpu_validate.suites.loops_at_rates import ASSUMED_RATES, expected_tokens, loop_at_rates
 from gpu_validate.suites.random_models import random_caches, random_pair
@@ -130,15 +130,42 @@ def _plain(target: Decoder, batch: int, context: int, cycles: int, *, graph: boo
     return _repeated(call, known.lengths, context, cycles)
 
 
+def _tokens_per_cycle(tree: DraftTree | None) -> float:
+    """Return the expected tokens per cycle at the assumed rates; 1 without a draft."""
+    return expected_tokens(tree, ASSUMED_RATES) if tree else 1.0
+
+
+def _shape(
+    device: Device, specs: tuple[Model, Model], grid: Grid, batch: int, tree: DraftTree | None
+) -> dict[str, Any]:
+    """Return the columns that describe a case."""
+    return {
+        "op": "decode",
+        "device": device.hardware,
+        "dtype": device.dtype,
+        "model": specs[0].name,
+        "draft": specs[1].name if tree else "",
+        "batch": batch,
+        "context": grid.context,
+        "new_tokens": grid.new_tokens,
+        "draft_len": tree.draft_len if tree else 0,
+        "top_k": int(bool(tree)),
+        "verify_tokens": tree.verify_tokens if tree else 1,
+        "tokens_per_cycle": _tokens_per_cycle(tree),
+        "graph": int(uses_graphs(device)),
+        "framework": "torch",
+        "version": device.versions["torch"],
+        "kernel_source": decoder_kernel(device.kind),
+    }
+
+
 def decode_case(
     device: Device, specs: tuple[Model, Model], make: Make, grid: Grid, batch: int, draft_len: int
 ) -> Case:
     """Return the case of ``grid.new_tokens`` tokens per sequence, plain or with drafted chains."""
-    element = ELEMENT_BYTES[device.dtype]
     graph = uses_graphs(device)
     tree = chain(draft_len) if draft_len else None
-    tau = expected_tokens(tree, ASSUMED_RATES) if tree else 1.0
-    cycles = _cycles(tau, grid.new_tokens)
+    cycles = _cycles(_tokens_per_cycle(tree), grid.new_tokens)
     middle = grid.context + grid.new_tokens // 2
     cost = cycle_cost(specs, tree, (batch, middle), device.dtype)
     held: list[SpeculativeLoop] = []
@@ -157,31 +184,13 @@ def decode_case(
     def rates(seconds: float) -> Mapping[str, Any]:
         return {"tokens_per_s": batch * (held[0].tokens_per_cycle if held else 1.0) / seconds}
 
-    shape = {
-        "op": "decode",
-        "device": device.hardware,
-        "dtype": device.dtype,
-        "model": specs[0].name,
-        "draft": specs[1].name if tree else "",
-        "batch": batch,
-        "context": grid.context,
-        "new_tokens": grid.new_tokens,
-        "draft_len": draft_len,
-        "top_k": int(bool(tree)),
-        "verify_tokens": tree.verify_tokens if tree else 1,
-        "tokens_per_cycle": tau,
-        "graph": int(graph),
-        "framework": "torch",
-        "version": device.versions["torch"],
-        "kernel_source": decoder_kernel(device.kind),
-    }
     tokens = batch * (grid.context + cycles * (draft_len + 1) + 3 * (draft_len + 1))
     return Case(
         id=f"decode-{specs[0].name}-{specs[1].name}-b{batch}-s{grid.context}-n{grid.new_tokens}-l{draft_len}",
-        shape=shape,
+        shape=_shape(device, specs, grid, batch, tree),
         flop=cost.flop,
         bytes=cost.bytes,
-        memory_bytes=element * sum(spec.parameters + spec.kv_elements_per_token * tokens for spec in specs),
+        memory_bytes=model_bytes(specs, tokens, device.dtype),
         build=build,
         facts=facts,
         rates=rates,

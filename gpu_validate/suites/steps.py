@@ -18,7 +18,7 @@ from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.models.attention import decoder_kernel
 from gpu_validate.models.decoder import placement_after
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
-from gpu_validate.suites.costs import pass_cost
+from gpu_validate.suites.costs import model_bytes, pass_cost
 from gpu_validate.suites.random_models import random_caches, random_model
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -137,7 +137,7 @@ def step_case(
         },
         flop=cost.flop,
         bytes=cost.bytes,
-        memory_bytes=element * (spec.parameters + spec.kv_elements_per_token * batch * (context + tokens))
+        memory_bytes=model_bytes([spec], batch * (context + tokens), device.dtype)
         + 2 * element * batch * tokens * spec.vocab_size,
         build=build,
         graph=graph,

@@ -23,8 +23,8 @@ from gpu_validate.decoding.tree_layout import causal_placement
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device
 from gpu_validate.models.decoder import KVCache, placement_after
-from gpu_validate.suites.case import ELEMENT_BYTES, Case
-from gpu_validate.suites.costs import Cost, draft_widths, head_ops, operations_cost, pass_cost
+from gpu_validate.suites.case import Case
+from gpu_validate.suites.costs import Cost, draft_widths, head_ops, model_bytes, operations_cost, pass_cost
 from gpu_validate.suites.trained_models import Trained, TrainedHead
 from scylla_sim.acceptance.tree_search import best_tree
 from scylla_sim.acceptance.trees import DraftTree, chain
@@ -118,17 +118,15 @@ def _case(
 ) -> dict[str, Any]:
     """Return the arguments that all cases of the suite share."""
     spec = trained.target.spec
-    element = ELEMENT_BYTES[_DTYPE]
     columns: dict[str, Any] = {"op": op, "device": device.hardware, "dtype": _DTYPE, "model": spec.name}
     columns |= {"batch": batch, "context": CONTEXT, "tokens": tokens, "graph": 0, **shape}
     columns |= {"framework": "torch", "version": device.versions["torch"]}
-    memory = element * (spec.parameters + spec.kv_elements_per_token * batch * (CONTEXT + 2 * tokens))
     return {
         "id": f"{name}-b{batch}",
         "shape": columns,
         "flop": cost.flop,
         "bytes": cost.bytes,
-        "memory_bytes": memory,
+        "memory_bytes": model_bytes([spec], batch * (CONTEXT + 2 * tokens), _DTYPE),
     }
 
 
