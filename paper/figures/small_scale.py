@@ -60,12 +60,48 @@ def _short(tokens: int) -> str:
     return f"{tokens >> 20}M" if tokens >= 1 << 20 else f"{tokens >> 10}k"
 
 
+def _by_tokens(axes: Any, points: Points, fits: dict[int, Row]) -> None:
+    """Draw tokens per cycle by training tokens, with one curve for each number of decoder layers."""
+    ticks = list(next(iter(points.values())))
+    ends = []
+    for (depth, curve), colour in zip(points.items(), _COLOURS):
+        for tokens, values in curve.items():
+            _seeds(axes, tokens, values, colour)
+        if depth in fits:
+            ends.append((_law(axes, fits[depth], min(curve), max(curve), colour), f"{depth}", colour))
+    label_ends(axes, max(ticks), ends, 0.11)
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [_short(tokens) for tokens in ticks])
+    axes.set(title="Theorem 1.1", xlabel="training tokens of the draft", ylabel="tokens per cycle")
+    lowest = min(row["r2"] for row in fits.values())
+    axes.text(0.02, 0.97, f"labels: decoder layers\nR² {lowest:.3f} or higher", **_corner(axes))
+
+
+def _by_layers(axes: Any, points: Points, fits: dict[int, Row]) -> None:
+    """Draw tokens per cycle by decoder layers, with one curve for each number of training tokens."""
+    depths = list(points)
+    ends = []
+    for (tokens, row), colour in zip(fits.items(), _COLOURS):
+        for depth in depths:
+            _seeds(axes, depth, points[depth][tokens], colour)
+        ends.append((_law(axes, row, depths[0], depths[-1], colour), _short(tokens), colour))
+    label_ends(axes, depths[-1], ends, 0.11)
+    axes.set_xscale("log")
+    axes.set_xticks(depths, [str(depth) for depth in depths])
+    axes.set(title="Theorem 1.2", xlabel="decoder layers of the draft")
+    last = max(next(iter(points.values())))
+    middle, low, high, _ = slope(fits[last])
+    text = (
+        f"labels: training tokens\n{_short(last)}: {middle:.2f} [{low:.2f}, {high:.2f}] per ln, "
+        f"R² {fits[last]['r2']:.3f}"
+    )
+    axes.text(0.02, 0.97, text, **_corner(axes))
+
+
 def small_scale(results: Results) -> Canvas:
     """Draw Theorems 1.1 and 1.2 on trained drafts: seeds as small dots, fits of their means as lines."""
     (run, by_depth), (_, by_tokens) = laws(results, "tokens")[0], laws(results, "layers")[0]
     points = _points(results, run)
-    last = max(next(iter(points.values())))
-    line = _lines(by_tokens, "train_tokens")[last]
     drawing = canvas(
         "small-scale",
         "Theorems 1.1 and 1.2 on trained drafts, at small scale",
@@ -77,36 +113,8 @@ def small_scale(results: Results) -> Canvas:
         share_y=True,
     )
     left, right = drawing.axes
-    ends = []
-    fits = _lines(by_depth, "decoder_layers")
-    for (depth, curve), colour in zip(points.items(), _COLOURS):
-        for tokens, values in curve.items():
-            _seeds(left, tokens, values, colour)
-        if depth in fits:
-            ends.append((_law(left, fits[depth], min(curve), max(curve), colour), f"{depth}", colour))
-    label_ends(left, last, ends, 0.11)
-    left.set_xscale("log")
-    ticks = list(next(iter(points.values())))
-    left.set_xticks(ticks, [_short(tokens) for tokens in ticks])
-    left.set(title="Theorem 1.1", xlabel="training tokens of the draft", ylabel="tokens per cycle")
-    least = min(row["r2"] for row in fits.values())
-    left.text(0.02, 0.97, f"labels: decoder layers\nR² {least:.3f} or higher", **_corner(left))
-    ends = []
-    fits = _lines(by_tokens, "train_tokens")
-    depths = list(points)
-    for (tokens, row), colour in zip(fits.items(), _COLOURS):
-        for depth in depths:
-            _seeds(right, depth, points[depth][tokens], colour)
-        ends.append((_law(right, row, depths[0], depths[-1], colour), _short(tokens), colour))
-    label_ends(right, depths[-1], ends, 0.11)
-    right.set_xscale("log")
-    right.set_xticks(depths, [str(depth) for depth in depths])
-    right.set(title="Theorem 1.2", xlabel="decoder layers of the draft")
-    middle, low, high, _ = slope(line)
-    text = (
-        f"labels: training tokens\n{_short(last)}: {middle:.2f} [{low:.2f}, {high:.2f}] per ln, R² {line['r2']:.3f}"
-    )
-    right.text(0.02, 0.97, text, **_corner(right))
+    _by_tokens(left, points, _lines(by_depth, "decoder_layers"))
+    _by_layers(right, points, _lines(by_tokens, "train_tokens"))
     for axes in (left, right):
         axes.minorticks_off()
         axes.margins(x=0.05)

@@ -36,14 +36,19 @@ WORDS = {
 }
 """Grouping column -> its values in words. The notes under a table define the regimes."""
 
-ERRORS = (
-    Column("n", "shapes", digits=0),
+ERROR_COLUMNS = (
     percent_column("median_ape", "median error"),
     percent_column("mape", "mean error"),
     percent_column("p90_ape", "90th percentile"),
     percent_column("bias", "bias", signed=True),
     percent_column("naive_median_ape", "roofline baseline: median error"),
     percent_column("naive_bias", "roofline baseline: bias", signed=True),
+)
+"""Columns of the errors of a prediction and of its roofline baseline."""
+
+ERRORS = (
+    Column("n", "shapes", digits=0),
+    *ERROR_COLUMNS,
     percent_column("coverage", "inside 90 % interval", digits=0),
     percent_column("floor_median", "noise floor"),
 )

@@ -83,6 +83,31 @@ def _published_shapes() -> list[tuple[int, int, int]]:
     return [(draft_len, top_k, tokens) for top_k, draft_len, tokens in sorted(found)]
 
 
+def _shape_row(shape: tuple[int, int, int], predicted_s: tuple[float, float], token_s: float) -> Row:
+    """Return the errors of one draft shape.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Draft length, top-k and verified tokens.
+    predicted_s : tuple of float
+        Predicted and roofline seconds of a cycle.
+    token_s : float
+        Host seconds per verified token of the vLLM preset.
+    """
+    depth, width, tokens = shape
+    seconds, roofline = predicted_s
+    cells = published.rows("specbundle_cycles", draft_len=depth, top_k=width, preset_from="no")
+    measured = [float(row["cycle_s"]) for row in cells]
+    row: Row = {"draft_len": depth, "top_k": width, "verify_tokens": tokens, "evidence": "published"}
+    row |= {"measured_s": median(measured), "predicted_s": seconds, "floor_median": _difference_of_heads(cells)}
+    row |= _errors([seconds / cycle - 1 for cycle in measured])
+    row["naive_median_ape"] = _errors([roofline / cycle - 1 for cycle in measured])["median_ape"]
+    with_term = seconds + tokens * token_s
+    row["token_median_ape"] = _errors([with_term / cycle - 1 for cycle in measured])["median_ape"]
+    return row
+
+
 def specbundle(results: Results) -> Table:
     """Return EAGLE-3 cycle times on an H200 by draft shape, on tasks outside the fit of the engine preset."""
     engine, token_s, _ = token_seconds(results)
@@ -91,20 +116,7 @@ def specbundle(results: Results) -> Table:
     for depth, width, tokens in _published_shapes():
         table, cycles = _cycles(results, f"endtoend/specbundle-{depth}-{width}.json")
         tables.append(table)
-        seconds, roofline = cycles[1]
-        cells = published.rows("specbundle_cycles", draft_len=depth, top_k=width, preset_from="no")
-        measured = [float(row["cycle_s"]) for row in cells]
-        row: Row = {"draft_len": depth, "top_k": width, "verify_tokens": tokens, "evidence": "published"}
-        row |= {
-            "measured_s": median(measured),
-            "predicted_s": seconds,
-            "floor_median": _difference_of_heads(cells),
-        }
-        row |= _errors([seconds / cycle - 1 for cycle in measured])
-        row["naive_median_ape"] = _errors([roofline / cycle - 1 for cycle in measured])["median_ape"]
-        with_term = seconds + tokens * token_s
-        row["token_median_ape"] = _errors([with_term / cycle - 1 for cycle in measured])["median_ape"]
-        rows.append(row)
+        rows.append(_shape_row((depth, width, tokens), cycles[1], token_s))
     return Table(
         "specbundle",
         "Cycles of Llama-3.1-8B with EAGLE-3 on one H200 under SGLang, batch 1",

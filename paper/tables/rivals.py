@@ -5,6 +5,8 @@ SDSL states that acceptance is an affine function of the draft's perplexity.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from paper.render.table import EVIDENCE, Column, Table
 from paper.render.values import joined
 from paper.sources import published
@@ -100,6 +102,21 @@ def rival_law(results: Results) -> Table:
     )
 
 
+def _gain_row(law: Row, ends: Sequence[float], measured: float) -> Row:
+    """Return the gain between two predicted values of a law, compared with the measured gain."""
+    gain = ends[1] - ends[0]
+    low, high = sorted(gain * law[f"a_{end}"] / law["a"] for end in ("lower", "upper"))
+    place = "is above it" if low > measured else "is below it" if high < measured else "contains it"
+    return {
+        "law": f"{law['form']}: {law['formula']}",
+        "gain": gain,
+        "interval": f"{low:.3f} to {high:.3f}",
+        "measured": measured,
+        "verdict": place,
+        "evidence": law.get("evidence"),
+    }
+
+
 def pretraining_elsewhere(results: Results) -> Table:
     """Return the gain of pretraining beyond the range of Fig. 1, predicted by each law and measured by others."""
     laws = results.table("laws/rival-pretraining.json")
@@ -110,27 +127,11 @@ def pretraining_elsewhere(results: Results) -> Table:
     }
     at = [float(value(table.rows[0], "tokens_per_cycle", table.path)) for table in converted.values()]
     measured = at[1] - at[0]
-    rows: list[Row] = []
-    for law in laws.rows:
-        if not law.get("converged"):
-            continue
-        ends = [float(value(law, f"y({tokens})", laws.path)) for tokens in converted]
-        gain = ends[1] - ends[0]
-        low, high = sorted(gain * law[f"a_{end}"] / law["a"] for end in ("lower", "upper"))
-        rows.append(
-            {
-                "law": f"{law['form']}: {law['formula']}",
-                "gain": gain,
-                "interval": f"{low:.3f} to {high:.3f}",
-                "measured": measured,
-                "verdict": "contains it"
-                if low <= measured <= high
-                else "is above it"
-                if low > measured
-                else "is below it",
-                "evidence": law.get("evidence"),
-            }
-        )
+    rows = [
+        _gain_row(law, [float(value(law, f"y({tokens})", laws.path)) for tokens in converted], measured)
+        for law in laws.rows
+        if law.get("converged")
+    ]
     first, last = (f"{row['pretrain_tokens_b']:g} B" for row in (less, more))
     gained = more["tokens_per_cycle"] - less["tokens_per_cycle"]
     return Table(

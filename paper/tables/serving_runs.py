@@ -7,18 +7,13 @@ from pathlib import PurePosixPath
 from paper.render.table import EVIDENCE, Column, Table, ms_column, percent_column
 from paper.render.values import joined
 from paper.sources.results import Results, ResultTable, commits, value
-from paper.tables.errors import ROOFLINE_NOTE, word
+from paper.tables.errors import ERROR_COLUMNS, ROOFLINE_NOTE, word
 from scylla_sim.records import Row
 from scylla_sim.units import MILLI
 
 _ERRORS = (
     Column("n", "runs", digits=0),
-    percent_column("median_ape", "median error"),
-    percent_column("mape", "mean error"),
-    percent_column("p90_ape", "90th percentile"),
-    percent_column("bias", "bias", signed=True),
-    percent_column("naive_median_ape", "roofline baseline: median error"),
-    percent_column("naive_bias", "roofline baseline: bias", signed=True),
+    *ERROR_COLUMNS,
     percent_column("coverage", "inside 90 % interval of the kernels", digits=0),
 )
 _SOURCES = ["runs of the Python package aiconfigurator-core (Apache-2.0), systems/silicon_sample.csv"]
