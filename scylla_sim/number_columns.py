@@ -81,6 +81,20 @@ def line_of(path: Path | str) -> Callable[[int], str]:
     return lambda index: f"on line {index + 2} of {name}"
 
 
+def number_or_text(text: str) -> float | str:
+    """Return a cell as a float if it is a number, else as text.
+
+    Examples
+    --------
+    >>> number_or_text("5.03"), number_or_text("vicuna-7b")
+    (5.03, 'vicuna-7b')
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _number(text: str, count_unit: float | None) -> float:
     """Return the number in a cell; NaN if there is none."""
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpu_validate.comparison.choices import choice_quality, situations_of
 from gpu_validate.comparison.join import CsvTable, Lines, match, shared_columns
 from scylla_sim.checks import FloatArray, InputError, fail
+from scylla_sim.stats.relative_errors import summarize
 from scylla_sim.units import MILLI
 
 SCHEMA = "gpu-validate/compare/1"
@@ -50,17 +51,11 @@ def error_summary(predicted_s: FloatArray, measured_s: FloatArray) -> dict[str, 
 
     Examples
     --------
-    >>> error_summary(np.array([1.1, 1.0, 0.8]), np.ones(3))["median_ape"].round(3).item()
-    0.1
+    >>> error_summary(np.array([1.25, 1.0, 0.8]), np.ones(3))["bias"]
+    0.0
     """
-    signed = predicted_s / measured_s - 1.0
-    size = np.abs(signed)
-    return {
-        "median_ape": np.median(size),
-        "mape": size.mean(),
-        "p90_ape": np.quantile(size, 0.9),
-        "bias": np.median(signed),
-    }
+    errors = summarize(predicted_s / measured_s - 1.0)
+    return {"median_ape": errors.median, "mape": errors.mean, "p90_ape": errors.p90, "bias": errors.bias}
 
 
 def repeat_ratio(measured: CsvTable, repeat: CsvTable, column: str) -> FloatArray:
@@ -152,10 +147,10 @@ class Joined:
         """Return the errors of the chosen rows."""
         measured = self.measured[chosen]
         row: dict[str, Any] = {"n": int(chosen.sum())}
-        row |= {key: float(value) for key, value in error_summary(self.predicted[chosen], measured).items()}
+        row |= error_summary(self.predicted[chosen], measured)
         if self.naive is not None:
             naive = error_summary(self.naive[chosen], measured)
-            row |= {f"naive_{key}": float(value) for key, value in naive.items()}
+            row |= {f"naive_{key}": value for key, value in naive.items()}
         if self.bounds is not None:
             low, high = (bound[chosen] for bound in self.bounds)
             row["coverage"] = float(np.mean((low <= measured) & (measured <= high)))

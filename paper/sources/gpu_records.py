@@ -8,6 +8,7 @@ from typing import Any
 
 from paper.sources.results import Results, ResultTable
 from scylla_sim.checks import fail
+from scylla_sim.number_columns import number_or_text
 from scylla_sim.records import Row, read_columns
 
 PREDICTIONS = ("blind", "calibrated")
@@ -18,16 +19,11 @@ _TEXT = ("op", "device", "dtype", "kv_dtype", "model", "draft", "role", "kernel_
 """Columns that hold text even if a cell looks like a number."""
 
 
-def _cell(name: str, text: str) -> Any:
+def _cell(name: str, text: str) -> float | str | None:
     """Return a CSV cell as a float, as text, or as ``None`` if it is empty."""
     if not text:
         return None
-    if name in _TEXT:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    return text if name in _TEXT else number_or_text(text)
 
 
 def drafting(row: Row) -> str:

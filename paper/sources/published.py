@@ -12,20 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim.checks import fail, one_of
+from scylla_sim.number_columns import number_or_text
 from scylla_sim.records import Row, read_columns
 
 HOW_READ = ("printed", "digitised", "derived", "secondary")
 """Printed as text, read from a figure, computed from printed numbers, or quoted by a third party."""
 
 FOLDER = Path(str(resources.files("paper") / "published"))
-
-
-def _value(text: str) -> Any:
-    """Return a cell as a float if it is a number, else as text."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 @cache
@@ -36,9 +29,8 @@ def _rows(name: str) -> tuple[Row, ...]:
         one_of("how_read", how, HOW_READ, hint=f"{name}.csv, line {row + 2}")
     if "source" not in columns or not all(columns["source"]):
         raise fail("source", "", f"is missing in {name}.csv", "every published number needs a source")
-    return tuple(
-        {key: _value(text) for key, text in zip(columns, line)} for line in zip(*columns.values(), strict=True)
-    )
+    lines = zip(*columns.values(), strict=True)
+    return tuple({key: number_or_text(text) for key, text in zip(columns, line)} for line in lines)
 
 
 def rows(name: str, **where: Any) -> list[Row]:

@@ -24,6 +24,7 @@ from scylla_sim.kernels.operation import FitSettings
 from scylla_sim.kernels.registry import operation
 from scylla_sim.ops.op import Columns
 from scylla_sim.specs.hardware import Hardware
+from scylla_sim.stats.relative_errors import summarize
 from scylla_sim.units import MILLI
 
 MAX_ROWS = 4096
@@ -271,14 +272,14 @@ def fit_group(op: str, name: str, part: KernelTable, *, hardware: Hardware, evid
     log_error = _held_out_errors(model, columns, seconds, folds=folds, r=r, settings=settings)
     parameters = model.with_values(np.exp(mode.theta).tolist())
     band, short, split_s = _bands(evaluate(model, parameters, columns, r), log_error, groups)
-    relative = np.expm1(-log_error)
+    errors = summarize(np.expm1(-log_error))
     return GroupFit(
         op=op,
         name=name,
         kernel=FittedKernel(model, parameters, band, short, split_s, evidence, _graph_share_s(part, hardware)),
         rows=len(part),
         intervals=_parameter_intervals(model, mode),
-        median_error=float(np.median(np.abs(relative))),
-        p90_error=float(np.quantile(np.abs(relative), 0.9)),
-        bias=float(np.median(relative)),
+        median_error=errors.median,
+        p90_error=errors.p90,
+        bias=errors.bias,
     )

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scylla_sim.checks import FloatArray, fail, one_of
 from scylla_sim.laws.fit import check_points
 from scylla_sim.laws.forms import FORMS
-from scylla_sim.stats.least_squares import aicc, solve_linear
+from scylla_sim.stats.least_squares import aicc, solve_linear, with_constant
 
 TERMS = {name: form.term for name, form in FORMS.items() if form.term}
 """Laws that can be a term of a sum, with the formula of the term."""
@@ -94,7 +94,7 @@ def fit_additive(
     for column, term in zip(columns, terms):
         at, value = check_points(column, y, one_of("term", term, TERMS))
         parts.append(FORMS[term].basis(at)[:, 0])
-    solution = solve_linear(np.column_stack([*parts, np.ones(value.size)]), value, weights)
+    solution = solve_linear(with_constant(*parts), value, weights)
     names = tuple(f"a{i + 1}" for i in range(len(terms)))
     written = (f"{name} {TERMS[term].format(f'x{i + 1}')}" for i, (name, term) in enumerate(zip(names, terms)))
     return AdditiveFit(

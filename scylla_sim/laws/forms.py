@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray
+from scylla_sim.stats.least_squares import with_constant
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,6 @@ class LawForm:
         return np.asarray(self.basis(x.ravel(), *shapes) @ np.array(coefficients)).reshape(x.shape)
 
 
-def _with_constant(*columns: FloatArray) -> FloatArray:
-    return np.stack([*columns, np.ones_like(columns[0])], axis=-1)
-
-
 def _span(x: FloatArray) -> tuple[float, float]:
     above = x[x > 0]
     return (float(above.min()), float(above.max())) if above.size else (1.0, 1.0)
@@ -127,12 +124,12 @@ def _logistic(x: FloatArray, middle: float, slope: float) -> FloatArray:
 
 FORMS = {
     "log-linear": LawForm(
-        "a ln x + c", ("a", "c"), lambda x: _with_constant(np.log(x)), min_x=0.0, min_x_excluded=True, term="ln {}"
+        "a ln x + c", ("a", "c"), lambda x: with_constant(np.log(x)), min_x=0.0, min_x_excluded=True, term="ln {}"
     ),
     "log1p": LawForm(
-        "a ln(x + 1) + c", ("a", "c"), lambda x: _with_constant(np.log1p(x)), min_x=0.0, term="ln({} + 1)"
+        "a ln(x + 1) + c", ("a", "c"), lambda x: with_constant(np.log1p(x)), min_x=0.0, term="ln({} + 1)"
     ),
-    "linear": LawForm("a x + c", ("a", "c"), lambda x: _with_constant(x), term="{}"),
+    "linear": LawForm("a x + c", ("a", "c"), lambda x: with_constant(x), term="{}"),
     "power": LawForm(
         "a x^b",
         ("a", "b"),
@@ -146,7 +143,7 @@ FORMS = {
     "saturating-exponential": LawForm(
         "c - a exp(-x / s)",
         ("a", "c", "s"),
-        lambda x, s: _with_constant(-np.exp(-x / s)),
+        lambda x, s: with_constant(-np.exp(-x / s)),
         min_x=0.0,
         num_shapes=1,
         starts=lambda x: _scales(_span(x)[0] / 5, _span(x)[1] * 5, 40),
@@ -169,7 +166,7 @@ FORMS = {
     "broken": LawForm(
         "a ln min(x, x_b) + c",
         ("a", "c", "x_b"),
-        lambda x, x_b: _with_constant(np.log(np.minimum(x, x_b))),
+        lambda x, x_b: with_constant(np.log(np.minimum(x, x_b))),
         min_x=0.0,
         min_x_excluded=True,
         num_shapes=1,

@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, in_range, one_of, positive
 from scylla_sim.stats.estimate import Estimate
-from scylla_sim.stats.least_squares import Solution, solve_linear
+from scylla_sim.stats.least_squares import Solution, solve_linear, with_constant
 from scylla_sim.stats.quantiles import student_quantile
 from scylla_sim.units import GIGA
 
@@ -148,12 +148,8 @@ def joint_fit() -> Solution:
     layers, tau_layers = points("layers")
     both_layers = np.concatenate([np.ones_like(tokens), layers[1:]])
     both_tokens = np.concatenate([tokens, np.zeros(layers.size - 1)])
-    design = _design(np.log(both_layers), np.log1p(both_tokens))
+    design = with_constant(np.log(both_layers), np.log1p(both_tokens))
     return solve_linear(design, np.concatenate([tau_tokens, tau_layers[1:]]))
-
-
-def _design(*columns: FloatArray) -> FloatArray:
-    return np.stack([*columns, np.ones_like(columns[0])], axis=-1)
 
 
 def _outside(name: str, x: FloatArray) -> NDArray[np.bool_]:
@@ -221,7 +217,7 @@ def tokens_per_cycle(
         remarks += ("the draft has no pretraining; the default of the paper is 10 B tokens",)
     if ((depth > 1) & (tokens > 0)).any():
         remarks += ("the effects of layers and pretraining are assumed to add; the paper shows no draft with both",)
-    return _value(joint_fit(), _design(np.log(depth), np.log1p(tokens)), outside, level, remarks)
+    return _value(joint_fit(), with_constant(np.log(depth), np.log1p(tokens)), outside, level, remarks)
 
 
 def optimal_paths(batch_size: ArrayLike) -> FloatArray:

@@ -44,6 +44,17 @@ class Solution:
         return self.rss / self.dof
 
 
+def with_constant(*columns: FloatArray) -> FloatArray:
+    """Return the design matrix of some columns and a constant, shape (..., columns + 1).
+
+    Examples
+    --------
+    >>> with_constant(np.array([2.0, 3.0])).tolist()
+    [[2.0, 1.0], [3.0, 1.0]]
+    """
+    return np.stack([*columns, np.ones_like(columns[0])], axis=-1)
+
+
 def solve_linear(design: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Solution:
     """Solve ``y = design @ values`` by weighted linear least squares.
 
