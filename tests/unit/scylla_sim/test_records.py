@@ -109,3 +109,12 @@ def test_provenance_names_files_without_their_folder(tmp_path):
     found = records.provenance(inputs=[tmp_path / "in.csv"], note="n")
     assert list(found["inputs"]) == ["in.csv"] and found["note"] == "n"
     assert found["inputs"]["in.csv"] == records.sha256_of(tmp_path / "in.csv")
+
+
+def test_a_copy_without_git_names_its_commit(monkeypatch):
+    """On a rented GPU a .git that travelled along may be that of another commit."""
+    records.git_state.cache_clear()
+    monkeypatch.setenv(records.COMMIT_VARIABLE, "0123abc")
+    assert records.git_state() == {"git_sha": "0123abc", "git_dirty": None}
+    monkeypatch.delenv(records.COMMIT_VARIABLE)
+    records.git_state.cache_clear()

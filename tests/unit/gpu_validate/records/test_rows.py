@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gemm_results import DEVICE, RESULTS
 from gpu_records import CASES, GPU, shape_rows
 
 from gpu_validate import cli
@@ -82,3 +83,61 @@ def test_rows_warn_of_the_name_of_another_device(
     assert cli.main(["rows", *options]) == 0
     assert (f"device='h200-sxm' names the rows, but {GPU} measured the record" in capsys.readouterr().err) == warned
     assert set(read_columns(tmp_path / "step.csv")["device"]) == {name}
+
+
+def test_train_and_test_share_no_weight_matrix_and_lose_no_row() -> None:
+    value = record_file.build("kernels", RESULTS, DEVICE, scale="ci")
+    train, test = rows.export(value, "train"), rows.export(value, "test")
+    pairs = [{(row["n"], row["k"]) for row in part} for part in (train, test)]
+    assert pairs[0] and pairs[1] and not pairs[0] & pairs[1]
+    assert len(train) + len(test) == len(rows.export(value, "all")) == len(RESULTS)
+    assert all(row["evidence"] == "live" for row in train)
+    renamed = rows.export(value, "all", device="mine", evidence="recorded")
+    assert {(row["device"], row["evidence"]) for row in renamed} == {("mine", "recorded")}
+
+
+def test_copies_calibrate_elementwise_kernels_and_are_never_scored() -> None:
+    copy = {**RESULTS[0][0], "case": "copy-64MiB", "op": "copy", "bytes": 1.34e8}
+    value = record_file.build("kernels", [*RESULTS, (copy, RESULTS[0][1])], DEVICE)
+    train = rows.export(value, "train")
+    assert [row["bytes"] for row in train if row["op"] == "elementwise"] == [1.34e8]
+    assert all(row["op"] == "gemm" for row in rows.export(value, "test"))
+
+
+def again(row: dict[str, Any], summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {**row, "case": f"{row['case']}@2", "pass": 2, "latency_ms": 1.1 * row["latency_ms"]}, summary
+
+
+def test_the_second_pass_is_exported_by_its_number_and_one_that_was_not_measured_is_refused() -> None:
+    value = record_file.build("kernels", [*RESULTS, *(again(*result) for result in RESULTS[:4])], DEVICE)
+    first, second = (rows.export(value, "all", number=number) for number in (1, 2))
+    assert (len(first), len(second)) == (len(RESULTS), 4)
+    assert [row["latency_ms"] for row in second] == [1.1 * row["latency_ms"] for row in first[:4]]
+    assert "pass" not in first[0]
+    with pytest.raises(InputError, match=r"pass=3 was not measured by suite kernels; passes: \[1, 2\]"):
+        rows.export(value, "all", number=3)
+
+
+def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
+    values = [row for row, _ in RESULTS]
+    assert rows.held_out_keys(values) == rows.held_out_keys(values[::-1])
+
+
+def attention(batch: int, kv_len: int) -> dict[str, Any]:
+    heads = {"num_heads": 32, "num_kv_heads": 8, "head_dim": 128}
+    return {"op": "decode_attention", "batch": batch, "kv_len": kv_len, **heads}
+
+
+def test_attention_is_split_within_each_batch() -> None:
+    """Shapes of the first campaign: hashes alone held out every shape of 64 sequences."""
+    sizes = {1: (512, 2048, 8192, 32768), 8: (512, 2048, 8192, 32768), 64: (512, 2048, 8192)}
+    shapes = [attention(batch, kv_len) for batch, some in sizes.items() for kv_len in some]
+    held_out = rows.held_out_keys(shapes)
+    test = [shape for shape in shapes if rows.shape_key(shape) in held_out]
+    assert sorted(shape["batch"] for shape in test) == [1, 8, 64]
+
+
+def test_strata_of_one_shape_are_fitted_but_for_one_of_the_operation() -> None:
+    shapes = [attention(batch, 512) for batch in (1, 8, 64)]
+    assert len(rows.held_out_keys(shapes)) == 1
+    assert rows.held_out_keys([]) == set()
