@@ -30,6 +30,9 @@ from scylla_sim.specs import catalog
 REPEATS = 3
 SHAPES, LOOPED, ROWS = 1_000_000, 2_000, 200_000
 
+Case = tuple[Callable[[], object], int]
+"""Call to time, and the number of results that it computes."""
+
 
 def best_of(call: Callable[[], object]) -> float:
     """Return the least CPU seconds of a few repetitions, after one warm-up."""
@@ -77,36 +80,54 @@ def _csv(path: Path, shapes: np.ndarray) -> None:
     path.write_text("op,device,dtype,m,n,k\n" + lines)
 
 
-def main() -> None:
-    """Run all cases and print their times."""
-    rng = np.random.default_rng(0)
-    shapes = np.stack([rng.integers(1, 513, SHAPES), *rng.integers(1024, 16385, (2, SHAPES))], axis=1).astype(float)
-    columns = dict(zip("mnk", shapes.T))
+def _predictions() -> dict[str, Case]:
+    """Return a grid of cycles with intervals, and the search for a schedule."""
     h100 = device_calibration.shipped("h100-sxm")
-    fitted, r = h100.kernel("gemm").without_l2_reuse(), rates(h100.hardware, "bfloat16")
-    p = asdict(fitted.parameters)
-    few = [tuple(row) for row in shapes[:LOOPED].tolist()]
-    worst = np.abs(
-        np.array(_loop(p, few)) / fitted.seconds({n: c[:LOOPED] for n, c in columns.items()}, r) - 1
-    ).max()
     model, deployment = catalog.model("llama-3.1-8b"), Deployment(h100, catalog.engine("vllm"))
-    config = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
+    eagle3 = catalog.draft("eagle3")
+    config = SpeculativeConfig(eagle3, 3, 1, 4, 2.4, 2.2, 2.6)
     batch, context = np.arange(1.0, 257.0)[:, None], np.linspace(128, 32768, 256)[None, :]
+    lengths = [SpeculativeConfig(eagle3, n, 1, n + 1, 1 + 0.5 * n, 1.0, n + 1.0) for n in range(1, 8)]
 
     def cycles() -> object:
         out = predict(model, config, deployment, batch=batch, context=context)
         return out.speedup_estimate, out.tokens_per_s_estimate
 
-    lengths = [
-        SpeculativeConfig(catalog.draft("eagle3"), n, 1, n + 1, 1 + 0.5 * n, 1.0, n + 1.0) for n in range(1, 8)
-    ]
-
     def search() -> object:
         return schedule(model, lengths, deployment, batch=[1, 16, 64, 256], context=[1024], max_batch=1024)
+
+    return {
+        "draft-verify cycles with intervals, a grid": (cycles, 256 * 256),
+        "schedule: 7 draft lengths at each of 1,024 batches": (search, 7 * 1024),
+    }
+
+
+def _kernels(shapes: np.ndarray) -> tuple[dict[str, Case], float]:
+    """Return the ways to compute the seconds of GEMMs, and the largest difference between loop and arrays."""
+    columns = dict(zip("mnk", shapes.T))
+    h100 = device_calibration.shipped("h100-sxm")
+    fitted, r = h100.kernel("gemm").without_l2_reuse(), rates(h100.hardware, "bfloat16")
+    p = asdict(fitted.parameters)
+    few = [tuple(row) for row in shapes[:LOOPED].tolist()]
+    looped = fitted.seconds({name: column[:LOOPED] for name, column in columns.items()}, r)
 
     def one() -> object:
         return [fitted.seconds({"m": np.asarray(m), "n": n, "k": k}, r) for m, n, k in few]
 
+    cases: dict[str, Case] = {
+        "GEMM shapes, arrays": (lambda: fitted.seconds(columns, r), SHAPES),
+        "GEMM shapes, one by one through numpy": (one, LOOPED),
+        "GEMM shapes, a straightforward loop": (lambda: _loop(p, few), LOOPED),
+        "GEMM shapes, datasheet roofline, arrays": (lambda: roofline_seconds("gemm", columns, r), SHAPES),
+    }
+    return cases, float(np.abs(np.array(_loop(p, few)) / looped - 1).max())
+
+
+def main() -> None:
+    """Run all cases and print their times."""
+    rng = np.random.default_rng(0)
+    shapes = np.stack([rng.integers(1, 513, SHAPES), *rng.integers(1024, 16385, (2, SHAPES))], axis=1).astype(float)
+    kernels, worst = _kernels(shapes)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.csv", Path(folder) / "out.csv"
         _csv(source, shapes[:ROWS])
@@ -115,17 +136,9 @@ def main() -> None:
             with contextlib.redirect_stderr(io.StringIO()):
                 return cli.main(["kernels", "--shapes", str(source), "--out", str(target)])
 
-        cases: dict[str, tuple[Callable[[], object], int]] = {
-            "GEMM shapes, arrays": (lambda: fitted.seconds(columns, r), SHAPES),
-            "GEMM shapes, one by one through numpy": (one, LOOPED),
-            "GEMM shapes, a straightforward loop": (lambda: _loop(p, few), LOOPED),
-            "GEMM shapes, datasheet roofline, arrays": (lambda: roofline_seconds("gemm", columns, r), SHAPES),
-            "draft-verify cycles with intervals, a grid": (cycles, 256 * 256),
-            "schedule: 7 draft lengths at each of 1,024 batches": (search, 7 * 1024),
-            "kernels through the command line, CSV in and out": (command, ROWS),
-        }
+        through_files: dict[str, Case] = {"kernels through the command line, CSV in and out": (command, ROWS)}
         results = {}
-        for name, (call, count) in cases.items():
+        for name, (call, count) in {**kernels, **_predictions(), **through_files}.items():
             seconds = best_of(call)
             results[name] = {"seconds": seconds, "per_second": count / seconds}
             print(f"{name:52} {seconds * 1e3:9.1f} ms  {count / seconds:14,.0f} /s")

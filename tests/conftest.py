@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from hypothesis import settings
 from paper_results import write_results
-from reduced import complete
-from running import ROOT
+from reduced_workflow import complete
 
 # no deadline, because a slow machine is not a failure; with CI set, the examples are the same in every run
 settings.register_profile("checkout", deadline=None, derandomize=bool(os.environ.get("CI")))

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 from gpu_validate import cli
 from gpu_validate.cli import measure

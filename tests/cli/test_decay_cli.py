@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 from scylla_sim.cli import main
 

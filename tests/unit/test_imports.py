@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 PACKAGES = ("scylla_sim", "gpu_validate", "paper")
 FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from checkout import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from running import ROOT
 
 import scylla_sim
 

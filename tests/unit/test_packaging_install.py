@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from checkout import ROOT, run_in
 from packaging.requirements import Requirement
-from running import ROOT, run_in
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from running import ROOT, run_in
+from checkout import ROOT, run_in
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAPS = [ROOT / "CONTRIBUTING.md", ROOT / "docs/architecture.md", ROOT / "docs/theory.md"]
@@ -138,9 +138,14 @@ def test_named_files_and_modules_exist(page: Path) -> None:
 
 
 def test_named_symbols_exist() -> None:
-    for page in MAPS:
-        for symbol, path in re.findall(r"`(\w+)`\s+in\s+`([\w/]+\.py)`", page.read_text(encoding="utf-8")):
-            assert symbol in defined(ROOT / path), f"{page.name}: {path} has no {symbol}"
+    named = [
+        (page, symbol, path)
+        for page in MAPS
+        for symbol, path in re.findall(r"`(\w+)`\s+in\s+`([\w/]+\.py)`", page.read_text(encoding="utf-8"))
+    ]
+    assert named
+    for page, symbol, path in named:
+        assert symbol in defined(ROOT / path), f"{page.name}: {path} has no {symbol}"
 
 
 def test_blocks_and_commands_are_found(tmp_path: Path) -> None:

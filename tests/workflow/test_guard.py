@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from measured_gpu import measured_gpu
-from running import ROOT
+from checkout import ROOT
+from empty_gpu_records import measured_gpu
 
 HERE = socket.gethostname()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from gpu_records import GPU
-from reduced import OVERLAY, snakemake
+from reduced_workflow import OVERLAY, snakemake
 
 pytestmark = pytest.mark.slow
 

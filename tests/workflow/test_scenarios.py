@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from checkout import ROOT, run_in
 from endtoend_results import CYCLES
-from running import ROOT, run_in
 from smallscale_results import GROUPS
 
 from paper.sources import published

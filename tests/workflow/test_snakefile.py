@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from measured_gpu import measured_gpu
-from running import ROOT, run_in
+from checkout import ROOT, run_in
+from empty_gpu_records import measured_gpu
 
 from gpu_validate.silicon import tables
 from paper.figures.index import FIGURES

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 from gpu_validate import cli
 from gpu_validate.records import record_file

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 from gpu_validate import cli
 from paper.claims import gpu as claims_gpu

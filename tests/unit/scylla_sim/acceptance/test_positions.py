@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 from scylla_sim.acceptance import positions, profiles, tree_search, trees
 from scylla_sim.checks import InputError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 from scylla_sim.checks import InputError
 from scylla_sim.laws import fit, grouped

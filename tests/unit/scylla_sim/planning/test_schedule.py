@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting

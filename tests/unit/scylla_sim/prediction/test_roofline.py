@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from running import ROOT
+from checkout import ROOT
 
 from scylla_sim.checks import InputError
 from scylla_sim.prediction import roofline

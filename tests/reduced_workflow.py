@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from checkout import run_in
 from gpu_records import write_records
-from running import run_in
 
 OVERLAY = """\
 measurements: recorded
