@@ -52,7 +52,10 @@ def _loop(p: Mapping[str, float], shapes: list[tuple[float, float, float]]) -> l
     sm_flop, out = r.flop_per_s / r.sm_count, []
     norm, whole = p["overlap_norm"], min(p["wave_weight"], 1.0)
     for m, n, k in shapes:
-        memory = 2.0 * (n * k + m * k + m * n) / (p["bandwidth_fraction"] * r.bytes_per_s)
+        weights = 2.0 * n * k
+        warm = 1.0 / (1.0 + (p["weight_copies"] * weights / r.l2_bytes) ** 6.0)
+        moved = weights + 2.0 * (m * k + m * n) - weights * warm * (1.0 - 1.0 / p["l2_ratio"])
+        memory = moved / (p["bandwidth_fraction"] * r.bytes_per_s)
         memory *= 1.0 + p["crowding"] * m / (m + 16.0)
         sustained = 2.0 * m * n * k / (p["sustained_fraction"] * r.flop_per_s)
         best = math.inf
