@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scylla_sim import __version__
 from scylla_sim.checks import InputError, fail, one_of
-from scylla_sim.records import dump_json, format_columns, format_csv, table, write_text
+from scylla_sim.records import dump_json, format_columns, format_csv, format_table, table, write_text
 from scylla_sim.units import parse_count
 
 FORMATS = ("table", "json", "csv")
@@ -328,48 +328,3 @@ def emit_text(args: argparse.Namespace, text: str) -> None:
     else:
         sys.stdout.write(text)
         sys.stdout.flush()
-
-
-def _cell(value: Any) -> str:
-    """Return the text of a table cell: four significant digits for numbers, ``-`` for a missing value."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e3 else f"{value:.0f}"
-    return str(value)
-
-
-def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Return rows as a text table; numbers are aligned to the right.
-
-    This needs no tabulate, because the base installation has numpy only.
-
-    Parameters
-    ----------
-    rows
-        Rows to print.
-    columns
-        Keys to print, in this order; default: all keys.
-
-    Examples
-    --------
-    >>> print(format_table([{"name": "a", "seconds": 0.12345}, {"name": "b", "seconds": None}]), end="")
-    name  seconds
-    ----  -------
-    a      0.1235
-    b           -
-    """
-    names = list(columns or dict.fromkeys(key for row in rows for key in row))
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
-    widths = [max(len(name), *(len(line[i]) for line in cells), 0) for i, name in enumerate(names)]
-    right = [
-        any(isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool) for row in rows)
-        for name in names
-    ]
-    lines = [names, ["-" * width for width in widths], *cells]
-    return "".join(
-        "  ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right)).rstrip() + "\n"
-        for line in lines
-    )

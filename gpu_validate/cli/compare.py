@@ -12,8 +12,8 @@ import argparse
 from gpu_validate.comparison.errors import CHOICE_COLUMNS, COLUMNS, SCHEMA, compare
 from gpu_validate.comparison.join import read
 from scylla_sim.checks import fail
-from scylla_sim.console import FORMATS, assignments, emit_text, format_table, name_list
-from scylla_sim.records import EVIDENCE, dump_json, format_csv, provenance
+from scylla_sim.console import FORMATS, assignments, emit_text, name_list
+from scylla_sim.records import EVIDENCE, dump_json, format_csv, format_table, provenance
 
 EPILOG = """examples:
   gpu-validate compare --predicted predicted.csv --measured test.csv --repeat again.csv --by dtype --out errors.json

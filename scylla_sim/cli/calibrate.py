@@ -10,8 +10,8 @@ import numpy as np
 from scylla_sim.calibration import device_calibration, kernel_table
 from scylla_sim.calibration.calibrate import calibrate
 from scylla_sim.checks import fail
-from scylla_sim.console import format_table, name_list, note
-from scylla_sim.records import EVIDENCE, dump_json, provenance, write_text
+from scylla_sim.console import name_list, note
+from scylla_sim.records import EVIDENCE, dump_json, format_table, provenance, write_text
 from scylla_sim.specs import catalog
 
 EPILOG = """example:

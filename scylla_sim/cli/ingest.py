@@ -10,11 +10,11 @@ import numpy as np
 
 from scylla_sim.acceptance import generation, positions, profiles
 from scylla_sim.checks import fail, in_range, whole
-from scylla_sim.console import add_output, emit_text, format_table, note
+from scylla_sim.console import add_output, emit_text, note
 from scylla_sim.engines import logs, prometheus
 from scylla_sim.engines.counts import Counts
 from scylla_sim.engines.sglang_log import Lengths
-from scylla_sim.records import EVIDENCE, Row, dump_json, format_csv, table
+from scylla_sim.records import EVIDENCE, Row, dump_json, format_csv, format_table, table
 from scylla_sim.stats.estimate import Estimate
 
 EPILOG = """examples (the content of the file decides its kind):

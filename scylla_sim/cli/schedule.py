@@ -13,7 +13,7 @@ from scylla_sim.acceptance.drafting import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.cli import _options
-from scylla_sim.console import add_output, emit, emit_text, format_table, note
+from scylla_sim.console import add_output, emit, emit_text, note
 from scylla_sim.engines import flags as engines_flags
 from scylla_sim.engines.flags import Flags
 from scylla_sim.planning import draft_design
@@ -21,7 +21,7 @@ from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedule
 from scylla_sim.prediction.result import caption
 from scylla_sim.prediction.scenario import Scenario, precision_notes
-from scylla_sim.records import dump_json, table
+from scylla_sim.records import dump_json, format_table, table
 from scylla_sim.specs.draft import Draft
 
 EPILOG = """example:

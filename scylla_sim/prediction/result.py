@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.checks import FloatArray, InputError
-from scylla_sim.console import format_table
 from scylla_sim.prediction.step_time import LAUNCH
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
-from scylla_sim.records import Row
+from scylla_sim.records import Row, format_table
 from scylla_sim.specs.model import Model
 
 TABLE_COLUMNS = (
