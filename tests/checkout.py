@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def run_in(folder: Path, *command: str, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
+def run_in(folder: Path, *command: str, timeout_s: float = 1200.0) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, with the programs of this environment and the packages of the folder."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": programs, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
