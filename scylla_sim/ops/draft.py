@@ -1,6 +1,7 @@
-"""Operations of one sequential pass of a draft: EAGLE heads, Medusa heads, and draft models.
+"""Operations of one pass of a draft: EAGLE heads, block drafters, Medusa heads, MLP stages, and draft models.
 
-`draft_ops` is the list of operations, for example of an EAGLE-3 head.
+`draft_ops` is the list of operations, for example of an EAGLE-3 head. The operations of drafters that propose a
+block at once are in `scylla_sim.ops.block_draft`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.checks import positive
+from scylla_sim.checks import FloatArray, fail, positive
+from scylla_sim.ops import block_draft
 from scylla_sim.ops.decoder import Pass, decoder_layers
 from scylla_sim.ops.forward import check_tensor_parallel, forward_ops, output_head
 from scylla_sim.ops.op import Op, elementwise, scalar
@@ -23,12 +25,31 @@ _ATTENTION_INPUTS = ("qkv_proj", "qkv_a_proj", "q_proj", "kv_a_proj")
 
 
 def joined_inputs(draft: Draft) -> float:
-    """Return the number of hidden-size vectors that a head fuses into its input.
+    """Return the vectors of the target's hidden size that a draft fuses into its input.
 
     A head with one feature fuses it with the token embedding. EAGLE-3 fuses its features alone, and reads the
-    embedding in the first layer.
+    embedding in the first layer. Block drafters fuse features only.
     """
-    return 2.0 if draft.fused_features == 1 else float(draft.fused_features)
+    return 2.0 if draft.fused_features == 1 and draft.kind == "head" else float(draft.fused_features)
+
+
+def reads_second_input(draft: Draft) -> bool:
+    """Return whether the first layer's attention reads embedding and feature side by side (EAGLE-3, P-EAGLE)."""
+    return draft.fused_features > 1 and (draft.block is None or not draft.block.projects_context)
+
+
+def check_target(draft: Draft, target: Model) -> None:
+    """Check that a draft fits the width of the target's hidden states.
+
+    Raises
+    ------
+    InputError
+        The draft was trained for another hidden size.
+    """
+    if draft.target_hidden_size not in (0, target.hidden_size):
+        size, width = draft.target_hidden_size, target.hidden_size
+        rule = f"reads hidden states of {size} elements, but {target.name} has {width}"
+        raise fail("draft", draft.name, rule, "give the draft of this model")
 
 
 def draft_model(draft: Draft, target: Model) -> Model:
@@ -36,9 +57,17 @@ def draft_model(draft: Draft, target: Model) -> Model:
 
     The layers of a head attend the whole context. Their MLP is dense, with the ``intermediate_size`` of the
     target's config, unless the draft keeps the target's experts.
+
+    Raises
+    ------
+    InputError
+        The draft was trained for another hidden size.
     """
-    if draft.model is not None:
+    check_target(draft, target)
+    if draft.kind == "model" and draft.model is not None:
         return draft.model
+    if draft.model is not None:
+        return replace(draft.model, vocab_size=draft.vocab_size or target.vocab_size)
     moe = replace(target.moe, dense_layers=0) if target.moe and draft.keeps_experts else None
     return replace(
         target,
@@ -47,6 +76,7 @@ def draft_model(draft: Draft, target: Model) -> Model:
         vocab_size=draft.vocab_size or target.vocab_size,
         moe=moe,
         windows=(),
+        mtp_layers=0,
     )
 
 
@@ -60,25 +90,27 @@ def draft_ops(
     tp: int = 1,
     dtype: str = "bfloat16",
 ) -> list[Op]:
-    """Return the operations of one sequential draft pass; an empty list for drafts without a model.
+    """Return the operations of one draft pass; an empty list for drafts without a model.
 
     Parameters
     ----------
     batch, context, width
-        Broadcasting arrays: sequences, tokens in each KV cache, candidates of each sequence in this pass.
+        Broadcasting arrays: sequences, tokens in each KV cache, candidates of each sequence in this pass. Block
+        and MLP drafts take one width, the tokens that they draft in the pass.
     tp
         Tensor-parallel ranks; the list is that of one rank.
 
     Raises
     ------
     InputError
-        ``tp`` does not divide the draft's model.
+        ``tp`` does not divide the draft's model, or the draft was trained for another hidden size.
 
     Notes
     -----
     - An EAGLE head projects the target's features, runs its decoder layers and projects to the vocabulary, which
       often dominates. EAGLE-3 fuses three features, and its first layer reads an input twice as wide.
     - Medusa heads are one parallel pass: each is a residual block and a vocabulary projection.
+    - Block drafters and MLP stages: see `scylla_sim.ops.block_draft`.
 
     Examples
     --------
@@ -90,30 +122,50 @@ def draft_ops(
     b, s, q = np.broadcast_arrays(positive("batch", batch), positive("context", context), positive("width", width))
     if draft.kind in ("none", "ngram"):
         return []
+    check_target(draft, target)
     if draft.kind == "model":
         return forward_ops(draft_model(draft, target), batch=b, context=s, tokens=q, tp=tp, dtype=dtype)
     out = element_bytes(dtype).output
-    rows, hidden = b * q, float(target.hidden_size)
     if draft.kind == "medusa":
-        block = {"m": rows, "n": scalar(hidden / tp), "k": scalar(hidden)}
-        heads = output_head(target.hidden_size, target.vocab_size, rows, tp=tp, output_bytes=out)
-        return [
-            Op("medusa_block", "gemm", draft.num_layers, block),
-            *(replace(op, count=draft.num_layers) for op in heads),
-        ]
+        return _medusa_ops(draft, target, b * q, tp=tp, output_bytes=out)
+    if draft.kind == "mlp":
+        return block_draft.stage_ops(draft, target, b, int(q.flat[0]), tp=tp, output_bytes=out)
     model = draft_model(draft, target)
     ranks = check_tensor_parallel(model, tp)
-    fused = {"m": rows, "n": scalar(hidden / ranks), "k": scalar(joined_inputs(draft) * hidden)}
-    layers = decoder_layers(model, Pass(rows, b, s, q, ranks, out))
-    if draft.fused_features > 1:  # EAGLE-3 joins embedding and feature at the first layer's attention input
-        layers += [
-            replace(op, name=op.name.replace("_proj", "_second_input"), count=1)
-            for op in layers
-            if op.name in _ATTENTION_INPUTS
-        ]
+    drafted = int(q.flat[0])
+    tokens = q if draft.block is None else np.full_like(b, draft.block.positions(drafted))
+    p = Pass(b * tokens, b, s, tokens, ranks, out)
+    layers = decoder_layers(model, p)
+    if reads_second_input(draft):
+        layers = _with_second_input(layers)
+    if draft.block is not None:
+        return block_draft.block_ops(draft, target, model, layers, p, drafted)
+    rows, hidden = p.rows, float(model.hidden_size)
+    fused = {"m": rows, "n": scalar(hidden / ranks), "k": scalar(joined_inputs(draft) * target.hidden_size)}
     return [
         elementwise("embedding", 1, 2.0 * out * hidden * rows),
         Op("fuse_features", "gemm", 1, fused),
         *layers,
         *output_head(model.hidden_size, model.vocab_size, rows, tp=ranks, output_bytes=out),
+    ]
+
+
+def _with_second_input(layers: list[Op]) -> list[Op]:
+    """Return the operations of layers whose first attention input joins embedding and feature."""
+    second = [
+        replace(op, name=op.name.replace("_proj", "_second_input"), count=1)
+        for op in layers
+        if op.name in _ATTENTION_INPUTS
+    ]
+    return [*layers, *second]
+
+
+def _medusa_ops(draft: Draft, target: Model, rows: FloatArray, *, tp: int, output_bytes: float) -> list[Op]:
+    """Return the residual blocks and vocabulary projections of all Medusa heads."""
+    hidden = target.hidden_size
+    block = {"m": rows, "n": scalar(float(hidden) / tp), "k": scalar(float(hidden))}
+    heads = output_head(hidden, draft.vocab_size or target.vocab_size, rows, tp=tp, output_bytes=output_bytes)
+    return [
+        Op("medusa_block", "gemm", draft.num_layers * draft.blocks_per_head, block),
+        *(replace(op, count=draft.num_layers) for op in heads),
     ]

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.ops.draft import draft_model, joined_inputs
+from scylla_sim.ops.block_draft import head_parameters, stage_parameters
+from scylla_sim.ops.draft import draft_model, joined_inputs, reads_second_input
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import DTYPES
 from scylla_sim.specs.model import Model
@@ -17,17 +18,31 @@ def draft_parameters(draft: Draft, target: Model) -> float:
 
     An embedding or a vocabulary projection that the draft shares with the target is not counted.
     """
-    if draft.model is not None:
+    if draft.kind == "model" and draft.model is not None:
         return float(draft.model.parameters)
-    hidden = float(target.hidden_size)
     if draft.kind == "medusa":
-        return draft.num_layers * (hidden * hidden + target.head_parameters)
-    if draft.kind != "head":
+        return _medusa_parameters(draft, target)
+    if draft.kind == "mlp":
+        return stage_parameters(draft, target)
+    if draft.kind not in ("head", "block"):
         return 0.0
-    model = draft_model(draft, target)
+    model, width = draft_model(draft, target), float(target.hidden_size)
+    hidden = float(model.hidden_size)
     own_head = 0.0 if draft.reads_target_head else float(model.head_parameters)
-    second = hidden * model.attention_input_width if draft.fused_features > 1 else 0.0
-    return joined_inputs(draft) * hidden * hidden + model.decoder_parameters + own_head + second
+    second = hidden * model.attention_input_width if reads_second_input(draft) else 0.0
+    weights = joined_inputs(draft) * width * hidden + model.decoder_parameters + own_head + second
+    if draft.own_embedding:
+        weights += hidden * (draft.model or target).vocab_size
+    if draft.block is not None and draft.block.token_head is not None:
+        weights += head_parameters(draft.block.token_head, model)
+    return weights
+
+
+def _medusa_parameters(draft: Draft, target: Model) -> float:
+    """Return the weights of Medusa heads: residual blocks, and vocabulary projections of their own."""
+    hidden = float(target.hidden_size)
+    own = 0.0 if draft.reads_target_head else hidden * (draft.vocab_size or target.vocab_size)
+    return draft.num_layers * (draft.blocks_per_head * hidden * hidden + own)
 
 
 def _kv_elements(model: Model, context: FloatArray) -> FloatArray:
@@ -42,6 +57,18 @@ def _kv_elements(model: Model, context: FloatArray) -> FloatArray:
     return model.kv_elements_per_layer * tokens
 
 
+def _draft_bytes(
+    target: Model, draft: Draft, batch: FloatArray, context: FloatArray, tp: int, *, dtype: str, kv_dtype: str
+) -> FloatArray:
+    """Return the bytes of the weights and the KV cache of a draft on each of its ``tp`` ranks."""
+    held = DTYPES[dtype].stored_bytes * draft_parameters(draft, target) / tp + np.zeros_like(context)
+    if draft.kind in ("head", "block", "model"):
+        model = draft_model(draft, target)
+        copies = max(1.0, tp / model.cached_heads)
+        held = held + copies * DTYPES[kv_dtype].stored_bytes * _kv_elements(model, context) * batch / tp
+    return held
+
+
 def resident_bytes(
     target: Model,
     draft: Draft,
@@ -51,6 +78,7 @@ def resident_bytes(
     tp: int = 1,
     dtype: str = "bfloat16",
     kv_dtype: str = "bfloat16",
+    draft_tp: int | None = None,
 ) -> FloatArray:
     """Return the bytes of weights and KV cache on each GPU, without activations and engine buffers.
 
@@ -65,6 +93,8 @@ def resident_bytes(
         Tensor-parallel ranks.
     dtype, kv_dtype
         Data types of the weights and of the KV cache.
+    draft_tp
+        Tensor-parallel ranks of the draft. The result is that of a GPU that runs the draft. Default: ``tp``.
 
     Returns
     -------
@@ -79,10 +109,15 @@ def resident_bytes(
     16.2
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
+    if draft_tp is not None and draft_tp != tp:
+        alone = resident_bytes(
+            target, Draft("none", "none"), batch=b, context=s, tp=tp, dtype=dtype, kv_dtype=kv_dtype
+        )
+        return alone + _draft_bytes(target, draft, b, s, draft_tp, dtype=dtype, kv_dtype=kv_dtype)
     replicated = (tp - 1) * target.replicated_parameters
     weights = DTYPES[dtype].stored_bytes * (target.parameters + replicated + draft_parameters(draft, target))
     kept = _kv_elements(target, s)
-    if draft.kind in ("head", "model"):
+    if draft.kind in ("head", "block", "model"):
         kept = kept + _kv_elements(draft_model(draft, target), s)
     copies = max(1.0, tp / target.cached_heads)
     held: FloatArray = (weights + copies * DTYPES[kv_dtype].stored_bytes * kept * b) / tp

@@ -17,6 +17,8 @@ from typing import Any
 
 from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.draft_config import draft_from_config
+from scylla_sim.specs.draft_method import declared_method
 from scylla_sim.specs.engine import OVERHEADS, Engine
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.hf_config import model_from_config
@@ -158,6 +160,27 @@ def calibration_name(name: str) -> str | None:
     return str(entry["calibration"]) if entry else None
 
 
+def _is_config(name: str) -> bool:
+    """Return whether a name is the path of a ``config.json`` or of its folder."""
+    return name.endswith(".json") or _is_folder(name)
+
+
+def _read_config(option: str, name: str) -> tuple[str, Mapping[str, Any]]:
+    """Return a label and the content of a ``config.json``, given its path or that of its folder."""
+    path = Path(name)
+    file = path / "config.json" if _is_folder(name) else path
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise fail(option, name, f"cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise fail(option, name, f"is not JSON ({error})") from None
+    if not isinstance(config, Mapping):
+        raise fail(option, name, "must hold a JSON object")
+    label = file.parent.name if file.name == "config.json" else file.stem
+    return label or file.stem, config
+
+
 def model(name: str) -> Model:
     """Return a model by catalog name, or from the path of a ``config.json`` or of its folder.
 
@@ -171,19 +194,12 @@ def model(name: str) -> Model:
     >>> round(model("llama-3.1-8b").parameters / 1e9, 2)
     8.03
     """
-    path = Path(name)
-    if name.endswith(".json") or _is_folder(name):
-        file = path / "config.json" if _is_folder(name) else path
-        try:
-            config = json.loads(file.read_text("utf-8"))
-        except OSError as error:
-            raise fail("model", str(file), f"cannot be read ({error.strerror})") from None
-        except ValueError as error:
-            raise fail("model", str(file), f"is not JSON ({error})") from None
-        if not isinstance(config, Mapping):
-            raise fail("model", name, "must hold a JSON object")
-        label = file.parent.name if file.name == "config.json" else file.stem
-        return model_from_config(label or file.stem, config)
+    if _is_config(name):
+        label, config = _read_config("model", name)
+        method = declared_method(config, label)
+        if method is not None:
+            raise fail("model", name, f"is the config of a draft ({method})", "give it to --draft")
+        return model_from_config(label, config)
     hint = "or give a path to a config.json"
     return model_from_config(name, _data("models")[one_of("model", name, names("models"), hint=hint)])
 
@@ -194,8 +210,8 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
     Parameters
     ----------
     name
-        ``none``, an entry of drafts.toml, ``scylla-Nl`` with N decoder layers, the name of a model, or a path to
-        its ``config.json``.
+        ``none``, an entry of drafts.toml, ``scylla-Nl`` with N decoder layers, the name of a model, or the path of
+        a ``config.json`` or of its folder.
     layers
         Number of decoder layers of a head; ``None`` for the default.
 
@@ -216,9 +232,11 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
         name, layers = "scylla", int(match[1])
     known = _data("drafts")
     if name not in known:
-        if name in names("models") or name.endswith(".json") or _is_folder(name):
+        if name in names("models") or _is_config(name):
             if layers is not None:
-                raise fail("draft_layers", layers, f"does not apply to the independent model {name}")
+                raise fail("draft_layers", layers, f"does not apply to the draft {name}", "it has its own layers")
+            if _is_config(name):
+                return draft_from_config(*_read_config("draft", name))
             return Draft(name=name, kind="model", model=model(name), reads_target_head=False)
         choices = [n for n in names("drafts") if n != "scylla"]
         one_of("draft", name, [*choices, "scylla-Nl", *names("models")], hint="or a path to a config.json")
