@@ -118,6 +118,21 @@ def _mla(config: Mapping[str, Any], name: str) -> MLA:
     )
 
 
+def mtp_layers(config: Mapping[str, Any]) -> int:
+    """Return the number of multi-token prediction layers that a config declares; 0 without such a key.
+
+    Notes
+    -----
+    Sources of the keys: DeepSeek, GLM and MiMo (``num_nextn_predict_layers``), Qwen3.5 (``mtp_num_hidden_layers``);
+    vllm-project/vllm, config/speculative.py. The key ``num_mtp_modules`` counts for MiniMax M3 only, because vLLM
+    loads no such modules for earlier models.
+    """
+    keys = ["num_nextn_predict_layers", "mtp_num_hidden_layers"]
+    if str(config.get("model_type", "")).startswith("minimax_m3"):
+        keys.append("num_mtp_modules")
+    return max(int(config.get(key) or 0) for key in keys)
+
+
 def _refuse_unknown(kind: str, config: Mapping[str, Any], name: str) -> None:
     if kind not in (*DENSE_TYPES, *MOE_TYPES):
         known = f"modelled: {', '.join(DENSE_TYPES)} (dense), {', '.join(MOE_TYPES)} (MoE)"
@@ -171,4 +186,5 @@ def model_from_config(name: str, config: Mapping[str, Any]) -> Model:
         moe=_moe(kind, given, layers, name) if kind in MOE_TYPES else None,
         mla=mla,
         windows=_windows(kind, given, layers, name),
+        mtp_layers=mtp_layers(given),
     )

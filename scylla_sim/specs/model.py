@@ -109,6 +109,8 @@ class Model:
         Multi-head latent attention; it replaces ``num_kv_heads`` and ``head_dim``.
     windows
         Sliding window of each layer in tokens, 0 for full attention; empty if no layer has a window.
+    mtp_layers
+        Multi-token prediction layers that the checkpoint contains beside its decoder layers.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Model:
     moe: MoE | None = None
     mla: MLA | None = None
     windows: tuple[int, ...] = ()
+    mtp_layers: int = 0
 
     def __post_init__(self) -> None:
         """Check the fields."""

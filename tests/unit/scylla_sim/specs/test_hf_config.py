@@ -4,7 +4,7 @@ import pytest
 
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
-from scylla_sim.specs.hf_config import DENSE_TYPES, MOE_TYPES, model_from_config
+from scylla_sim.specs.hf_config import DENSE_TYPES, MOE_TYPES, model_from_config, mtp_layers
 
 SHAPE = {
     "num_hidden_layers": 6,
@@ -137,3 +137,18 @@ def test_layers_without_experts_are_counted():
 def test_unmodelled_options_are_refused_by_name(kind, change, line):
     with pytest.raises(InputError, match=line):
         read(kind, **change)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers"),
+    [
+        ({"num_nextn_predict_layers": 1}, 1),
+        ({"mtp_num_hidden_layers": 2}, 2),
+        ({"num_nextn_predict_layers": None}, 0),
+        ({"num_mtp_modules": 3, "model_type": "minimax_m2"}, 0),
+        ({"num_mtp_modules": 7, "model_type": "minimax_m3_vl"}, 7),
+        ({}, 0),
+    ],
+)
+def test_mtp_layers_are_read_from_the_keys_of_each_family(config, layers):
+    assert mtp_layers(config) == layers
