@@ -80,12 +80,14 @@ def theorem_verify_tokens(batch: Sequence[int]) -> list[int]:
 def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens: int | None) -> DraftShape:
     """Return the shape of a draft, with defaults for the arguments that are ``None``.
 
-    The default is the `reference` tree for EAGLE-2 and Scylla heads, and a chain for other drafts.
+    The default is the `reference` tree for EAGLE-2 and Scylla heads. It is the longest chain for drafts that
+    propose all tokens in one pass, and a chain of `DEFAULT_DRAFT_LEN` for other drafts.
 
     Raises
     ------
     InputError
-        For a count out of range, or for a chain with ``verify_tokens`` other than ``draft_len + 1``.
+        For a count out of range, for a ``draft_len`` that the draft cannot reach, and for a chain with
+        ``verify_tokens`` other than ``draft_len + 1``.
 
     Examples
     --------
@@ -93,15 +95,21 @@ def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens:
     DraftShape(draft_len=5, top_k=1, verify_tokens=6)
     """
     known = reference()
-    tree = draft.name == "eagle2" or draft.name.startswith("scylla")
-    chain_len = draft.num_layers if draft.kind == "medusa" else DEFAULT_DRAFT_LEN
+    tree = draft.method_name in ("eagle2", "scylla")
+    chain_len = draft.max_len or DEFAULT_DRAFT_LEN
     length = draft_len if draft_len is not None else known.draft_len if tree else chain_len
     width = top_k if top_k is not None else known.top_k if tree else 1
     whole("draft_len", length, 1, MAX_DRAFT_LEN)
+    if draft.max_len and length > draft.max_len:
+        raise fail("draft_len", length, f"must be at most {draft.max_len} for draft {draft.name!r}")
     whole("top_k", width, 1, MAX_TOP_K)
     if verify_tokens is None:
         candidates = 1 + width + (length - 1) * width**2
         verify_tokens = min(known.verify_tokens, candidates) if tree and width > 1 else length * width + 1
+    if width > 1 and draft.kind in ("block", "mlp"):
+        raise fail(
+            "top_k", width, f"must be 1 for draft {draft.name!r}", "trees of block drafters are not modelled"
+        )
     if width == 1 and verify_tokens != length + 1:
         rule = f"must be draft_len + 1 = {length + 1} for a chain"
         raise fail("verify_tokens", verify_tokens, rule, "or give top_k above 1")
@@ -214,7 +222,7 @@ def resolve(
         at = _from_rates(rates, spread, s, remarks)
     elif reference_tau is not None:
         at = _from_reference(reference_tau, s)
-    elif layers is not None or train_tokens is not None or draft.name.startswith("scylla"):
+    elif layers is not None or train_tokens is not None or draft.method_name == "scylla":
         at = _from_laws(draft, s, layers, train_tokens, remarks)
     else:
         hint = "or give tokens_per_cycle, reference_tokens_per_cycle, or draft_train_tokens of a head"

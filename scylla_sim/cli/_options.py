@@ -57,7 +57,9 @@ def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draft",
         default="none",
-        help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, or a model; default none",
+        metavar="NAME|config.json",
+        help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, a model, or the config.json of a model "
+        "or draft; default none",
     )
     parser.add_argument("--draft-precision", help="of the draft's weights; default: --precision")
     parser.add_argument(
@@ -73,6 +75,13 @@ def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference-tokens-per-cycle",
         metavar="TAU[,LOW,HIGH]",
         help="tokens per cycle at EAGLE-2's tree (depth 6, top-k 10, 60 nodes); transferred to the draft shape",
+    )
+
+
+def add_draft_tp_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the draft's TP ranks."""
+    parser.add_argument(
+        "--draft-tp", type=int, metavar="N", help="tensor-parallel GPUs of the draft, 1 or --tp; default --tp"
     )
 
 

@@ -19,8 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     _options.add_hardware_arguments(parser)
     _options.add_drafting_arguments(parser)
+    _options.add_draft_tp_argument(parser)
     parser.add_argument(
-        "--draft-len", metavar="N[,N]", help="sequential draft steps; default 3 (eagle2, scylla: 6)"
+        "--draft-len",
+        metavar="N[,N]",
+        help="drafted tokens of a path; default 3 (eagle2, scylla: 6; one-pass drafts: all)",
     )
     parser.add_argument(
         "--top-k", metavar="N[,N]", help="candidates kept per depth; default 1 (eagle2, scylla: 10)"

@@ -42,8 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     _options.add_hardware_arguments(parser)
     _options.add_drafting_arguments(parser)
+    _options.add_draft_tp_argument(parser)
     parser.add_argument(
-        "--draft-len", metavar="N[,N]", help="candidates; default 1 to 7 (eagle2, scylla: chains and trees)"
+        "--draft-len",
+        metavar="N[,N]",
+        help="candidates; default 1 to 7 and the longest block (eagle2, scylla: trees too)",
     )
     parser.add_argument("--top-k", metavar="N[,N]", help="candidates; default 1, and those of the trees")
     parser.add_argument("--verify-tokens", metavar="N[,N]", help="candidate sizes of trees, root included")
@@ -94,7 +97,8 @@ def _shapes(scenario: Scenario, draft: Draft) -> list[DraftShape]:
     given = (scenario.draft_len, scenario.top_k, scenario.verify_tokens)
     if given == (None, None, None) and default.top_k > 1:
         return draft_design.shapes()
-    depths = [n for n in CHAINS if draft.kind != "medusa" or n <= draft.num_layers]
+    depths = [n for n in CHAINS if not draft.max_len or n <= draft.max_len]
+    depths += [draft.max_len] if draft.max_len > CHAINS[-1] else []
     lengths = depths if scenario.draft_len is None else whole("draft_len", scenario.draft_len, 1).tolist()
     widths = [default.top_k] if scenario.top_k is None else whole("top_k", scenario.top_k, 1).tolist()
     sizes = [None] if scenario.verify_tokens is None else whole("verify_tokens", scenario.verify_tokens, 2).tolist()
@@ -230,7 +234,17 @@ def execute(args: argparse.Namespace) -> int:
     best = {item.context_len: item for item in found.crossovers if item.config is None}
     rows = [_row(choice, best[choice.context_len], fixed) for choice in found.choices]
     engines = [args.engine] if args.engine in engines_flags.ENGINES else engines_flags.ENGINES
-    flags = [item for engine in engines for item in engines_flags.flags(engine, draft, found)]
+    flags = [
+        item
+        for engine in engines
+        for item in engines_flags.flags(
+            engine,
+            draft,
+            found=found,
+            target=model,
+            draft_tp=draft_target.tp if draft_target.tp < target.tp else None,
+        )
+    ]
     _print(args, found, rows, flags)
     return 0
 

@@ -3,8 +3,8 @@
 ========  ======================  ==================================================================
 Engine    Drafts                  Draft length by batch
 ========  ======================  ==================================================================
-vLLM      chains                  ``num_speculative_tokens_per_batch_size`` (vLLM #32374)
-SGLang    chains and trees        EAGLE chains, with ``--speculative-adaptive``
+vLLM      chains and blocks       ``num_speculative_tokens_per_batch_size`` (vLLM #32374)
+SGLang    chains, trees, blocks   EAGLE chains, with ``--speculative-adaptive``
 ========  ======================  ==================================================================
 
 No engine changes the draft length with the context length.
@@ -18,6 +18,10 @@ vLLM: tree attention was removed (#42121). ``disable_by_batch_size`` has had no 
 SGLang: each entry of the adaptive file holds for its batch and larger batches. Earlier releases have one list of
 steps for all batches. Source: sgl-project/sglang, python/sglang/srt/speculative/adaptive_spec_params.py and
 adaptive_step_router.py, sources of 2026.
+
+Names of methods. vLLM: ``SpeculativeMethod`` and ``parallel_drafting`` in vllm/config/speculative.py; MLP
+speculators are disabled in model_executor/models/registry.py. SGLang: ``DFLASH`` runs DFlash and Domino
+(speculative/domino_utils.py), and ``DSPARK`` takes ``--speculative-dspark-block-size``.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.planning.crossover import Span
 from scylla_sim.planning.schedule import Schedule
 from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.model import Model
 
 ENGINES = ("vllm", "sglang")
 """Engines with options."""
@@ -69,7 +74,24 @@ class Flags:
     notes: tuple[str, ...]
 
 
-def flags(engine: str, draft: Draft, found: Schedule) -> list[Flags]:
+UNSUPPORTED = {
+    "vllm": {
+        "domino": "this package knows no setting of vLLM for Domino",
+        "mlp_speculator": "vLLM disables MLP speculators (model_executor/models/registry.py)",
+    },
+    "sglang": {
+        "medusa": "SGLang has no Medusa heads",
+        "p-eagle": "this package knows no setting of SGLang for P-EAGLE",
+        "mlp_speculator": "this package knows no setting of SGLang for MLP speculators",
+    },
+}
+"""Methods that an engine cannot run: engine -> method -> reason."""
+
+SGLANG_ALGORITHMS = {"eagle3": "EAGLE3", "dflash": "DFLASH", "domino": "DFLASH", "dspark": "DSPARK"}
+"""Method -> algorithm of SGLang; other heads run as ``EAGLE``."""
+
+
+def flags(engine: str, draft: Draft, *, found: Schedule, target: Model, draft_tp: int | None = None) -> list[Flags]:
     """Return the options of an engine for a schedule, fixed and by batch.
 
     Parameters
@@ -80,10 +102,27 @@ def flags(engine: str, draft: Draft, found: Schedule) -> list[Flags]:
         The draft of the schedule.
     found
         The schedule; without spans if not even one sequence fits in memory.
+    target
+        The target. An MTP draft needs a target whose checkpoint has MTP layers.
+    draft_tp
+        TP ranks of the draft; ``None`` for those of the target.
     """
+    reason = _unusable(engine, draft, found, target)
+    if reason:
+        return [Flags(engine, "fixed", "", "", (reason,))]
+    return _vllm(draft, found, draft_tp) if engine == "vllm" else _sglang(draft, found, draft_tp)
+
+
+def _unusable(engine: str, draft: Draft, found: Schedule, target: Model) -> str:
+    """Return why an engine cannot run a draft; empty if it can."""
     if not found.spans:
-        return [Flags(engine, "fixed", "", "", ("target, draft and one sequence do not fit in memory",))]
-    return _vllm(draft, found) if engine == "vllm" else _sglang(draft, found)
+        return "target, draft and one sequence do not fit in memory"
+    if draft.is_hypothetical_mtp(target):
+        return (
+            f"the config of {target.name} has no MTP layers (num_nextn_predict_layers or mtp_num_hidden_layers), "
+            "so no engine can run this draft"
+        )
+    return UNSUPPORTED[engine].get(draft.method_name, "")
 
 
 def _off(engine: str, scope: str) -> Flags:
@@ -99,21 +138,27 @@ def _plain(spans: Sequence[Span]) -> bool:
 
 def _vllm_method(draft: Draft) -> dict[str, object]:
     """Return the method and the model of vLLM's speculative configuration."""
+    method = draft.method_name
     if draft.kind == "ngram":
         return {"method": "ngram", "prompt_lookup_max": MAX_LOOKUP}
-    if draft.name == "mtp":
-        return {"method": "mtp"}
+    if method == "mtp":
+        return {"method": "mtp", "model": DRAFT_PATH} if draft.method else {"method": "mtp"}
     if draft.kind == "model":
         return {"method": "draft_model", "model": DRAFT_PATH}
-    return {"method": draft.name if draft.name in ("eagle3", "medusa") else "eagle", "model": DRAFT_PATH}
+    if method == "p-eagle":
+        return {"method": "eagle3", "model": DRAFT_PATH, "parallel_drafting": True}
+    known = method in ("eagle3", "medusa", "dflash", "dspark")
+    return {"method": method if known else "eagle", "model": DRAFT_PATH}
 
 
 def _vllm_option(config: dict[str, object]) -> str:
     return f"--speculative-config '{json.dumps(config)}'"
 
 
-def _vllm(draft: Draft, found: Schedule) -> list[Flags]:
+def _vllm(draft: Draft, found: Schedule, draft_tp: int | None) -> list[Flags]:
     method, fixed, spans = _vllm_method(draft), found.fixed_chain, found.chain_spans
+    if draft_tp is not None and "model" in method:
+        method["draft_tensor_parallel_size"] = draft_tp
     if fixed is None:
         no_trees = "vLLM drafts chains only, without tree attention (vLLM #42121); give candidates with --top-k 1"
         return [Flags("vllm", "fixed", "", "", (no_trees,))]
@@ -144,17 +189,18 @@ def _vllm(draft: Draft, found: Schedule) -> list[Flags]:
 # -- SGLang ----------------------------------------------------------------------------------------------------
 
 
-def _sglang_algorithm(draft: Draft) -> str | None:
-    if draft.kind == "medusa":
-        return None
-    return {"ngram": "NGRAM", "model": "STANDALONE"}.get(
-        draft.kind, "EAGLE3" if draft.name == "eagle3" else "EAGLE"
-    )
+def _sglang_algorithm(draft: Draft) -> str:
+    kinds = {"ngram": "NGRAM", "model": "STANDALONE"}
+    return kinds.get(draft.kind, SGLANG_ALGORITHMS.get(draft.method_name, "EAGLE"))
 
 
 def _sglang_options(algorithm: str, draft: Draft, item: SpeculativeConfig) -> str:
     options = [f"--speculative-algorithm {algorithm}"]
-    if draft.kind != "ngram":
+    if draft.kind == "block":
+        options.append(f"--speculative-draft-model-path '{DRAFT_PATH}'")
+        if algorithm == "DSPARK":
+            return " ".join([*options, f"--speculative-dspark-block-size {item.draft_len}"])
+    elif draft.kind != "ngram":
         if draft.name != "mtp":  # the target's checkpoint contains it
             options.append(f"--speculative-draft-model-path '{DRAFT_PATH}'")
         options.append(f"--speculative-num-steps {item.draft_len} --speculative-eagle-topk {item.top_k}")
@@ -166,11 +212,14 @@ def _adaptive_file(spans: Sequence[Span]) -> str:
     return json.dumps({str(span.first): {"candidate_steps": [span.config.draft_len]} for span in spans})
 
 
-def _sglang(draft: Draft, found: Schedule) -> list[Flags]:
+def _sglang(draft: Draft, found: Schedule, draft_tp: int | None) -> list[Flags]:
     algorithm = _sglang_algorithm(draft)
-    if algorithm is None or found.fixed is None:
-        return [Flags("sglang", "fixed", "", "", ("SGLang has no Medusa heads",))]
-    counted = ("SGLang's number of draft tokens includes the root",)
+    if found.fixed is None:
+        return [Flags("sglang", "fixed", "", "", ("there is no configuration with a draft",))]
+    counted: tuple[str, ...]
+    counted = ("SGLang's number of draft tokens includes the root",) if algorithm != "DSPARK" else ()
+    if draft_tp is not None:
+        counted += ("SGLang has no option for the draft's TP ranks and runs it on those of the target",)
     static = Flags("sglang", "fixed", _sglang_options(algorithm, draft, found.fixed), "", counted)
     results = [_off("sglang", "fixed") if found.fixed_gain <= 1.0 else static]
     spans = found.chain_spans

@@ -45,17 +45,19 @@ def cycle_overhead_counts(
     tokens
         All tokens that the target verifies: batch times verified tokens per sequence.
     draft_len, top_k
-        Sequential draft passes, and candidates per depth; above 1 the draft is a tree.
+        Drafted tokens of a path, and candidates per depth; above 1 the draft is a tree.
     """
     counts = step_overhead_counts(tokens)
     if draft.kind == "none":
         return counts
-    passes = 1 if draft.kind == "medusa" else draft_len if draft.kind != "ngram" else 0
+    block = {"block_host_s": np.asarray(1.0)} if draft.kind == "block" else {}
+    passes = 1 if draft.single_pass else draft_len if draft.kind != "ngram" else 0
     return {
         **counts,
         "draft_host_s": np.asarray(1.0),
         "draft_pass_host_s": np.asarray(float(passes)),
         "tree_host_s": np.asarray(float(top_k > 1)),
+        **block,
     }
 
 

@@ -34,6 +34,7 @@ def predict(
     engine: str | Engine = "ideal",
     eager: bool = False,
     tp: int = 1,
+    draft_tp: int | None = None,
     precision: str = "bf16",
     kv_precision: str | None = None,
     draft_precision: str | None = None,
@@ -53,10 +54,11 @@ def predict(
         GPU: a catalog name, the path of a TOML description, ``local`` (with ``calibration``), or a `Hardware`.
     draft
         ``none``, ``eagle``, ``eagle2``, ``eagle3``, ``scylla-Nl``, ``medusa``, ``mtp``, ``ngram``, the name of a
-        model, a `Draft`, or a complete `SpeculativeConfig`. The last one replaces the options below up to
-        ``draft_train_tokens``.
+        model, the path of a ``config.json`` of a model or draft, a `Draft`, or a complete `SpeculativeConfig`. The
+        last one replaces the options below up to ``draft_train_tokens``.
     draft_len
-        Sequential draft steps. Default: 3, or 6 for ``eagle2`` and ``scylla-Nl``, or the heads of ``medusa``.
+        Drafted tokens of a path. Default: 3, or 6 for ``eagle2`` and ``scylla-Nl``, or the largest number of drafts
+        that propose all tokens in one pass.
     top_k
         Candidates kept per depth; 1 is a chain. Default: 1, or 10 for ``eagle2`` and ``scylla-Nl``.
     verify_tokens
@@ -86,6 +88,8 @@ def predict(
         Launch kernels one by one, without CUDA graphs.
     tp
         Tensor-parallel GPUs of one node.
+    draft_tp
+        Tensor-parallel GPUs of the draft: 1 or ``tp``. Default: ``tp``.
     precision, draft_precision
         Weights of the target and of the draft: ``bf16``, ``fp8``, ``fp8_block`` or ``fp32``. The draft has the
         precision of the target by default.

@@ -70,6 +70,7 @@ class Scenario:
     engine: str | Engine = "ideal"
     eager: bool = False
     tp: int = 1
+    draft_tp: int | None = None
     precision: str = "bf16"
     kv_precision: str | None = None
     draft_precision: str | None = None
@@ -99,8 +100,8 @@ class Scenario:
         Raises
         ------
         InputError
-            If a name is not known, or the node has fewer than ``tp`` GPUs. Also if the engine has no launch cost
-            for ``eager``, or the hardware has no rate for a precision.
+            If a name is not known, or the node has fewer than ``tp`` GPUs. Also if ``draft_tp`` is neither 1 nor
+            ``tp``, the engine has no launch cost for ``eager``, or the hardware has no rate for a precision.
         """
         dtype = WEIGHT_PRECISIONS[one_of("precision", str(self.precision), WEIGHT_PRECISIONS)]
         kv_default = "fp32" if self.precision == "fp32" else "bf16"
@@ -116,7 +117,10 @@ class Scenario:
         draft_dtype = WEIGHT_PRECISIONS[draft_precision]
         for each in (dtype, draft_dtype):
             rates(hardware, each)  # raises for a precision that the hardware does not have
-        return target, replace(target, dtype=draft_dtype)
+        draft_tp = tp if self.draft_tp is None else int(whole("draft_tp", self.draft_tp, 1))
+        if draft_tp not in (1, tp):
+            raise fail("draft_tp", draft_tp, f"must be 1 or tp={tp}", "engines run a draft on one GPU or on all")
+        return target, replace(target, dtype=draft_dtype, tp=draft_tp)
 
     def _engine(self) -> Engine:
         """Return the engine, with or without CUDA graphs."""
@@ -155,7 +159,7 @@ class Scenario:
         """
         if isinstance(self.draft, SpeculativeConfig):
             self._refuse_options_beside_config()
-            return [self.draft], []
+            return [self.draft], draft_notes(self.draft.draft, self.target_model())
         draft = self.draft_model()
         if draft.kind == "none":
             return [no_drafting(draft)], []
@@ -163,7 +167,7 @@ class Scenario:
         train_tokens, reference_tau = self.draft_train_tokens, self.reference_tokens_per_cycle
         if train_tokens is not None:
             train_tokens = number("draft_train_tokens", train_tokens, 0)
-        configs, notes = [], []
+        configs, notes = [], draft_notes(draft, self.target_model())
         for shape in self.draft_shapes(verify_tokens) if shapes is None else shapes:
             config, remarks = drafting.resolve(
                 draft,
@@ -237,6 +241,27 @@ class Scenario:
             )
             notes += remarks
         return Result(model, target, self.precision, tuple(predictions), tuple(dict.fromkeys(notes)))
+
+
+def draft_notes(draft: Draft, target: Model) -> list[str]:
+    """Return notes on how a draft was read, and on what is assumed about it."""
+    notes = list(draft.notes)
+    words = draft.model.vocab_size if draft.model is not None else target.vocab_size
+    if words != target.vocab_size:
+        notes.append(
+            f"draft {draft.name} has a vocabulary of {words} and {target.name} one of {target.vocab_size}; "
+            "check that they belong together"
+        )
+    if draft.kind == "block":
+        notes.append(
+            "the host work of block drafters is derived from one published run per engine, so its interval is wide"
+        )
+    if draft.is_hypothetical_mtp(target):
+        notes.append(
+            f"the config of {target.name} has no MTP layers; the prediction is for a hypothetical MTP head of its "
+            "shape, and engines cannot run it"
+        )
+    return notes
 
 
 def precision_notes(model: Model, precision: str) -> list[str]:

@@ -198,27 +198,30 @@ def target_step(
 def draft_pass(
     draft: Draft, target: Model, deployment: Deployment, *, batch: ArrayLike, context: ArrayLike, width: int = 1
 ) -> Step:
-    """Estimate one sequential pass of a draft over ``width`` candidates of each sequence."""
+    """Estimate one pass of a draft that proposes ``width`` candidates of each sequence."""
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     ops = draft_ops(draft, target, batch=b, context=s, width=width, tp=deployment.tp, dtype=deployment.dtype)
-    return _step(ops, deployment, b * width, b)
+    positions = width if draft.block is None else draft.block.positions(width)
+    return _step(ops, deployment, b * positions, b)
 
 
 def draft_step(draft: Draft, one_pass: Callable[[int], Step], *, draft_len: int, width: int = 1) -> Step:
     """Return all draft passes of one cycle.
 
-    The first pass extends one token per sequence, each later pass ``width`` candidates. Medusa drafts all depths
-    in one pass. An n-gram draft costs the device nothing.
+    The first pass extends one token per sequence, each later pass ``width`` candidates. Medusa, block drafters and
+    MLP speculators draft all depths in one pass. An n-gram draft costs the device nothing.
 
     Parameters
     ----------
     one_pass
         Function from the number of candidates to the step of one pass, such as a cached `draft_pass`.
     draft_len
-        Sequential passes.
+        Drafted tokens of a chain, or depth of a tree.
     """
     if draft.kind in ("none", "ngram"):
         return EMPTY
+    if draft.kind in ("block", "mlp"):
+        return one_pass(draft_len)
     first = one_pass(1)
     if draft.kind == "medusa" or draft_len == 1:
         return first

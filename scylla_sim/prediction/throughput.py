@@ -83,7 +83,7 @@ class Prediction:
             verify=self.verify,
             verify_tokens=config.verify_tokens,
             draft=self.draft,
-            draft_width=config.top_k,
+            draft_width=config.draft.pass_width(config.draft_len, config.top_k),
             overhead_counts=counts,
             seconds=self.draft.seconds + self.verify.seconds + overhead_seconds(self.engine, counts),
         )
@@ -172,7 +172,7 @@ def predict(
     batch, context
         Sequences decoded together, and tokens in the KV cache of each; they broadcast.
     draft_deployment
-        Deployment of the draft, if its precision differs from the target's.
+        Deployment of the draft, if its precision or its TP ranks differ from the target's.
 
     Examples
     --------
@@ -225,6 +225,7 @@ def predict_each(
             tp=deployment.tp,
             dtype=deployment.dtype,
             kv_dtype=deployment.kv_dtype,
+            draft_tp=(draft_deployment or deployment).tp,
         )
         passes = partial(one_pass, config.draft)
         yield Prediction(

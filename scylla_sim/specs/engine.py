@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from scylla_sim.checks import fail, in_range, one_of, whole
 from scylla_sim.stats.estimate import Estimate
 
-OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s")
+OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s", "block_host_s")
 """Names of the overheads of an engine, in seconds."""
 
 
@@ -36,6 +36,8 @@ class Engine:
     launch_s
         Host time to launch one operation of a step without a CUDA graph. On a GPU, launches overlap with the
         device, so the step takes at least the time of its launches. On a CPU, they add to the step.
+    block_host_s
+        Host work per cycle with a block drafter, beyond that of one draft pass.
     framework
         Framework whose kernels the engine runs, for calibrations with several frameworks; empty for the first one.
     eager
@@ -55,6 +57,7 @@ class Engine:
     draft_pass_host_s: float = 0.0
     tree_host_s: float = 0.0
     launch_s: float = 0.0
+    block_host_s: float = 0.0
     framework: str = ""
     eager: bool = False
     max_graph_tokens: int = 0

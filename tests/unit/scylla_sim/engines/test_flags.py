@@ -12,6 +12,7 @@ from scylla_sim.planning.crossover import Span
 from scylla_sim.planning.schedule import Schedule
 from scylla_sim.specs import catalog
 
+TARGET = catalog.model("deepseek-v3")
 PLAIN = no_drafting(catalog.draft("none"))
 
 
@@ -31,7 +32,7 @@ def made_up(items, spans, gain=1.5):
 def test_vllm_gets_a_draft_length_per_batch_range():
     three, one = chain(3, 0.7), chain(1, 0.7)
     found = made_up([three, one], [Span(1, 40, three), Span(41, 90, one), Span(91, 256, PLAIN)])
-    fixed, ranged = engines_flags.flags("vllm", three.draft, found)
+    fixed, ranged = engines_flags.flags("vllm", three.draft, found=found, target=TARGET)
     config = '{"method": "eagle3", "model": "<path of your draft>", "num_speculative_tokens": 3}'
     assert fixed.options == f"--speculative-config '{config}'"
     config = json.loads(re.fullmatch(r"--speculative-config '(.*)'", ranged.options)[1])
@@ -42,7 +43,7 @@ def test_vllm_gets_a_draft_length_per_batch_range():
 def test_sglang_counts_the_root_and_gets_steps_per_batch():
     three, one = chain(3, 0.7), chain(1, 0.7)
     found = made_up([three, one], [Span(1, 40, three), Span(41, 90, one), Span(91, 256, PLAIN)])
-    fixed, ranged = engines_flags.flags("sglang", three.draft, found)
+    fixed, ranged = engines_flags.flags("sglang", three.draft, found=found, target=TARGET)
     assert "--speculative-algorithm EAGLE3" in fixed.options
     assert "--speculative-num-steps 3 --speculative-eagle-topk 1 --speculative-num-draft-tokens 4" in fixed.options
     assert "--speculative-adaptive-config adaptive.json" in ranged.options
@@ -53,10 +54,10 @@ def test_sglang_counts_the_root_and_gets_steps_per_batch():
 def test_trees_have_settings_for_sglang_but_not_for_vllm():
     tree = SpeculativeConfig(catalog.draft("eagle2"), 4, 4, 16, 3.0, 3.0, 3.0)
     found = made_up([tree], [Span(1, 64, tree)])
-    (nothing,) = engines_flags.flags("vllm", tree.draft, found)
+    (nothing,) = engines_flags.flags("vllm", tree.draft, found=found, target=TARGET)
     assert nothing.options == ""
     assert "without tree attention" in nothing.notes[0]
-    fixed = engines_flags.flags("sglang", tree.draft, found)[0]
+    fixed = engines_flags.flags("sglang", tree.draft, found=found, target=TARGET)[0]
     assert "--speculative-eagle-topk 4 --speculative-num-draft-tokens 16" in fixed.options
 
 
@@ -76,8 +77,8 @@ def test_trees_have_settings_for_sglang_but_not_for_vllm():
 def test_each_engine_gets_its_own_name_of_a_draft(draft, vllm, sglang):
     item = chain(2, 0.6, draft)
     found = made_up([item], [Span(1, 64, item)])
-    assert vllm in engines_flags.flags("vllm", item.draft, found)[0].options
-    options = engines_flags.flags("sglang", item.draft, found)[0].options
+    assert vllm in engines_flags.flags("vllm", item.draft, found=found, target=TARGET)[0].options
+    options = engines_flags.flags("sglang", item.draft, found=found, target=TARGET)[0].options
     assert options == "" if sglang is None else f"--speculative-algorithm {sglang}" in options
 
 
@@ -85,6 +86,6 @@ def test_speculation_stays_off_when_the_baseline_always_wins():
     item = chain(2, 0.1)
     found = made_up([item], [Span(1, 64, PLAIN)], gain=0.8)
     for engine in engines_flags.ENGINES:
-        for flags in engines_flags.flags(engine, item.draft, found):
+        for flags in engines_flags.flags(engine, item.draft, found=found, target=TARGET):
             assert flags.options == ""
             assert "leave speculation off" in flags.notes[0]

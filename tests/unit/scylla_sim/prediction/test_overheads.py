@@ -11,6 +11,7 @@ from scylla_sim.prediction.overheads import (
 )
 from scylla_sim.prediction.step_time import Step
 from scylla_sim.specs import catalog
+from scylla_sim.specs.draft import Block, Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate
 
@@ -42,6 +43,15 @@ def test_medusa_pays_one_pass_and_an_ngram_draft_none():
     }
     assert passes == {"eagle3": 5.0, "medusa": 1.0, "ngram": 0.0}
     assert set(cycle_overhead_counts(catalog.draft("none"), tokens=1, draft_len=0)) == {"host_s", "token_s"}
+
+
+def test_a_block_drafter_pays_one_pass_and_its_own_host_work():
+    block = Draft("dflash", "block", 5, block=Block(16))
+    counts = cycle_overhead_counts(block, tokens=16, draft_len=15)
+    assert (float(counts["draft_pass_host_s"]), float(counts["block_host_s"])) == (1.0, 1.0)
+    assert "block_host_s" not in cycle_overhead_counts(catalog.draft("eagle3"), tokens=16, draft_len=15)
+    for name in ("vllm", "sglang"):
+        assert catalog.engine(name).overhead("block_host_s").lower == 0.0
 
 
 def test_errors_of_kernels_and_overheads_add_in_quadrature():
