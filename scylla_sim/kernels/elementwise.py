@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates, smooth_max
-from scylla_sim.kernels.model import KernelModel, parameter
+from scylla_sim.kernels.model import KernelModel, evaluate, parameter
 from scylla_sim.kernels.operation import (
     MEMORY,
     Execution,
@@ -97,6 +98,18 @@ def _lookup(query: KernelQuery, fitted: Collection[str]) -> tuple[str, ...]:
     return ("copy",)
 
 
+def _state_columns(c: Columns) -> Columns:
+    return {"bytes": c["bytes"], "rows": np.zeros_like(c["bytes"])}
+
+
+def _without_l2(model: KernelModel, parameters: Any, c: Columns, r: Rates) -> FloatArray:
+    """Return the seconds of data that comes from memory, as states do: weights pass through L2 in between."""
+    return evaluate(model, parameters, c, replace(r, l2_bytes=1.0))
+
+
+STATE_UPDATE = Execution("elementwise", _state_columns, seconds=_without_l2, fallback=True)
+"""State of linear attention, estimated as a copy of its bytes. No kernel of this kind was measured."""
+
 ELEMENTWISE = Operation(
     name="elementwise",
     models=(ELEMENTWISE_COPY, ELEMENTWISE_CACHED),
@@ -109,7 +122,10 @@ ELEMENTWISE = Operation(
         needs_dtype=False,
     ),
     fit=FitSettings(min_rows=3, residual_scale=0.04, size_columns=("bytes",), cv_groups=("bytes",)),
-    kinds=(OpKind("elementwise", (Execution("elementwise"),), resource=MEMORY),),
+    kinds=(
+        OpKind("elementwise", (Execution("elementwise"),), resource=MEMORY),
+        OpKind("state_update", (STATE_UPDATE,), resource=MEMORY),
+    ),
     group_names=_group_names,
     lookup=_lookup,
     per_library=False,

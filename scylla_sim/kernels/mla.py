@@ -5,7 +5,7 @@ Source: DeepSeek-V2, arXiv 2405.04434, section 2.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -139,6 +139,9 @@ _EXECUTIONS = (
     Execution("decode_attention", _as_grouped_query, values={"head_dim": FALLBACK_HEAD_DIM}, fallback=True),
 )
 
+_SPARSE = tuple(replace(each, fallback=True) for each in _EXECUTIONS)
+"""Sparse attention, estimated as MLA over as many tokens as were picked. No sparse kernel was measured."""
+
 MLA = Operation(
     name="latent_attention",
     models=(MLA_FLASHMLA, MLA_TILES),
@@ -154,7 +157,11 @@ MLA = Operation(
         size_columns=("batch", "kv_len", "num_heads"),
         cv_groups=("batch", "num_heads"),
     ),
-    kinds=(OpKind("latent_attention", _EXECUTIONS),),
+    kinds=(
+        OpKind("latent_attention", _EXECUTIONS),
+        OpKind("sparse_attention", _SPARSE),
+        OpKind("index_scores", _SPARSE[-1:]),
+    ),
     group_names=groups_by_kv_dtype,
     lookup=lookup_by_kv_dtype,
     executions=_EXECUTIONS,

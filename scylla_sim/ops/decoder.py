@@ -1,17 +1,21 @@
 """Operations of the decoder layers of one forward pass, as one tensor-parallel rank runs them.
 
-Attention is grouped-query attention or MLA, with one operation per sliding window. MLPs are dense or MoE. Every TP
-rank holds a slice of each expert, sharded along its width as a dense MLP is.
+Attention is grouped-query attention, MLA or linear attention, with one operation per sliding window. MLPs are dense
+or MoE. Every TP rank holds a slice of each expert, sharded along its width as a dense MLP is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.ops.expert_routing import routed_loads
 from scylla_sim.ops.op import Op, elementwise, scalar
-from scylla_sim.specs.model import MLA, Model, MoE
+from scylla_sim.specs.layers import MLA, AttentionLayers, LinearAttention, MoE, SparseIndexer
+from scylla_sim.specs.model import Model
 
 FLOAT_BYTES = 4.0
 """Bytes of a router score; routers compute in float32."""
@@ -63,30 +67,62 @@ def _grouped(name: str, count: int, m: FloatArray, groups: FloatArray, n: float,
 
 
 def _grouped_query_attention(model: Model, p: Pass) -> list[Op]:
-    """Return projections, rotary embedding, attention per window, and output projection."""
-    heads, kv_heads = model.num_heads // p.tp, max(model.num_kv_heads // p.tp, 1)
-    qkv, hidden = float((heads + 2 * kv_heads) * model.head_dim), float(model.hidden_size)
+    """Return the operations of the layers of grouped-query attention, one block for each shape of projections."""
+    shapes: dict[tuple[int, ...], list[AttentionLayers]] = {}
+    for group in model.attention_groups:
+        shapes.setdefault(group.shape, []).append(group)
+    several = len(shapes) > 1
+    return [op for groups in shapes.values() for op in _one_shape(model, p, groups, several=several)]
+
+
+def _one_shape(model: Model, p: Pass, groups: Sequence[AttentionLayers], *, several: bool) -> list[Op]:
+    """Return projections, rotary embedding, attention per window, and output projection.
+
+    The groups differ in their window only. Values that are narrower than keys (MiMo-V2) count with the mean width,
+    which gives the bytes and FLOPs of the kernel.
+    """
+    one, hidden = groups[0], float(model.hidden_size)
+    heads, kv_heads = one.num_heads // p.tp, max(one.num_kv_heads // p.tp, 1)
+    rotated = heads * one.head_dim + kv_heads * (one.head_dim + one.value_dim)
+    qkv = float(rotated + (heads * one.head_dim if one.output_gate else 0))
+    count = sum(group.layers for group in groups)
+    prefix = ("sliding_" if one.window else "full_") if several else ""
     shape = {
         "batch": p.batch,
         "kv_len": p.context,
         "q_len": p.tokens,
         "num_heads": scalar(heads),
         "num_kv_heads": scalar(kv_heads),
-        "head_dim": scalar(model.head_dim),
+        "head_dim": scalar((one.head_dim + one.value_dim) / 2),
     }
+    ops = [p.gemm(f"{prefix}qkv_proj", count, qkv, hidden)]
+    ops.append(p.moved(f"{prefix}rope_and_kv_write", count, 2.0 * rotated))
+    for group in groups:
+        name = f"attention_window_{group.window}" if group.window else "attention"
+        ops.append(Op(name, "decode_attention", group.layers, {**shape, "window": scalar(group.window)}))
+    if one.output_gate:
+        ops.append(p.moved(f"{prefix}output_gate", count, 3.0 * heads * one.value_dim))
+    return [*ops, p.gemm(f"{prefix}o_proj", count, hidden, float(heads * one.value_dim))]
+
+
+def _linear_attention(model: Model, part: LinearAttention, p: Pass) -> list[Op]:
+    """Return projections, convolution, update of the state, gated norm, and output projection.
+
+    A pass reads the state of each sequence once and writes it once per token, because a rejected token needs the
+    state before it.
+
+    Source: ``fused_recurrent_gated_delta_rule_fwd_kernel`` of vLLM, which keeps the state of each token.
+    """
+    count, hidden = part.layers, float(model.hidden_size)
+    written = p.batch * (1.0 + p.tokens) * (part.sequence_bytes / p.tp)
+    flops = p.rows * (part.flops_per_element * part.state_elements / p.tp)
+    output = part.output_width / p.tp
     return [
-        p.gemm("qkv_proj", model.num_layers, qkv, hidden),
-        p.moved("rope_and_kv_write", model.num_layers, 2.0 * qkv),
-        *(
-            Op(
-                f"attention_window_{window}" if window else "attention",
-                "decode_attention",
-                count,
-                {**shape, "window": scalar(window)},
-            )
-            for window, count in model.window_layers.items()
-        ),
-        p.gemm("o_proj", model.num_layers, hidden, float(heads * model.head_dim)),
+        p.gemm("linear_in_proj", count, part.projection_width / p.tp, hidden),
+        p.moved("linear_conv", count, 2.0 * part.conv_width / p.tp),
+        Op("linear_state", "state_update", count, {"bytes": written, "flops": flops}),
+        p.moved("linear_norm", count, 3.0 * output, by_row=True),
+        p.gemm("linear_out_proj", count, hidden, output),
     ]
 
 
@@ -115,50 +151,83 @@ def _mla(model: Model, part: MLA, p: Pass) -> list[Op]:
             p.moved("latent_norms", count, 2.0 * part.kv_rank, by_row=True),
         ]
     all_heads, each = p.rows * heads, scalar(heads)
-    columns = {
-        "batch": p.batch,
-        "kv_len": p.context,
-        "q_len": p.tokens,
-        "num_heads": each,
-        "kv_rank": scalar(part.kv_rank),
-        "rope_dim": scalar(part.rope_dim),
-    }
+    columns = {"num_heads": each, "kv_rank": scalar(part.kv_rank), "rope_dim": scalar(part.rope_dim)}
+    attention = {"batch": p.batch, "kv_len": p.context, "q_len": p.tokens, **columns}
+    kind = "latent_attention"
+    if part.indexer is not None:
+        ops += _indexer(part, part.indexer, p, hidden)
+        picked = np.minimum(p.context, float(part.indexer.top_k))  # each query token reads the tokens it picked
+        attention, kind = {"batch": p.rows, "kv_len": picked, "q_len": scalar(1), **columns}, "sparse_attention"
     return [
         *ops,
         p.moved("rope_and_kv_write", count, 2.0 * (heads * part.rope_dim + kept)),
         _grouped("query_absorb", count, all_heads, each, float(part.kv_rank), float(part.nope_dim)),
-        Op("attention", "latent_attention", count, columns),
+        Op("attention", kind, count, attention),
         _grouped("value_up", count, all_heads, each, float(part.value_dim), float(part.kv_rank)),
         p.gemm("o_proj", count, hidden, float(heads * part.value_dim)),
     ]
 
 
-def _mlp(model: Model, p: Pass, count: int, width: float, prefix: str = "") -> list[Op]:
-    """Return a gated MLP with ``width`` columns on this rank."""
-    hidden = float(model.hidden_size)
+def _indexer(mla: MLA, part: SparseIndexer, p: Pass, hidden: float) -> list[Op]:
+    """Return the indexer of sparse attention: projections, scores of all cached tokens, and their top-k.
+
+    Every rank runs the whole indexer.
+
+    Source: DeepSeek-V3.2, arXiv 2512.02556, section 2.1.
+    """
+    columns = {
+        "batch": p.batch,
+        "kv_len": p.context,
+        "q_len": p.tokens,
+        "num_heads": scalar(part.num_heads),
+        "kv_rank": scalar(0),
+        "rope_dim": scalar(part.head_dim),
+    }
+    scores = p.rows * p.context
     return [
-        p.gemm(f"{prefix}gate_up_proj", count, 2.0 * width, hidden),
-        p.moved(f"{prefix}activation", count, 3.0 * width),
+        p.gemm("index_q_proj", part.layers, float(part.num_heads * part.head_dim), float(mla.query_rank)),
+        p.gemm("index_k_proj", part.layers, float(part.head_dim + part.num_heads), hidden),
+        Op("index_scores", "index_scores", part.layers, columns),
+        elementwise("index_top_k", part.layers, 2.0 * FLOAT_BYTES * scores),
+    ]
+
+
+def _mlp(model: Model, p: Pass, count: int, width: float, prefix: str = "") -> list[Op]:
+    """Return an MLP with ``width`` columns on this rank; a gated MLP has two matrices before the activation."""
+    hidden, inputs = float(model.hidden_size), 2.0 if model.gated_mlp else 1.0
+    first = "gate_up_proj" if model.gated_mlp else "up_proj"
+    return [
+        p.gemm(f"{prefix}{first}", count, inputs * width, hidden),
+        p.moved(f"{prefix}activation", count, (inputs + 1.0) * width),
         p.gemm(f"{prefix}down_proj", count, hidden, width),
     ]
 
 
 def _moe(model: Model, part: MoE, p: Pass) -> list[Op]:
-    """Return router, routed experts as two grouped GEMMs, weighted sum, and shared expert."""
+    """Return router, routed experts as two grouped GEMMs, weighted sum, and shared expert.
+
+    Latent experts work between two projections, which every rank runs in full.
+    """
     count, hidden = model.moe_layers, float(model.hidden_size)
+    inputs, inner = 2.0 if model.gated_mlp else 1.0, float(part.latent_size or model.hidden_size)
     chosen, width = float(part.experts_per_token), part.intermediate_size / p.tp
     routed, loads = chosen * p.rows, routed_loads(part, p.rows)
-    up = {"m": routed, "n": scalar(2.0 * width), "k": scalar(hidden), **loads}
-    down = {"m": routed, "n": scalar(hidden), "k": scalar(width), **loads}
+    up = {"m": routed, "n": scalar(inputs * width), "k": scalar(inner), **loads}
+    down = {"m": routed, "n": scalar(inner), "k": scalar(width), **loads}
     ops = [
         p.gemm("router", count, float(part.num_experts), hidden),
         elementwise("router_top_k", count, 2.0 * FLOAT_BYTES * part.num_experts * p.rows),
         elementwise("expert_sort", count, 2.0 * INDEX_BYTES * routed),
         Op("expert_gate_up", "expert_gemm", count, up),
-        p.moved("expert_activation", count, 3.0 * chosen * width),
+        p.moved("expert_activation", count, (inputs + 1.0) * chosen * width),
         Op("expert_down", "expert_gemm", count, down),
-        p.moved("expert_combine", count, (chosen + 1.0) * hidden),
+        p.moved("expert_combine", count, (chosen + 1.0) * inner),
     ]
+    if part.latent_size:
+        ops += [
+            p.gemm("latent_down_proj", count, inner, hidden),
+            p.gemm("latent_up_proj", count, hidden, inner),
+        ]
     if part.shared_intermediate_size:
         ops += _mlp(model, p, count, part.shared_intermediate_size / p.tp, "shared_")
     return ops
@@ -176,14 +245,16 @@ def decoder_layers(model: Model, p: Pass) -> list[Op]:
     ... # doctest: +NORMALIZE_WHITESPACE
     ['norms', 'qkv_proj', 'rope_and_kv_write', 'attention', 'o_proj', 'gate_up_proj', 'activation', 'down_proj']
     """
-    hidden, count = float(model.hidden_size), model.num_layers
-    ops = [p.moved("norms", 2 * count, 4.0 * hidden, by_row=True)]  # fused residual add: two tensors in, two out
+    hidden, count = float(model.hidden_size), model.sublayers
+    ops = [p.moved("norms", count, 4.0 * hidden, by_row=True)]  # fused residual add: two tensors in, two out
     ops += _grouped_query_attention(model, p) if model.mla is None else _mla(model, model.mla, p)
-    if count > model.moe_layers:
-        ops += _mlp(model, p, count - model.moe_layers, model.intermediate_size / p.tp)
+    if model.linear is not None:
+        ops += _linear_attention(model, model.linear, p)
+    if model.dense_layers:
+        ops += _mlp(model, p, model.dense_layers, model.intermediate_size / p.tp)
     if model.moe is not None:
         ops += _moe(model, model.moe, p)
     if p.tp > 1:
         message = {"bytes": p.output_bytes * hidden * p.rows, "num_gpus": scalar(p.tp)}
-        ops.append(Op("all_reduce", "all_reduce", 2 * count, message))
+        ops.append(Op("all_reduce", "all_reduce", count, message))
     return ops

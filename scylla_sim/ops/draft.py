@@ -77,6 +77,10 @@ def draft_model(draft: Draft, target: Model) -> Model:
         moe=moe,
         windows=(),
         mtp_layers=0,
+        attention=(),
+        linear=None,
+        mlp_layers=None,
+        notes=(),
     )
 
 

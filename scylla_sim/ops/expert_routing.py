@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.specs.model import MoE
+from scylla_sim.specs.layers import MoE
 
 ComplexArray = NDArray[np.complex128]
 

@@ -28,7 +28,13 @@ def check_tensor_parallel(model: Model, tp: int) -> int:
     """
     ranks = int(whole("tp", tp, 1))
     shared = {"num_heads": model.num_heads}
-    if model.num_layers > model.moe_layers:
+    for group in model.attention_groups:
+        if group.num_heads != model.num_heads:
+            shared[f"num_heads of window {group.window}"] = group.num_heads
+    if model.linear is not None:
+        shared["linear value heads"] = model.linear.value_heads
+        shared["linear key heads"] = model.linear.key_heads
+    if model.dense_layers:
         shared["intermediate_size"] = model.intermediate_size
     if model.moe is not None:
         shared["expert intermediate_size"] = model.moe.intermediate_size
@@ -36,10 +42,10 @@ def check_tensor_parallel(model: Model, tp: int) -> int:
     for name, size in shared.items():
         if size % ranks:
             raise fail("tp", ranks, f"must divide {name}={size} of {model.name}")
-    if model.mla is None and model.num_kv_heads % ranks and ranks % model.num_kv_heads:
-        raise fail(
-            "tp", ranks, f"must divide num_kv_heads={model.num_kv_heads} of {model.name}, or be a multiple of it"
-        )
+    for kv_heads in {group.num_kv_heads: None for group in model.attention_groups}:
+        if kv_heads % ranks and ranks % kv_heads:
+            rule = f"must divide num_kv_heads={kv_heads} of {model.name}, or be a multiple of it"
+            raise fail("tp", ranks, rule)
     return ranks
 
 

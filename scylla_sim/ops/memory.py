@@ -47,14 +47,13 @@ def _medusa_parameters(draft: Draft, target: Model) -> float:
 
 def _kv_elements(model: Model, context: FloatArray) -> FloatArray:
     """Return the elements in the KV cache of one sequence; layers with a sliding window keep only the window."""
-    tokens = sum(
+    return sum(
         (
-            count * (np.minimum(context, window) if window else context)
-            for window, count in model.window_layers.items()
+            elements * (np.minimum(context, window) if window else context)
+            for window, elements in model.cache_layers.items()
         ),
         np.zeros_like(context),
     )
-    return model.kv_elements_per_layer * tokens
 
 
 def _draft_bytes(
@@ -120,5 +119,6 @@ def resident_bytes(
     if draft.kind in ("head", "block", "model"):
         kept = kept + _kv_elements(draft_model(draft, target), s)
     copies = max(1.0, tp / target.cached_heads)
-    held: FloatArray = (weights + copies * DTYPES[kv_dtype].stored_bytes * kept * b) / tp
+    states = target.state_bytes * b
+    held: FloatArray = (weights + copies * DTYPES[kv_dtype].stored_bytes * kept * b + states) / tp
     return held

@@ -116,6 +116,10 @@ def _moved_bytes(c: Columns, size: ElementBytes) -> FloatArray:
     return c["bytes"]
 
 
+def _state_flops(c: Columns) -> FloatArray:
+    return c["flops"]
+
+
 def _no_flops(c: Columns) -> FloatArray:
     return np.zeros_like(c["bytes"])
 
@@ -152,6 +156,9 @@ WORK = {
     "expert_gemm": Work(gemm_flops, grouped_gemm_bytes),
     "decode_attention": Work(attention_flops, _attention_bytes, reads_kv=True),
     "latent_attention": Work(mla_flops, _mla_bytes, reads_kv=True),
+    "sparse_attention": Work(mla_flops, _mla_bytes, reads_kv=True),
+    "index_scores": Work(mla_flops, _mla_bytes, reads_kv=True),
+    "state_update": Work(_state_flops, _moved_bytes),
     "elementwise": Work(_no_flops, _moved_bytes),
     "all_reduce": Work(_no_flops, _no_bytes),
 }
@@ -169,8 +176,9 @@ class Op:
     kind
         One of `WORK`: ``gemm``; ``grouped_gemm`` (``m`` rows in all, each multiplied by one of ``groups`` weights
         of n x k); ``expert_gemm`` (a grouped GEMM whose groups are experts that a router chose);
-        ``decode_attention`` (any ``q_len``); ``latent_attention`` (MLA, on a compressed cache); ``elementwise``;
-        ``all_reduce``.
+        ``decode_attention`` (any ``q_len``); ``latent_attention`` (MLA, on a compressed cache);
+        ``sparse_attention`` (MLA over tokens that an indexer picked); ``index_scores`` (the scores of that
+        indexer); ``state_update`` (linear attention); ``elementwise``; ``all_reduce``.
     count
         Executions in the pass, mostly one per layer.
     columns

@@ -25,7 +25,7 @@ from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, targ
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.hardware import Hardware
-from scylla_sim.specs.model import MoE
+from scylla_sim.specs.layers import MoE
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090", "h800-sxm"])
 models = st.sampled_from(["llama-3.1-8b", "qwen2.5-7b", "llama-2-7b", "llama-3.2-1b"])

@@ -8,7 +8,7 @@ from scylla_sim.checks import InputError
 from scylla_sim.ops import forward
 from scylla_sim.ops import op as ops_op
 from scylla_sim.specs import catalog, dtypes
-from scylla_sim.specs.model import MLA, MoE
+from scylla_sim.specs.layers import MLA, MoE
 
 MIXTRAL = catalog.model("mixtral-8x7b")
 DEEPSEEK = catalog.model("deepseek-v3")

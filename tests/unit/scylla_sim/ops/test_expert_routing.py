@@ -14,7 +14,7 @@ from scylla_sim.ops.expert_routing import (
     routing_probabilities,
 )
 from scylla_sim.specs import catalog
-from scylla_sim.specs.model import MoE
+from scylla_sim.specs.layers import MoE
 
 
 def test_uniform_router_is_a_coupon_collector():

@@ -124,8 +124,8 @@ def test_config_json_is_read_like_the_catalog(tmp_path):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"model_type": "deepseek_v32"}, "model_type='deepseek_v32' is not modelled"),
-        ({"num_local_experts": 8}, "num_experts=8 is not modelled"),
+        ({"model_type": "deepseek_v4"}, "model_type='deepseek_v4' is not modelled"),
+        ({"num_local_experts": 8}, "num_local_experts=8 is not modelled"),
         ({"num_hidden_layers": "many"}, "num_hidden_layers='many' must be a whole number"),
         ({"num_key_value_heads": 5}, "num_kv_heads=5 must divide num_heads=32"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
-from scylla_sim.specs.model import MLA, MoE
+from scylla_sim.specs.layers import MLA, MoE
 
 MIXTRAL = catalog.model("mixtral-8x7b")
 
