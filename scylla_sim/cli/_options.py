@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim.acceptance import rates_file
-from scylla_sim.checks import fail
+from scylla_sim.checks import fail, whole
 from scylla_sim.console import count, counts, note
+from scylla_sim.prediction.model_notes import check_context, model_notes
 from scylla_sim.prediction.scenario import THEOREM, Scenario
+from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
+from scylla_sim.specs.model import Model
 
 NOT_MODELLED = {"pp": "pipeline parallelism", "ep": "expert parallelism", "nodes": "several nodes"}
 """Option that must not exceed 1 -> feature that larger values would need."""
@@ -93,6 +96,7 @@ def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: 
     parser.add_argument(
         "--context", default=context, metavar="N[,N]", help=f"tokens in each KV cache; default {context}"
     )
+    add_long_context_argument(parser)
     parser.add_argument(
         "--router-skew", type=float, metavar="A", help="Zipf exponent of expert popularity; default 0, uniform"
     )
@@ -102,6 +106,35 @@ def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: 
     )
     for name, what in NOT_MODELLED.items():
         parser.add_argument(f"--{name}", type=int, default=1, help=f"must be 1: {what} is not modelled")
+
+
+def add_long_context_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that allows any context."""
+    parser.add_argument(
+        "--allow-long-context", action="store_true", help="allow a context beyond the positions of the model"
+    )
+
+
+def add_context_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the options of one context."""
+    parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
+    add_long_context_argument(parser)
+
+
+def served_model(args: argparse.Namespace) -> tuple[Model, int]:
+    """Return the model and the context of a verb with one context, and print the model's notes.
+
+    Raises
+    ------
+    InputError
+        For an unknown model, and for a context that exceeds its positions.
+    """
+    model = catalog.model(args.model)
+    context = int(whole("context", count("context", args.context), 1))
+    if not args.allow_long_context:
+        check_context(model, context)
+    print_notes(model_notes(model, context))
+    return model, context
 
 
 def add_engine_argument(parser: argparse.ArgumentParser, default: str) -> None:

@@ -10,6 +10,7 @@ from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, count, emit
 from scylla_sim.planning.draft_design import LAWS, Budget, design
+from scylla_sim.prediction.model_notes import model_notes
 from scylla_sim.prediction.scenario import Scenario
 
 EPILOG = """example:
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", default="1,8,64", metavar="N[,N]", help="sequences decoded together; each batch gets a design"
     )
-    parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
+    _options.add_context_argument(parser)
     parser.add_argument("--train-tokens", default="100B", help="maximum number of pretraining tokens; default 100B")
     parser.add_argument("--train-flop", metavar="FLOP", help="maximum number of training FLOPs, for example 1e21")
     parser.add_argument(
@@ -65,20 +66,21 @@ def execute(args: argparse.Namespace) -> int:
     tokens = count("train_tokens", args.train_tokens)
     flop = count("train_flop", args.train_flop) if args.train_flop else float("inf")
     chosen = list(dict.fromkeys(one_of("law", law, LAWS) for law in args.law.split(",")))
+    model, context = scenario.target_model(), int(whole("context", count("context", args.context), 1))
     found = [
         item
         for law in chosen
         for item in design(
-            scenario.target_model(),
+            model,
             head,
             deployment,
             batch=whole("batch", scenario.batch, 1).tolist(),
-            context=int(whole("context", count("context", args.context), 1)),
+            context=context,
             budget=Budget(tokens=tokens, flop=flop),
             law=law,
         )
     ]
-    _options.print_notes(NOTES[law] for law in chosen)
+    _options.print_notes([*model_notes(model, context), *(NOTES[law] for law in chosen)])
     rows: list[dict[str, Any]] = [{**asdict(item), "evidence": "published"} for item in found]
     if args.format != "json":
         rows = [

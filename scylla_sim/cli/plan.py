@@ -9,12 +9,11 @@ from typing import Any
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli import _options
-from scylla_sim.console import add_output, assignments, count, counts, emit, name_list, note
+from scylla_sim.console import add_output, assignments, counts, emit, name_list, note
 from scylla_sim.ops import forward
 from scylla_sim.planning.capacity import RANKINGS, search
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.steps import Deployment
-from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 from scylla_sim.units import parse_seconds
 
@@ -49,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider; default 1 to 512"
     )
-    parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
+    _options.add_context_argument(parser)
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
     parser.add_argument("--draft-len", default="3", metavar="N[,N]", help="draft lengths to consider; default 3")
     _options.add_acceptance_arguments(parser)
@@ -126,7 +125,7 @@ def execute(args: argparse.Namespace) -> int:
         raise fail("rank", args.rank, "needs prices", "give --price NAME=P")
     prices = _prices(args.price, names)
     limit = _tpot_limit(args.tpot)
-    model = catalog.model(args.model)
+    model, context = _options.served_model(args)
     configs, notes = _configs(args, names[0])
     _options.print_notes(notes)
     found = search(
@@ -134,7 +133,7 @@ def execute(args: argparse.Namespace) -> int:
         configs,
         _deployments(args, model, names),
         batch=whole("batch", counts("batch", args.batch), 1).tolist(),
-        context=int(whole("context", count("context", args.context), 1)),
+        context=context,
         tpot_limit_s=limit,
         prices=prices,
         rank=args.rank or ("cost_per_million_tokens" if prices else "tokens_per_s_per_gpu"),

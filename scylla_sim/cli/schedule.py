@@ -19,6 +19,7 @@ from scylla_sim.engines.flags import Flags
 from scylla_sim.planning import draft_design
 from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedule
+from scylla_sim.prediction.model_notes import model_notes
 from scylla_sim.prediction.result import caption
 from scylla_sim.prediction.scenario import Scenario, precision_notes
 from scylla_sim.records import dump_json, format_table, table
@@ -212,7 +213,9 @@ def execute(args: argparse.Namespace) -> int:
     target, draft_target = scenario.deployments()
     model = scenario.target_model()
     candidates, notes = _candidates(scenario)
-    _options.print_notes([*precision_notes(model, scenario.precision), *notes])
+    _options.print_notes(
+        [*model_notes(model, scenario.context), *precision_notes(model, scenario.precision), *notes]
+    )
     found = schedule(
         model,
         candidates,

@@ -14,7 +14,7 @@ from scylla_sim.acceptance import drafting
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
 from scylla_sim.cli import _options
-from scylla_sim.console import add_output, count, counts, emit
+from scylla_sim.console import add_output, counts, emit
 from scylla_sim.laws import theorems
 from scylla_sim.prediction import roofline
 from scylla_sim.prediction.scenario import Scenario
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hardware", required=True, metavar="NAME|FILE.toml", help="see scylla-sim catalog hardware"
     )
     parser.add_argument("--model", required=True, metavar="NAME|config.json", help="see scylla-sim catalog models")
-    parser.add_argument("--context", default="1024", help="tokens in each KV cache (one value); default 1024")
+    _options.add_context_argument(parser)
     parser.add_argument(
         "--batch", default="1,4,8,16,32,64", metavar="N[,N]", help="sequences decoded together; default 1 to 64"
     )
@@ -197,8 +197,8 @@ def _tau_of_reference(
 def execute(args: argparse.Namespace) -> int:
     """Find the compute-bound crossovers, or the throughput over k, and print them."""
     dtype = KV_PRECISIONS[one_of("precision", args.precision, KV_PRECISIONS)]
-    hardware, model = catalog.hardware(args.hardware), catalog.model(args.model)
-    context = int(whole("context", count("context", args.context), 1))
+    hardware = catalog.hardware(args.hardware)
+    model, context = _options.served_model(args)
     batch = whole("batch", counts("batch", args.batch), 1).astype(np.float64)
     extra = float(in_range("extra_tokens", args.extra_tokens, 0, 1e4))
     at = roofline.roofline(

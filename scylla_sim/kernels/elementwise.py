@@ -124,7 +124,7 @@ ELEMENTWISE = Operation(
     fit=FitSettings(min_rows=3, residual_scale=0.04, size_columns=("bytes",), cv_groups=("bytes",)),
     kinds=(
         OpKind("elementwise", (Execution("elementwise"),), resource=MEMORY),
-        OpKind("state_update", (STATE_UPDATE,), resource=MEMORY),
+        OpKind("state_update", (STATE_UPDATE,)),
     ),
     group_names=_group_names,
     lookup=_lookup,

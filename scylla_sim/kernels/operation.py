@@ -213,7 +213,7 @@ class Execution:
 
 
 TENSOR_CORES, MEMORY, LINK = "tensor cores", "memory", "link"
-"""Resources of a device: matrix arithmetic on weights or KV cache, copies of activations, links between GPUs."""
+"""Resources of a device: arithmetic on weights, KV cache or states, copies of activations, links between GPUs."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def predict(
     draft_precision: str | None = None,
     router_skew: float | None = None,
     calibration: str | PathLike[str] | Calibration | None = None,
+    allow_long_context: bool = False,
 ) -> Result:
     """Predict throughput and speed-up of speculative decoding.
 
@@ -100,6 +101,8 @@ def predict(
     calibration
         Path of a file made by ``scylla-sim calibrate``, or a `Calibration`. Default: the shipped calibration of the
         hardware, or datasheet rates with typical kernel parameters.
+    allow_long_context
+        Allow a context beyond the positions of the model, which is an error otherwise.
 
     Returns
     -------

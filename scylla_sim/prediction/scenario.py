@@ -16,6 +16,7 @@ from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray, fail, number, one_of, whole
 from scylla_sim.kernels.device_rates import rates
+from scylla_sim.prediction.model_notes import check_context, model_notes
 from scylla_sim.prediction.result import Result
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
@@ -76,10 +77,19 @@ class Scenario:
     draft_precision: str | None = None
     router_skew: float | None = None
     calibration: str | PathLike[str] | Calibration | None = None
+    allow_long_context: bool = False
 
     def target_model(self) -> Model:
-        """Return the target model, with the router skew of the scenario."""
+        """Return the target model, with the router skew of the scenario.
+
+        Raises
+        ------
+        InputError
+            When a name is not known, or a context exceeds the model's and ``allow_long_context`` is false.
+        """
         model = self.model if isinstance(self.model, Model) else catalog.model(str(self.model))
+        if not self.allow_long_context:
+            check_context(model, self.context)
         return (
             model if self.router_skew is None else model.with_router_skew(number("router_skew", self.router_skew))
         )
@@ -227,7 +237,7 @@ class Scenario:
         target, draft_target = self.deployments()
         model = self.target_model()
         context = np.asarray(_counts("context", self.context))[None, :]
-        notes = precision_notes(model, self.precision)
+        notes = [*model_notes(model, self.context), *precision_notes(model, self.precision)]
         if self.verify_tokens == THEOREM:
             notes.append(THEOREM_NOTE)
         predictions: list[Prediction] = []

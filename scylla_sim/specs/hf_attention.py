@@ -81,6 +81,12 @@ def _chunks(config: Config, layers: int, name: str) -> tuple[int, ...]:
     return tuple(size if one else 0 for one in chunked)
 
 
+LINEAR_NOTE = "linear attention was not measured; it is estimated as a copy of its states"
+"""Note on the evidence for linear attention."""
+SPARSE_NOTE = "sparse attention and its indexer were not measured; they are estimated from dense attention kernels"
+"""Note on the evidence for sparse attention."""
+
+
 def chunk_note(windows: Sequence[int]) -> str:
     """Return the note on the approximation of chunked attention."""
     return (

@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from scylla_sim.specs.hf_attention import (
+    LINEAR_NOTE,
+    SPARSE_NOTE,
     chunk_note,
     read_attention,
     read_gated_delta_net,
@@ -103,7 +105,9 @@ def model_from_config(name: str, config: Config) -> Model:
     if kind == "llama4_text" and any(windows):
         notes = (*notes, chunk_note(windows))
     if linear is not None:
-        notes = (*notes, *state_bytes(given)[1])
+        notes = (*notes, LINEAR_NOTE, *state_bytes(given)[1])
+    if mla is not None and mla.indexer is not None:
+        notes = (*notes, SPARSE_NOTE)
     return Model(
         name=name,
         num_layers=layers,

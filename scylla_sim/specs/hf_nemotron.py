@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scylla_sim.checks import fail
-from scylla_sim.specs.hf_attention import state_bytes
+from scylla_sim.specs.hf_attention import LINEAR_NOTE, state_bytes
 from scylla_sim.specs.hf_families import Config, mtp_layers, number
 from scylla_sim.specs.layers import AttentionLayers, LinearAttention, MoE
 from scylla_sim.specs.model import Model
@@ -90,5 +90,5 @@ def nemotron_h(config: Config, name: str) -> Model:
         gated_mlp=False,
         mlp_layers=dense + sparse,
         mtp_layers=mtp_layers(config),
-        notes=notes,
+        notes=(LINEAR_NOTE, *notes),
     )

@@ -5,6 +5,7 @@ from hf_configs import read
 
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
+from scylla_sim.specs.hf_attention import LINEAR_NOTE, SPARSE_NOTE
 from scylla_sim.specs.layers import AttentionLayers
 
 LOCAL = ["sliding_attention"] * 5 + ["full_attention"]
@@ -65,6 +66,7 @@ def test_shared_indexers_are_not_counted():
     saved = 3 * (24 * 2 * 16 + 64 * (16 + 2))
     assert read("glm_moe_dsa").parameters - shared.parameters == saved
     assert read("deepseek_v3").mla.indexer is None
+    assert shared.notes == (SPARSE_NOTE,)
 
 
 def test_gated_delta_net_layers():
@@ -81,8 +83,8 @@ def test_gated_delta_net_layers():
 
 def test_state_type_is_read_or_assumed():
     assert read("qwen3_5_text", mamba_ssm_dtype="bfloat16").linear.state_bytes == 2.0
-    assert read("qwen3_5_text", mamba_ssm_dtype="float32").notes == ()
-    assert "float32 is assumed" in read("qwen3_next").notes[0]
+    assert read("qwen3_5_text", mamba_ssm_dtype="float32").notes == (LINEAR_NOTE,)
+    assert "float32 is assumed" in read("qwen3_next").notes[1]
 
 
 @pytest.mark.parametrize(
