@@ -234,21 +234,23 @@ def export(
     seed
         Seed of the sampling.
     dtypes
-        Kernel dtypes to keep; all by default.
+        Kernel dtypes to keep; all by default. Those of `gpu_validate.silicon.low_bits.LOW_BITS` are read only if
+        they are named here.
 
     Raises
     ------
     InputError
         For an unknown argument, or where no other framework measured the operation.
     """
-    frame = read(device, op, framework=framework)
+    wanted = list(dtypes)
+    frame = read(device, op, framework=framework, dtypes=wanted)
     frame["regime"] = regime(frame, op)
     if part != ALL:
         one_of("part", part, PARTS)
         chosen = in_test(frame, op)
         chosen = ~chosen & balanced(frame) if part == TRAIN else chosen
         frame = frame[chosen & (frame["regime"] != "")]
-    if wanted := list(dtypes):
+    if wanted:
         for name in wanted:
             one_of("dtype", name, sorted(frame["dtype"].unique()))
         frame = frame[frame["dtype"].isin(wanted)]

@@ -8,12 +8,13 @@ from the folder. Each key has one row: the median of its timings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_validate.silicon import routing
+from gpu_validate.silicon.low_bits import LOW_BITS
 from scylla_sim.checks import InputError, fail, one_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ KV_RANK, ROPE_DIM = 512, 64
 Source: aiconfigurator's collectors; the tables do not hold these widths.
 """
 EXPERT_DTYPES = ("bfloat16", "fp8", "fp8_block")
+"""Data types of experts that `read` returns by default; those of `LOW_BITS` are returned on request."""
+
+_TABLE_DTYPES = {"w4a16_mxfp4": "mxfp4"}
+"""Data type in the package's MoE tables -> name in the kernels CSV, where they differ."""
 MAX_SLICES = 8
 """Largest tensor-parallel size to read, the GPUs of one node; the tables go to 32."""
 NOT_GATED = (1856, 2688, 5120)
@@ -177,7 +182,7 @@ def second_framework(device: str, op: str, first: str) -> str:
     return "vllm" if first == "sglang" else "sglang"
 
 
-def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
+def read(device: str, op: str, *, framework: str | None = None, dtypes: Iterable[str] = ()) -> pd.DataFrame:
     """Read one table as a frame with the columns of the kernels CSV and ``latency_ms``.
 
     Parameters
@@ -188,6 +193,8 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
         Operation, one of `TABLES`.
     framework
         One of `FRAMEWORKS`. By default `default_framework`, and another one for the dtypes of `TIMED_IN_A_GRAPH`.
+    dtypes
+        Data types of `LOW_BITS` to read, instead of the usual ones. Other names do not matter here.
 
     Raises
     ------
@@ -203,6 +210,9 @@ def read(device: str, op: str, *, framework: str | None = None) -> pd.DataFrame:
 
     one_of("device", device, DEVICES)
     one_of("op", op, TABLES)
+    low = [name for name in dtypes if name in LOW_BITS.get(op, {})]
+    if low and framework is None:
+        return pd.concat([_low_bits(device, op, name) for name in low], ignore_index=True)
     if framework is not None:
         frame = _table(device, op, one_of("framework", framework, FRAMEWORKS))
         return _most_frequent_kernels(frame) if (op, framework) == ("decode_attention", "sglang") else frame
@@ -228,11 +238,24 @@ def _most_frequent_kernels(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[rows == most].reset_index(drop=True)
 
 
-def _table(device: str, op: str, framework: str) -> pd.DataFrame:
-    """Read one table with one row per key, the median of its timings."""
+def _low_bits(device: str, op: str, dtype: str) -> pd.DataFrame:
+    """Return the rows of one data type of `LOW_BITS`."""
+    framework, version = LOW_BITS[op][dtype][one_of("device", device, LOW_BITS[op][dtype])]
+    frame = _table(device, op, framework, version=version, dtypes=(dtype,))
+    frame = frame[frame["dtype"] == dtype]
+    return frame.assign(calls_per_graph=0) if op == "gemm" else frame  # the number is not known
+
+
+def _table(
+    device: str, op: str, framework: str, *, version: str = "", dtypes: Iterable[str] = EXPERT_DTYPES
+) -> pd.DataFrame:
+    """Read one table with one row per key, the median of its timings; the newest version by default."""
     import pandas as pd
 
-    path, version = source_file(device, op, framework)
+    path, newest = source_file(device, op, framework)
+    if version:
+        path = path.parents[1] / version / path.name
+    version = version or newest
     raw = pd.read_parquet(path)
     frame = pd.DataFrame({"op": op, "device": device}, index=raw.index).assign(**_SHAPES[op](raw))
     frame["framework"], frame["version"] = framework, version
@@ -241,7 +264,7 @@ def _table(device: str, op: str, framework: str) -> pd.DataFrame:
         frame["calls_per_graph"] = CALLS_PER_GRAPH[op]
     frame["latency_ms"] = raw["latency"]
     if op == "experts":
-        frame = _comparable_experts(frame, raw)
+        frame = _comparable_experts(frame, raw, dtypes)
         if frame.empty:
             raise fail("device", device, f"has no MoE layers of gated experts, measured by {framework}")
     keys = KEYS[op]
@@ -277,7 +300,7 @@ def _cache(raw: pd.DataFrame) -> dict[str, Any]:
 def _moe(raw: pd.DataFrame) -> dict[str, Any]:
     """Return the columns of an MoE layer on one GPU, without the loads of its experts."""
     return {
-        "dtype": raw["moe_dtype"],
+        "dtype": raw["moe_dtype"].replace(_TABLE_DTYPES),
         "num_tokens": raw["num_tokens"],
         "experts_per_token": raw["topk"],
         "num_experts": raw["num_experts"],
@@ -310,12 +333,12 @@ _SHAPES: dict[str, Callable[[pd.DataFrame], dict[str, Any]]] = {
 """Operation -> function that returns the shape columns of a table."""
 
 
-def _comparable_experts(frame: pd.DataFrame, raw: pd.DataFrame) -> pd.DataFrame:
-    """Return the MoE rows of gated experts on one node, with the expected loads of their experts."""
+def _comparable_experts(frame: pd.DataFrame, raw: pd.DataFrame, dtypes: Iterable[str]) -> pd.DataFrame:
+    """Return the MoE rows of gated experts on one node in some data types, with the loads of their experts."""
     import pandas as pd
 
     one_node = (raw["moe_ep_size"] == 1) & (raw["moe_tp_size"] <= MAX_SLICES)
-    gated = ~raw["inter_size"].isin(NOT_GATED) & raw["moe_dtype"].isin(EXPERT_DTYPES)
+    gated = ~raw["inter_size"].isin(NOT_GATED) & frame["dtype"].isin(list(dtypes))
     limited = (frame[list(LIMITED)] == pd.Series(LIMITED)).all(axis=1)
     frame = frame[one_node & gated & ~(limited & (raw["distribution"] == routing.BALANCED))]
     if frame.empty:

@@ -21,9 +21,20 @@ from scylla_sim.kernels.operation import KernelQuery
 from scylla_sim.kernels.registry import OPERATIONS, models_for, operation
 from scylla_sim.records import read_json, sha256_of
 from scylla_sim.specs import catalog
+from scylla_sim.specs.dtypes import DTYPES, NEAREST_KV
 from scylla_sim.specs.hardware import Hardware
 
 SCHEMA = "scylla-sim/calibration/1"
+
+DONORS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    **{("gemm", dtype): ("a100-sxm",) for dtype in ("int4_wo", "int8_wo", "sq")},
+    ("experts", "int4_wo"): ("h100-sxm", "h200-sxm", "b200-sxm", "a100-sxm"),
+    ("experts", "mxfp4"): ("h100-sxm", "h200-sxm", "b200-sxm", "l40s", "rtx-pro-6000"),
+}
+"""Operation and data type -> devices whose fit other devices use, for types that few devices were measured with.
+
+The first device of the same GPU family is used, otherwise the first one.
+"""
 
 
 def _dtype_of(group: str) -> str:
@@ -68,11 +79,16 @@ class Calibration:
         return partial(Calibration, **{**vars(self), "kernels": kernels}), ()
 
     def find(self, op: str, query: KernelQuery) -> FittedKernel:
-        """Return the fitted kernel that answers a query best, or the prior of the likeliest kernel model."""
-        fitted = self.kernels.get(op, {})
-        for group in operation(op).lookup(query, fitted):
-            if group in fitted:
-                return fitted[group]
+        """Return the fitted kernel that answers a query best, or the prior of the likeliest kernel model.
+
+        Notes
+        -----
+        A data type without a fit here uses, in this order: the fit of a device of `DONORS`, transferred; the fit of
+        the nearest data type, widened (evidence ``theory``); the prior.
+        """
+        kernel = self._fitted(op, query) or self._borrowed(op, query)
+        if kernel is not None:
+            return kernel
         models = models_for(op, query.dtype, self.hardware)
         if not models:
             raise fail("op", op, f"has no kernel model for {self.hardware.name}")
@@ -81,7 +97,28 @@ class Calibration:
     def has(self, op: str, query: KernelQuery) -> bool:
         """Return whether the general group of a query was fitted, regardless of libraries."""
         fitted = self.kernels.get(op, {})
-        return operation(op).lookup(query, fitted)[-1] in fitted
+        return operation(op).lookup(query, fitted)[-1] in fitted or self._borrowed(op, query) is not None
+
+    def _fitted(self, op: str, query: KernelQuery) -> FittedKernel | None:
+        fitted = self.kernels.get(op, {})
+        return next((fitted[group] for group in operation(op).lookup(query, fitted) if group in fitted), None)
+
+    def _borrowed(self, op: str, query: KernelQuery) -> FittedKernel | None:
+        """Return the fit of another device or of the nearest data type; ``None`` if the operation has no fits."""
+        if not self.kernels.get(op):
+            return None
+        if operation(op).reads_kv:
+            nearest_kv = NEAREST_KV.get(query.kv_dtype)
+            kernel = self._fitted(op, replace(query, kv_dtype=nearest_kv)) if nearest_kv else None
+            return kernel.widened() if kernel else None
+        donated = _donated(op, query.dtype, self.hardware)
+        if donated is not None:
+            return donated
+        nearest = DTYPES[query.dtype].nearest
+        if not nearest:
+            return None
+        kernel = self._fitted(op, replace(query, dtype=nearest)) or _donated(op, nearest, self.hardware)
+        return kernel.widened() if kernel else None
 
     def kernel(
         self,
@@ -101,6 +138,8 @@ class Calibration:
         'gemm_dispatched'
         >>> h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=128).evidence
         'silicon'
+        >>> h100.kernel("gemm", dtype="int4_wo").evidence
+        'transferred'
         """
         return self.find(op, KernelQuery(dtype, kv_dtype, sources, values))
 
@@ -228,6 +267,16 @@ def shipped(name: str) -> Calibration:
         return Calibration(device=name, hardware=hardware, kernels={}, source="priors of the kernel models")
     with resources.as_file(resources.files("scylla_sim") / "data" / "calibrations" / f"{source}.json") as path:
         return replace(read(path).transferred_to(hardware), device=name)
+
+
+def _donated(op: str, dtype: str, hardware: Hardware) -> FittedKernel | None:
+    """Return the fit of the nearest device of `DONORS`, transferred; ``None`` if there is none."""
+    donors = DONORS.get((op, dtype), ())
+    if not donors or hardware.sm_count == 0:
+        return None
+    related = [name for name in donors if catalog.hardware(name).family == hardware.family]
+    donor = shipped((related or donors)[0])
+    return donor.kernels[op][dtype].transferred(same_family=bool(related))
 
 
 def shipped_hash(name: str) -> str | None:

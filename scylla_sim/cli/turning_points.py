@@ -20,7 +20,7 @@ from scylla_sim.prediction import roofline
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import KV_PRECISIONS
+from scylla_sim.specs.dtypes import UNIFORM_PRECISIONS
 from scylla_sim.specs.model import Model
 
 EPILOG = """examples:
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", default="1,4,8,16,32,64", metavar="N[,N]", help="sequences decoded together; default 1 to 64"
     )
-    parser.add_argument("--precision", default="bf16", help=f"of weights and cache: {', '.join(KV_PRECISIONS)}")
+    parser.add_argument(
+        "--precision", default="bf16", help=f"of weights and cache: {', '.join(UNIFORM_PRECISIONS)}"
+    )
     parser.add_argument(
         "--peak", choices=("dense", "sparse"), default="dense", help="peak of the datasheet; default dense"
     )
@@ -196,7 +198,7 @@ def _tau_of_reference(
 
 def execute(args: argparse.Namespace) -> int:
     """Find the compute-bound crossovers, or the throughput over k, and print them."""
-    dtype = KV_PRECISIONS[one_of("precision", args.precision, KV_PRECISIONS)]
+    dtype = UNIFORM_PRECISIONS[one_of("precision", args.precision, UNIFORM_PRECISIONS)]
     hardware = catalog.hardware(args.hardware)
     model, context = _options.served_model(args)
     batch = whole("batch", counts("batch", args.batch), 1).astype(np.float64)

@@ -29,6 +29,12 @@ class Dtype:
         Whether a linear layer quantizes its input first.
     caches_kv
         Whether the command line accepts the type for the KV cache.
+    keeps_head
+        Whether checkpoints leave the vocabulary projection and the routers in 16 bits.
+    weights_only
+        Type with the same weights and 16-bit arithmetic, for devices without a peak of this type.
+    nearest
+        Type whose kernels are most alike; their fit is used where this type was not measured.
     """
 
     name: str
@@ -39,19 +45,49 @@ class Dtype:
     cli_name: str = ""
     quantizes_input: bool = False
     caches_kv: bool = False
+    keeps_head: bool = False
+    weights_only: str = ""
+    nearest: str = ""
 
 
 _ALL = (
     Dtype("bfloat16", 2.0, 2.0, 2.0, peak="bf16", cli_name="bf16", caches_kv=True),
-    Dtype("fp8", 1.0, 1.0, 2.0, peak="fp8", cli_name="fp8", quantizes_input=True, caches_kv=True),
+    Dtype(
+        "fp8",
+        1.0,
+        1.0,
+        2.0,
+        peak="fp8",
+        cli_name="fp8",
+        quantizes_input=True,
+        caches_kv=True,
+        weights_only="fp8_wo",
+    ),
     Dtype("float32", 4.0, 4.0, 4.0, peak="fp32", cli_name="fp32", caches_kv=True),
     # weights scaled by blocks, as in the fp8 checkpoints of DeepSeek-V3 and Qwen3
-    Dtype("fp8_block", 1.0, 1.0, 2.0, peak="fp8", cli_name="fp8_block", quantizes_input=True),
-    Dtype("int8_wo", 1.0, 2.0, 2.0, peak="bf16"),  # "_wo": weights only, activations stay in 16 bits
-    Dtype("int4_wo", 0.5, 2.0, 2.0, peak="bf16"),
-    Dtype("sq", 1.0, 1.0, 2.0, peak="int8", quantizes_input=True),  # SmoothQuant
+    Dtype(
+        "fp8_block", 1.0, 1.0, 2.0, peak="fp8", cli_name="fp8_block", quantizes_input=True, weights_only="fp8_wo"
+    ),
+    # "_wo": weights only, activations stay in 16 bits
+    Dtype("int8_wo", 1.0, 2.0, 2.0, peak="bf16", cli_name="int8_wo", keeps_head=True),
+    Dtype("fp8_wo", 1.0, 2.0, 2.0, peak="bf16", nearest="int8_wo"),
+    # groups of 128 values share a 16-bit scale and a 4-bit zero point, as in AWQ and GPTQ checkpoints
+    Dtype("int4_wo", 0.51953125, 2.0, 2.0, peak="bf16", cli_name="int4", keeps_head=True),
+    # 8-bit integers for weights and inputs: SmoothQuant, W8A8 checkpoints
+    Dtype("sq", 1.0, 1.0, 2.0, peak="int8", cli_name="int8", quantizes_input=True, keeps_head=True),
     # 16 values share one fp8 scale
-    Dtype("nvfp4", 0.5625, 0.5625, 2.0, peak="fp4", quantizes_input=True),
+    Dtype(
+        *("nvfp4", 0.5625, 0.5625, 2.0),
+        peak="fp4",
+        cli_name="nvfp4",
+        quantizes_input=True,
+        caches_kv=True,
+        keeps_head=True,
+        weights_only="nvfp4_wo",
+    ),
+    Dtype("nvfp4_wo", 0.5625, 2.0, 2.0, peak="bf16", keeps_head=True, nearest="int4_wo"),
+    # 32 values share one 8-bit exponent (OCP Microscaling); activations stay in 16 bits
+    Dtype("mxfp4", 0.53125, 2.0, 2.0, peak="bf16", cli_name="mxfp4", keeps_head=True, nearest="int4_wo"),
 )
 
 DTYPES = {item.name: item for item in _ALL}
@@ -61,7 +97,13 @@ WEIGHT_PRECISIONS = {item.cli_name: item.name for item in _ALL if item.cli_name}
 """Precision of weights on the command line -> dtype name."""
 
 KV_PRECISIONS = {item.cli_name: item.name for item in _ALL if item.caches_kv}
-"""Precision of the KV cache, or of a whole model, on the command line -> dtype name."""
+"""Precision of the KV cache on the command line -> dtype name."""
+
+UNIFORM_PRECISIONS = {name: dtype for name, dtype in KV_PRECISIONS.items() if not DTYPES[dtype].keeps_head}
+"""Precision of a whole model, weights and KV cache alike, on the command line -> dtype name."""
+
+NEAREST_KV = {"nvfp4": "fp8"}
+"""KV dtype -> KV dtype whose attention kernels are most alike; their fit is used where the first has none."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +134,17 @@ def dtype_of(name: str) -> Dtype:
     'fp8'
     """
     return DTYPES[one_of("dtype", name, DTYPES)]
+
+
+def precision_name(name: str) -> str:
+    """Return the command line name of a data type; its own name if it has none.
+
+    Examples
+    --------
+    >>> precision_name("int4_wo"), precision_name("")
+    ('int4', '')
+    """
+    return DTYPES[name].cli_name or name if name in DTYPES else name
 
 
 def canonical_dtype(name: str) -> str:

@@ -81,13 +81,13 @@ def test_each_framework_has_its_own_attention_and_all_reduce():
     )
 
 
-def test_missing_head_size_uses_the_nearest_and_missing_dtype_the_prior():
+def test_missing_head_size_uses_the_nearest_and_missing_dtype_a_transferred_fit():
     h100 = device_calibration.shipped("h100-sxm")
     assert h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=120) == h100.kernel(
         "decode_attention", kv_dtype="bfloat16", head_dim=128
     )
-    assert h100.kernel("gemm", dtype="int8_wo").evidence == "theory"
-    assert h100.kernel("gemm", dtype="int8_wo").parameters == GEMM_TILES.prior
+    assert h100.kernel("gemm", dtype="int8_wo").evidence == "transferred"
+    assert h100.without("gemm").kernel("gemm", dtype="int8_wo").parameters == GEMM_TILES.prior
 
 
 def test_every_gpu_with_measurements_ships_its_own_calibration():
@@ -111,3 +111,45 @@ def test_kernels_of_a_gpu_are_not_transferred_to_a_device_without_sms():
         h100.transferred_to(replace(h100.hardware, name="mine", sm_count=0))
     with pytest.raises(InputError, match="l2_bytes=0 must be above 0 for mine, which has sm_count"):
         replace(h100.hardware, name="mine", l2_bytes=0)
+
+
+def test_types_that_few_devices_measured_are_transferred_with_wider_bands():
+    a100, h100 = (device_calibration.shipped(name) for name in ("a100-sxm", "h100-sxm"))
+    own, borrowed = (calibration.kernel("gemm", dtype="int4_wo") for calibration in (a100, h100))
+    assert (own.evidence, borrowed.evidence) == ("silicon", "transferred")
+    assert borrowed.band == own.band.powered(2.0)
+
+
+def test_experts_use_a_device_of_the_same_family_first():
+    b300 = device_calibration.shipped("b300-sxm")
+    b200 = device_calibration.shipped("b200-sxm")
+    assert b300.kernel("experts", dtype="int4_wo").parameters == b200.kernel("experts", dtype="int4_wo").parameters
+
+
+def test_nearest_type_is_used_with_evidence_theory():
+    h100 = device_calibration.shipped("h100-sxm")
+    near = h100.kernel("experts", dtype="nvfp4_wo")
+    assert near.evidence == "theory"
+    assert near.parameters == h100.kernel("experts", dtype="int4_wo").parameters
+    cache = device_calibration.shipped("b200-sxm").kernel("decode_attention", kv_dtype="nvfp4", head_dim=128)
+    assert cache.evidence == "theory"
+
+
+def test_device_without_fits_borrows_none():
+    bare = device_calibration.Calibration("x", catalog.hardware("h100-sxm"), {})
+    assert bare.kernel("gemm", dtype="int4_wo").parameters == GEMM_TILES.prior
+
+
+@pytest.mark.parametrize(
+    ("name", "op", "dtype"),
+    [
+        ("a100-sxm", "gemm", "int4_wo"),
+        ("a100-sxm", "gemm", "sq"),
+        ("h100-sxm", "experts", "int4_wo"),
+        ("h100-sxm", "experts", "mxfp4"),
+        ("b200-sxm", "experts", "nvfp4"),
+        ("rtx-pro-6000", "experts", "nvfp4"),
+    ],
+)
+def test_low_bit_kernels_with_measurements_are_fitted(name, op, dtype):
+    assert device_calibration.shipped(name).kernel(op, dtype=dtype).evidence == "silicon"

@@ -25,8 +25,13 @@ def test_command_line_names():
         "fp8": "fp8",
         "fp32": "float32",
         "fp8_block": "fp8_block",
+        "int4": "int4_wo",
+        "int8": "sq",
+        "int8_wo": "int8_wo",
+        "mxfp4": "mxfp4",
+        "nvfp4": "nvfp4",
     }
-    assert list(dtypes.KV_PRECISIONS) == ["bf16", "fp8", "fp32"]
+    assert list(dtypes.KV_PRECISIONS) == ["bf16", "fp8", "fp32", "nvfp4"]
 
 
 def test_kv_dtype_replaces_the_stored_size_only():
