@@ -39,9 +39,9 @@ def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
 def add_precision_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the precision of the weights and of the KV cache."""
     parser.add_argument(
-        "--precision", default="bf16", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}; default bf16"
+        "--precision", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}; default: of the checkpoint, or bf16"
     )
-    parser.add_argument("--kv-precision", help="of the KV cache; default bf16 (fp32 with --precision fp32)")
+    parser.add_argument("--kv-precision", help="of the KV cache; default: of the checkpoint, or bf16")
 
 
 def add_acceptance_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
         help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, a model, or the config.json of a model "
         "or draft; default none",
     )
-    parser.add_argument("--draft-precision", help="of the draft's weights; default: --precision")
+    parser.add_argument("--draft-precision", help="of the draft; default: of its checkpoint, or --precision")
     parser.add_argument(
         "--draft-layers", type=int, metavar="N", help="decoder layers of a head; the laws give tokens per cycle"
     )

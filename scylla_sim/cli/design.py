@@ -80,7 +80,9 @@ def execute(args: argparse.Namespace) -> int:
             law=law,
         )
     ]
-    _options.print_notes([*model_notes(model, context), *(NOTES[law] for law in chosen)])
+    _options.print_notes(
+        [*model_notes(model, context), *scenario.precision_notes(), *(NOTES[law] for law in chosen)]
+    )
     rows: list[dict[str, Any]] = [{**asdict(item), "evidence": "published"} for item in found]
     if args.format != "json":
         rows = [

@@ -127,7 +127,8 @@ def execute(args: argparse.Namespace) -> int:
     limit = _tpot_limit(args.tpot)
     model, context = _options.served_model(args)
     configs, notes = _configs(args, names[0])
-    _options.print_notes(notes)
+    known = Scenario(**_options.scenario_options(args, hardware=names[0], tp=1, draft="none"))
+    _options.print_notes([*known.precision_notes(), *notes])
     found = search(
         model,
         configs,

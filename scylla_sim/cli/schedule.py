@@ -21,9 +21,10 @@ from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedule
 from scylla_sim.prediction.model_notes import model_notes
 from scylla_sim.prediction.result import caption
-from scylla_sim.prediction.scenario import Scenario, precision_notes
+from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.records import dump_json, format_table, table
 from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.dtypes import precision_name
 
 EPILOG = """example:
   scylla-sim schedule --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --acceptance 0.62 \\
@@ -213,9 +214,7 @@ def execute(args: argparse.Namespace) -> int:
     target, draft_target = scenario.deployments()
     model = scenario.target_model()
     candidates, notes = _candidates(scenario)
-    _options.print_notes(
-        [*model_notes(model, scenario.context), *precision_notes(model, scenario.precision), *notes]
-    )
+    _options.print_notes([*model_notes(model, scenario.context), *scenario.precision_notes(), *notes])
     found = schedule(
         model,
         candidates,
@@ -230,7 +229,7 @@ def execute(args: argparse.Namespace) -> int:
         "hardware": target.calibration.hardware.name,
         "model": model.name,
         "tp": target.tp,
-        "precision": scenario.precision,
+        "precision": precision_name(target.dtype),
         "engine": target.engine.name,
         "draft": draft.name,
     }

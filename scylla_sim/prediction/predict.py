@@ -35,7 +35,7 @@ def predict(
     eager: bool = False,
     tp: int = 1,
     draft_tp: int | None = None,
-    precision: str = "bf16",
+    precision: str | None = None,
     kv_precision: str | None = None,
     draft_precision: str | None = None,
     router_skew: float | None = None,
@@ -92,10 +92,12 @@ def predict(
     draft_tp
         Tensor-parallel GPUs of the draft: 1 or ``tp``. Default: ``tp``.
     precision, draft_precision
-        Weights of the target and of the draft: ``bf16``, ``fp8``, ``fp8_block`` or ``fp32``. The draft has the
-        precision of the target by default.
+        Weights of the target and of the draft: ``bf16``, ``fp8``, ``fp8_block``, ``int4``, ``int8``, ``int8_wo``,
+        ``nvfp4``, ``mxfp4`` or ``fp32``. Default: the precision of the checkpoint's files, else ``bf16``; the draft
+        has that of the target, or 16 bits beside a target of 4 bits.
     kv_precision
-        KV cache: ``bf16``, ``fp8`` or ``fp32``. Default: ``bf16``, or ``fp32`` with ``precision="fp32"``.
+        KV cache: ``bf16``, ``fp8``, ``nvfp4`` or ``fp32``. Default: that of the checkpoint's files, else ``bf16``,
+        or ``fp32`` with ``precision="fp32"``.
     router_skew
         Zipf exponent of the popularity of experts. Default: 0, which is uniform.
     calibration

@@ -30,7 +30,7 @@ MAX_PRINTED_ROWS = 20
 
 EVIDENCE_MEANING = {
     "silicon": "kernels fitted to silicon measurements of this GPU",
-    "transferred": "kernels fitted on another GPU of the family, at this one's datasheet rates",
+    "transferred": "kernels fitted on another GPU, at this one's datasheet rates",
     "theory": "some or all kernels were never measured on this device; predict --breakdown shows which",
     "live": "kernels fitted to measurements of this machine",
 }

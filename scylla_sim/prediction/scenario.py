@@ -15,14 +15,16 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_draft
 from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray, fail, number, one_of, whole
-from scylla_sim.kernels.device_rates import rates
+from scylla_sim.prediction import precisions
 from scylla_sim.prediction.model_notes import check_context, model_notes
+from scylla_sim.prediction.precisions import Precisions
 from scylla_sim.prediction.result import Result
+from scylla_sim.prediction.slower_precision import slower_note
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Draft
-from scylla_sim.specs.dtypes import KV_PRECISIONS, WEIGHT_PRECISIONS
+from scylla_sim.specs.dtypes import precision_name
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.model import Model
@@ -72,7 +74,7 @@ class Scenario:
     eager: bool = False
     tp: int = 1
     draft_tp: int | None = None
-    precision: str = "bf16"
+    precision: str | None = None
     kv_precision: str | None = None
     draft_precision: str | None = None
     router_skew: float | None = None
@@ -113,24 +115,39 @@ class Scenario:
             If a name is not known, or the node has fewer than ``tp`` GPUs. Also if ``draft_tp`` is neither 1 nor
             ``tp``, the engine has no launch cost for ``eager``, or the hardware has no rate for a precision.
         """
-        dtype = WEIGHT_PRECISIONS[one_of("precision", str(self.precision), WEIGHT_PRECISIONS)]
-        kv_default = "fp32" if self.precision == "fp32" else "bf16"
-        kv_precision = one_of("kv_precision", self.kv_precision or kv_default, KV_PRECISIONS)
         calibration = _calibration(self.hardware, self.calibration)
         hardware = calibration.hardware
         tp = _count("tp", self.tp)
         if tp > hardware.gpus_per_node:
             rule = f"must be at most {hardware.gpus_per_node}, the GPUs of a {hardware.name} node"
             raise fail("tp", tp, rule, "several nodes are not modelled")
-        target = Deployment(calibration, self._engine(), dtype, KV_PRECISIONS[kv_precision], tp)
-        draft_precision = one_of("draft_precision", self.draft_precision or self.precision, WEIGHT_PRECISIONS)
-        draft_dtype = WEIGHT_PRECISIONS[draft_precision]
-        for each in (dtype, draft_dtype):
-            rates(hardware, each)  # raises for a precision that the hardware does not have
+        of_target, of_draft = self._precisions(hardware)
+        target = Deployment(
+            calibration, self._engine(), of_target.dtype, of_target.kv_dtype, tp, op_dtypes=of_target.op_dtypes
+        )
         draft_tp = tp if self.draft_tp is None else int(whole("draft_tp", self.draft_tp, 1))
         if draft_tp not in (1, tp):
             raise fail("draft_tp", draft_tp, f"must be 1 or tp={tp}", "engines run a draft on one GPU or on all")
-        return target, replace(target, dtype=draft_dtype, tp=draft_tp)
+        return target, replace(target, dtype=of_draft.dtype, op_dtypes=of_draft.op_dtypes, tp=draft_tp)
+
+    def _precisions(self, hardware: Hardware) -> tuple[Precisions, Precisions]:
+        """Return the data types of the target and of the draft on a device."""
+        target = precisions.target_precisions(
+            self.target_model(), hardware, precision=self.precision, kv_precision=self.kv_precision
+        )
+        draft = precisions.draft_precisions(
+            self.draft_model(),
+            target,
+            hardware,
+            precision=self.precision,
+            draft_precision=self.draft_precision,
+        )
+        return target, draft
+
+    def precision_notes(self) -> list[str]:
+        """Return notes on the precisions that the user did not state, each once."""
+        target, draft = self._precisions(_calibration(self.hardware, self.calibration).hardware)
+        return list(dict.fromkeys((*target.notes, *draft.notes)))
 
     def _engine(self) -> Engine:
         """Return the engine, with or without CUDA graphs."""
@@ -237,7 +254,7 @@ class Scenario:
         target, draft_target = self.deployments()
         model = self.target_model()
         context = np.asarray(_counts("context", self.context))[None, :]
-        notes = [*model_notes(model, self.context), *precision_notes(model, self.precision)]
+        notes = [*model_notes(model, self.context), *self.precision_notes()]
         if self.verify_tokens == THEOREM:
             notes.append(THEOREM_NOTE)
         predictions: list[Prediction] = []
@@ -250,7 +267,14 @@ class Scenario:
                 model, configs, target, batch=column, context=context, draft_deployment=draft_target
             )
             notes += remarks
-        return Result(model, target, self.precision, tuple(predictions), tuple(dict.fromkeys(notes)))
+        notes += slower_note(
+            model,
+            target,
+            batch=np.asarray(_counts("batch", self.batch), dtype=np.float64),
+            context=context,
+            tokens=max(each.config.verify_tokens for each in predictions),
+        )
+        return Result(model, target, precision_name(target.dtype), tuple(predictions), tuple(dict.fromkeys(notes)))
 
 
 def draft_notes(draft: Draft, target: Model) -> list[str]:
@@ -272,13 +296,6 @@ def draft_notes(draft: Draft, target: Model) -> list[str]:
             "shape, and engines cannot run it"
         )
     return notes
-
-
-def precision_notes(model: Model, precision: str) -> list[str]:
-    """Return notes on the meaning of a precision for a model."""
-    if model.moe is None or precision != "fp8":
-        return []
-    return ["fp8 has one scale per tensor; use fp8_block for checkpoints with block scales (DeepSeek-V3, Qwen3)"]
 
 
 def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Calibration | None) -> Calibration:

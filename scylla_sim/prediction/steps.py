@@ -8,8 +8,8 @@ host work of the engine is in `scylla_sim.prediction.overheads`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +44,8 @@ class Deployment:
         Data types of the weights and of the KV cache.
     tp
         TP ranks.
+    op_dtypes
+        Operation -> data type of its weights, where it differs from ``dtype``.
     """
 
     calibration: Calibration
@@ -51,6 +53,13 @@ class Deployment:
     dtype: str = "bfloat16"
     kv_dtype: str = "bfloat16"
     tp: int = 1
+    op_dtypes: Mapping[str, str] = field(default_factory=dict)
+
+    def dtype_of(self, op: Op) -> str:
+        """Return the data type of the weights of an operation, whose layers may have a prefix in its name."""
+        if not self.op_dtypes:
+            return self.dtype
+        return self.op_dtypes.get(op.name.removeprefix("sliding_").removeprefix("full_"), self.dtype)
 
     @property
     def launches_add(self) -> bool:
@@ -80,7 +89,7 @@ def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: 
     parts = []
     for op in ops:
         one = _one(op, deployment, eager)
-        memory_s = op.memory_bytes(deployment.dtype, deployment.kv_dtype) / hardware.memory_bytes_per_s
+        memory_s = op.memory_bytes(deployment.dtype_of(op), deployment.kv_dtype) / hardware.memory_bytes_per_s
         compute_s = op.flops() / _peak(deployment, op)
         parts.append(
             OpTime(
@@ -132,7 +141,7 @@ def _one(op: Op, deployment: Deployment, eager: NDArray[np.bool_]) -> OpEstimate
         return op_seconds(
             op,
             deployment.calibration,
-            dtype=deployment.dtype,
+            dtype=deployment.dtype_of(op),
             kv_dtype=deployment.kv_dtype,
             graph=graph,
             framework=deployment.engine.framework,
@@ -151,7 +160,9 @@ def _one(op: Op, deployment: Deployment, eager: NDArray[np.bool_]) -> OpEstimate
 
 def _peak(deployment: Deployment, op: Op) -> float:
     """Return the datasheet peak of the data type that an operation computes in."""
-    return rates(deployment.calibration.hardware, op_kind(op.kind).compute_dtype(deployment.dtype)).flop_per_s
+    return rates(
+        deployment.calibration.hardware, op_kind(op.kind).compute_dtype(deployment.dtype_of(op))
+    ).flop_per_s
 
 
 def _power_s(

@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,7 @@ from scylla_sim.specs.engine import OVERHEADS, Engine
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.hf_config import model_from_config
 from scylla_sim.specs.model import Model
+from scylla_sim.specs.quantization import from_config
 from scylla_sim.units import UNITS
 
 KINDS = ("hardware", "models", "drafts", "engines")
@@ -181,6 +183,17 @@ def _read_config(option: str, name: str) -> tuple[str, Mapping[str, Any]]:
     return label or file.stem, config
 
 
+def _quantization_beside(name: str) -> Mapping[str, Any] | None:
+    """Return the content of ``hf_quant_config.json`` beside a ``config.json``; ``None`` if there is none.
+
+    Files named ``NAME_config.json`` have ``NAME_hf_quant_config.json`` beside them.
+    """
+    path = Path(name)
+    file = path / "config.json" if _is_folder(name) else path
+    beside = file.with_name(file.name.replace("config.json", "hf_quant_config.json"))
+    return _read_config("model", str(beside))[1] if beside != file and beside.is_file() else None
+
+
 def model(name: str) -> Model:
     """Return a model by catalog name, or from the path of a ``config.json`` or of its folder.
 
@@ -199,7 +212,8 @@ def model(name: str) -> Model:
         method = declared_method(config, label)
         if method is not None:
             raise fail("model", name, f"is the config of a draft ({method})", "give it to --draft")
-        return model_from_config(label, config)
+        quantization = from_config(config, _quantization_beside(name))
+        return replace(model_from_config(label, config), quantization=quantization)
     hint = "or give a path to a config.json"
     return model_from_config(name, _data("models")[one_of("model", name, names("models"), hint=hint)])
 

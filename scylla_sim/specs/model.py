@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from scylla_sim.checks import fail, whole
 from scylla_sim.specs.layers import MAX_SIZE, MLA, AttentionLayers, LinearAttention, MoE
+from scylla_sim.specs.quantization import Quantization
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Model:
         Number of multi-token prediction layers that the checkpoint brings; their weights are not counted.
     notes
         Assumptions that were made when the model was read.
+from scylla_sim.specs.quantization import Quantization
     """
 
     name: str
@@ -70,6 +72,7 @@ class Model:
     mlp_layers: int | None = None
     mtp_layers: int = 0
     notes: tuple[str, ...] = ()
+from scylla_sim.specs.quantization import Quantization
 
     def __post_init__(self) -> None:
         """Check the fields."""
