@@ -49,7 +49,8 @@ class Model:
         Number of multi-token prediction layers that the checkpoint brings; their weights are not counted.
     notes
         Assumptions that were made when the model was read.
-from scylla_sim.specs.quantization import Quantization
+    quantization
+        Data types of the weights that the files of the checkpoint state; ``None`` if they state none.
     """
 
     name: str
@@ -72,7 +73,7 @@ from scylla_sim.specs.quantization import Quantization
     mlp_layers: int | None = None
     mtp_layers: int = 0
     notes: tuple[str, ...] = ()
-from scylla_sim.specs.quantization import Quantization
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
