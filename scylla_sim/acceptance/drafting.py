@@ -5,10 +5,11 @@
 1. ``tokens_per_cycle``, measured at this draft length and width,
 2. ``rates``, conditional acceptance rates per position,
 3. ``reference_tau``, tau at the `reference` tree,
-4. ``layers`` and ``train_tokens``, through the laws of `scylla_sim.laws.theorems`.
+4. ``layers`` and ``train_tokens``, through the laws of `scylla_sim.laws.theorems`,
+5. published values of the method, `scylla_sim.acceptance.typical`.
 
-The last two hold at the `reference` tree. `transfer` transfers them to another shape with one acceptance rate at
-every depth.
+The third and the fourth hold at the `reference` tree. `transfer` transfers them to another shape with one
+acceptance rate at every depth.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scylla_sim.acceptance import profiles, tree_search, trees
+from scylla_sim.acceptance import profiles, tree_search, trees, typical
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, fail, in_range, number, whole
 from scylla_sim.laws import theorems
@@ -171,6 +172,7 @@ def resolve(
     layers: int | None = None,
     train_tokens: float | None = None,
     reference_tau: Sequence[float] | None = None,
+    task: str | None = None,
 ) -> tuple[SpeculativeConfig, list[str]]:
     """Return the speculative configuration of a draft, with tau and its interval, and remarks on assumptions.
 
@@ -188,6 +190,8 @@ def resolve(
         Decoder layers and pretraining tokens of a draft head, for the laws.
     reference_tau
         tau at the `reference` tree: one value, or value, lower end and upper end.
+    task
+        Task of the published values, one of `scylla_sim.acceptance.typical.TASKS`; ``None`` for all tasks.
 
     Returns
     -------
@@ -199,7 +203,7 @@ def resolve(
     Raises
     ------
     InputError
-        If nothing determines tau, or if tau is out of range.
+        If nothing determines tau, if tau is out of range, or for a ``task`` beside other values of tau.
 
     Examples
     --------
@@ -216,6 +220,9 @@ def resolve(
     }
     given = [name for name, value in sources.items() if value is not None]
     remarks = [f"{name} is not used, because {given[0]} determines tau" for name in given[1:]]
+    evidence = "given"
+    if task is not None and (given or layers is not None):
+        raise fail("task", task, "selects published values", "they are not used beside a given acceptance")
     if tokens_per_cycle is not None:
         at = exact(number("tokens_per_cycle", tokens_per_cycle, 1))
     elif rates is not None:
@@ -223,14 +230,24 @@ def resolve(
     elif reference_tau is not None:
         at = _from_reference(reference_tau, s)
     elif layers is not None or train_tokens is not None or draft.method_name == "scylla":
-        at = _from_laws(draft, s, layers, train_tokens, remarks)
+        at, evidence = _from_laws(draft, s, layers, train_tokens, remarks), "laws"
+    elif draft.method_name in typical.methods():
+        at, evidence = _from_published(draft.method_name, s, task, remarks), "published"
     else:
         hint = "or give tokens_per_cycle, reference_tokens_per_cycle, or draft_train_tokens of a head"
-        raise fail("acceptance", None, f"must be given for draft={draft.name!r}, for example 0.7", hint)
+        rule = f"must be given for draft={draft.name!r}, which has no published values, for example 0.7"
+        raise fail("acceptance", None, rule, hint)
     tau, lower, upper = float(at.value), float(at.lower), float(at.upper)
     longest = min(s.draft_len, s.verify_tokens - 1) + 1.0
     config = SpeculativeConfig(
-        draft, s.draft_len, s.top_k, s.verify_tokens, tau, max(lower, 1.0), min(upper, max(longest, tau))
+        draft,
+        s.draft_len,
+        s.top_k,
+        s.verify_tokens,
+        tau,
+        max(lower, 1.0),
+        min(upper, max(longest, tau)),
+        evidence,
     )
     return config, remarks
 
@@ -277,3 +294,20 @@ def _from_laws(
             "it is transferred to this configuration with one rate at every depth"
         )
     return Estimate.of(*ends)
+
+
+def _from_published(method: str, s: DraftShape, task: str | None, remarks: list[str]) -> Estimate:
+    """Return the typical tau of a method with its ends, and remark that it was not measured."""
+    found = typical.typical_tau(
+        method,
+        (s.draft_len, s.top_k, s.verify_tokens),
+        task,
+        transfer=lambda tau, source, target: transfer(tau, DraftShape(*source), DraftShape(*target)),
+    )
+    tasks = f"task {task}" if task is not None else "all tasks, --task selects one"
+    remarks.append(
+        f"acceptance is published, not measured on this model: median of {found.series} values of {method} "
+        f"({tasks}; {', '.join(found.sources)} of scylla_sim/data/acceptance.toml); give --acceptance for your own"
+    )
+    remarks += found.remarks
+    return found.tau

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scylla_sim.checks import fail, in_range, whole
+from scylla_sim.checks import fail, in_range, one_of, whole
 from scylla_sim.specs.draft import Draft
+
+ACCEPTANCE_EVIDENCE = ("given", "laws", "published", "none")
+"""Origins of tau: given by the user, training laws, published values of the method, no draft."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class SpeculativeConfig:
         Mean number of tokens emitted per cycle (tau), bonus token included.
     tau_lower, tau_upper
         Interval of ``tokens_per_cycle``.
+    acceptance_evidence
+        Origin of ``tokens_per_cycle``, one of `ACCEPTANCE_EVIDENCE`.
 
     Raises
     ------
@@ -48,10 +53,12 @@ class SpeculativeConfig:
     tokens_per_cycle: float
     tau_lower: float
     tau_upper: float
+    acceptance_evidence: str = "given"
 
     def __post_init__(self) -> None:
         """Check the fields."""
         none = self.draft.kind == "none"
+        one_of("acceptance_evidence", self.acceptance_evidence, ACCEPTANCE_EVIDENCE)
         whole("draft_len", self.draft_len, 0 if none else 1)
         whole("top_k", self.top_k, 1)
         whole("verify_tokens", self.verify_tokens, 1 if none else 2)
@@ -75,4 +82,4 @@ def no_drafting(draft: Draft) -> SpeculativeConfig:
     draft
         The draft of kind ``none``.
     """
-    return SpeculativeConfig(draft, 0, 1, 1, 1.0, 1.0, 1.0)
+    return SpeculativeConfig(draft, 0, 1, 1, 1.0, 1.0, 1.0, "none")

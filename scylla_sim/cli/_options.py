@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim.acceptance import rates_file
+from scylla_sim.acceptance.typical import TASKS
 from scylla_sim.checks import fail, whole
 from scylla_sim.console import count, counts, note
 from scylla_sim.prediction.model_notes import check_context, model_notes
@@ -45,12 +46,17 @@ def add_precision_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_acceptance_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of measured acceptance."""
+    """Add the options of measured and of published acceptance."""
     parser.add_argument(
-        "--acceptance", metavar="RATES|FILE", help="one rate 0.7, one per position 0.76,0.74,0.77, or a JSON file"
+        "--acceptance",
+        metavar="RATES|FILE",
+        help="one rate 0.7, one per position 0.76,0.74,0.77, or a JSON file; default: published values",
     )
     parser.add_argument(
         "--acceptance-kind", default="conditional", choices=rates_file.KINDS, help="default: conditional"
+    )
+    parser.add_argument(
+        "--task", metavar="TASK", help=f"task of the published acceptance: {', '.join(TASKS)}; default all of them"
     )
 
 

@@ -154,6 +154,7 @@ def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[st
         "fits_memory": choice.fits_memory,
         **crossover_columns,
         "evidence": choice.evidence,
+        "acceptance_evidence": config.acceptance_evidence,
     }
 
 

@@ -41,6 +41,8 @@ class OperatingPoint:
         In the currency of the prices; ``None`` without a price.
     evidence
         Level of evidence of the verify step, see `scylla_sim.records.EVIDENCE`.
+    acceptance_evidence
+        Origin of the tokens per cycle, see `scylla_sim.acceptance.speculative_config.ACCEPTANCE_EVIDENCE`.
     """
 
     hardware: str
@@ -59,6 +61,7 @@ class OperatingPoint:
     bound: str
     cost_per_million_tokens: float | None
     evidence: str
+    acceptance_evidence: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ def _best(
         bound=out.bound()[i],
         cost_per_million_tokens=cost,
         evidence=out.verify.evidence(),
+        acceptance_evidence=out.config.acceptance_evidence,
     )
 
 

@@ -29,6 +29,7 @@ def predict(
     reference_tokens_per_cycle: float | Sequence[float] | None = None,
     draft_layers: int | None = None,
     draft_train_tokens: float | None = None,
+    task: str | None = None,
     batch: int | Sequence[int] = 1,
     context: int | Sequence[int] = 1024,
     engine: str | Engine = "ideal",
@@ -56,7 +57,7 @@ def predict(
     draft
         ``none``, ``eagle``, ``eagle2``, ``eagle3``, ``scylla-Nl``, ``medusa``, ``mtp``, ``ngram``, the name of a
         model, the path of a ``config.json`` of a model or draft, a `Draft`, or a complete `SpeculativeConfig`. The
-        last one replaces the options below up to ``draft_train_tokens``.
+        last one replaces the options below up to ``task``.
     draft_len
         Drafted tokens of a path. Default: 3, or 6 for ``eagle2`` and ``scylla-Nl``, or the largest number of drafts
         that propose all tokens in one pass.
@@ -66,8 +67,9 @@ def predict(
         Tokens that the target verifies per sequence and cycle, root included: one value, one value per batch, or
         ``"theorem-1.3"``. Default: ``draft_len + 1`` for a chain, 61 at most for a tree.
     acceptance
-        Acceptance rate in [0, 1], one for all positions or one per position. A string is parsed as on the command
-        line: numbers, or the path of a JSON file made by ``scylla-sim ingest``.
+            Acceptance rate in [0, 1], one for all positions or one per position. A string is parsed as on the command
+        line: numbers, or the path of a JSON file made by ``scylla-sim ingest``. Default: published values of the
+        method.
     acceptance_kind
         ``conditional`` on the acceptance of all earlier positions, or ``cumulative``.
     tokens_per_cycle
@@ -79,6 +81,9 @@ def predict(
         Decoder layers of a draft head. The acceptance laws then give the tokens per cycle.
     draft_train_tokens
         Pretraining tokens of a draft head. The acceptance laws then give the tokens per cycle.
+    task
+        Task of the published values of the method: ``chat``, ``code``, ``math``, ``qa``, ``rag``,
+        ``summarization``, ``tool_call`` or ``translation``. Default: all of them together.
     batch
         Sequences decoded together.
     context

@@ -149,7 +149,11 @@ def caption(row: Mapping[str, Any]) -> str:
     """Return one line under a table: the deployment and the evidence behind its numbers."""
     draft = "no draft" if row["draft"] == "none" else f"draft {row['draft']}"
     head = f"{row['model']} on {row['tp']}x {row['hardware']}, {row['precision']}, {draft}, engine {row['engine']}"
-    return f"{head}; evidence: {row['evidence']} ({EVIDENCE_MEANING.get(row['evidence'], row['evidence'])})"
+    published = (
+        "; acceptance: published (typical of the method)" if row["acceptance_evidence"] == "published" else ""
+    )
+    meaning = EVIDENCE_MEANING.get(row["evidence"], row["evidence"])
+    return f"{head}; evidence: {row['evidence']} ({meaning}){published}"
 
 
 def _at(array: Any, prediction: Prediction, point: int) -> float:
@@ -222,6 +226,7 @@ def _rows(prediction: Prediction) -> list[Row]:
             "fits_memory": fits,
             "evidence": evidence,
             **intervals,
+            "acceptance_evidence": config.acceptance_evidence,
         }
         for batch, context, numbers, bound, fits, intervals in parts
     ]

@@ -35,7 +35,7 @@ THEOREM_NOTE = f"{THEOREM} is quoted for Qwen2.5-72B at 10K input tokens; the pa
 
 DRAFTING_OPTIONS = (
     *("draft_len", "top_k", "verify_tokens", "acceptance", "tokens_per_cycle", "reference_tokens_per_cycle"),
-    *("draft_layers", "draft_train_tokens"),
+    *("draft_layers", "draft_train_tokens", "task"),
 )
 """Fields of `Scenario` that a `SpeculativeConfig` replaces."""
 
@@ -68,6 +68,7 @@ class Scenario:
     reference_tokens_per_cycle: float | Sequence[float] | None = None
     draft_layers: int | None = None
     draft_train_tokens: float | None = None
+    task: str | None = None
     batch: int | Sequence[int] = 1
     context: int | Sequence[int] = 1024
     engine: str | Engine = "ideal"
@@ -205,6 +206,7 @@ class Scenario:
                 layers=self.draft_layers,
                 train_tokens=train_tokens,
                 reference_tau=None if reference_tau is None else np.atleast_1d(reference_tau).tolist(),
+                task=self.task,
             )
             configs.append(config)
             notes += remarks

@@ -133,7 +133,7 @@ def test_verify_tokens_accepts_one_value_per_batch(capsys):
         (["--engine", "vlm"], "engine='vlm' is not known; did you mean vllm?"),
         (["--pp", "2"], "pp=2 must be 1; pipeline parallelism is not modelled"),
         (["--draft", "eagle4"], "draft='eagle4' is not known"),
-        (["--draft", "eagle3"], "acceptance=None must be given"),
+        (["--draft", "llama-68m"], "acceptance=None must be given for draft='llama-68m', which has no published"),
         (["--draft", "eagle3", "--acceptance", "1.2"], "acceptance=1.2 must lie in [0, 1]"),
         (["--draft", "eagle3", "--acceptance", "nan"], "acceptance=nan must be finite"),
         (["--draft", "eagle3", "--tokens-per-cycle", "9"], "tokens_per_cycle=9 must lie in [1, 4]"),
@@ -182,3 +182,35 @@ def test_predict_imports_no_heavy_package():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_acceptance_the_published_values_of_the_method_are_used(capsys):
+    arguments = (*PREDICT, "--draft", "eagle3", "--engine", "vllm")
+    (row,) = rows(capsys, *arguments)
+    assert row["acceptance_evidence"] == "published"
+    assert 2.0 < row["tokens_per_cycle_lower"] < row["tokens_per_cycle"] < row["tokens_per_cycle_upper"] < 3.6
+    assert row["speedup_lower"] < 0.85 * row["speedup"]
+    code, out, err = run(capsys, *arguments)
+    assert code == 0
+    assert "acceptance: published" in out
+    assert err.count("\n") == 1
+    assert err.startswith(
+        "note: acceptance is published, not measured on this model: median of 109 values of eagle3"
+    )
+    assert "specbundle" in err
+
+
+def test_task_selects_published_values(capsys):
+    def tau(*extra):
+        return rows(capsys, *PREDICT, "--draft", "eagle3", *extra)[0]["tokens_per_cycle"]
+
+    assert tau("--task", "chat") < tau() < tau("--task", "math")
+    assert "task='poems' is not known" in refused(capsys, *PREDICT, "--draft", "eagle3", "--task", "poems")
+    assert "task='chat' selects published values" in refused(capsys, *EAGLE3, "--task", "chat")
+    assert "task is not used without a draft" in run(capsys, *PREDICT, "--task", "chat")[2]
+
+
+def test_given_acceptance_and_laws_are_named_in_the_rows(capsys):
+    assert rows(capsys, *EAGLE3)[0]["acceptance_evidence"] == "given"
+    assert rows(capsys, *PREDICT)[0]["acceptance_evidence"] == "none"
+    assert rows(capsys, *PREDICT, "--draft", "scylla-2l")[0]["acceptance_evidence"] == "laws"

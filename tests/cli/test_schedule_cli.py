@@ -142,7 +142,7 @@ def test_moe_model_on_a_gpu_without_data_has_its_evidence(capsys):
     ("extra", "line"),
     [
         (["--draft", "none"], "draft='none' leaves nothing to schedule"),
-        ([], "acceptance=None must be given for draft='eagle3'"),
+        (["--draft", "llama-68m"], "acceptance=None must be given for draft='llama-68m'"),
         (["--acceptance", "0.7", "--draft-len", "0"], "draft_len=0 must be at least 1"),
         (["--acceptance", "0.7", "--batch", "0"], "batch=0 must be at least 1"),
         (["--acceptance", "0.7", "--max-batch", "0"], "max_batch=0 must lie in [1, 16384]"),
@@ -156,3 +156,19 @@ def test_moe_model_on_a_gpu_without_data_has_its_evidence(capsys):
 )
 def test_bad_input_is_one_line_and_exit_two(capsys, extra, line):
     assert line in refused(capsys, *COMMAND, *extra)
+
+
+def test_schedule_without_acceptance_uses_published_values(capsys):
+    published = [
+        "schedule",
+        "--hardware",
+        "h100-sxm",
+        "--model",
+        "llama-3.1-8b",
+        "--draft",
+        "eagle3",
+        "--batch",
+        "1",
+    ]
+    found = result(capsys, *published)
+    assert found["rows"][0]["acceptance_evidence"] == "published"

@@ -6,6 +6,7 @@ import pytest
 from scylla_sim.acceptance import drafting
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
+from scylla_sim.specs.draft import Block, Draft
 
 EAGLE3 = catalog.draft("eagle3")
 
@@ -33,8 +34,17 @@ def test_tokens_per_cycle_overrides_everything():
 
 
 def test_missing_acceptance_is_an_error_with_advice():
-    with pytest.raises(InputError, match="acceptance=None must be given for draft='eagle3', for example 0.7"):
-        chain(3)
+    small = catalog.draft("llama-68m")
+    with pytest.raises(InputError, match="which has no published values, for example 0.7"):
+        drafting.resolve(small, drafting.shape(small, 3, None, None))
+
+
+def test_missing_acceptance_of_a_published_method_is_typical_and_says_so():
+    config, remarks = chain(3)
+    assert config.acceptance_evidence == "published"
+    assert config.tau_lower < config.tokens_per_cycle < config.tau_upper
+    assert remarks[0].startswith("acceptance is published, not measured on this model")
+    assert chain(3, rates=np.array([0.7]))[0].acceptance_evidence == "given"
 
 
 def test_eagle2_and_scylla_draft_the_reference_tree_by_default():
@@ -67,3 +77,13 @@ def test_a_draft_without_a_head_has_no_training_laws():
     ngram = catalog.draft("ngram")
     with pytest.raises(InputError, match="draft='ngram' has no training laws"):
         drafting.resolve(ngram, drafting.shape(ngram, 3, None, None), train_tokens=1e10)
+
+
+def test_a_draft_from_a_file_has_the_published_values_of_its_method():
+    block = Draft("my-head", "block", num_layers=5, method="dflash", block=Block(16))
+    config, remarks = drafting.resolve(block, drafting.shape(block, None, None, None), task="math")
+    # DFlash, arXiv 2602.06036, Table 1: 4.7 to 7.9 in GSM8K, MATH-500 and AIME25 with blocks of 16.
+    assert config.draft_len == 15
+    assert 5.0 < config.tokens_per_cycle < 7.5
+    assert config.acceptance_evidence == "published"
+    assert "values of dflash (task math;" in remarks[0]

@@ -134,7 +134,8 @@ def test_values_of_the_wrong_type_are_bad_input(options, line):
         ({"engine": "vlm"}, ["--engine", "vlm"]),
         ({"eager": True}, ["--eager"]),
         ({"draft": "eagle4"}, ["--draft", "eagle4"]),
-        ({"draft": "eagle3"}, ["--draft", "eagle3"]),
+        ({"draft": "llama-68m"}, ["--draft", "llama-68m"]),
+        ({"draft": "eagle3", "task": "poems"}, ["--draft", "eagle3", "--task", "poems"]),
         ({"draft": "eagle3", "acceptance": 1.2}, ["--draft", "eagle3", "--acceptance", "1.2"]),
         ({"draft": "eagle3", "tokens_per_cycle": 9.0}, ["--draft", "eagle3", "--tokens-per-cycle", "9"]),
         (
