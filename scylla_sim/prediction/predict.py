@@ -67,7 +67,7 @@ def predict(
         Tokens that the target verifies per sequence and cycle, root included: one value, one value per batch, or
         ``"theorem-1.3"``. Default: ``draft_len + 1`` for a chain, 61 at most for a tree.
     acceptance
-            Acceptance rate in [0, 1], one for all positions or one per position. A string is parsed as on the command
+        Acceptance rate in [0, 1], one for all positions or one per position. A string is parsed as on the command
         line: numbers, or the path of a JSON file made by ``scylla-sim ingest``. Default: published values of the
         method.
     acceptance_kind
