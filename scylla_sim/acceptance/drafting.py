@@ -304,9 +304,10 @@ def _from_published(method: str, s: DraftShape, task: str | None, remarks: list[
         task,
         transfer=lambda tau, source, target: transfer(tau, DraftShape(*source), DraftShape(*target)),
     )
+    count = f"{found.series} value{'s' if found.series > 1 else ''}"
     tasks = f"task {task}" if task is not None else "all tasks, --task selects one"
     remarks.append(
-        f"acceptance is published, not measured on this model: median of {found.series} values of {method} "
+        f"acceptance is published, not measured on this model: median of {count} of {method} "
         f"({tasks}; {', '.join(found.sources)} of scylla_sim/data/acceptance.toml); give --acceptance for your own"
     )
     remarks += found.remarks

@@ -188,14 +188,14 @@ def test_without_acceptance_the_published_values_of_the_method_are_used(capsys):
     arguments = (*PREDICT, "--draft", "eagle3", "--engine", "vllm")
     (row,) = rows(capsys, *arguments)
     assert row["acceptance_evidence"] == "published"
-    assert 2.0 < row["tokens_per_cycle_lower"] < row["tokens_per_cycle"] < row["tokens_per_cycle_upper"] < 3.6
+    assert 1.9 < row["tokens_per_cycle_lower"] < row["tokens_per_cycle"] < row["tokens_per_cycle_upper"] < 3.6
     assert row["speedup_lower"] < 0.85 * row["speedup"]
     code, out, err = run(capsys, *arguments)
     assert code == 0
     assert "acceptance: published" in out
     assert err.count("\n") == 1
     assert err.startswith(
-        "note: acceptance is published, not measured on this model: median of 109 values of eagle3"
+        "note: acceptance is published, not measured on this model: median of 119 values of eagle3"
     )
     assert "specbundle" in err
 
