@@ -46,3 +46,12 @@ def config_of(kind, **changes):
 def read(kind, **changes):
     """Return the model of a small config of a family."""
     return model_from_config("m", config_of(kind, **changes))
+
+
+NEMOTRON = {
+    **{"model_type": "nemotron_h", "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4},
+    **{"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 1000, "hybrid_override_pattern": "ME*-"},
+    **{"mamba_num_heads": 8, "mamba_head_dim": 16, "n_groups": 2, "ssm_state_size": 32, "conv_kernel": 4},
+    **{"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "n_shared_experts": 1},
+    **{"moe_shared_expert_intermediate_size": 80, "mamba_ssm_cache_dtype": "float32"},
+}

@@ -72,7 +72,7 @@ def _kernels(columns: CsvTable) -> tuple[Found, Found]:
 def _parts(step: Row, gemms: Found, attention: Found) -> Row | None:
     """Return one step with its parts, or ``None`` if one of its kernels was not measured alone."""
     spec = catalog.model(step["model"])
-    if spec.moe is not None or spec.mla is not None or spec.windows:
+    if spec.moe is not None or spec.mla is not None or spec.windows or spec.attention or spec.linear:
         return None
     rows = float(step["batch"]) * float(step["tokens"])
     keys = [(step["dtype"], *map(_number, (rows, n, k))) for _, n, k in step_gemms(spec)]

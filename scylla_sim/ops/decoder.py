@@ -22,6 +22,9 @@ FLOAT_BYTES = 4.0
 INDEX_BYTES = 4.0
 """Bytes of an index; sorting the rows by expert moves 32-bit indices."""
 
+STATE_CHUNK = 64.0
+"""Tokens of a chunk of linear attention in prefill; shorter passes keep the state of each token."""
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -109,12 +112,14 @@ def _linear_attention(model: Model, part: LinearAttention, p: Pass) -> list[Op]:
     """Return projections, convolution, update of the state, gated norm, and output projection.
 
     A pass reads the state of each sequence once and writes it once per token, because a rejected token needs the
-    state before it.
+    state before it. A prefill writes it once per `STATE_CHUNK` tokens.
 
-    Source: ``fused_recurrent_gated_delta_rule_fwd_kernel`` of vLLM, which keeps the state of each token.
+    Source: ``fused_recurrent_gated_delta_rule_fwd_kernel`` of vLLM, which keeps the state of each token, and
+    ``chunk_gated_delta_rule_fwd``, which works in chunks of 64 tokens.
     """
     count, hidden = part.layers, float(model.hidden_size)
-    written = p.batch * (1.0 + p.tokens) * (part.sequence_bytes / p.tp)
+    states = 1.0 + np.maximum(np.minimum(p.tokens, STATE_CHUNK), p.tokens / STATE_CHUNK)
+    written = p.batch * states * (part.sequence_bytes / p.tp)
     flops = p.rows * (part.flops_per_element * part.state_elements / p.tp)
     output = part.output_width / p.tp
     return [

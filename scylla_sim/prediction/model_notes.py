@@ -9,7 +9,7 @@ from scylla_sim.specs.model import Model
 
 
 def _longest(context: int | Sequence[int]) -> int:
-    return int(whole("context", context, 1).max())
+    return max(whole("context", context, 1).ravel().tolist(), default=0)
 
 
 def check_context(model: Model, context: int | Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 """Weights and KV cache of a deployment against hand-counted numbers and published sizes."""
 
 import pytest
+from hf_configs import read
 
 from scylla_sim.ops import memory
 from scylla_sim.specs import catalog
@@ -40,3 +41,18 @@ def test_qwen_72b_at_10k_and_batch_64_does_not_fit_four_h800():
     qwen = catalog.model("qwen2.5-72b")
     held = 4 * memory.resident_bytes(qwen, NONE, batch=64, context=10240, tp=4)
     assert float(held) / 1e9 == pytest.approx(360, rel=0.01)
+
+
+def test_states_of_linear_attention_do_not_grow_with_the_context():
+    model, none = read("qwen3_next", mamba_ssm_dtype="float32"), catalog.draft("none")
+    held = memory.resident_bytes(model, none, batch=[1, 1, 3], context=[1000, 2000, 1000])
+    cache = 2 * 2 * 2 * 2 * 16  # bytes, layers, keys and values, KV heads, head size
+    assert held[1] - held[0] == 1000 * cache
+    assert (held[2] - held[0]) / 2 == 1000 * cache + 4 * model.linear.sequence_bytes
+
+
+def test_layers_of_each_shape_have_their_own_cache():
+    model, none = read("mimo_v2_flash"), catalog.draft("none")
+    held = memory.resident_bytes(model, none, batch=1, context=[64, 128, 1128])
+    assert held[1] - held[0] == 64 * 2 * (4 * 4 + 2 * 2) * (24 + 16)
+    assert held[2] - held[1] == 1000 * 2 * 2 * 2 * (24 + 16)  # only full layers grow

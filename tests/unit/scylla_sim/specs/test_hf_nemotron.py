@@ -1,19 +1,13 @@
 """config.json of Nemotron-H: layers by kind, latent experts, and published sizes."""
 
 import pytest
+from hf_configs import NEMOTRON
 
 from scylla_sim.checks import InputError
 from scylla_sim.specs.hf_config import model_from_config
 
-SMALL = {
-    **{"model_type": "nemotron_h", "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4},
-    **{"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 1000, "hybrid_override_pattern": "ME*-"},
-    **{"mamba_num_heads": 8, "mamba_head_dim": 16, "n_groups": 2, "ssm_state_size": 32, "conv_kernel": 4},
-    **{"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "n_shared_experts": 1},
-    **{"moe_shared_expert_intermediate_size": 80, "mamba_ssm_cache_dtype": "float32"},
-}
 NANO = {
-    **SMALL,
+    **NEMOTRON,
     **{"hybrid_override_pattern": "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME", "vocab_size": 131072},
     **{"hidden_size": 2688, "num_attention_heads": 32, "head_dim": 128, "n_groups": 8, "ssm_state_size": 128},
     **{"mamba_num_heads": 64, "mamba_head_dim": 64, "n_routed_experts": 128, "num_experts_per_tok": 6},
@@ -28,7 +22,7 @@ SUPER = {
 
 
 def read(**changes):
-    return model_from_config("n", {**SMALL, **changes})
+    return model_from_config("n", {**NEMOTRON, **changes})
 
 
 def test_layers_are_counted_by_kind():
