@@ -20,8 +20,6 @@ from scylla_sim.specs.quantization import HALF, Quantization, uniform
 BLOCK_SCALES_NOTE = (
     "fp8 has one scale per tensor; use fp8_block for checkpoints with block scales (DeepSeek-V3, Qwen3)"
 )
-SHARED_HEADS = ("mtp", "medusa")
-"""Drafts that engines load from the target's own checkpoint, or keep beside it in its precision."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +141,15 @@ def draft_precisions(
     a target that is quantized to 4 bits, or whose precision is read from its checkpoint, because it is a file of
     its own. An MTP layer is part of the target's checkpoint.
     """
-    own = draft.model.quantization if draft.model is not None else None
+    own = draft.quantization or (draft.model.quantization if draft.model is not None else None)
     if draft_precision is not None:
         name = one_of("draft_precision", str(draft_precision), WEIGHT_PRECISIONS)
         found = uniform(WEIGHT_PRECISIONS[name], moe=False)
-    elif own is not None and not own.problem:
+    elif own is not None:
+        if own.problem:
+            raise fail("draft quantization_config", own.method, own.problem, "or give --draft-precision")
         found = own
-    elif draft.kind == "none" or draft.name in SHARED_HEADS:
+    elif draft.kind in ("none", "ngram") or draft.method_name == "mtp":
         return target
     elif precision is None or DTYPES[target.dtype].keeps_head:
         if target.dtype in (HALF, "float32"):

@@ -22,6 +22,7 @@ from scylla_sim.kernels.registry import op_kind
 from scylla_sim.ops.draft import draft_ops
 from scylla_sim.ops.forward import forward_ops
 from scylla_sim.ops.op import Op
+from scylla_sim.ops.weights import base_name
 from scylla_sim.prediction import power_limit
 from scylla_sim.prediction.step_time import EMPTY, LAUNCH, OpTime, Step, step_of
 from scylla_sim.specs.draft import Draft
@@ -59,7 +60,7 @@ class Deployment:
         """Return the data type of the weights of an operation, whose layers may have a prefix in its name."""
         if not self.op_dtypes:
             return self.dtype
-        return self.op_dtypes.get(op.name.removeprefix("sliding_").removeprefix("full_"), self.dtype)
+        return self.op_dtypes.get(base_name(op.name), self.dtype)
 
     @property
     def launches_add(self) -> bool:

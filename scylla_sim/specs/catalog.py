@@ -250,7 +250,9 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
             if layers is not None:
                 raise fail("draft_layers", layers, f"does not apply to the draft {name}", "it has its own layers")
             if _is_config(name):
-                return draft_from_config(*_read_config("draft", name))
+                label, config = _read_config("draft", name)
+                quantization = from_config(config, _quantization_beside(name))
+                return replace(draft_from_config(label, config), quantization=quantization)
             return Draft(name=name, kind="model", model=model(name), reads_target_head=False)
         choices = [n for n in names("drafts") if n != "scylla"]
         one_of("draft", name, [*choices, "scylla-Nl", *names("models")], hint="or a path to a config.json")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.specs.model import Model
+from scylla_sim.specs.quantization import Quantization
 
 DRAFT_KINDS = ("none", "head", "block", "model", "medusa", "mlp", "ngram")
 """Kinds of drafts; see `Draft`."""
@@ -148,6 +149,8 @@ class Draft:
         Whether the stages of an MLP speculator share their weights.
     notes
         Sentences about how a file was read.
+    quantization
+        Data types of the weights that the file of the draft states; ``None`` if it states none.
     """
 
     name: str
@@ -166,6 +169,7 @@ class Draft:
     inner_size: int = 0
     tied_stages: bool = False
     notes: tuple[str, ...] = ()
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""

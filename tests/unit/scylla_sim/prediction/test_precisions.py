@@ -126,3 +126,11 @@ def test_slower_precision_is_explained_in_one_note():
     assert "a step of 64 tokens" in note and "expert_gate_up" in note
     faster = Scenario("llama-3.1-8b", hardware="h100-sxm", precision="fp8", batch=[1, 64])
     assert not any("slower" in note for note in faster.predict().notes)
+
+
+def test_draft_file_states_its_own_precision(tmp_path):
+    path = tmp_path / "draft.json"
+    path.write_text(json.dumps({**LLAMA, "num_hidden_layers": 2, "quantization_config": FP8}))
+    given = Scenario("llama-3.1-8b", hardware="h100-sxm", draft=str(path), draft_len=3, acceptance=0.7)
+    assert given.deployments()[1].dtype == "fp8"
+    assert replace(given, draft_precision="bf16").deployments()[1].dtype == "bfloat16"
