@@ -234,5 +234,5 @@ def test_a_draft_file_is_refused_as_a_target(tmp_path):
 def test_fields_of_a_kind_are_required():
     with pytest.raises(InputError, match="draft block=None cannot be combined with kind='block'"):
         Draft("x", "block", 1)
-    with pytest.raises(InputError, match="token head state_size=0.0 must be at least 1"):
+    with pytest.raises(InputError, match="token head state_size=0 must be at least 1"):
         TokenHead("gru", 4)
