@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scylla_sim.checks import fail
-from scylla_sim.specs.hf_families import HYBRID_TYPES, SPARSE_TYPES, Config, number
+from scylla_sim.specs.hf_families import HYBRID_TYPES, MLA_TYPES, SPARSE_TYPES, Config, number
 from scylla_sim.specs.layers import MLA, AttentionLayers, LinearAttention, SparseIndexer
 
 FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
+SPARSE = "deepseek_sparse_attention"
 """Entries of ``layer_types``."""
 
 
@@ -59,6 +60,9 @@ def read_windows(kind: str, config: Config, layers: int, name: str) -> tuple[int
     """
     if kind == "llama4_text":
         return _chunks(config, layers, name)
+    if kind in MLA_TYPES:
+        _listed(config, layers, name, (FULL, SPARSE) if kind in SPARSE_TYPES else (FULL,))
+        return ()
     listed = config.get("attn_type_list")
     if listed and set(listed) != {1}:
         raise fail("attn_type_list", listed, f"is not modelled ({name})", "only softmax attention, 1, is")

@@ -67,6 +67,7 @@ def test_shared_indexers_are_not_counted():
     assert read("glm_moe_dsa").parameters - shared.parameters == saved
     assert read("deepseek_v3").mla.indexer is None
     assert shared.notes == (SPARSE_NOTE,)
+    assert read("glm_moe_dsa", layer_types=["deepseek_sparse_attention"] * 6) == read("glm_moe_dsa")
 
 
 def test_gated_delta_net_layers():
@@ -95,6 +96,7 @@ def test_state_type_is_read_or_assumed():
         ("gpt_oss", {"sliding_window": None}, "sliding_window=None must be a whole number"),
         ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 8}, "use_sliding_window=True is not modelled"),
         ("minimax_m2", {"attn_type_list": [1, 0, 1]}, r"attn_type_list=.* is not modelled"),
+        ("deepseek_v3", {"layer_types": ["sliding_attention"] * 6}, "layer_types='sliding_attention' is not"),
         ("deepseek_v3", {"kv_lora_rank": None}, "kv_lora_rank=None must be a whole number"),
         ("deepseek_v32", {"indexer_types": ["full"]}, "indexer_types=1 must have num_hidden_layers=6 entries"),
         ("mimo_v2_flash", {"hybrid_layer_pattern": [1]}, "hybrid_layer_pattern=.* must have num_hidden_layers=6"),
