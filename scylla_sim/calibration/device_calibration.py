@@ -182,7 +182,7 @@ class Calibration:
             If the kernels are those of a GPU, and the other device has no ``sm_count``.
         """
         if hardware == self.hardware:
-            return self
+            return replace(self, hardware=hardware)  # fields that equality ignores may differ
         if self.kernels and self.hardware.sm_count and not hardware.sm_count:
             rule = f"must be above 0, because the kernels of {self.device} need it"
             raise fail("sm_count", 0, rule, "add sm_count and l2 to the hardware")
@@ -192,6 +192,21 @@ class Calibration:
             for op, groups in self.kernels.items()
         }
         return replace(self, hardware=hardware, kernels=kernels, evidence="transferred")
+
+    def applied_to(self, hardware: Hardware) -> Calibration:
+        """Return the kernels for a device that has no calibration of its own.
+
+        They are transferred to a similar device. On another device they are a fallback, with wider intervals and
+        evidence ``theory``; `Hardware.is_similar_to` decides.
+        """
+        moved = self.transferred_to(hardware)
+        if hardware.is_similar_to(self.hardware):
+            return moved
+        kernels = {
+            op: {group: kernel.widened() for group, kernel in groups.items()}
+            for op, groups in moved.kernels.items()
+        }
+        return replace(moved, kernels=kernels, evidence="theory")
 
 
 # -- Reading ---------------------------------------------------------------------------------------------------
@@ -258,7 +273,7 @@ def shipped_devices() -> list[str]:
 def shipped(name: str) -> Calibration:
     """Return the calibration of a catalog device.
 
-    A device without a calibration of its own uses the one that the catalog names, transferred to its datasheet.
+    A device without a calibration of its own uses the one that the catalog names, applied to its datasheet.
     Without that it uses the priors of the kernel models.
     """
     hardware = catalog.hardware(name)
@@ -266,7 +281,7 @@ def shipped(name: str) -> Calibration:
     if source is None or source not in shipped_devices():
         return Calibration(device=name, hardware=hardware, kernels={}, source="priors of the kernel models")
     with resources.as_file(resources.files("scylla_sim") / "data" / "calibrations" / f"{source}.json") as path:
-        return replace(read(path).transferred_to(hardware), device=name)
+        return replace(read(path).applied_to(hardware), device=name)
 
 
 def _donated(op: str, dtype: str, hardware: Hardware) -> FittedKernel | None:

@@ -1,7 +1,7 @@
 """Hardware, models, drafts and engines by name, from ``scylla_sim/data/*.toml`` and from files of the user.
 
 Every quantity of the catalog has a value, a unit and a source. An unknown name is an error that lists the known
-names.
+names. `canonical_name` accepts other names of an entry, such as ``h100`` or a repository on Hugging Face.
 """
 
 from __future__ import annotations
@@ -9,35 +9,36 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from scylla_sim.checks import fail, one_of, whole
+from scylla_sim.checks import fail, one_of
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.draft_config import draft_from_config
 from scylla_sim.specs.draft_method import declared_method
-from scylla_sim.specs.engine import OVERHEADS, Engine
+from scylla_sim.specs.engine import OVERHEADS, Engine, MemoryUse
 from scylla_sim.specs.hardware import Hardware
+from scylla_sim.specs.hardware_table import hardware_from, quantity
 from scylla_sim.specs.hf_config import model_from_config
 from scylla_sim.specs.model import Model
 from scylla_sim.specs.quantization import from_config
-from scylla_sim.units import UNITS
 
 KINDS = ("hardware", "models", "drafts", "engines")
 """Kinds of entries; each has a file ``data/<kind>.toml``."""
 
-_HARDWARE_FIELDS = {
-    "memory": "memory_bytes",
-    "memory_bandwidth": "memory_bytes_per_s",
-    "sm_count": "sm_count",
-    "l2": "l2_bytes",
-    "link_bandwidth": "link_bytes_per_s",
-    "gpus_per_node": "gpus_per_node",
+_MEMORY_FIELDS = {
+    "memory_share": "share",
+    "runtime_memory": "runtime_bytes",
+    "communicator_memory": "communicator_bytes",
+    "graph_memory": "graph_bytes",
+    "profiled_tokens": "profiled_tokens",
+    "profiled_sequences": "profiled_sequences",
 }
+"""Key in engines.toml -> field of `MemoryUse`."""
 
 _ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch")
 """Fields of an engine without an interval."""
@@ -73,63 +74,55 @@ def names(kind: str) -> list[str]:
     return [name for name in _data(one_of("kind", kind, KINDS)) if name != "sources"]
 
 
-_DIMENSIONS = {
-    "memory": ("B", "GB", "MiB", "GiB"),
-    "l2": ("B", "MiB", "GB", "GiB"),
-    "memory_bandwidth": ("GB/s", "TB/s"),
-    "link_bandwidth": ("GB/s", "TB/s"),
-    "sm_count": ("count",),
-    "gpus_per_node": ("count",),
-    "peak": ("GFLOP/s", "TFLOP/s", "PFLOP/s"),
-}
-"""Accepted units of each hardware field."""
+@cache
+def _aliases(kind: str) -> dict[str, str]:
+    """Return the other names of the entries of a kind, in lower case -> name of the entry."""
+    return {alias.lower(): name for alias, name in _data("aliases").get(kind, {}).items()}
 
 
-def quantity(entry: str, field: str, given: Any) -> float:
-    """Return the value of a catalog quantity in SI base units.
+def canonical_name(kind: str, name: str) -> str:
+    """Return the name of the entry that a name or an alias stands for; unknown names are returned unchanged.
 
-    Parameters
-    ----------
-    entry, field
-        Name of the entry and of its field, for error messages.
-    given
-        Mapping with the keys ``value``, ``unit`` and ``source``.
+    Examples
+    --------
+    >>> canonical_name("hardware", "B200"), canonical_name("models", "meta-llama/Llama-3.3-70B-Instruct")
+    ('b200-sxm', 'llama-3.3-70b')
+    """
+    known = names(kind)
+    if name in known:
+        return name
+    lower = name.lower()
+    return lower if lower in known else _aliases(kind).get(lower, name)
+
+
+def alias_notes(*, hardware: str = "", models: Sequence[str] = ()) -> list[str]:
+    """Return one note for each name that is read as the entry of another name."""
+    given = [("hardware", "hardware", hardware), *(("model", "models", name) for name in models)]
+    read_as = [(label, name, canonical_name(kind, name)) for label, kind, name in given]
+    return [f"{label}={name} is read as {entry}" for label, name, entry in read_as if name != entry]
+
+
+def _with_base(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of a file, completed by the GPU that its key ``base`` names.
+
+    A changed memory drops the reported memory of the base, and a changed peak of one precision keeps the others.
 
     Raises
     ------
     InputError
-        For a missing key, an unknown unit or a value that is not a number.
+        When ``base`` or ``calibration`` names no GPU of the catalog.
     """
-    for key in ("value", "unit", "source"):
-        if not isinstance(given, Mapping) or key not in given:
-            raise fail(f"{entry}.{field}", given, f"lacks its {key}", "write { value, unit, source }")
-    dimension = _DIMENSIONS.get("peak" if field.startswith("peak_") else field, tuple(UNITS))
-    one_of(f"{entry}.{field} unit", str(given["unit"]), dimension)
-    if not str(given["source"]).strip():
-        raise fail(f"{entry}.{field}", given["value"], "lacks its source", "state where the number is from")
-    if isinstance(given["value"], bool) or not isinstance(given["value"], int | float):
-        raise fail(f"{entry}.{field}", given["value"], "must be a number")
-    return float(given["value"]) * UNITS[given["unit"]]
-
-
-def _hardware_from(name: str, entry: Mapping[str, Any]) -> Hardware:
-    values: dict[str, Any] = {"peak_flop_per_s": {}}
-    for field, given in entry.items():
-        if field in ("family", "link"):
-            values[field] = str(given)
-        elif field.startswith("peak_"):
-            values["peak_flop_per_s"][field.removeprefix("peak_")] = quantity(name, field, given)
-        elif field != "calibration":
-            one_of(f"{name} field", field, (*_HARDWARE_FIELDS, "family", "link", "calibration", "peak_*"))
-            values[_HARDWARE_FIELDS[field]] = quantity(name, field, given)
-    for field in ("memory", "memory_bandwidth"):
-        if field not in entry:
-            raise fail(f"{name}.{field}", None, "is missing from the hardware description")
-    values.setdefault("family", name)
-    for field in ("sm_count", "gpus_per_node"):
-        if field in values:
-            values[field] = int(whole(f"{name}.{field}", values[field], 0))
-    return Hardware(name=name, **values)
+    own = dict(entry)
+    for key in ("base", "calibration"):
+        if key in own:
+            own[key] = canonical_name("hardware", str(own[key]))
+            one_of(f"{name}.{key}", own[key], names("hardware"))
+    if "base" not in own:
+        return own
+    base = dict(_data("hardware")[own.pop("base")])
+    if "memory" in own:
+        base.pop("reported_memory", None)
+    return {**base, **own}
 
 
 def hardware(name: str) -> Hardware:
@@ -151,14 +144,15 @@ def hardware(name: str) -> Hardware:
         if len(entries) != 1 or not isinstance(next(iter(entries.values())), Mapping):
             raise fail("hardware", name, "must hold exactly one table, for example [my-gpu]")
         ((entry_name, entry),) = entries.items()
-        return _hardware_from(entry_name, entry)
+        return hardware_from(entry_name, _with_base(entry_name, entry))
+    name = canonical_name("hardware", name)
     hint = "or give the path of a TOML file, such as my-gpu.toml"
-    return _hardware_from(name, _data("hardware")[one_of("hardware", name, names("hardware"), hint=hint)])
+    return hardware_from(name, _data("hardware")[one_of("hardware", name, names("hardware"), hint=hint)])
 
 
 def calibration_name(name: str) -> str | None:
     """Return the device whose shipped calibration is used for a hardware; ``None`` outside the catalog."""
-    entry = _data("hardware").get(name)
+    entry = _data("hardware").get(canonical_name("hardware", name))
     return str(entry["calibration"]) if entry else None
 
 
@@ -214,6 +208,7 @@ def model(name: str) -> Model:
             raise fail("model", name, f"is the config of a draft ({method})", "give it to --draft")
         quantization = from_config(config, _quantization_beside(name))
         return replace(model_from_config(label, config), quantization=quantization)
+    name = canonical_name("models", name)
     hint = "or give a path to a config.json"
     return model_from_config(name, _data("models")[one_of("model", name, names("models"), hint=hint)])
 
@@ -246,6 +241,8 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
         name, layers = "scylla", int(match[1])
     known = _data("drafts")
     if name not in known:
+        if not _is_config(name):
+            name = canonical_name("models", name)
         if name in names("models") or _is_config(name):
             if layers is not None:
                 raise fail("draft_layers", layers, f"does not apply to the draft {name}", "it has its own layers")
@@ -282,7 +279,7 @@ def engine(name: str) -> Engine:
     """
     entry = _data("engines")[one_of("engine", name, names("engines"))]
     for field in entry:
-        one_of(f"{name} field", field, (*OVERHEADS, *_ENGINE_FIELDS))
+        one_of(f"{name} field", field, (*OVERHEADS, *_ENGINE_FIELDS, *_MEMORY_FIELDS))
     given = {field: entry[field] for field in OVERHEADS if field in entry}
     values = {field: quantity(name, field, item) for field, item in given.items()}
     intervals = {field: _interval(name, field, item) for field, item in given.items()}
@@ -296,6 +293,9 @@ def engine(name: str) -> Engine:
         eager=False,
         max_graph_tokens=tokens,
         max_graph_batch=batch,
+        memory=MemoryUse(
+            **{use: _interval(name, key, entry[key]) for key, use in _MEMORY_FIELDS.items() if key in entry}
+        ),
         intervals=intervals,
         sources=sources,
         **values,

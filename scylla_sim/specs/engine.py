@@ -1,13 +1,13 @@
 """Serving engines and the overheads that they add to the kernels of a step.
 
 To add an engine preset, add a table to ``scylla_sim/data/engines.toml`` with the fields of `Engine`. Every overhead
-of a preset needs a value, the ends of its interval, a unit and a source.
+and every memory figure of a preset needs a value, the ends of its interval, a unit and a source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from scylla_sim.checks import fail, in_range, one_of, whole
 from scylla_sim.stats.estimate import Estimate
@@ -16,9 +16,51 @@ OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_hos
 """Names of the overheads of an engine, in seconds."""
 
 
+Range = tuple[float, float]
+"""Lower and upper end of a quantity."""
+
+NOTHING: Range = (0.0, 0.0)
+"""Range of a use of memory that an engine does not have."""
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Use of the memory of one GPU by a serving engine; every field is a range over its versions and settings.
+
+    Attributes
+    ----------
+    share
+        Share of the reported memory that the engine divides among weights, KV cache and the uses below.
+    runtime_bytes
+        CUDA context and workspaces of libraries.
+    communicator_bytes
+        Buffers of the communicator, with more than one TP rank.
+    graph_bytes
+        CUDA graphs.
+    profiled_tokens, profiled_sequences
+        Tokens and sequences of the step whose activations are reserved; 0 reserves nothing.
+    """
+
+    share: Range = (0.9, 0.9)
+    runtime_bytes: Range = NOTHING
+    communicator_bytes: Range = NOTHING
+    graph_bytes: Range = NOTHING
+    profiled_tokens: Range = NOTHING
+    profiled_sequences: Range = NOTHING
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        for item in fields(self):
+            lower, upper = getattr(self, item.name)
+            if not 0 <= lower <= upper:
+                raise fail(item.name, (lower, upper), "must be a range from a lower to an upper end")
+        in_range("memory_share", self.share[0], 0, 1, above=True)
+        in_range("memory_share", self.share[1], 0, 1)
+
+
 @dataclass(frozen=True)
 class Engine:
-    """Overheads of a serving engine, in seconds, and its use of CUDA graphs.
+    """Overheads of a serving engine, in seconds, its use of CUDA graphs, and its use of memory.
 
     Attributes
     ----------
@@ -44,6 +86,8 @@ class Engine:
         Whether the engine uses no CUDA graphs.
     max_graph_tokens, max_graph_batch
         Largest number of tokens or sequences of a step with a CUDA graph; 0 for no limit.
+    memory
+        Use of the memory of each GPU.
     intervals
         Lower and upper end of an overhead, in seconds; an overhead without an entry is exact.
     sources
@@ -62,6 +106,7 @@ class Engine:
     eager: bool = False
     max_graph_tokens: int = 0
     max_graph_batch: int = 0
+    memory: MemoryUse = MemoryUse()
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 

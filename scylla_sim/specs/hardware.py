@@ -3,13 +3,14 @@
 To add a GPU to the catalog, add a table to ``scylla_sim/data/hardware.toml``. Every quantity there has a value, a
 unit and a source. The key ``calibration`` names the device whose shipped calibration is used; see
 `scylla_sim.specs.catalog.calibration_name`. A GPU outside the catalog is a TOML file with one such table, for
-``--hardware my-gpu.toml``.
+``--hardware my-gpu.toml``. There, the key ``base`` names a GPU of the catalog. It gives the fields that the table
+leaves out, and its calibration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,25 @@ from scylla_sim.checks import fail, in_range, one_of, whole
 
 MIN_RATE, MAX_RATE = 1e6, 1e21
 """Accepted range of bytes, bytes/s and FLOP/s; a value outside it has a wrong unit prefix."""
+
+REPORTED_SHARE = 0.985
+"""Share of the nominal memory that the driver reports, for a GPU without a reported value.
+
+Notes
+-----
+Source: the smallest share of five GPUs of the catalog, rounded down. Memory that CUDA reports over memory of
+nvidia-smi is 31.37 GiB of 32,607 MiB on RTX 5090, 44.43 GiB of 46,068 MiB on a 48 GB Ada card, 23.64 GiB of
+24,564 MiB on RTX 4090, 79.14 GiB of 81,920 MiB on A100 and 79.18 GiB of 81,559 MiB on H100.
+"""
+
+MAX_BALANCE_RATIO = 4.0
+"""Largest ratio between the bf16 FLOPs per byte of two similar devices.
+
+Notes
+-----
+Source: the largest ratio within a family of the catalog before H20 is 2.6 (RTX 4090 and L40S). H20 has an eighth of
+the FLOPs per byte of H100, so that kernels which wait for memory on H100 wait for tensor cores on H20.
+"""
 
 PEAKS = ("fp32", "bf16", "fp8", "int8", "fp4")
 """Precisions of dense peaks."""
@@ -45,6 +65,10 @@ class Hardware:
         Bandwidth of the link of one GPU in one direction.
     gpus_per_node
         Number of GPUs in one node.
+    reported_memory_bytes
+        Memory that the driver reports to programs; 0 if unknown.
+    calibration
+        Device of the catalog whose shipped calibration is used; empty for the one of the device's own name.
     """
 
     name: str
@@ -57,6 +81,8 @@ class Hardware:
     link: str = "none"
     link_bytes_per_s: float = 0.0
     gpus_per_node: int = 1
+    reported_memory_bytes: float = field(default=0.0, compare=False)
+    calibration: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -74,11 +100,31 @@ class Hardware:
         one_of("link", self.link, ("nvlink", "pcie", "none"))
         in_range("link_bytes_per_s", self.link_bytes_per_s, 0)
         whole("gpus_per_node", self.gpus_per_node, 1)
+        in_range("reported_memory_bytes", self.reported_memory_bytes, 0, self.memory_bytes)
         object.__setattr__(self, "peak_flop_per_s", MappingProxyType(dict(self.peak_flop_per_s)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return the constructor call for pickle and copy, which cannot store a read-only mapping."""
         return partial(Hardware, **{**vars(self), "peak_flop_per_s": dict(self.peak_flop_per_s)}), ()
+
+    @property
+    def usable_memory_bytes(self) -> float:
+        """Memory that an engine can divide: the reported one, else `REPORTED_SHARE` of a GPU's nominal memory."""
+        if self.reported_memory_bytes:
+            return self.reported_memory_bytes
+        return self.memory_bytes * (REPORTED_SHARE if self.sm_count else 1.0)
+
+    def is_similar_to(self, other: Hardware) -> bool:
+        """Return whether kernels fitted on the other device describe this one.
+
+        Both have the same family, and bf16 FLOPs per byte that differ by less than `MAX_BALANCE_RATIO`.
+        """
+        if self.family != other.family:
+            return False
+        if not all("bf16" in item.peak_flop_per_s for item in (self, other)):
+            return True
+        one, two = (item.peak_flop_per_s["bf16"] / item.memory_bytes_per_s for item in (self, other))
+        return max(one, two) < MAX_BALANCE_RATIO * min(one, two)
 
     def peak(self, precision: str) -> float:
         """Return the dense FLOP/s of a precision.

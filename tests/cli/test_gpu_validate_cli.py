@@ -117,7 +117,7 @@ def test_dry_run_lists_the_cases_of_a_catalog_gpu(
     [
         (["--hardware", "h100-sxm"], "needs --dry-run"),
         (["--gpus", "2"], "needs --hardware"),
-        (["--dry-run", "--hardware", "h100"], "did you mean h100-sxm?"),
+        (["--dry-run", "--hardware", "h101-sxm"], "did you mean h100-sxm?"),
         (["--dry-run", "--hardware", "h100-sxm", "--gpus", "0"], "gpus=0"),
         (["--dtype", "fp64"], "dtype='fp64' is not known; known: float32, bfloat16"),
     ],

@@ -8,7 +8,7 @@ from scylla_sim import cli
 
 def test_unknown_name_lists_the_known_names(capsys):
     assert "known: h100-sxm, h100-pcie" in refused(
-        capsys, "predict", "--hardware", "h100", "--model", "llama-3.1-8b"
+        capsys, "predict", "--hardware", "h101", "--model", "llama-3.1-8b"
     )
     assert "did you mean llama-3.1-8b?" in refused(capsys, "predict", "--hardware", "l4", "--model", "llama-3.1-8")
     assert "known: predict" in refused(capsys, "predcit")

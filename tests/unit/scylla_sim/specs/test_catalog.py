@@ -6,10 +6,10 @@ import pytest
 
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
-from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.engine import Engine, MemoryUse
 
 REQUIRED_HARDWARE = """h100-sxm h100-pcie h200-sxm h800-sxm a100-sxm a100-sxm-40gb a100-pcie b200-sxm b300-sxm gb200
-gb300 l40s l4 rtx-3090 rtx-4090 rtx-pro-6000 mi300x""".split()
+gb300 l40s l4 rtx-3090 rtx-4090 rtx-pro-6000 mi300x h100-nvl h20 gh200 a10g rtx-a6000 rtx-5090 mi355x""".split()
 DENSE = """llama-2-7b llama-2-13b llama-2-70b llama-3-8b llama-3-70b llama-3.1-8b llama-3.1-70b llama-3.2-1b
 llama-3.3-70b qwen2.5-0.5b qwen2.5-7b qwen2.5-14b qwen2.5-32b qwen2.5-72b vicuna-7b vicuna-13b vicuna-33b
 tinyllama-1.1b llama-68m""".split()
@@ -62,12 +62,91 @@ def test_h800_is_an_h100_with_a_slower_link():
 
 
 def test_unknown_names_list_known_names_and_the_nearest():
-    with pytest.raises(InputError, match=r"hardware='h100' is not known; did you mean h100-sxm\? known: h100-sxm"):
-        catalog.hardware("h100")
+    with pytest.raises(
+        InputError, match=r"hardware='h101-sxm' is not known; did you mean h100-sxm\? known: h100-sxm"
+    ):
+        catalog.hardware("h101-sxm")
     with pytest.raises(InputError, match="model='llama-3.1-9b' is not known; did you mean llama-3.1-8b"):
         catalog.model("llama-3.1-9b")
     with pytest.raises(InputError, match="scylla-Nl"):
         catalog.draft("eagel")
+
+
+@pytest.mark.parametrize("kind", ["hardware", "models"])
+def test_every_alias_names_an_entry_and_no_entry_is_an_alias(kind):
+    aliases = catalog._data("aliases")[kind]
+    assert set(aliases.values()) <= set(catalog.names(kind))
+    assert not {alias.lower() for alias in aliases} & set(catalog.names(kind))
+
+
+@pytest.mark.parametrize("name", catalog.names("models"))
+def test_the_repository_of_every_config_is_an_alias(name):
+    if catalog._data("models")[name]["source"].startswith("config.json of "):
+        repository = catalog._data("models")[name]["source"].removeprefix("config.json of ")
+        assert catalog.canonical_name("models", repository) == name
+
+
+def test_other_names_are_read_as_the_entry_and_reported():
+    assert catalog.hardware("B200").name == "b200-sxm"
+    assert catalog.model("meta-llama/Llama-3.3-70B-Instruct") == catalog.model("llama-3.3-70b")
+    assert catalog.draft("meta-llama/Llama-3.2-1B-Instruct") == catalog.draft("llama-3.2-1b")
+    notes = catalog.alias_notes(hardware="h100", models=["llama-3.1-8b", "Qwen/Qwen3-8B"])
+    assert notes == ["hardware=h100 is read as h100-sxm", "model=Qwen/Qwen3-8B is read as qwen3-8b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bf16", "bandwidth", "memory_gb", "sms"),
+    [  # FLOPs per second, bytes per second, nominal memory, SMs of the datasheets
+        ("h20", 148e12, 4.0e12, 96, 78),
+        ("h100-nvl", 835.5e12, 3.9e12, 94, 132),
+        ("gh200", 989.5e12, 4.0e12, 96, 132),
+        ("a10g", 70e12, 600e9, 24, 80),
+        ("rtx-5090", 209.5e12, 1792e9, 34.4, 170),
+        ("rtx-a6000", 154.8e12, 768e9, 48, 84),
+        ("mi355x", 2516.6e12, 8e12, 309, 256),
+    ],
+)
+def test_gpus_without_kernels_of_their_own_have_their_datasheet(name, bf16, bandwidth, memory_gb, sms):
+    item = catalog.hardware(name)
+    assert (item.peak("bf16"), item.memory_bytes_per_s, item.sm_count) == (bf16, bandwidth, sms)
+    assert item.memory_bytes / 1e9 == pytest.approx(memory_gb, rel=0.01)
+
+
+def test_reported_memory_is_below_the_nominal_memory():
+    assert catalog.hardware("h100-sxm").usable_memory_bytes == 79.18 * 2**30
+    b200 = catalog.hardware("b200-sxm")
+    assert b200.usable_memory_bytes == 0.985 * b200.memory_bytes
+    for name in catalog.names("hardware"):
+        item = catalog.hardware(name)
+        assert 0.95 * item.memory_bytes < item.usable_memory_bytes <= item.memory_bytes, name
+
+
+def test_a_file_can_change_some_fields_of_a_base(tmp_path):
+    file = tmp_path / "gpu.toml"
+    file.write_text(
+        """[capped-4090]
+base = "4090"
+memory = { value = 48, unit = "GiB", source = "board with 48 GB" }
+peak_bf16 = { value = 120, unit = "TFLOP/s", source = "measured at 300 W" }
+"""
+    )
+    base, own = catalog.hardware("rtx-4090"), catalog.hardware(str(file))
+    assert (own.name, own.family, own.calibration) == ("capped-4090", "ada", "l40s")
+    assert (own.peak("bf16"), own.peak("fp8")) == (120e12, base.peak("fp8"))
+    assert own.memory_bytes_per_s == base.memory_bytes_per_s
+    assert own.usable_memory_bytes == 0.985 * 48 * 2**30
+    file.write_text(file.read_text().replace("4090", "4091"))
+    with pytest.raises(InputError, match=r"capped-4091.base='4091' is not known"):
+        catalog.hardware(str(file))
+
+
+def test_memory_of_every_preset_is_a_range_with_sources():
+    vllm, sglang, ideal = (catalog.engine(name).memory for name in ("vllm", "sglang", "ideal"))
+    assert (vllm.share, sglang.share, ideal.share) == ((0.9, 0.92), (0.8, 0.93), (0.9, 0.9))
+    assert vllm.profiled_sequences == (256, 1024)
+    assert sglang.profiled_sequences == (0, 0)
+    with pytest.raises(InputError, match="graph_bytes"):
+        MemoryUse(graph_bytes=(2.0, 1.0))
 
 
 def test_missing_peak_lists_the_known_precisions():
