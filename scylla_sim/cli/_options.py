@@ -108,6 +108,12 @@ def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: 
     )
     add_engine_argument(parser, engine)
     parser.add_argument(
+        "--memory-share",
+        type=float,
+        metavar="X",
+        help="as gpu_memory_utilization or mem_fraction_static; default: the range of the engine's defaults",
+    )
+    parser.add_argument(
         "--eager", action="store_true", help="no CUDA graphs, as with --enforce-eager or --disable-cuda-graph"
     )
     for name, what in NOT_MODELLED.items():

@@ -63,12 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
     """Return the price per GPU-hour by hardware name."""
     prices = {}
-    for name, value in assignments("price", text or "").items():
-        one_of("price", name, hardware)
+    for given, value in assignments("price", text or "").items():
+        name = one_of("price", catalog.canonical_name("hardware", given), hardware)
         try:
             price = float(value)
         except ValueError:
-            raise fail("price", f"{name}={value}", "must be NAME=NUMBER") from None
+            raise fail("price", f"{given}={value}", "must be NAME=NUMBER") from None
         prices[name] = float(in_range("price", price, 0, 1e9, above=True))
     return prices
 
@@ -123,12 +123,14 @@ def execute(args: argparse.Namespace) -> int:
     whole("top", args.top, 0)
     if args.rank == "cost_per_million_tokens" and not args.price:
         raise fail("rank", args.rank, "needs prices", "give --price NAME=P")
+    named = [Scenario(args.model, hardware=name).name_notes() for name in names]
+    names = [catalog.canonical_name("hardware", name) for name in names]
     prices = _prices(args.price, names)
     limit = _tpot_limit(args.tpot)
     model, context = _options.served_model(args)
     configs, notes = _configs(args, names[0])
     known = Scenario(**_options.scenario_options(args, hardware=names[0], tp=1, draft="none"))
-    _options.print_notes([*known.precision_notes(), *notes])
+    _options.print_notes([*(text for remarks in named for text in remarks), *known.precision_notes(), *notes])
     found = search(
         model,
         configs,

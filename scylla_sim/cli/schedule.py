@@ -215,7 +215,9 @@ def execute(args: argparse.Namespace) -> int:
     target, draft_target = scenario.deployments()
     model = scenario.target_model()
     candidates, notes = _candidates(scenario)
-    _options.print_notes([*model_notes(model, scenario.context), *scenario.precision_notes(), *notes])
+    _options.print_notes(
+        [*scenario.name_notes(), *model_notes(model, scenario.context), *scenario.precision_notes(), *notes]
+    )
     found = schedule(
         model,
         candidates,

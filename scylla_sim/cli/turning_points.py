@@ -201,6 +201,7 @@ def execute(args: argparse.Namespace) -> int:
     dtype = UNIFORM_PRECISIONS[one_of("precision", args.precision, UNIFORM_PRECISIONS)]
     hardware = catalog.hardware(args.hardware)
     model, context = _options.served_model(args)
+    _options.print_notes(catalog.alias_notes(hardware=args.hardware, models=[args.model]))
     batch = whole("batch", counts("batch", args.batch), 1).astype(np.float64)
     extra = float(in_range("extra_tokens", args.extra_tokens, 0, 1e4))
     at = roofline.roofline(

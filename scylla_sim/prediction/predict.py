@@ -42,6 +42,7 @@ def predict(
     router_skew: float | None = None,
     calibration: str | PathLike[str] | Calibration | None = None,
     allow_long_context: bool = False,
+    memory_share: float | None = None,
 ) -> Result:
     """Predict throughput and speed-up of speculative decoding.
 
@@ -51,9 +52,11 @@ def predict(
     Parameters
     ----------
     model
-        Target: a catalog name, the path of a Hugging Face ``config.json`` or its folder, or a `Model`.
+        Target: a catalog name, its repository on Hugging Face, the path of a Hugging Face ``config.json`` or its
+        folder, or a `Model`.
     hardware
-        GPU: a catalog name, the path of a TOML description, ``local`` (with ``calibration``), or a `Hardware`.
+        GPU: a catalog name or an alias such as ``h100``, the path of a TOML description, ``local`` (with
+        ``calibration``), or a `Hardware`.
     draft
         ``none``, ``eagle``, ``eagle2``, ``eagle3``, ``scylla-Nl``, ``medusa``, ``mtp``, ``ngram``, the name of a
         model, the path of a ``config.json`` of a model or draft, a `Draft`, or a complete `SpeculativeConfig`. The
@@ -110,6 +113,9 @@ def predict(
         hardware, or datasheet rates with typical kernel parameters.
     allow_long_context
         Allow a context beyond the positions of the model, which is an error otherwise.
+    memory_share
+        Share of the reported memory that the engine divides, in (0, 1]: ``gpu_memory_utilization`` of vLLM,
+        ``mem_fraction_static`` of SGLang. Default: the range of the engine's defaults.
 
     Returns
     -------

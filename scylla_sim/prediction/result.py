@@ -191,6 +191,16 @@ def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
     }
 
 
+def _memory_columns(prediction: Prediction) -> dict[str, FloatArray]:
+    """Return the columns of the sequences that fit in memory, by row key; they end a row."""
+    ends = {"max_sequences": prediction.max_sequences, "plain_max_sequences": prediction.plain_max_sequences}
+    return {
+        f"{name}_{end}": values.astype(int)
+        for name, pair in ends.items()
+        for end, values in zip(("lower", "upper"), pair)
+    }
+
+
 def _flat(columns: Mapping[str, FloatArray], shape: tuple[int, ...]) -> list[Row]:
     """Return broadcast columns as rows."""
     lists = [np.broadcast_to(column, shape).reshape(-1).tolist() for column in columns.values()]
@@ -213,7 +223,7 @@ def _rows(prediction: Prediction) -> list[Row]:
         _flat(_columns(prediction), shape),
         prediction.bound(),
         prediction.fits_memory.reshape(-1).tolist(),
-        _flat(_interval_columns(prediction), shape),
+        _flat(_interval_columns(prediction) | _memory_columns(prediction), shape),
     )
     evidence = prediction.verify.evidence()
     return [

@@ -14,7 +14,7 @@ from scylla_sim.acceptance.drafting import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.device_calibration import Calibration
-from scylla_sim.checks import FloatArray, fail, number, one_of, whole
+from scylla_sim.checks import FloatArray, fail, in_range, number, one_of, whole
 from scylla_sim.prediction import precisions
 from scylla_sim.prediction.model_notes import check_context, model_notes
 from scylla_sim.prediction.precisions import Precisions
@@ -81,6 +81,7 @@ class Scenario:
     router_skew: float | None = None
     calibration: str | PathLike[str] | Calibration | None = None
     allow_long_context: bool = False
+    memory_share: float | None = None
 
     def target_model(self) -> Model:
         """Return the target model, with the router skew of the scenario.
@@ -156,6 +157,9 @@ class Scenario:
         if self.eager not in (True, False):
             raise fail("eager", self.eager, "must be True or False")
         engine = replace(given, eager=bool(self.eager) or given.eager)
+        if self.memory_share is not None:
+            share = float(in_range("memory_share", self.memory_share, 0, 1, above=True))
+            engine = replace(engine, memory=replace(engine.memory, share=(share, share)))
         if engine.eager and not engine.launch_s:
             raise fail("eager", engine.name, "has no launch cost", "engines with one: vllm, sglang")
         return engine
@@ -256,7 +260,7 @@ class Scenario:
         target, draft_target = self.deployments()
         model = self.target_model()
         context = np.asarray(_counts("context", self.context))[None, :]
-        notes = [*model_notes(model, self.context), *self.precision_notes()]
+        notes = [*self.name_notes(), *model_notes(model, self.context), *self.precision_notes()]
         if self.verify_tokens == THEOREM:
             notes.append(THEOREM_NOTE)
         predictions: list[Prediction] = []
@@ -276,7 +280,15 @@ class Scenario:
             context=context,
             tokens=max(each.config.verify_tokens for each in predictions),
         )
+        notes += memory_notes(predictions)
         return Result(model, target, precision_name(target.dtype), tuple(predictions), tuple(dict.fromkeys(notes)))
+
+    def name_notes(self) -> list[str]:
+        """Return notes on names that are read as a catalog entry, and on kernels of another GPU family."""
+        name = "" if isinstance(self.hardware, Hardware) else str(self.hardware)
+        models = [item for item in (self.model, self.draft) if isinstance(item, str)]
+        notes = catalog.alias_notes(hardware=name, models=models)
+        return notes + ([] if self.calibration is not None else family_notes(self.hardware))
 
 
 def draft_notes(draft: Draft, target: Model) -> list[str]:
@@ -300,6 +312,35 @@ def draft_notes(draft: Draft, target: Model) -> list[str]:
     return notes
 
 
+def family_notes(hardware: str | Hardware) -> list[str]:
+    """Return a note if the kernels of a device come from a GPU that is not similar."""
+    if hardware == "local":
+        return []
+    device = hardware if isinstance(hardware, Hardware) else catalog.hardware(hardware)
+    source = device.calibration
+    if not source or device.is_similar_to(catalog.hardware(source)):
+        return []
+    return [
+        f"no kernel of a GPU similar to {device.name} was measured: times use kernels fitted on {source}, at the "
+        f"datasheet rates of {device.name}, with wide intervals; evidence theory"
+    ]
+
+
+def memory_notes(predictions: Sequence[Prediction]) -> list[str]:
+    """Return one note if a batch fits in memory only at the upper end of the range."""
+    for item in predictions:
+        lower, upper = item.max_sequences
+        between = np.argwhere((item.batch > lower) & (item.batch <= upper))
+        if between.size:
+            at = tuple(between[0])
+            return [
+                f"batch {item.batch[at]:.0f} at context {item.context[at]:.0f} fits in memory only in part of the "
+                f"range of engine {item.engine.name}, {lower[at]:.0f} to {upper[at]:.0f} sequences; "
+                "memory_share narrows it"
+            ]
+    return []
+
+
 def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Calibration | None) -> Calibration:
     """Return the calibration of a device: the given one, the shipped one, or the priors of the kernel models."""
     given = (
@@ -316,9 +357,11 @@ def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Ca
         # Devices that differ only in name count as the same device.
         transferred = given.transferred_to(replace(device, name=given.hardware.name))
         return replace(transferred, hardware=device)
-    name = device.name if isinstance(hardware, Hardware) else str(hardware)
-    if name in catalog.names("hardware"):
-        return device_calibration.shipped(name).transferred_to(device)
+    name = device.name if isinstance(hardware, Hardware) else catalog.canonical_name("hardware", str(hardware))
+    if name not in catalog.names("hardware"):
+        name = device.calibration
+    if name:
+        return replace(device_calibration.shipped(name).applied_to(device), device=device.name)
     return Calibration(device=device.name, hardware=device, kernels={})
 
 

@@ -8,7 +8,7 @@ broadcast grid.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.ops.memory import resident_bytes
+from scylla_sim.ops.memory import MemoryPlan, max_sequences
 from scylla_sim.prediction.cycle import Cycle, bound
 from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.step_time import EMPTY, Step
@@ -27,13 +27,8 @@ from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate, exact
 
-MEMORY_SHARE = 0.9
-"""Share of device memory for weights and KV cache; activations and buffers use the rest.
-
-Notes
------
-Source: vLLM's default ``gpu_memory_utilization``.
-"""
+Ends = tuple[FloatArray, FloatArray]
+"""Lower and upper end of an array of quantities."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +45,9 @@ class Prediction:
         Device, engine and precisions of the target.
     draft, verify, plain
         Steps of drafting, of verification and of the autoregressive baseline.
-    fits_memory
-        Whether weights and KV caches fit in `MEMORY_SHARE` of the device memory.
+    max_sequences, plain_max_sequences
+        Sequences whose KV caches fit in memory, with the draft and without; lower and upper end of a range over
+        versions and default settings of the engine.
     """
 
     batch: FloatArray
@@ -61,7 +57,13 @@ class Prediction:
     draft: Step
     verify: Step
     plain: Step
-    fits_memory: NDArray[np.bool_]
+    max_sequences: Ends
+    plain_max_sequences: Ends
+
+    @property
+    def fits_memory(self) -> NDArray[np.bool_]:
+        """Whether the batch fits in memory over the whole range of `max_sequences`."""
+        return np.asarray(self.batch <= self.max_sequences[0])
 
     @property
     def engine(self) -> Engine:
@@ -216,17 +218,19 @@ def predict_each(
     def one_pass(draft: Draft, width: int) -> Step:
         return draft_pass(draft, target, draft_deployment or deployment, batch=b, context=s, width=width)
 
+    memory = MemoryPlan(
+        target,
+        Draft("none", "none"),
+        tp=deployment.tp,
+        dtype=deployment.dtype,
+        draft_dtype=(draft_deployment or deployment).dtype,
+        kv_dtype=deployment.kv_dtype,
+        draft_tp=(draft_deployment or deployment).tp,
+        op_dtypes=deployment.op_dtypes,
+    )
+    fit = partial(max_sequences, hardware=deployment.calibration.hardware, use=deployment.engine.memory, context=s)
+    plain_fit = fit(memory)
     for config in configs:
-        held = resident_bytes(
-            target,
-            config.draft,
-            batch=b,
-            context=s,
-            tp=deployment.tp,
-            dtype=deployment.dtype,
-            kv_dtype=deployment.kv_dtype,
-            draft_tp=(draft_deployment or deployment).tp,
-        )
         passes = partial(one_pass, config.draft)
         yield Prediction(
             batch=b,
@@ -236,5 +240,6 @@ def predict_each(
             draft=draft_step(config.draft, passes, draft_len=config.draft_len, width=config.top_k),
             verify=verified(config.verify_tokens),
             plain=plain,
-            fits_memory=held <= MEMORY_SHARE * deployment.calibration.hardware.memory_bytes,
+            max_sequences=fit(replace(memory, draft=config.draft, slots=config.verify_tokens)),
+            plain_max_sequences=plain_fit,
         )

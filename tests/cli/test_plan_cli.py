@@ -43,3 +43,11 @@ def test_plan_ranks_and_counts_what_is_left_out(capsys):
 )
 def test_plan_refuses_bad_limits_and_prices(capsys, extra, line):
     assert line in refused(capsys, "plan", "--model", "llama-3.2-1b", "--hardware", "l4", *extra)
+
+
+def test_other_names_of_hardware_keep_their_price_and_are_reported(capsys):
+    arguments = ["plan", "--model", "Qwen/Qwen3-8B", "--hardware", "h100", "--price", "h100=2", "--format", "json"]
+    code, out, err = run(capsys, *arguments)
+    assert code == 0
+    assert all(row["cost_per_million_tokens"] > 0 for row in json.loads(out)["rows"])
+    assert "note: hardware=h100 is read as h100-sxm\nnote: model=Qwen/Qwen3-8B is read as qwen3-8b\n" in err

@@ -151,3 +151,61 @@ def test_bad_input_has_the_line_of_the_command_line(capsys, options, arguments):
         predict("llama-3.1-8b", hardware="h100-sxm", **options)
     assert cli.main(["predict", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", *arguments]) == 2
     assert capsys.readouterr().err == f"scylla-sim: error: {raised.value}\n"
+
+
+def test_other_names_and_foreign_kernels_are_reported_once():
+    result = Scenario("meta-llama/Llama-3.1-8B-Instruct", hardware="MI300X").predict()
+    assert result.notes[0] == "hardware=MI300X is read as mi300x"
+    assert result.notes[1] == "model=meta-llama/Llama-3.1-8B-Instruct is read as llama-3.1-8b"
+    assert "times use kernels fitted on h100-sxm" in result.notes[2]
+    assert len(result.notes) == 3
+
+
+@pytest.mark.parametrize("name", ["mi300x", "mi355x", "h20"])
+def test_gpus_without_a_similar_one_are_theory_with_a_wide_interval(name):
+    (row,) = replace(PLAIN, hardware=name).predict().rows()
+    assert row["evidence"] == "theory"
+    assert row["plain_step_upper_s"] / row["plain_step_lower_s"] > 1.5
+
+
+@pytest.mark.parametrize("name", ["h100-nvl", "gh200", "a10g", "rtx-a6000", "rtx-5090"])
+def test_gpus_similar_to_a_measured_one_are_transferred(name):
+    result = replace(PLAIN, hardware=name).predict()
+    assert result.rows()[0]["evidence"] == "transferred"
+    assert result.notes == ()
+
+
+def test_a_cut_down_card_uses_the_kernels_of_its_base(tmp_path):
+    file = tmp_path / "gpu.toml"
+    file.write_text(
+        '[slow-h100]\nbase = "h100-sxm"\n'
+        'memory_bandwidth = { value = 2.0, unit = "TB/s", source = "measured at 350 W" }\n'
+    )
+    slow = replace(PLAIN, hardware=str(file)).predict()
+    (row,), (known,) = slow.rows(), PLAIN.predict().rows()
+    assert (row["hardware"], row["evidence"]) == ("slow-h100", "transferred")
+    assert 1.2 < row["plain_step_s"] / known["plain_step_s"] < 3.35 / 2.0
+
+
+def test_rows_state_how_many_sequences_fit_with_and_without_the_draft():
+    scenario = replace(EAGLE3, engine="vllm", context=8192)
+    (row,) = scenario.predict().rows()
+    assert list(row)[-4:] == [
+        *("max_sequences_lower", "max_sequences_upper"),
+        *("plain_max_sequences_lower", "plain_max_sequences_upper"),
+    ]
+    assert 0 < row["max_sequences_lower"] < row["max_sequences_upper"]
+    assert row["max_sequences_lower"] < row["plain_max_sequences_lower"]
+    most = row["max_sequences_lower"]
+    fits = replace(scenario, batch=[most, most + 1]).predict()
+    assert [item["fits_memory"] for item in fits.rows()] == [True, False]
+    assert f"batch {most + 1} at context 8192 fits in memory only in part of the range" in fits.notes[-1]
+
+
+def test_memory_share_replaces_the_range_of_the_engine():
+    (row,) = replace(PLAIN, engine="sglang", memory_share=0.93).predict().rows()
+    (wide,) = replace(PLAIN, engine="sglang").predict().rows()
+    assert wide["max_sequences_lower"] < row["max_sequences_lower"]
+    assert wide["max_sequences_upper"] == row["max_sequences_upper"]
+    with pytest.raises(InputError, match="memory_share=93"):
+        replace(PLAIN, memory_share=93.0).predict()
