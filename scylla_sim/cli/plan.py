@@ -14,6 +14,7 @@ from scylla_sim.ops import forward
 from scylla_sim.planning.capacity import RANKINGS, search
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.steps import Deployment
+from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 from scylla_sim.units import parse_seconds
 

@@ -12,10 +12,11 @@ import numpy as np
 from scylla_sim.acceptance import drafting, rates_file
 from scylla_sim.acceptance.drafting import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
-from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray, fail, in_range, number, one_of, whole
 from scylla_sim.prediction import precisions
+from scylla_sim.prediction.device_choice import calibration_for, family_notes
+from scylla_sim.prediction.memory_notes import memory_notes
 from scylla_sim.prediction.model_notes import check_context, model_notes
 from scylla_sim.prediction.precisions import Precisions
 from scylla_sim.prediction.result import Result
@@ -117,7 +118,7 @@ class Scenario:
             If a name is not known, or the node has fewer than ``tp`` GPUs. Also if ``draft_tp`` is neither 1 nor
             ``tp``, the engine has no launch cost for ``eager``, or the hardware has no rate for a precision.
         """
-        calibration = _calibration(self.hardware, self.calibration)
+        calibration = calibration_for(self.hardware, self.calibration)
         hardware = calibration.hardware
         tp = _count("tp", self.tp)
         if tp > hardware.gpus_per_node:
@@ -148,7 +149,7 @@ class Scenario:
 
     def precision_notes(self) -> list[str]:
         """Return notes on the precisions that the user did not state, each once."""
-        target, draft = self._precisions(_calibration(self.hardware, self.calibration).hardware)
+        target, draft = self._precisions(calibration_for(self.hardware, self.calibration).hardware)
         return list(dict.fromkeys((*target.notes, *draft.notes)))
 
     def _engine(self) -> Engine:
@@ -310,59 +311,6 @@ def draft_notes(draft: Draft, target: Model) -> list[str]:
             "shape, and engines cannot run it"
         )
     return notes
-
-
-def family_notes(hardware: str | Hardware) -> list[str]:
-    """Return a note if the kernels of a device come from a GPU that is not similar."""
-    if hardware == "local":
-        return []
-    device = hardware if isinstance(hardware, Hardware) else catalog.hardware(hardware)
-    source = device.calibration
-    if not source or device.is_similar_to(catalog.hardware(source)):
-        return []
-    return [
-        f"no kernel of a GPU similar to {device.name} was measured: times use kernels fitted on {source}, at the "
-        f"datasheet rates of {device.name}, with wide intervals; evidence theory"
-    ]
-
-
-def memory_notes(predictions: Sequence[Prediction]) -> list[str]:
-    """Return one note if a batch fits in memory only at the upper end of the range."""
-    for item in predictions:
-        lower, upper = item.max_sequences
-        between = np.argwhere((item.batch > lower) & (item.batch <= upper))
-        if between.size:
-            at = tuple(between[0])
-            return [
-                f"batch {item.batch[at]:.0f} at context {item.context[at]:.0f} fits in memory only in part of the "
-                f"range of engine {item.engine.name}, {lower[at]:.0f} to {upper[at]:.0f} sequences; "
-                "memory_share narrows it"
-            ]
-    return []
-
-
-def _calibration(hardware: str | Hardware, calibration: str | PathLike[str] | Calibration | None) -> Calibration:
-    """Return the calibration of a device: the given one, the shipped one, or the priors of the kernel models."""
-    given = (
-        calibration
-        if calibration is None or isinstance(calibration, Calibration)
-        else device_calibration.read(str(calibration))
-    )
-    if isinstance(hardware, str) and hardware == "local":
-        if given is None:
-            raise fail("hardware", hardware, "needs a calibration", "give the file that scylla-sim calibrate wrote")
-        return given
-    device = hardware if isinstance(hardware, Hardware) else catalog.hardware(str(hardware))
-    if given is not None:
-        # Devices that differ only in name count as the same device.
-        transferred = given.transferred_to(replace(device, name=given.hardware.name))
-        return replace(transferred, hardware=device)
-    name = device.name if isinstance(hardware, Hardware) else catalog.canonical_name("hardware", str(hardware))
-    if name not in catalog.names("hardware"):
-        name = device.calibration
-    if name:
-        return replace(device_calibration.shipped(name).applied_to(device), device=device.name)
-    return Calibration(device=device.name, hardware=device, kernels={})
 
 
 def _count(name: str, value: int) -> int:
