@@ -190,10 +190,6 @@ def test_a_cut_down_card_uses_the_kernels_of_its_base(tmp_path):
 def test_rows_state_how_many_sequences_fit_with_and_without_the_draft():
     scenario = replace(EAGLE3, engine="vllm", context=8192)
     (row,) = scenario.predict().rows()
-    assert list(row)[-4:] == [
-        *("max_sequences_lower", "max_sequences_upper"),
-        *("plain_max_sequences_lower", "plain_max_sequences_upper"),
-    ]
     assert 0 < row["max_sequences_lower"] < row["max_sequences_upper"]
     assert row["max_sequences_lower"] < row["plain_max_sequences_lower"]
     most = row["max_sequences_lower"]
