@@ -139,7 +139,8 @@ def draft_precisions(
     -----
     Without an option, a draft has the data type of its own checkpoint, or that of the target. It has 16 bits beside
     a target that is quantized to 4 bits, or whose precision is read from its checkpoint, because it is a file of
-    its own. An MTP layer is part of the target's checkpoint.
+    its own. So has a head, block drafter or MLP speculator that is read from a file without a quantization. An MTP
+    layer is part of the target's checkpoint.
     """
     own = draft.quantization or (draft.model.quantization if draft.model is not None else None)
     if draft_precision is not None:
@@ -151,7 +152,7 @@ def draft_precisions(
         found = own
     elif draft.kind in ("none", "ngram") or draft.method_name == "mtp":
         return target
-    elif precision is None or DTYPES[target.dtype].keeps_head:
+    elif precision is None or DTYPES[target.dtype].keeps_head or draft.is_file_of_head:
         if target.dtype in (HALF, "float32"):
             return target
         note = f"the weights of draft {draft.name} are taken as bf16; see --draft-precision"

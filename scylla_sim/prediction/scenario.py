@@ -192,7 +192,7 @@ class Scenario:
         """
         if isinstance(self.draft, SpeculativeConfig):
             self._refuse_options_beside_config()
-            return [self.draft], draft_notes(self.draft.draft, self.target_model())
+            return [self.draft], draft_notes(self.draft.draft, self.target_model(), self.context)
         draft = self.draft_model()
         if draft.kind == "none":
             return [no_drafting(draft)], []
@@ -200,7 +200,7 @@ class Scenario:
         train_tokens, reference_tau = self.draft_train_tokens, self.reference_tokens_per_cycle
         if train_tokens is not None:
             train_tokens = number("draft_train_tokens", train_tokens, 0)
-        configs, notes = [], draft_notes(draft, self.target_model())
+        configs, notes = [], draft_notes(draft, self.target_model(), self.context)
         for shape in self.draft_shapes(verify_tokens) if shapes is None else shapes:
             config, remarks = drafting.resolve(
                 draft,
@@ -292,7 +292,7 @@ class Scenario:
         return notes + ([] if self.calibration is not None else family_notes(self.hardware))
 
 
-def draft_notes(draft: Draft, target: Model) -> list[str]:
+def draft_notes(draft: Draft, target: Model, context: int | Sequence[int]) -> list[str]:
     """Return notes on how a draft was read, and on what is assumed about it."""
     notes = list(draft.notes)
     words = draft.model.vocab_size if draft.model is not None else target.vocab_size
@@ -300,6 +300,11 @@ def draft_notes(draft: Draft, target: Model) -> list[str]:
         notes.append(
             f"draft {draft.name} has a vocabulary of {words} and {target.name} one of {target.vocab_size}; "
             "check that they belong together"
+        )
+    longest, limit = max(_counts("context", context)), draft.model.max_context if draft.model is not None else 0
+    if limit and longest > limit:
+        notes.append(
+            f"context {longest} is beyond the {limit} positions of draft {draft.name}; its acceptance may be lower"
         )
     if draft.kind == "block":
         notes.append(

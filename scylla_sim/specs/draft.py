@@ -205,6 +205,11 @@ class Draft:
             return self.block.max_len
         return self.num_layers if self.kind in ("medusa", "mlp") else 0
 
+    @property
+    def is_file_of_head(self) -> bool:
+        """Whether the draft was read from a file, and is neither an independent model nor an MTP module."""
+        return bool(self.method) and self.kind != "model" and self.method != "mtp"
+
     def is_hypothetical_mtp(self, target: Model) -> bool:
         """Return whether the draft is the target's MTP module although its config declares none."""
         return self.method_name == "mtp" and not self.method and not target.mtp_layers

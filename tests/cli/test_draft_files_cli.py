@@ -58,6 +58,34 @@ def test_dflash_is_one_pass_and_contains_the_measured_speedup(dflash, capsys):
     assert row["draft_s"] < 1.1 * short["draft_s"], "a longer block costs rows, no further passes"
 
 
+def test_a_draft_file_without_quantization_has_16_bits_beside_an_fp8_target(dflash, capsys):
+    argv = ["--draft", dflash, "--hardware", "h100-sxm", "--acceptance", "0.8", "--precision", "fp8"]
+    ((row,), err) = predict(capsys, *argv)
+    assert "the weights of draft dflash are taken as bf16" in err
+    ((same,), _) = predict(capsys, *argv, "--draft-precision", "bf16")
+    ((other,), _) = predict(capsys, *argv, "--draft-precision", "fp8")
+    assert row["draft_s"] == same["draft_s"] > other["draft_s"]
+
+
+def test_the_quantization_of_a_draft_file_is_read_or_refused(tmp_path, capsys):
+    argv = ["--hardware", "h100-sxm", "--acceptance", "0.8"]
+    paths = {
+        method: write(tmp_path / f"{method}.json", "DFlashDraftModel", block_size=8, quantization_config=config)
+        for method, config in (("fp8", {"quant_method": "fp8"}), ("odd", {"quant_method": "odd"}), ("half", None))
+    }
+    draft_s = {name: predict(capsys, *argv, "--draft", paths[name])[0][0]["draft_s"] for name in ("fp8", "half")}
+    assert draft_s["fp8"] < draft_s["half"]
+    assert main(["predict", *WHERE, *argv, "--draft", paths["odd"]]) == 2
+    assert "draft quantization_config='odd'" in capsys.readouterr().err
+
+
+def test_a_context_beyond_the_positions_of_a_draft_is_noted(tmp_path, capsys):
+    path = write(tmp_path / "d.json", "DFlashDraftModel", block_size=8, max_position_embeddings=2048)
+    argv = ["--draft", path, "--hardware", "h100-sxm", "--acceptance", "0.8"]
+    assert "positions of draft d" not in predict(capsys, *argv, "--context", "2048")[1]
+    assert "context 4096 is beyond the 2048 positions of draft d" in predict(capsys, *argv, "--context", "4096")[1]
+
+
 def test_a_block_cannot_exceed_its_size_or_be_a_tree(dflash, capsys):
     argv = ["predict", *WHERE, "--hardware", "h100-sxm", "--draft", dflash, "--acceptance", "0.8"]
     assert main([*argv, "--draft-len", "16"]) == 2
