@@ -100,3 +100,12 @@ def test_what_was_not_measured_on_a_gpu_is_named() -> None:
     pytest.importorskip("aiconfigurator_core")
     with pytest.raises(InputError, match="op='elementwise' was not measured on a100-sxm"):
         tables.read("a100-sxm", "elementwise")
+
+
+def test_low_bit_types_are_read_on_request_only() -> None:
+    asked = sampling.export("a100-sxm", "gemm", dtypes=["int4_wo"])
+    assert set(asked["dtype"]) == {"int4_wo"} and set(asked["framework"]) == {"trtllm"}
+    assert (asked["calls_per_graph"] == 0).all()
+    assert "int4_wo" not in set(sampling.export("a100-sxm", "gemm")["dtype"])
+    with pytest.raises(InputError, match="device='h100-sxm' is not known"):
+        sampling.export("h100-sxm", "gemm", dtypes=["int4_wo"])
