@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.block_draft import head_parameters, stage_parameters
 from scylla_sim.ops.draft import draft_model, joined_inputs, reads_second_input
-from scylla_sim.ops.forward import forward_ops
+from scylla_sim.ops.weights import exception_bytes
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import DTYPES
 from scylla_sim.specs.engine import MemoryUse
@@ -133,24 +133,10 @@ def weight_bytes(plan: MemoryPlan) -> float:
     target, stored = plan.target, DTYPES[plan.dtype].stored_bytes
     kept = unquantized_parameters(target)
     layers = target.parameters - kept + (plan.tp - 1) * target.replicated_parameters
-    own = (stored * layers + max(stored, FULL_BYTES) * kept) / plan.tp
+    other = exception_bytes(target, plan.dtype, plan.op_dtypes)
+    own = (stored * layers + other + max(stored, FULL_BYTES) * kept) / plan.tp
     draft = DTYPES[plan.draft_dtype].stored_bytes * draft_parameters(plan.draft, target) / plan.draft_ranks
-    return own + _exception_bytes(plan) + draft
-
-
-def _exception_bytes(plan: MemoryPlan) -> float:
-    """Return the bytes that projections in another data type than ``plan.dtype`` add on each GPU."""
-    if not plan.op_dtypes:
-        return 0.0
-    stored = DTYPES[plan.dtype].stored_bytes
-    added = 0.0
-    for op in forward_ops(plan.target, batch=1, context=1, tp=plan.tp, dtype=plan.dtype):
-        dtype = plan.op_dtypes.get(op.name.removeprefix("sliding_").removeprefix("full_"))
-        if dtype is None or op.kind != "gemm" or op.name == "lm_head":
-            continue
-        size = float(op.columns["n"]) * float(op.columns["k"])
-        added += (DTYPES[dtype].stored_bytes - stored) * op.count * size
-    return added
+    return own + draft
 
 
 def _kv_elements(model: Model, context: FloatArray) -> FloatArray:
