@@ -50,8 +50,12 @@ _WINDOW_KEYS = ("layer_types", "sliding_window", "use_sliding_window", "max_wind
 
 
 def _is_one_llama_layer(config: Config) -> bool:
-    """Return whether a config describes one decoder layer, as the files of EAGLE-1 heads do."""
-    return config.get("num_hidden_layers") == 1 and config.get("model_type") in ("llama", "qwen2", "mistral", None)
+    """Return whether a config declares a language model of one decoder layer, as the files of EAGLE-1 heads do.
+
+    Those files name their ``architectures``. Shapes that ``gpu-validate curves`` writes name none and are models.
+    """
+    one = config.get("num_hidden_layers") == 1 and bool(config.get("architectures"))
+    return one and config.get("model_type") in ("llama", "qwen2", "mistral", None)
 
 
 def _size(config: Config, key: str, name: str) -> int:
@@ -275,7 +279,8 @@ def draft_from_config(name: str, config: Config) -> Draft:
 
     Notes
     -----
-    A Llama of one decoder layer is read as an EAGLE-1 head, because the files of these heads declare a Llama.
+    A Llama of one decoder layer is read as an EAGLE-1 head if the config names its ``architectures``, because the
+    files of these heads declare a Llama.
     DSpark's confidence head is left out. It has ``hidden_size + markov_rank`` weights.
 
     Examples

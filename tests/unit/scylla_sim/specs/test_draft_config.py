@@ -236,3 +236,9 @@ def test_fields_of_a_kind_are_required():
         Draft("x", "block", 1)
     with pytest.raises(InputError, match="token head state_size=0 must be at least 1"):
         TokenHead("gru", 4)
+
+
+def test_one_layer_without_architectures_is_an_independent_model():
+    config = without(EAGLE3, "draft_vocab_size", "architectures")
+    draft = draft_from_config("small", config)
+    assert (draft.kind, draft.method) == ("model", "draft_model")
