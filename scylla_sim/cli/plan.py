@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +12,8 @@ from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, assignments, counts, emit, name_list, note
 from scylla_sim.ops import forward
-from scylla_sim.planning.capacity import RANKINGS, search
+from scylla_sim.planning.capacity import RANKINGS, Candidates, search
 from scylla_sim.prediction.scenario import Scenario
-from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 from scylla_sim.units import parse_seconds
@@ -52,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_context_argument(parser)
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
     parser.add_argument("--draft-len", default="3", metavar="N[,N]", help="draft lengths to consider; default 3")
+    parser.add_argument("--draft-precision", help="of the drafts; default: of their checkpoints, or --precision")
+    parser.add_argument(
+        "--draft-tp", type=int, choices=[1], help="1 runs every draft on one GPU; default: on those of the target"
+    )
     _options.add_acceptance_arguments(parser)
     _options.add_engine_argument(parser, "vllm")
     parser.add_argument("--tpot", metavar="TIME", help="limit on the mean time per output token, e.g. 25ms")
@@ -74,36 +78,43 @@ def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
     return prices
 
 
-def _deployments(args: argparse.Namespace, model: Model, names: list[str]) -> list[Deployment]:
-    """Return every device with every number of TP ranks that the model's heads and the device's links allow."""
+def _candidates(
+    args: argparse.Namespace, model: Model, names: list[str], configs: Mapping[str, list[SpeculativeConfig]]
+) -> list[Candidates]:
+    """Return every draft on every device and number of TP ranks that the model's heads and the links allow."""
     found = []
     problems = []
     for name in names:
         for tp in whole("tp", counts("tp", args.tp), 1).tolist():
-            options = _options.scenario_options(args, hardware=name, tp=tp, draft="none")
-            deployment, _ = Scenario(**options).deployments()
+            scenarios = {draft: _scenario(args, name, tp, draft) for draft in configs}
+            pairs = {draft: scenario.deployments() for draft, scenario in scenarios.items()}
             try:
                 forward.check_tensor_parallel(model, tp)
-                if tp > 1 and deployment.calibration.hardware.link_bytes_per_s <= 0:
+                device = next(iter(pairs.values()))[0].calibration.hardware
+                if tp > 1 and device.link_bytes_per_s <= 0:
                     raise fail("tp", tp, f"needs a link between GPUs, and {name} has none")
             except InputError as error:
                 problems.append(str(error))
                 continue
-            found.append(deployment)
+            found += [Candidates(configs[draft], *pair) for draft, pair in pairs.items()]
     if not found:
         raise InputError(problems[0])
     return found
 
 
-def _configs(args: argparse.Namespace, hardware: str) -> tuple[list[SpeculativeConfig], list[str]]:
-    """Return every draft at every draft length, and notes on their acceptance."""
-    found, notes = [], []
-    for name in args.draft.split(","):
-        options = _options.scenario_options(args, hardware=hardware, tp=1, draft=name)
-        configs, remarks = Scenario(**options).speculative_configs()
-        found += configs
+def _scenario(args: argparse.Namespace, hardware: str, tp: int, draft: str) -> Scenario:
+    return Scenario(**_options.scenario_options(args, hardware=hardware, tp=tp, draft=draft))
+
+
+def _configs(args: argparse.Namespace, names: list[str]) -> tuple[dict[str, list[SpeculativeConfig]], list[str]]:
+    """Return the configurations of every draft, and notes on their acceptance and on the precisions."""
+    found, precisions, notes = {}, [], []
+    for draft in args.draft.split(","):
+        found[draft], remarks = _scenario(args, names[0], 1, draft).speculative_configs()
         notes += remarks
-    return found, notes
+        for name in names:
+            precisions += _scenario(args, name, 1, draft).precision_notes()
+    return found, [*precisions, *notes]
 
 
 def _tpot_limit(text: str | None) -> float | None:
@@ -129,13 +140,11 @@ def execute(args: argparse.Namespace) -> int:
     prices = _prices(args.price, names)
     limit = _tpot_limit(args.tpot)
     model, context = _options.served_model(args)
-    configs, notes = _configs(args, names[0])
-    known = Scenario(**_options.scenario_options(args, hardware=names[0], tp=1, draft="none"))
-    _options.print_notes([*(text for remarks in named for text in remarks), *known.precision_notes(), *notes])
+    configs, notes = _configs(args, names)
+    _options.print_notes([*(text for remarks in named for text in remarks), *notes])
     found = search(
         model,
-        configs,
-        _deployments(args, model, names),
+        _candidates(args, model, names, configs),
         batch=whole("batch", counts("batch", args.batch), 1).tolist(),
         context=context,
         tpot_limit_s=limit,

@@ -65,6 +65,25 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """Draft configurations on one deployment.
+
+    Attributes
+    ----------
+    configs
+        Draft configurations; include one without drafting to compare with the baseline.
+    deployment
+        Device with its engine, precision and TP ranks.
+    draft_deployment
+        Deployment of the drafts, if their precision or their TP ranks differ from the target's.
+    """
+
+    configs: Sequence[SpeculativeConfig]
+    deployment: Deployment
+    draft_deployment: Deployment | None = None
+
+
+@dataclass(frozen=True)
 class Search:
     """Result of a search.
 
@@ -138,8 +157,7 @@ def _best(
 
 def search(
     model: Model,
-    configs: Sequence[SpeculativeConfig],
-    deployments: Sequence[Deployment],
+    candidates: Sequence[Candidates],
     *,
     batch: Sequence[int],
     context: float,
@@ -153,10 +171,8 @@ def search(
     ----------
     model
         Target model.
-    configs
-        Draft configurations; include one without drafting to compare with the baseline.
-    deployments
-        Devices with their engine, precision and TP ranks.
+    candidates
+        Draft configurations and the deployments that they run on.
     batch
         Batches to consider.
     context
@@ -179,9 +195,12 @@ def search(
     found: list[OperatingPoint] = []
     too_large = too_slow = 0
     fastest: float | None = None
-    for deployment in deployments:
+    for group in candidates:
+        deployment = group.deployment
         price = (prices or {}).get(deployment.calibration.hardware.name)
-        for out in predict_each(model, configs, deployment, batch=sizes, context=context):
+        for out in predict_each(
+            model, group.configs, deployment, batch=sizes, context=context, draft_deployment=group.draft_deployment
+        ):
             fits = np.broadcast_to(out.fits_memory, sizes.shape)
             if not fits.any():
                 too_large += 1
@@ -193,7 +212,9 @@ def search(
                 too_slow += 1
                 continue
             found.append(_best(out, allowed, deployment, price))
-    return Search(_ranked(found, rank), len(deployments) * len(configs), too_large, too_slow, fastest)
+    return Search(
+        _ranked(found, rank), sum(len(group.configs) for group in candidates), too_large, too_slow, fastest
+    )
 
 
 def _ranked(found: list[OperatingPoint], rank: str) -> list[OperatingPoint]:

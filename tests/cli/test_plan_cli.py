@@ -51,3 +51,24 @@ def test_other_names_of_hardware_keep_their_price_and_are_reported(capsys):
     assert code == 0
     assert all(row["cost_per_million_tokens"] > 0 for row in json.loads(out)["rows"])
     assert "note: hardware=h100 is read as h100-sxm\nnote: model=Qwen/Qwen3-8B is read as qwen3-8b\n" in err
+
+
+def test_plan_and_predict_agree_on_a_draft_with_its_own_precision_and_ranks(capsys):
+    """A 4-bit target on two GPUs leaves its draft in 16 bits, on both GPUs or on one."""
+    shared = ["--model", "llama-3.1-8b", "--hardware", "h100-sxm", "--tp", "2", "--precision", "int4"]
+    shared += ["--draft", "eagle3", "--draft-len", "3", "--acceptance", "0.7", "--engine", "vllm", "--batch", "8"]
+    times = []
+    for extra in ([], ["--draft-tp", "1"], ["--draft-precision", "int4"]):
+        (point,) = rows(capsys, "plan", *shared, *extra)
+        (row,) = rows(capsys, "predict", *shared, *extra)
+        assert point["tpot_s"] == row["tpot_s"]
+        times.append(point["tpot_s"])
+    both, one, low = times
+    assert one > both > low
+
+
+def test_plan_reports_the_precision_of_drafts(capsys):
+    arguments = ["--model", "llama-3.1-8b", "--hardware", "h100-sxm", "--tp", "1", "--precision", "int4"]
+    code, _, err = run(capsys, "plan", *arguments, "--draft", "eagle3", "--acceptance", "0.7")
+    assert code == 0
+    assert "the weights of draft eagle3 are taken as bf16" in err

@@ -8,6 +8,7 @@ from scylla_sim.acceptance.speculative_config import no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.planning import capacity
 from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 
 EAGLE3 = catalog.draft("eagle3")
@@ -24,7 +25,8 @@ def search(**options):
         Deployment(device_calibration.shipped(name), catalog.engine("vllm")) for name in ("h100-sxm", "l4")
     ]
     item, _ = chain(3, tokens_per_cycle=2.4)
-    return capacity.search(LLAMA8, [NONE, item], deployments, batch=[1, 8, 64, 4096], context=4096, **options)
+    candidates = [capacity.Candidates([NONE, item], deployment) for deployment in deployments]
+    return capacity.search(LLAMA8, candidates, batch=[1, 8, 64, 4096], context=4096, **options)
 
 
 def test_points_fit_memory_and_meet_the_limit():
@@ -55,3 +57,18 @@ def test_impossible_limit_reports_the_fastest_time():
 def test_cost_per_million_tokens():
     # 2 per hour, 1000 tokens/s: 3.6 million tokens an hour
     assert float(capacity.cost_per_million(2.0, 1, np.array(1000.0))) == pytest.approx(2 / 3.6)
+
+
+def test_draft_runs_on_its_own_deployment():
+    """A draft in 16 bits on one GPU, beside a target in 4 bits on two: as `predict` estimates them."""
+    h100, vllm = device_calibration.shipped("h100-sxm"), catalog.engine("vllm")
+    target = Deployment(h100, vllm, "int4_wo", tp=2)
+    own = Deployment(h100, vllm, "bfloat16", tp=1)
+    item, _ = chain(3, tokens_per_cycle=2.4)
+    points = [
+        capacity.search(LLAMA8, [capacity.Candidates([item], *pair)], batch=[1], context=4096).points[0]
+        for pair in ((target, own), (target,))
+    ]
+    expected = [predict(LLAMA8, item, target, batch=1, context=4096, draft_deployment=d) for d in (own, None)]
+    assert [point.tpot_s for point in points] == [float(out.tpot_s) for out in expected]
+    assert points[0].tpot_s > points[1].tpot_s
