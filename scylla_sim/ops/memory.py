@@ -133,8 +133,8 @@ def weight_bytes(plan: MemoryPlan) -> float:
     target, stored = plan.target, DTYPES[plan.dtype].stored_bytes
     kept = unquantized_parameters(target)
     layers = target.parameters - kept + (plan.tp - 1) * target.replicated_parameters
-    other = exception_bytes(target, plan.dtype, plan.op_dtypes)
-    own = (stored * layers + other + max(stored, FULL_BYTES) * kept) / plan.tp
+    own = (stored * layers + max(stored, FULL_BYTES) * kept) / plan.tp
+    own += exception_bytes(target, plan.dtype, plan.op_dtypes, plan.tp)
     draft = DTYPES[plan.draft_dtype].stored_bytes * draft_parameters(plan.draft, target) / plan.draft_ranks
     return own + draft
 

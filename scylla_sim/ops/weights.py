@@ -38,8 +38,8 @@ def _weights(op: Op, model: Model) -> float:
     return op.count * copies * float(op.columns["n"]) * float(op.columns["k"])
 
 
-def op_weights(model: Model) -> dict[str, float]:
-    """Return the number of weights by operation, the embedding left out.
+def op_weights(model: Model, tp: int = 1) -> dict[str, float]:
+    """Return the number of weights of one TP rank by operation, the embedding left out.
 
     Examples
     --------
@@ -49,15 +49,15 @@ def op_weights(model: Model) -> dict[str, float]:
     (3.76, 7.5)
     """
     found: dict[str, float] = {}
-    for op in forward_ops(model, batch=1, context=1):
+    for op in forward_ops(model, batch=1, context=1, tp=tp):
         count = _weights(op, model)
         if count:
             found[base_name(op.name)] = found.get(base_name(op.name), 0.0) + count
     return found
 
 
-def exception_bytes(model: Model, dtype: str, op_dtypes: Mapping[str, str]) -> float:
-    """Return the additional bytes of the decoder weights whose data type is not ``dtype``.
+def exception_bytes(model: Model, dtype: str, op_dtypes: Mapping[str, str], tp: int = 1) -> float:
+    """Return the additional bytes on one TP rank of the decoder weights whose data type is not ``dtype``.
 
     Parameters
     ----------
@@ -65,6 +65,8 @@ def exception_bytes(model: Model, dtype: str, op_dtypes: Mapping[str, str]) -> f
         Data type of most weights.
     op_dtypes
         Operation -> data type of its weights. The vocabulary projection is left out.
+    tp
+        TP ranks. Each rank has all weights of the operations that ranks replicate.
 
     Examples
     --------
@@ -75,7 +77,7 @@ def exception_bytes(model: Model, dtype: str, op_dtypes: Mapping[str, str]) -> f
     if not op_dtypes:
         return 0.0
     stored = DTYPES[dtype].stored_bytes
-    weights = op_weights(model)
+    weights = op_weights(model, tp)
     return sum(
         (DTYPES[other].stored_bytes - stored) * weights.get(op, 0.0)
         for op, other in op_dtypes.items()

@@ -176,6 +176,25 @@ def test_projections_in_16_bits_add_their_weights():
     assert added == pytest.approx((2.0 - 0.51953125) * 32 * 4096 * 4096)
 
 
+def test_fp8_checkpoint_with_a_head_in_16_bits():
+    """Llama-3.1-8B: 32 layers of attention and MLP at 1 byte, embedding and head of 128,256 words at 2 bytes."""
+    layer = 4096 * (4096 + 2 * 1024) + 4096 * 4096 + 3 * 4096 * 14336
+    words = 128256 * 4096
+    plan = MemoryPlan(LLAMA8, NONE, dtype="fp8", op_dtypes={"lm_head": "bfloat16"})
+    assert memory.weight_bytes(plan) == pytest.approx(32 * layer + 2 * 2 * words, rel=1e-3)
+    split = replace(plan, tp=2, op_dtypes={"lm_head": "bfloat16", "down_proj": "bfloat16"})
+    expected = (32 * (layer + 4096 * 14336) + 2 * 2 * words) / 2
+    assert memory.weight_bytes(split) == pytest.approx(expected, rel=1e-3)
+
+
+def test_replicated_projections_in_16_bits_add_all_their_weights_on_every_rank():
+    """DeepSeek-V3: the down-projections of MLA, 7168 x (1536 + 512 + 64) in 61 layers, are on all 8 ranks."""
+    plan = MemoryPlan(DEEPSEEK, NONE, tp=8, dtype="nvfp4")
+    kept = replace(plan, op_dtypes={"qkv_a_proj": "bfloat16"})
+    added = memory.weight_bytes(kept) - memory.weight_bytes(plan)
+    assert added == pytest.approx((2.0 - 0.5625) * 61 * 7168 * (1536 + 512 + 64))
+
+
 def test_a_draft_on_one_rank_has_all_its_weights_there():
     plan = MemoryPlan(LLAMA8, catalog.draft("eagle3"), tp=4, draft_tp=1)
     shared = replace(plan, draft_tp=None)
