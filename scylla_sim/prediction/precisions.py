@@ -51,7 +51,8 @@ def _from_file(model: Model) -> tuple[Quantization, list[str]]:
         return uniform(HALF, moe=model.moe is not None), []
     if found.problem:
         raise fail("quantization_config", found.method, found.problem)
-    kept = found.exceptions(model.moe is not None, model.mla is not None)
+    mla = model.mla
+    kept = found.exceptions(model.moe is not None, mla is not None, mla is not None and mla.indexer is not None)
     text = f"precision {found.precision} is read from the checkpoint ({found.method})"
     return found, [f"{text}; {kept}" if kept else text]
 
@@ -60,7 +61,9 @@ def _chosen(model: Model, precision: str) -> tuple[Quantization, list[str]]:
     """Return the quantization that an option states, with the exceptions of the file where the two agree."""
     dtype = WEIGHT_PRECISIONS[one_of("precision", str(precision), WEIGHT_PRECISIONS)]
     found = model.quantization
-    if found is not None and dtype in (found.dtype, DTYPES[found.dtype].weights_only if found.dtype else ""):
+    if found is not None and (
+        precision == found.precision or (found.dtype and dtype == DTYPES[found.dtype].weights_only)
+    ):
         return found, []
     notes = []
     if found is not None:

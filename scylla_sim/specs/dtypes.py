@@ -71,6 +71,10 @@ _ALL = (
     # "_wo": weights only, activations stay in 16 bits
     Dtype("int8_wo", 1.0, 2.0, 2.0, peak="bf16", cli_name="int8_wo", keeps_head=True),
     Dtype("fp8_wo", 1.0, 2.0, 2.0, peak="bf16", nearest="int8_wo"),
+    # smaller groups, as in compressed-tensors checkpoints (Kimi-K2.5): 32 values share a 16-bit scale; 64 values
+    # share a 16-bit scale and a 4-bit zero point. Both precede int4_wo, which is "int4" on the command line.
+    Dtype("int4_wo_g32", 0.5625, 2.0, 2.0, peak="bf16", cli_name="int4", keeps_head=True, nearest="int4_wo"),
+    Dtype("int4_wo_g64", 0.5390625, 2.0, 2.0, peak="bf16", cli_name="int4", keeps_head=True, nearest="int4_wo"),
     # groups of 128 values share a 16-bit scale and a 4-bit zero point, as in AWQ and GPTQ checkpoints
     Dtype("int4_wo", 0.51953125, 2.0, 2.0, peak="bf16", cli_name="int4", keeps_head=True),
     # 8-bit integers for weights and inputs: SmoothQuant, W8A8 checkpoints

@@ -47,17 +47,17 @@ class Quantization:
         """Name of the data type of most weights on the command line."""
         return precision_name(self.dtype)
 
-    def exceptions(self, moe: bool = True, mla: bool = False) -> str:
+    def exceptions(self, moe: bool = True, mla: bool = False, indexer: bool = False) -> str:
         """Return the parts with other data types as text: ``lm_head, router in bf16``; empty if none.
 
         Parameters
         ----------
-        moe, mla
-            Whether the model has experts and MLA; parts that it lacks are left out.
+        moe, mla, indexer
+            Whether the model has experts, MLA, and an indexer; parts that it lacks are left out.
         """
         named: dict[str, list[str]] = {}
         for op, dtype in self.op_dtypes:
-            part = quantized_modules.part_of(op, moe=moe, mla=mla)
+            part = quantized_modules.part_of(op, moe=moe, mla=mla, indexer=indexer)
             if part and part not in named.setdefault(precision_name(dtype), []):
                 named[precision_name(dtype)].append(part)
         return "; ".join(f"{', '.join(parts)} in {precision}" for precision, parts in named.items() if parts)

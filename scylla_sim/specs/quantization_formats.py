@@ -48,6 +48,8 @@ _INTEGER = {
 }
 """Method of integer weights -> numbers of bits that are modelled."""
 _BY_BITS = {4: "int4_wo", 8: "int8_wo"}
+_SMALL_GROUPS = ((32, "int4_wo_g32"), (64, "int4_wo_g64"))
+"""Largest group of values that share a scale -> data type of 4-bit weights; larger groups are ``int4_wo``."""
 
 
 def _names(given: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
@@ -57,6 +59,13 @@ def _names(given: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
         if isinstance(value, list | tuple):
             return tuple(str(item) for item in value)
     return ()
+
+
+def _int4(group_size: Any) -> str:
+    """Return the data type of 4-bit integers with a group size; absent and -1 mean a group of a whole row."""
+    if not isinstance(group_size, int) or group_size < 1:
+        return "int4_wo"
+    return next((dtype for size, dtype in _SMALL_GROUPS if group_size <= size), "int4_wo")
 
 
 def simple(method: str, given: Mapping[str, Any]) -> Format:
@@ -75,7 +84,8 @@ def simple(method: str, given: Mapping[str, Any]) -> Format:
         if given.get("dynamic"):
             raise NotModelledError("has rules for single modules (dynamic)")
         head = () if given.get("lm_head") else kept
-        return Format(f"{method}, {bits} bits", (("Linear", _BY_BITS[int(bits)]),), head)
+        dtype = _int4(given.get("group_size", given.get("q_group_size"))) if bits == 4 else _BY_BITS[int(bits)]
+        return Format(f"{method}, {bits} bits", (("Linear", dtype),), head)
     if method in ("fp8", "fbgemm_fp8"):
         block = given.get("weight_block_size")
         if block and list(block) != [128, 128]:
@@ -104,7 +114,7 @@ def _scheme(group: Mapping[str, Any], layout: str) -> str:
     input_bits = int(inputs.get("num_bits") or 0) if isinstance(inputs, Mapping) else 16
     layout = str(group.get("format") or layout)
     if kind == "int":
-        known = {(4, 16): "int4_wo", (8, 16): "int8_wo", (8, 8): "sq"}
+        known = {(4, 16): _int4(weights.get("group_size")), (8, 16): "int8_wo", (8, 8): "sq"}
     elif bits == 4:
         micro = "mxfp4" in layout or weights.get("group_size") == 32
         # engines run mxfp4 weights with 16-bit activations where the file asks for 4 bits

@@ -57,7 +57,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
 _PARTS = {"linear_": "linear attention", "shared": "shared experts", "expert": "experts", "router": "router"}
 
 
-def part_of(op: str, *, moe: bool, mla: bool) -> str:
+def part_of(op: str, *, moe: bool, mla: bool, indexer: bool = False) -> str:
     """Return the part of a model that an operation belongs to; empty for a part that the model lacks.
 
     Examples
@@ -73,7 +73,7 @@ def part_of(op: str, *, moe: bool, mla: bool) -> str:
     if op in _DENSE:
         return "dense MLP"
     if op.startswith("index_"):
-        return "indexer" if mla else ""
+        return "indexer" if indexer else ""
     if op == "o_proj":
         return "o_proj" if mla else "attention"
     return "attention" if mla != (op == "qkv_proj") else ""

@@ -47,6 +47,14 @@ def test_stating_the_precision_of_the_file_changes_nothing(tmp_path):
     assert replace(given, precision="fp8").predict().rows() == given.predict().rows()
 
 
+def test_stating_int4_keeps_the_groups_of_the_file(tmp_path):
+    given = scenario(tmp_path, {"quant_method": "awq", "bits": 4, "group_size": 32})
+    both = [replace(given, precision=name).predict() for name in (None, "int4")]
+    assert both[0].rows() == both[1].rows()
+    assert not both[1].notes
+    assert both[0].predictions[0].deployment.dtype == "int4_wo_g32"
+
+
 def test_another_precision_replaces_that_of_the_file_in_one_note(tmp_path):
     result = scenario(tmp_path, FP8, precision="bf16").predict()
     assert result.rows()[0]["precision"] == "bf16"

@@ -19,6 +19,12 @@ def test_nvfp4_stores_one_fp8_scale_for_16_values():
     assert dtypes.dtype_of("nvfp4").stored_bytes == (16 * 0.5 + 1) / 16
 
 
+def test_int4_stores_a_scale_for_each_group():
+    """32 values with a 16-bit scale; 64 and 128 values with a scale and a 4-bit zero point."""
+    stored = [dtypes.dtype_of(name).stored_bytes for name in ("int4_wo_g32", "int4_wo_g64", "int4_wo")]
+    assert stored == [0.5 + 2 / 32, 0.5 + 2.5 / 64, 0.5 + 2.5 / 128]
+
+
 def test_command_line_names():
     assert dtypes.WEIGHT_PRECISIONS == {
         "bf16": "bfloat16",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scylla_sim.specs.quantization import from_config, uniform
+from scylla_sim.specs.quantization import Quantization, from_config, uniform
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 4}
 HALF = "bfloat16"
@@ -21,6 +21,9 @@ def kept(found):
     [
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, "int4_wo"),
         ({"quant_method": "gptq", "bits": 4}, "int4_wo"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1}, "int4_wo"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 64}, "int4_wo_g64"),
+        ({"quant_method": "awq", "w_bit": 4, "q_group_size": 32}, "int4_wo_g32"),
         ({"quant_method": "gptq", "bits": 8}, "int8_wo"),
         ({"quant_method": "fp8", "activation_scheme": "dynamic"}, "fp8"),
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block"),
@@ -44,7 +47,8 @@ def group(bits, kind, input_bits=None, **weights):
 @pytest.mark.parametrize(
     ("scheme", "dtype"),
     [
-        (group(4, "int", group_size=32), "int4_wo"),
+        (group(4, "int", group_size=128), "int4_wo"),
+        (group(4, "int", group_size=32), "int4_wo_g32"),
         (group(8, "int"), "int8_wo"),
         (group(8, "int", 8), "sq"),
         (group(8, "float", 8, strategy="channel"), "fp8"),
@@ -104,7 +108,8 @@ def test_regular_expressions_exclude_all_but_the_experts():
         ],
     }
     found = read(given, first_k_dense_replace=1)
-    assert found.dtype == "int4_wo"
+    assert found.dtype == "int4_wo_g32"
+    assert found.precision == "int4"
     assert {"qkv_a_proj", "o_proj", "gate_up_proj", "shared_down_proj", "router"} <= kept(found)
     assert not {"expert_gate_up", "expert_down"} & kept(found)
 
@@ -158,3 +163,9 @@ def test_mxfp4_alone_means_experts_only_where_a_model_has_some():
         assert op in kept(found) and op in kept(alone)
     assert not {"expert_gate_up", "expert_down"} & (kept(found) | kept(alone))
     assert kept(uniform("mxfp4", moe=False)) == {"lm_head", "router"}
+
+
+def test_parts_in_16_bits_name_only_parts_of_the_model():
+    found = Quantization("fp8", "fp8", (("qkv_a_proj", HALF), ("index_q_proj", HALF), ("router", HALF)))
+    assert found.exceptions(moe=True, mla=True) == "attention, router in bf16"
+    assert found.exceptions(moe=False, mla=True, indexer=True) == "attention, indexer in bf16"
