@@ -68,6 +68,15 @@ def _numbers(name: str, value: ArrayLike) -> FloatArray:
     return array
 
 
+def _is_number_in(value: object, low: float, high: float, *, above: bool = False, integer: bool = False) -> bool:
+    """Return whether ``value`` is one finite number in a range; arrays are much slower to compare."""
+    if not isinstance(value, int | float) or (integer and not isinstance(value, int)):
+        return False
+    if not -np.inf < value < np.inf:
+        return False
+    return (low < value if above else low <= value) and value <= high
+
+
 def in_range(
     name: str,
     value: ArrayLike,
@@ -98,6 +107,8 @@ def in_range(
         ...
     scylla_sim.checks.InputError: acceptance_rate=1.2 must lie in [0, 1]
     """
+    if _is_number_in(value, low, high, above=above):
+        return np.array(value, dtype=np.float64)
     array = _numbers(name, value)
     bad = (array <= low if above else array < low) | (array > high)
     if not bad.any():
@@ -120,6 +131,8 @@ def whole(
     name: str, value: ArrayLike, low: float = -np.inf, high: float = np.inf, *, hint: str = ""
 ) -> NDArray[np.int64]:
     """Return ``value`` as int64 and check that every element is a whole number in ``[low, high]``."""
+    if _is_number_in(value, low, min(high, MAX_WHOLE), integer=True):
+        return np.array(value, dtype=np.int64)
     array = in_range(name, value, low, high, hint=hint)
     in_range(name, array, high=MAX_WHOLE, hint=hint)
     bad = array != np.floor(array)

@@ -47,3 +47,21 @@ def test_shown_value_is_short_and_of_one_line():
     assert show(np.arange(3).reshape(3, 1)) == "[[0] [1] [2]]"
     assert len(show("x" * 200)) == 80
     assert str(fail("batch", np.float64(2.0), "is odd")) == "batch=2 is odd"
+
+
+@pytest.mark.parametrize("value", [2, 2.0, np.float64(2.0), True + 1, np.asarray(2.0)])
+def test_single_numbers_are_checked_as_arrays_are(value):
+    found = in_range("x", value, 2, 2)
+    assert found.dtype == np.float64 and found.shape == () and found == 2.0
+    assert whole("x", value, 2, 2).dtype == np.int64
+    for low, high, above in ((2.5, 3, False), (0, 1.5, False), (2, 3, True)):
+        with pytest.raises(InputError):
+            in_range("x", value, low, high, above=above)
+        with pytest.raises(InputError):
+            in_range("x", [value], low, high, above=above)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_single_numbers_must_be_finite(value):
+    with pytest.raises(InputError, match="must be finite"):
+        in_range("x", value)
