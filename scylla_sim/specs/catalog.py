@@ -145,7 +145,12 @@ def hardware(name: str) -> Hardware:
             raise fail("hardware", name, "must hold exactly one table, for example [my-gpu]")
         ((entry_name, entry),) = entries.items()
         return hardware_from(entry_name, _with_base(entry_name, entry))
-    name = canonical_name("hardware", name)
+    return _catalog_hardware(canonical_name("hardware", name))
+
+
+@cache
+def _catalog_hardware(name: str) -> Hardware:
+    """Return the hardware of a catalog entry."""
     hint = "or give the path of a TOML file, such as my-gpu.toml"
     return hardware_from(name, _data("hardware")[one_of("hardware", name, names("hardware"), hint=hint)])
 
@@ -208,7 +213,12 @@ def model(name: str) -> Model:
             raise fail("model", name, f"is the config of a draft ({method})", "give it to --draft")
         quantization = from_config(config, _quantization_beside(name))
         return replace(model_from_config(label, config), quantization=quantization)
-    name = canonical_name("models", name)
+    return _catalog_model(canonical_name("models", name))
+
+
+@cache
+def _catalog_model(name: str) -> Model:
+    """Return the model of a catalog entry."""
     hint = "or give a path to a config.json"
     return model_from_config(name, _data("models")[one_of("model", name, names("models"), hint=hint)])
 

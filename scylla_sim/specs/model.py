@@ -7,6 +7,7 @@ To add a model to the catalog, add a table to ``scylla_sim/data/models.toml`` wi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from scylla_sim.checks import fail, whole
 from scylla_sim.specs.layers import MAX_SIZE, MLA, AttentionLayers, LinearAttention, MoE
@@ -151,7 +152,7 @@ class Model:
             found[window] = found.get(window, 0) + 1
         return found
 
-    @property
+    @cached_property
     def attention_groups(self) -> tuple[AttentionLayers, ...]:
         """Layers of grouped-query attention by shape and window; empty for MLA."""
         if self.attention or self.mla is not None:
@@ -223,7 +224,7 @@ class Model:
         dense = self.dense_layers * self._mlp_matrices * self.hidden_size * self.intermediate_size
         return self._all_attention_parameters() + dense + self.moe_layers * self._experts_parameters(routed)
 
-    @property
+    @cached_property
     def decoder_parameters(self) -> int:
         """Number of weights in all decoder layers, with every expert."""
         return self._decoder_parameters(self.moe.num_experts if self.moe else 0)
