@@ -149,7 +149,10 @@ class Scenario:
 
     def precision_notes(self) -> list[str]:
         """Return notes on the precisions that the user did not state, each once."""
-        target, draft = self._precisions(calibration_for(self.hardware, self.calibration).hardware)
+        return self._precision_notes(calibration_for(self.hardware, self.calibration).hardware)
+
+    def _precision_notes(self, hardware: Hardware) -> list[str]:
+        target, draft = self._precisions(hardware)
         return list(dict.fromkeys((*target.notes, *draft.notes)))
 
     def _engine(self) -> Engine:
@@ -261,7 +264,8 @@ class Scenario:
         target, draft_target = self.deployments()
         model = self.target_model()
         context = np.asarray(_counts("context", self.context))[None, :]
-        notes = [*self.name_notes(), *model_notes(model, self.context), *self.precision_notes()]
+        notes = [*self.name_notes(), *model_notes(model, self.context)]
+        notes += self._precision_notes(target.calibration.hardware)
         if self.verify_tokens == THEOREM:
             notes.append(THEOREM_NOTE)
         predictions: list[Prediction] = []
@@ -287,7 +291,8 @@ class Scenario:
     def name_notes(self) -> list[str]:
         """Return notes on names that are read as a catalog entry, and on kernels of another GPU family."""
         name = "" if isinstance(self.hardware, Hardware) else str(self.hardware)
-        models = [item for item in (self.model, self.draft) if isinstance(item, str)]
+        methods = catalog.names("drafts")
+        models = [item for item in (self.model, self.draft) if isinstance(item, str) and item not in methods]
         notes = catalog.alias_notes(hardware=name, models=models)
         return notes + ([] if self.calibration is not None else family_notes(self.hardware))
 
