@@ -109,7 +109,7 @@ def _kernels(shapes: np.ndarray) -> tuple[dict[str, Case], float]:
     """Return the ways to compute the seconds of GEMMs, and the largest difference between loop and arrays."""
     columns = dict(zip("mnk", shapes.T))
     h100 = device_calibration.shipped("h100-sxm")
-    fitted, r = h100.kernel("gemm").without_l2_reuse(), rates(h100.hardware, "bfloat16")
+    fitted, r = h100.kernel("gemm").without_l2_reuse, rates(h100.hardware, "bfloat16")
     p = asdict(fitted.parameters)
     few = [tuple(row) for row in shapes[:LOOPED].tolist()]
     looped = fitted.seconds({name: column[:LOOPED] for name, column in columns.items()}, r)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,9 @@ class FittedKernel:
         band, short = self.band.widened(PRIOR_RATIO), self.short_band.widened(PRIOR_RATIO)
         return replace(self, band=band, short_band=short, evidence="theory")
 
+    @cached_property
     def without_l2_reuse(self) -> FittedKernel:
-        """Return the kernel as it runs in serving, where gigabytes of weights pass through L2 between two steps.
+        """The kernel as it runs in serving, where gigabytes of weights pass through L2 between two steps.
 
         A benchmark that repeats one small shape finds its weights or KV in L2, and is several times as fast on
         L40S. A fitted ratio below 1 describes another effect, which slows small shapes; it is kept.
@@ -119,8 +121,9 @@ class FittedKernel:
             return self
         return replace(self, parameters=replace(self.parameters, l2_ratio=min(self.parameters.l2_ratio, 1.0)))
 
+    @cached_property
     def in_cuda_graph(self) -> FittedKernel:
-        """Return the kernel as one of many in the CUDA graph of a step, without a graph launch of its own.
+        """The kernel as one of many in the CUDA graph of a step, without a graph launch of its own.
 
         At least `MIN_LAUNCH` of its fitted launch latency remains.
         """

@@ -115,6 +115,6 @@ def op_seconds(
     query = KernelQuery(dtype, kv_dtype, (framework,), {"graph": float(graph)})
     execution, kernel = choose(kind.executions, calibration, op.columns, query)
     if not operation(execution.operation).l2_reuse_in_serving:
-        kernel = kernel.without_l2_reuse()
+        kernel = kernel.without_l2_reuse
     r = rates(hardware, kind.compute_dtype(dtype), kv_dtype if kind.reads_kv else "")
-    return estimate(execution, kernel.in_cuda_graph(), op.columns, r)
+    return estimate(execution, kernel.in_cuda_graph, op.columns, r)

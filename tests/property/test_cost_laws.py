@@ -110,7 +110,7 @@ gemms = st.sampled_from(
 )
 def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
     device, dtype = gemm
-    kernel = device_calibration.shipped(device).kernel("gemm", dtype=dtype).without_l2_reuse()
+    kernel = device_calibration.shipped(device).kernel("gemm", dtype=dtype).without_l2_reuse
     form, r = kernel.model, rates(catalog.hardware(device), dtype)
     at = {
         "m": np.array([m, m + more, m, m]),
@@ -147,7 +147,7 @@ def test_elementwise_time_grows_with_bytes_and_rows(device, size, more, rows, mo
 )
 def test_attention_is_monotone_in_batch_context_and_queries(device, kv, size, kv_heads, group, b, s, q, more):
     kernel = (
-        device_calibration.shipped(device).kernel("decode_attention", kv_dtype=kv, head_dim=size).without_l2_reuse()
+        device_calibration.shipped(device).kernel("decode_attention", kv_dtype=kv, head_dim=size).without_l2_reuse
     )
     at = {"batch": [b, b + more, b, b], "kv_len": [s, s, s + more, s], "q_len": [q, q, q, q + more]}
     fixed = {"num_heads": kv_heads * group, "num_kv_heads": kv_heads, "head_dim": size, "window": 0}
@@ -172,7 +172,7 @@ def test_mla_is_monotone_and_inside_its_interval(
     c |= {name: np.full(4, float(value)) for name, value in fixed.items()}
     calibration = device_calibration.shipped(device)
     execution, kernel = op_time.choose(MLA.executions, calibration, c, KernelQuery("bfloat16", kv_dtype))
-    kernel = kernel.without_l2_reuse() if serving else kernel
+    kernel = kernel.without_l2_reuse if serving else kernel
     t = op_time.estimate(execution, kernel, c, rates(calibration.hardware, "bfloat16", kv_dtype)).seconds
     assert (t.value[1:] >= t.value[0] * (1 - 1e-12)).all()
     assert (t.lower <= t.value).all() and (t.value <= t.upper).all()

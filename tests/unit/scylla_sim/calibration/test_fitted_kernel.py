@@ -31,16 +31,16 @@ def test_short_executions_have_the_short_band():
 
 
 def test_serving_has_no_l2_reuse_and_no_graph_launch_of_its_own():
-    assert KERNEL.without_l2_reuse().parameters.l2_ratio == 1.0
+    assert KERNEL.without_l2_reuse.parameters.l2_ratio == 1.0
     slow = replace(KERNEL, parameters=replace(KERNEL.parameters, l2_ratio=0.7))
-    assert slow.without_l2_reuse() == slow
-    assert KERNEL.in_cuda_graph().parameters.launch_s == pytest.approx(1.5e-6)
-    assert replace(KERNEL, graph_share_s=1.0).in_cuda_graph().parameters.launch_s == pytest.approx(2e-7)
+    assert slow.without_l2_reuse == slow
+    assert KERNEL.in_cuda_graph.parameters.launch_s == pytest.approx(1.5e-6)
+    assert replace(KERNEL, graph_share_s=1.0).in_cuda_graph.parameters.launch_s == pytest.approx(2e-7)
 
 
 def test_models_without_an_l2_ratio_stay():
     kernel = prior_kernel(ATTENTION_ROOFLINE)
-    assert kernel.without_l2_reuse() == kernel
+    assert kernel.without_l2_reuse == kernel
 
 
 def test_widened_kernel_is_theory():

@@ -81,8 +81,8 @@ def test_graph_launch_of_the_benchmark_is_not_part_of_a_step():
     (silent,) = fit(gemm_rows(64)).calibration.kernels["gemm"].values()
     assert (kernel.graph_share_s, silent.graph_share_s) == (GRAPH_LAUNCH_S["hopper"] / 5, 0.0)
     shape, r = {"m": np.array(1.0), "n": np.array(8192.0), "k": np.array(8192.0)}, rates(H100, "bfloat16")
-    saved = kernel.seconds(shape, r) - kernel.in_cuda_graph().seconds(shape, r)
+    saved = kernel.seconds(shape, r) - kernel.in_cuda_graph.seconds(shape, r)
     assert float(saved) == pytest.approx(kernel.graph_share_s)
-    assert silent.in_cuda_graph() == silent
-    tiny = replace(kernel, graph_share_s=1.0).in_cuda_graph()
+    assert silent.in_cuda_graph == silent
+    tiny = replace(kernel, graph_share_s=1.0).in_cuda_graph
     assert float(tiny.seconds(shape, r)) > 0, "a share larger than the launch leaves some of it"

@@ -118,11 +118,9 @@ def test_step_uses_the_fit_or_the_attention_fallback():
         fallback.seconds.upper / fallback.seconds.lower
     )
     dense = {"num_heads": 16 * 1088 / 576, "num_kv_heads": 1, "head_dim": 288, "window": 0}
-    by_hand = (
-        h100.kernel("decode_attention", kv_dtype="bfloat16", head_dim=FALLBACK_HEAD_DIM)
-        .without_l2_reuse()
-        .in_cuda_graph()
-    )
+    by_hand = h100.kernel(
+        "decode_attention", kv_dtype="bfloat16", head_dim=FALLBACK_HEAD_DIM
+    ).without_l2_reuse.in_cuda_graph
     same = by_hand.seconds({**op.columns, **dense}, rates(H100, "bfloat16", "bfloat16"))
     assert float(fallback.seconds.value) == pytest.approx(float(same))
 
