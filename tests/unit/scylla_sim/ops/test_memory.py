@@ -112,6 +112,8 @@ POOLS = [
     ("h100-sxm", "sglang", 0.93, QWEN_MOE, "fp8_block", 4, 16.46, "vllm-project/vllm #21348"),
     ("h100-sxm", "vllm", 0.9, catalog.model("llama-3-8b"), "bfloat16", 1, 53.29, "vllm-project/vllm #10511"),
     ("h100-sxm", "vllm", 0.9, catalog.model("llama-3-8b"), "bfloat16", 2, 58.97, "vllm-project/vllm #10511"),
+    ("rtx-3090", "vllm", 0.9, LLAMA8, "bfloat16", 1, 3.81, "vllm-project/vllm #10517, context of 20,000"),
+    ("rtx-3090", "vllm", 0.9, LLAMA8, "bfloat16", 1, 2.89, "vllm-project/vllm #10517, context of 29,000"),
     # 7,351 blocks of 16 tokens at 0.5 MiB
     ("a100-sxm", "vllm", 0.9, catalog.model("llama-2-7b"), "bfloat16", 1, 57.43, "vllm-project/vllm #2031"),
 ]
