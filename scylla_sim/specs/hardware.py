@@ -20,14 +20,24 @@ from scylla_sim.checks import fail, in_range, one_of, whole
 MIN_RATE, MAX_RATE = 1e6, 1e21
 """Accepted range of bytes, bytes/s and FLOP/s; a value outside it has a wrong unit prefix."""
 
-REPORTED_SHARE = 0.985
+REPORTED_SHARE = 0.98
 """Share of the nominal memory that the driver reports, for a GPU without a reported value.
 
 Notes
 -----
-Source: the smallest share of five GPUs of the catalog, rounded down. Memory that CUDA reports over memory of
-nvidia-smi is 31.37 GiB of 32,607 MiB on RTX 5090, 44.43 GiB of 46,068 MiB on a 48 GB Ada card, 23.64 GiB of
-24,564 MiB on RTX 4090, 79.14 GiB of 81,920 MiB on A100 and 79.18 GiB of 81,559 MiB on H100.
+Source: the smallest share of eight GPUs of the catalog, rounded down. The share is the memory that CUDA reports,
+over the memory of nvidia-smi.
+
+| GPU | CUDA | nvidia-smi |
+|---|---|---|
+| A10G | 22,587 MiB | 23,028 MiB |
+| RTX 5090 | 31.37 GiB | 32,607 MiB |
+| RTX 4090 | 23.64 GiB | 24,564 MiB |
+| 48 GB Ada card | 44.43 GiB | 46,068 MiB |
+| A100 | 79.14 GiB | 81,920 MiB |
+| RTX A6000 | 48,676 MiB | 49,140 MiB |
+| H20 | 97,285 MiB | 97,871 MiB |
+| H100 | 79.18 GiB | 81,559 MiB |
 """
 
 MAX_BALANCE_RATIO = 4.0
