@@ -156,7 +156,7 @@ peak_bf16 = { value = 120, unit = "TFLOP/s", source = "measured at 300 W" }
 
 def test_memory_of_every_preset_is_a_range_with_sources():
     vllm, sglang, ideal = (catalog.engine(name).memory for name in ("vllm", "sglang", "ideal"))
-    assert (vllm.share, sglang.share, ideal.share) == ((0.9, 0.92), (0.8, 0.93), (0.9, 0.9))
+    assert (vllm.share, sglang.share, ideal.share) == ((0.9, 0.92), (0.75, 0.93), (0.9, 0.9))
     assert vllm.profiled_sequences == (256, 1024)
     assert sglang.profiled_sequences == (0, 0)
     with pytest.raises(InputError, match="graph_bytes"):
