@@ -135,8 +135,16 @@ def weight_bytes(plan: MemoryPlan) -> float:
     layers = target.parameters - kept + (plan.tp - 1) * target.replicated_parameters
     own = (stored * layers + max(stored, FULL_BYTES) * kept) / plan.tp
     own += exception_bytes(target, plan.dtype, plan.op_dtypes, plan.tp)
-    draft = DTYPES[plan.draft_dtype].stored_bytes * draft_parameters(plan.draft, target) / plan.draft_ranks
-    return own + draft
+    return own + _draft_bytes(plan) / plan.draft_ranks
+
+
+def _draft_bytes(plan: MemoryPlan) -> float:
+    """Return the bytes of a draft's weights; a language model keeps its embedding and its head in 16 bits."""
+    stored = DTYPES[plan.draft_dtype].stored_bytes
+    held = stored * draft_parameters(plan.draft, plan.target)
+    if plan.draft.kind == "model" and plan.draft.model is not None:
+        held += max(FULL_BYTES - stored, 0.0) * unquantized_parameters(plan.draft.model)
+    return held
 
 
 def _kv_elements(model: Model, context: FloatArray) -> FloatArray:

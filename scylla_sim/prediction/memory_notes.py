@@ -16,9 +16,10 @@ def memory_notes(predictions: Sequence[Prediction]) -> list[str]:
         between = np.argwhere((item.batch > lower) & (item.batch <= upper))
         if between.size:
             at = tuple(between[0])
+            first, last = item.engine.memory.share
+            hint = "; memory_share narrows it" if first < last else ""
             return [
                 f"batch {item.batch[at]:.0f} at context {item.context[at]:.0f} fits in memory only in part of the "
-                f"range of engine {item.engine.name}, {lower[at]:.0f} to {upper[at]:.0f} sequences; "
-                "memory_share narrows it"
+                f"range of engine {item.engine.name}, {lower[at]:.0f} to {upper[at]:.0f} sequences{hint}"
             ]
     return []

@@ -50,7 +50,7 @@ def _from_file(model: Model) -> tuple[Quantization, list[str]]:
     if found is None:
         return uniform(HALF, moe=model.moe is not None), []
     if found.problem:
-        raise fail("quantization_config", found.method, found.problem)
+        raise fail("quantization_config", found.method, found.problem, "or give --precision")
     mla = model.mla
     kept = found.exceptions(model.moe is not None, mla is not None, mla is not None and mla.indexer is not None)
     text = f"precision {found.precision} is read from the checkpoint ({found.method})"
@@ -162,5 +162,8 @@ def draft_precisions(
         return Precisions(HALF, {}, target.kv_dtype, (note,))
     else:
         return target
-    dtype = on_device(found.dtype, hardware)
-    return Precisions(dtype, {op: on_device(each, hardware) for op, each in found.op_dtypes}, target.kv_dtype)
+    notes = ()
+    if draft_precision is None:
+        notes = (f"precision {found.precision} of draft {draft.name} is read from its file ({found.method})",)
+    op_dtypes = {op: on_device(each, hardware) for op, each in found.op_dtypes}
+    return Precisions(on_device(found.dtype, hardware), op_dtypes, target.kv_dtype, notes)

@@ -97,9 +97,7 @@ def simple(method: str, given: Mapping[str, Any]) -> Format:
     if method == "mxfp4":
         kept = kept if len(kept) > len(_KEPT) else ("*self_attn*", "*router*", *_KEPT)
         return Format("mxfp4", (("Linear", "mxfp4"),), kept)
-    raise NotModelledError(
-        "is not modelled; modelled: awq, gptq, fp8, mxfp4, compressed-tensors, modelopt; or give --precision"
-    )
+    raise NotModelledError("is not modelled; modelled: awq, gptq, fp8, mxfp4, compressed-tensors, modelopt")
 
 
 # -- compressed-tensors ----------------------------------------------------------------------------------------

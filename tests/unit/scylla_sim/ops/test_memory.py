@@ -197,6 +197,15 @@ def test_replicated_projections_in_16_bits_add_all_their_weights_on_every_rank()
     assert added == pytest.approx((2.0 - 0.5625) * 61 * 7168 * (1536 + 512 + 64))
 
 
+def test_language_model_as_an_fp8_draft_keeps_its_embedding_in_16_bits():
+    """Llama-3.2-1B ties embedding and head: 128,256 words of 2048 elements at 2 bytes, the layers at 1 byte."""
+    draft = catalog.draft("llama-3.2-1b")
+    plan = MemoryPlan(LLAMA8, draft, draft_dtype="fp8")
+    added = memory.weight_bytes(plan) - memory.weight_bytes(replace(plan, draft=NONE))
+    layer = 2048 * (2048 + 2 * 512) + 2048 * 2048 + 3 * 2048 * 8192
+    assert added == pytest.approx(16 * layer + 2 * 128256 * 2048, rel=1e-3)
+
+
 def test_a_draft_on_one_rank_has_all_its_weights_there():
     plan = MemoryPlan(LLAMA8, catalog.draft("eagle3"), tp=4, draft_tp=1)
     shared = replace(plan, draft_tp=None)

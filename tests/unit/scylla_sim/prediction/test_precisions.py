@@ -141,4 +141,16 @@ def test_draft_file_states_its_own_precision(tmp_path):
     path.write_text(json.dumps({**LLAMA, "num_hidden_layers": 2, "quantization_config": FP8}))
     given = Scenario("llama-3.1-8b", hardware="h100-sxm", draft=str(path), draft_len=3, acceptance=0.7)
     assert given.deployments()[1].dtype == "fp8"
-    assert replace(given, draft_precision="bf16").deployments()[1].dtype == "bfloat16"
+    note = "precision fp8 of draft draft is read from its file (fp8, one scale per tensor or channel)"
+    assert given.precision_notes() == [note]
+    stated = replace(given, draft_precision="bf16")
+    assert stated.deployments()[1].dtype == "bfloat16"
+    assert not stated.precision_notes()
+
+
+def test_draft_format_that_is_not_modelled_asks_for_the_draft_precision(tmp_path):
+    path = tmp_path / "draft.json"
+    path.write_text(json.dumps({**LLAMA, "quantization_config": {"quant_method": "bitsandbytes"}}))
+    given = Scenario("llama-3.1-8b", hardware="h100-sxm", draft=str(path), draft_len=3, acceptance=0.7)
+    with pytest.raises(InputError, match="modelopt; or give --draft-precision$"):
+        given.predict()

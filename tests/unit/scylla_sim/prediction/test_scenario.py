@@ -196,6 +196,10 @@ def test_rows_state_how_many_sequences_fit_with_and_without_the_draft():
     fits = replace(scenario, batch=[most, most + 1]).predict()
     assert [item["fits_memory"] for item in fits.rows()] == [True, False]
     assert f"batch {most + 1} at context 8192 fits in memory only in part of the range" in fits.notes[-1]
+    assert fits.notes[-1].endswith("; memory_share narrows it")
+    (row,) = replace(scenario, memory_share=0.9).predict().rows()
+    stated = replace(scenario, memory_share=0.9, batch=row["max_sequences_lower"] + 1).predict()
+    assert stated.notes[-1].endswith(f"{row['max_sequences_upper']} sequences")
 
 
 def test_memory_share_replaces_the_range_of_the_engine():
