@@ -162,7 +162,7 @@ def draft_precisions(
         return Precisions(HALF, {}, target.kv_dtype, (note,))
     else:
         return target
-    notes = ()
+    notes: tuple[str, ...] = ()
     if draft_precision is None:
         notes = (f"precision {found.precision} of draft {draft.name} is read from its file ({found.method})",)
     op_dtypes = {op: on_device(each, hardware) for op, each in found.op_dtypes}
