@@ -62,8 +62,8 @@ def _slowest(given: Step, half: Step, at: int, deployment: Deployment) -> tuple[
         (one.name, one.kind): float(np.broadcast_to(one.seconds - other.seconds, (2,))[at])
         for one, other in zip(given.parts, half.parts)
     }
-    total = sum(value for value in added.values() if value > 0.0)
-    ranked = sorted((key for key in added if added[key] > _MIN_SHARE * total), key=lambda key: -added[key])
+    least = min(_MIN_SHARE * sum(value for value in added.values() if value > 0.0), max(added.values()))
+    ranked = sorted((key for key in added if added[key] >= least), key=lambda key: -added[key])
     kind = ranked[0][1]
     quantizes = DTYPES[deployment.op_dtypes.get(ranked[0][0], deployment.dtype)].quantizes_input
     reason = _REASONS.get(kind if quantizes else "weights", _REASONS["gemm"])
