@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,15 +14,27 @@ from scylla_sim.kernels.device_rates import Rates, rates
 from scylla_sim.kernels.operation import LINK, Execution, KernelQuery
 from scylla_sim.kernels.registry import op_kind, operation
 from scylla_sim.ops.op import Columns, Op
-from scylla_sim.stats.estimate import Estimate
+from scylla_sim.stats.estimate import Estimate, Sources
 
 
 @dataclass(frozen=True)
 class OpEstimate:
-    """Predicted seconds of one execution with their 90 % interval, and the evidence level."""
+    """Predicted seconds of one execution with their 90 % interval, and the evidence level.
+
+    Attributes
+    ----------
+    seconds
+        Seconds, with the error of the kernel fit.
+    evidence
+        Evidence level of the fit.
+    sources
+        Named sources of error beside the fit, for example an uncertain kernel parameter; see
+        `scylla_sim.prediction.step_time`.
+    """
 
     seconds: Estimate
     evidence: str
+    sources: Sources = field(default_factory=dict)
 
 
 def choose(

@@ -7,7 +7,7 @@ The columns of an operation are arrays that broadcast over a grid of batches and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -183,12 +183,16 @@ class Op:
         Executions in the pass, mostly one per layer.
     columns
         Shape columns of the kernels CSV; arrays that broadcast over the grid.
+    assumed
+        Name of an assumption behind the columns -> the columns that differ at the ends of its range. Prediction
+        turns each into a named source of error; see `scylla_sim.prediction.step_time`.
     """
 
     name: str
     kind: str
     count: int
     columns: Columns
+    assumed: Mapping[str, tuple[Columns, ...]] = field(default_factory=dict)
 
     def flops(self) -> FloatArray:
         """Return the FLOPs of all executions; 0 for operations that only move data.

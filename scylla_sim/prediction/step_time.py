@@ -1,4 +1,19 @@
-"""The time of a step: its operations, their sum and its sources of error."""
+"""The time of a step: its operations, their sum and its sources of error.
+
+An operation has the error of its kernel fit (`OpTime.time`) and any number of named sources (`OpTime.sources`).
+An example is the power limit of the device. A named source is one unknown of the deployment. It moves all
+operations of a cycle together, and those of the baseline too. It therefore cancels in a speed-up as far as both
+sides move alike. To add a source, use the first of these that applies:
+
+* **An assumption about the work**, such as how many experts a pass reads: set ``Op.assumed[NAME]`` to the columns
+  at the ends of its range. The operation is then estimated at both ends.
+* **An uncertain parameter of a kernel**: put a `Deviation` of one execution into ``OpEstimate.sources[NAME]``, for
+  example ``Deviation.between(seconds, seconds_at_the_ends)``. The step multiplies it by the executions.
+* **A fact of the device or engine**: add it in ``_sources`` of `scylla_sim.prediction.steps`, as the power limit.
+
+Sources of different names are independent. Deviations of one name add, and a source is assumed to move all
+operations in the same direction.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +25,14 @@ import numpy as np
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.operation import MEMORY
 from scylla_sim.kernels.registry import op_kind
-from scylla_sim.stats.estimate import Estimate, exact, with_deviations
+from scylla_sim.stats.estimate import Deviation, Estimate, Sources, add_sources, exact, with_deviations
 
 LAUNCH = "launch"
 """Kind of the part of a step in which the device waits for kernel launches."""
 POWER = "power"
-"""Kind and name of the error source for the power limit of a GPU."""
+"""Name of the error source for the power limit of a GPU."""
+NAMED = "named"
+"""Kind of the error sources that all operations and steps share."""
 
 NOT_FITTED_HERE = ("theory", "transferred")
 """Evidence levels of kernels whose errors are shared by all shapes.
@@ -60,8 +77,8 @@ class OpTime:
         Bytes over the datasheet bandwidth and FLOPs over the datasheet peak, in seconds.
     evidence
         Evidence level of the kernel's fit.
-    power_s
-        Seconds that the power limit of the device may add; see `scylla_sim.prediction.power_limit`.
+    sources
+        Named sources of error beside the kernel fit, in seconds of all executions.
     """
 
     name: str
@@ -71,7 +88,7 @@ class OpTime:
     memory_s: FloatArray
     compute_s: FloatArray
     evidence: str
-    power_s: FloatArray = field(default_factory=lambda: np.asarray(0.0))
+    sources: Sources = field(default_factory=dict)
 
     @property
     def seconds(self) -> FloatArray:
@@ -88,13 +105,16 @@ class OpTime:
             memory_s=self.memory_s + times * other.memory_s,
             compute_s=self.compute_s + times * other.compute_s,
             evidence=other.evidence,
-            power_s=self.power_s + times * other.power_s,
+            sources=add_sources(self.sources, {name: one.scaled(times) for name, one in other.sources.items()}),
         )
 
 
 @dataclass(frozen=True)
 class ErrorSource:
-    """Seconds by which one source of error may shorten or lengthen a step, and the kind of its operations."""
+    """Seconds by which one source of error may shorten or lengthen a step, and the kind of its operations.
+
+    The kind is `NAMED` for a source that all operations share.
+    """
 
     kind: str
     down: FloatArray
@@ -105,12 +125,12 @@ class ErrorSource:
 class Step:
     """Device seconds of a step with their 90 % interval, and the operations of the step.
 
-    The interval adds the deviations of ``errors`` in quadrature. There are three kinds of error source:
+    The interval adds the deviations of ``errors`` in quadrature. There are these sources of error:
 
     * A kernel fitted on its own device has one source per operation. The errors of its executions in all layers are
       fully correlated.
     * A kernel that is transferred or was never fitted has one source for all operations of its kind.
-    * The power limit is one source for all GEMMs.
+    * A named source is one source for all operations that it moves.
 
     Attributes
     ----------
@@ -159,10 +179,15 @@ def _errors(parts: Sequence[OpTime]) -> dict[str, ErrorSource]:
         if source in found:
             down, up = down + found[source].down, up + found[source].up
         found[source] = ErrorSource(part.kind, down, up)
-    power_s = sum((part.power_s for part in parts), np.asarray(0.0))
-    if np.any(power_s > 0.0):
-        found[POWER] = ErrorSource(POWER, np.zeros_like(power_s), power_s)
-    return found
+    named: Sources = {}
+    for part in parts:
+        named = add_sources(named, part.sources)
+    return found | {name: ErrorSource(NAMED, one.down, one.up) for name, one in named.items() if _moves(one)}
+
+
+def _moves(one: Deviation) -> bool:
+    """Return whether a deviation is above 0 anywhere."""
+    return bool(np.any(one.down > 0.0) or np.any(one.up > 0.0))
 
 
 def step_of(parts: tuple[OpTime, ...]) -> Step:

@@ -24,11 +24,11 @@ from scylla_sim.ops.forward import forward_ops
 from scylla_sim.ops.op import Op
 from scylla_sim.ops.weights import base_name
 from scylla_sim.prediction import power_limit
-from scylla_sim.prediction.step_time import EMPTY, LAUNCH, OpTime, Step, step_of
+from scylla_sim.prediction.step_time import EMPTY, LAUNCH, POWER, OpTime, Step, step_of
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.model import Model
-from scylla_sim.stats.estimate import Estimate, exact
+from scylla_sim.stats.estimate import Deviation, Estimate, Sources, add_sources, exact
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: 
     launch_s = exact(np.where(eager, deployment.engine.launch_s if deployment.launches_add else 0.0, 0.0))
     parts = []
     for op in ops:
-        one = _one(op, deployment, eager)
+        one = _one(op, deployment, eager=eager)
         memory_s = op.memory_bytes(deployment.dtype_of(op), deployment.kv_dtype) / hardware.memory_bytes_per_s
         compute_s = op.flops() / _peak(deployment, op)
         parts.append(
@@ -101,7 +101,7 @@ def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: 
                 memory_s=memory_s,
                 compute_s=compute_s,
                 evidence=one.evidence,
-                power_s=_power_s(op, deployment, op.count * one.seconds.value, (compute_s, memory_s)),
+                sources=_sources(op, deployment, one, eager=eager, bounds=(compute_s, memory_s)),
             )
         )
     if deployment.engine.launch_s > 0.0 and not deployment.launches_add:
@@ -115,7 +115,8 @@ def _hidden(part: OpTime, behind: NDArray[np.bool_]) -> OpTime:
     """Return an operation with an interval of zero width where launches determine the time of the step."""
     value = part.time.value
     lower, upper = (np.where(behind, value, end) for end in (part.time.lower, part.time.upper))
-    return replace(part, time=Estimate(value, lower, upper))
+    sources = {name: one.where(~behind) for name, one in part.sources.items()}
+    return replace(part, time=Estimate(value, lower, upper), sources=sources)
 
 
 def _waiting(parts: Sequence[OpTime], engine: Engine, eager: NDArray[np.bool_]) -> OpTime:
@@ -135,7 +136,7 @@ def _waiting(parts: Sequence[OpTime], engine: Engine, eager: NDArray[np.bool_]) 
     return OpTime("waiting_for_launches", LAUNCH, launches, time, none, none, "theory")
 
 
-def _one(op: Op, deployment: Deployment, eager: NDArray[np.bool_]) -> OpEstimate:
+def _one(op: Op, deployment: Deployment, *, eager: NDArray[np.bool_]) -> OpEstimate:
     """Estimate one execution of an operation; some kernels differ inside and outside a CUDA graph."""
 
     def estimate(graph: bool) -> OpEstimate:
@@ -156,7 +157,11 @@ def _one(op: Op, deployment: Deployment, eager: NDArray[np.bool_]) -> OpEstimate
         lower=np.where(eager, outside.seconds.lower, inside.seconds.lower),
         upper=np.where(eager, outside.seconds.upper, inside.seconds.upper),
     )
-    return OpEstimate(seconds, outside.evidence)
+    sources = add_sources(
+        {name: one.where(~eager) for name, one in inside.sources.items()},
+        {name: one.where(eager) for name, one in outside.sources.items()},
+    )
+    return OpEstimate(seconds, outside.evidence, sources)
 
 
 def _peak(deployment: Deployment, op: Op) -> float:
@@ -166,13 +171,23 @@ def _peak(deployment: Deployment, op: Op) -> float:
     ).flop_per_s
 
 
-def _power_s(
-    op: Op, deployment: Deployment, seconds: FloatArray, bounds: tuple[FloatArray, FloatArray]
-) -> FloatArray:
-    """Return the seconds that the power limit may add; ``bounds`` are compute and memory seconds."""
-    if not op_kind(op.kind).power_limited or deployment.calibration.hardware.sm_count == 0:
-        return np.zeros_like(seconds)
-    return seconds * power_limit.extra_share(*bounds)
+def _sources(
+    op: Op,
+    deployment: Deployment,
+    one: OpEstimate,
+    *,
+    eager: NDArray[np.bool_],
+    bounds: tuple[FloatArray, FloatArray],
+) -> Sources:
+    """Return the named sources of error of all executions; ``bounds`` are compute and memory seconds."""
+    found = dict(one.sources)
+    for name, columns in op.assumed.items():
+        ends = (_one(replace(op, columns={**op.columns, **end}), deployment, eager=eager) for end in columns)
+        found[name] = Deviation.between(one.seconds.value, [end.seconds.value for end in ends])
+    if op_kind(op.kind).power_limited and deployment.calibration.hardware.sm_count > 0:
+        added = one.seconds.value * power_limit.extra_share(*bounds)
+        found[POWER] = Deviation(np.zeros_like(added), added)
+    return {name: deviation.scaled(op.count) for name, deviation in found.items()}
 
 
 def target_step(

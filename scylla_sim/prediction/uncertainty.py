@@ -2,24 +2,25 @@
 
 Use `with_interval`; `Prediction.speedup_estimate` and `Prediction.tokens_per_s_estimate` call it. Errors of a
 kernel model on one weight or cache are correlated between different numbers of query rows. These errors cancel in
-the ratio of two steps. `OpKind.correlation_exponent` determines how much of them cancels.
+the ratio of two steps. `OpKind.correlation_exponent` determines how much of them cancels. A named source of error
+is fully correlated between all operations and steps; `scylla_sim.prediction.step_time` says how to add one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.registry import op_kind
 from scylla_sim.prediction.cycle import EXACT, Cycle
-from scylla_sim.prediction.step_time import LAUNCH, POWER, ErrorSource, Step
+from scylla_sim.prediction.step_time import LAUNCH, NAMED, ErrorSource, Step
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, root_sum
 
-_SAME_AT_EVERY_SIZE = (LAUNCH, POWER)
-"""Error sources with full correlation: an engine has one launch time, and a GPU has one power limit."""
+_SAME_AT_EVERY_SIZE = (LAUNCH, NAMED)
+"""Kinds of error sources with full correlation: an engine has one launch time, and named sources are shared."""
 
 _ZERO = np.asarray(0.0)
 _NO_ERROR = ErrorSource("", _ZERO, _ZERO)
@@ -36,16 +37,34 @@ def _correlation(kind: str, ratio: float) -> float:
     return 0.0 if exponent is None else max(ratio, 1.0 / ratio) ** -exponent
 
 
-def _step_deviations(
-    ours: Step, theirs: Step, ratio: float, seconds: tuple[FloatArray, FloatArray]
+def _split(step: Step) -> tuple[dict[str, ErrorSource], dict[str, ErrorSource]]:
+    """Return the errors of the kernel fits of a step, and its named sources."""
+    kernels = {name: one for name, one in step.errors.items() if one.kind != NAMED}
+    return kernels, {name: one for name, one in step.errors.items() if one.kind == NAMED}
+
+
+def _named(cycle: Cycle) -> dict[str, ErrorSource]:
+    """Return the named sources of a cycle, which move verification and draft together."""
+    found = _split(cycle.verify)[1]
+    for name, one in _split(cycle.draft)[1].items():
+        other = found.get(name, _NO_ERROR)
+        found[name] = ErrorSource(NAMED, one.down + other.down, one.up + other.up)
+    return found
+
+
+def _error_deviations(
+    ours: Mapping[str, ErrorSource],
+    theirs: Mapping[str, ErrorSource],
+    ratio: float,
+    seconds: tuple[FloatArray, FloatArray],
 ) -> Iterator[Squares]:
     """Yield the deviations of each source of error of two steps, whose query rows have this ratio.
 
     An error has a part that both steps share and a part of each step alone. The shared part moves both rates the
     same way, so it changes the ratio only by the difference of the two losses.
     """
-    for source in dict.fromkeys((*ours.errors, *theirs.errors)):
-        a, b = ours.errors.get(source, _NO_ERROR), theirs.errors.get(source, _NO_ERROR)
+    for source in dict.fromkeys((*ours, *theirs)):
+        a, b = ours.get(source, _NO_ERROR), theirs.get(source, _NO_ERROR)
         shared = _correlation(a.kind, ratio) if a.kind == b.kind else 0.0
         our_up, our_down = a.up / seconds[0], a.down / seconds[0]
         their_up, their_down = b.up / seconds[1], b.down / seconds[1]
@@ -106,8 +125,13 @@ def with_interval(value: FloatArray, ours: Cycle, engine: Engine, theirs: Cycle 
     seconds = (ours.seconds, theirs.seconds)
     pairs = [
         _acceptance_deviations(ours, theirs),
-        *_step_deviations(ours.verify, theirs.verify, ours.verify_tokens / theirs.verify_tokens, seconds),
-        *_step_deviations(ours.draft, theirs.draft, ours.draft_width / theirs.draft_width, seconds),
+        *_error_deviations(
+            _split(ours.verify)[0], _split(theirs.verify)[0], ours.verify_tokens / theirs.verify_tokens, seconds
+        ),
+        *_error_deviations(
+            _split(ours.draft)[0], _split(theirs.draft)[0], ours.draft_width / theirs.draft_width, seconds
+        ),
+        *_error_deviations(_named(ours), _named(theirs), 1.0, seconds),
         *_engine_deviations(ours, theirs, engine),
     ]
     below, above = (root_sum(pair[end] for pair in pairs) for end in (0, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,66 @@ def exact(value: ArrayLike) -> Estimate:
     """Return an estimate without uncertainty."""
     array = np.asarray(value, dtype=np.float64)
     return Estimate(array, array, array)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Amounts by which one source of error may shorten or lengthen a quantity, both at least 0.
+
+    Attributes
+    ----------
+    down, up
+        Distances from the estimate to the ends of the 90 % interval that this source alone would give.
+    """
+
+    down: FloatArray
+    up: FloatArray
+
+    @classmethod
+    def between(cls, value: FloatArray, ends: Iterable[FloatArray]) -> Deviation:
+        """Return the deviation of a value that lies between other values at the ends of a range.
+
+        Examples
+        --------
+        >>> found = Deviation.between(np.array(5.0), [np.array(4.0), np.array(7.0)])
+        >>> float(found.down), float(found.up)
+        (1.0, 2.0)
+        """
+        down, up = np.zeros_like(value), np.zeros_like(value)
+        for end in ends:
+            down, up = np.maximum(down, value - end), np.maximum(up, end - value)
+        return cls(down, up)
+
+    def plus(self, other: Deviation) -> Deviation:
+        """Return the deviation of a sum, both of whose terms the source moves together."""
+        return Deviation(self.down + other.down, self.up + other.up)
+
+    def scaled(self, factor: ArrayLike) -> Deviation:
+        """Return the deviation of a quantity multiplied by a factor that is not negative."""
+        by = np.asarray(factor, dtype=np.float64)
+        return Deviation(self.down * by, self.up * by)
+
+    def where(self, kept: ArrayLike) -> Deviation:
+        """Return the deviation where ``kept`` is true, and 0 elsewhere."""
+        return self.scaled(np.asarray(kept, dtype=np.float64))
+
+
+Sources = Mapping[str, Deviation]
+"""Name of a source of error -> the deviation that it causes."""
+
+
+def add_sources(one: Sources, other: Sources) -> Sources:
+    """Return the sources of a sum of two quantities; the deviations of one source add.
+
+    Examples
+    --------
+    >>> one = {"power": Deviation(np.array(0.0), np.array(1.0))}
+    >>> float(add_sources(one, one)["power"].up)
+    2.0
+    """
+    if not one or not other:
+        return one or other
+    return {**one, **{name: one[name].plus(more) if name in one else more for name, more in other.items()}}
 
 
 def root_sum(squares: Iterable[FloatArray]) -> FloatArray:

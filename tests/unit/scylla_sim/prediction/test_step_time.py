@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scylla_sim.prediction.step_time import OpTime, step_of
-from scylla_sim.stats.estimate import Estimate
+from scylla_sim.prediction.step_time import NAMED, OpTime, step_of
+from scylla_sim.stats.estimate import Deviation, Estimate
 
 
 def op(name, *, kind="gemm", evidence="silicon", down=0.0, up=0.0, **more):
@@ -25,10 +25,19 @@ def test_operations_of_a_transferred_kernel_err_together():
     assert float(step.time.up) == pytest.approx(0.7)
 
 
-def test_power_limit_is_one_source_that_only_lengthens():
-    power_s = np.asarray(0.2)
-    step = step_of((op("qkv", power_s=power_s), op("down", power_s=power_s)))
-    assert (float(step.time.up), float(step.time.down)) == pytest.approx((0.4, 0.0))
+def test_deviations_of_a_named_source_add_over_operations():
+    power, other = Deviation(np.asarray(0.0), np.asarray(0.3)), Deviation(np.asarray(0.1), np.asarray(0.8))
+    step = step_of((op("qkv", sources={"power": power}), op("down", sources={"power": power, "overlap": other})))
+    assert {name: error.kind for name, error in step.errors.items() if error.up > 0} == {
+        "power": NAMED,
+        "overlap": NAMED,
+    }
+    assert (float(step.time.up), float(step.time.down)) == pytest.approx((1.0, 0.1))  # 0.6 and 0.8, 0 and 0.1
+
+
+def test_named_source_that_moves_nothing_is_left_out():
+    step = step_of((op("qkv", sources={"power": Deviation(np.asarray(0.0), np.asarray(0.0))}),))
+    assert set(step.errors) == {"qkv"}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +54,9 @@ def test_evidence_is_the_weakest_of_the_operations(levels, weakest):
 
 
 def test_repeated_passes_add_counts_and_seconds():
-    both = op("qkv", up=0.1).followed_by(op("qkv", up=0.2), 3)
+    first, later = (op("qkv", up=up, sources={"power": Deviation(up, 0.5)}) for up in (0.1, 0.2))
+    both = first.followed_by(later, 3)
     assert both.count == 4
+    power = both.sources["power"]
+    assert (float(power.down), float(power.up)) == pytest.approx((0.1 + 3 * 0.2, 4 * 0.5))
     assert (float(both.seconds), float(both.time.upper)) == pytest.approx((4.0, 1.1 + 3 * 1.2))

@@ -8,6 +8,8 @@ import pytest
 from scylla_sim.acceptance.speculative_config import no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
+from scylla_sim.ops.op import Op
+from scylla_sim.prediction import steps
 from scylla_sim.prediction.cycle import bound
 from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
 from scylla_sim.specs import catalog
@@ -39,6 +41,27 @@ def test_step_is_the_sum_of_its_parts_and_lies_in_its_interval():
     step = target_step(LLAMA8, H100, batch=8, context=1024, tokens=4)
     assert float(step.seconds) == pytest.approx(sum(float(part.seconds) for part in step.parts))
     assert step.time.lower < step.seconds < step.time.upper
+
+
+def test_assumption_behind_the_columns_is_a_named_source(monkeypatch):
+    def sized(n):
+        return {"m": np.asarray(8.0), "n": np.asarray(n), "k": np.asarray(4096.0)}
+
+    def step(*ops):
+        monkeypatch.setattr(steps, "forward_ops", lambda *_, **__: ops)
+        return target_step(LLAMA8, H100, batch=8, context=1024)
+
+    ends = ({"n": np.asarray(2048.0)}, {"n": np.asarray(16384.0)})
+    found = step(Op("up", "gemm", 2, sized(8192.0), {"width": ends}))
+    error, (low, high) = found.errors["width"], (step(Op("up", "gemm", 2, sized(n))) for n in (2048.0, 16384.0))
+    assert float(error.down) == pytest.approx(float(found.seconds - low.seconds))
+    assert float(error.up) == pytest.approx(float(high.seconds - found.seconds))
+
+
+def test_named_sources_vanish_where_launches_determine_the_time():
+    slow = replace(H100, engine=Engine("x", eager=True, launch_s=1.0))
+    assert "power" in target_step(LLAMA8, H100, batch=512, context=1024).errors
+    assert "power" not in target_step(LLAMA8, slow, batch=512, context=1024).errors
 
 
 def drafting(draft, deployment=H100, *, draft_len, width=1, **load):

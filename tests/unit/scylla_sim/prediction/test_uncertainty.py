@@ -11,7 +11,7 @@ from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.registry import op_kind
 from scylla_sim.prediction.cycle import EXACT, Cycle
-from scylla_sim.prediction.step_time import EMPTY, ErrorSource, Step
+from scylla_sim.prediction.step_time import EMPTY, NAMED, ErrorSource, Step
 from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.prediction.uncertainty import with_interval
@@ -62,6 +62,21 @@ def test_ratio_of_a_cycle_to_itself_is_exactly_one():
     engine = Engine("x", host_s=0.1, intervals={"host_s": (0.0, 0.3)})
     ratio = with_interval(np.asarray(1.0), one, engine, one)
     assert (float(ratio.lower), float(ratio.upper)) == (1.0, 1.0)
+
+
+def test_named_source_cancels_as_far_as_it_moves_both_sides_alike():
+    plain, verify = cycle(step(1.0, power=(NAMED, 0.1))), cycle(step(1.0, power=(NAMED, 0.3)), tokens=4)
+    ratio = with_interval(np.asarray(1.0), verify, NO_ENGINE, plain)
+    assert 1.0 / float(ratio.lower) - 1.0 == pytest.approx(0.2), "0.3 longer, of which the baseline shares 0.1"
+    alone = with_interval(np.asarray(1.0), verify, NO_ENGINE, cycle(step(1.0)))
+    assert 1.0 / float(alone.lower) - 1.0 == pytest.approx(0.3)
+
+
+def test_named_source_moves_draft_and_verification_together():
+    both = replace(cycle(step(0.5, power=(NAMED, 0.1))), draft=step(0.5, power=(NAMED, 0.2)), seconds=np.asarray(1))
+    apart = replace(both, draft=step(0.5, other=(NAMED, 0.2)))
+    for one, deviation in ((both, 0.3), (apart, np.hypot(0.1, 0.2))):
+        assert float(with_interval(np.asarray(1.0), one, NO_ENGINE).upper) == pytest.approx(1 + deviation)
 
 
 def test_exact_cycle_has_no_interval():
