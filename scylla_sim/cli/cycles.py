@@ -16,6 +16,7 @@ from scylla_sim.console import add_output, emit, note
 from scylla_sim.engines import overhead_fit
 from scylla_sim.number_columns import COUNT, POSITIVE, line_of, parse_numbers
 from scylla_sim.prediction.throughput import Prediction, predict
+from scylla_sim.prediction.verdict import verdict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import OVERHEADS, Engine
 from scylla_sim.stats.split import FIT
@@ -116,6 +117,11 @@ def _predicted_columns(out: Prediction) -> dict[str, FloatArray]:
         "speedup": speedup.value,
         "speedup_lower": speedup.lower,
         "speedup_upper": speedup.upper,
+        "tokens_per_s_lower": out.tokens_per_s_estimate.lower,
+        "tokens_per_s_upper": out.tokens_per_s_estimate.upper,
+        "plain_tokens_per_s_lower": out.plain_tokens_per_s_estimate.lower,
+        "plain_tokens_per_s_upper": out.plain_tokens_per_s_estimate.upper,
+        "p_slower": out.p_slower,
     }
 
 
@@ -134,6 +140,7 @@ def _row(columns: Mapping[str, list[str]], index: int, out: Prediction) -> dict[
         TAU: config.tokens_per_cycle,
         **{name: float(value) for name, value in values.items()},
         "evidence": out.verify.evidence(),
+        "verdict": verdict(float(out.p_slower), speculates=config.draft.kind != "none"),
     }
 
 

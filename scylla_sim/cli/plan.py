@@ -26,7 +26,7 @@ EPILOG = """example:
 
 TABLE_COLUMNS = (
     *("hardware", "tp", "draft", "draft_len", "batch_size", "tpot_ms", "tokens_per_s", "tokens_per_s_per_gpu"),
-    *("speedup", "speedup_lower", "speedup_upper", "bound"),
+    *("speedup", "speedup_lower", "speedup_upper", "p_slower", "bound"),
 )
 """Columns of the text table, after the rank."""
 DEFAULT_BATCH = "1,2,4,8,12,16,24,32,48,64,96,128,192,256,384,512"

@@ -22,6 +22,7 @@ from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedu
 from scylla_sim.prediction.model_notes import model_notes
 from scylla_sim.prediction.result import caption
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.verdict import verdict
 from scylla_sim.records import dump_json, format_table, table
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import precision_name
@@ -35,7 +36,16 @@ CHAINS = tuple(range(1, 8))
 """Default draft lengths to consider. Examples of engines use 2 to 5, and SpecBundle measured up to 7."""
 TABLE_COLUMNS = (
     *("batch_size", "context_len", "best", "tokens_per_cycle", "tpot_ms", "tokens_per_s", "speedup"),
-    *("speedup_lower", "speedup_upper", "may_be_best", "loss_at_most", "gain_over_fixed", "bound", "fits_memory"),
+    *(
+        "speedup_lower",
+        "speedup_upper",
+        "p_slower",
+        "may_be_best",
+        "loss_at_most",
+        "gain_over_fixed",
+        "bound",
+        "fits_memory",
+    ),
 )
 """Columns of the text table."""
 
@@ -155,6 +165,8 @@ def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[st
         **crossover_columns,
         "evidence": choice.evidence,
         "acceptance_evidence": config.acceptance_evidence,
+        "p_slower": choice.p_slower,
+        "verdict": verdict(choice.p_slower, speculates=config.draft.kind != "none"),
     }
 
 

@@ -16,6 +16,7 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
+from scylla_sim.prediction.verdict import verdict
 from scylla_sim.specs.model import Model
 
 SECONDS_PER_HOUR = 3600.0
@@ -43,6 +44,8 @@ class OperatingPoint:
         Level of evidence of the verify step, see `scylla_sim.records.EVIDENCE`.
     acceptance_evidence
         Origin of the tokens per cycle, see `scylla_sim.acceptance.speculative_config.ACCEPTANCE_EVIDENCE`.
+    p_slower, verdict
+        Probability that the speed-up is below 1, and a word for it; see `scylla_sim.prediction.verdict`.
     """
 
     hardware: str
@@ -62,6 +65,8 @@ class OperatingPoint:
     cost_per_million_tokens: float | None
     evidence: str
     acceptance_evidence: str
+    p_slower: float
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ def _best(
     i = int(np.argmax(np.where(allowed, out.tokens_per_s, -np.inf)))
     tokens = float(out.tokens_per_s[i])
     speedup = out.speedup_estimate.broadcast_to(out.batch.shape)
+    p_slower = float(np.broadcast_to(out.p_slower, out.batch.shape)[i])
     cost = None if price is None else float(cost_per_million(price, deployment.tp, np.asarray(tokens)))
     return OperatingPoint(
         hardware=deployment.calibration.hardware.name,
@@ -152,6 +158,8 @@ def _best(
         cost_per_million_tokens=cost,
         evidence=out.verify.evidence(),
         acceptance_evidence=out.config.acceptance_evidence,
+        p_slower=p_slower,
+        verdict=verdict(p_slower, speculates=out.config.draft.kind != "none"),
     )
 
 

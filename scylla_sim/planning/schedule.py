@@ -43,6 +43,8 @@ class Choice:
         Throughput of all sequences with the choice, and with the autoregressive baseline.
     speedup, speedup_lower, speedup_upper
         Speed-up over the baseline, with its 90 % interval; 1 where the baseline is the choice.
+    p_slower
+        Probability that the speed-up is below 1; 0 where the baseline is the choice.
     next_best, lead
         Second fastest candidate, and the relative lead of the choice over it.
     may_be_best
@@ -69,6 +71,7 @@ class Choice:
     speedup: float
     speedup_lower: float
     speedup_upper: float
+    p_slower: float
     next_best: SpeculativeConfig | None
     lead: float
     may_be_best: tuple[SpeculativeConfig, ...]
@@ -213,6 +216,7 @@ def _at(out: Prediction, at: tuple[int, ...]) -> dict[str, Any]:
         "speedup": float(out.speedup[at]),
         "speedup_lower": float(speedup.lower[at]),
         "speedup_upper": float(speedup.upper[at]),
+        "p_slower": float(np.broadcast_to(out.p_slower, out.batch.shape)[at]),
     }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, positive
+from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.step_time import Step
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
@@ -73,11 +74,17 @@ def overhead_seconds(engine: Engine, counts: Mapping[str, FloatArray]) -> FloatA
 
 
 def with_overheads(step: Step, engine: Engine, counts: Mapping[str, FloatArray]) -> Estimate:
-    """Return the seconds of a step and its overheads; the errors of kernels and overheads are independent."""
+    """Return the seconds of a step and its overheads, with their 90 % interval.
+
+    The errors of kernels and overheads, and what differs between published deployments, are independent.
+    """
     seconds, down, up = step.seconds, [step.time.down], [step.time.up]
     for name, count in counts.items():
         one = engine.overhead(name)
         seconds = seconds + one.value * count
         down.append(one.down * count)
         up.append(one.up * count)
+    between = between_sources.deviation(engine, between_sources.RATE)
+    down.append(seconds * (1.0 - 1.0 / (1.0 + between)))
+    up.append(seconds * between)
     return with_deviations(seconds, down, up)

@@ -12,12 +12,13 @@ from scylla_sim.checks import FloatArray, InputError
 from scylla_sim.prediction.step_time import LAUNCH
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
+from scylla_sim.prediction.verdict import verdict
 from scylla_sim.records import Row, format_table
 from scylla_sim.specs.model import Model
 
 TABLE_COLUMNS = (
     *("batch_size", "context_len", "tokens_per_cycle", "cycle_ms", "tpot_ms", "tokens_per_s", "plain_tokens_per_s"),
-    *("speedup", "speedup_lower", "speedup_upper", "bound", "fits_memory"),
+    *("speedup", "speedup_lower", "speedup_upper", "p_slower", "bound", "fits_memory"),
 )
 """Columns of the printed table; columns of the draft shape come first where they vary."""
 FIRST_OMITTED = (
@@ -188,6 +189,9 @@ def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
         "tokens_per_cycle_upper": np.asarray(prediction.config.tau_upper),
         "tokens_per_s_lower": prediction.tokens_per_s_estimate.lower,
         "tokens_per_s_upper": prediction.tokens_per_s_estimate.upper,
+        "plain_tokens_per_s_lower": prediction.plain_tokens_per_s_estimate.lower,
+        "plain_tokens_per_s_upper": prediction.plain_tokens_per_s_estimate.upper,
+        "p_slower": prediction.p_slower,
     }
 
 
@@ -236,6 +240,7 @@ def _rows(prediction: Prediction) -> list[Row]:
             "fits_memory": fits,
             "evidence": evidence,
             **intervals,
+            "verdict": verdict(intervals["p_slower"], speculates=config.draft.kind != "none"),
             "acceptance_evidence": config.acceptance_evidence,
         }
         for batch, context, numbers, bound, fits, intervals in parts

@@ -21,7 +21,8 @@ from scylla_sim.prediction.cycle import Cycle, bound
 from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.step_time import EMPTY, Step
 from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
-from scylla_sim.prediction.uncertainty import with_interval
+from scylla_sim.prediction.uncertainty import speedup_interval, with_interval
+from scylla_sim.prediction.verdict import probability_below
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.model import Model
@@ -72,7 +73,10 @@ class Prediction:
 
     @cached_property
     def cycle(self) -> Cycle:
-        """The draft-verify cycle."""
+        """The draft-verify cycle, which takes at least as long as a step of the baseline.
+
+        The kernels of all-reduce on some devices are estimated to be faster with more tokens.
+        """
         config = self.config
         counts = cycle_overhead_counts(
             config.draft,
@@ -87,7 +91,10 @@ class Prediction:
             draft=self.draft,
             draft_width=config.draft.pass_width(config.draft_len, config.top_k),
             overhead_counts=counts,
-            seconds=self.draft.seconds + self.verify.seconds + overhead_seconds(self.engine, counts),
+            seconds=np.maximum(
+                self.draft.seconds + self.verify.seconds + overhead_seconds(self.engine, counts),
+                self.plain_cycle.seconds,
+            ),
         )
 
     @cached_property
@@ -142,16 +149,27 @@ class Prediction:
     @cached_property
     def speedup_estimate(self) -> Estimate:
         """`speedup` with its 90 % interval; errors that cycle and baseline share cancel."""
-        return with_interval(self.speedup, self.cycle, self.engine, self.plain_cycle)
+        return speedup_interval(self.speedup, self.cycle, self.engine, self.plain_cycle)
+
+    @cached_property
+    def p_slower(self) -> FloatArray:
+        """Probability that the speed-up is below 1."""
+        return probability_below(1.0, self.speedup_estimate)
 
     @cached_property
     def tokens_per_s_estimate(self) -> Estimate:
         """`tokens_per_s` with its 90 % interval."""
         return with_interval(self.tokens_per_s, self.cycle, self.engine)
 
+    @cached_property
+    def plain_tokens_per_s_estimate(self) -> Estimate:
+        """`plain_tokens_per_s` with its 90 % interval."""
+        return with_interval(self.plain_tokens_per_s, self.plain_cycle, self.engine)
+
     def over(self, other: Prediction) -> Estimate:
         """Return the throughput divided by that of another configuration on the same grid."""
-        return with_interval(self.tokens_per_s / other.tokens_per_s, self.cycle, self.engine, other.cycle)
+        interval = speedup_interval if other.config.draft.kind == "none" else with_interval
+        return interval(self.tokens_per_s / other.tokens_per_s, self.cycle, self.engine, other.cycle)
 
     def bound(self) -> list[str]:
         """Return the resource that takes most of a cycle, over the flattened grid."""

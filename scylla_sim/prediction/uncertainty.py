@@ -14,6 +14,7 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.registry import op_kind
+from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.cycle import EXACT, Cycle
 from scylla_sim.prediction.step_time import LAUNCH, NAMED, ErrorSource, Step
 from scylla_sim.specs.engine import Engine
@@ -106,10 +107,25 @@ def _acceptance_deviations(ours: Cycle, theirs: Cycle) -> Squares:
     )
 
 
+def _between_sources(ours: Cycle, theirs: Cycle, engine: Engine) -> Squares:
+    """Return the deviations by what differs between deployments without a term of its own.
+
+    Two cycles that both speculate, or both do not, share it.
+    """
+    if theirs is EXACT:
+        size = between_sources.deviation(engine, between_sources.RATE)
+    elif (ours.verify_tokens > 1) != (theirs.verify_tokens > 1):
+        size = between_sources.deviation(engine, between_sources.SPEEDUP)
+    else:
+        size = 0.0
+    return np.asarray(size**2), np.asarray(size**2)
+
+
 def with_interval(value: FloatArray, ours: Cycle, engine: Engine, theirs: Cycle = EXACT) -> Estimate:
     """Return the rate of a cycle, or its ratio to the rate of another cycle, with its 90 % interval.
 
-    The deviations of tokens per cycle, kernels and engine overheads are independent of each other.
+    The deviations of tokens per cycle, kernels, engine overheads, named sources and what differs between published
+    deployments are independent of each other.
 
     Parameters
     ----------
@@ -133,6 +149,25 @@ def with_interval(value: FloatArray, ours: Cycle, engine: Engine, theirs: Cycle 
         ),
         *_error_deviations(_named(ours), _named(theirs), 1.0, seconds),
         *_engine_deviations(ours, theirs, engine),
+        _between_sources(ours, theirs, engine),
     ]
     below, above = (root_sum(pair[end] for pair in pairs) for end in (0, 1))
     return Estimate(value, value / (1.0 + below), value * (1.0 + above))
+
+
+def speedup_interval(value: FloatArray, ours: Cycle, engine: Engine, plain: Cycle) -> Estimate:
+    """Return the speed-up of a cycle over plain decoding with its 90 % interval.
+
+    A cycle never takes less time than a plain step, so the upper end is at most that of the tokens per cycle.
+
+    Parameters
+    ----------
+    value
+        The speed-up.
+    ours, plain
+        Cycles with and without speculation.
+    engine
+        Engine of both cycles.
+    """
+    found = with_interval(value, ours, engine, plain)
+    return Estimate(value, found.lower, np.minimum(found.upper, np.maximum(value, ours.tokens_per_cycle.upper)))

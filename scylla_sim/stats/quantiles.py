@@ -1,7 +1,7 @@
-"""Quantiles of the beta and Student distributions without scipy.
+"""The normal distribution, and quantiles of the beta and Student distributions, without scipy.
 
-`scylla-sim predict` needs them for the intervals of the acceptance laws, and importing scipy is slow. Both
-distributions follow from the regularized incomplete beta function.
+`scylla-sim predict` needs them for its intervals and for the acceptance laws, and importing scipy is slow. The beta
+and Student distributions follow from the regularized incomplete beta function.
 """
 
 from __future__ import annotations
@@ -14,9 +14,25 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, in_range, positive
 
+Z_90 = 1.6448536269514722
+"""Half-width of a two-sided 90 % interval of the normal distribution, in standard deviations."""
+
+_ERF = np.vectorize(math.erf, otypes=[np.float64])
 _LOG_GAMMA = np.vectorize(math.lgamma, otypes=[np.float64])
 _MAX_TERMS = 500
 _TINY = 1e-300
+
+
+def normal_cdf(x: ArrayLike) -> FloatArray:
+    """Return the distribution function of the standard normal distribution.
+
+    Examples
+    --------
+    >>> normal_cdf([0.0, Z_90]).round(3).tolist()
+    [0.5, 0.95]
+    """
+    value: FloatArray = 0.5 * (1.0 + _ERF(np.asarray(x, dtype=np.float64) / math.sqrt(2.0)))
+    return value
 
 
 def _continued_fraction(a: FloatArray, b: FloatArray, x: FloatArray) -> FloatArray:

@@ -180,12 +180,14 @@ def test_mla_is_monotone_and_inside_its_interval(
 
 @given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))
 def test_speedup_never_exceeds_tokens_per_cycle(device, batch, context, length, share, engine):
-    tau = 1 + share * length
+    low, tau, high = (1 + part * share * length for part in (0.9, 1, 1.1))
     deployment = Deployment(device_calibration.shipped(device), catalog.engine(engine))
-    drafting = SpeculativeConfig(catalog.draft("eagle3"), length, 1, length + 1, tau, tau, tau)
+    drafting = SpeculativeConfig(catalog.draft("eagle3"), length, 1, length + 1, tau, low, high)
     out = predict(catalog.model("llama-3.1-8b"), drafting, deployment, batch=batch, context=context)
     assert float(out.speedup) <= tau * (1 + 1e-9)
-    assert out.speedup_estimate.lower <= out.speedup <= out.speedup_estimate.upper
+    assert out.speedup_estimate.lower <= out.speedup <= out.speedup_estimate.upper <= high
+    assert 0 <= out.p_slower <= 1
+    assert (out.p_slower > 0.5) == (out.speedup < 1)
 
 
 @given(devices, batches, contexts, st.integers(1, 8))

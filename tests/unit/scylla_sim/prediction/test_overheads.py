@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.overheads import (
     cycle_overhead_counts,
     overhead_seconds,
@@ -59,8 +60,12 @@ def test_errors_of_kernels_and_overheads_add_in_quadrature():
     engine = Engine("x", host_s=2.0, token_s=0.5, intervals={"token_s": (0.25, 1.0)})
     found = with_overheads(step, engine, step_overhead_counts(16))
     assert float(found.value) == 10.0 + 2.0 + 16 * 0.5
-    assert float(found.down) == pytest.approx(5.0), "3 of the step, 16 x 0.25 of the tokens"
-    assert float(found.up) == pytest.approx(16 * 0.5)
+    between = 20.0 * between_sources.deviation(engine, between_sources.RATE)
+    assert float(found.up) == pytest.approx(np.hypot(16 * 0.5, between))
+    low = between / (1.0 + between / 20.0)
+    assert float(found.down) == pytest.approx(np.hypot(5.0, low)), "3 of the step, 16 x 0.25 of the tokens"
+    exact = with_overheads(step, Engine("x", host_s=2.0), step_overhead_counts(16))
+    assert (float(exact.down), float(exact.up)) == (3.0, 0.0)
 
 
 def test_counts_broadcast_over_a_grid():
