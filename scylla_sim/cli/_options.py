@@ -94,6 +94,15 @@ def add_draft_tp_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_measured_plain_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the measured time of plain decoding."""
+    parser.add_argument(
+        "--measured-plain-tpot",
+        metavar="TIME[,TIME]",
+        help="measured time per output token without a draft, one per --batch, e.g. 9.1ms; gives the throughput",
+    )
+
+
 def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: str, engine: str) -> None:
     """Add the options of the load and of the engine, with these defaults."""
     parser.add_argument(

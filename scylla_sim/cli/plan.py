@@ -154,7 +154,7 @@ def execute(args: argparse.Namespace) -> int:
     kept = found.points[: args.top or None]
     rows: list[dict[str, Any]] = [{"rank": i + 1, **asdict(item)} for i, item in enumerate(kept)]
     if args.format == "table":
-        rows = [{**row, "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
+        rows = [{**row, "tpot_ms": 1e3 * row["tpot_s"], "p_slower": round(row["p_slower"], 2)} for row in rows]
     columns = ("rank", *TABLE_COLUMNS, *(("cost_per_million_tokens",) if prices else ()))
     emit(args, "plan", rows, columns=columns)
     note(

@@ -10,7 +10,7 @@ from typing import Any
 
 from scylla_sim.acceptance import drafting, profiles
 from scylla_sim.acceptance.drafting import DraftShape
-from scylla_sim.acceptance.speculative_config import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, emit, emit_text, note
@@ -19,13 +19,17 @@ from scylla_sim.engines.flags import Flags
 from scylla_sim.planning import draft_design
 from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedule
+from scylla_sim.prediction import measured_plain
 from scylla_sim.prediction.model_notes import model_notes
 from scylla_sim.prediction.result import caption
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.prediction.verdict import verdict
 from scylla_sim.records import dump_json, format_table, table
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import precision_name
+from scylla_sim.specs.model import Model
 
 EPILOG = """example:
   scylla-sim schedule --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --acceptance 0.62 \\
@@ -72,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measured-draft-len", type=int, metavar="N", help="draft length at which --tokens-per-cycle was measured"
     )
     _options.add_load_arguments(parser, batch="1,2,4,8,16,32,64,128,256", context="1024", engine="vllm")
+    _options.add_measured_plain_argument(parser)
     parser.add_argument(
         "--max-batch",
         type=int,
@@ -221,6 +226,16 @@ def _settings_text(found: Schedule, flags: Sequence[Flags]) -> str:
     return f"Best fixed configuration: {label(found.fixed)}, {gain}.\n{engines_flags.text_of(flags)}"
 
 
+def _measured_plain(scenario: Scenario, model: Model, target: Deployment) -> dict[int, float] | None:
+    """Return the measured times of plain decoding by batch, and print how they compare with the prediction."""
+    measured = scenario.measured_plain()
+    if measured is not None:
+        none = no_drafting(Draft("none", "none"))
+        plain = predict(model, none, target, batch=list(measured), context=scenario.context)
+        _options.print_notes(measured_plain.notes_of([plain], measured))
+    return measured
+
+
 def execute(args: argparse.Namespace) -> int:
     """Find the best configuration of every batch and context, and print it."""
     scenario = _scenario(args)
@@ -238,6 +253,7 @@ def execute(args: argparse.Namespace) -> int:
         context=whole("context", scenario.context, 1).tolist(),
         max_batch=args.max_batch,
         draft_deployment=draft_target,
+        measured_plain_s=_measured_plain(scenario, model, target),
     )
     draft = candidates[0].draft
     fixed = {
@@ -279,7 +295,7 @@ def _print(args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]]
         value["settings"] = [asdict(item) for item in flags]
         emit_text(args, dump_json({**value, "provenance": provenance}))
         return
-    shown = [{**row, "tpot_ms": 1e3 * row["tpot_s"]} for row in rows]
+    shown = [{**row, "tpot_ms": 1e3 * row["tpot_s"], "p_slower": round(row["p_slower"], 2)} for row in rows]
     parts = (
         format_table(shown, TABLE_COLUMNS) + caption(rows[0]) + "\n",
         _crossover_text(_main_crossovers(found)),

@@ -7,7 +7,7 @@ costs jump between batches: GEMM tiles fill, waves start, and CUDA graphs exist 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +121,9 @@ class _Load:
     deployment: Deployment
     draft_deployment: Deployment | None
 
-    def predict(self, batch: FloatArray, context: FloatArray) -> list[Prediction]:
+    def predict(
+        self, batch: FloatArray, context: FloatArray, measured_plain_s: FloatArray | None = None
+    ) -> list[Prediction]:
         """Return the predictions of all candidates on a grid."""
         return list(
             predict_each(
@@ -131,6 +133,7 @@ class _Load:
                 batch=batch,
                 context=context,
                 draft_deployment=self.draft_deployment,
+                measured_plain_s=measured_plain_s,
             )
         )
 
@@ -266,6 +269,7 @@ def schedule(
     context: Sequence[int],
     max_batch: int = MAX_SEQUENCES,
     draft_deployment: Deployment | None = None,
+    measured_plain_s: Mapping[int, float] | None = None,
 ) -> Schedule:
     """Find the fastest draft configuration for each batch and context, and the crossover of each context.
 
@@ -284,6 +288,9 @@ def schedule(
         that is larger, and earlier if memory is full.
     draft_deployment
         Where the draft runs; default: ``deployment``.
+    measured_plain_s
+        Measured seconds per output token of plain decoding, by batch. It scales the throughput of all candidates at
+        a batch alike, so that choices and crossovers do not depend on it.
 
     Raises
     ------
@@ -307,7 +314,8 @@ def schedule(
     whole("batch", list(batch), 1, MAX_SEARCH)
     load = _Load(target, [no_drafting(Draft("none", "none")), *configs], deployment, draft_deployment)
     grid = np.meshgrid(np.asarray(batch, dtype=float), np.asarray(context, dtype=float), indexing="ij")
-    found = load.predict(*grid)
+    measured = None if measured_plain_s is None else np.array([measured_plain_s[b] for b in batch])[:, None]
+    found = load.predict(grid[0], grid[1], measured)
     rate = np.stack([out.tokens_per_s for out in found])
     everything, chains = range(len(found)), _chains(load.candidates)
     fits = np.stack([out.fits_memory for out in found])

@@ -1,10 +1,11 @@
-"""Checks of a context against a model, and the assumptions behind the model's costs."""
+"""Checks of a context against a model, and the assumptions behind the costs of a model and of a draft."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from scylla_sim.checks import fail, whole
+from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
 
 
@@ -26,3 +27,29 @@ def model_notes(model: Model, context: int | Sequence[int]) -> list[str]:
     if model.max_context and longest > model.max_context:
         return [*model.notes, f"context {longest} is beyond the {model.max_context} positions of {model.name}"]
     return list(model.notes)
+
+
+def draft_notes(draft: Draft, target: Model, context: int | Sequence[int]) -> list[str]:
+    """Return notes on how a draft was read, and on what is assumed about it."""
+    notes = list(draft.notes)
+    words = draft.model.vocab_size if draft.model is not None else target.vocab_size
+    if words != target.vocab_size:
+        notes.append(
+            f"draft {draft.name} has a vocabulary of {words} and {target.name} one of {target.vocab_size}; "
+            "check that they belong together"
+        )
+    longest, limit = _longest(context), draft.model.max_context if draft.model is not None else 0
+    if limit and longest > limit:
+        notes.append(
+            f"context {longest} is beyond the {limit} positions of draft {draft.name}; its acceptance may be lower"
+        )
+    if draft.kind == "block":
+        notes.append(
+            "the host work of block drafters is derived from one published run per engine, so its interval is wide"
+        )
+    if draft.is_hypothetical_mtp(target):
+        notes.append(
+            f"the config of {target.name} has no MTP layers; the prediction is for a hypothetical MTP head of its "
+            "shape, and engines cannot run it"
+        )
+    return notes

@@ -43,6 +43,7 @@ def predict(
     calibration: str | PathLike[str] | Calibration | None = None,
     allow_long_context: bool = False,
     memory_share: float | None = None,
+    measured_plain_tpot: str | Sequence[str] | None = None,
 ) -> Result:
     """Predict throughput and speed-up of speculative decoding.
 
@@ -116,6 +117,9 @@ def predict(
     memory_share
         Share of the reported memory that the engine divides, in (0, 1]: ``gpu_memory_utilization`` of vLLM,
         ``mem_fraction_static`` of SGLang. Default: the range of the engine's defaults.
+    measured_plain_tpot
+        Measured times per output token without a draft, one per batch, with their units: ``"9.1ms"``. Throughput
+        is then the measured plain one times the predicted speed-up, and has the interval of the speed-up.
 
     Returns
     -------

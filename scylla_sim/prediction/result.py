@@ -119,7 +119,13 @@ class Result:
         rows = self.rows()
         varied = [name for name in ("draft_len", "top_k", "verify_tokens") if len({row[name] for row in rows}) > 1]
         shown = [
-            {**row, "cycle_ms": 1e3 * row["cycle_s"], "tpot_ms": 1e3 * row["tpot_s"]} for row in rows[:max_rows]
+            {
+                **row,
+                "cycle_ms": 1e3 * row["cycle_s"],
+                "tpot_ms": 1e3 * row["tpot_s"],
+                "p_slower": round(row["p_slower"], 2),
+            }
+            for row in rows[:max_rows]
         ]
         table, omitted = _fitting_table(shown, [*varied, *TABLE_COLUMNS], max_width)
         more = f"... {len(rows) - len(shown)} more rows\n" if len(rows) > len(shown) else ""
@@ -192,6 +198,7 @@ def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
         "plain_tokens_per_s_lower": prediction.plain_tokens_per_s_estimate.lower,
         "plain_tokens_per_s_upper": prediction.plain_tokens_per_s_estimate.upper,
         "p_slower": prediction.p_slower,
+        "plain_tpot_s": prediction.plain_tpot_s,
     }
 
 

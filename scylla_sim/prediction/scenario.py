@@ -14,10 +14,10 @@ from scylla_sim.acceptance.drafting import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray, fail, in_range, number, one_of, whole
-from scylla_sim.prediction import precisions
+from scylla_sim.prediction import measured_plain, precisions
 from scylla_sim.prediction.device_choice import calibration_for, family_notes
 from scylla_sim.prediction.memory_notes import memory_notes
-from scylla_sim.prediction.model_notes import check_context, model_notes
+from scylla_sim.prediction.model_notes import check_context, draft_notes, model_notes
 from scylla_sim.prediction.precisions import Precisions
 from scylla_sim.prediction.result import Result
 from scylla_sim.prediction.slower_precision import slower_note
@@ -83,6 +83,7 @@ class Scenario:
     calibration: str | PathLike[str] | Calibration | None = None
     allow_long_context: bool = False
     memory_share: float | None = None
+    measured_plain_tpot: str | Sequence[str] | None = None
 
     def target_model(self) -> Model:
         """Return the target model, with the router skew of the scenario.
@@ -269,13 +270,20 @@ class Scenario:
         if self.verify_tokens == THEOREM:
             notes.append(THEOREM_NOTE)
         predictions: list[Prediction] = []
+        measured = self.measured_plain()
         for verify_tokens, batch in self.verify_groups():
             configs, remarks = self.speculative_configs(verify_tokens=verify_tokens)
             if configs[0].draft.kind == "none":
                 remarks += [f"{name} is not used without a draft" for name in self._drafting_options()]
             column = np.asarray(batch)[:, None]
             predictions += predict_each(
-                model, configs, target, batch=column, context=context, draft_deployment=draft_target
+                model,
+                configs,
+                target,
+                batch=column,
+                context=context,
+                draft_deployment=draft_target,
+                measured_plain_s=None if measured is None else np.array([measured[b] for b in batch])[:, None],
             )
             notes += remarks
         notes += slower_note(
@@ -286,7 +294,15 @@ class Scenario:
             tokens=max(each.config.verify_tokens for each in predictions),
         )
         notes += memory_notes(predictions)
+        notes += [] if measured is None else measured_plain.notes_of(predictions, measured)
         return Result(model, target, precision_name(target.dtype), tuple(predictions), tuple(dict.fromkeys(notes)))
+
+    def measured_plain(self) -> dict[int, float] | None:
+        """Return the measured seconds per output token of plain decoding by batch; ``None`` without any."""
+        if self.measured_plain_tpot is None:
+            return None
+        batch, context = _counts("batch", self.batch), _counts("context", self.context)
+        return measured_plain.measured_seconds(self.measured_plain_tpot, batch=batch, context=context)
 
     def name_notes(self) -> list[str]:
         """Return notes on names that are read as a catalog entry, and on kernels of another GPU family."""
@@ -295,32 +311,6 @@ class Scenario:
         models = [item for item in (self.model, self.draft) if isinstance(item, str) and item not in methods]
         notes = catalog.alias_notes(hardware=name, models=models)
         return notes + ([] if self.calibration is not None else family_notes(self.hardware))
-
-
-def draft_notes(draft: Draft, target: Model, context: int | Sequence[int]) -> list[str]:
-    """Return notes on how a draft was read, and on what is assumed about it."""
-    notes = list(draft.notes)
-    words = draft.model.vocab_size if draft.model is not None else target.vocab_size
-    if words != target.vocab_size:
-        notes.append(
-            f"draft {draft.name} has a vocabulary of {words} and {target.name} one of {target.vocab_size}; "
-            "check that they belong together"
-        )
-    longest, limit = max(_counts("context", context)), draft.model.max_context if draft.model is not None else 0
-    if limit and longest > limit:
-        notes.append(
-            f"context {longest} is beyond the {limit} positions of draft {draft.name}; its acceptance may be lower"
-        )
-    if draft.kind == "block":
-        notes.append(
-            "the host work of block drafters is derived from one published run per engine, so its interval is wide"
-        )
-    if draft.is_hypothetical_mtp(target):
-        notes.append(
-            f"the config of {target.name} has no MTP layers; the prediction is for a hypothetical MTP head of its "
-            "shape, and engines cannot run it"
-        )
-    return notes
 
 
 def _count(name: str, value: int) -> int:

@@ -49,6 +49,8 @@ class Prediction:
     max_sequences, plain_max_sequences
         Sequences whose KV caches fit in memory, with the draft and without; lower and upper end of a range over
         versions and default settings of the engine.
+    measured_plain_s
+        Measured seconds per output token of plain decoding; ``None`` predicts them.
     """
 
     batch: FloatArray
@@ -60,6 +62,7 @@ class Prediction:
     plain: Step
     max_sequences: Ends
     plain_max_sequences: Ends
+    measured_plain_s: FloatArray | None = None
 
     @property
     def fits_memory(self) -> NDArray[np.bool_]:
@@ -129,7 +132,22 @@ class Prediction:
     @property
     def tpot_s(self) -> FloatArray:
         """Seconds per output token of one sequence."""
-        return self.cycle_s / self.config.tokens_per_cycle
+        predicted = self.cycle_s / self.config.tokens_per_cycle
+        if self.measured_plain_s is None:
+            return predicted
+        return predicted * (self.measured_plain_s / self.plain_cycle.seconds)
+
+    @property
+    def plain_tpot_s(self) -> FloatArray:
+        """Seconds per output token of the autoregressive baseline, measured or predicted."""
+        return self.plain_cycle.seconds if self.measured_plain_s is None else self.measured_plain_s
+
+    @property
+    def predicted_plain_tpot_estimate(self) -> Estimate:
+        """Predicted seconds per output token of the autoregressive baseline, with their 90 % interval."""
+        seconds = self.plain_cycle.seconds
+        rate = with_interval(1.0 / seconds, self.plain_cycle, self.engine)
+        return Estimate(seconds, 1.0 / rate.upper, 1.0 / rate.lower)
 
     @property
     def tokens_per_s(self) -> FloatArray:
@@ -139,7 +157,7 @@ class Prediction:
     @property
     def plain_tokens_per_s(self) -> FloatArray:
         """Output tokens per second of the autoregressive baseline at the same batch."""
-        return self.batch / self.plain_cycle.seconds
+        return self.batch / self.plain_tpot_s
 
     @property
     def speedup(self) -> FloatArray:
@@ -158,12 +176,16 @@ class Prediction:
 
     @cached_property
     def tokens_per_s_estimate(self) -> Estimate:
-        """`tokens_per_s` with its 90 % interval."""
+        """`tokens_per_s` with its 90 % interval; that of the speed-up where plain decoding was measured."""
+        if self.measured_plain_s is not None:
+            return self.speedup_estimate.scaled(self.plain_tokens_per_s)
         return with_interval(self.tokens_per_s, self.cycle, self.engine)
 
     @cached_property
     def plain_tokens_per_s_estimate(self) -> Estimate:
-        """`plain_tokens_per_s` with its 90 % interval."""
+        """`plain_tokens_per_s` with its 90 % interval; a measured one is exact."""
+        if self.measured_plain_s is not None:
+            return exact(self.plain_tokens_per_s)
         return with_interval(self.plain_tokens_per_s, self.plain_cycle, self.engine)
 
     def over(self, other: Prediction) -> Estimate:
@@ -218,14 +240,16 @@ def predict_each(
     batch: ArrayLike,
     context: ArrayLike,
     draft_deployment: Deployment | None = None,
+    measured_plain_s: ArrayLike | None = None,
 ) -> Iterator[Prediction]:
     """Yield the predictions of several configurations over one grid, in their order.
 
     Each step is estimated once. All configurations share the baseline step. Configurations with equally many
     verified tokens share a verification. Configurations with the same draft and width share a draft pass. Arguments
-    are as in `predict`.
+    are as in `predict`; ``measured_plain_s`` is that of `Prediction`.
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
+    measured = None if measured_plain_s is None else np.broadcast_to(measured_plain_s, b.shape)
     plain = target_step(target, deployment, batch=b, context=s)
 
     @cache
@@ -260,4 +284,5 @@ def predict_each(
             plain=plain,
             max_sequences=fit(replace(memory, draft=config.draft, slots=config.verify_tokens)),
             plain_max_sequences=plain_fit,
+            measured_plain_s=measured,
         )
