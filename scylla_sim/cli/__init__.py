@@ -19,6 +19,7 @@ VERBS = {
     "steps": "predict the seconds of decode and verify steps listed in a CSV file",
     "cycles": "predict draft-verify cycles listed in a CSV file",
     "blind": "predict the rows of a measurement before it is made, and hash the predictions",
+    "served": "predict published serving runs beside their measurements and baselines, listed in a CSV file",
     "tpot": "predict the time per output token of serving runs, prefills of other requests included",
     "calibrate": "fit the kernel parameters of a device to measured rows",
     "laws": "fit and compare acceptance laws on a CSV file",

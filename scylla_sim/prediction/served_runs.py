@@ -1,0 +1,212 @@
+"""Predictions of published serving runs.
+
+A run is a row of a CSV file: a deployment, a draft, a load and the tokens per cycle. `scenario` is the only place
+that turns the columns of a run into arguments of a prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from scylla_sim.checks import FloatArray
+from scylla_sim.prediction.cycle import Cycle
+from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.uncertainty import with_interval
+from scylla_sim.specs import catalog
+from scylla_sim.specs.engine import Engine
+from scylla_sim.stats.estimate import Estimate, exact
+
+FAMILIES = ("vllm", "sglang")
+"""Presets that a versioned engine name falls back to: ``vllm-2025`` means ``vllm`` unless it is a preset itself."""
+
+FIT_STEPS = 4
+"""Steps of `fitted_tokens_per_cycle`; one is exact where the speed-up is proportional to the tokens per cycle."""
+
+Columns = dict[str, float | str]
+"""Predicted columns of one run."""
+
+
+@dataclass(frozen=True)
+class ServedRun:
+    """Settings of one serving run.
+
+    Attributes
+    ----------
+    engine, hardware, model, precision, kv_precision, draft
+        Names as in `Scenario`; an empty precision stands for its default.
+    tp
+        Tensor-parallel GPUs.
+    draft_len
+        Drafted tokens of a path; 0 means that the run drafted nothing.
+    top_k, verify_tokens
+        Candidates per depth, and tokens that the target verifies per sequence and cycle, root included.
+    batch, context
+        Sequences decoded together, and tokens in the KV cache of each.
+    input_len, output_len
+        Tokens of a prompt and of an answer; 0 where unknown.
+    """
+
+    engine: str
+    hardware: str
+    model: str
+    precision: str
+    kv_precision: str
+    draft: str
+    tp: int
+    draft_len: int
+    top_k: int
+    verify_tokens: int
+    batch: int
+    context: int
+    input_len: int
+    output_len: int
+
+    @property
+    def drafts(self) -> bool:
+        """Whether the run drafted tokens."""
+        return self.draft != "none" and self.draft_len > 0
+
+
+def engine_name(name: str) -> str:
+    """Return the preset of a versioned engine name; ``ideal`` for a family without any preset.
+
+    Examples
+    --------
+    >>> engine_name("vllm-1999"), engine_name("sglang"), engine_name("trtllm-1999")
+    ('vllm', 'sglang', 'ideal')
+    """
+    family = name.rpartition("-")[0]
+    return name if name in catalog.names("engines") else family if family in FAMILIES else "ideal"
+
+
+def scenario(run: ServedRun, tokens_per_cycle: float) -> Scenario:
+    """Return the scenario of a run; a run that drafted nothing is predicted as the autoregressive baseline."""
+    base = Scenario(
+        run.model,
+        hardware=run.hardware,
+        engine=engine_name(run.engine),
+        tp=run.tp,
+        precision=run.precision or None,
+        kv_precision=run.kv_precision or None,
+        batch=run.batch,
+        context=run.context,
+        allow_long_context=True,
+    )
+    if not run.drafts:
+        return base
+    return replace(
+        base,
+        draft=run.draft,
+        draft_len=run.draft_len,
+        top_k=run.top_k,
+        verify_tokens=run.verify_tokens,
+        tokens_per_cycle=tokens_per_cycle,
+    )
+
+
+def predict_run(run: ServedRun, tokens_per_cycle: float) -> Columns:
+    """Return the predicted columns of one run.
+
+    Parameters
+    ----------
+    tokens_per_cycle
+        Mean tokens per cycle; not used by a run that drafted nothing.
+
+    Returns
+    -------
+    dict
+        ``speedup``, ``cycle_s``, ``plain_step_s``, ``tokens_per_s`` and ``plain_tokens_per_s``, each with the ends
+        ``_lower`` and ``_upper`` of its 90 % interval. The seconds are those of decoding alone. ``p_slower`` is NaN
+        where the package does not predict it. Columns that start with ``naive_`` are the roofline baseline.
+        ``target`` is ``dense`` or ``moe``.
+    """
+    result = scenario(run, tokens_per_cycle).predict()
+    (out,), (row,) = result.predictions, result.rows()
+    draft, verify, plain = (float(np.sum(step.datasheet_s)) for step in (out.draft, out.verify, out.plain))
+    cycle_s, step_s = _seconds(out.cycle, out.engine), _seconds(out.plain_cycle, out.engine)
+    load = float(row["plain_tokens_per_s"]) * step_s.value  # batch, unless the rate includes prefills
+    plain_rate = Estimate(load / step_s.value, load / step_s.upper, load / step_s.lower)
+    rates = {
+        name: Estimate.of(row[name], row[f"{name}_lower"], row[f"{name}_upper"])
+        for name in ("speedup", "tokens_per_s")
+    }
+    numbers = {**rates, "cycle_s": cycle_s, "plain_step_s": step_s, "plain_tokens_per_s": plain_rate}
+    return {
+        **{key: number for name, value in numbers.items() for key, number in _ends(name, value).items()},
+        "p_slower": float(row.get("p_slower", np.nan)),
+        "naive_speedup": out.config.tokens_per_cycle * plain / (draft + verify),
+        "naive_cycle_s": draft + verify,
+        "naive_plain_step_s": plain,
+        "target": "dense" if result.model.moe is None else "moe",
+        "evidence": str(row["evidence"]),
+    }
+
+
+def _seconds(cycle: Cycle, engine: Engine) -> Estimate:
+    """Return the seconds of a cycle with their interval, whatever its tokens are."""
+    rate = with_interval(1.0 / cycle.seconds, replace(cycle, tokens_per_cycle=exact(1.0)), engine)
+    return Estimate(1.0 / rate.value, 1.0 / rate.upper, 1.0 / rate.lower)
+
+
+def _ends(name: str, estimate: Estimate) -> dict[str, float]:
+    """Return the value and the ends of an estimate by column."""
+    ends = {name: estimate.value, f"{name}_lower": estimate.lower, f"{name}_upper": estimate.upper}
+    return {key: np.asarray(value).item() for key, value in ends.items()}
+
+
+def fitted_scale(predicted: ArrayLike, measured: ArrayLike) -> float:
+    """Return the factor on some predictions that makes the mean of their log errors zero.
+
+    Examples
+    --------
+    >>> round(fitted_scale([1.0, 2.0], [2.0, 4.0]), 6)
+    2.0
+    """
+    return float(np.exp(np.mean(np.log(measured) - np.log(predicted))))
+
+
+def fitted_tokens_per_cycle(
+    speedups: Callable[[float], Sequence[float]], measured: ArrayLike, *, draft_len: int
+) -> float:
+    """Return the tokens per cycle of a series that make the mean log error of its speed-ups zero.
+
+    Parameters
+    ----------
+    speedups
+        Function from tokens per cycle to the predicted speed-ups of the series.
+    measured
+        Measured speed-ups of the series.
+    draft_len
+        Longest draft of the series; the result lies in [1, draft_len + 1].
+
+    Examples
+    --------
+    >>> round(fitted_tokens_per_cycle(lambda tau: [0.5 * tau, 0.4 * tau], [1.0, 0.8], draft_len=3), 6)
+    2.0
+    """
+    tau = 1.0
+    for _ in range(FIT_STEPS):
+        tau = float(np.clip(tau * fitted_scale(speedups(tau), measured), 1.0, draft_len + 1.0))
+    return tau
+
+
+def mean_of_other_sources(values: FloatArray, sources: Sequence[str]) -> FloatArray:
+    """Return for each value the mean of the means of all other sources; NaN values are left out.
+
+    Examples
+    --------
+    >>> mean_of_other_sources(np.array([1.0, 3.0, 5.0]), ["a", "a", "b"]).tolist()
+    [5.0, 5.0, 2.0]
+    """
+    names = np.array(sources)
+    means = {}
+    for name in dict.fromkeys(sources):
+        known = values[(names == name) & np.isfinite(values)]
+        if known.size:
+            means[name] = float(known.mean())
+    others = {name: [mean for other, mean in means.items() if other != name] for name in dict.fromkeys(sources)}
+    return np.array([np.mean(others[name]) if others[name] else np.nan for name in sources])
