@@ -139,7 +139,7 @@ def _row(columns: Mapping[str, list[str]], index: int, out: Prediction) -> dict[
         **{name: columns[name][index] for name in PASSED_ON if name in columns},
         TAU: config.tokens_per_cycle,
         **{name: float(value) for name, value in values.items()},
-        "evidence": out.verify.evidence(),
+        "evidence": out.evidence[0],
         "verdict": verdict(float(out.p_slower), speculates=config.draft.kind != "none"),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from typing import Any
@@ -20,12 +20,13 @@ from scylla_sim.planning import draft_design
 from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedule
 from scylla_sim.prediction import measured_plain
+from scylla_sim.prediction.evidence import shares_in_words
+from scylla_sim.prediction.footer import footer, interval_coverage
 from scylla_sim.prediction.model_notes import model_notes
-from scylla_sim.prediction.result import caption
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict
-from scylla_sim.prediction.verdict import verdict
+from scylla_sim.prediction.verdict import FASTER, FASTER_BELOW, SLOWER, UNDECIDED, verdict
 from scylla_sim.records import dump_json, format_table, table
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import precision_name
@@ -171,6 +172,7 @@ def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[st
         "evidence": choice.evidence,
         "acceptance_evidence": config.acceptance_evidence,
         "p_slower": choice.p_slower,
+        "evidence_shares": shares_in_words([choice.evidence_shares]),
         "verdict": verdict(choice.p_slower, speculates=config.draft.kind != "none"),
     }
 
@@ -218,12 +220,32 @@ def _crossover_text(items: Sequence[Crossover]) -> str:
     return format_table(rows)
 
 
+def _undecided(choices: Sequence[Choice]) -> str:
+    """Return one line that names the batches at which the best draft may be slower; empty if there are none."""
+    speculating = [choice for choice in choices if choice.config.draft.kind != "none"]
+    batches = [choice.batch_size for choice in speculating if verdict(choice.p_slower) != FASTER]
+    if not batches:
+        return ""
+    named = ", ".join(map(str, dict.fromkeys(batches)))
+    return f"undecided whether the draft helps at batch {named}: P(slower) is at least {FASTER_BELOW}; measure it\n"
+
+
+def _fixed_verdicts(p_slower: Mapping[int, Sequence[float]]) -> str:
+    """Return the batches at which a fixed configuration is slower, or may be; empty if it is faster at all."""
+    text = ""
+    for word in (SLOWER, UNDECIDED):
+        found = [batch for batch, each in p_slower.items() if verdict(max(each)) == word]
+        text += f"; {word} at batch {', '.join(map(str, found))}" if found else ""
+    return text
+
+
 def _settings_text(found: Schedule, flags: Sequence[Flags]) -> str:
     """Return the best fixed configuration and the engine settings as text."""
     if found.fixed is None or not found.spans:
         return engines_flags.text_of(flags)
     gain = f"geometric mean speed-up {found.fixed_gain:.3g}"
-    return f"Best fixed configuration: {label(found.fixed)}, {gain}.\n{engines_flags.text_of(flags)}"
+    text = f"Best fixed configuration: {label(found.fixed)}, {gain}{_fixed_verdicts(found.fixed_p_slower)}.\n"
+    return text + engines_flags.text_of(flags)
 
 
 def _measured_plain(scenario: Scenario, model: Model, target: Deployment) -> dict[int, float] | None:
@@ -278,11 +300,15 @@ def execute(args: argparse.Namespace) -> int:
             draft_tp=draft_target.tp if draft_target.tp < target.tp else None,
         )
     ]
-    _print(args, found, rows, flags)
+    uncertain = any(item.tau_lower < item.tau_upper for item in candidates)
+    coverage = interval_coverage(target.engine, tp=target.tp, acceptance=uncertain)
+    _print(args, found, rows, flags, coverage=coverage)
     return 0
 
 
-def _print(args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]], flags: list[Flags]) -> None:
+def _print(
+    args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]], flags: list[Flags], *, coverage: str
+) -> None:
     """Print rows, crossovers and engine settings in the format of ``--format``; CSV has the rows only."""
     if args.format == "csv":
         emit(args, "schedule", rows)
@@ -296,8 +322,9 @@ def _print(args: argparse.Namespace, found: Schedule, rows: list[dict[str, Any]]
         emit_text(args, dump_json({**value, "provenance": provenance}))
         return
     shown = [{**row, "tpot_ms": 1e3 * row["tpot_s"], "p_slower": round(row["p_slower"], 2)} for row in rows]
+    shares = [choice.evidence_shares for choice in found.choices]
     parts = (
-        format_table(shown, TABLE_COLUMNS) + caption(rows[0]) + "\n",
+        format_table(shown, TABLE_COLUMNS) + footer(rows, shares, coverage) + _undecided(found.choices),
         _crossover_text(_main_crossovers(found)),
         _settings_text(found, flags),
     )

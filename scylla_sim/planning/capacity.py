@@ -41,7 +41,7 @@ class OperatingPoint:
     cost_per_million_tokens
         In the currency of the prices; ``None`` without a price.
     evidence
-        Level of evidence of the verify step, see `scylla_sim.records.EVIDENCE`.
+        Level of evidence of the weakest large part of a cycle, see `scylla_sim.prediction.evidence`.
     acceptance_evidence
         Origin of the tokens per cycle, see `scylla_sim.acceptance.speculative_config.ACCEPTANCE_EVIDENCE`.
     p_slower, verdict
@@ -156,7 +156,7 @@ def _best(
         speedup_upper=float(speedup.upper[i]),
         bound=out.bound()[i],
         cost_per_million_tokens=cost,
-        evidence=out.verify.evidence(),
+        evidence=out.evidence[i],
         acceptance_evidence=out.config.acceptance_evidence,
         p_slower=p_slower,
         verdict=verdict(p_slower, speculates=out.config.draft.kind != "none"),

@@ -58,8 +58,8 @@ class Choice:
         Cost that dominates the cycle: memory, compute, communication or overhead.
     fits_memory
         Whether target, draft and caches fit in memory.
-    evidence
-        Level of evidence of the verify step.
+    evidence, evidence_shares
+        Level of evidence of the weakest large part of a cycle, and the share of the cycle at each level.
     """
 
     batch_size: int
@@ -80,6 +80,7 @@ class Choice:
     bound: str
     fits_memory: bool
     evidence: str
+    evidence_shares: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Schedule:
         ``None`` if there is no such candidate.
     fixed_gain, fixed_chain_gain
         Their geometric mean speed-up over the baseline.
+    fixed_p_slower
+        For each batch, the probabilities over the contexts that ``fixed`` is slower than the baseline.
     spans, chain_spans
         Configuration by batch from 1 on, with few switches (`spans_of`), for the geometric mean over all contexts.
         ``spans`` uses all candidates, ``chain_spans`` chains and the baseline only.
@@ -108,6 +111,7 @@ class Schedule:
     fixed_gain: float
     fixed_chain: SpeculativeConfig | None
     fixed_chain_gain: float
+    fixed_p_slower: Mapping[int, Sequence[float]]
     spans: list[Span]
     chain_spans: list[Span]
 
@@ -169,7 +173,10 @@ def _choices(
     allowed = np.where(fits | ~fits.any(axis=0), rate, -np.inf)
     order = np.argsort(-allowed, axis=0, kind="stable")
     ratios = np.where(np.isfinite(allowed), _upper_ratios(found, order[0]), 0.0)
-    bounds = [np.array(out.bound()).reshape(out.batch.shape) for out in found]
+    bounds, levels, shares = (
+        [np.array(values, dtype=object).reshape(out.batch.shape) for out, values in zip(found, of_each)]
+        for of_each in zip(*((out.bound(), out.evidence, out.evidence_shares) for out in found))
+    )
     choices = []
     for at in np.ndindex(rate.shape[1:]):
         j, *others = order[(slice(None), *at)].tolist()
@@ -188,7 +195,8 @@ def _choices(
                 gain_over_fixed=0.0 if fixed is None else best / float(rate[(fixed, *at)]) - 1.0,
                 bound=str(bounds[j][at]),
                 fits_memory=bool(fits[(j, *at)]),
-                evidence=found[j].verify.evidence(),
+                evidence=str(levels[j][at]),
+                evidence_shares=shares[j][at],
             )
         )
     return choices
@@ -331,6 +339,7 @@ def schedule(
         fixed_gain=gain,
         fixed_chain=None if chain is None else load.candidates[chain],
         fixed_chain_gain=chain_gain,
+        fixed_p_slower={} if fixed is None else dict(zip(batch, found[fixed].p_slower.tolist())),
         spans=_spans(load.candidates, scores, everything),
         chain_spans=_spans(load.candidates, scores, chains),
     )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.checks import FloatArray, InputError
+from scylla_sim.prediction.evidence import overhead_evidence, shares_in_words
+from scylla_sim.prediction.footer import footer, interval_coverage
 from scylla_sim.prediction.step_time import LAUNCH
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
@@ -28,14 +30,6 @@ FIRST_OMITTED = (
 """Columns that ``repr`` of a result omits in a narrow terminal, the first one first."""
 MAX_PRINTED_ROWS = 20
 """Rows that ``repr`` of a result prints."""
-
-EVIDENCE_MEANING = {
-    "silicon": "kernels fitted to silicon measurements of this GPU",
-    "transferred": "kernels fitted on another GPU, at this one's datasheet rates",
-    "theory": "some or all kernels were never measured on this device; predict --breakdown shows which",
-    "live": "kernels fitted to measurements of this machine",
-}
-"""Level of evidence of a step -> its meaning."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -130,7 +124,18 @@ class Result:
         table, omitted = _fitting_table(shown, [*varied, *TABLE_COLUMNS], max_width)
         more = f"... {len(rows) - len(shown)} more rows\n" if len(rows) > len(shown) else ""
         more += f"... more columns: {', '.join(omitted)}\n" if omitted else ""
-        return f"{table}{more}{caption(rows[0])}\n"
+        return f"{table}{more}{footer(rows, self._shares(), self._coverage())}"
+
+    def _shares(self) -> list[dict[str, float]]:
+        """Return the shares of every cycle by level of evidence, in the order of `rows`."""
+        return [shares for prediction in self.predictions for shares in prediction.evidence_shares]
+
+    def _coverage(self) -> str:
+        """Return what the 90 % intervals cover."""
+        configs = [prediction.config for prediction in self.predictions]
+        uncertain = any(config.tau_lower < config.tau_upper for config in configs)
+        acceptance = None if configs[0].draft.kind == "none" else uncertain
+        return interval_coverage(self.deployment.engine, tp=self.deployment.tp, acceptance=acceptance)
 
     def __repr__(self) -> str:
         """Return a short table, as wide as the terminal, and the notes."""
@@ -150,17 +155,6 @@ def _fitting_table(rows: Sequence[Row], columns: Sequence[str], max_width: int |
         if fits or len(omitted) == len(FIRST_OMITTED):
             return text, omitted
         omitted.append(FIRST_OMITTED[len(omitted)])
-
-
-def caption(row: Mapping[str, Any]) -> str:
-    """Return one line under a table: the deployment and the evidence behind its numbers."""
-    draft = "no draft" if row["draft"] == "none" else f"draft {row['draft']}"
-    head = f"{row['model']} on {row['tp']}x {row['hardware']}, {row['precision']}, {draft}, engine {row['engine']}"
-    published = (
-        "; acceptance: published (typical of the method)" if row["acceptance_evidence"] == "published" else ""
-    )
-    meaning = EVIDENCE_MEANING.get(row["evidence"], row["evidence"])
-    return f"{head}; evidence: {row['evidence']} ({meaning}){published}"
 
 
 def _at(array: Any, prediction: Prediction, point: int) -> float:
@@ -235,8 +229,9 @@ def _rows(prediction: Prediction) -> list[Row]:
         prediction.bound(),
         prediction.fits_memory.reshape(-1).tolist(),
         _flat(_interval_columns(prediction) | _memory_columns(prediction), shape),
+        prediction.evidence,
+        prediction.evidence_shares,
     )
-    evidence = prediction.verify.evidence()
     return [
         {
             "batch_size": int(batch),
@@ -247,10 +242,11 @@ def _rows(prediction: Prediction) -> list[Row]:
             "fits_memory": fits,
             "evidence": evidence,
             **intervals,
+            "evidence_shares": shares_in_words([shares]),
             "verdict": verdict(intervals["p_slower"], speculates=config.draft.kind != "none"),
             "acceptance_evidence": config.acceptance_evidence,
         }
-        for batch, context, numbers, bound, fits, intervals in parts
+        for batch, context, numbers, bound, fits, intervals, evidence, shares in parts
     ]
 
 
@@ -299,5 +295,5 @@ def _overhead_rows(prediction: Prediction, point: int) -> Iterator[Row]:
                 "seconds": count * cost,
                 "share": count * cost / cycle,
                 "datasheet_s": None,
-                "evidence": "published",
+                "evidence": overhead_evidence(prediction.engine, name),
             }

@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.kernels.operation import MEMORY
-from scylla_sim.kernels.registry import op_kind
 from scylla_sim.stats.estimate import Deviation, Estimate, Sources, add_sources, exact, with_deviations
 
 LAUNCH = "launch"
@@ -155,15 +153,6 @@ class Step:
     def datasheet_s(self) -> FloatArray:
         """Roofline seconds: the larger of memory and compute time, summed over the operations."""
         return sum((np.maximum(part.memory_s, part.compute_s) for part in self.parts), np.zeros_like(self.seconds))
-
-    def evidence(self) -> str:
-        """Return the weakest evidence level of the operations, elementwise kernels and launches left out."""
-        kernels = (part for part in self.parts if part.kind != LAUNCH)
-        found = {part.evidence for part in kernels if op_kind(part.kind).resource != MEMORY}
-        for level in ("theory", "transferred", "published"):
-            if level in found:
-                return level
-        return next(iter(sorted(found)), "theory")
 
 
 EMPTY = Step((), exact(0.0))

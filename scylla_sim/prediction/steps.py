@@ -133,7 +133,7 @@ def _waiting(parts: Sequence[OpTime], engine: Engine, eager: NDArray[np.bool_]) 
                 for one in (each.value, each.lower, each.upper)
             )
         )
-    return OpTime("waiting_for_launches", LAUNCH, launches, time, none, none, "theory")
+    return OpTime("waiting_for_launches", LAUNCH, launches, time, none, none, "published")
 
 
 def _one(op: Op, deployment: Deployment, *, eager: NDArray[np.bool_]) -> OpEstimate:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.memory import MemoryPlan, max_sequences
+from scylla_sim.prediction import evidence
 from scylla_sim.prediction.cycle import Cycle, bound
 from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.step_time import EMPTY, Step
@@ -187,6 +188,21 @@ class Prediction:
         if self.measured_plain_s is not None:
             return exact(self.plain_tokens_per_s)
         return with_interval(self.plain_tokens_per_s, self.plain_cycle, self.engine)
+
+    @cached_property
+    def _shares(self) -> dict[str, FloatArray]:
+        return evidence.shares(self.cycle, self.engine)
+
+    @property
+    def evidence(self) -> list[str]:
+        """Level of evidence of the weakest large part of a cycle, over the flattened grid."""
+        return evidence.weakest(self._shares, self.batch.shape)
+
+    @property
+    def evidence_shares(self) -> list[dict[str, float]]:
+        """Share of a cycle at each level of evidence, over the flattened grid."""
+        columns = [np.broadcast_to(one, self.batch.shape).reshape(-1).tolist() for one in self._shares.values()]
+        return [dict(zip(self._shares, values)) for values in zip(*columns)]
 
     def over(self, other: Prediction) -> Estimate:
         """Return the throughput divided by that of another configuration on the same grid."""

@@ -32,7 +32,8 @@ def test_rows_have_choice_interval_and_crossover(capsys):
     for row in value["rows"]:
         assert (row["best"] == "plain") == (row["batch_size"] >= best["crossover_batch"])
         assert row["crossover_batch"] == best["crossover_batch"]
-        assert row["evidence"] == "silicon"
+        assert row["evidence"] in ("silicon", "published")
+        assert "silicon" in row["evidence_shares"]
 
 
 def test_choice_has_the_numbers_of_predict(capsys):
@@ -64,7 +65,8 @@ def test_table_prints_crossovers_evidence_and_settings(capsys):
     assert code == 0
     assert "none to 60" in out
     assert "--max-batch" in out
-    assert "evidence: silicon" in out
+    assert "; evidence: " in out and "shares of a cycle: silicon" in out
+    assert "90 % intervals cover kernels, engine versions and differences between deployments" in out
     assert "<path of your draft>" in out
 
 
@@ -185,3 +187,14 @@ def test_measured_plain_tpot_scales_the_throughput_and_no_choice(capsys):
             assert row[name] == old[name]
         assert row["tokens_per_s"] == pytest.approx(row["batch_size"] / tpot * row["speedup"])
     assert "must have a unit" in refused(capsys, *options, "--measured-plain-tpot", "7,20")
+
+
+def test_verdicts_are_named_under_the_table_and_beside_the_fixed_length(capsys):
+    code, out, _ = run(capsys, *RATES, "--batch", "1,200,256", "--draft-len", "1", "--max-batch", "256")
+    assert code == 0
+    rows = result(capsys, *RATES, "--batch", "1,200,256", "--draft-len", "1", "--max-batch", "256")["rows"]
+    undecided = [row["batch_size"] for row in rows if row["verdict"] == "undecided"]
+    assert all(row["p_slower"] == 0 for row in rows if row["verdict"] == "baseline")
+    assert ("undecided whether the draft helps at batch" in out) == bool(undecided)
+    (fixed,) = [line for line in out.splitlines() if line.startswith("Best fixed configuration: 1")]
+    assert "slower at batch" in fixed or "undecided at batch" in fixed

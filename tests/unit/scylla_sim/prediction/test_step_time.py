@@ -40,19 +40,6 @@ def test_named_source_that_moves_nothing_is_left_out():
     assert set(step.errors) == {"qkv"}
 
 
-@pytest.mark.parametrize(
-    ("levels", "weakest"),
-    [
-        (("silicon", "theory", "transferred"), "theory"),
-        (("silicon", "transferred"), "transferred"),
-        (("live",), "live"),
-    ],
-)
-def test_evidence_is_the_weakest_of_the_operations(levels, weakest):
-    parts = [op(level, evidence=level) for level in levels]
-    assert step_of((*parts, op("norm", kind="elementwise", evidence="theory"))).evidence() == weakest
-
-
 def test_repeated_passes_add_counts_and_seconds():
     first, later = (op("qkv", up=up, sources={"power": Deviation(up, 0.5)}) for up in (0.1, 0.2))
     both = first.followed_by(later, 3)

@@ -111,8 +111,8 @@ def test_device_without_calibration_has_transferred_evidence():
         LLAMA8, Deployment(device_calibration.shipped("rtx-3090"), IDEAL), batch=1, context=10
     )
     measured = target_step(LLAMA8, H100, batch=1, context=10)
-    assert transferred.evidence() == "transferred"
-    assert measured.evidence() == "silicon"
+    assert {part.evidence for part in transferred.parts if part.kind == "gemm"} == {"transferred"}
+    assert {part.evidence for part in measured.parts if part.kind == "gemm"} == {"silicon"}
     assert float(transferred.time.upper / transferred.seconds) > float(measured.time.upper / measured.seconds)
 
 
@@ -145,7 +145,6 @@ def test_short_launches_add_no_time():
     quick = replace(H100, engine=Engine("x", launch_s=1e-9, eager=True))
     step = target_step(LLAMA8, quick, batch=64, context=512)
     assert float(step.seconds) == float(target_step(LLAMA8, H100, batch=64, context=512).seconds)
-    assert step.evidence() == "silicon"
 
 
 def test_waiting_for_launches_has_the_interval_of_a_launch_and_counts_as_overhead():
