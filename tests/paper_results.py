@@ -201,6 +201,12 @@ def write_comparisons(folder: Path) -> None:
                 ["dtype", "distribution", "regime"],
                 [("bfloat16", "balanced", "drafting"), ("bfloat16", "power_law_1.2", "large"), ("all",) * 3],
             ),
+            ("gemm-low-bits", ["dtype", "regime"], [("int4_wo", "drafting"), ("all",) * 2]),
+            (
+                "experts-low-bits",
+                ["dtype", "distribution", "regime"],
+                [("mxfp4", "balanced", "drafting"), ("mxfp4", "power_law_1.2", "large"), ("all",) * 3],
+            ),
             ("all_reduce", ["framework", "graph"], [("vllm", "0"), ("vllm", "1"), ("all",) * 2]),
             ("all_reduce-sglang", ["framework", "graph"], [("sglang", "0"), ("sglang", "1"), ("all",) * 2]),
             ("elementwise", ["regime"], [("beyond_l2",), ("in_l2",), ("all",)]),

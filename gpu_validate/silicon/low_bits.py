@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_OF_GPT_OSS = dict.fromkeys(
-    ("h100-sxm", "h200-sxm", "b200-sxm", "b300-sxm", "gb200", "gb300", "l40s", "rtx-pro-6000"), ("vllm", "0.24.0")
-)
+_BLACKWELL = ("b200-sxm", "b300-sxm", "gb200", "gb300", "rtx-pro-6000")
+_OF_GPT_OSS = dict.fromkeys(("h100-sxm", "h200-sxm", "l40s", *_BLACKWELL), ("vllm", "0.24.0"))
 LOW_BITS: Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "gemm": {name: {"a100-sxm": ("trtllm", "1.0.0")} for name in ("int4_wo", "int8_wo", "sq")},
     "experts": {
@@ -17,7 +16,7 @@ LOW_BITS: Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]] = {
             "b200-sxm": ("vllm", "0.19.0"),
         },
         "mxfp4": _OF_GPT_OSS,
-        "nvfp4": dict.fromkeys(("b200-sxm", "b300-sxm", "gb200", "gb300", "rtx-pro-6000"), ("vllm", "0.24.0")),
+        "nvfp4": dict.fromkeys(_BLACKWELL, ("vllm", "0.24.0")),
     },
 }
 """Operation, data type and device -> framework and version of the table, for types that are read on request only.
@@ -29,6 +28,48 @@ GEMM
 Experts in ``int4_wo``
     Newer tables hold Kimi K2 alone. The named versions hold ten models. All of them ran Marlin kernels.
 Experts in ``mxfp4``
-    All tables hold gpt-oss, whose two models differ in the number of experts only. They call the type
+    The two models of gpt-oss, which differ in the number of experts only. The tables call the type
     ``w4a16_mxfp4``: activations have 16 bits.
 """
+
+REPEATS: Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "gemm": {},
+    "experts": {
+        "int4_wo": dict.fromkeys(("h100-sxm", "h200-sxm", "b200-sxm"), ("vllm", "0.24.0")),
+        "mxfp4": dict.fromkeys(_BLACKWELL, ("sglang", "0.5.14")),
+        "nvfp4": dict.fromkeys(_BLACKWELL, ("sglang", "0.5.14")),
+    },
+}
+"""Operation, data type and device -> framework and version that measured the same kind of kernel again.
+
+Notes
+-----
+Marlin in ``int4_wo``, kernels of TensorRT-LLM (by FlashInfer) on data center Blackwell, Marlin in ``mxfp4`` and
+CUTLASS in ``nvfp4`` on RTX PRO 6000. Elsewhere the second framework runs another kind of kernel.
+"""
+
+KERNELS = {"mxfp4": "vllm_gptossmxfp4moe"}
+"""Data type of experts -> first letters of the only kernels that `read` returns.
+
+The tables of gpt-oss also hold one other model, with 896 experts. It ran Marlin kernels on all devices, and one
+shape of weights does not make a fit that could be scored.
+"""
+
+GPT_OSS = {"inter_size": 2880, "num_experts": 32}
+"""Width of an expert of gpt-oss, and the number of experts of its smaller model."""
+
+
+def dtypes_of(device: str, op: str) -> list[str]:
+    """Return the data types of `LOW_BITS` that were measured on a device.
+
+    Examples
+    --------
+    >>> dtypes_of("h100-sxm", "experts"), dtypes_of("h100-sxm", "gemm")
+    (['int4_wo', 'mxfp4'], [])
+    """
+    return [name for name, tables in LOW_BITS.get(op, {}).items() if device in tables]
+
+
+def repeated(device: str, op: str) -> list[str]:
+    """Return the data types of `LOW_BITS` that a second framework measured on a device."""
+    return [name for name, tables in REPEATS.get(op, {}).items() if device in tables]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gpu_validate.silicon import routing
-from gpu_validate.silicon.tables import KEYS, default_framework, read, second_framework
-from scylla_sim.checks import one_of, whole
+from gpu_validate.silicon import low_bits, routing
+from gpu_validate.silicon.tables import KEYS, default_framework, read, read_version, second_framework
+from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import DTYPES
 from scylla_sim.stats.split import ALL, REPEAT, TEST, TRAIN, hashed_share
@@ -64,19 +64,29 @@ _OWN_FIT = ("dtype", "kv_dtype", "kernel_source", "head_dim", "graph")
 
 
 def balanced(frame: pd.DataFrame) -> pd.Series:
-    """Return which rows a fit may use: MoE layers with balanced loads, or all rows where there are none."""
+    """Return which rows a fit may use: MoE layers with balanced loads, or all rows where there are none.
+
+    Fits of the data types of `gpu_validate.silicon.low_bits.LOW_BITS` use uneven loads too. Fitted to balanced
+    loads alone, their intervals hold too few of the large layers with uneven loads.
+    """
     import pandas as pd
 
     if "distribution" not in frame or not (frame["distribution"] == routing.BALANCED).any():
         return pd.Series(True, index=frame.index)
-    return frame["distribution"] == routing.BALANCED
+    return (frame["distribution"] == routing.BALANCED) | _low_bits(frame)
+
+
+def _low_bits(frame: pd.DataFrame) -> pd.Series:
+    """Return which MoE rows have a data type of `gpu_validate.silicon.low_bits.LOW_BITS`."""
+    return frame["dtype"].isin(list(low_bits.LOW_BITS["experts"]))
 
 
 def in_test(frame: pd.DataFrame, op: str) -> pd.Series:
     """Return which rows belong to the test part.
 
     The choice depends on the shape only: by `ALTERNATE` where it names the operation, else by the hash of the
-    columns in `SPLIT_BY`.
+    columns in `SPLIT_BY`. MoE layers in mxfp4 are slices of the two models of gpt-oss: every second slice of one
+    model is tested, and of the other model the slices in between.
     """
     import numpy as np
     import pandas as pd
@@ -86,7 +96,12 @@ def in_test(frame: pd.DataFrame, op: str) -> pd.Series:
         exponents = np.log2(frame[column].to_numpy(float)).round().astype(int)
         return pd.Series(exponents % 2 == remainder, index=frame.index)
     columns = [frame[name].to_numpy(np.uint64) for name in SPLIT_BY[op]]
-    return pd.Series(hashed_share(columns, TEST_SHARE), index=frame.index)
+    chosen = pd.Series(hashed_share(columns, TEST_SHARE), index=frame.index)
+    if op == "experts":
+        halvings = np.log2(low_bits.GPT_OSS["inter_size"] / frame["inter_size"]).round().astype(int)
+        smaller = (frame["num_experts"] == low_bits.GPT_OSS["num_experts"]).astype(int)
+        return chosen.where(frame["dtype"] != "mxfp4", (halvings + smaller) % 2 == 1)
+    return chosen
 
 
 def regime(frame: pd.DataFrame, op: str) -> pd.Series:
@@ -186,13 +201,16 @@ def sample(frame: pd.DataFrame, op: str, rows: int, seed: int) -> pd.DataFrame:
     """Sample at most ``rows`` rows of each group of kernels that has its own fit.
 
     Groups differ in dtype, KV dtype, kernel, head size or launch. `SHARES` says which share of a group's sample
-    comes from a regime.
+    comes from a regime. Data types that are fitted to uneven loads have as many rows of each distribution.
     """
     import pandas as pd
 
-    by = _OWN_FIT if op != "all_reduce" else ("graph",)
+    by = [name for name in (_OWN_FIT if op != "all_reduce" else ("graph",)) if name in frame]
+    keys = [frame[name] for name in by]
+    if op == "experts":
+        keys.append(frame["distribution"].where(_low_bits(frame), ""))
     parts = []
-    for _, group in frame.groupby([name for name in by if name in frame], sort=True, dropna=False):
+    for _, group in frame.groupby(keys, sort=True, dropna=False):
         left = rows
         rest = group
         for name, share in SHARES.items():
@@ -263,9 +281,22 @@ def export(
 
 def _repeats(frame: pd.DataFrame, device: str, op: str) -> pd.DataFrame:
     """Return the rows of a second framework for the shapes of ``frame``."""
+    shape = [key for key in KEYS[op] if key != "kernel_source"]
+    shapes = frame[[*shape, "regime"]].drop_duplicates()
+    if frame["dtype"].isin(list(low_bits.LOW_BITS.get(op, {}))).all():
+        return _low_bit_repeats(frame, device, op).merge(shapes, on=shape)
     other = second_framework(device, op, frame["framework"].iloc[0])
     again = read(device, op, framework=None if other == default_framework(device, op) else other)
     if op == "latent_attention" and catalog.hardware(device).family == "hopper":
         again = again[again["kv_dtype"] == "bfloat16"]  # see `default_framework`
-    shape = [key for key in KEYS[op] if key != "kernel_source"]
-    return again.merge(frame[[*shape, "regime"]].drop_duplicates(), on=shape)
+    return again.merge(shapes, on=shape)
+
+
+def _low_bit_repeats(frame: pd.DataFrame, device: str, op: str) -> pd.DataFrame:
+    """Return the rows of `gpu_validate.silicon.low_bits.REPEATS` for the data types of ``frame``."""
+    import pandas as pd
+
+    found = [name for name in low_bits.repeated(device, op) if (frame["dtype"] == name).any()]
+    if not found:
+        raise fail("part", REPEAT, f"has no rows: no two frameworks measured these kernels on {device}")
+    return pd.concat([read_version(device, op, *low_bits.REPEATS[op][name][device], name) for name in found])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_validate.silicon import routing
-from gpu_validate.silicon.low_bits import LOW_BITS
+from gpu_validate.silicon.low_bits import KERNELS, LOW_BITS
 from scylla_sim.checks import InputError, fail, one_of
 
 if TYPE_CHECKING:
@@ -241,9 +241,16 @@ def _most_frequent_kernels(frame: pd.DataFrame) -> pd.DataFrame:
 def _low_bits(device: str, op: str, dtype: str) -> pd.DataFrame:
     """Return the rows of one data type of `LOW_BITS`."""
     framework, version = LOW_BITS[op][dtype][one_of("device", device, LOW_BITS[op][dtype])]
-    frame = _table(device, op, framework, version=version, dtypes=(dtype,))
-    frame = frame[frame["dtype"] == dtype]
+    frame = read_version(device, op, framework, version, dtype)
+    if op == "experts":
+        frame = frame[frame["kernel_source"].str.startswith(KERNELS.get(dtype, ""))]
     return frame.assign(calls_per_graph=0) if op == "gemm" else frame  # the number is not known
+
+
+def read_version(device: str, op: str, framework: str, version: str, dtype: str) -> pd.DataFrame:
+    """Return the rows of one data type in one version of a framework's table."""
+    frame = _table(device, op, framework, version=version, dtypes=(dtype,))
+    return frame[frame["dtype"] == dtype]
 
 
 def _table(

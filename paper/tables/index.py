@@ -43,9 +43,11 @@ from scylla_sim.checks import InputError, one_of
 TABLES: dict[str, Callable[[Results], Table]] = {
     "silicon-gemm": silicon.silicon_gemm,
     "silicon-gemm-pooled": silicon.silicon_gemm_pooled,
+    "silicon-gemm-low-bits": silicon.silicon_gemm_low_bits,
     "silicon-decode-attention": silicon.silicon_attention,
     "silicon-latent-attention": silicon.silicon_mla,
     "silicon-experts": silicon.silicon_moe,
+    "silicon-experts-low-bits": silicon.silicon_moe_low_bits,
     "silicon-all-reduce": silicon.silicon_all_reduce,
     "silicon-elementwise": silicon.silicon_elementwise,
     "local": local.local,

@@ -14,6 +14,9 @@ from scylla_sim.records import Row
 SOURCE = "measurements of the Python package aiconfigurator-core (Apache-2.0)"
 FALLBACK = percent_column("stand_in_median_ape", "dense kernel as fallback: median error")
 
+LOW_BITS = "-low-bits"
+"""Suffix of the tables of 4-bit weights and 8-bit integers."""
+
 _SIZES = {
     "gemm": "Small batch, as in decoding and verification: m ≤ 512 rows, n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6. "
     "Large batch: the same with m ≤ 8192.",
@@ -32,6 +35,19 @@ _NOTES = {
         "those.",
         "Power law: expert loads are drawn from a density with this exponent. Its rows are predicted from the "
         "number of experts and tiles that the draws fill.",
+    ],
+    f"gemm{LOW_BITS}": [
+        "Weights in 4 bits (int4_wo) and in 8 bits (int8_wo) with activations in 16 bits, and 8-bit integers (sq, "
+        "SmoothQuant), as TensorRT-LLM 1.0.0 runs them. No other framework and no other GPU measured them.",
+    ],
+    f"experts{LOW_BITS}": [
+        "Unlike the other MoE layers, these are fitted to balanced and to unbalanced expert loads.",
+        "int4_wo: Marlin kernels. Whole models are held out. On the B200, vLLM 0.19 takes up to twice as long with "
+        "one to eight rows per expert as with more, which the kernel model does not describe.",
+        "mxfp4: gpt-oss, whose two models differ in the number of experts only. Every second slice of one model is "
+        "held out, and of the other model the slices in between.",
+        "nvfp4: weights and activations in 4 bits. Whole models are held out.",
+        "Rows without a noise floor: no second framework measured the same kind of kernel.",
     ],
     "latent_attention": [
         "MLA of DeepSeek-V3 with one query token. The fit uses 2, 8, 32 and 128 heads per GPU; 1, 4, 16 and 64 "
@@ -67,8 +83,9 @@ def _fallback_errors(results: Results, device: str, op: str) -> dict[str, Row]:
 def _notes(op: str, rows: Sequence[Row]) -> list[str]:
     """Return the notes under the table of an operation."""
     notes = [*error_notes(rows), *_NOTES.get(op, [])]
-    if op in _SIZES and (op != "gemm" or any("small batch" in row["group"] for row in rows)):
-        notes.append(_SIZES[op])
+    kind = op.removesuffix(LOW_BITS)
+    if kind in _SIZES and (kind != "gemm" or any("small batch" in row["group"] for row in rows)):
+        notes.append(_SIZES[kind])
     elif any("beyond L2" in row["group"] for row in rows):
         notes.append(_KV_SIZES)
     return notes
@@ -99,9 +116,11 @@ def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
     for device, table in found:
         other = _fallback_errors(results, device, op)
         rows += [{"device": device, **row, **other.get(str(row["group"]), {})} for row in groups(table)]
+    low_bits = op.endswith(LOW_BITS)
+    kind = f"{OPS[op.removesuffix(LOW_BITS)]} kernels{' of few bits' if low_bits else ''}"
     return Table(
         f"silicon-{op.replace('_', '-')}",
-        f"Predicted and measured {OPS[op]} kernels, by device",
+        f"Predicted and measured {kind}, by device",
         (
             Column("device", "device"),
             Column("group", "kernels"),
@@ -173,6 +192,16 @@ def silicon_mla(results: Results) -> Table:
 def silicon_moe(results: Results) -> Table:
     """Return MoE layer errors by device."""
     return silicon(results, "experts")
+
+
+def silicon_gemm_low_bits(results: Results) -> Table:
+    """Return GEMM errors with 4-bit weights and 8-bit integers by device."""
+    return silicon(results, f"gemm{LOW_BITS}")
+
+
+def silicon_moe_low_bits(results: Results) -> Table:
+    """Return MoE layer errors with 4-bit weights by device."""
+    return silicon(results, f"experts{LOW_BITS}")
 
 
 def silicon_all_reduce(results: Results) -> Table:

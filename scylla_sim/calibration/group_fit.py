@@ -173,6 +173,14 @@ def _cv_groups(settings: FitSettings, columns: Columns) -> FloatArray:
     return groups
 
 
+def _slices(settings: FitSettings, columns: Columns, groups: FloatArray) -> FloatArray:
+    """Return the cross-validation groups; slices of a model in place of single rows where a fit has few models."""
+    if not settings.slice_columns or groups.shape[1] == len(settings.cv_groups):
+        return groups
+    slices = np.column_stack([columns[name] for name in settings.slice_columns])
+    return slices if np.unique(slices, axis=0).shape[0] >= settings.min_cv_groups else groups
+
+
 def _folds(settings: FitSettings, groups: FloatArray) -> NDArray[np.intp]:
     """Return the fold of each row: a hash of its group, or one fold per group."""
     distinct, place = np.unique(groups, axis=0, return_inverse=True)
@@ -268,7 +276,7 @@ def fit_group(op: str, name: str, part: KernelTable, *, hardware: Hardware, evid
     modes = [_posterior_mode(model, columns, seconds, r=r, settings=settings) for model in candidates]
     model, mode = min(zip(candidates, modes), key=lambda pair: pair[1].cost)
     groups = _cv_groups(settings, columns)
-    folds = _folds(settings, groups)
+    folds = _folds(settings, _slices(settings, columns, groups))
     log_error = _held_out_errors(model, columns, seconds, folds=folds, r=r, settings=settings)
     parameters = model.with_values(np.exp(mode.theta).tolist())
     band, short, split_s = _bands(evaluate(model, parameters, columns, r), log_error, groups)

@@ -223,6 +223,7 @@ MOE = Operation(
         # new models too narrow
         cv_groups=("hidden_size", "experts_per_token"),
         min_cv_groups=3,
+        slice_columns=("inter_size",),
         leave_one_group_out=True,
     ),
     kinds=(

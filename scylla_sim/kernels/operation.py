@@ -155,7 +155,9 @@ class FitSettings:
     cv_groups
         Columns that rows of one cross-validation group share. A group is on one side of every split.
     min_cv_groups
-        Minimum number of cross-validation groups; with fewer, single rows are held out.
+        Minimum number of cross-validation groups; with fewer, slices or single rows are held out.
+    slice_columns
+        Columns that rows of one slice of a model share. With too few cross-validation groups, slices are held out.
     leave_one_group_out
         Whether each group is a fold of its own, as long as there are few.
     outlier_prone
@@ -168,6 +170,7 @@ class FitSettings:
     cv_groups: tuple[str, ...]
     distinct_columns: tuple[str, ...] = ()
     min_cv_groups: int = 8
+    slice_columns: tuple[str, ...] = ()
     leave_one_group_out: bool = False
     outlier_prone: bool = False
 

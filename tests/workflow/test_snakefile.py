@@ -86,6 +86,14 @@ def test_every_rule_is_used(checkout: Path) -> None:
     assert planned == rules
 
 
+def test_calibrations_are_made_from_all_tables_of_a_gpu(checkout: Path) -> None:
+    said = plan(checkout, "results/calibration/a100-sxm.json", "results/calibration/b300-sxm.json")
+    low = [("a100-sxm", "gemm"), ("a100-sxm", "experts"), ("b300-sxm", "experts")]
+    for device, op in low:
+        assert f"output: results/silicon/{device}/{op}-low-bits-train.csv" in said
+    assert "results/silicon/b300-sxm/gemm-low-bits" not in said
+
+
 def test_a_measured_gpu_is_an_input_without_further_settings(checkout: Path) -> None:
     assert "gpu-mi300x" not in plan(checkout)
     with measured_gpu(checkout) as (records, _):

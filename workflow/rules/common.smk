@@ -1,5 +1,6 @@
 """Lists and functions that several stages share."""
 
+from gpu_validate.silicon import low_bits
 from gpu_validate.silicon.tables import DEVICES as MEASURED
 from paper.figures.index import FIGURES
 from paper.tables.index import TABLES
@@ -10,11 +11,18 @@ DEVICES = config["silicon_devices"]
 OPS = config["silicon_ops"]
 # Operations that are calibrated for two engines, because vLLM and SGLang run different kernels.
 BOTH_ENGINES = ["gemm", "decode_attention", "all_reduce"]
+# Operations with tables of 4-bit weights and 8-bit integers on some devices, and the suffix of these tables.
+LOW_BITS = "low-bits"
+WITH_LOW_BITS = [op for op in low_bits.LOW_BITS if op in OPS]
 # Tables that a device lacks. The GEMM kernels of the A100 are those of SGLang already. Its MLA was measured with one
 # framework only, in a kernel that no engine of the catalog runs.
 UNMEASURED = {"a100-sxm": ["gemm-sglang", "elementwise", "latent_attention"]}
 # Tables without a noise floor: no second framework measured the same kind of kernel.
-WITHOUT_REPEAT = [("l40s", "latent_attention"), *((device, "elementwise") for device in DEVICES)]
+WITHOUT_REPEAT = [
+    ("l40s", "latent_attention"),
+    *((device, "elementwise") for device in DEVICES),
+    *((d, f"{op}-{LOW_BITS}") for d in DEVICES for op in WITH_LOW_BITS if not low_bits.repeated(d, op)),
+]
 # Operations that devices without measurements predict with a dense kernel. The error of that fallback is scored too.
 WITH_FALLBACK = ["latent_attention"]
 
@@ -28,20 +36,24 @@ SCENARIOS = scenarios.load()
 
 wildcard_constraints:
     device=r"(?!local\b)[a-z0-9-]+",
-    op=f"({'|'.join(BOTH_ENGINES)})(-sglang)?|latent_attention|experts|elementwise",
+    op=f"({'|'.join(BOTH_ENGINES)})(-sglang)?|({'|'.join(low_bits.LOW_BITS)})-{LOW_BITS}"
+    "|latent_attention|experts|elementwise",
     part="train|test|repeat",
 
 
 def ops_of(device):
-    """Return the tables of operations that were measured on a device, for vLLM and for SGLang."""
+    """Return the tables of operations that were measured on a device: usual, of SGLang, and of few bits."""
     tables = [*OPS, *(f"{op}-sglang" for op in BOTH_ENGINES if op in OPS)]
+    tables += [f"{op}-{LOW_BITS}" for op in WITH_LOW_BITS if low_bits.dtypes_of(device, op)]
     return [op for op in tables if op not in UNMEASURED.get(device, [])]
 
 
-def table_of(op):
-    """Return the options that name a table of silicon data: the operation, and the framework unless it is the default."""
-    name, _, framework = op.partition("-")
-    return f"--op {name} --framework {framework}" if framework else f"--op {name}"
+def table_of(device, op):
+    """Return the options that name a table of silicon data: the operation, and its framework or data types."""
+    name, _, kind = op.partition("-")
+    if kind == LOW_BITS:
+        return f"--op {name} --dtype {','.join(low_bits.dtypes_of(device, name))}"
+    return f"--op {name} --framework {kind}" if kind else f"--op {name}"
 
 
 def simulator(section, name):

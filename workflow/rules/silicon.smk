@@ -10,7 +10,7 @@ rule silicon:
         "../../environment.yml"
     params:
         code=VALIDATOR,
-        table=lambda w: table_of(w.op),
+        table=lambda w: table_of(w.device, w.op),
         rows=lambda w: f"--rows {config['train_rows']}" if w.part == "train" else "",
     shell:
         "python -m gpu_validate silicon --device {wildcards.device} {params.table} "
@@ -84,7 +84,7 @@ rule compare_silicon:
             "latent_attention": "kv_dtype,regime",
             "all_reduce": "framework,graph,regime",
             "elementwise": "regime",
-        }[w.op.removesuffix("-sglang")],
+        }[w.op.partition("-")[0]],
         repeat=lambda w, input: f"--repeat {input.repeat}" if input.repeat else "",
     shell:
         "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} {params.repeat} "

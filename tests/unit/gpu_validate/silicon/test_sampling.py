@@ -109,3 +109,34 @@ def test_low_bit_types_are_read_on_request_only() -> None:
     assert "int4_wo" not in set(sampling.export("a100-sxm", "gemm")["dtype"])
     with pytest.raises(InputError, match="device='h100-sxm' is not known"):
         sampling.export("h100-sxm", "gemm", dtypes=["int4_wo"])
+
+
+def exported(part: str, rows: int | None = None) -> pd.DataFrame:
+    return sampling.export("h100-sxm", "experts", part=part, rows=rows, dtypes=["int4_wo", "mxfp4"])
+
+
+def test_slices_of_gpt_oss_alternate_between_fit_and_score() -> None:
+    """2880 wide experts on 1, 2, 4 and 8 GPUs; 128 experts in the larger model and 32 in the smaller one."""
+    pytest.importorskip("aiconfigurator_core")
+    fitted, scored = (
+        {(n, w) for n, w, t in exported(part)[["num_experts", "inter_size", "dtype"]].to_numpy() if t == "mxfp4"}
+        for part in ("train", "test")
+    )
+    assert fitted == {(128, 2880), (128, 720), (32, 1440), (32, 360)}
+    assert scored == {(128, 1440), (128, 360), (32, 2880), (32, 720)}
+
+
+def test_low_bit_experts_are_fitted_to_as_many_rows_of_each_distribution() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    counts = exported("train", rows=50).groupby(["dtype", "distribution"]).size()
+    assert set(counts.index.get_level_values("distribution")) == {"balanced", "power_law_1.01", "power_law_1.2"}
+    assert set(counts) == {50}
+
+
+def test_a_second_framework_repeats_the_same_kind_of_kernel_only() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    again = exported("repeat")
+    assert set(again["dtype"]) == {"int4_wo"} and set(again["framework"]) == {"vllm"}
+    assert again["kernel_source"].str.contains("marlin").all()
+    with pytest.raises(InputError, match="part='repeat' has no rows: no two frameworks measured these kernels"):
+        sampling.export("a100-sxm", "gemm", part="repeat", dtypes=["int4_wo"])

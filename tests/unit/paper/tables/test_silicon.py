@@ -37,3 +37,14 @@ def test_no_silicon_comparison_at_all_is_an_error(own_results: Path) -> None:
         path.unlink()
     with pytest.raises(InputError, match=r"silicon-\*-gemm.json.*is missing"):
         only(own_results, "silicon-gemm")
+
+
+def test_kernels_of_few_bits_have_tables_of_their_own(finished_results: Path) -> None:
+    layers = only(finished_results, "silicon-experts-low-bits")
+    assert layers.caption == "Predicted and measured MoE layer kernels of few bits, by device"
+    groups = ["mxfp4, balanced, small batch", "mxfp4, power law 1.2, large batch", "all"]
+    assert [row["group"] for row in layers.rows][:3] == groups
+    assert "Small batch: up to 512 tokens. Large batch: up to 8192 tokens." in layers.notes
+    gemms = only(finished_results, "silicon-gemm-low-bits").rows
+    assert {row["group"] for row in gemms} == {"int4_wo, small batch"}
+    assert "int4_wo, small batch" not in [row["group"] for row in only(finished_results, "silicon-gemm").rows]

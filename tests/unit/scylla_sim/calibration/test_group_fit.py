@@ -7,10 +7,11 @@ import pytest
 from kernel_rows import H100, fit, gemm_rows
 
 from scylla_sim.calibration import kernel_table
-from scylla_sim.calibration.group_fit import GRAPH_LAUNCH_S
+from scylla_sim.calibration.group_fit import GRAPH_LAUNCH_S, _cv_groups, _folds, _slices
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.gemm import GEMM_TILES
 from scylla_sim.kernels.model import evaluate
+from scylla_sim.kernels.moe import MOE
 
 
 def test_planted_bandwidth_fraction_is_recovered_inside_its_interval():
@@ -86,3 +87,29 @@ def test_graph_launch_of_the_benchmark_is_not_part_of_a_step():
     assert silent.in_cuda_graph == silent
     tiny = replace(kernel, graph_share_s=1.0).in_cuda_graph
     assert float(tiny.seconds(shape, r)) > 0, "a share larger than the launch leaves some of it"
+
+
+def layers(*shapes):
+    """Columns of MoE layers with (hidden size, width of an expert), three rows each."""
+    hidden, inter = np.repeat(np.array(shapes, dtype=np.float64), 3, axis=0).T
+    return {"hidden_size": hidden, "experts_per_token": np.full(hidden.size, 4.0), "inter_size": inter}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "held_out"),
+    [
+        ([(2880, 2880), (2880, 1440), (2880, 720)], 3),  # one model: each slice once
+        ([(2880, 2880), (4096, 1024), (6144, 512)], 3),  # three models: each model once
+        ([(2880, 2880), (2880, 1440)], 2),  # two slices are too few: single rows in hashed folds
+    ],
+)
+def test_slices_are_held_out_where_a_fit_has_few_models(shapes, held_out):
+    columns = layers(*shapes)
+    groups = _cv_groups(MOE.fit, columns)
+    slices = _slices(MOE.fit, columns, groups)
+    folds = _folds(MOE.fit, slices)
+    if len(shapes) == held_out == 3:
+        assert folds.reshape(3, 3).tolist() == [[fold] * 3 for fold in folds[::3]]
+        assert len(set(folds.tolist())) == 3
+    else:
+        assert slices is groups
