@@ -12,6 +12,7 @@ faster than the datasheet       seconds in the column, or a warm cache    refuse
 far slower than the datasheet   microseconds or nanoseconds               refused
 shapes repeated, times differ   two runs in one file                      refused
 shapes repeated, times agree    none                                      noted
+few shapes repeated             two models with one shape                 noted
 few rows far slower             an interrupted measurement, mixed units   noted
 data in L2, faster than memory  a warm cache                              noted
 ==============================  ========================================  ===============================
@@ -75,6 +76,11 @@ MIN_ROOFLINE_SHARE = 0.25
 
 MAX_REPEAT_RATIO = 1.25
 """Largest median ratio between the times of a repeated shape."""
+MIN_REPEAT_SHARE = 0.05
+"""Smallest share of a group's rows that repeat a shape in a file of two runs.
+
+Fewer repeated shapes are noted. In silicon data, two models with one number of experts in use may have one shape.
+"""
 
 
 @dataclass(frozen=True)
@@ -282,7 +288,8 @@ def _describe(group: _Group, found: _Repeats, place: Callable[[int], str]) -> st
 def _repeats_differ(group: _Group, place: Callable[[int], str]) -> str:
     """Return the finding for repeated shapes whose times differ, or an empty text."""
     found = _repeats(group)
-    if found is None or found.ratio <= MAX_REPEAT_RATIO:
+    few = found is None or found.shapes < MIN_REPEAT_SHARE * group.at.size
+    if found is None or few or found.ratio <= MAX_REPEAT_RATIO:
         return ""
     return f"{_describe(group, found, place)}; does the file hold two runs?"
 

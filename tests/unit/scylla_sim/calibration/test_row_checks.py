@@ -143,3 +143,12 @@ def test_rows_of_a_data_type_without_a_rate_are_left_to_the_fit():
         peak_flop_per_s={"bf16": 312e12},
     )
     assert check_rows(kernel_table.from_columns(columns, "rows.csv", measured=True), a100_like) == ([], [])
+
+
+def test_one_repeated_shape_among_many_is_noted_although_its_times_differ():
+    """Two models may run the same experts, and only one of 65 rows is a repeat."""
+    columns = {name: [*values, values[0]] for name, values in distinct_rows().items()}
+    columns["latency_ms"][-1] = repr(2.0 * float(columns["latency_ms"][0]))
+    refusals, notes = checked(columns)
+    assert refusals == []
+    assert notes[0].startswith("1 shape of gemm bfloat16 repeated, times differ 2.00-fold")
