@@ -24,7 +24,7 @@ from scylla_sim.specs.model import Model
 from scylla_sim.units import GIBI
 
 LARGE_GPU_BYTES = 70.0 * GIBI
-"""Memory from which an engine profiles a step of ``profiled_sequences`` at its upper end.
+"""Memory from which an engine profiles a step of ``profiled_sequences``; below, of ``small_gpu_sequences``.
 
 Notes
 -----
@@ -210,10 +210,10 @@ def reserved_bytes(plan: MemoryPlan, hardware: Hardware, use: MemoryUse, *, end:
     Parameters
     ----------
     end
-        0 for the lower end of every range, 1 for the upper end. GPUs below `LARGE_GPU_BYTES` profile the lower
-        number of sequences.
+        0 for the lower end of every range, 1 for the upper end.
     """
-    sequences = use.profiled_sequences[end if hardware.memory_bytes >= LARGE_GPU_BYTES else 0]
+    large = hardware.memory_bytes >= LARGE_GPU_BYTES
+    sequences = (use.profiled_sequences if large else use.small_gpu_sequences)[end]
     activations = activation_bytes(
         plan.target,
         tokens=use.profiled_tokens[end],

@@ -37,6 +37,7 @@ _MEMORY_FIELDS = {
     "graph_memory": "graph_bytes",
     "profiled_tokens": "profiled_tokens",
     "profiled_sequences": "profiled_sequences",
+    "small_gpu_sequences": "small_gpu_sequences",
 }
 """Key in engines.toml -> field of `MemoryUse`."""
 

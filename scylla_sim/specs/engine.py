@@ -39,6 +39,8 @@ class MemoryUse:
         CUDA graphs.
     profiled_tokens, profiled_sequences
         Tokens and sequences of the step whose activations are reserved; 0 reserves nothing.
+    small_gpu_sequences
+        The same sequences on a GPU below `scylla_sim.ops.memory.LARGE_GPU_BYTES`.
     """
 
     share: Range = (0.9, 0.9)
@@ -47,6 +49,7 @@ class MemoryUse:
     graph_bytes: Range = NOTHING
     profiled_tokens: Range = NOTHING
     profiled_sequences: Range = NOTHING
+    small_gpu_sequences: Range = NOTHING
 
     def __post_init__(self) -> None:
         """Check the fields."""

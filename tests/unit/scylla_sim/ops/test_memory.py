@@ -9,6 +9,7 @@ from scylla_sim.ops import memory
 from scylla_sim.ops.memory import MemoryPlan
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import MemoryUse
+from scylla_sim.specs.hf_config import model_from_config
 
 NONE = catalog.draft("none")
 DEEPSEEK = catalog.model("deepseek-v3")
@@ -128,6 +129,27 @@ def test_published_pools_lie_in_the_range(hardware, engine, share, model, dtype,
     assert lower <= gib * GIB <= upper, source
 
 
+APERTUS = {
+    **{"model_type": "apertus", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32},
+    **{"num_key_value_heads": 8, "intermediate_size": 21504, "vocab_size": 131_072, "hidden_act": "xielu"},
+}
+
+
+@pytest.mark.parametrize(("draft", "tokens"), [("none", 469_840), ("eagle3", 433_888)])
+def test_published_tokens_of_apertus_lie_in_the_range(draft, tokens):
+    """swiss-ai/apertus-speculative-decoding, docs/system-optimizations-8b.md: GH200, share 0.8, 16,384 tokens.
+
+    The embedding of Apertus 1.5 has 266,752 rows, twice as many as its vocabulary projection.
+    """
+    stated = {"share": (0.8, 0.8), "profiled_tokens": (16_384, 16_384), "profiled_sequences": (256, 256)}
+    plan = MemoryPlan(model_from_config("apertus", APERTUS), catalog.draft(draft), slots=0)
+    use = replace(catalog.engine("vllm").memory, **stated)
+    rows = 2 * 4096 * (266_752 - 131_072)
+    one = float(memory.sequence_bytes(plan, 1))
+    lower, upper = ((end - rows) / one for end in memory.cache_bytes(plan, catalog.hardware("gh200"), use))
+    assert lower < tokens < upper < 1.07 * lower
+
+
 @pytest.mark.parametrize(("engine", "tokens"), [("vllm", 178_880), ("sglang", 367_404)])
 def test_published_tokens_of_qwen3_235b_lie_in_the_range(engine, tokens):
     plan = MemoryPlan(QWEN_MOE, NONE, tp=4, dtype="fp8_block", slots=0)
@@ -143,7 +165,7 @@ def test_sampler_of_1024_sequences_dominates_the_activations_of_a_large_vocabula
 
 
 def test_small_gpus_profile_few_sequences():
-    use = MemoryUse(profiled_sequences=(256, 1024))
+    use = MemoryUse(profiled_sequences=(256, 1024), small_gpu_sequences=(256, 256))
     plan = MemoryPlan(LLAMA8, NONE)
     large, small = (memory.reserved_bytes(plan, catalog.hardware(n), use, end=1) for n in ("h100-sxm", "l4"))
     assert large == 4 * small > 0
