@@ -48,6 +48,9 @@ Marlin in ``int4_wo``, kernels of TensorRT-LLM (by FlashInfer) on data center Bl
 CUTLASS in ``nvfp4`` on RTX PRO 6000. Elsewhere the second framework runs another kind of kernel.
 """
 
+TABLE_DTYPES = {"w4a16_mxfp4": "mxfp4"}
+"""Data type in the package's MoE tables -> name in the kernels CSV, where they differ."""
+
 KERNELS = {"mxfp4": "vllm_gptossmxfp4moe"}
 """Data type of experts -> first letters of the only kernels that `read` returns.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_validate.silicon import routing
-from gpu_validate.silicon.low_bits import KERNELS, LOW_BITS
+from gpu_validate.silicon.low_bits import KERNELS, LOW_BITS, TABLE_DTYPES
 from scylla_sim.checks import InputError, fail, one_of
 
 if TYPE_CHECKING:
@@ -66,9 +66,6 @@ Source: aiconfigurator's collectors; the tables do not hold these widths.
 """
 EXPERT_DTYPES = ("bfloat16", "fp8", "fp8_block")
 """Data types of experts that `read` returns by default; those of `LOW_BITS` are returned on request."""
-
-_TABLE_DTYPES = {"w4a16_mxfp4": "mxfp4"}
-"""Data type in the package's MoE tables -> name in the kernels CSV, where they differ."""
 MAX_SLICES = 8
 """Largest tensor-parallel size to read, the GPUs of one node; the tables go to 32."""
 NOT_GATED = (1856, 2688, 5120)
@@ -307,7 +304,7 @@ def _cache(raw: pd.DataFrame) -> dict[str, Any]:
 def _moe(raw: pd.DataFrame) -> dict[str, Any]:
     """Return the columns of an MoE layer on one GPU, without the loads of its experts."""
     return {
-        "dtype": raw["moe_dtype"].replace(_TABLE_DTYPES),
+        "dtype": raw["moe_dtype"].replace(TABLE_DTYPES),
         "num_tokens": raw["num_tokens"],
         "experts_per_token": raw["topk"],
         "num_experts": raw["num_experts"],
