@@ -8,7 +8,7 @@ costs jump between batches: GEMM tiles fill, waves start, and CUDA graphs exist 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -98,11 +98,11 @@ class Schedule:
         ``None`` if there is no such candidate.
     fixed_gain, fixed_chain_gain
         Their geometric mean speed-up over the baseline.
-    fixed_p_slower
-        For each batch, the probabilities over the contexts that ``fixed`` is slower than the baseline.
     spans, chain_spans
         Configuration by batch from 1 on, with few switches (`spans_of`), for the geometric mean over all contexts.
         ``spans`` uses all candidates, ``chain_spans`` chains and the baseline only.
+    fixed_p_slower
+        For each batch, the probabilities over the contexts that ``fixed`` is slower than the baseline.
     """
 
     choices: list[Choice]
@@ -111,9 +111,9 @@ class Schedule:
     fixed_gain: float
     fixed_chain: SpeculativeConfig | None
     fixed_chain_gain: float
-    fixed_p_slower: Mapping[int, Sequence[float]]
     spans: list[Span]
     chain_spans: list[Span]
+    fixed_p_slower: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
