@@ -200,8 +200,7 @@ def read(device: str, op: str, *, framework: str | None = None, dtypes: Iterable
 
     Notes
     -----
-    Source: aiconfigurator-core, ``systems/data``. Column ``message_size`` counts elements of two bytes (bf16).
-    ``kv_len`` is ``step + 1``.
+    Source: aiconfigurator-core, ``systems/data``. ``message_size`` counts bf16 elements. ``kv_len`` is ``step + 1``.
     """
     import pandas as pd
 
@@ -239,9 +238,9 @@ def _low_bits(device: str, op: str, dtype: str) -> pd.DataFrame:
     """Return the rows of one data type of `LOW_BITS`."""
     framework, version = LOW_BITS[op][dtype][one_of("device", device, LOW_BITS[op][dtype])]
     frame = read_version(device, op, framework, version, dtype)
-    if op == "experts":
-        frame = frame[frame["kernel_source"].str.startswith(KERNELS.get(dtype, ""))]
-    return frame.assign(calls_per_graph=0) if op == "gemm" else frame  # the number is not known
+    if op == "gemm":
+        return frame.assign(calls_per_graph=0)  # the number is not known
+    return frame[frame["kernel_source"].str.startswith(KERNELS.get(dtype, ""))]
 
 
 def read_version(device: str, op: str, framework: str, version: str, dtype: str) -> pd.DataFrame:
