@@ -91,6 +91,7 @@ def draft_ops(
     batch: ArrayLike,
     context: ArrayLike,
     width: ArrayLike = 1,
+    scored: ArrayLike | None = None,
     tp: int = 1,
     dtype: str = "bfloat16",
 ) -> list[Op]:
@@ -101,6 +102,9 @@ def draft_ops(
     batch, context, width
         Broadcasting arrays: sequences, tokens in each KV cache, candidates of each sequence in this pass. Block
         and MLP drafts take one width, the tokens that they draft in the pass.
+    scored
+        Positions of each sequence whose logits are computed, for heads and models; default: all of ``width``. The
+        first pass of a cycle reads `Draft.first_width` tokens and scores one.
     tp
         Tensor-parallel ranks; the list is that of one rank.
 
@@ -128,7 +132,9 @@ def draft_ops(
         return []
     check_target(draft, target)
     if draft.kind == "model":
-        return forward_ops(draft_model(draft, target), batch=b, context=s, tokens=q, tp=tp, dtype=dtype)
+        return forward_ops(
+            draft_model(draft, target), batch=b, context=s, tokens=q, scored=scored, tp=tp, dtype=dtype
+        )
     out = element_bytes(dtype).output
     if draft.kind == "medusa":
         return _medusa_ops(draft, target, b * q, tp=tp, output_bytes=out)
@@ -145,12 +151,13 @@ def draft_ops(
     if draft.block is not None:
         return block_draft.block_ops(draft, target, model, layers, p, drafted)
     rows, hidden = p.rows, float(model.hidden_size)
+    heads = rows if scored is None else b * positive("scored", scored)
     fused = {"m": rows, "n": scalar(hidden / ranks), "k": scalar(joined_inputs(draft) * target.hidden_size)}
     return [
         elementwise("embedding", 1, 2.0 * out * hidden * rows),
         Op("fuse_features", "gemm", 1, fused),
         *layers,
-        *output_head(model.hidden_size, model.vocab_size, rows, tp=ranks, output_bytes=out),
+        *output_head(model.hidden_size, model.vocab_size, heads, tp=ranks, output_bytes=out),
     ]
 
 

@@ -68,6 +68,7 @@ def forward_ops(
     batch: ArrayLike,
     context: ArrayLike,
     tokens: ArrayLike = 1,
+    scored: ArrayLike | None = None,
     tp: int = 1,
     dtype: str = "bfloat16",
 ) -> list[Op]:
@@ -78,6 +79,8 @@ def forward_ops(
     batch, context, tokens
         Broadcasting arrays: sequences, tokens in each KV cache, tokens scored per sequence. One token is
         autoregressive decoding; a draft tree plus one token is verification.
+    scored
+        Tokens of each sequence whose logits are computed; default: all of ``tokens``.
     tp
         Tensor-parallel ranks; the list is that of one rank.
     dtype
@@ -109,5 +112,11 @@ def forward_ops(
     return [
         elementwise("embedding", 1, 2.0 * out * model.hidden_size * rows),
         *decoder_layers(model, Pass(rows, b, s, q, ranks, out)),
-        *output_head(model.hidden_size, model.vocab_size, rows, tp=ranks, output_bytes=out),
+        *output_head(
+            model.hidden_size,
+            model.vocab_size,
+            rows if scored is None else b * positive("scored", scored),
+            tp=ranks,
+            output_bytes=out,
+        ),
     ]

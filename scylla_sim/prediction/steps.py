@@ -223,34 +223,49 @@ def target_step(
 
 
 def draft_pass(
-    draft: Draft, target: Model, deployment: Deployment, *, batch: ArrayLike, context: ArrayLike, width: int = 1
+    draft: Draft,
+    target: Model,
+    deployment: Deployment,
+    *,
+    batch: ArrayLike,
+    context: ArrayLike,
+    width: int = 1,
+    scored: int | None = None,
 ) -> Step:
-    """Estimate one pass of a draft that proposes ``width`` candidates of each sequence."""
+    """Estimate one pass of a draft over ``width`` tokens of each sequence, with logits for ``scored`` of them."""
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
-    ops = draft_ops(draft, target, batch=b, context=s, width=width, tp=deployment.tp, dtype=deployment.dtype)
+    ops = draft_ops(
+        draft, target, batch=b, context=s, width=width, scored=scored, tp=deployment.tp, dtype=deployment.dtype
+    )
     positions = width if draft.block is None else draft.block.positions(width)
     return _step(ops, deployment, b * positions, b)
 
 
-def draft_step(draft: Draft, one_pass: Callable[[int], Step], *, draft_len: int, width: int = 1) -> Step:
+def draft_step(
+    draft: Draft, one_pass: Callable[[int, int | None], Step], *, draft_len: int, width: int = 1
+) -> Step:
     """Return all draft passes of one cycle.
 
-    The first pass extends one token per sequence, each later pass ``width`` candidates. Medusa, block drafters and
-    MLP speculators draft all depths in one pass. An n-gram draft costs the device nothing.
+    The first pass reads `Draft.first_width` tokens per sequence and scores the last of them. Each later pass reads
+    and scores ``width`` candidates. Medusa, block drafters and MLP speculators draft all depths in one pass. An
+    n-gram draft costs the device nothing.
 
     Parameters
     ----------
     one_pass
-        Function from the number of candidates to the step of one pass, such as a cached `draft_pass`.
+        Function from the tokens of a pass and the scored tokens (``None``: all) to its step, such as a cached
+        `draft_pass`.
     draft_len
-        Drafted tokens of a chain, or depth of a tree.
+        Drafted tokens of a chain, or depth of a tree; 0 if the draft is loaded and drafts nothing.
     """
-    if draft.kind in ("none", "ngram"):
+    if draft.kind in ("none", "ngram") or draft_len == 0:
         return EMPTY
     if draft.kind in ("block", "mlp"):
-        return one_pass(draft_len)
-    first = one_pass(1)
-    if draft.kind == "medusa" or draft_len == 1:
+        return one_pass(draft_len, None)
+    if draft.kind == "medusa":
+        return one_pass(1, None)
+    first = one_pass(draft.first_width(draft_len), 1)
+    if draft_len == 1:
         return first
-    later = one_pass(width)
+    later = one_pass(width, None)
     return step_of(tuple(a.followed_by(b, draft_len - 1) for a, b in zip(first.parts, later.parts)))

@@ -273,8 +273,9 @@ def predict_each(
         return plain if tokens == 1 else target_step(target, deployment, batch=b, context=s, tokens=tokens)
 
     @cache
-    def one_pass(draft: Draft, width: int) -> Step:
-        return draft_pass(draft, target, draft_deployment or deployment, batch=b, context=s, width=width)
+    def one_pass(draft: Draft, width: int, scored: int | None) -> Step:
+        where = draft_deployment or deployment
+        return draft_pass(draft, target, where, batch=b, context=s, width=width, scored=scored)
 
     memory = MemoryPlan(
         target,

@@ -214,6 +214,24 @@ class Draft:
         """Return whether the draft is the target's MTP module although its config declares none."""
         return self.method_name == "mtp" and not self.method and not target.mtp_layers
 
+    def first_width(self, draft_len: int) -> int:
+        """Return the tokens of one sequence in the first pass of a cycle, for drafts with sequential passes.
+
+        The first pass of a head recomputes its KV cache for all tokens of the path just verified. An independent
+        model reads the token after them as well.
+
+        Notes
+        -----
+        Sources: vllm-project/vllm, v1/spec_decode/llm_base_proposer.py (``net_num_new_slots_per_request``: 0 for
+        heads, 1 for draft models); sgl-project/sglang, speculative/eagle_worker.py (draft extend after verify).
+
+        Examples
+        --------
+        >>> Draft("eagle3", "head", num_layers=1).first_width(3)
+        4
+        """
+        return draft_len + (2 if self.kind == "model" else 1)
+
     def pass_width(self, draft_len: int, top_k: int) -> int:
         """Return the tokens of one sequence that a later pass drafts; all of them for block and MLP drafts.
 

@@ -207,7 +207,7 @@ def test_drafting_longer_costs_more(device, batch, context, length):
 
     def cost(n):
         one = draft_pass(draft, model, deployment, batch=batch, context=context)
-        return float(draft_step(draft, lambda width: one, draft_len=n).seconds)
+        return float(draft_step(draft, lambda tokens, scored: one, draft_len=n).seconds)
 
     assert cost(length + 1) > cost(length)
 
