@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measured-draft-len", type=int, metavar="N", help="draft length at which --tokens-per-cycle was measured"
     )
-    _options.add_load_arguments(parser, batch="1,2,4,8,16,32,64,128,256", context="1024", engine="vllm")
+    _options.add_load_arguments(parser, batch="1,2,4,8,16,32,64,128,256", context="1024")
     _options.add_measured_plain_argument(parser)
     parser.add_argument(
         "--max-batch",
@@ -288,7 +288,7 @@ def execute(args: argparse.Namespace) -> int:
     }
     best = {item.context_len: item for item in found.crossovers if item.config is None}
     rows = [_row(choice, best[choice.context_len], fixed) for choice in found.choices]
-    engines = [args.engine] if args.engine in engines_flags.ENGINES else engines_flags.ENGINES
+    engines = [target.engine.framework] if target.engine.framework else engines_flags.ENGINES
     flags = [
         item
         for engine in engines

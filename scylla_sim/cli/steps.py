@@ -41,7 +41,8 @@ def execute(args: argparse.Namespace) -> int:
         deployment = _columns.deployment(device, dtype, engine, given)
         shape = {name: numbers[name][at] for name in NUMBERS}
         step = target_step(catalog.model(model), deployment, **shape)
-        time = with_overheads(step, engine, step_overhead_counts(shape["batch"] * shape["tokens"]))
+        verified = np.where(shape["tokens"] > 1, shape["batch"] * shape["tokens"], 0.0)
+        time = with_overheads(step, engine, step_overhead_counts(verified=verified))
         out["predicted_s"][at], out["lower_s"][at], out["upper_s"][at] = time.value, time.lower, time.upper
         out["naive_s"][at] = step.datasheet_s
     inputs = [args.shapes, *([args.calibration] if args.calibration else [])]

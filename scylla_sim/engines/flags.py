@@ -97,7 +97,7 @@ def flags(engine: str, draft: Draft, *, found: Schedule, target: Model, draft_tp
     Parameters
     ----------
     engine
-        One of `ENGINES`.
+        One of `ENGINES`; for another engine, a note says that its settings are not known.
     draft
         The draft of the schedule.
     found
@@ -107,6 +107,8 @@ def flags(engine: str, draft: Draft, *, found: Schedule, target: Model, draft_tp
     draft_tp
         TP ranks of the draft; ``None`` for those of the target.
     """
+    if engine not in ENGINES:
+        return [Flags(engine, "fixed", "", "", (f"this package knows no settings of {engine}",))]
     reason = _unusable(engine, draft, found, target)
     if reason:
         return [Flags(engine, "fixed", "", "", (reason,))]

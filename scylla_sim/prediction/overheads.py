@@ -12,32 +12,47 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.checks import FloatArray, positive
+from scylla_sim.checks import FloatArray, in_range
 from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.step_time import Step
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, with_deviations
 
+_ONCE = np.asarray(1.0)
 
-def step_overhead_counts(tokens: ArrayLike) -> dict[str, FloatArray]:
+
+def step_overhead_counts(tp: int = 1, *, verified: ArrayLike = 0.0) -> dict[str, FloatArray]:
     """Return the number of times that each overhead occurs in one step of the target.
 
     Parameters
     ----------
-    tokens
-        All tokens of the step: batch times tokens per sequence.
+    tp
+        TP ranks of the target.
+    verified
+        All tokens that the step verifies; 0 in autoregressive decoding, which pays nothing per token.
 
     Examples
     --------
-    >>> {name: float(count) for name, count in step_overhead_counts(8).items()}
-    {'host_s': 1.0, 'token_s': 8.0}
+    >>> {name: float(count) for name, count in step_overhead_counts(2, verified=8).items()}
+    {'host_s': 1.0, 'token_s': 8.0, 'tp_host_s': 1.0}
     """
-    return {"host_s": np.asarray(1.0), "token_s": positive("tokens", tokens)}
+    return {
+        "host_s": _ONCE,
+        "token_s": in_range("verified", verified, 0),
+        "tp_host_s": np.asarray(float(tp > 1)),
+    }
 
 
 def cycle_overhead_counts(
-    draft: Draft, *, tokens: ArrayLike, draft_len: int, top_k: int = 1
+    draft: Draft,
+    *,
+    tokens: ArrayLike,
+    draft_len: int,
+    top_k: int = 1,
+    tp: int = 1,
+    draft_tp: int | None = None,
+    step_s: ArrayLike = 0.0,
 ) -> dict[str, FloatArray]:
     """Return the number of times that each overhead occurs in one draft-verify cycle.
 
@@ -46,18 +61,31 @@ def cycle_overhead_counts(
     tokens
         All tokens that the target verifies: batch times verified tokens per sequence.
     draft_len, top_k
-        Drafted tokens of a path, and candidates per depth; above 1 the draft is a tree.
+        Drafted tokens of a path, and candidates per depth; above 1 the draft is a tree. A draft length of 0 is a
+        loaded draft that drafts nothing.
+    tp, draft_tp
+        TP ranks of the target, and of the draft; default: those of the target.
+    step_s
+        Seconds of a step without a draft, of which ``idle_draft`` is a share.
     """
-    counts = step_overhead_counts(tokens)
     if draft.kind == "none":
-        return counts
-    block = {"block_host_s": np.asarray(1.0)} if draft.kind == "block" else {}
-    passes = 1 if draft.single_pass else draft_len if draft.kind != "ngram" else 0
+        return step_overhead_counts(tp)
+    if draft_len == 0:
+        return {**step_overhead_counts(tp), "idle_draft": np.asarray(step_s, dtype=np.float64)}
+    counts = step_overhead_counts(tp, verified=tokens)
+    if draft.kind == "ngram":
+        return {**counts, "ngram_host_s": _ONCE}
+    passes = float(1 if draft.single_pass else draft_len)
+    block = {"block_host_s": _ONCE} if draft.kind == "block" else {}
+    fused = not draft.single_pass and draft.kind == "head" and draft.fused_features > 1
     return {
         **counts,
-        "draft_host_s": np.asarray(1.0),
-        "draft_pass_host_s": np.asarray(float(passes)),
+        "draft_host_s": _ONCE,
+        "draft_pass_host_s": np.asarray(passes),
+        "fused_pass_host_s": np.asarray(passes * fused),
         "tree_host_s": np.asarray(float(top_k > 1)),
+        "tp_draft_host_s": np.asarray(float(tp > 1)),
+        "tp_draft_pass_s": np.asarray(passes * ((tp if draft_tp is None else draft_tp) > 1)),
         **block,
     }
 
@@ -67,7 +95,7 @@ def overhead_seconds(engine: Engine, counts: Mapping[str, FloatArray]) -> FloatA
 
     Examples
     --------
-    >>> float(overhead_seconds(Engine("x", host_s=1e-3, token_s=1e-5), step_overhead_counts(100)))
+    >>> float(overhead_seconds(Engine("x", host_s=1e-3, token_s=1e-5), step_overhead_counts(verified=100)))
     0.002
     """
     return sum((getattr(engine, name) * count for name, count in counts.items()), np.asarray(0.0))

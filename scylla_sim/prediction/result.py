@@ -285,15 +285,16 @@ def _overhead_rows(prediction: Prediction, point: int) -> Iterator[Row]:
     """Yield a row for every overhead of the engine that costs time."""
     cycle = _at(prediction.cycle_s, prediction, point)
     for name, number in prediction.cycle.overhead_counts.items():
-        count, cost = _at(number, prediction, point), getattr(prediction.engine, name)
-        if cost > 0.0 and count > 0.0:
+        number_at, cost = _at(number, prediction, point), getattr(prediction.engine, name)
+        seconds = number_at * cost
+        if seconds > 0.0:
             yield {
                 "phase": "overhead",
                 "op": name.removesuffix("_s"),
                 "kind": "overhead",
-                "count": int(count),
-                "seconds": count * cost,
-                "share": count * cost / cycle,
+                "count": 1 if name == "idle_draft" else int(number_at),
+                "seconds": seconds,
+                "share": seconds / cycle,
                 "datasheet_s": None,
                 "evidence": overhead_evidence(prediction.engine, name),
             }

@@ -45,6 +45,8 @@ class Prediction:
         The draft, its shape, and the tokens per cycle.
     deployment
         Device, engine and precisions of the target.
+    draft_tp
+        TP ranks of the draft.
     draft, verify, plain
         Steps of drafting, of verification and of the autoregressive baseline.
     max_sequences, plain_max_sequences
@@ -58,6 +60,7 @@ class Prediction:
     context: FloatArray
     config: SpeculativeConfig
     deployment: Deployment
+    draft_tp: int
     draft: Step
     verify: Step
     plain: Step
@@ -87,6 +90,9 @@ class Prediction:
             tokens=self.batch * config.verify_tokens,
             draft_len=config.draft_len,
             top_k=config.top_k,
+            tp=self.deployment.tp,
+            draft_tp=self.draft_tp,
+            step_s=self.plain_cycle.seconds,
         )
         return Cycle(
             tokens_per_cycle=Estimate.of(config.tokens_per_cycle, config.tau_lower, config.tau_upper),
@@ -104,7 +110,7 @@ class Prediction:
     @cached_property
     def plain_cycle(self) -> Cycle:
         """The cycle of the autoregressive baseline: one step, one token."""
-        counts = step_overhead_counts(self.batch)
+        counts = step_overhead_counts(self.deployment.tp)
         return Cycle(
             tokens_per_cycle=exact(1.0),
             verify=self.plain,
@@ -296,6 +302,7 @@ def predict_each(
             context=s,
             config=config,
             deployment=deployment,
+            draft_tp=(draft_deployment or deployment).tp,
             draft=draft_step(config.draft, passes, draft_len=config.draft_len, width=config.top_k),
             verify=verified(config.verify_tokens),
             plain=plain,

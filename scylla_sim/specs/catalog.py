@@ -20,29 +20,16 @@ from scylla_sim.checks import fail, one_of
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.draft_config import draft_from_config
 from scylla_sim.specs.draft_method import declared_method
-from scylla_sim.specs.engine import OVERHEADS, Engine, MemoryUse
+from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.engine_table import engine_from
 from scylla_sim.specs.hardware import Hardware
-from scylla_sim.specs.hardware_table import hardware_from, quantity
+from scylla_sim.specs.hardware_table import hardware_from
 from scylla_sim.specs.hf_config import model_from_config
 from scylla_sim.specs.model import Model
 from scylla_sim.specs.quantization import from_config
 
 KINDS = ("hardware", "models", "drafts", "engines")
 """Kinds of entries; each has a file ``data/<kind>.toml``."""
-
-_MEMORY_FIELDS = {
-    "memory_share": "share",
-    "runtime_memory": "runtime_bytes",
-    "communicator_memory": "communicator_bytes",
-    "graph_memory": "graph_bytes",
-    "profiled_tokens": "profiled_tokens",
-    "profiled_sequences": "profiled_sequences",
-    "small_gpu_sequences": "small_gpu_sequences",
-}
-"""Key in engines.toml -> field of `MemoryUse`."""
-
-_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch")
-"""Fields of an engine without an interval."""
 
 _SCYLLA = re.compile(r"scylla-(\d+)l")
 
@@ -68,6 +55,19 @@ def _is_folder(name: str) -> bool:
         return bool(name) and Path(name).is_dir()
     except (OSError, ValueError):
         return False
+
+
+@cache
+def _engine_entry(name: str) -> dict[str, Any]:
+    """Return the table of an engine preset, completed by the preset that its key ``inherits`` names."""
+    own = dict(_data("engines")[one_of("inherits", name, names("engines"))])
+    base = own.pop("inherits", None)
+    return {**(_engine_entry(base) if base else {}), **own}
+
+
+def _entry(kind: str, name: str) -> dict[str, Any]:
+    """Return the table of an entry."""
+    return _engine_entry(name) if kind == "engines" else _data(kind)[name]
 
 
 def names(kind: str) -> list[str]:
@@ -276,7 +276,7 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
 
 
 def engine(name: str) -> Engine:
-    """Return an engine preset by name, with the intervals and sources of its overheads.
+    """Return an engine preset by name or alias, with the intervals and sources of its overheads.
 
     Raises
     ------
@@ -285,47 +285,22 @@ def engine(name: str) -> Engine:
 
     Examples
     --------
-    >>> engine("vllm").framework
-    'vllm'
+    >>> engine("vllm").name, engine("vllm-2025").framework
+    ('vllm-2026', 'vllm')
     """
-    entry = _data("engines")[one_of("engine", name, names("engines"))]
-    for field in entry:
-        one_of(f"{name} field", field, (*OVERHEADS, *_ENGINE_FIELDS, *_MEMORY_FIELDS))
-    given = {field: entry[field] for field in OVERHEADS if field in entry}
-    values = {field: quantity(name, field, item) for field, item in given.items()}
-    intervals = {field: _interval(name, field, item) for field, item in given.items()}
-    sources = {field: str(item["source"]) for field, item in given.items()}
-    tokens, batch = (
-        int(entry.get(limit, {"value": 0})["value"]) for limit in ("max_graph_tokens", "max_graph_batch")
-    )
-    return Engine(
-        name=name,
-        framework=str(entry.get("framework", {"value": ""})["value"]),
-        eager=False,
-        max_graph_tokens=tokens,
-        max_graph_batch=batch,
-        memory=MemoryUse(
-            **{use: _interval(name, key, entry[key]) for key, use in _MEMORY_FIELDS.items() if key in entry}
-        ),
-        intervals=intervals,
-        sources=sources,
-        **values,
-    )
+    return _catalog_engine(canonical_name("engines", name))
 
 
-def _interval(entry: str, field: str, given: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the lower and upper end of a quantity in SI base units."""
-    for key in ("lower", "upper"):
-        if key not in given:
-            raise fail(f"{entry}.{field}", given["value"], f"lacks its {key} end")
-    lower, upper = (quantity(entry, field, {**given, "value": given[key]}) for key in ("lower", "upper"))
-    return lower, upper
+@cache
+def _catalog_engine(name: str) -> Engine:
+    """Return the engine of a catalog entry."""
+    return engine_from(name, _engine_entry(one_of("engine", name, [*_aliases("engines"), *names("engines")])))
 
 
 def describe(kind: str, name: str) -> list[dict[str, Any]]:
     """Return one row per field of an entry: name, field, value, its ends, unit, full source and note."""
     data = _data(one_of("kind", kind, KINDS))
-    entry = data[one_of(kind, name, names(kind))]
+    entry = _entry(kind, one_of(kind, canonical_name(kind, name), names(kind)))
     cited: Mapping[str, str] = data.get("sources", {})
     whole = str(entry.get("source", "this package's own naming"))
     rows = []
@@ -336,7 +311,7 @@ def describe(kind: str, name: str) -> list[dict[str, Any]]:
         source = str(item.get("source", ""))
         rows.append(
             {
-                "name": name,
+                "name": canonical_name(kind, name),
                 "field": field,
                 "value": item["value"],
                 **{key: item[key] for key in ("lower", "upper") if key in item},

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field, fields
 from scylla_sim.checks import fail, in_range, one_of, whole
 from scylla_sim.stats.estimate import Estimate
 
-OVERHEADS = ("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s", "block_host_s")
-"""Names of the overheads of an engine, in seconds."""
+OVERHEADS = (
+    *("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s", "block_host_s"),
+    *("fused_pass_host_s", "ngram_host_s", "tp_host_s", "tp_draft_host_s", "tp_draft_pass_s", "idle_draft"),
+)
+"""Names of the overheads of an engine: seconds, and ``idle_draft``, a share of a step."""
 
 
 Range = tuple[float, float]
@@ -63,18 +66,22 @@ class MemoryUse:
 
 @dataclass(frozen=True)
 class Engine:
-    """Overheads of a serving engine, in seconds, its use of CUDA graphs, and its use of memory.
+    """Overheads of a serving engine, its use of CUDA graphs, and its use of memory.
 
     Attributes
     ----------
     host_s
         Scheduler and sampling work per step that does not overlap with the device.
     token_s
-        Host work per token that the target processes in a step.
+        Work per token verified in a cycle with a draft. Autoregressive decoding pays none.
     draft_host_s
-        Host work per cycle with a draft.
+        Host work per cycle with a draft other than ``ngram``.
     draft_pass_host_s
-        Host work per sequential draft pass.
+        Work per sequential draft pass: launch, copies, and greedy sampling of the drafted token. See Notes.
+    fused_pass_host_s
+        Further work per sequential pass of a head that fuses several hidden states (EAGLE-3).
+    ngram_host_s
+        Host work per cycle with an n-gram draft, in place of ``draft_host_s``.
     tree_host_s
         Host work per cycle with a tree (top-k above 1): path selection, attention mask, and moving the KV cache of
         the accepted path.
@@ -83,6 +90,16 @@ class Engine:
         device, so the step takes at least the time of its launches. On a CPU, they add to the step.
     block_host_s
         Host work per cycle with a block drafter, beyond that of one draft pass.
+    tp_host_s
+        Work per step of the target with more than one TP rank, with and without a draft.
+    tp_draft_host_s
+        Further work per cycle with a draft and more than one TP rank.
+    tp_draft_pass_s
+        Work per draft pass on more than one TP rank.
+    idle_draft
+        Extra time of a step while a draft is loaded but drafts nothing, as a share of the step.
+    theory
+        Names of the overheads that no published run of the engine supports.
     framework
         Framework whose kernels the engine runs, for calibrations with several frameworks; empty for the first one.
     eager
@@ -92,9 +109,16 @@ class Engine:
     memory
         Use of the memory of each GPU.
     intervals
-        Lower and upper end of an overhead, in seconds; an overhead without an entry is exact.
+        Lower and upper end of an overhead, in its unit; an overhead without an entry is exact.
     sources
         Source of an overhead.
+
+    Notes
+    -----
+    Presets hold for engines that draft greedily. Sampling drafted tokens with a temperature, with a softmax over
+    the vocabulary, takes 0.3-1 ms a pass in reference code, and no preset includes it. Sources: vllm-project/vllm
+    #24343 (a reduced vocabulary saves about its smaller vocabulary projection), and the published pass times of
+    chains, which leave 0.06-0.16 ms a pass beside the kernels.
     """
 
     name: str
@@ -105,6 +129,13 @@ class Engine:
     tree_host_s: float = 0.0
     launch_s: float = 0.0
     block_host_s: float = 0.0
+    fused_pass_host_s: float = 0.0
+    ngram_host_s: float = 0.0
+    tp_host_s: float = 0.0
+    tp_draft_host_s: float = 0.0
+    tp_draft_pass_s: float = 0.0
+    idle_draft: float = 0.0
+    theory: frozenset[str] = frozenset()
     framework: str = ""
     eager: bool = False
     max_graph_tokens: int = 0
@@ -120,12 +151,12 @@ class Engine:
         for name, (lower, upper) in self.intervals.items():
             value = getattr(self, one_of("overhead", name, OVERHEADS))
             if not 0 <= lower <= value <= upper:
-                raise fail(name, value, f"must lie in its own interval, {lower:g} to {upper:g} s")
+                raise fail(name, value, f"must lie in its own interval, {lower:g} to {upper:g}")
         whole("max_graph_tokens", self.max_graph_tokens, 0)
         whole("max_graph_batch", self.max_graph_batch, 0)
 
     def overhead(self, name: str) -> Estimate:
-        """Return the seconds of one of `OVERHEADS`, with their interval.
+        """Return one of `OVERHEADS`, with its interval.
 
         Examples
         --------

@@ -17,33 +17,55 @@ from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate
 
 
-def test_host_work_of_a_plain_step_and_a_cycle():
-    engine = catalog.engine("vllm")
-    plain, drafted = (
-        overhead_seconds(engine, cycle_overhead_counts(catalog.draft(name), tokens=tokens, draft_len=length))
-        for name, tokens, length in (("none", 8, 0), ("eagle3", 32, 3))
-    )
-    assert float(plain) == pytest.approx(1.207e-3 + 8 * 13.4e-6)
-    assert float(drafted) == pytest.approx(1.207e-3 + 32 * 13.4e-6 + 3 * 0.38e-3)
+def seconds(engine, draft, **shape):
+    return float(overhead_seconds(catalog.engine(engine), cycle_overhead_counts(catalog.draft(draft), **shape)))
+
+
+@pytest.mark.parametrize(
+    ("engine", "draft", "tp", "expected_ms"),
+    [
+        ("vllm-2026", "none", 1, 0.1),
+        ("vllm-2026", "eagle3", 1, 0.1 + 0.3 + 3 * 0.08 + 32 * 0.008),
+        ("vllm-2026", "eagle3", 4, 0.1 + 0.3 + 3 * 0.08 + 32 * 0.008 + 0.2 + 3 * 0.05),
+        ("vllm-2026", "ngram", 1, 0.1 + 3.9 + 32 * 0.008),
+        ("vllm-2025", "none", 1, 1.2),
+        ("vllm-2025", "eagle", 1, 1.2 + 1.2 + 3 * 0.16 + 32 * 0.008),
+        ("vllm-2025", "eagle3", 1, 1.2 + 1.2 + 3 * 0.6 + 32 * 0.008),
+        ("sglang-2025", "eagle3", 8, 0.55 + 2.4 + 3 * 0.2 + 32 * 0.03 + 1.5 + 3 * 0.05),
+        ("sglang-2026", "eagle3", 1, 0.45 + 0.75 + 3 * 0.09 + 32 * 0.001),
+        ("ideal", "eagle3", 4, 0.0),
+    ],
+)
+def test_host_work_is_the_sum_of_its_parts(engine, draft, tp, expected_ms):
+    shape = {"tokens": 8, "draft_len": 0} if draft == "none" else {"tokens": 32, "draft_len": 3}
+    assert 1e3 * seconds(engine, draft, tp=tp, **shape) == pytest.approx(expected_ms)
 
 
 def test_tree_costs_more_host_work_than_a_chain():
-    engine, draft = catalog.engine("sglang"), catalog.draft("eagle3")
-    chain, tree = (
-        overhead_seconds(engine, cycle_overhead_counts(draft, tokens=6, draft_len=5, top_k=top_k))
-        for top_k in (1, 3)
-    )
-    assert float(chain) == pytest.approx(0.53e-3 + 0.71e-3 + 5 * 0.11e-3)
-    assert float(tree - chain) == pytest.approx(0.89e-3)
+    chain, tree = (seconds("sglang-2026", "eagle3", tokens=6, draft_len=5, top_k=top_k) for top_k in (1, 3))
+    assert tree - chain == pytest.approx(0.78e-3)
+
+
+def test_a_draft_on_one_gpu_pays_no_communication_per_pass():
+    shape = {"tokens": 6, "draft_len": 5, "tp": 4}
+    whole, alone = (seconds("vllm-2026", "llama-3.2-1b", **shape, draft_tp=ranks) for ranks in (4, 1))
+    assert whole - alone == pytest.approx(5 * 0.05e-3)
 
 
 def test_medusa_pays_one_pass_and_an_ngram_draft_none():
     passes = {
-        name: float(cycle_overhead_counts(catalog.draft(name), tokens=6, draft_len=5)["draft_pass_host_s"])
+        name: float(
+            cycle_overhead_counts(catalog.draft(name), tokens=6, draft_len=5).get("draft_pass_host_s", np.zeros(()))
+        )
         for name in ("eagle3", "medusa", "ngram")
     }
     assert passes == {"eagle3": 5.0, "medusa": 1.0, "ngram": 0.0}
-    assert set(cycle_overhead_counts(catalog.draft("none"), tokens=1, draft_len=0)) == {"host_s", "token_s"}
+
+
+def test_a_loaded_draft_that_drafts_nothing_pays_a_share_of_the_step():
+    counts = cycle_overhead_counts(catalog.draft("eagle3"), tokens=8, draft_len=0, step_s=10e-3)
+    paid = float(overhead_seconds(catalog.engine("vllm-2026"), counts))
+    assert paid == pytest.approx(0.1e-3 + 0.066 * 10e-3)
 
 
 def test_a_block_drafter_pays_one_pass_and_its_own_host_work():
@@ -58,7 +80,7 @@ def test_a_block_drafter_pays_one_pass_and_its_own_host_work():
 def test_errors_of_kernels_and_overheads_add_in_quadrature():
     step = Step((), Estimate.of(10.0, 7.0, 10.0))
     engine = Engine("x", host_s=2.0, token_s=0.5, intervals={"token_s": (0.25, 1.0)})
-    found = with_overheads(step, engine, step_overhead_counts(16))
+    found = with_overheads(step, engine, step_overhead_counts(verified=16))
     assert float(found.value) == 10.0 + 2.0 + 16 * 0.5
     between = 20.0 * between_sources.deviation(engine, between_sources.RATE)
     assert float(found.up) == pytest.approx(np.hypot(16 * 0.5, between))
@@ -69,5 +91,5 @@ def test_errors_of_kernels_and_overheads_add_in_quadrature():
 
 
 def test_counts_broadcast_over_a_grid():
-    seconds = overhead_seconds(Engine("x", host_s=1.0, token_s=1.0), step_overhead_counts(np.array([1.0, 3.0])))
-    assert seconds.tolist() == [2.0, 4.0]
+    counts = step_overhead_counts(verified=np.array([1.0, 3.0]))
+    assert overhead_seconds(Engine("x", host_s=1.0, token_s=1.0), counts).tolist() == [2.0, 4.0]

@@ -23,7 +23,7 @@ def test_the_printed_table_is_short():
     assert str(large) == text
     assert len(text.splitlines()) <= 30
     assert f"... {len(large.rows()) - 20} more rows" in text
-    assert "llama-3.1-8b on 1x h100-sxm, bf16, draft eagle3, engine vllm; evidence: published" in text
+    assert "llama-3.1-8b on 1x h100-sxm, bf16, draft eagle3, engine vllm-2026; evidence: published" in text
     assert len(large.to_text().splitlines()) == len(large.rows()) + 4
 
 

@@ -247,10 +247,32 @@ def test_draft_layers_belong_to_heads():
 
 
 def test_engine_values_have_sources():
-    engine = catalog.engine("vllm")
-    assert engine.host_s == pytest.approx(1.207e-3)
+    engine = catalog.engine("vllm-2025")
+    assert engine.host_s == pytest.approx(1.2e-3)
     assert "2601.11580" in engine.sources["host_s"]
     assert catalog.engine("ideal").host_s == 0
+
+
+@pytest.mark.parametrize("alias", ["vllm", "sglang", "trtllm"])
+def test_a_short_engine_name_is_the_newest_preset(alias):
+    newest = max(name for name in catalog.names("engines") if name.startswith(alias))
+    assert catalog.engine(alias).name == newest
+    assert catalog.engine(alias) == catalog.engine(newest)
+    assert {row["name"] for row in catalog.describe("engines", alias)} == {newest}
+
+
+@pytest.mark.parametrize(("old", "new"), [("vllm-2025", "vllm-2026"), ("sglang-2025", "sglang-2026")])
+def test_versions_of_an_engine_share_memory_and_graphs_but_not_the_host_work(old, new):
+    one, other = catalog.engine(old), catalog.engine(new)
+    assert (one.memory, one.launch_s) == (other.memory, other.launch_s)
+    assert (one.max_graph_tokens, one.max_graph_batch) == (other.max_graph_tokens, other.max_graph_batch)
+    assert one.draft_host_s > other.draft_host_s
+
+
+def test_speculation_under_tensorrt_llm_is_theory():
+    assert {"draft_host_s", "draft_pass_host_s", "token_s"} <= catalog.engine("trtllm").theory
+    assert "host_s" not in catalog.engine("trtllm").theory
+    assert "draft_host_s" not in catalog.engine("vllm").theory
 
 
 def test_a_misspelt_field_of_an_engine_is_refused(monkeypatch):

@@ -1,0 +1,66 @@
+"""The engine that a table of quantities with intervals, units and sources describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scylla_sim.checks import fail, one_of
+from scylla_sim.specs.engine import OVERHEADS, Engine, MemoryUse
+from scylla_sim.specs.hardware_table import quantity
+
+_MEMORY_FIELDS = {
+    "memory_share": "share",
+    "runtime_memory": "runtime_bytes",
+    "communicator_memory": "communicator_bytes",
+    "graph_memory": "graph_bytes",
+    "profiled_tokens": "profiled_tokens",
+    "profiled_sequences": "profiled_sequences",
+    "small_gpu_sequences": "small_gpu_sequences",
+}
+"""Key in engines.toml -> field of `MemoryUse`."""
+
+_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch")
+"""Fields of an engine without an interval."""
+
+
+def engine_from(name: str, entry: Mapping[str, Any]) -> Engine:
+    """Return the engine of a table, in SI base units.
+
+    Raises
+    ------
+    InputError
+        For an unknown field, and for a quantity without an end of its interval, a unit or a source.
+    """
+    for field in entry:
+        one_of(f"{name} field", field, (*OVERHEADS, *_ENGINE_FIELDS, *_MEMORY_FIELDS))
+    given = {field: entry[field] for field in OVERHEADS if field in entry}
+    values = {field: quantity(name, field, item) for field, item in given.items()}
+    intervals = {field: _interval(name, field, item) for field, item in given.items()}
+    sources = {field: str(item["source"]) for field, item in given.items()}
+    tokens, batch = (
+        int(entry.get(limit, {"value": 0})["value"]) for limit in ("max_graph_tokens", "max_graph_batch")
+    )
+    return Engine(
+        name=name,
+        framework=str(entry.get("framework", {"value": ""})["value"]),
+        eager=False,
+        max_graph_tokens=tokens,
+        max_graph_batch=batch,
+        memory=MemoryUse(
+            **{use: _interval(name, key, entry[key]) for key, use in _MEMORY_FIELDS.items() if key in entry}
+        ),
+        intervals=intervals,
+        sources=sources,
+        theory=frozenset(field for field, item in given.items() if item.get("evidence") == "theory"),
+        **values,
+    )
+
+
+def _interval(entry: str, field: str, given: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the lower and upper end of a quantity in SI base units."""
+    for key in ("lower", "upper"):
+        if key not in given:
+            raise fail(f"{entry}.{field}", given["value"], f"lacks its {key} end")
+    lower, upper = (quantity(entry, field, {**given, "value": given[key]}) for key in ("lower", "upper"))
+    return lower, upper
