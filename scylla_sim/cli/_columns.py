@@ -13,6 +13,7 @@ from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, line_of, parse_numbers
+from scylla_sim.prediction.scenario import DEFAULT_ENGINE
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.records import read_columns
 from scylla_sim.specs import dtypes
@@ -28,7 +29,9 @@ def add_calibration(parser: argparse.ArgumentParser) -> None:
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add ``--engine`` to a verb."""
-    parser.add_argument("--engine", default="ideal", help="engine whose overheads are added; default ideal")
+    parser.add_argument(
+        "--engine", default=DEFAULT_ENGINE, help=f"engine whose overheads are added; default {DEFAULT_ENGINE}"
+    )
 
 
 def given_calibration(args: argparse.Namespace) -> Calibration | None:

@@ -13,7 +13,7 @@ from scylla_sim.acceptance.typical import TASKS
 from scylla_sim.checks import fail, whole
 from scylla_sim.console import count, counts, note
 from scylla_sim.prediction.model_notes import check_context, model_notes
-from scylla_sim.prediction.scenario import THEOREM, Scenario
+from scylla_sim.prediction.scenario import DEFAULT_ENGINE, THEOREM, Scenario
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 from scylla_sim.specs.model import Model
@@ -103,8 +103,8 @@ def add_measured_plain_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: str, engine: str) -> None:
-    """Add the options of the load and of the engine, with these defaults."""
+def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: str) -> None:
+    """Add the options of the load, with these defaults, and of the engine."""
     parser.add_argument(
         "--batch", default=batch, metavar="N[,N]", help=f"sequences decoded together; default {batch}"
     )
@@ -115,7 +115,7 @@ def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: 
     parser.add_argument(
         "--router-skew", type=float, metavar="A", help="Zipf exponent of expert popularity; default 0, uniform"
     )
-    add_engine_argument(parser, engine)
+    add_engine_argument(parser)
     parser.add_argument(
         "--memory-share",
         type=float,
@@ -158,10 +158,14 @@ def served_model(args: argparse.Namespace) -> tuple[Model, int]:
     return model, context
 
 
-def add_engine_argument(parser: argparse.ArgumentParser, default: str) -> None:
+def add_engine_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option of the serving engine."""
     parser.add_argument(
-        "--engine", default=default, help=f"ideal (kernels only), vllm or sglang; default {default}"
+        "--engine",
+        default=DEFAULT_ENGINE,
+        metavar="NAME",
+        help="ideal (kernels only), vllm, sglang or trtllm, or a preset such as vllm-2025; see scylla-sim catalog "
+        f"engines; default {DEFAULT_ENGINE}",
     )
 
 

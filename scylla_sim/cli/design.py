@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LAW[,LAW]",
         help="source of acceptance: theorems (1.1 and 1.2) or sdsl (arXiv 2603.11053); default theorems",
     )
-    _options.add_engine_argument(parser, "vllm")
+    _options.add_engine_argument(parser)
     add_output(parser)
 
 

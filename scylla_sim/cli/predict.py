@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens verified per sequence, root included: one value, or one per --batch",
     )
     parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="overrides acceptance and laws")
-    _options.add_load_arguments(parser, batch="1", context="1024", engine="ideal")
+    _options.add_load_arguments(parser, batch="1", context="1024")
     _options.add_measured_plain_argument(parser)
     parser.add_argument("--breakdown", action="store_true", help="print every operation of a cycle, no summary")
     add_output(parser)

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tp", type=int, default=1, help="tensor-parallel GPUs of the predicted throughput; default 1"
     )
-    _options.add_engine_argument(parser, "ideal")
+    _options.add_engine_argument(parser)
     parser.add_argument(
         "--reference-tokens-per-cycle",
         type=float,

@@ -28,7 +28,9 @@ EVIDENCE_MEANING = {
 
 
 def overhead_evidence(engine: Engine, name: str) -> str:
-    """Return the level of evidence of an overhead: ``published`` with an interval, ``given`` if it is exact."""
+    """Return the level of evidence of an overhead: ``theory`` or ``published``, or ``given`` if it is exact."""
+    if name in engine.theory:
+        return "theory"
     lower, upper = engine.intervals.get(name, (0.0, 0.0))
     return "published" if lower < upper else "given"
 

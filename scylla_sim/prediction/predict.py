@@ -8,7 +8,7 @@ from os import PathLike
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.prediction.result import Result
-from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.scenario import DEFAULT_ENGINE, Scenario
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.hardware import Hardware
@@ -32,7 +32,7 @@ def predict(
     task: str | None = None,
     batch: int | Sequence[int] = 1,
     context: int | Sequence[int] = 1024,
-    engine: str | Engine = "ideal",
+    engine: str | Engine = DEFAULT_ENGINE,
     eager: bool = False,
     tp: int = 1,
     draft_tp: int | None = None,
@@ -93,7 +93,8 @@ def predict(
     context
         Tokens in the KV cache of each sequence.
     engine
-        ``ideal`` (kernels only), ``vllm``, ``sglang``, or an `Engine`.
+        ``ideal`` (kernels only), ``vllm``, ``sglang`` or ``trtllm`` (the newest preset), a preset such as
+        ``vllm-2025``, or an `Engine`. Default: ``vllm``.
     eager
         Launch kernels one by one, without CUDA graphs.
     tp
@@ -134,9 +135,9 @@ def predict(
     Examples
     --------
     >>> result = predict(
-    ...     "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", acceptance=0.62, batch=[1, 256], engine="vllm"
+    ...     "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", acceptance=0.62, batch=[1, 64], engine="vllm"
     ... )
-    >>> [f"{row['speedup']:.1f}" for row in result.rows()]
-    ['1.7', '1.0']
+    >>> result.rows()[0]["speedup"] > result.rows()[1]["speedup"] > 1.0
+    True
     """
     return Scenario(**locals()).predict()  # `locals` holds only the parameters here

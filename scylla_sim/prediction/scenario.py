@@ -34,6 +34,9 @@ THEOREM = "theorem-1.3"
 """Value of ``verify_tokens`` that takes the tree size of each batch from Theorem 1.3 of arXiv 2505.07858."""
 THEOREM_NOTE = f"{THEOREM} is quoted for Qwen2.5-72B at 10K input tokens; the paper's tree is its limit"
 
+DEFAULT_ENGINE = "vllm"
+"""Engine of every verb and of `scylla_sim.predict`."""
+
 DRAFTING_OPTIONS = (
     *("draft_len", "top_k", "verify_tokens", "acceptance", "tokens_per_cycle", "reference_tokens_per_cycle"),
     *("draft_layers", "draft_train_tokens", "task"),
@@ -72,7 +75,7 @@ class Scenario:
     task: str | None = None
     batch: int | Sequence[int] = 1
     context: int | Sequence[int] = 1024
-    engine: str | Engine = "ideal"
+    engine: str | Engine = DEFAULT_ENGINE
     eager: bool = False
     tp: int = 1
     draft_tp: int | None = None
@@ -166,7 +169,7 @@ class Scenario:
             share = float(in_range("memory_share", self.memory_share, 0, 1, above=True))
             engine = replace(engine, memory=replace(engine.memory, share=(share, share)))
         if engine.eager and not engine.launch_s:
-            raise fail("eager", engine.name, "has no launch cost", "engines with one: vllm, sglang")
+            raise fail("eager", engine.name, "has no launch cost", "engines with one: vllm, sglang, trtllm")
         return engine
 
     def draft_shapes(self, verify_tokens: int | None = None) -> list[DraftShape]:

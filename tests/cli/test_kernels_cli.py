@@ -69,7 +69,7 @@ def test_kernels_without_an_operation_uses_its_fallback(capsys, tmp_path):
 def test_steps_agree_with_predict(capsys, tmp_path):
     shapes = tmp_path / "steps.csv"
     shapes.write_text("device,dtype,model,batch,context,tokens,mine\nh100-sxm,bf16,llama-3.1-8b,8,1024,1,x\n")
-    (row,) = csv.DictReader(io.StringIO(run(capsys, "steps", "--shapes", shapes)[1]))
+    (row,) = csv.DictReader(io.StringIO(run(capsys, "steps", "--shapes", shapes, "--engine", "ideal")[1]))
     (same,) = rows(capsys, *PREDICT, "--batch", "8")
     assert float(row["predicted_s"]) == same["plain_step_s"]
     assert float(row["naive_s"]) < float(row["lower_s"]) < float(row["predicted_s"]) < float(row["upper_s"])
@@ -86,7 +86,8 @@ def test_cycles_agree_with_predict(capsys, tmp_path):
     (same,) = rows(
         capsys, *PREDICT, "--draft", "eagle3", "--tokens-per-cycle", "2.4", "--batch", "8", "--context", 1024
     )
-    for name in ("draft_s", "verify_s", "cycle_s", "plain_step_s", "speedup", "speedup_lower"):
+    assert float(row["plain_step_s"]) == pytest.approx(same["plain_step_s"] + same["plain_overhead_s"], rel=1e-12)
+    for name in ("draft_s", "verify_s", "cycle_s", "speedup", "speedup_lower"):
         assert float(row[name]) == pytest.approx(same[name], rel=1e-12)
     shapes.write_text(head + "h100-sxm,bf16,llama-3.1-8b,eagle3,3,1,4,many,8,1024\n")
     assert "tokens_per_cycle='many' must be a number" in refused(capsys, "cycles", "--shapes", shapes)

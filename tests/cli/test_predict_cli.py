@@ -72,7 +72,7 @@ def test_breakdown_adds_up_to_the_cycle(capsys):
     assert sum(part["share"] for part in parts) == pytest.approx(1)
     assert {part["phase"] for part in parts} == {"draft", "verify", "overhead"}
     paid = {part["op"]: part["count"] for part in parts if part["phase"] == "overhead"}
-    assert paid == {"host": 1, "token": 8 * 4, "draft_pass_host": 3}
+    assert paid == {"host": 1, "token": 8 * 4, "draft_host": 1, "draft_pass_host": 3}
 
 
 def test_eager_small_model_waits_for_launches(capsys):

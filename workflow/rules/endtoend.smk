@@ -101,7 +101,7 @@ rule engine_values:
     params:
         code=SIMULATOR,
     shell:
-        "python -m scylla_sim catalog engines vllm --format json --out {output} > {log} 2>&1"
+        "python -m scylla_sim catalog engines vllm-2025 --format json --out {output} > {log} 2>&1"
 
 
 rule few_rows:

@@ -124,7 +124,7 @@ rule gpu_predict:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        verb=lambda w: {"kernels": "kernels", "step": "steps"}.get(w.suite, "cycles"),
+        verb=lambda w: {"kernels": "kernels", "step": "steps --engine ideal"}.get(w.suite, "cycles --engine ideal"),
     shell:
         "python -m scylla_sim {params.verb} --shapes {input.shapes} --calibration {input.calibration} --format csv "
         "--out {output} > {log} 2>&1"

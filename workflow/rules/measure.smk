@@ -130,7 +130,11 @@ rule predict_local:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        verb=lambda w: {"kernels": "kernels", "step": "steps", "specdecode": "cycles"}[w.suite],
+        verb=lambda w: {
+            "kernels": "kernels",
+            "step": "steps --engine ideal",
+            "specdecode": "cycles --engine ideal",
+        }[w.suite],
     shell:
         "python -m scylla_sim {params.verb} --shapes {input.shapes} --calibration {input.calibration} "
         "--out {output} > {log} 2>&1"

@@ -175,7 +175,8 @@ rule predict_loops:
     params:
         code=SIMULATOR,
     shell:
-        "python -m scylla_sim cycles --shapes {input.loops} --ranks {input.ranks} --calibration {input.calibration} "
+        "python -m scylla_sim cycles --engine ideal --shapes {input.loops} --ranks {input.ranks} "
+        "--calibration {input.calibration} "
         "--fit-overheads --out {output} > {log} 2>&1"
 
 
