@@ -15,6 +15,7 @@ from scylla_sim.number_columns import AT_LEAST_ONE, COUNT, POSITIVE, NumberRule,
 from scylla_sim.prediction import served_runs
 from scylla_sim.prediction.served_runs import Columns, ServedRun
 from scylla_sim.records import Row
+from scylla_sim.specs import catalog
 from scylla_sim.units import MILLI
 
 EPILOG = """example:
@@ -167,7 +168,7 @@ def execute(args: argparse.Namespace) -> int:
             **{name: getattr(run, name) for name in (*COUNTS, *SHAPE, *LENGTHS)},
             TAU: float(tau[index]),
             "tau_from": origin[index],
-            "preset": served_runs.engine_name(run.engine),
+            "preset": catalog.engine(run.engine).name,
             **_measured_columns(measured, index),
             **predicted[index],
             **{name: float(values[index]) for name, values in baselines.items()},

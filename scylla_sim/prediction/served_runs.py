@@ -16,12 +16,8 @@ from scylla_sim.checks import FloatArray
 from scylla_sim.prediction.cycle import Cycle
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.uncertainty import with_interval
-from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, exact
-
-FAMILIES = ("vllm", "sglang")
-"""Presets that a versioned engine name falls back to: ``vllm-2025`` means ``vllm`` unless it is a preset itself."""
 
 FIT_STEPS = 4
 """Steps of `fitted_tokens_per_cycle`; one is exact where the speed-up is proportional to the tokens per cycle."""
@@ -71,24 +67,12 @@ class ServedRun:
         return self.draft != "none" and self.draft_len > 0
 
 
-def engine_name(name: str) -> str:
-    """Return the preset of a versioned engine name; ``ideal`` for a family without any preset.
-
-    Examples
-    --------
-    >>> engine_name("vllm-1999"), engine_name("sglang"), engine_name("trtllm-1999")
-    ('vllm', 'sglang', 'ideal')
-    """
-    family = name.rpartition("-")[0]
-    return name if name in catalog.names("engines") else family if family in FAMILIES else "ideal"
-
-
 def scenario(run: ServedRun, tokens_per_cycle: float) -> Scenario:
     """Return the scenario of a run; a run that drafted nothing is predicted as the autoregressive baseline."""
     base = Scenario(
         run.model,
         hardware=run.hardware,
-        engine=engine_name(run.engine),
+        engine=run.engine,
         tp=run.tp,
         precision=run.precision or None,
         kv_precision=run.kv_precision or None,
