@@ -11,7 +11,7 @@ HEADER = (
     "id,source,series,engine,hardware,tp,model,precision,kv_precision,draft,draft_len,top_k,verify_tokens,"
     "batch,context,tokens_per_cycle,speedup,tokens_per_s"
 )
-GIVEN = "a-1,a,one,vllm-1999,h100-sxm,1,llama-3.1-8b,bf16,bf16,eagle3,3,1,4,8,512,2.5,1.5,2000"
+GIVEN = "a-1,a,one,vllm-2025,h100-sxm,1,llama-3.1-8b,bf16,bf16,eagle3,3,1,4,8,512,2.5,1.5,2000"
 FITTED = "b-{},b,two,sglang,h100-sxm,1,llama-3.1-8b,bf16,bf16,eagle3,3,1,4,{},512,,{},"
 PLAIN = "c-1,c,three,ideal,h100-sxm,1,llama-3.1-8b,bf16,bf16,none,,,,1,512,,,130"
 PUBLISHED = Path("paper/published/served_runs.csv")
@@ -41,8 +41,8 @@ def test_a_row_holds_measurement_prediction_interval_and_baselines(found):
     assert row["measured_cycle_s"] is None
 
 
-def test_a_versioned_engine_is_its_family_until_it_has_a_preset(found):
-    assert [row["preset"] for row in found] == ["vllm", "sglang", "sglang", "ideal"]
+def test_the_preset_of_an_engine_is_named(found):
+    assert [row["preset"] for row in found] == ["vllm-2025", "sglang-2026", "sglang-2026", "ideal"]
 
 
 def test_a_blank_value_is_one_fitted_value_of_the_series(found):
