@@ -34,6 +34,14 @@ devices that the prior is fitted to.
 MIN_LAUNCH = 0.1
 """Minimum fraction of a fitted launch latency that remains after the benchmark's own graph launch is subtracted."""
 
+BLEND = 2.0
+"""Factor below and above ``split_s`` within which the bands of short and long executions are blended.
+
+Both bands are measured on all executions of their side, so neither describes the ones close to ``split_s`` alone.
+"""
+TINY_S = 1e-12
+"""Seconds below which all executions are alike."""
+
 
 @dataclass(frozen=True)
 class Band:
@@ -67,11 +75,11 @@ class FittedKernel:
     parameters
         Parameter dataclass of the model, all values positive.
     band
-        Spread of executions that take ``split_s`` or longer.
+        Spread of executions that take longer than ``split_s``.
     short_band
         Spread of shorter executions, because launches scatter differently from long streams.
     split_s
-        Seconds that separate the two bands.
+        Seconds that separate the two bands; `FittedKernel.interval` blends them.
     evidence
         Evidence level of the parameters.
     graph_share_s
@@ -99,10 +107,22 @@ class FittedKernel:
         return evaluate(self.model, self.parameters, columns, r)
 
     def interval(self, seconds: FloatArray) -> Estimate:
-        """Return predicted seconds with their 90 % interval."""
-        short = seconds < self.split_s
-        lower = np.where(short, self.short_band.lower_ratio, self.band.lower_ratio)
-        upper = np.where(short, self.short_band.upper_ratio, self.band.upper_ratio)
+        """Return predicted seconds with their 90 % interval.
+
+        Around ``split_s`` the interval changes from one band to the other without a jump: `BLEND` times below and
+        above it is all of one band, and the log ratios are interpolated over the log seconds between.
+        """
+        share = 1.0
+        if self.split_s > 0.0 and self.band != self.short_band:
+            above = np.log(np.maximum(seconds, TINY_S) / self.split_s) / np.log(BLEND)
+            share = np.clip(0.5 + 0.5 * above, 0.0, 1.0)
+        lower, upper = (
+            short * (long / short) ** share
+            for short, long in (
+                (self.short_band.lower_ratio, self.band.lower_ratio),
+                (self.short_band.upper_ratio, self.band.upper_ratio),
+            )
+        )
         return Estimate(seconds, seconds * lower, seconds * upper)
 
     def widened(self) -> FittedKernel:

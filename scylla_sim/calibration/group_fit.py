@@ -8,6 +8,7 @@ is as wide as its prior is reported as not identified.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from scylla_sim.kernels.operation import FitSettings
 from scylla_sim.kernels.registry import operation
 from scylla_sim.ops.op import Columns
 from scylla_sim.specs.hardware import Hardware
+from scylla_sim.stats.quantiles import weighted_quantile
 from scylla_sim.stats.relative_errors import summarize
 from scylla_sim.units import MILLI
 
@@ -126,13 +128,30 @@ def _loss(residual: FloatArray, *, one_sided: bool) -> FloatArray:
     return np.asarray(np.sign(residual) * np.sqrt(2.0 * loss))
 
 
+def _spread(model: KernelModel) -> FloatArray:
+    """Return the prior standard deviations of the log parameters."""
+    return np.asarray([item.spread for item in model.parameters])
+
+
 def _posterior_mode(
-    model: KernelModel, columns: Columns, seconds: FloatArray, *, r: Rates, settings: FitSettings
+    model: KernelModel,
+    columns: Columns,
+    seconds: FloatArray,
+    *,
+    r: Rates,
+    settings: FitSettings,
+    centres: Sequence[FloatArray] | None = None,
 ) -> _Mode:
-    """Return the posterior mode of a kernel model, the best over its starting points."""
+    """Return the posterior mode of a kernel model, the best over its prior centres.
+
+    Parameters
+    ----------
+    centres
+        Log parameters at which a prior is centred and a fit starts; default: the starting points of the model.
+    """
     from scipy.optimize import least_squares
 
-    spread, scale = np.asarray([item.spread for item in model.parameters]), settings.residual_scale
+    spread, scale = _spread(model), settings.residual_scale
     target = np.log(seconds)
 
     def residuals(theta: FloatArray, prior: FloatArray) -> FloatArray:
@@ -142,23 +161,34 @@ def _posterior_mode(
 
     solutions = [
         least_squares(residuals, prior, x_scale=spread, max_nfev=200, args=(prior,))
-        for prior in map(np.log, model.starting_points())
+        for prior in centres or [np.log(point) for point in model.starting_points()]
     ]
     best = min(solutions, key=lambda solution: float(solution.cost))
     return _Mode(best.x, np.linalg.pinv(best.jac.T @ best.jac), float(best.cost))
 
 
+def _deviations(mode: _Mode) -> FloatArray:
+    """Return the posterior standard deviations of the log parameters."""
+    return np.asarray(np.sqrt(np.clip(np.diag(mode.covariance), 0.0, None)))
+
+
+def _identified(model: KernelModel, mode: _Mode) -> NDArray[np.bool_]:
+    """Return which parameters the rows of a fit determine."""
+    return np.asarray(_deviations(mode) < IDENTIFIED * _spread(model))
+
+
 def _parameter_intervals(model: KernelModel, mode: _Mode) -> dict[str, dict[str, Any]]:
     """Return value, 90 % interval and identification of each parameter."""
-    deviation = np.sqrt(np.clip(np.diag(mode.covariance), 0.0, None))
     return {
         item.name: {
             "value": float(np.exp(centre)),
             "lower": float(np.exp(centre - 1.645 * sd)),
             "upper": float(np.exp(centre + 1.645 * sd)),
-            "identified": bool(sd < IDENTIFIED * item.spread),
+            "identified": bool(known),
         }
-        for item, centre, sd in zip(model.parameters, mode.theta, deviation)
+        for item, centre, sd, known in zip(
+            model.parameters, mode.theta, _deviations(mode), _identified(model, mode)
+        )
     }
 
 
@@ -182,19 +212,45 @@ def _slices(settings: FitSettings, columns: Columns, groups: FloatArray) -> Floa
 
 
 def _folds(settings: FitSettings, groups: FloatArray) -> NDArray[np.intp]:
-    """Return the fold of each row: a hash of its group, or one fold per group."""
-    distinct, place = np.unique(groups, axis=0, return_inverse=True)
+    """Return the fold of each row: one fold per group, or folds of about equally many rows.
+
+    Large groups come first, groups of one size in the order of a hash. Each one joins the smallest fold.
+    """
+    distinct, place, sizes = np.unique(groups, axis=0, return_inverse=True, return_counts=True)
+    place = place.reshape(-1)
     if settings.leave_one_group_out and distinct.shape[0] <= MAX_FOLDS:
-        return np.asarray(place.reshape(-1), dtype=np.intp)
-    return np.array([zlib.crc32(row.tobytes()) % FOLDS for row in groups], dtype=np.intp)
+        return np.asarray(place, dtype=np.intp)
+    hashes = np.array([zlib.crc32(row.tobytes()) for row in distinct])
+    fold_of, rows = np.zeros(hashes.size, dtype=np.intp), np.zeros(FOLDS)
+    for group in np.lexsort((hashes, -sizes)):
+        fold_of[group] = np.argmin(rows)
+        rows[fold_of[group]] += sizes[group]
+    return fold_of[place]
 
 
 def _take(columns: Columns, at: NDArray[Any]) -> dict[str, FloatArray]:
     return {name: column[at] for name, column in columns.items()}
 
 
+def _mode_without(
+    model: KernelModel, whole: _Mode, columns: Columns, seconds: FloatArray, *, r: Rates, settings: FitSettings
+) -> _Mode:
+    """Return the posterior mode from the rows of some folds.
+
+    A parameter that only the other rows determine keeps its value of the whole fit. Without it, its prior would
+    predict a kind of kernel that the fit has seen, and the error would be that of the prior.
+    """
+    mode = _posterior_mode(model, columns, seconds, r=r, settings=settings)
+    lost = _identified(model, whole) & ~_identified(model, mode)
+    if not lost.any():
+        return mode
+    centres = [np.where(lost, whole.theta, np.log(point)) for point in model.starting_points()]
+    return _posterior_mode(model, columns, seconds, r=r, settings=settings, centres=centres)
+
+
 def _held_out_errors(
     model: KernelModel,
+    whole: _Mode,
     columns: Columns,
     seconds: FloatArray,
     *,
@@ -207,7 +263,7 @@ def _held_out_errors(
     for fold in np.unique(folds):
         test = folds == fold
         train = ~test if (~test).any() else test
-        mode = _posterior_mode(model, _take(columns, train), seconds[train], r=r, settings=settings)
+        mode = _mode_without(model, whole, _take(columns, train), seconds[train], r=r, settings=settings)
         fitted = model.with_values(np.exp(mode.theta).tolist())
         out[test] = np.log(seconds[test] / evaluate(model, fitted, _take(columns, test), r))
     return out
@@ -216,12 +272,13 @@ def _held_out_errors(
 def _band(log_error: FloatArray, groups: FloatArray) -> Band:
     """Return the interval that holds 90 % of the rows of new groups.
 
-    On average i / (n + 1) of the population lies below the i-th smallest of n values, so the quantiles use n + 1.
-    Errors of rows in one group are partly correlated, so n is the geometric mean of the numbers of rows and groups.
+    Errors of rows in one group are partly correlated. A group of n rows therefore has the weight of sqrt(n) rows.
+    One large group then does not set an end of the interval alone.
     """
-    count = np.sqrt(log_error.size * np.unique(groups, axis=0).shape[0])
-    tail = max(0.0, ((1.0 - LEVEL) / 2.0 * (count + 1.0) - 1.0) / (count - 1.0)) if count > 1.0 else 0.0
-    low, high = np.exp(np.quantile(log_error, [tail, 1.0 - tail])).tolist()
+    _, place, sizes = np.unique(groups, axis=0, return_inverse=True, return_counts=True)
+    weights = sizes[place.reshape(-1)] ** -0.5
+    tail = (1.0 - LEVEL) / 2.0
+    low, high = np.exp(weighted_quantile(log_error, [tail, 1.0 - tail], weights=weights)).tolist()
     return Band(min(low, 1.0), max(high, 1.0))
 
 
@@ -277,7 +334,7 @@ def fit_group(op: str, name: str, part: KernelTable, *, hardware: Hardware, evid
     model, mode = min(zip(candidates, modes), key=lambda pair: pair[1].cost)
     groups = _cv_groups(settings, columns)
     folds = _folds(settings, _slices(settings, columns, groups))
-    log_error = _held_out_errors(model, columns, seconds, folds=folds, r=r, settings=settings)
+    log_error = _held_out_errors(model, mode, columns, seconds, folds=folds, r=r, settings=settings)
     parameters = model.with_values(np.exp(mode.theta).tolist())
     band, short, split_s = _bands(evaluate(model, parameters, columns, r), log_error, groups)
     errors = summarize(np.expm1(-log_error))

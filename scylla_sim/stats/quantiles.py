@@ -1,4 +1,4 @@
-"""The normal distribution, and quantiles of the beta and Student distributions, without scipy.
+"""The normal distribution, and quantiles of weights and of the beta and Student distributions, without scipy.
 
 `scylla-sim predict` needs them for its intervals and for the acceptance laws, and importing scipy is slow. The beta
 and Student distributions follow from the regularized incomplete beta function.
@@ -100,6 +100,28 @@ def beta_quantile(probability: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatAr
         below = incomplete_beta(middle, a, b) < probability
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return (low + high) / 2
+
+
+def weighted_quantile(values: ArrayLike, probability: ArrayLike, *, weights: ArrayLike) -> FloatArray:
+    """Return quantiles of weighted values, interpolated between the middles of their weights.
+
+    Parameters
+    ----------
+    values, weights
+        Values and their positive weights, of one length.
+    probability
+        Probabilities in [0, 1].
+
+    Examples
+    --------
+    >>> weighted_quantile([3.0, 1.0, 2.0], [0.5], weights=[1.0, 1.0, 4.0]).tolist()
+    [2.0]
+    """
+    order = np.argsort(np.asarray(values, dtype=np.float64), kind="stable")
+    ordered = np.asarray(values, dtype=np.float64)[order]
+    weight = positive("weights", weights)[order]
+    middle = (np.cumsum(weight) - 0.5 * weight) / weight.sum()
+    return np.asarray(np.interp(in_range("probability", probability, 0, 1), middle, ordered))
 
 
 @cache

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration, op_time
+from scylla_sim.calibration.fitted_kernel import Band, FittedKernel
 from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.gemm import GEMM_TILES
 from scylla_sim.kernels.mla import MLA
 from scylla_sim.kernels.model import evaluate
 from scylla_sim.kernels.operation import KernelQuery
@@ -331,3 +334,18 @@ def test_moe_steps_of_arrays_and_scalars_agree(name, grid, n):
     together = target_step(model, deployment, batch=batch, context=context, tokens=n).seconds
     alone = [float(target_step(model, deployment, batch=b, context=s, tokens=n).seconds) for b, s in grid]
     assert np.allclose(together, alone, rtol=1e-13)
+
+
+below, above = st.floats(0.5, 1), st.floats(1, 2)
+
+
+@given(st.builds(Band, below, above), st.builds(Band, below, above), st.floats(1e-7, 1e-2))
+def test_an_interval_never_jumps_with_the_seconds_of_a_kernel(short, long, split_s):
+    kernel = FittedKernel(GEMM_TILES, GEMM_TILES.prior, long, short, split_s)
+    seconds = np.geomspace(split_s / 10, split_s * 10, 2000)
+    interval = kernel.interval(seconds)
+    for end in (interval.lower, interval.upper):
+        steps = np.abs(np.diff(np.log(end)))
+        assert steps.max() < 0.01  # the grid itself has steps of 0.0023
+    assert interval.upper[0] / seconds[0] == pytest.approx(short.upper_ratio)
+    assert interval.upper[-1] / seconds[-1] == pytest.approx(long.upper_ratio)

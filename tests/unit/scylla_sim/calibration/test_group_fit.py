@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from kernel_rows import H100, fit, gemm_rows
 
-from scylla_sim.calibration import kernel_table
+from scylla_sim.calibration import group_fit, kernel_table
 from scylla_sim.calibration.group_fit import GRAPH_LAUNCH_S, _cv_groups, _folds, _slices
+from scylla_sim.kernels.attention import ATTENTION_WAVES
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.gemm import GEMM_TILES
+from scylla_sim.kernels.gemm import GEMM, GEMM_TILES
 from scylla_sim.kernels.model import evaluate
 from scylla_sim.kernels.moe import MOE
 
@@ -113,3 +114,54 @@ def test_slices_are_held_out_where_a_fit_has_few_models(shapes, held_out):
         assert len(set(folds.tolist())) == 3
     else:
         assert slices is groups
+
+
+def attention_rows(unsplit_ratio, seed=6):
+    """Rows of attention; only the heads 2 of 2 depend on ``unsplit_ratio``."""
+    model = ATTENTION_WAVES
+    parameters = replace(model.prior, unsplit_ratio=unsplit_ratio)
+    heads = [(2, 2), (8, 2), (8, 4), (12, 2), (16, 4), (16, 8), (24, 8), (32, 8)]
+    cells = [(b, s, *pair) for b in (1, 4, 16) for s in (128, 1024, 8192, 65536) for pair in heads]
+    names = ("batch", "kv_len", "num_heads", "num_kv_heads")
+    columns = dict(zip(names, np.array(cells, dtype=float).T))
+    fixed = {"q_len": 1.0, "head_dim": 128.0, "window": 0.0}
+    seconds = evaluate(model, parameters, columns | fixed, rates(H100, "bfloat16", "bfloat16"))
+    noise = np.exp(0.02 * np.random.default_rng(seed).standard_normal(seconds.size))
+    text = {name: [str(int(value)) for value in column] for name, column in columns.items()}
+    labels = {"op": "decode_attention", "device": H100.name, "dtype": "bfloat16", "kv_dtype": "bfloat16"}
+    return {
+        **{name: [value] * seconds.size for name, value in labels.items()},
+        **text,
+        "head_dim": ["128"] * seconds.size,
+        "latency_ms": [repr(value) for value in (1e3 * seconds * noise).tolist()],
+    }
+
+
+def test_a_parameter_that_one_group_of_heads_determines_does_not_widen_the_band():
+    """Held out, that group would be predicted with the prior, which is 20 times too fast here."""
+    (group,) = fit(attention_rows(0.05)).groups
+    assert group.intervals["unsplit_ratio"]["identified"]
+    for band in (group.kernel.band, group.kernel.short_band):
+        assert band.upper_ratio < 1.2
+        assert band.lower_ratio > 1 / 1.2
+
+
+def test_folds_hold_about_equally_many_rows_and_never_share_a_group():
+    sizes = [40, 30, 30, 20, 20, 10, 10, 4, 4]
+    groups = np.repeat(np.arange(float(len(sizes))), sizes)[:, None]
+    folds = group_fit._folds(GEMM.fit, groups)
+    counts = np.bincount(folds)
+    assert counts.size == group_fit.FOLDS
+    assert counts.max() - counts.min() <= 10
+    assert all(np.unique(folds[groups[:, 0] == group]).size == 1 for group in range(len(sizes)))
+
+
+def test_rows_of_a_large_group_weigh_less_than_as_many_groups():
+    """18 of 342 rows are slow: beyond the upper end as rows of one group, within it as three groups."""
+    others = np.tile(np.linspace(-0.1, 0.1, 6), 54)
+    errors = np.concatenate([np.full(18, 1.0), others])
+    small = np.repeat(np.arange(1.0, 55.0), 6)
+    one_group = np.concatenate([np.zeros(18), small])[:, None]
+    many_groups = np.concatenate([-np.arange(1.0, 4.0).repeat(6), small])[:, None]
+    assert group_fit._band(errors, one_group).upper_ratio < 1.2
+    assert group_fit._band(errors, many_groups).upper_ratio > 2.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from scylla_sim.stats.quantiles import beta_quantile, incomplete_beta, student_quantile
+from scylla_sim.stats.quantiles import beta_quantile, incomplete_beta, student_quantile, weighted_quantile
 
 
 def test_incomplete_beta_agrees_with_scipy():
@@ -21,3 +21,9 @@ def test_beta_quantile_agrees_with_scipy():
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
 def test_student_quantile_agrees_with_scipy(level, dof):
     assert student_quantile(level, dof) == pytest.approx(stats.t.ppf((1 + level) / 2, dof), rel=1e-9)
+
+
+def test_weights_act_as_copies_of_a_value():
+    copies = np.repeat([1.0, 2.0, 5.0, 9.0], [100, 300, 50, 50])
+    found = weighted_quantile([5.0, 1.0, 9.0, 2.0], [0.1, 0.5, 0.95], weights=[50.0, 100.0, 50.0, 300.0])
+    assert found[[0, 1, 2]] == pytest.approx(np.quantile(copies, [0.1, 0.5, 0.95]))
