@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from scylla_sim.checks import fail
 from scylla_sim.kernels.device_rates import Rates, rates
 from scylla_sim.kernels.operation import LINK, Execution, KernelQuery
 from scylla_sim.kernels.registry import op_kind, operation
+from scylla_sim.kernels.verify_attention import with_backend
 from scylla_sim.ops.op import Columns, Op
-from scylla_sim.stats.estimate import Estimate, Sources
+from scylla_sim.specs.attention_backend import AttentionBackend, dispatched
+from scylla_sim.stats.estimate import Deviation, Estimate, Sources
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,14 @@ class OpEstimate:
     sources
         Named sources of error beside the fit, for example an uncertain kernel parameter; see
         `scylla_sim.prediction.step_time`.
+    backend
+        Backend of attention with several query tokens; ``None`` for the fitted kernel.
     """
 
     seconds: Estimate
     evidence: str
     sources: Sources = field(default_factory=dict)
+    backend: AttentionBackend | None = None
 
 
 def choose(
@@ -129,4 +134,25 @@ def op_seconds(
     if not operation(execution.operation).l2_reuse_in_serving:
         kernel = kernel.without_l2_reuse
     r = rates(hardware, kind.compute_dtype(dtype), kv_dtype if kind.reads_kv else "")
+    if kind.attention and np.any(op.columns["q_len"] > 1.0):
+        backend = dispatched(framework, hardware, kv_dtype=kv_dtype, attention=kind.attention)
+        if backend is not None:
+            return _estimate_with(backend, execution, kernel.in_cuda_graph, columns=op.columns, r=r)
     return estimate(execution, kernel.in_cuda_graph, op.columns, r)
+
+
+def _estimate_with(
+    backend: AttentionBackend, execution: Execution, kernel: FittedKernel, *, columns: Columns, r: Rates
+) -> OpEstimate:
+    """Return the seconds of attention by a backend, with one source of error for each of its settings."""
+
+    def by(one: AttentionBackend) -> OpEstimate:
+        return estimate(execution, replace(kernel, model=with_backend(kernel.model, one)), columns, r)
+
+    found = by(backend)
+    ends = {name: [by(end).seconds.value for end in backend.ends(name)] for name in backend.settings}
+    sources = {
+        f"{backend.name} {name}": Deviation.between(found.seconds.value, values) for name, values in ends.items()
+    }
+    evidence = "theory" if backend.undecided else found.evidence
+    return OpEstimate(found.seconds, evidence, {**found.sources, **sources}, backend)

@@ -142,7 +142,13 @@ ALL_REDUCE = Operation(
         may_be_zero=("graph",),
         needs_dtype=False,
     ),
-    fit=FitSettings(min_rows=8, residual_scale=0.04, size_columns=("bytes",), cv_groups=("bytes",)),
+    fit=FitSettings(
+        min_rows=8,
+        residual_scale=0.04,
+        size_columns=("bytes",),
+        cv_groups=("bytes",),
+        leave_one_group_out=True,  # few sizes, each a factor of 4 from the next
+    ),
     kinds=(OpKind("all_reduce", (Execution("all_reduce"),), resource=LINK, depends_on_graph=True),),
     group_names=_group_names,
     lookup=_lookup,

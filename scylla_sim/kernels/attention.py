@@ -23,6 +23,7 @@ from scylla_sim.kernels.operation import (
     with_sources,
 )
 from scylla_sim.ops.op import Columns, attention_flops, cached, kv_bytes, query_bytes
+from scylla_sim.specs.attention_backend import GROUPED
 from scylla_sim.specs.hardware import Hardware
 
 ROWS_PER_TILE = 64.0
@@ -212,6 +213,7 @@ ATTENTION = Operation(
             "decode_attention",
             (Execution("decode_attention"),),
             correlation_exponent=ATTENTION_CORRELATION_EXPONENT,
+            attention=GROUPED,
         ),
     ),
     group_names=_group_names,

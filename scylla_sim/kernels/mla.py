@@ -22,6 +22,7 @@ from scylla_sim.kernels.operation import (
     lookup_by_kv_dtype,
 )
 from scylla_sim.ops.op import Columns, mla_cache_bytes, mla_flops, mla_query_bytes
+from scylla_sim.specs.attention_backend import LATENT
 from scylla_sim.specs.hardware import Hardware
 
 WIDE_HEADS = 64.0
@@ -158,7 +159,7 @@ MLA = Operation(
         cv_groups=("batch", "num_heads"),
     ),
     kinds=(
-        OpKind("latent_attention", _EXECUTIONS),
+        OpKind("latent_attention", _EXECUTIONS, attention=LATENT),
         OpKind("sparse_attention", _SPARSE),
         OpKind("index_scores", _SPARSE[-1:]),
     ),

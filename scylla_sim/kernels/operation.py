@@ -238,6 +238,9 @@ class OpKind:
     correlation_exponent
         Exponent c: errors of one kernel at query rows that differ by a factor r correlate as r**-c. ``None`` counts
         them as independent, because no data show the kernel at two sizes on one weight or cache.
+    attention
+        Kind of attention, ``grouped`` or ``mla``, whose kernel for several query tokens depends on the engine
+        (`scylla_sim.specs.attention_backend`); empty for other operations.
     """
 
     name: str
@@ -246,6 +249,7 @@ class OpKind:
     power_limited: bool = False
     depends_on_graph: bool = False
     correlation_exponent: float | None = None
+    attention: str = ""
 
     @property
     def reads_kv(self) -> bool:

@@ -1,10 +1,11 @@
-"""Checks of a context against a model, and the assumptions behind the costs of a model and of a draft."""
+"""Checks of a context against a model, and the assumptions behind costs of models, drafts and attention."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from scylla_sim.checks import fail, whole
+from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
 
@@ -53,3 +54,9 @@ def draft_notes(draft: Draft, target: Model, context: int | Sequence[int]) -> li
             "shape, and engines cannot run it"
         )
     return notes
+
+
+def backend_notes(predictions: Sequence[Prediction]) -> list[str]:
+    """Return the remarks on the attention backends that verify, each once."""
+    backends = [prediction.verify.attention_backend for prediction in predictions]
+    return list(dict.fromkeys(f"{one.kernels}: {one.note}" for one in backends if one is not None and one.note))

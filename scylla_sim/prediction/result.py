@@ -232,6 +232,7 @@ def _rows(prediction: Prediction) -> list[Row]:
         prediction.evidence,
         prediction.evidence_shares,
     )
+    backend = prediction.verify.attention_backend
     return [
         {
             "batch_size": int(batch),
@@ -245,6 +246,7 @@ def _rows(prediction: Prediction) -> list[Row]:
             "evidence_shares": shares_in_words([shares]),
             "verdict": verdict(intervals["p_slower"], speculates=config.draft.kind != "none"),
             "acceptance_evidence": config.acceptance_evidence,
+            "verify_attention": backend.kernels if backend else "",
         }
         for batch, context, numbers, bound, fits, intervals, evidence, shares in parts
     ]
@@ -278,6 +280,7 @@ def _op_rows(prediction: Prediction, point: int) -> Iterator[Row]:
                 "share": seconds / cycle,
                 "datasheet_s": _at(np.maximum(part.memory_s, part.compute_s), prediction, point),
                 "evidence": part.evidence,
+                "kernels": part.backend.kernels if part.backend else "",
             }
 
 
@@ -297,4 +300,5 @@ def _overhead_rows(prediction: Prediction, point: int) -> Iterator[Row]:
                 "share": seconds / cycle,
                 "datasheet_s": None,
                 "evidence": overhead_evidence(prediction.engine, name),
+                "kernels": "",
             }

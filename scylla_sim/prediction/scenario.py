@@ -17,7 +17,7 @@ from scylla_sim.checks import FloatArray, fail, in_range, number, one_of, whole
 from scylla_sim.prediction import measured_plain, precisions
 from scylla_sim.prediction.device_choice import calibration_for, family_notes
 from scylla_sim.prediction.memory_notes import memory_notes
-from scylla_sim.prediction.model_notes import check_context, draft_notes, model_notes
+from scylla_sim.prediction.model_notes import backend_notes, check_context, draft_notes, model_notes
 from scylla_sim.prediction.precisions import Precisions
 from scylla_sim.prediction.result import Result
 from scylla_sim.prediction.slower_precision import slower_note
@@ -296,7 +296,7 @@ class Scenario:
             context=context,
             tokens=max(each.config.verify_tokens for each in predictions),
         )
-        notes += memory_notes(predictions)
+        notes += memory_notes(predictions) + backend_notes(predictions)
         notes += [] if measured is None else measured_plain.notes_of(predictions, measured)
         return Result(model, target, precision_name(target.dtype), tuple(predictions), tuple(dict.fromkeys(notes)))
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scylla_sim.checks import FloatArray
+from scylla_sim.specs.attention_backend import AttentionBackend
 from scylla_sim.stats.estimate import Deviation, Estimate, Sources, add_sources, exact, with_deviations
 
 LAUNCH = "launch"
@@ -77,6 +78,8 @@ class OpTime:
         Evidence level of the kernel's fit.
     sources
         Named sources of error beside the kernel fit, in seconds of all executions.
+    backend
+        Backend of attention with several query tokens; ``None`` for the fitted kernel.
     """
 
     name: str
@@ -87,6 +90,7 @@ class OpTime:
     compute_s: FloatArray
     evidence: str
     sources: Sources = field(default_factory=dict)
+    backend: AttentionBackend | None = None
 
     @property
     def seconds(self) -> FloatArray:
@@ -104,6 +108,7 @@ class OpTime:
             compute_s=self.compute_s + times * other.compute_s,
             evidence=other.evidence,
             sources=add_sources(self.sources, {name: one.scaled(times) for name, one in other.sources.items()}),
+            backend=self.backend or other.backend,
         )
 
 
@@ -153,6 +158,11 @@ class Step:
     def datasheet_s(self) -> FloatArray:
         """Roofline seconds: the larger of memory and compute time, summed over the operations."""
         return sum((np.maximum(part.memory_s, part.compute_s) for part in self.parts), np.zeros_like(self.seconds))
+
+    @property
+    def attention_backend(self) -> AttentionBackend | None:
+        """Backend of attention with several query tokens; ``None`` for the fitted kernel."""
+        return next((part.backend for part in self.parts if part.backend is not None), None)
 
 
 EMPTY = Step((), exact(0.0))

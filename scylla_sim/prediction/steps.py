@@ -102,13 +102,27 @@ def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: 
                 compute_s=compute_s,
                 evidence=one.evidence,
                 sources=_sources(op, deployment, one, eager=eager, bounds=(compute_s, memory_s)),
+                backend=one.backend,
             )
         )
     if deployment.engine.launch_s > 0.0 and not deployment.launches_add:
         waiting = _waiting(parts, deployment.engine, eager)
         behind = waiting.seconds > 0.0
         parts = [*([_hidden(part, behind) for part in parts] if behind.any() else parts), waiting]
-    return step_of(tuple(parts))
+    return step_of(tuple(_with_unknown_backend(parts)))
+
+
+def _with_unknown_backend(parts: Sequence[OpTime]) -> Sequence[OpTime]:
+    """Return the operations of a step, which may take twice as long if no published row describes its attention.
+
+    The source of error is that of attention, the operation whose backend is unknown.
+    """
+    unknown = next((part for part in parts if part.backend is not None and part.backend.undecided), None)
+    if unknown is None or unknown.backend is None:
+        return parts
+    added = sum((part.seconds for part in parts), np.zeros_like(unknown.seconds))
+    source = {f"{unknown.backend.name} without published rows": Deviation(np.zeros_like(added), added)}
+    return [replace(part, sources=add_sources(part.sources, source)) if part is unknown else part for part in parts]
 
 
 def _hidden(part: OpTime, behind: NDArray[np.bool_]) -> OpTime:
