@@ -69,7 +69,8 @@ def footer(rows: Sequence[Mapping[str, Any]], shares: Sequence[Mapping[str, floa
     )
     evidence = min((one["evidence"] for one in rows), key=WEAKEST_FIRST.index)
     meaning = EVIDENCE_MEANING.get(evidence, evidence)
+    verified = f"; verification with {row['verify_attention']}" if row.get("verify_attention") else ""
     return (
-        f"{head}; evidence: {evidence} ({meaning}){published}\n"
+        f"{head}; evidence: {evidence} ({meaning}){published}{verified}\n"
         f"shares of a cycle: {shares_in_words(shares)}; {coverage}\n"
     )
