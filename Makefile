@@ -4,6 +4,7 @@
 # make coverage      run the tests and print the lines and branches that none of them reaches
 # make figures       draw the paper's figures only
 # make calibrations  fit the shipped calibrations again and copy them into the package
+# make between-sources  estimate the differences between published deployments again
 # make blind         predict and hash what `gpu-validate campaign` would measure on the GPUs in BLIND
 # make clean         remove results and caches, and keep .venv
 # make help          print this list
@@ -13,7 +14,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test coverage figures calibrations blind clean help
+.PHONY: reproduce test coverage figures calibrations between-sources blind clean help
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
@@ -54,7 +55,7 @@ test: $(INSTALLED)
 	python -m ruff check
 	python -m ruff format --check
 	python -m mypy
-	MYPYPATH=workflow python -m mypy --strict workflow/guard.py workflow/scenarios.py
+	MYPYPATH=workflow python -m mypy --strict workflow/guard.py workflow/scenarios.py workflow/fit_between_sources.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -73,6 +74,11 @@ calibrations: $(INSTALLED)
 	@for file in results/calibration/*.json; do \
 	  if [ "$$file" != results/calibration/local.json ]; then cp -v "$$file" scylla_sim/data/calibrations/; fi; \
 	done
+
+between-sources: $(INSTALLED)
+	@mkdir -p results/published
+	@python -m scylla_sim served --runs paper/published/served_runs.csv --format csv > results/published/served.csv
+	@python workflow/fit_between_sources.py results/published/served.csv scylla_sim/data/between_sources.toml
 
 # Only the shapes that fit into each GPU are predicted. Commit the files before the GPU is measured.
 blind: $(INSTALLED)

@@ -13,7 +13,7 @@ from scylla_sim.records import format_csv, write_text
 Put = Callable[..., None]
 
 ERRORS = {"median_ape": 0.05, "mape": 0.06, "p90_ape": 0.12, "bias": 0.05, "naive_median_ape": 0.4}
-ERRORS |= {"naive_bias": -0.4, "coverage": 0.7}
+ERRORS |= {"naive_bias": -0.4, "coverage": 0.7, "width": 1.4}
 LADDER_BATCHES = (2, 4, 8, 16, 24, 32, 48, 56, 64)
 CYCLES = {
     **{f"endtoend/specbundle-{shape}.json": (1,) for shape in ("0-1", "3-1", "5-1", "7-1", "5-3", "7-4")},

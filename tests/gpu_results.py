@@ -16,7 +16,7 @@ Put = Callable[..., None]
 Row = dict[str, Any]
 
 ERRORS: Row = {
-    **{"n": 6, "median_ape": 0.05, "mape": 0.06, "p90_ape": 0.1, "bias": -0.05, "coverage": 0.9},
+    **{"n": 6, "median_ape": 0.05, "mape": 0.06, "p90_ape": 0.1, "bias": -0.05, "coverage": 0.9, "width": 1.3},
     **{
         "naive_median_ape": 0.3,
         "floor_kind": "repeat",

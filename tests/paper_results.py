@@ -177,6 +177,7 @@ ERRORS = {
     "p90_ape": 0.12,
     "bias": 0.05,
     "coverage": 0.9,
+    "width": 1.3,
     "floor_median": 0.02,
     "naive_median_ape": 0.4,
     "naive_bias": -0.4,

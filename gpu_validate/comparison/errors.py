@@ -26,6 +26,7 @@ COLUMNS = (
     "naive_median_ape",
     "naive_bias",
     "coverage",
+    "width",
     "floor_median",
 )
 """Columns of the printed table after the group."""
@@ -154,6 +155,7 @@ class Joined:
         if self.bounds is not None:
             low, high = (bound[chosen] for bound in self.bounds)
             row["coverage"] = float(np.mean((low <= measured) & (measured <= high)))
+            row["width"] = float(np.median(high / low))
         own = None if self.half_width is None else self.half_width[chosen]
         return row | _floor(measured, None if self.ratio is None else self.ratio[chosen], own)
 

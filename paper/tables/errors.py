@@ -46,10 +46,14 @@ ERROR_COLUMNS = (
 )
 """Columns of the errors of a prediction and of its roofline baseline."""
 
+WIDTH = Column("width", "median upper / lower end", digits=2)
+"""Column of the width of the intervals beside their coverage."""
+
 ERRORS = (
     Column("n", "shapes", digits=0),
     *ERROR_COLUMNS,
     percent_column("coverage", "inside 90 % interval", digits=0),
+    WIDTH,
     percent_column("floor_median", "noise floor"),
 )
 """Error columns of a comparison, in order."""

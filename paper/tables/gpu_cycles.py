@@ -50,8 +50,13 @@ def _part_notes(campaign: Campaign) -> list[str]:
             for key, words in CYCLE_PARTS.items()
             if key in by_quantity
         )
-        covered = by_quantity.get("speedup", {}).get("coverage")
-        inside = "" if covered is None else f". {percent(covered, 0)} of the speed-ups are in their 90 % interval"
+        speedup = by_quantity.get("speedup", {})
+        inside = (
+            f". {percent(speedup['coverage'], 0)} of the speed-ups are in their 90 % interval, whose upper end is "
+            f"{speedup['width']:.2f} times the lower one in the median"
+            if "coverage" in speedup
+            else ""
+        )
         notes.append(f"{campaign.gpu}, {name}: median errors of {parts}{inside}.")
     return notes
 

@@ -106,6 +106,7 @@ def _score_columns(name: str) -> list[Column]:
         percent_column(f"{name}_p90_ape", f"{name}: 90th percentile"),
         percent_column(f"{name}_bias", f"{name}: bias", signed=True),
         percent_column(f"{name}_coverage", f"{name}: inside 90 % interval", digits=0),
+        Column(f"{name}_width", f"{name}: median upper / lower end", digits=2),
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from paper.render.table import EVIDENCE, Column, Table, ms_column, percent_column
 from paper.render.values import joined
 from paper.sources.results import Results, ResultTable, commits, value
-from paper.tables.errors import ERROR_COLUMNS, ROOFLINE_NOTE, word
+from paper.tables.errors import ERROR_COLUMNS, ROOFLINE_NOTE, WIDTH, word
 from scylla_sim.records import Row
 from scylla_sim.units import MILLI
 
@@ -15,6 +15,7 @@ _ERRORS = (
     Column("n", "runs", digits=0),
     *ERROR_COLUMNS,
     percent_column("coverage", "inside 90 % interval of the kernels", digits=0),
+    WIDTH,
 )
 _SOURCES = ["runs of the Python package aiconfigurator-core (Apache-2.0), systems/silicon_sample.csv"]
 _RUN_NOTES = (

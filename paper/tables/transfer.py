@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from paper.render.table import EVIDENCE, Column, Table, percent_column
 from paper.render.values import joined
 from paper.sources.results import Results, ResultTable, commits, value
-from paper.tables.errors import FLOORS, ROOFLINE_NOTE, word
+from paper.tables.errors import FLOORS, ROOFLINE_NOTE, WIDTH, word
 from paper.tables.silicon import SOURCE
 from scylla_sim.records import Row
 
@@ -21,6 +21,7 @@ _ERRORS = (
     percent_column("bias", "bias", signed=True),
     percent_column("naive_median_ape", "roofline baseline: median error"),
     percent_column("coverage", "inside 90 % interval", digits=0),
+    WIDTH,
     percent_column("floor_median", "noise floor"),
 )
 

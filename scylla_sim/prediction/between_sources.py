@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.specs.engine import Engine
+from scylla_sim.stats.estimate import Estimate
 from scylla_sim.stats.quantiles import Z_90
 
 LEVEL = 0.9
@@ -51,6 +52,32 @@ def deviation(engine: Engine, quantity: str) -> float:
     0.0
     """
     return float(np.expm1(Z_90 * shipped_sd(quantity))) if applies(engine) else 0.0
+
+
+def without(end: FloatArray, included: float) -> FloatArray:
+    """Return the distance of an end of an interval without the differences between sources in it.
+
+    Parameters
+    ----------
+    end
+        Ratio of the end to the value, or its inverse: at least 1.
+    included
+        Standard deviation that the interval contains.
+
+    Examples
+    --------
+    >>> round(float(without(np.array(1.25), float(np.log(1.15)) / Z_90)), 3)
+    1.2
+    """
+    rest: FloatArray = 1.0 + np.sqrt(np.maximum((end - 1.0) ** 2 - np.expm1(Z_90 * included) ** 2, 0.0))
+    return rest
+
+
+def interval_with(value: FloatArray, lower: FloatArray, upper: FloatArray, sd: ArrayLike) -> Estimate:
+    """Return intervals with differences between sources of another size; the given ones contain none."""
+    added = np.expm1(Z_90 * np.asarray(sd, dtype=np.float64))
+    down, up = (np.hypot(end - 1.0, added) for end in (value / lower, upper / value))
+    return Estimate(value, value / (1.0 + down), value * (1.0 + up))
 
 
 def required_sd(measured: ArrayLike, value: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
@@ -95,3 +122,20 @@ def estimated_sd(required: FloatArray, sources: Sequence[str]) -> float:
     order = np.argsort(required)
     held = np.cumsum(1.0 / counts[index[order]]) / names.size
     return float(required[order][min(int(np.searchsorted(held, LEVEL - 1e-9)), required.size - 1)])
+
+
+def estimated_without_each(required: FloatArray, sources: Sequence[str]) -> FloatArray:
+    """Return for each run the estimate from the runs of all other sources; NaN if there are none.
+
+    Examples
+    --------
+    >>> estimated_without_each(np.array([0.1, 0.1, 0.3]), ["a", "a", "b"]).tolist()
+    [0.3, 0.3, 0.1]
+    """
+    names = np.asarray(sources)
+    found = np.full(required.shape, np.nan)
+    for name in dict.fromkeys(sources):
+        other = names != name
+        if other.any():
+            found[~other] = estimated_sd(required[other], names[other].tolist())
+    return found

@@ -44,6 +44,7 @@ def test_rows_are_joined_by_shape_and_not_by_order(write: Write) -> None:
     assert bf16["median_ape"] == pytest.approx(0.05)
     assert bf16["bias"] == pytest.approx(0.05)
     assert bf16["coverage"] == 1.0
+    assert bf16["width"] == pytest.approx((0.0012 / 0.0010 + 0.0021 / 0.0019) / 2)
     assert fp8["median_ape"] == pytest.approx(0.35)
     assert fp8["mape"] == pytest.approx(0.35)
     assert fp8["bias"] == pytest.approx(0.15)

@@ -1,0 +1,141 @@
+"""Estimate the differences between published deployments from scored runs, and write them into the package.
+
+Usage: ``python workflow/fit_between_sources.py SERVED.csv [DATA.toml]``. The first file is the output of
+``scylla-sim served --runs paper/published/served_runs.csv --format csv``. The second one is rewritten, for example
+``scylla_sim/data/between_sources.toml``; without it, the script only prints the table.
+
+The table has one line for each quantity and source: the size from all other sources, the share of the measurements
+inside 90 % intervals, and the median of upper over lower end, without and with the differences.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scylla_sim.checks import FloatArray, fail
+from scylla_sim.prediction import between_sources
+from scylla_sim.prediction.between_sources import RATE, SPEEDUP
+from scylla_sim.records import Row, format_table, read_columns, write_text
+from scylla_sim.stats.estimate import Estimate
+
+MEASURED = {
+    SPEEDUP: {"speedup": "measured_speedup"},
+    RATE: {
+        "tokens_per_s": "measured_tokens_per_s",
+        "plain_tokens_per_s": "measured_plain_tokens_per_s",
+        "cycle_s": "measured_cycle_s",
+        "plain_step_s": "measured_plain_step_s",
+    },
+}
+"""Quantity -> predicted column -> measured column."""
+IDEAL = "ideal"
+"""Engine without a preset, whose intervals contain no differences between deployments."""
+FITTED = "fitted"
+"""Value of ``tau_from`` of runs whose tokens per cycle were fitted to their own speed-ups."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scored runs of one quantity; intervals contain no differences between sources."""
+
+    sources: list[str]
+    measured: FloatArray
+    predicted: Estimate
+
+
+def scored(columns: dict[str, list[str]], quantity: str) -> Scored:
+    """Return the runs of a preset, without those whose tokens per cycle were fitted, that measured a quantity."""
+    sources: list[str] = []
+    numbers: list[list[float]] = []
+    included = between_sources.shipped_sd(quantity)
+    for name, measured in MEASURED[quantity].items():
+        for at, cell in enumerate(columns[measured]):
+            if cell and columns["preset"][at] != IDEAL and columns["tau_from"][at] != FITTED:
+                sources.append(columns["source"][at])
+                numbers.append(
+                    [float(columns[key][at]) for key in (measured, name, f"{name}_lower", f"{name}_upper")]
+                )
+    if not numbers:
+        raise fail("quantity", quantity, "has no scored run")
+    m, value, lower, upper = np.array(numbers).T
+    low, high = (between_sources.without(end, included) for end in (value / lower, upper / value))
+    return Scored(sources, m, Estimate(value, value / low, value * high))
+
+
+def table(runs: Scored, quantity: str) -> tuple[float, list[Row]]:
+    """Return the size from all sources, and one row for each source, for all runs, and for the mean of sources."""
+    required = between_sources.required_sd(
+        runs.measured, runs.predicted.value, runs.predicted.lower, runs.predicted.upper
+    )
+    size = between_sources.estimated_sd(required, runs.sources)
+    left_out = between_sources.estimated_without_each(required, runs.sources)
+    wider = between_sources.interval_with(
+        runs.predicted.value, runs.predicted.lower, runs.predicted.upper, np.nan_to_num(left_out, nan=size)
+    )
+    names = np.array(runs.sources)
+    rows = [
+        _row(quantity, name, runs, wider, at=names == name, sd=float(left_out[names == name][0]))
+        for name in dict.fromkeys(runs.sources)
+    ]
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in ("inside_without", "inside")}
+    everything = _row(quantity, "all runs", runs, wider, at=np.full(names.size, True), sd=size)
+    macro = {**everything, **mean, "source": "mean of sources", "width_without": None, "width": None}
+    return size, [*rows, everything, macro]
+
+
+def _row(
+    quantity: str,
+    source: str,
+    runs: Scored,
+    wider: Estimate,
+    *,
+    at: NDArray[np.bool_],
+    sd: float,
+) -> Row:
+    """Return coverage and width of some runs without and with the differences."""
+    row: Row = {"quantity": quantity, "source": source, "n": int(at.sum()), "sd_of_the_others": sd}
+    for suffix, one in (("_without", runs.predicted), ("", wider)):
+        inside = (one.lower <= runs.measured) & (runs.measured <= one.upper)
+        row[f"inside{suffix}"] = float(inside[at].mean())
+        row[f"width{suffix}"] = float(np.median((one.upper / one.lower)[at]))
+    return row
+
+
+def document(sizes: dict[str, float], rows: list[Row], source: str) -> str:
+    """Return the text of ``between_sources.toml``."""
+    text = (
+        "# Differences between published deployments that no term of the simulator explains, as standard\n"
+        "# deviations of logarithms. Written by workflow/fit_between_sources.py, which prints coverage and width.\n"
+    )
+    for quantity, size in sizes.items():
+        own = [row for row in rows if row["quantity"] == quantity]
+        n = next(row["n"] for row in own if row["source"] == "all runs")
+        text += (
+            f"\n[{quantity}]\nsd = {size:.3f}\nruns = {n}\nsources = {len(own) - 2}\n"
+            f'source = "derived: size with which 90 % intervals hold 90 % of the runs of {source}, each source '
+            'counted alike"\n'
+        )
+    return text
+
+
+def main(served: Path, data: Path | None) -> None:
+    """Print the table of both quantities, and rewrite the data file if it is given."""
+    needed = ["source", "preset", "tau_from"]
+    columns = read_columns(str(served), needed=needed)
+    sizes: dict[str, float] = {}
+    rows: list[Row] = []
+    for quantity in MEASURED:
+        sizes[quantity], found = table(scored(columns, quantity), quantity)
+        rows += found
+    print(format_table(rows))
+    if data is not None:
+        write_text(data, document(sizes, rows, "paper/published/served_runs.csv"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
