@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.acceptance import profiles, tree_search, trees, typical
-from scylla_sim.acceptance.speculative_config import SpeculativeConfig
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import FloatArray, fail, in_range, number, whole
 from scylla_sim.laws import theorems
 from scylla_sim.specs.draft import Draft
@@ -34,6 +34,13 @@ MAX_TOP_K = 256
 
 DEFAULT_DRAFT_LEN = 3
 """Draft length of a chain if none is given."""
+
+
+IDLE_NOTE = (
+    "draft_len=0 keeps the draft loaded: it takes memory, and the share idle_draft of each step, which one source "
+    "measured"
+)
+"""Note on a draft that drafts nothing."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,8 @@ def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens:
     """Return the shape of a draft, with defaults for the arguments that are ``None``.
 
     The default is the `reference` tree for EAGLE-2 and Scylla heads. It is the longest chain for drafts that
-    propose all tokens in one pass, and a chain of `DEFAULT_DRAFT_LEN` for other drafts.
+    propose all tokens in one pass, and a chain of `DEFAULT_DRAFT_LEN` for other drafts. A draft length of 0 is a
+    loaded draft that drafts nothing.
 
     Raises
     ------
@@ -100,7 +108,9 @@ def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens:
     chain_len = draft.max_len or DEFAULT_DRAFT_LEN
     length = draft_len if draft_len is not None else known.draft_len if tree else chain_len
     width = top_k if top_k is not None else known.top_k if tree else 1
-    whole("draft_len", length, 1, MAX_DRAFT_LEN)
+    whole("draft_len", length, 0, MAX_DRAFT_LEN)
+    if length == 0 and draft.kind != "none":
+        return _nothing(top_k, verify_tokens)
     if draft.max_len and length > draft.max_len:
         raise fail("draft_len", length, f"must be at most {draft.max_len} for draft {draft.name!r}")
     whole("top_k", width, 1, MAX_TOP_K)
@@ -115,6 +125,14 @@ def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens:
         rule = f"must be draft_len + 1 = {length + 1} for a chain"
         raise fail("verify_tokens", verify_tokens, rule, "or give top_k above 1")
     return DraftShape(length, width, verify_tokens)
+
+
+def _nothing(top_k: int | None, verify_tokens: int | None) -> DraftShape:
+    """Return the shape of a loaded draft that drafts nothing; one token is verified."""
+    for name, value in (("top_k", top_k), ("verify_tokens", verify_tokens)):
+        if value not in (None, 1):
+            raise fail(name, value, "must be 1 with draft_len=0")
+    return DraftShape(0, 1, 1)
 
 
 def _tau_of_rates(rates: FloatArray, s: DraftShape) -> float:
@@ -212,6 +230,8 @@ def resolve(
     >>> round(config.tokens_per_cycle, 3), remarks
     (2.533, [])
     """
+    if s.draft_len == 0:
+        return no_drafting(draft), [IDLE_NOTE]
     sources = {
         "tokens_per_cycle": tokens_per_cycle,
         "acceptance": rates,

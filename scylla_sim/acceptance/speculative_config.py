@@ -20,7 +20,7 @@ class SpeculativeConfig:
     draft
         The draft model or draft head.
     draft_len
-        Number of sequential draft passes (gamma); 0 without a draft.
+        Number of sequential draft passes (gamma); 0 without a draft, or with a loaded draft that drafts nothing.
     top_k
         Candidates kept per depth; 1 is a chain.
     verify_tokens
@@ -57,11 +57,13 @@ class SpeculativeConfig:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        none = self.draft.kind == "none"
+        idle = self.draft.kind == "none" or self.draft_len == 0
         one_of("acceptance_evidence", self.acceptance_evidence, ACCEPTANCE_EVIDENCE)
-        whole("draft_len", self.draft_len, 0 if none else 1)
+        whole("draft_len", self.draft_len, 0)
         whole("top_k", self.top_k, 1)
-        whole("verify_tokens", self.verify_tokens, 1 if none else 2)
+        whole("verify_tokens", self.verify_tokens, 1 if idle else 2)
+        if self.draft_len == 0 and self.verify_tokens != 1:
+            raise fail("verify_tokens", self.verify_tokens, "must be 1 with draft_len=0")
         longest = min(self.draft_len, self.verify_tokens - 1) + 1
         in_range(
             "tokens_per_cycle",
@@ -75,11 +77,11 @@ class SpeculativeConfig:
 
 
 def no_drafting(draft: Draft) -> SpeculativeConfig:
-    """Return the autoregressive baseline, which emits one token per step.
+    """Return autoregressive decoding, which emits one token per step.
 
     Parameters
     ----------
     draft
-        The draft of kind ``none``.
+        The draft of kind ``none``, or a draft that is loaded and drafts nothing.
     """
     return SpeculativeConfig(draft, 0, 1, 1, 1.0, 1.0, 1.0, "none")

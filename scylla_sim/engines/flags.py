@@ -131,6 +131,19 @@ def _off(engine: str, scope: str) -> Flags:
     return Flags(engine, scope, "", "", ("autoregressive decoding is faster; leave speculation off",))
 
 
+def _idle_note(found: Schedule) -> str:
+    """Return what a loaded draft costs where it drafts nothing, and how to avoid it."""
+    idle = found.idle_draft
+    zero = [span.first for span in found.chain_spans if span.config.draft_len == 0]
+    where = f"draft length 0, used from batch {zero[0]}, costs" if zero else "draft length 0 is not used; it costs"
+    value, *ends = (100.0 * float(end) for end in (idle.value, idle.lower, idle.upper))
+    cost = f"{value:.2g} % ({ends[0]:.2g} to {ends[1]:.2g} %)" if ends[1] else "an unknown share"
+    return (
+        f"{where} {cost} of a step while the draft is loaded (vLLM #49548); if most load lies above the crossover, "
+        "start without the draft"
+    )
+
+
 def _plain(spans: Sequence[Span]) -> bool:
     return all(span.config.draft.kind == "none" for span in spans)
 
@@ -181,8 +194,7 @@ def _vllm(draft: Draft, found: Schedule, draft_tp: int | None) -> list[Flags]:
         "the option cannot be combined with --data-parallel-size above 1",
         "model runner V1 captures piecewise graphs only with this option; one user reports a collapse of the "
         "throughput at draft length 0 (vLLM #49548), so measure it",
-        "a loaded draft costs 6-20 % even at draft length 0 (vLLM #49548); if all batches lie above the crossover, "
-        "start vLLM without the draft",
+        _idle_note(found),
         "disable_by_batch_size has no effect since 0.10 (vLLM #35060)",
     )
     return [*results, Flags("vllm", "by batch", _vllm_option(config), "", (*tree, *notes))]
@@ -237,6 +249,7 @@ def _sglang(draft: Draft, found: Schedule, draft_tp: int | None) -> list[Flags]:
         "each entry holds for its batch and larger batches; batches as keys and 0 steps need mid-2026 sources",
         "earlier releases have one list candidate_steps for all batches and choose by acceptance alone",
         "with trees, data-parallel attention or two-batch overlap, SGLang keeps the fixed setting",
+        _idle_note(found),
     )
     return [*results, Flags("sglang", "by batch", options, _adaptive_file(spans), notes)]
 

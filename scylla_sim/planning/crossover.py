@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,3 +146,34 @@ def spans_of(score: FloatArray, min_switch_gain: float = MIN_SWITCH_GAIN) -> lis
     return [
         (int(start) + 1, int(end), int(chosen[start])) for start, end in zip(starts, [*starts[1:].tolist(), size])
     ]
+
+
+def spans_over(
+    candidates: Sequence[SpeculativeConfig], scores: Sequence[FloatArray], drafted: Sequence[int]
+) -> list[Span]:
+    """Return the best candidate by batch for a server that loads its draft, or the baseline if that is better.
+
+    Parameters
+    ----------
+    candidates
+        The baseline first, the draft that drafts nothing last.
+    scores
+        For each context, the logarithm of throughput, shape (candidates, batches); minus infinity where a candidate
+        does not fit in memory. Only contexts count at which all of ``drafted`` fit.
+    drafted
+        Indices of the candidates that draft tokens.
+    """
+    allowed = [len(candidates) - 1, *drafted]
+    stacked = np.stack(scores)
+    fits = np.logical_and.reduce(np.isfinite(stacked[:, allowed]), axis=1)
+    last = int(np.logical_or.reduce(fits).sum())
+    if last == 0 or not drafted:
+        return []
+    counted = fits[:, None, :last]
+    mean = np.where(counted, stacked[..., :last], 0.0).sum(axis=0) / fits[:, :last].sum(axis=0)
+    found = [(first, end, allowed[chosen]) for first, end, chosen in spans_of(mean[allowed])]
+    weight = np.log1p(1.0 / np.arange(1, last + 1))
+    total = sum(float(weight[first - 1 : end] @ mean[chosen, first - 1 : end]) for first, end, chosen in found)
+    if total <= float(weight @ mean[0]):
+        return [Span(1, last, candidates[0])]
+    return [Span(first, end, candidates[chosen]) for first, end, chosen in found]

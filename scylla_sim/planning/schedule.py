@@ -8,7 +8,7 @@ costs jump between batches: GEMM tiles fill, waves start, and CUDA graphs exist 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,21 @@ from numpy.typing import NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import FloatArray, fail, whole
-from scylla_sim.planning.crossover import Crossover, Span, crossover, spans_of
+from scylla_sim.planning.crossover import Crossover, Span, crossover, spans_over
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
-from scylla_sim.stats.estimate import Estimate
+from scylla_sim.stats.estimate import Estimate, exact
 
 MAX_SEQUENCES = 1024
 """Default for the last batch of the search: vLLM's default for the sequences of one step on large GPUs."""
 MAX_SEARCH = 16384
 """Upper limit of the last batch of the search. It needs some hundreds of megabytes; engines run fewer sequences."""
+
+
+NOT_IDLE = exact(0.0)
+"""Cost of a loaded draft that drafts nothing, for an engine without one."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,12 @@ class Schedule:
     fixed_gain, fixed_chain_gain
         Their geometric mean speed-up over the baseline.
     spans, chain_spans
-        Configuration by batch from 1 on, with few switches (`spans_of`), for the geometric mean over all contexts.
-        ``spans`` uses all candidates, ``chain_spans`` chains and the baseline only.
+        Configuration by batch from 1 on, with few switches (`spans_over`), for the geometric mean over all
+        contexts. ``spans`` uses all candidates, ``chain_spans`` chains only. A server that drafts at other batches
+        keeps its draft where it drafts nothing (``draft_len`` 0). If it never drafts, or loses on balance, the only
+        span is the baseline.
+    idle_draft
+        Share of a step that a loaded draft costs where it drafts nothing.
     fixed_p_slower
         For each batch, the probabilities over the contexts that ``fixed`` is slower than the baseline.
     """
@@ -113,6 +121,7 @@ class Schedule:
     fixed_chain_gain: float
     spans: list[Span]
     chain_spans: list[Span]
+    idle_draft: Estimate = NOT_IDLE
     fixed_p_slower: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
 
@@ -237,7 +246,7 @@ def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crosso
     The log throughput has shape (candidates, batches) and is minus infinity where a candidate does not fit.
     """
     found = load.predict(sizes, np.full_like(sizes, context))
-    drafted = [out for out in found if out.config.draft.kind != "none"]
+    drafted = [out for out in found if out.config.draft_len > 0]
     crossovers = []
     for out in drafted:
         speedup = out.speedup_estimate.broadcast_to(sizes.shape)
@@ -253,19 +262,6 @@ def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crosso
     score = np.stack([np.where(out.fits_memory, np.log(out.tokens_per_s), -np.inf) for out in found])
     some: NDArray[np.bool_] = np.logical_or.reduce(fits)
     return [crossover(context, None, best, some), *crossovers], score
-
-
-def _spans(
-    candidates: Sequence[SpeculativeConfig], scores: Sequence[FloatArray], allowed: Sequence[int]
-) -> list[Span]:
-    """Return the best allowed candidate by batch, over the contexts at which all of them fit in memory."""
-    stacked = np.stack(scores)[:, allowed]
-    fits = np.logical_and.reduce(np.isfinite(stacked), axis=1)
-    last = int(np.logical_or.reduce(fits).sum())
-    if last == 0 or len(allowed) == 1:
-        return []
-    mean = np.where(fits[:, None], stacked, 0.0).sum(axis=0)[:, :last] / fits.sum(axis=0)[:last]
-    return [Span(first, end, candidates[allowed[chosen]]) for first, end, chosen in spans_of(mean)]
 
 
 def schedule(
@@ -330,7 +326,8 @@ def schedule(
     fixed, gain = _fixed(load.candidates, rate, fits, everything)
     chain, chain_gain = _fixed(load.candidates, rate, fits, chains)
     sizes = np.arange(1.0, max(max_batch, *batch) + 1.0)
-    searched = [_searched(load, size, sizes) for size in dict.fromkeys(context)]
+    with_idle = replace(load, candidates=[*load.candidates, no_drafting(configs[0].draft)])
+    searched = [_searched(with_idle, size, sizes) for size in dict.fromkeys(context)]
     scores = [score for _, score in searched]
     return Schedule(
         choices=_choices(load, found, rate, fits, fixed),
@@ -340,6 +337,7 @@ def schedule(
         fixed_chain=None if chain is None else load.candidates[chain],
         fixed_chain_gain=chain_gain,
         fixed_p_slower={} if fixed is None else dict(zip(batch, found[fixed].p_slower.tolist())),
-        spans=_spans(load.candidates, scores, everything),
-        chain_spans=_spans(load.candidates, scores, chains),
+        spans=spans_over(with_idle.candidates, scores, everything[1:]),
+        chain_spans=spans_over(with_idle.candidates, scores, chains[1:]),
+        idle_draft=deployment.engine.overhead("idle_draft"),
     )

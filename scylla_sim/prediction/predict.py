@@ -64,7 +64,7 @@ def predict(
         last one replaces the options below up to ``task``.
     draft_len
         Drafted tokens of a path. Default: 3, or 6 for ``eagle2`` and ``scylla-Nl``, or the largest number of drafts
-        that propose all tokens in one pass.
+        that propose all tokens in one pass. 0 keeps the draft loaded and drafts nothing.
     top_k
         Candidates kept per depth; 1 is a chain. Default: 1, or 10 for ``eagle2`` and ``scylla-Nl``.
     verify_tokens

@@ -175,7 +175,7 @@ class Scenario:
     def draft_shapes(self, verify_tokens: int | None = None) -> list[DraftShape]:
         """Return every combination of ``draft_len`` and ``top_k``, each with ``verify_tokens`` verified tokens."""
         draft = self.draft_model()
-        lengths, widths = _optional_counts("draft_len", self.draft_len), _optional_counts("top_k", self.top_k)
+        lengths, widths = _optional_counts("draft_len", self.draft_len, 0), _optional_counts("top_k", self.top_k)
         return [drafting.shape(draft, length, width, verify_tokens) for length, width in product(lengths, widths)]
 
     def speculative_configs(
@@ -329,6 +329,6 @@ def _counts(name: str, value: int | Sequence[int], low: int = 1) -> list[int]:
     return [int(item) for item in found]
 
 
-def _optional_counts(name: str, value: int | Sequence[int] | None) -> list[int] | list[None]:
+def _optional_counts(name: str, value: int | Sequence[int] | None, low: int = 1) -> list[int] | list[None]:
     """Return whole numbers as a list; a list of ``None`` for an option that is not given."""
-    return [None] if value is None else _counts(name, value)
+    return [None] if value is None else _counts(name, value, low)

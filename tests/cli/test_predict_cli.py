@@ -137,7 +137,7 @@ def test_verify_tokens_accepts_one_value_per_batch(capsys):
         (["--draft", "eagle3", "--acceptance", "1.2"], "acceptance=1.2 must lie in [0, 1]"),
         (["--draft", "eagle3", "--acceptance", "nan"], "acceptance=nan must be finite"),
         (["--draft", "eagle3", "--tokens-per-cycle", "9"], "tokens_per_cycle=9 must lie in [1, 4]"),
-        (["--draft", "eagle3", "--draft-len", "0", "--acceptance", "0.5"], "draft_len=0 must be at least 1"),
+        (["--draft", "eagle3", "--draft-len", "-1", "--acceptance", "0.5"], "draft_len=-1 must be at least 0"),
         (["--calibration", "no.json"], "file='no.json' cannot be read"),
         (["--batch", "1e30"], "batch=1e+30 must be at most 9.0072e+15"),
         (["--draft", "scylla-3l", "--draft-layers", "2"], "draft_layers=2 contradicts scylla-3l"),
@@ -214,3 +214,13 @@ def test_given_acceptance_and_laws_are_named_in_the_rows(capsys):
     assert rows(capsys, *EAGLE3)[0]["acceptance_evidence"] == "given"
     assert rows(capsys, *PREDICT)[0]["acceptance_evidence"] == "none"
     assert rows(capsys, *PREDICT, "--draft", "scylla-2l")[0]["acceptance_evidence"] == "laws"
+
+
+def test_a_loaded_draft_that_drafts_nothing_is_slower_and_takes_memory(capsys):
+    options = (*PREDICT, "--draft", "eagle3", "--engine", "vllm", "--batch", "8")
+    (idle,) = rows(capsys, *options, "--draft-len", "0")
+    assert (idle["draft_len"], idle["verify_tokens"], idle["tokens_per_cycle"], idle["draft_s"]) == (0, 1, 1.0, 0.0)
+    assert idle["speedup"] == pytest.approx(1 / 1.066)
+    assert idle["speedup_upper"] < 1.0
+    assert idle["max_sequences_upper"] < idle["plain_max_sequences_upper"]
+    assert "top_k=2 must be 1 with draft_len=0" in refused(capsys, *options, "--draft-len", "0", "--top-k", "2")

@@ -17,7 +17,7 @@ def test_autoregressive_baseline_emits_one_token():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((0, 1, 2, 1.0, 1.0, 1.0), "draft_len=0 must be at least 1"),
+        ((0, 1, 2, 1.0, 1.0, 1.0), "verify_tokens=2 must be 1 with draft_len=0"),
         ((3, 1, 1, 1.0, 1.0, 1.0), "verify_tokens=1 must be at least 2"),
         ((3, 1, 4, 4.5, 4.0, 5.0), "tokens_per_cycle=4.5 must lie in"),
         ((3, 1, 4, 2.4, 2.5, 2.6), "must lie in its own interval"),

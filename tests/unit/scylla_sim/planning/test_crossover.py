@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from scylla_sim.planning.crossover import crossover_batch, spans_of
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
+from scylla_sim.planning.crossover import Span, crossover_batch, spans_of, spans_over
+from scylla_sim.specs.draft import Draft
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,32 @@ def test_spans_switch_when_the_gain_exceeds_min_switch_gain():
     second = np.where(np.arange(1, 8) >= 4, 0.03, -1.0)
     assert len(spans_of(np.stack([first, second]), min_switch_gain=0.02)) == 2
     assert len(spans_of(np.stack([first, second]), min_switch_gain=0.04)) == 1
+
+
+HEAD = Draft("eagle3", "head", num_layers=1)
+PLAIN, THREE, IDLE = (
+    no_drafting(Draft("none", "none")),
+    SpeculativeConfig(HEAD, 3, 1, 4, 2.4, 2.4, 2.4),
+    no_drafting(HEAD),
+)
+
+
+def by_batch(rates):
+    """Spans of the baseline, a chain of 3 and the idle draft, at these rates of batch 1, 2, 3, ..."""
+    return spans_over([PLAIN, THREE, IDLE], [np.log(np.array(rates))], [1])
+
+
+def test_a_server_that_drafts_elsewhere_keeps_its_draft_where_it_drafts_nothing():
+    helps, hurts = [2.0] * 20, [0.5] * 20
+    found = by_batch([[1.0] * 40, helps + hurts, [0.9] * 40])
+    assert found == [Span(1, 20, THREE), Span(21, 40, IDLE)]
+
+
+def test_drafting_a_little_is_kept_where_it_loses_less_than_drafting_nothing():
+    found = by_batch([[1.0] * 40, [2.0] * 20 + [0.95] * 20, [0.9] * 40])
+    assert found == [Span(1, 40, THREE)]
+
+
+def test_a_server_starts_without_a_draft_that_loses_on_balance():
+    barely = [1.001] * 2 + [0.5] * 38
+    assert by_batch([[1.0] * 40, barely, [0.9] * 40]) == [Span(1, 40, PLAIN)]

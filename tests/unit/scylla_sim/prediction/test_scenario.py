@@ -139,8 +139,8 @@ def test_values_of_the_wrong_type_are_bad_input(options, line):
         ({"draft": "eagle3", "acceptance": 1.2}, ["--draft", "eagle3", "--acceptance", "1.2"]),
         ({"draft": "eagle3", "tokens_per_cycle": 9.0}, ["--draft", "eagle3", "--tokens-per-cycle", "9"]),
         (
-            {"draft": "eagle3", "acceptance": 0.5, "draft_len": 0},
-            ["--draft", "eagle3", "--acceptance", "0.5", "--draft-len", "0"],
+            {"draft": "eagle3", "acceptance": 0.5, "draft_len": -1},
+            ["--draft", "eagle3", "--acceptance", "0.5", "--draft-len", "-1"],
         ),
         ({"calibration": "no.json"}, ["--calibration", "no.json"]),
         ({"draft": "scylla-3l", "draft_layers": 2}, ["--draft", "scylla-3l", "--draft-layers", "2"]),
