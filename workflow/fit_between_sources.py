@@ -35,8 +35,8 @@ MEASURED = {
 """Quantity -> predicted column -> measured column."""
 IDEAL = "ideal"
 """Engine without a preset, whose intervals contain no differences between deployments."""
-FITTED = "fitted"
-"""Value of ``tau_from`` of runs whose tokens per cycle were fitted to their own speed-ups."""
+GIVEN, FITTED = "given", "fitted"
+"""Values of ``tau_from``: tokens per cycle that the source states, and those fitted to its own speed-ups."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,18 @@ class Scored:
 
 
 def scored(columns: dict[str, list[str]], quantity: str) -> Scored:
-    """Return the runs of a preset, without those whose tokens per cycle were fitted, that measured a quantity."""
+    """Return the runs of a preset that measured a quantity, without those whose tokens per cycle were fitted.
+
+    Speed-ups of runs that drafted nothing are left out too.
+    """
     sources: list[str] = []
     numbers: list[list[float]] = []
     included = between_sources.shipped_sd(quantity)
     for name, measured in MEASURED[quantity].items():
         for at, cell in enumerate(columns[measured]):
-            if cell and columns["preset"][at] != IDEAL and columns["tau_from"][at] != FITTED:
+            drafted = columns["tau_from"][at]
+            usable = drafted == GIVEN if quantity == SPEEDUP else drafted != FITTED
+            if cell and usable and columns["preset"][at] != IDEAL:
                 sources.append(columns["source"][at])
                 numbers.append(
                     [float(columns[key][at]) for key in (measured, name, f"{name}_lower", f"{name}_upper")]

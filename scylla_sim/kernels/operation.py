@@ -252,6 +252,11 @@ class OpKind:
     attention: str = ""
 
     @property
+    def fitted_together(self) -> bool:
+        """Whether one measurement covers several operations of the kind, so that their errors are one."""
+        return any(execution.parts > 1.0 for execution in self.executions)
+
+    @property
     def reads_kv(self) -> bool:
         """Whether it reads the KV cache, by `scylla_sim.ops.op.WORK`."""
         return WORK[self.name].reads_kv

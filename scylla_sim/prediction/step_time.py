@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scylla_sim.checks import FloatArray
+from scylla_sim.kernels.registry import op_kind
 from scylla_sim.specs.attention_backend import AttentionBackend
 from scylla_sim.stats.estimate import Deviation, Estimate, Sources, add_sources, exact, with_deviations
 
@@ -132,7 +133,8 @@ class Step:
 
     * A kernel fitted on its own device has one source per operation. The errors of its executions in all layers are
       fully correlated.
-    * A kernel that is transferred or was never fitted has one source for all operations of its kind.
+    * A kernel that is transferred or was never fitted has one source for all operations of its kind. So have the
+      two GEMMs of an MoE layer, which were measured as one.
     * A named source is one source for all operations that it moves.
 
     Attributes
@@ -173,7 +175,8 @@ def _errors(parts: Sequence[OpTime]) -> dict[str, ErrorSource]:
     """Return the sources of error of some operations; deviations of one source add up."""
     found: dict[str, ErrorSource] = {}
     for part in parts:
-        source = part.kind if part.evidence in NOT_FITTED_HERE else part.name
+        together = part.evidence in NOT_FITTED_HERE or (part.kind != LAUNCH and op_kind(part.kind).fitted_together)
+        source = part.kind if together else part.name
         down, up = part.time.down, part.time.up
         if source in found:
             down, up = down + found[source].down, up + found[source].up

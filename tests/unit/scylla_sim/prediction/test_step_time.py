@@ -25,6 +25,12 @@ def test_operations_of_a_transferred_kernel_err_together():
     assert float(step.time.up) == pytest.approx(0.7)
 
 
+def test_gemms_of_an_moe_layer_were_measured_as_one():
+    step = step_of((op("up", kind="expert_gemm", up=0.3), op("down", kind="expert_gemm", up=0.4)))
+    assert set(step.errors) == {"expert_gemm"}
+    assert float(step.time.up) == pytest.approx(0.7)
+
+
 def test_deviations_of_a_named_source_add_over_operations():
     power, other = Deviation(np.asarray(0.0), np.asarray(0.3)), Deviation(np.asarray(0.1), np.asarray(0.8))
     step = step_of((op("qkv", sources={"power": power}), op("down", sources={"power": power, "overlap": other})))

@@ -116,11 +116,11 @@ def test_errors_of_a_transferred_kernel_add_over_its_operations():
 
 
 @cache
-def held_out(op):
+def held_out(op, device="h100-sxm"):
     pytest.importorskip("aiconfigurator_core")
     from gpu_validate.silicon import sampling
 
-    return sampling.export("h100-sxm", op, part="test", dtypes=["bfloat16"])
+    return sampling.export(device, op, part="test", dtypes=["bfloat16"])
 
 
 def measured_pairs(op, by, varied, ratio):
@@ -158,6 +158,33 @@ def test_measured_ratios_of_held_out_shapes_lie_in_their_interval(op, by, varied
     inside = {}
     for name, theirs in (("shared", few), ("independent", replace(few, verify=renamed(few.verify)))):
         found = with_interval(value, many, NO_ENGINE, theirs)
+        inside[name] = np.mean((found.lower <= measured) & (measured <= found.upper))
+    assert measured.size > 200
+    assert 0.85 < inside["shared"] <= inside["independent"]
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+@pytest.mark.parametrize("device", ["h100-sxm", "h200-sxm", "b200-sxm"])
+def test_measured_ratios_of_held_out_moe_layers_lie_in_their_interval(device, ratio):
+    frame = held_out("experts", device)
+    layer = ["num_experts", "experts_per_token", "hidden_size", "inter_size", "distribution", "kernel_source"]
+    frame = frame[frame["num_tokens"].le(1024)]
+    fewer = frame.assign(joined=frame["num_tokens"] * ratio)
+    pairs = frame.assign(joined=frame["num_tokens"]).merge(fewer, on=[*layer, "joined"], suffixes=("", "_few"))
+    calibration = device_calibration.shipped(device)
+    kernel, r = calibration.kernel("experts"), rates(calibration.hardware, "bfloat16", "")
+
+    def estimated(suffix):
+        names = {n: f"{n}{suffix}" if f"{n}{suffix}" in pairs else n for n in kernel.model.columns}
+        time = kernel.interval(kernel.seconds({n: pairs[at].to_numpy(float) for n, at in names.items()}, r))
+        error = ErrorSource("expert_gemm", time.down, time.up)
+        return cycle(Step((), time, {"experts": error}), tokens=1 if suffix else ratio)
+
+    many, few = estimated(""), estimated("_few")
+    measured = (pairs["latency_ms_few"] / pairs["latency_ms"]).to_numpy()
+    inside = {}
+    for name, theirs in (("shared", few), ("independent", replace(few, verify=renamed(few.verify)))):
+        found = with_interval(few.seconds / many.seconds, many, NO_ENGINE, theirs)
         inside[name] = np.mean((found.lower <= measured) & (measured <= found.upper))
     assert measured.size > 200
     assert 0.85 < inside["shared"] <= inside["independent"]
