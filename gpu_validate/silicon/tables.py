@@ -200,7 +200,7 @@ def read(device: str, op: str, *, framework: str | None = None, dtypes: Iterable
 
     Notes
     -----
-    Source: aiconfigurator-core, ``systems/data``. ``message_size`` counts bf16 elements. ``kv_len`` is ``step + 1``.
+    Source: aiconfigurator-core, ``systems/data``. ``message_size`` counts bf16 values. ``kv_len`` is ``step + 1``.
     """
     import pandas as pd
 

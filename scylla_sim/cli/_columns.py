@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray, fail
+from scylla_sim.console import note
 from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, line_of, parse_numbers
 from scylla_sim.prediction.scenario import DEFAULT_ENGINE
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.records import read_columns
-from scylla_sim.specs import dtypes
+from scylla_sim.specs import catalog, dtypes
 from scylla_sim.specs.engine import Engine
 
 Columns = Mapping[str, list[str]]
@@ -32,6 +33,34 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", default=DEFAULT_ENGINE, help=f"engine whose overheads are added; default {DEFAULT_ENGINE}"
     )
+
+
+def add_long_context(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-long-context`` to a verb."""
+    parser.add_argument(
+        "--allow-long-context", action="store_true", help="allow a context beyond the positions of the model"
+    )
+
+
+def check_contexts(args: argparse.Namespace, path: str, models: Sequence[str], context: FloatArray) -> None:
+    """Raise for a row whose context exceeds the positions of its model, or note it with --allow-long-context.
+
+    Raises
+    ------
+    InputError
+        The message names the first such row.
+    """
+    limits = {name: catalog.model(name).max_context for name in dict.fromkeys(models)}
+    limit = np.array([limits[name] or np.inf for name in models])
+    beyond = np.flatnonzero(context > limit)
+    if not beyond.size:
+        return
+    first = int(beyond[0])
+    where = f"{limit[first]:.0f} positions of {models[first]} {line_of(path)(first)}"
+    if not args.allow_long_context:
+        rule = f"exceeds the {where}"
+        raise fail("context", int(context[first]), rule, "allow it with --allow-long-context")
+    note(f"note: {beyond.size} rows have a context beyond the positions of their model, the first one the {where}")
 
 
 def given_calibration(args: argparse.Namespace) -> Calibration | None:

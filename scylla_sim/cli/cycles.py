@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shapes", required=True, metavar="FILE", help=f"CSV with the columns {needed}")
     _columns.add_calibration(parser)
     _columns.add_engine(parser)
+    _columns.add_long_context(parser)
     parser.add_argument("--ranks", metavar="FILE", help=f"rank profiles that give {TAU} of each row's tree")
     parser.add_argument(
         "--fit-overheads", action="store_true", help="fit the overheads of the loop on the rows with half=fit"
@@ -149,6 +150,8 @@ def execute(args: argparse.Namespace) -> int:
     counts = (*SHAPE, *LOAD)
     columns = _columns.read_rows(args.shapes, (*LABELS, *counts, *(() if args.ranks else (TAU,))))
     numbers = _columns.read_numbers(args.shapes, columns, counts, COUNT)
+    models = [name.strip() for name in columns["model"]]
+    _columns.check_contexts(args, args.shapes, models, numbers["context_len"])
     if args.ranks:
         numbers[TAU] = _ranks.tokens_per_cycle(args.ranks, args.shapes, columns)
     else:

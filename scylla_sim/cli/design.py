@@ -10,7 +10,8 @@ from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, count, emit
 from scylla_sim.planning.draft_design import LAWS, Budget, design
-from scylla_sim.prediction.model_notes import model_notes
+from scylla_sim.prediction.model_notes import draft_notes, model_notes
+from scylla_sim.prediction.precisions import head_notes
 from scylla_sim.prediction.scenario import Scenario
 
 EPILOG = """example:
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Search the designs of every law and batch, and print the best."""
     scenario = Scenario(**_options.scenario_options(args))
-    deployment, _ = scenario.deployments()
+    deployment, draft_deployment = scenario.deployments()
     head = scenario.draft_model()
     if head.kind != "head":
         raise fail("draft", args.draft, "has no training laws", "drafts with laws: eagle, eagle2, eagle3, mtp")
@@ -78,11 +79,11 @@ def execute(args: argparse.Namespace) -> int:
             context=context,
             budget=Budget(tokens=tokens, flop=flop),
             law=law,
+            draft_deployment=draft_deployment,
         )
     ]
-    _options.print_notes(
-        [*model_notes(model, context), *scenario.precision_notes(), *(NOTES[law] for law in chosen)]
-    )
+    notes = [*model_notes(model, context), *draft_notes(head, model, context), *scenario.precision_notes()]
+    _options.print_notes([*notes, *head_notes(draft_deployment.dtype), *(NOTES[law] for law in chosen)])
     rows: list[dict[str, Any]] = [{**asdict(item), "evidence": "published"} for item in found]
     if args.format != "json":
         rows = [

@@ -285,6 +285,7 @@ def execute(args: argparse.Namespace) -> int:
         "precision": precision_name(target.dtype),
         "engine": target.engine.name,
         "draft": draft.name,
+        "draft_tp": draft_target.tp,
     }
     best = {item.context_len: item for item in found.crossovers if item.config is None}
     rows = [_row(choice, best[choice.context_len], fixed) for choice in found.choices]

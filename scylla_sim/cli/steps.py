@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _columns.add_calibration(parser)
     _columns.add_engine(parser)
+    _columns.add_long_context(parser)
     add_output(parser, default="csv")
 
 
@@ -35,6 +36,7 @@ def execute(args: argparse.Namespace) -> int:
     """Print the columns of the file with predicted, roofline, lower and upper seconds."""
     columns = _columns.read_rows(args.shapes, (*LABELS, *NUMBERS))
     numbers = _columns.read_numbers(args.shapes, columns, NUMBERS)
+    _columns.check_contexts(args, args.shapes, columns["model"], numbers["context"])
     given, engine = _columns.given_calibration(args), catalog.engine(args.engine)
     out = {name: np.empty(len(columns["batch"])) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}
     for (device, dtype, model), at in _columns.groups(*(columns[name] for name in LABELS)):

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help=f"fit share and host seconds of each engine to {MEASURED} on half of the (tp, input, output) groups",
     )
+    _columns.add_long_context(parser)
     add_output(parser, default="csv")
 
 
@@ -87,6 +88,8 @@ def execute(args: argparse.Namespace) -> int:
     """Print the columns of the file with predicted, roofline, lower and upper seconds per token."""
     columns = _columns.read_rows(args.runs, (*LABELS, *NUMBERS, *((MEASURED,) if args.fit_half else ())))
     numbers = _columns.read_numbers(args.runs, columns, NUMBERS, COUNT)
+    context = numbers["input_len"] + numbers["output_len"]
+    _columns.check_contexts(args, args.runs, columns["model"], context)
     times = _token_times(columns, numbers, _columns.given_calibration(args))
     overheads = dict.fromkeys(columns["engine"], aggregated_serving.NOT_FITTED)
     given: dict[str, list[str]] = dict(columns)

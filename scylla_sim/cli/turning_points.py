@@ -17,6 +17,7 @@ from scylla_sim.cli import _options
 from scylla_sim.console import add_output, counts, emit
 from scylla_sim.laws import theorems
 from scylla_sim.prediction import roofline
+from scylla_sim.prediction.precisions import head_notes
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
@@ -90,7 +91,8 @@ def _best_trees(args: argparse.Namespace, model: Model, batch: FloatArray, conte
     scenario = Scenario(
         model, hardware=args.hardware, draft="eagle2", precision=args.precision, tp=args.tp, engine=args.engine
     )
-    deployment, _ = scenario.deployments()
+    deployment, draft_deployment = scenario.deployments()
+    _options.print_notes(head_notes(draft_deployment.dtype))
     tau = args.reference_tokens_per_cycle
     if tau is None:
         tau = float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TRAIN_TOKENS).tau.value)
@@ -100,7 +102,7 @@ def _best_trees(args: argparse.Namespace, model: Model, batch: FloatArray, conte
     rates = []
     for shape, value in zip(grid, drafting.tau_from_reference(tau, grid)):
         item = SpeculativeConfig(head, shape.draft_len, shape.top_k, shape.verify_tokens, value, value, value)
-        out = predict(model, item, deployment, batch=batch, context=context)
+        out = predict(model, item, deployment, batch=batch, context=context, draft_deployment=draft_deployment)
         rates.append((out.tokens_per_s, out.speedup))
     throughput = np.stack([rate for rate, _ in rates])
     best = np.argmax(throughput, axis=0)

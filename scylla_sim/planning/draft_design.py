@@ -174,6 +174,7 @@ def _predict_grid(
     head: Draft,
     deployment: Deployment,
     *,
+    draft_deployment: Deployment | None,
     budget: Budget,
     batch: FloatArray,
     context: float,
@@ -201,7 +202,9 @@ def _predict_grid(
             configs.append(
                 SpeculativeConfig(draft, shape.draft_len, shape.top_k, shape.verify_tokens, tau, low, high)
             )
-    predicted = predict_each(target, configs, deployment, batch=batch, context=context)
+    predicted = predict_each(
+        target, configs, deployment, batch=batch, context=context, draft_deployment=draft_deployment
+    )
     for (i, j), result in zip(np.ndindex(axes[1:3]), predicted):
         factor = (out.tau[:, i, j] / out.tau[1, i, j])[:, None]
         out.speedup[:, i, j] = result.speedup * factor
@@ -262,6 +265,7 @@ def design(
     context: float,
     budget: Budget,
     law: str = "theorems",
+    draft_deployment: Deployment | None = None,
 ) -> list[Design]:
     """Find the design with the highest throughput for each batch: layers, tokens, draft length and tree.
 
@@ -272,7 +276,7 @@ def design(
     head
         Draft of kind ``head``. The search replaces its depth.
     deployment
-        Where target and draft run.
+        Where the target runs.
     batch
         Sequences decoded together. Each batch gets its own design.
     context
@@ -281,6 +285,8 @@ def design(
         Training budget.
     law
         Source of acceptance, one of `LAWS`.
+    draft_deployment
+        Where the draft runs; default: as the target.
 
     Raises
     ------
@@ -294,6 +300,14 @@ def design(
     one_of("law", law, LAWS)
     grid, sizes = shapes(), np.asarray(batch, dtype=np.float64)
     found = _predict_grid(
-        target, head, deployment, budget=budget, batch=sizes, context=context, shapes=grid, law=law
+        target,
+        head,
+        deployment,
+        draft_deployment=draft_deployment,
+        budget=budget,
+        batch=sizes,
+        context=context,
+        shapes=grid,
+        law=law,
     )
     return [_best_design(found, grid, batch, b, law) for b in range(sizes.size)]

@@ -63,6 +63,8 @@ def footer(rows: Sequence[Mapping[str, Any]], shares: Sequence[Mapping[str, floa
     """
     row = rows[0]
     draft = "no draft" if row["draft"] == "none" else f"draft {row['draft']}"
+    if row["draft"] != "none" and row.get("draft_tp", row["tp"]) != row["tp"]:
+        draft += f" on {row['draft_tp']} GPU"
     head = f"{row['model']} on {row['tp']}x {row['hardware']}, {row['precision']}, {draft}, engine {row['engine']}"
     published = (
         "; acceptance: published (typical of the method)" if row["acceptance_evidence"] == "published" else ""

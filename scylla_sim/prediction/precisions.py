@@ -167,3 +167,17 @@ def draft_precisions(
         notes = (f"precision {found.precision} of draft {draft.name} is read from its file ({found.method})",)
     op_dtypes = {op: on_device(each, hardware) for op, each in found.op_dtypes}
     return Precisions(on_device(found.dtype, hardware), op_dtypes, target.kv_dtype, notes)
+
+
+def head_notes(dtype: str) -> list[str]:
+    """Return a note on heads that run in less than 16 bits, as the target does; otherwise an empty list.
+
+    Examples
+    --------
+    >>> head_notes("bfloat16"), head_notes("fp8")
+    ([], ['draft heads run in fp8, the precision of the target; those that engines load mostly have 16 bits'])
+    """
+    if DTYPES[dtype].stored_bytes >= DTYPES[HALF].stored_bytes:
+        return []
+    name = precision_name(dtype)
+    return [f"draft heads run in {name}, the precision of the target; those that engines load mostly have 16 bits"]

@@ -49,6 +49,8 @@ class Result:
         where the number of verified tokens depends on the batch.
     notes
         Assumptions behind the numbers, each once.
+    draft_tp
+        TP ranks of the draft; ``None`` where they are those of the target.
 
     Examples
     --------
@@ -63,6 +65,7 @@ class Result:
     precision: str
     predictions: tuple[Prediction, ...]
     notes: tuple[str, ...] = ()
+    draft_tp: int | None = None
 
     def __eq__(self, other: object) -> bool:
         """Return whether rows and notes are equal."""
@@ -79,7 +82,10 @@ class Result:
             "precision": self.precision,
             "engine": self.deployment.engine.name,
         }
-        return [{**head, **row} for prediction in self.predictions for row in _rows(prediction)]
+        draft_tp = self.deployment.tp if self.draft_tp is None else self.draft_tp
+        return [
+            {**head, **row, "draft_tp": draft_tp} for prediction in self.predictions for row in _rows(prediction)
+        ]
 
     def breakdown(self) -> list[Row]:
         """Return one row per operation and per overhead of every cycle, with its seconds and its share."""

@@ -298,7 +298,14 @@ class Scenario:
         )
         notes += memory_notes(predictions) + backend_notes(predictions)
         notes += [] if measured is None else measured_plain.notes_of(predictions, measured)
-        return Result(model, target, precision_name(target.dtype), tuple(predictions), tuple(dict.fromkeys(notes)))
+        return Result(
+            model,
+            target,
+            precision_name(target.dtype),
+            tuple(predictions),
+            tuple(dict.fromkeys(notes)),
+            draft_tp=draft_target.tp,
+        )
 
     def measured_plain(self) -> dict[int, float] | None:
         """Return the measured seconds per output token of plain decoding by batch; ``None`` without any."""

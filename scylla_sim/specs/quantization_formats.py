@@ -62,9 +62,17 @@ def _names(given: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
 
 
 def _int4(group_size: Any) -> str:
-    """Return the data type of 4-bit integers with a group size; absent and -1 mean a group of a whole row."""
+    """Return the data type of 4-bit integers with a group size; absent and -1 mean a group of a whole row.
+
+    Raises
+    ------
+    NotModelledError
+        For groups smaller than 32 values, whose scales take more memory than any modelled type counts.
+    """
     if not isinstance(group_size, int) or group_size < 1:
         return "int4_wo"
+    if group_size < _SMALL_GROUPS[0][0]:
+        raise NotModelledError(f"has groups of {group_size} values; groups of 32 and more are modelled")
     return next((dtype for size, dtype in _SMALL_GROUPS if group_size <= size), "int4_wo")
 
 
@@ -112,7 +120,8 @@ def _scheme(group: Mapping[str, Any], layout: str) -> str:
     input_bits = int(inputs.get("num_bits") or 0) if isinstance(inputs, Mapping) else 16
     layout = str(group.get("format") or layout)
     if kind == "int":
-        known = {(4, 16): _int4(weights.get("group_size")), (8, 16): "int8_wo", (8, 8): "sq"}
+        four_bits = _int4(weights.get("group_size")) if bits == 4 else ""
+        known = {(4, 16): four_bits, (8, 16): "int8_wo", (8, 8): "sq"}
     elif bits == 4:
         micro = "mxfp4" in layout or weights.get("group_size") == 32
         # engines run mxfp4 weights with 16-bit activations where the file asks for 4 bits

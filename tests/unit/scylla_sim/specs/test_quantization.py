@@ -70,6 +70,12 @@ def test_compressed_tensors_states_bits_and_types(scheme, dtype):
         ({"quant_method": "exl2"}, "is not modelled"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "is not modelled"),
         ({"quant_method": "gptq", "bits": 3}, "3 bits"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 16}, "groups of 16 values; groups of 32 and more"),
+        (
+            {"quant_method": "compressed-tensors", "config_groups": {"g": group(4, "int", group_size=16)}},
+            "groups of 16 values",
+        ),
+        ({"quant_method": "compressed-tensors", "config_groups": {"g": group(8, "int", group_size=16)}}, ""),
         ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "64 x 64"),
         ({"quant_method": "modelopt", "quant_algo": "MXFP8"}, "MXFP8"),
         (

@@ -1,0 +1,20 @@
+"""Notes of ``scylla-sim design`` and ``turning-points`` on the head that they price."""
+
+import pytest
+from command_line import run
+
+DESIGN = ["design", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--batch", "1"]
+CROSSOVER = ["turning-points", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--batch", "1"]
+
+
+@pytest.mark.parametrize("command", [DESIGN, CROSSOVER])
+def test_a_head_in_fewer_than_16_bits_is_noted(capsys, command):
+    note = "note: draft heads run in fp8, the precision of the target"
+    assert note in run(capsys, *command, "--precision", "fp8")[2]
+    assert note not in run(capsys, *command)[2]
+
+
+def test_a_head_of_mtp_layers_that_the_model_lacks_is_noted(capsys):
+    err = run(capsys, *DESIGN, "--draft", "mtp")[2]
+    assert "the config of llama-3.1-8b has no MTP layers; the prediction is for a hypothetical MTP head" in err
+    assert "MTP" not in run(capsys, *DESIGN)[2]
