@@ -108,15 +108,18 @@ def test_weights_take_the_memory_that_engines_report(model, dtype, tp, gib):
 
 POOLS = [
     # hardware, engine, share, model, dtype, tp, GiB per GPU, source
-    ("h100-sxm", "vllm", None, QWEN_MOE, "fp8_block", 4, 8.11, "vllm-project/vllm #21348"),
+    ("h100-sxm", "vllm-2025", None, QWEN_MOE, "fp8_block", 4, 8.11, "vllm-project/vllm #21348"),
     ("h100-sxm", "sglang", None, QWEN_MOE, "fp8_block", 4, 16.46, "vllm-project/vllm #21348"),
     ("h100-sxm", "sglang", 0.93, QWEN_MOE, "fp8_block", 4, 16.46, "vllm-project/vllm #21348"),
-    ("h100-sxm", "vllm", 0.9, catalog.model("llama-3-8b"), "bfloat16", 1, 53.29, "vllm-project/vllm #10511"),
-    ("h100-sxm", "vllm", 0.9, catalog.model("llama-3-8b"), "bfloat16", 2, 58.97, "vllm-project/vllm #10511"),
-    ("rtx-3090", "vllm", 0.9, LLAMA8, "bfloat16", 1, 3.81, "vllm-project/vllm #10517, context of 20,000"),
-    ("rtx-3090", "vllm", 0.9, LLAMA8, "bfloat16", 1, 2.89, "vllm-project/vllm #10517, context of 29,000"),
-    # 7,351 blocks of 16 tokens at 0.5 MiB
-    ("a100-sxm", "vllm", 0.9, catalog.model("llama-2-7b"), "bfloat16", 1, 57.43, "vllm-project/vllm #2031"),
+    ("h100-sxm", "vllm-2025", 0.9, catalog.model("llama-3-8b"), "bfloat16", 1, 53.29, "vllm-project/vllm #10511"),
+    ("h100-sxm", "vllm-2025", 0.9, catalog.model("llama-3-8b"), "bfloat16", 2, 58.97, "vllm-project/vllm #10511"),
+    ("rtx-3090", "vllm-2025", 0.9, LLAMA8, "bfloat16", 1, 3.81, "vllm-project/vllm #10517, context of 20,000"),
+    ("rtx-3090", "vllm-2025", 0.9, LLAMA8, "bfloat16", 1, 2.89, "vllm-project/vllm #10517, context of 29,000"),
+    # 7,351 blocks of 16 tokens at 0.5 MiB, and 20,865 blocks at 80 KiB on each of four GPUs
+    ("a100-sxm", "vllm-2023", 0.9, catalog.model("llama-2-7b"), "bfloat16", 1, 57.43, "vllm-project/vllm #2031"),
+    ("a100-sxm", "vllm-2023", 0.9, catalog.model("llama-2-70b"), "bfloat16", 4, 25.47, "vllm-project/vllm #2031"),
+    # 158,656 tokens at 128 KiB
+    ("l40s", "vllm-2025", None, LLAMA8, "bfloat16", 1, 19.37, "vllm-project/vllm #17122"),
 ]
 
 
@@ -150,7 +153,18 @@ def test_published_tokens_of_apertus_lie_in_the_range(draft, tokens):
     assert lower < tokens < upper < 1.07 * lower
 
 
-@pytest.mark.parametrize(("engine", "tokens"), [("vllm", 178_880), ("sglang", 367_404)])
+def test_version_of_the_largest_default_decides_the_lower_end_on_small_gpus():
+    """The sampler of 1,024 sequences needs 5.0 GiB for 128,256 logits, that of 256 sequences 1.3 GiB."""
+    plan, l40s = MemoryPlan(LLAMA8, NONE), catalog.hardware("l40s")
+    ends = [memory.cache_bytes(plan, l40s, catalog.engine(name).memory) for name in ("vllm-2025", "vllm-2026")]
+    assert ends[0][1] == ends[1][1]
+    assert ends[1][0] - ends[0][0] == pytest.approx(41 * 128_256 * (1024 - 256), rel=0.2)
+    assert 1.1 < ends[1][1] / ends[1][0] < 1.3
+
+
+@pytest.mark.parametrize(
+    ("engine", "tokens"), [("vllm-2025", 178_880), ("vllm-2026", 178_880), ("sglang", 367_404)]
+)
 def test_published_tokens_of_qwen3_235b_lie_in_the_range(engine, tokens):
     plan = MemoryPlan(QWEN_MOE, NONE, tp=4, dtype="fp8_block", slots=0)
     ends = memory.max_sequences(plan, H100, catalog.engine(engine).memory, context=1)
