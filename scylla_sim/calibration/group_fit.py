@@ -196,19 +196,12 @@ def _parameter_intervals(model: KernelModel, mode: _Mode) -> dict[str, dict[str,
 
 
 def _cv_groups(settings: FitSettings, columns: Columns) -> FloatArray:
-    """Return the cross-validation group of each row; with too few groups, each row is its own group."""
-    groups = np.column_stack([columns[name] for name in settings.cv_groups])
-    if np.unique(groups, axis=0).shape[0] < settings.min_cv_groups:
-        return np.column_stack(list(columns.values()))
-    return groups
-
-
-def _slices(settings: FitSettings, columns: Columns, groups: FloatArray) -> FloatArray:
-    """Return the cross-validation groups; slices of a model in place of single rows where a fit has few models."""
-    if not settings.slice_columns or groups.shape[1] == len(settings.cv_groups):
-        return groups
-    slices = np.column_stack([columns[name] for name in settings.slice_columns])
-    return slices if np.unique(slices, axis=0).shape[0] >= settings.min_cv_groups else groups
+    """Return the cross-validation group of each row; with too few groups its slice, or else each row alone."""
+    for names in filter(None, (settings.cv_groups, settings.slice_columns)):
+        groups = np.column_stack([columns[name] for name in names])
+        if np.unique(groups, axis=0).shape[0] >= settings.min_cv_groups:
+            return groups
+    return np.column_stack(list(columns.values()))
 
 
 def _folds(settings: FitSettings, groups: FloatArray) -> NDArray[np.intp]:
@@ -333,7 +326,7 @@ def fit_group(op: str, name: str, part: KernelTable, *, hardware: Hardware, evid
     modes = [_posterior_mode(model, columns, seconds, r=r, settings=settings) for model in candidates]
     model, mode = min(zip(candidates, modes), key=lambda pair: pair[1].cost)
     groups = _cv_groups(settings, columns)
-    folds = _folds(settings, _slices(settings, columns, groups))
+    folds = _folds(settings, groups)
     log_error = _held_out_errors(model, mode, columns, seconds, folds=folds, r=r, settings=settings)
     parameters = model.with_values(np.exp(mode.theta).tolist())
     band, short, split_s = _bands(evaluate(model, parameters, columns, r), log_error, groups)

@@ -7,7 +7,7 @@ import pytest
 from kernel_rows import H100, fit, gemm_rows
 
 from scylla_sim.calibration import group_fit, kernel_table
-from scylla_sim.calibration.group_fit import GRAPH_LAUNCH_S, _cv_groups, _folds, _slices
+from scylla_sim.calibration.group_fit import GRAPH_LAUNCH_S, _cv_groups, _folds
 from scylla_sim.kernels.attention import ATTENTION_WAVES
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.gemm import GEMM, GEMM_TILES
@@ -101,19 +101,17 @@ def layers(*shapes):
     [
         ([(2880, 2880), (2880, 1440), (2880, 720)], 3),  # one model: each slice once
         ([(2880, 2880), (4096, 1024), (6144, 512)], 3),  # three models: each model once
-        ([(2880, 2880), (2880, 1440)], 2),  # two slices are too few: single rows in hashed folds
+        ([(2880, 2880), (2880, 1440)], 6),  # two slices are too few: single rows
     ],
 )
 def test_slices_are_held_out_where_a_fit_has_few_models(shapes, held_out):
     columns = layers(*shapes)
+    columns["num_tokens"] = np.tile([1.0, 2.0, 4.0], len(shapes))
     groups = _cv_groups(MOE.fit, columns)
-    slices = _slices(MOE.fit, columns, groups)
-    folds = _folds(MOE.fit, slices)
-    if len(shapes) == held_out == 3:
-        assert folds.reshape(3, 3).tolist() == [[fold] * 3 for fold in folds[::3]]
-        assert len(set(folds.tolist())) == 3
-    else:
-        assert slices is groups
+    assert np.unique(groups, axis=0).shape[0] == held_out
+    if held_out == len(shapes):
+        folds = _folds(MOE.fit, groups).reshape(-1, 3)
+        assert (folds == folds[:, :1]).all() and len(set(folds[:, 0].tolist())) == held_out
 
 
 def attention_rows(unsplit_ratio, seed=6):
