@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scylla_sim.checks import fail, whole
+from scylla_sim.prediction import weight_only
 from scylla_sim.prediction.throughput import Prediction
+from scylla_sim.specs.attention_backend import AttentionBackend
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
 
@@ -57,6 +59,13 @@ def draft_notes(draft: Draft, target: Model, context: int | Sequence[int]) -> li
 
 
 def backend_notes(predictions: Sequence[Prediction]) -> list[str]:
-    """Return the remarks on the attention backends that verify, each once."""
+    """Return the remarks on the kernels that verify and that no published or measured row describes, each once."""
     backends = [prediction.verify.attention_backend for prediction in predictions]
+    deployment = predictions[0].deployment
+    if weight_only.applies(deployment.dtype, deployment.engine.framework):
+        return [*_remarks(backends), weight_only.NOTE]
+    return _remarks(backends)
+
+
+def _remarks(backends: Sequence[AttentionBackend | None]) -> list[str]:
     return list(dict.fromkeys(f"{one.kernels}: {one.note}" for one in backends if one is not None and one.note))

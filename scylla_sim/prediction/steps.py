@@ -23,7 +23,7 @@ from scylla_sim.ops.draft import draft_ops
 from scylla_sim.ops.forward import forward_ops
 from scylla_sim.ops.op import Op
 from scylla_sim.ops.weights import base_name
-from scylla_sim.prediction import power_limit
+from scylla_sim.prediction import power_limit, weight_only
 from scylla_sim.prediction.step_time import EMPTY, LAUNCH, POWER, OpTime, Step, step_of
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
@@ -201,6 +201,8 @@ def _sources(
     if op_kind(op.kind).power_limited and deployment.calibration.hardware.sm_count > 0:
         added = one.seconds.value * power_limit.extra_share(*bounds)
         found[POWER] = Deviation(np.zeros_like(added), added)
+    if op.kind == "gemm" and weight_only.applies(deployment.dtype_of(op), deployment.engine.framework):
+        found[weight_only.MARLIN] = weight_only.slower_kernel(op, one.seconds.value)
     return {name: deviation.scaled(op.count) for name, deviation in found.items()}
 
 

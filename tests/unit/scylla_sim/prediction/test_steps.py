@@ -198,3 +198,25 @@ def test_power_limit_raises_only_the_upper_end_of_steps_with_many_rows() -> None
     gemms = sum(float(part.seconds) for part in many.parts if part.kind == "gemm")
     assert float(many.errors["power"].up) == pytest.approx(0.2 * gemms, rel=0.02)
     assert float(many.time.up) > 2 * float(many.time.down)
+
+
+def test_int4_gemms_of_vllm_may_be_slower_than_the_fit_beyond_16_rows():
+    """Source: vllm-project/vllm #2497; Marlin is as fast as the fit at 16 rows, and 1.31 times as slow at 64."""
+    model = catalog.model("llama-3.1-8b")
+    calibration = device_calibration.shipped("a100-sxm")
+    ups = {}
+    for name in ("vllm", "trtllm"):
+        deployment = Deployment(calibration, Engine("x", framework=name), dtype="int4_wo")
+        step = target_step(model, deployment, batch=np.array([8.0, 64.0]), context=512)
+        gemms = sum(part.seconds for part in step.parts if part.kind == "gemm")
+        ups[name] = step.errors["W4A16 kernel"].up / gemms if "W4A16 kernel" in step.errors else None
+    assert ups["trtllm"] is None
+    assert ups["vllm"] == pytest.approx([0.0, 0.31])
+
+
+def test_a_step_whose_attention_no_row_describes_may_take_twice_as_long():
+    deployment = Deployment(device_calibration.shipped("a100-sxm"), Engine("x", framework="vllm"), kv_dtype="fp8")
+    step = target_step(catalog.model("llama-3.1-8b"), deployment, batch=4, context=512, tokens=4)
+    (name,) = (name for name in step.errors if "without published rows" in name)
+    assert float(step.errors[name].up) == pytest.approx(float(step.seconds))
+    assert step.attention_backend.undecided
