@@ -217,6 +217,9 @@ def write_comparisons(folder: Path) -> None:
             if op == "latent_attention":
                 other = [row | {"median_ape": 0.25} for row in rows]
                 put(folder, f"compare/stand-in-{device}-{op}.json", other, by=by)
+    by, keys = ["device", "kernel_source", "q_len", "role"], [("rtx-3090", "fa2", "8", "scored"), ("all",) * 4]
+    rows = [{"group": ",".join(key), **dict(zip(by, key)), "n": 2, **ERRORS} for key in keys]
+    put(folder, "compare/verify-attention.json", rows, by=by)
     for by, keys in ((["dtype", "regime"], LAYERS), (["dtype"], [("bfloat16",), ("fp8",)])):
         rows = [
             {"group": ",".join(key), **dict(zip(by, key)), "n": 20, **ERRORS} for key in (*keys, ("all",) * len(by))

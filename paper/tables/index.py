@@ -37,6 +37,7 @@ from paper.tables import (
     theorem_1_3,
     transfer,
     trees,
+    verify_attention,
 )
 from scylla_sim.checks import InputError, one_of
 
@@ -50,6 +51,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "silicon-experts-low-bits": silicon.silicon_moe_low_bits,
     "silicon-all-reduce": silicon.silicon_all_reduce,
     "silicon-elementwise": silicon.silicon_elementwise,
+    "verify-attention": verify_attention.verify_attention,
     "local": local.local,
     "local-cycles": local.local_cycles,
     "gpu-kernels": gpu_kernels.kernels,

@@ -15,6 +15,7 @@ from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.operation import Execution, KernelQuery
 from scylla_sim.kernels.registry import OPERATIONS, operation
 from scylla_sim.ops.op import Columns
+from scylla_sim.stats.estimate import with_deviations
 
 
 def _alike(rows: KernelTable) -> Iterator[NDArray[np.intp]]:
@@ -36,6 +37,7 @@ def benchmark_seconds(rows: KernelTable, calibrations: Mapping[str, Calibration]
     """Return the predicted seconds of each row, with their 90 % interval and the datasheet roofline.
 
     A row is predicted as a benchmark measures it: weights that stay in L2 between its calls are read from L2.
+    Attention with several query tokens runs in the backend of the framework of its row.
 
     Parameters
     ----------
@@ -59,6 +61,15 @@ def benchmark_seconds(rows: KernelTable, calibrations: Mapping[str, Calibration]
         query = KernelQuery(label["dtype"], kv_dtype, (label["kernel_source"], label["framework"]))
         executions = kernel_op.executions or (Execution(kernel_op.name),)
         execution, kernel = op_time.choose(executions, calibration, columns, query)
-        seconds = op_time.estimate(execution, kernel, columns, r).seconds
+        backend = op_time.backend_of(
+            kernel_op.kinds[0], columns, calibration.hardware, framework=label["framework"], kv_dtype=kv_dtype
+        )
+        found = op_time.estimate_by(backend, execution, kernel, columns=columns, r=r)
+        sources = found.sources.values()
+        seconds = with_deviations(
+            found.seconds.value,
+            (found.seconds.down, *(one.down for one in sources)),
+            (found.seconds.up, *(one.up for one in sources)),
+        )
         out["predicted_s"][at], out["lower_s"][at], out["upper_s"][at] = seconds.value, seconds.lower, seconds.upper
     return out

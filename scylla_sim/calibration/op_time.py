@@ -11,11 +11,12 @@ from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.calibration.fitted_kernel import FittedKernel
 from scylla_sim.checks import fail
 from scylla_sim.kernels.device_rates import Rates, rates
-from scylla_sim.kernels.operation import LINK, Execution, KernelQuery
+from scylla_sim.kernels.operation import LINK, Execution, KernelQuery, OpKind
 from scylla_sim.kernels.registry import op_kind, operation
 from scylla_sim.kernels.verify_attention import with_backend
 from scylla_sim.ops.op import Columns, Op
 from scylla_sim.specs.attention_backend import AttentionBackend, dispatched
+from scylla_sim.specs.hardware import Hardware
 from scylla_sim.stats.estimate import Deviation, Estimate, Sources
 
 
@@ -134,17 +135,25 @@ def op_seconds(
     if not operation(execution.operation).l2_reuse_in_serving:
         kernel = kernel.without_l2_reuse
     r = rates(hardware, kind.compute_dtype(dtype), kv_dtype if kind.reads_kv else "")
-    if kind.attention and np.any(op.columns["q_len"] > 1.0):
-        backend = dispatched(framework, hardware, kv_dtype=kv_dtype, attention=kind.attention)
-        if backend is not None:
-            return _estimate_with(backend, execution, kernel.in_cuda_graph, columns=op.columns, r=r)
-    return estimate(execution, kernel.in_cuda_graph, op.columns, r)
+    backend = backend_of(kind, op.columns, hardware, framework=framework, kv_dtype=kv_dtype)
+    return estimate_by(backend, execution, kernel.in_cuda_graph, columns=op.columns, r=r)
 
 
-def _estimate_with(
-    backend: AttentionBackend, execution: Execution, kernel: FittedKernel, *, columns: Columns, r: Rates
+def backend_of(
+    kind: OpKind, columns: Columns, hardware: Hardware, *, framework: str, kv_dtype: str
+) -> AttentionBackend | None:
+    """Return the backend of attention with several query tokens; ``None`` for the fitted kernel."""
+    if not kind.attention or not np.any(columns["q_len"] > 1.0):
+        return None
+    return dispatched(framework, hardware, kv_dtype=kv_dtype, attention=kind.attention)
+
+
+def estimate_by(
+    backend: AttentionBackend | None, execution: Execution, kernel: FittedKernel, *, columns: Columns, r: Rates
 ) -> OpEstimate:
-    """Return the seconds of attention by a backend, with one source of error for each of its settings."""
+    """Return the seconds of an execution by a backend, with one source of error for each of its settings."""
+    if backend is None:
+        return estimate(execution, kernel, columns, r)
 
     def by(one: AttentionBackend) -> OpEstimate:
         return estimate(execution, replace(kernel, model=with_backend(kernel.model, one)), columns, r)

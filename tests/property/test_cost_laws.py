@@ -27,6 +27,7 @@ from scylla_sim.ops.expert_routing import (
 from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
+from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.layers import MoE
 
@@ -349,3 +350,13 @@ def test_an_interval_never_jumps_with_the_seconds_of_a_kernel(short, long, split
         assert steps.max() < 0.01  # the grid itself has steps of 0.0023
     assert interval.upper[0] / seconds[0] == pytest.approx(short.upper_ratio)
     assert interval.upper[-1] / seconds[-1] == pytest.approx(long.upper_ratio)
+
+
+@given(devices, models, batches, contexts, tokens, st.sampled_from(["vllm", "sglang", "trtllm"]))
+def test_verification_is_never_cheaper_than_decoding_in_any_backend(device, model, batch, context, n, framework):
+    deployment = Deployment(device_calibration.shipped(device), Engine("x", framework=framework))
+    verify, decode = (
+        float(target_step(catalog.model(model), deployment, batch=batch, context=context, tokens=count).seconds)
+        for count in (n, 1)
+    )
+    assert verify >= decode * (1 - 1e-12)

@@ -10,6 +10,7 @@ EVIDENCE = [
         for op in ops_of(device)
         if op in WITH_FALLBACK
     ],
+    "results/compare/verify-attention.json",
     expand("results/compare/local-{suite}.json", suite=COMPARED),
     expand("results/calibration/{device}.json", device=[*DEVICES, "local"]),
     expand("results/laws/{name}.json", name=SCENARIOS["laws"]),

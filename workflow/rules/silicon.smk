@@ -122,3 +122,35 @@ use rule compare_silicon as compare_fallback with:
         "results/compare/stand-in-{device}-{op}.json",
     log:
         "results/logs/compare/{device}-{op}-stand-in.log",
+
+
+rule predict_verify_attention:
+    input:
+        "paper/published/verify_attention.csv",
+    output:
+        "results/published/verify-attention.csv",
+    log:
+        "results/logs/published/verify-attention.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+    shell:
+        "python -m scylla_sim kernels --shapes {input} --out {output} > {log} 2>&1"
+
+
+rule compare_verify_attention:
+    input:
+        predicted="results/published/verify-attention.csv",
+        measured="paper/published/verify_attention.csv",
+    output:
+        "results/compare/verify-attention.json",
+    log:
+        "results/logs/compare/verify-attention.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+    shell:
+        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
+        "--by device,kernel_source,q_len,role --evidence published --format json --out {output} > {log} 2>&1"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scylla_sim.calibration import device_calibration
+from scylla_sim.calibration import device_calibration, kernel_table
+from scylla_sim.calibration.benchmark import benchmark_seconds
 from scylla_sim.calibration.op_time import op_seconds
 from scylla_sim.kernels.attention import AttentionWaves
 from scylla_sim.kernels.device_rates import rates
@@ -74,3 +75,13 @@ def test_the_range_of_a_backend_is_a_named_source_of_error():
     (source,) = attention("a100-sxm", "vllm", 64, 1024, 6, 32, 8, 128).sources.items()
     assert source[0] == "fa2 compute_fraction"
     assert float(source[1].up) > float(source[1].down) > 0.0
+
+
+def test_rows_of_a_table_are_predicted_with_the_backend_of_their_framework():
+    text = {name: ["1", "32768", "8", "12", "2", "256"][i] for i, name in enumerate(SHAPE[:6])}
+    labels = {"op": "decode_attention", "device": "rtx-3090", "dtype": "bf16", "kv_dtype": "bf16"}
+    rows = [{**labels, **text, "framework": name} for name in ("vllm", "torch")]
+    table = kernel_table.from_columns({name: [row[name] for row in rows] for name in rows[0]}, "rows.csv")
+    found = benchmark_seconds(table, {"rtx-3090": device_calibration.shipped("rtx-3090")})
+    assert found["predicted_s"][0] > 10 * found["predicted_s"][1]
+    assert found["lower_s"][0] < 2.939e-3 < found["upper_s"][0]
