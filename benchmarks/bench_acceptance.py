@@ -11,8 +11,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scylla_sim.acceptance import dynamic_trees, generation, positions, profiles, tree_search, trees
-from scylla_sim.laws import theorems
+from scylla_sim.acceptance import (
+    draft_shape,
+    dynamic_trees,
+    generation,
+    position_fit,
+    positions,
+    profiles,
+    tau_transfer,
+    tree_search,
+    trees,
+)
 
 REPEATS = 7
 """Timed calls per case."""
@@ -37,7 +46,7 @@ def main() -> None:
     tree = tree_search.best_tree(ranks, 64)
     many = profiles.rank_profile(rng.random((10_000, 10)), 10)
     taus = rng.uniform(1, 5, 10_000)
-    mixed = dynamic_trees.mixture_of(positions.position_profile(0.75, 6), 10)
+    mixed = dynamic_trees.mixture_of(positions.position_profile(0.75, 6, exponent=0.6), 10)
     cases: dict[str, tuple[Callable[[], object], int]] = {
         "tau of a chain profile, 5 positions": (lambda: profiles.tokens_per_cycle(chains), len(chains)),
         "tau of a 64-node tree under a 10 x 10 rank profile": (
@@ -50,8 +59,11 @@ def main() -> None:
             1,
         ),
         "rate from tau, chain of 5": (lambda: profiles.iid_rate(taus, 5), len(taus)),
-        "rate from tau, reference tree": (lambda: tree_search.beam_rate(5.0, **theorems.reference()), 1),
-        "decay over positions from three taus": (lambda: positions.fit_decay([1, 2, 3], [1.8, 2.4, 2.9]), 1),
+        "rate from tau, reference tree": (
+            lambda: tau_transfer.first_rate(5.0, draft_shape.reference(), positions.law_of("eagle2")),
+            1,
+        ),
+        "decay over positions from three taus": (lambda: position_fit.fit_decay([1, 2, 3], [1.8, 2.4, 2.9]), 1),
         "dynamic tree, 2,000 contexts": (
             lambda: dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=10, verify_tokens=61),
             1,

@@ -2,39 +2,33 @@
 
 `resolve` returns a `SpeculativeConfig`. It takes tau from the first of these that is given:
 
-1. ``tokens_per_cycle``, measured at this draft length and width,
-2. ``rates``, conditional acceptance rates per position,
+1. ``tokens_per_cycle``, measured at this shape or with a chain of ``measured_draft_len``,
+2. ``rates``, conditional acceptance rates of the first positions,
 3. ``reference_tau``, tau at the `reference` tree,
 4. ``layers`` and ``train_tokens``, through the laws of `scylla_sim.laws.theorems`,
 5. published values of the method, `scylla_sim.acceptance.typical`.
 
-The third and the fourth hold at the `reference` tree. `transfer` transfers them to another shape with one
-acceptance rate at every depth.
+The third and the fourth hold at the `reference` tree. `transfer` transfers tau from one shape to another by the law
+over positions of the method (`scylla_sim.acceptance.positions`). Rates beyond the given positions follow this law
+too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from scylla_sim.acceptance import profiles, tree_search, trees, typical
+from scylla_sim.acceptance import positions, typical
+from scylla_sim.acceptance.draft_shape import DraftShape, chain_shape, reference
+from scylla_sim.acceptance.measured import MeasuredAcceptance
+from scylla_sim.acceptance.positions import PositionLaw
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
-from scylla_sim.checks import FloatArray, fail, in_range, number, whole
+from scylla_sim.acceptance.tau_transfer import tau_of_measured, transfer, transferred
+from scylla_sim.checks import FloatArray, fail, in_range
 from scylla_sim.laws import theorems
 from scylla_sim.specs.draft import Draft
-from scylla_sim.stats.estimate import Estimate, exact
-
-MAX_DRAFT_LEN = 1000
-"""Largest accepted draft length, far above the draft lengths of serving engines."""
-
-MAX_TOP_K = 256
-"""Largest accepted width of a tree; the number of candidates grows with its square."""
-
-DEFAULT_DRAFT_LEN = 3
-"""Draft length of a chain if none is given."""
-
+from scylla_sim.stats.estimate import Estimate
 
 IDLE_NOTE = (
     "draft_len=0 keeps the draft loaded: it takes memory, and the share idle_draft of each step, which one source "
@@ -43,150 +37,15 @@ IDLE_NOTE = (
 """Note on a draft that drafts nothing."""
 
 
-@dataclass(frozen=True)
-class DraftShape:
-    """Shape of a draft.
-
-    Attributes
-    ----------
-    draft_len
-        Sequential draft passes per cycle.
-    top_k
-        Candidates kept per depth; 1 is a chain.
-    verify_tokens
-        Tokens that the target verifies per cycle, root included.
-    """
-
-    draft_len: int
-    top_k: int
-    verify_tokens: int
-
-
-def reference() -> DraftShape:
-    """Return the shape at which the laws give tau: the published tree of EAGLE-2, which Scylla also uses.
-
-    Examples
-    --------
-    >>> reference()
-    DraftShape(draft_len=6, top_k=10, verify_tokens=61)
-    """
-    return DraftShape(**theorems.reference())
-
-
-def theorem_verify_tokens(batch: Sequence[int]) -> list[int]:
-    """Return the tokens to verify at each batch by Theorem 1.3, root included, up to the `reference` tree.
-
-    Examples
-    --------
-    >>> theorem_verify_tokens([1, 64])
-    [61, 15]
-    """
-    tokens = np.minimum(np.round(theorems.optimal_paths(batch)) + 1, reference().verify_tokens)
-    return [int(n) for n in tokens]
-
-
-def shape(draft: Draft, draft_len: int | None, top_k: int | None, verify_tokens: int | None) -> DraftShape:
-    """Return the shape of a draft, with defaults for the arguments that are ``None``.
-
-    The default is the `reference` tree for EAGLE-2 and Scylla heads. It is the longest chain for drafts that
-    propose all tokens in one pass, and a chain of `DEFAULT_DRAFT_LEN` for other drafts. A draft length of 0 is a
-    loaded draft that drafts nothing.
-
-    Raises
-    ------
-    InputError
-        For a count out of range, for a ``draft_len`` that the draft cannot reach, and for a chain with
-        ``verify_tokens`` other than ``draft_len + 1``.
-
-    Examples
-    --------
-    >>> shape(Draft("eagle3", "head", num_layers=1), 5, None, None)
-    DraftShape(draft_len=5, top_k=1, verify_tokens=6)
-    """
-    known = reference()
-    tree = draft.method_name in ("eagle2", "scylla")
-    chain_len = draft.max_len or DEFAULT_DRAFT_LEN
-    length = draft_len if draft_len is not None else known.draft_len if tree else chain_len
-    width = top_k if top_k is not None else known.top_k if tree else 1
-    whole("draft_len", length, 0, MAX_DRAFT_LEN)
-    if length == 0 and draft.kind != "none":
-        return _nothing(top_k, verify_tokens)
-    if draft.max_len and length > draft.max_len:
-        raise fail("draft_len", length, f"must be at most {draft.max_len} for draft {draft.name!r}")
-    whole("top_k", width, 1, MAX_TOP_K)
-    if verify_tokens is None:
-        candidates = 1 + width + (length - 1) * width**2
-        verify_tokens = min(known.verify_tokens, candidates) if tree and width > 1 else length * width + 1
-    if width > 1 and draft.kind in ("block", "mlp"):
-        raise fail(
-            "top_k", width, f"must be 1 for draft {draft.name!r}", "trees of block drafters are not modelled"
-        )
-    if width == 1 and verify_tokens != length + 1:
-        rule = f"must be draft_len + 1 = {length + 1} for a chain"
-        raise fail("verify_tokens", verify_tokens, rule, "or give top_k above 1")
-    return DraftShape(length, width, verify_tokens)
-
-
-def _nothing(top_k: int | None, verify_tokens: int | None) -> DraftShape:
-    """Return the shape of a loaded draft that drafts nothing; one token is verified."""
-    for name, value in (("top_k", top_k), ("verify_tokens", verify_tokens)):
-        if value not in (None, 1):
-            raise fail(name, value, "must be 1 with draft_len=0")
-    return DraftShape(0, 1, 1)
-
-
-def _tau_of_rates(rates: FloatArray, s: DraftShape) -> float:
-    """Return tau of conditional rates: for a chain, or for a beam tree with the default rank law."""
-    profile = profiles.extend(rates, s.draft_len)
-    if s.top_k == 1:
-        return float(profiles.tokens_per_cycle(profile))
-    ranks = profiles.rank_profile(profile, s.top_k)
-    tree = tree_search.beam_tree(ranks, top_k=s.top_k, verify_tokens=s.verify_tokens)
-    return float(trees.tokens_per_cycle(tree, ranks))
-
-
-def _rate_of(tau: float, s: DraftShape) -> float:
-    """Return the acceptance rate, equal at every depth, at which a shape yields ``tau``."""
-    if s.top_k == 1:
-        return float(profiles.iid_rate(tau, s.draft_len))
-    return tree_search.beam_rate(tau, draft_len=s.draft_len, top_k=s.top_k, verify_tokens=s.verify_tokens)
-
-
-def transfer(tau: float, source: DraftShape, target: DraftShape) -> float:
-    """Transfer tau from one shape to another, with one acceptance rate at every depth.
-
-    Examples
-    --------
-    >>> round(transfer(5.0, reference(), DraftShape(3, 1, 4)), 2)
-    2.92
-    """
-    if source == target:
-        return tau
-    return _tau_of_rates(np.array([_rate_of(tau, source)]), target)
-
-
-def reference_rate(tau: float) -> float:
-    """Return the acceptance rate, equal at every depth, at which the `reference` tree yields ``tau``."""
-    return _rate_of(tau, reference())
-
-
-def tau_at_rate(rate: float, shapes: Sequence[DraftShape]) -> list[float]:
-    """Return tau of each shape for one acceptance rate at every depth."""
-    return [_tau_of_rates(np.array([rate]), s) for s in shapes]
-
-
-def tau_from_reference(tau: float, shapes: Sequence[DraftShape]) -> list[float]:
-    """Transfer tau at the `reference` tree to each shape; the rate is solved once for all of them."""
-    return tau_at_rate(reference_rate(tau), shapes)
-
-
 def resolve(
     draft: Draft,
     s: DraftShape,
     *,
     tokens_per_cycle: float | None = None,
+    measured_draft_len: int | None = None,
     rates: FloatArray | None = None,
     spread: tuple[float, float] | None = None,
+    law: PositionLaw | None = None,
     layers: int | None = None,
     train_tokens: float | None = None,
     reference_tau: Sequence[float] | None = None,
@@ -199,11 +58,16 @@ def resolve(
     draft, s
         The draft and its shape.
     tokens_per_cycle
-        tau at this shape; it has no interval.
+        Measured tau.
+    measured_draft_len
+        Length of the chain with which ``tokens_per_cycle`` was measured; ``None`` for this shape.
     rates
-        Conditional acceptance rates, shape (positions,).
+        Conditional acceptance rates of the first positions, shape (positions,).
     spread
-        Interval of ``rates``, as `scylla_sim.acceptance.rates_file.read_spread` returns it.
+        Interval of ``rates`` or of ``tokens_per_cycle``, as `scylla_sim.acceptance.rates_file.read_spread` returns
+        it.
+    law
+        Law over positions; default: that of the draft's method.
     layers, train_tokens
         Decoder layers and pretraining tokens of a draft head, for the laws.
     reference_tau
@@ -226,7 +90,7 @@ def resolve(
     Examples
     --------
     >>> eagle3 = Draft("eagle3", "head", num_layers=1)
-    >>> config, remarks = resolve(eagle3, DraftShape(3, 1, 4), rates=np.array([0.7]))
+    >>> config, remarks = resolve(eagle3, DraftShape(3, 1, 4), rates=np.array([0.7, 0.7, 0.7]))
     >>> round(config.tokens_per_cycle, 3), remarks
     (2.533, [])
     """
@@ -243,16 +107,17 @@ def resolve(
     evidence = "given"
     if task is not None and (given or layers is not None):
         raise fail("task", task, "selects published values", "they are not used beside a given acceptance")
+    law = law or positions.law_of(draft.method_name)
     if tokens_per_cycle is not None:
-        at = exact(number("tokens_per_cycle", tokens_per_cycle, 1))
+        at = _from_tau(MeasuredAcceptance(tokens_per_cycle, measured_draft_len, spread=spread), s, law, remarks)
     elif rates is not None:
-        at = _from_rates(rates, spread, s, remarks)
+        at = _from_rates(rates, spread, s, law, remarks)
     elif reference_tau is not None:
-        at = _from_reference(reference_tau, s)
+        at = _from_reference(reference_tau, s, law)
     elif layers is not None or train_tokens is not None or draft.method_name == "scylla":
-        at, evidence = _from_laws(draft, s, layers, train_tokens, remarks), "laws"
+        at, evidence = _from_laws(draft, s, layers, train_tokens, law, remarks), "laws"
     elif draft.method_name in typical.methods():
-        at, evidence = _from_published(draft.method_name, s, task, remarks), "published"
+        at, evidence = _from_published(draft.method_name, s, task, law, remarks), "published"
     else:
         hint = "or give tokens_per_cycle, reference_tokens_per_cycle, or draft_train_tokens of a head"
         rule = f"must be given for draft={draft.name!r}, which has no published values, for example 0.7"
@@ -272,22 +137,34 @@ def resolve(
     return config, remarks
 
 
+def _from_tau(measured: MeasuredAcceptance, s: DraftShape, law: PositionLaw, remarks: list[str]) -> Estimate:
+    """Return tau and its ends from tau measured at this shape, or with a chain of another length."""
+    length = measured.tau_draft_len
+    if length is not None and chain_shape(length) != s:
+        remarks.append(
+            f"tokens per cycle {measured.tokens_per_cycle:.4g} was measured with draft_len {length}; other draft "
+            f"shapes follow {law.describe()}"
+        )
+    return tau_of_measured(measured, s, law)
+
+
 def _from_rates(
-    rates: FloatArray, spread: tuple[float, float] | None, s: DraftShape, remarks: list[str]
+    rates: FloatArray, spread: tuple[float, float] | None, s: DraftShape, law: PositionLaw, remarks: list[str]
 ) -> Estimate:
-    """Return tau and its ends from conditional rates."""
-    if 1 < rates.size < s.draft_len:
-        remarks.append(f"acceptance has {rates.size} values; the positions beyond them repeat the last value")
+    """Return tau and its ends from conditional rates of the first positions."""
+    if rates.size < s.draft_len:
+        given = f"{rates.size} positions" if rates.size > 1 else f"position 1 ({rates[0]:g})"
+        remarks.append(f"acceptance is given for {given}; later positions follow {law.describe()}")
+    elif rates.size > s.draft_len and rates.size > 1:
+        remarks.append(f"acceptance was measured with draft_len {rates.size} and is predicted with {s.draft_len}")
     if s.top_k > 1:
         remarks.append(
             "ranks beyond the first follow the default rank law (scylla_sim.acceptance.profiles.rank_profile)"
         )
-    tau = _tau_of_rates(rates, s)
-    lower, upper = (tau, tau) if spread is None else (1.0 + (tau - 1.0) * end for end in spread)
-    return Estimate.of(tau, lower, upper)
+    return tau_of_measured(MeasuredAcceptance(rates=rates, spread=spread), s, law)
 
 
-def _from_reference(reference_tau: Sequence[float], s: DraftShape) -> Estimate:
+def _from_reference(reference_tau: Sequence[float], s: DraftShape, law: PositionLaw) -> Estimate:
     """Return tau and its ends, transferred from the reference tree."""
     given = in_range("reference_tokens_per_cycle", list(reference_tau), 1)
     if given.shape not in ((1,), (3,)):
@@ -295,11 +172,16 @@ def _from_reference(reference_tau: Sequence[float], s: DraftShape) -> Estimate:
     value, lower, upper = np.broadcast_to(given, (3,)).tolist()
     if not lower <= value <= upper:
         raise fail("reference_tokens_per_cycle", value, f"must lie between its ends {lower:g} and {upper:g}")
-    return Estimate.of(*(transfer(tau, reference(), s) for tau in (value, lower, upper)))
+    return transferred(Estimate.of(value, lower, upper), reference(), s, law)
 
 
 def _from_laws(
-    draft: Draft, s: DraftShape, layers: int | None, train_tokens: float | None, remarks: list[str]
+    draft: Draft,
+    s: DraftShape,
+    layers: int | None,
+    train_tokens: float | None,
+    law: PositionLaw,
+    remarks: list[str],
 ) -> Estimate:
     """Return tau and its ends from Theorems 1.1 and 1.2, transferred from the reference tree."""
     if draft.kind != "head":
@@ -307,22 +189,22 @@ def _from_laws(
     at = theorems.tokens_per_cycle(layers=layers or draft.num_layers, train_tokens=train_tokens)
     remarks += at.remarks
     tau = at.tau
-    ends = [transfer(float(end), reference(), s) for end in (tau.value, tau.lower, tau.upper)]
     if s != reference():
         remarks.append(
             f"tau {float(tau.value):.2f} holds at depth 6, top-k 10, 60 nodes; "
-            "it is transferred to this configuration with one rate at every depth"
+            f"it is transferred to this configuration by {law.describe()}"
         )
-    return Estimate.of(*ends)
+    return transferred(tau, reference(), s, law)
 
 
-def _from_published(method: str, s: DraftShape, task: str | None, remarks: list[str]) -> Estimate:
+def _from_published(method: str, s: DraftShape, task: str | None, law: PositionLaw, remarks: list[str]) -> Estimate:
     """Return the typical tau of a method with its ends, and remark that it was not measured."""
     found = typical.typical_tau(
         method,
         (s.draft_len, s.top_k, s.verify_tokens),
         task,
-        transfer=lambda tau, source, target: transfer(tau, DraftShape(*source), DraftShape(*target)),
+        law=law,
+        transfer=lambda tau, source, target: transfer(tau, DraftShape(*source), DraftShape(*target), law),
     )
     count = f"{found.series} value{'s' if found.series > 1 else ''}"
     tasks = f"task {task}" if task is not None else "all tasks, --task selects one"

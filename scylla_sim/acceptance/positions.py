@@ -1,9 +1,12 @@
-"""The decay of acceptance over draft positions, and tau at other draft lengths.
+"""The law of acceptance over draft positions, by draft method, and tau at other draft lengths.
 
-A draft conditions on its own guesses, so its acceptance falls with the position. The law of this module: the odds
-of acceptance at position i are ``i**-exponent`` times the odds at position 1. The default law over ranks
-(`scylla_sim.acceptance.profiles.rank_profile`) has the same shape. One rate for all positions overestimates the tau
-of long drafts by 11 % on average over the published series.
+A draft conditions on its own guesses, so its acceptance falls with the position. The law: the odds of acceptance
+at position i are ``i**-exponent`` times the odds at position 1. The default law over ranks
+(`scylla_sim.acceptance.profiles.rank_profile`) has the same shape. n-gram drafts have two states instead: the
+prompt matches or not at position 1, and a match then continues with one rate.
+
+`law_of` returns the law of a method. Every verb that goes from one draft length to another uses it. The laws are
+fitted by `scylla_sim.acceptance.method_laws`.
 
 Notes
 -----
@@ -24,43 +27,31 @@ mix the two kinds of rates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from scylla_sim.acceptance.profiles import iid_rate, iid_tokens_per_cycle
-from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
-from scylla_sim.records import Row
-from scylla_sim.stats.estimate import Estimate
+from scylla_sim.acceptance.profiles import solve_rate
+from scylla_sim.checks import FloatArray, in_range, whole
 
-POSITION_EXPONENT = 0.66
-"""Default exponent: the median over 19 published series of tau against the draft length.
+OTHER = "other"
+"""Law of methods without published series."""
 
-Source: ``paper/published/tau_vs_draft_len.csv`` (EAGLE-1, EAGLE-3, P-EAGLE, MTP and DSpark heads of nine targets).
-The exponents of single series lie between 0 and 2.4. Parallel drafters (DFlash) and EAGLE-3 on easy text have
-exponents near or below 0. The 60 EAGLE-3 series of SpecForge's SpecBundle have the median 0.30 and the standard
-deviation 0.20 (``tau_vs_draft_len_specbundle.csv``).
-"""
+SAME_HEAD = {"eagle2": "eagle", "scylla": "eagle"}
+"""Method -> method whose law it shares, because both have the same head."""
 
-POSITION_SPREAD = 0.54
-"""Standard deviation of the exponent over the same 19 series."""
+Z = 1.645
+"""Half width of a 90 % interval in standard deviations."""
 
-TAU_NOISE = 0.02
-"""Standard deviation of a published tau about the law, from rounding to 0.01 and from different prompts."""
-
-_LOGIT_LIMIT = 30.0
-_FREE_SPREAD = 10.0
-"""Spread for the exponent of a whole series; it hardly constrains the fit."""
-
-IntArray = NDArray[np.int64]
-Series = Mapping[str, tuple[ArrayLike, ArrayLike]]
+MAX_EXPONENT = 20.0
+"""Largest exponent that a user can give; position 2 is then practically never accepted."""
 
 
-def position_profile(
-    first_rate: ArrayLike, draft_len: int, *, exponent: ArrayLike = POSITION_EXPONENT
-) -> FloatArray:
+def position_profile(first_rate: ArrayLike, draft_len: int, *, exponent: ArrayLike) -> FloatArray:
     """Return conditional rates at positions 1 to draft_len from the rate at position 1.
 
     The odds at position i are ``i**-exponent`` times the odds at position 1.
@@ -81,244 +72,167 @@ def position_profile(
 
     Notes
     -----
-    Source: this package; see `POSITION_EXPONENT` for the data. Other laws with one exponent for all series fit
-    equally well or slightly worse: geometric odds, geometric rates, and a power of the hazard.
+    Source: this package. Other laws with one exponent for all series fit equally well or slightly worse: geometric
+    odds, geometric rates, and a power of the hazard.
 
     Examples
     --------
-    >>> position_profile(0.8, 3).round(3).tolist()
+    >>> position_profile(0.8, 3, exponent=0.66).round(3).tolist()
     [0.8, 0.717, 0.66]
     """
-    rate = in_range("first_rate", first_rate, 0, 1)[..., None]
-    power = in_range("exponent", exponent)[..., None]
     position = np.arange(1.0, int(whole("draft_len", draft_len, 1)) + 1)
-    # 1 - rate + rate * i^-c in the denominator is the odds law without dividing by 1 - rate.
-    weight = rate * position**-power
+    return _scaled_odds(
+        in_range("first_rate", first_rate, 0, 1)[..., None],
+        position ** -in_range("exponent", exponent)[..., None],
+    )
+
+
+def _scaled_odds(rate: FloatArray, factor: FloatArray) -> FloatArray:
+    """Return the rates whose odds are ``factor`` times those of ``rate``, without dividing by 1 - rate."""
+    weight = rate * factor
     return np.asarray(weight / (1.0 - rate + weight))
 
 
 @dataclass(frozen=True)
-class Decay:
-    """A profile over positions, fitted to tau at some draft lengths.
+class PositionLaw:
+    """The law over positions of one draft method.
 
     Attributes
     ----------
-    first_rate
-        Rate at position 1.
-    exponent
-        Exponent of the law.
-    covariance
-        Covariance of (logit of ``first_rate``, ``exponent``), shape (2, 2).
-    noise
-        Standard deviation of one measured tau.
+    method
+        Name of the method.
+    exponent, spread
+        Exponent of the law, and its standard deviation for a new model of the method.
+    later_rate
+        Rate of every position after the first, for n-gram drafts; ``exponent`` is then 0, and ``spread`` is the
+        standard deviation of the log odds of this rate. ``None`` for the law with an exponent.
+
+    Examples
+    --------
+    >>> PositionLaw("eagle3", 0.5, 0.2).continued([0.8], 3).round(3).tolist()
+    [0.8, 0.739, 0.698]
     """
 
-    first_rate: float
+    method: str
     exponent: float
-    covariance: FloatArray
-    noise: float
+    spread: float
+    later_rate: float | None = None
 
-    def profile(self, draft_len: int) -> FloatArray:
-        """Return conditional rates at positions 1 to draft_len, shape (draft_len,)."""
-        return position_profile(self.first_rate, draft_len, exponent=self.exponent)
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        in_range("position_exponent", self.exponent, -MAX_EXPONENT, MAX_EXPONENT)
+        in_range("spread", self.spread, 0)
+        if self.later_rate is not None:
+            in_range("later_rate", self.later_rate, 0, 1)
 
-    def predict(self, draft_len: ArrayLike, *, z: float = 1.645) -> Estimate:
-        """Return tau at draft lengths, with the interval of a new measurement.
+    def moved(self, deviations: float) -> PositionLaw:
+        """Return the law at some standard deviations from its centre; positive deviations accept more."""
+        if self.later_rate is None:
+            return replace(self, exponent=self.exponent - deviations * self.spread)
+        rate = _scaled_odds(np.asarray(self.later_rate), np.exp(np.asarray(deviations * self.spread)))
+        return replace(self, later_rate=float(rate))
+
+    def profile(self, first_rate: ArrayLike, draft_len: int) -> FloatArray:
+        """Return conditional rates at positions 1 to draft_len from rates at position 1, shape (..., draft_len).
+
+        A draft with two states never accepts a later position less often than the first.
+        """
+        if self.later_rate is None:
+            return position_profile(first_rate, draft_len, exponent=self.exponent)
+        first = in_range("first_rate", first_rate, 0, 1)[..., None]
+        later = np.maximum(first, self.later_rate)
+        return np.where(np.arange(int(whole("draft_len", draft_len, 1))) == 0, first, later)
+
+    def continued(self, rates: ArrayLike, draft_len: int) -> FloatArray:
+        """Return conditional rates at positions 1 to draft_len, of which the first ones are given.
 
         Parameters
         ----------
+        rates
+            Conditional rates at positions 1 to n, shape (n,). They are used as they are.
         draft_len
-            Draft lengths, any shape.
-        z
-            Half width of the interval in standard deviations; 1.645 covers 90 %.
-
-        Notes
-        -----
-        The interval contains the noise and the spread of the exponent between published series, propagated
-        linearly.
+            Number of positions. The law continues beyond position n: the odds at position i are
+            ``(i / n)**-exponent`` times those at position n. With two states, a later position repeats the last
+            rate if n > 1.
         """
-        lengths = np.atleast_1d(whole("draft_len", draft_len, 1))
-        logit = float(np.log(self.first_rate / (1 - self.first_rate)))
-        value, gradient = _tau_and_gradient(logit, self.exponent, lengths)
-        spread = np.sqrt(np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient) + self.noise**2)
-        lower = np.maximum(value - z * spread, 1.0)
-        upper = np.minimum(value + z * spread, lengths + 1.0)
-        shape = np.shape(draft_len)
-        return Estimate(value.reshape(shape), lower.reshape(shape), upper.reshape(shape))
+        given = np.atleast_1d(in_range("acceptance", rates, 0, 1))
+        known, length = given.size, int(whole("draft_len", draft_len, 1))
+        if known >= length:
+            return given[:length]
+        if known == 1:
+            return self.profile(given[0], length)
+        exponent = 0.0 if self.later_rate is not None else self.exponent
+        beyond = np.arange(known + 1.0, length + 1.0) / known
+        return np.concatenate([given, _scaled_odds(given[-1:], beyond**-exponent)])
+
+    def first_rate(self, tokens_per_cycle: ArrayLike, draft_len: int) -> FloatArray:
+        """Return the rate at position 1 at which chains of draft_len tokens yield values of tau."""
+        return solve_rate(tokens_per_cycle, lambda rate: _chain_tau(self.profile(rate, draft_len)))
+
+    def tokens_per_cycle(self, tau: ArrayLike, known: int, draft_len: int) -> FloatArray:
+        """Return tau of chains of draft_len tokens that yield ``tau`` with ``known`` tokens.
+
+        Examples
+        --------
+        >>> law = PositionLaw("eagle3", 0.66, 0.0)
+        >>> round(float(law.tokens_per_cycle(2.8, 3, 5)), 2)
+        3.2
+        """
+        if known == draft_len:
+            return in_range("tokens_per_cycle", tau, 1, draft_len + 1)
+        return _chain_tau(self.profile(self.first_rate(tau, known), draft_len))
+
+    def describe(self) -> str:
+        """Return the law in words, for notes.
+
+        Examples
+        --------
+        >>> PositionLaw("eagle3", 0.3, 0.23).describe()
+        'the position law of eagle3 (odds at position i times i^-0.3, exponent +- 0.23)'
+        """
+        if self.later_rate is not None:
+            return f"the position law of {self.method} (a match at position 1, then the rate {self.later_rate:g})"
+        spread = f", exponent +- {self.spread:g}" if self.spread else ""
+        return f"the position law of {self.method} (odds at position i times i^-{self.exponent:g}{spread})"
 
 
-def _tau(logit: float, exponent: float, lengths: IntArray) -> FloatArray:
-    rate = 1.0 / (1.0 + np.exp(-logit))
-    reached = np.cumprod(position_profile(rate, int(lengths.max()), exponent=exponent))
-    return np.asarray(1.0 + np.cumsum(reached)[lengths - 1])
+def _chain_tau(rates: FloatArray) -> FloatArray:
+    """Return tau of chains, shape (...), from conditional rates, shape (..., positions)."""
+    return np.asarray(1.0 + np.cumprod(rates, axis=-1).sum(axis=-1))
 
 
-def _tau_and_gradient(logit: float, exponent: float, lengths: IntArray) -> tuple[FloatArray, FloatArray]:
-    step = 1e-5
-    by_logit = (_tau(logit + step, exponent, lengths) - _tau(logit - step, exponent, lengths)) / (2 * step)
-    by_exponent = (_tau(logit, exponent + step, lengths) - _tau(logit, exponent - step, lengths)) / (2 * step)
-    return _tau(logit, exponent, lengths), np.stack([by_logit, by_exponent], axis=-1)
-
-
-def fit_decay(
-    draft_lens: ArrayLike,
-    tokens_per_cycle: ArrayLike,
-    *,
-    exponent: float = POSITION_EXPONENT,
-    spread: float = POSITION_SPREAD,
-    noise: float = TAU_NOISE,
-) -> Decay:
-    """Fit a profile over positions to tau at one or several draft lengths of a chain.
-
-    A least-squares fit with a normal prior for the exponent. A single tau determines the rate at position 1 and
-    leaves the exponent at its prior. Several values of tau also change the exponent.
-
-    Parameters
-    ----------
-    draft_lens, tokens_per_cycle
-        Draft lengths and their tau, shape (n,), n >= 1; each tau in (1, draft_len + 1).
-    exponent, spread
-        Mean and standard deviation of the prior.
-    noise
-        Standard deviation of one measured tau.
-
-    Raises
-    ------
-    InputError
-        For a tau that is impossible at its draft length.
-
-    Examples
-    --------
-    >>> found = fit_decay([1, 2, 3], [1.84, 2.50, 2.99])
-    >>> tau = found.predict(7)
-    >>> [round(float(v), 2) for v in (tau.lower, tau.value, tau.upper)]
-    [3.53, 3.83, 4.13]
-    """
-    lengths = np.atleast_1d(whole("draft_len", draft_lens, 1))
-    tau = np.atleast_1d(in_range("tokens_per_cycle", tokens_per_cycle, 1, above=True))
-    if lengths.shape != tau.shape or lengths.ndim != 1:
-        raise fail("tokens_per_cycle", tau.shape, f"must have one value per draft length ({lengths.shape})")
-    if (tau >= lengths + 1).any():
-        i = int(np.argmax(tau - lengths))
-        raise fail("tokens_per_cycle", float(tau[i]), f"must be below draft_len + 1 = {lengths[i] + 1}")
-    positive("spread", spread)
-    positive("noise", noise)
-    first = np.clip(tau[0] - 1 if lengths[0] == 1 else float(iid_rate(tau[0], int(lengths[0]))), 1e-6, 1 - 1e-6)
-    at = np.array([np.log(first / (1 - first)), exponent])
-
-    def system(at: FloatArray) -> tuple[FloatArray, FloatArray]:
-        value, gradient = _tau_and_gradient(float(at[0]), float(at[1]), lengths)
-        residual = np.append((value - tau) / noise, (at[1] - exponent) / spread)
-        return residual, np.vstack([gradient / noise, [0.0, 1.0 / spread]])
-
-    at, gradient = _least_squares(system, at)
-    return Decay(
-        first_rate=float(1 / (1 + np.exp(-at[0]))),
-        exponent=float(at[1]),
-        covariance=np.asarray(np.linalg.pinv(gradient.T @ gradient), dtype=np.float64),
-        noise=noise,
-    )
-
-
-def _least_squares(
-    system: Callable[[FloatArray], tuple[FloatArray, FloatArray]], at: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Minimize squared residuals by the Levenberg-Marquardt method, without importing scipy."""
-    damping = 1e-3
-    residual, gradient = system(at)
-    for _ in range(200):
-        normal = gradient.T @ gradient
-        step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-12), -gradient.T @ residual)
-        trial = at + np.clip(step, -2, 2)
-        trial[0] = np.clip(trial[0], -_LOGIT_LIMIT, _LOGIT_LIMIT)
-        moved, slope = system(trial)
-        if moved @ moved <= residual @ residual:
-            done = np.abs(trial - at).max() < 1e-10
-            at, residual, gradient, damping = trial, moved, slope, damping / 5
-            if done:
-                break
-        else:
-            damping *= 5
-            if damping > 1e12:
-                break
-    return at, gradient
-
-
-def own_exponent(draft_lens: ArrayLike, tokens_per_cycle: ArrayLike) -> float:
-    """Return the exponent of a series of tau against the draft length, almost without a prior.
+@cache
+def laws() -> dict[str, PositionLaw]:
+    """Return the law of each method of ``scylla_sim/data/positions.toml``.
 
     Examples
     --------
-    >>> lengths = [1, 2, 3, 5, 7]
-    >>> rates = position_profile(0.8, 7, exponent=0.4)
-    >>> tau = [1 + float(rates[:n].cumprod().sum()) for n in lengths]
-    >>> round(own_exponent(lengths, tau), 3)
-    0.4
+    >>> sorted(laws())
+    ['dflash', 'dspark', 'eagle', 'eagle3', 'mtp', 'ngram', 'other', 'p-eagle']
     """
-    return fit_decay(draft_lens, tokens_per_cycle, spread=_FREE_SPREAD).exponent
-
-
-def held_out(series: Series, *, known_to: int = 3, predict_from: int = 5) -> list[Row]:
-    """Predict tau of long drafts in each series from its short drafts, with the exponents of the other series.
-
-    Parameters
-    ----------
-    series
-        Draft lengths and tau, by label. A series without both a short and a long draft is not predicted; its
-        exponent still counts for the others.
-    known_to
-        Longest short draft.
-    predict_from
-        Shortest long draft.
-
-    Returns
-    -------
-    list of dict
-        One row per series, known lengths and predicted length. ``known`` is one length, or all short lengths joined
-        by ``+``. ``error`` is the relative error of the law. ``iid_error`` is the relative error of one rate for
-        all positions, taken from the longest known length.
-
-    Raises
-    ------
-    InputError
-        For fewer than three series.
-    """
-    if len(series) < 3:
-        raise fail(
-            "series", len(series), "must be at least 3", "each is predicted with the exponents of the others"
-        )
-    points = {
-        label: (np.asarray(k, dtype=np.int64), np.asarray(t, dtype=float)) for label, (k, t) in series.items()
+    text = (resources.files("scylla_sim") / "data" / "positions.toml").read_text("utf-8")
+    return {
+        name: PositionLaw(name, entry.get("exponent", 0.0), entry["spread"], entry.get("later_rate"))
+        for name, entry in tomllib.loads(text).items()
     }
-    exponents = {label: own_exponent(k, t) for label, (k, t) in points.items() if k.size >= 2}
-    rows = []
-    for label, (lengths, tau) in points.items():
-        short, long = np.flatnonzero(lengths <= known_to), np.flatnonzero(lengths >= predict_from)
-        others = np.array([value for name, value in exponents.items() if name != label])
-        law = {"exponent": float(np.median(others)), "spread": float(others.std(ddof=1))}
-        known = [short[i : i + 1] for i in range(short.size)] + ([short] if short.size > 1 else [])
-        for inputs in known if long.size else []:
-            found = fit_decay(lengths[inputs], tau[inputs], **law)
-            last = inputs[np.argmax(lengths[inputs])]
-            rate = iid_rate(tau[last], int(lengths[last]))
-            for i in long:
-                predicted = found.predict(int(lengths[i]))
-                constant = float(iid_tokens_per_cycle(rate, int(lengths[i])))
-                rows.append(
-                    {
-                        "series": label,
-                        "known": "+".join(str(n) for n in lengths[inputs]),
-                        "draft_len": int(lengths[i]),
-                        "measured": float(tau[i]),
-                        "iid": constant,
-                        "iid_error": constant / tau[i] - 1,
-                        "predicted": float(predicted.value),
-                        "lower": float(predicted.lower),
-                        "upper": float(predicted.upper),
-                        "error": float(predicted.value) / tau[i] - 1,
-                        "exponent": found.exponent,
-                        "others_exponent": law["exponent"],
-                        "others_spread": law["spread"],
-                    }
-                )
-    return rows
+
+
+def law_of(method: str, exponent: float | None = None) -> PositionLaw:
+    """Return the law of a draft method, or an exact law with an exponent of the user.
+
+    Parameters
+    ----------
+    method
+        Method of a draft, `scylla_sim.specs.draft.Draft.method_name`. A method without published series has the law
+        `OTHER`.
+    exponent
+        Exponent that replaces the law; 0 gives one rate for all positions.
+
+    Examples
+    --------
+    >>> law_of("eagle2") == law_of("eagle"), law_of("llama-68m").method, law_of("eagle3", 0.0).spread
+    (True, 'other', 0.0)
+    """
+    if exponent is not None:
+        return PositionLaw("--position-exponent", float(exponent), 0.0)
+    return laws().get(SAME_HEAD.get(method, method), laws()[OTHER])

@@ -231,7 +231,11 @@ def check_rank_profile(probability: ArrayLike, *, name: str = "rank_probability"
 
 
 def solve_rate(
-    tokens_per_cycle: ArrayLike, tau_of: Callable[[FloatArray], FloatArray], *, hint: str = ""
+    tokens_per_cycle: ArrayLike,
+    tau_of: Callable[[FloatArray], FloatArray],
+    *,
+    hint: str = "",
+    steps: int = 50,
 ) -> FloatArray:
     """Return the rates at which a rising function yields given values of tau, by bisection.
 
@@ -243,6 +247,8 @@ def solve_rate(
         Rising function from an array of rates in [0, 1] to an array of tau of the same shape.
     hint
         Advice in the error message.
+    steps
+        Bisections; the rate is exact to ``2**-steps``.
 
     Raises
     ------
@@ -265,7 +271,7 @@ def solve_rate(
             f"exceeds {limit:g}, the most this draft can yield",
             hint or "draft longer, or verify more tokens",
         )
-    for _ in range(50):
+    for _ in range(steps):
         middle = (low + high) / 2
         below = tau_of(middle) < wanted
         low, high = np.where(below, middle, low), np.where(below, high, middle)

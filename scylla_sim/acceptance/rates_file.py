@@ -98,6 +98,28 @@ def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
     return rates, rates.size == 1
 
 
+def read_measured(text: str) -> tuple[float, int] | None:
+    """Return tau and draft length of a file whose rates follow from its tau by a law over positions.
+
+    ``scylla-sim ingest`` marks such a file, made from an SGLang log, by the key ``position_law``. ``None`` for
+    rates that were measured by position.
+
+    Examples
+    --------
+    >>> read_measured("0.8,0.5") is None
+    True
+    """
+    if not is_file(text):
+        return None
+    file = read_json(text)
+    if "position_law" not in file:
+        return None
+    if "tokens_per_cycle" not in file:
+        raise fail("acceptance", text, "must hold tokens_per_cycle beside position_law")
+    length = len(_read_file(text)[0])
+    return float(in_range("tokens_per_cycle", file["tokens_per_cycle"], 1, length + 1)), length
+
+
 def read_spread(text: str) -> tuple[float, float] | None:
     """Return the relative interval of the accepted tokens per cycle from a rates file.
 

@@ -7,8 +7,8 @@ import heapq
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.acceptance.profiles import check_rank_profile, rank_profile, solve_rate
-from scylla_sim.acceptance.trees import ROOT, DraftTree, IntArray, tokens_per_cycle
+from scylla_sim.acceptance.profiles import check_rank_profile
+from scylla_sim.acceptance.trees import ROOT, DraftTree, IntArray
 from scylla_sim.checks import FloatArray, fail, whole
 
 
@@ -124,24 +124,3 @@ def _subtree(parents: IntArray, ranks: IntArray, nodes: IntArray) -> DraftTree:
     """Return the tree of chosen candidates; all their ancestors must be chosen too."""
     index = {int(node): new for new, node in enumerate(nodes)} | {ROOT: ROOT}
     return DraftTree(tuple(index[int(parents[node])] for node in nodes), tuple(int(ranks[node]) for node in nodes))
-
-
-def beam_rate(tau: float, *, draft_len: int, top_k: int, verify_tokens: int | None = None) -> float:
-    """Return the top-1 rate, equal at every depth, at which a beam drafter yields ``tau``.
-
-    Examples
-    --------
-    >>> round(beam_rate(4.5, draft_len=6, top_k=10, verify_tokens=61), 3)
-    0.735
-    """
-
-    def tau_of(rates: FloatArray) -> FloatArray:
-        taus = [_beam_tau(float(rate), draft_len, top_k, verify_tokens) for rate in rates.ravel()]
-        return np.array(taus).reshape(rates.shape)
-
-    return float(solve_rate(tau, tau_of))
-
-
-def _beam_tau(rate: float, draft_len: int, top_k: int, verify_tokens: int | None) -> float:
-    p = np.broadcast_to(rank_profile(rate, top_k), (draft_len, top_k))
-    return float(tokens_per_cycle(beam_tree(p, top_k=top_k, verify_tokens=verify_tokens), p))

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim.acceptance.positions import POSITION_EXPONENT, POSITION_SPREAD, position_profile
-from scylla_sim.acceptance.profiles import solve_rate
+from scylla_sim.acceptance.positions import SAME_HEAD, PositionLaw, Z, law_of
 from scylla_sim.checks import FloatArray, InputError, one_of
 from scylla_sim.stats.estimate import Estimate
 
@@ -26,9 +25,6 @@ TASKS = ("chat", "code", "math", "qa", "rag", "summarization", "tool_call", "tra
 
 ALL = "all"
 """Task of a published mean over tasks, and of a source that does not state its task."""
-
-SAME_HEAD = {"eagle2": "eagle"}
-"""Method -> method whose published values it shares, because both have the same head."""
 
 TASK_SPREAD, METHOD_SPREAD = 0.42, 0.58
 """Standard deviations between the values of one task of a method, and of all tasks of a method, by `_to_scale`.
@@ -46,9 +42,6 @@ TREE_SPREAD = 0.68
 Source: root mean square over 13 chains of 7 with EAGLE-3 heads of Llama-3.1-8B and Llama-3.3-70B in
 ``acceptance.toml``, against the trees of the same target and task (mean over temperatures).
 """
-
-Z = 1.645
-"""Half width of a 90 % interval in standard deviations."""
 
 Shape = tuple[int, int, int]
 """Draft length, top-k and verified tokens."""
@@ -90,7 +83,7 @@ def methods() -> list[str]:
     >>> "eagle3" in methods()
     True
     """
-    return [*(name for name in _data() if name != "sources"), *SAME_HEAD]
+    return [*(name for name in _data() if name != "sources"), "eagle2"]
 
 
 def source_text(name: str) -> str:
@@ -109,28 +102,22 @@ def _from_scale(value: FloatArray, longest: float) -> FloatArray:
     return np.asarray(1.0 + (longest - 1.0) / (1.0 + np.exp(-value)))
 
 
-def _chain_tau(first_rate: FloatArray, exponent: FloatArray, lengths: FloatArray) -> FloatArray:
-    """Return tau of chains of several lengths; all arguments broadcast."""
-    rates = position_profile(first_rate, int(lengths.max()), exponent=exponent)
-    reached = np.arange(1.0, rates.shape[-1] + 1) <= lengths[..., None]
-    return np.asarray(1.0 + (np.cumprod(rates, axis=-1) * reached).sum(axis=-1))
-
-
-def _at_length(chains: Sequence[Mapping[str, Any]], draft_len: int, exponents: FloatArray) -> FloatArray:
-    """Return tau of each series at a draft length, shape (exponents, series).
+def _at_length(chains: Sequence[Mapping[str, Any]], draft_len: int, law: PositionLaw) -> FloatArray:
+    """Return tau of each series at a draft length, shape (series,).
 
     A series gives its value at the nearest published length. The law over positions transfers it from there.
     """
-    lengths, taus = np.empty(len(chains)), np.empty(len(chains))
+    taus = np.empty(len(chains))
+    lengths = np.empty(len(chains), dtype=np.int64)
     for i, item in enumerate(chains):
         known = np.asarray(item["draft_len"], dtype=np.float64)
         nearest = int(np.argmin(np.abs(np.log(known / draft_len))))
-        lengths[i], taus[i] = known[nearest], item["tokens_per_cycle"][nearest]
-    shape = (exponents.size, len(chains))
-    power, length = np.broadcast_to(exponents[:, None], shape), np.broadcast_to(lengths, shape)
-    first = solve_rate(np.broadcast_to(taus, shape), lambda rate: _chain_tau(rate, power, length))
-    moved = _chain_tau(first, power, np.full(shape, float(draft_len)))
-    return np.where(length == draft_len, taus, moved)
+        lengths[i], taus[i] = item["draft_len"][nearest], item["tokens_per_cycle"][nearest]
+    moved = np.empty(taus.shape)
+    for length in np.unique(lengths).tolist():
+        same = lengths == length
+        moved[same] = law.tokens_per_cycle(taus[same], length, draft_len)
+    return moved
 
 
 def _summary(values: FloatArray, longest: float, *, prior: float, transfer: float = 0.0) -> Estimate:
@@ -159,7 +146,12 @@ def _of_task(
 
 
 def typical_tau(
-    method: str, shape: Shape, task: str | None = None, *, transfer: Callable[[float, Shape, Shape], float]
+    method: str,
+    shape: Shape,
+    task: str | None = None,
+    *,
+    transfer: Callable[[float, Shape, Shape], float],
+    law: PositionLaw | None = None,
 ) -> Typical:
     """Return the typical tokens per cycle of a draft method at a shape.
 
@@ -172,8 +164,10 @@ def typical_tau(
     task
         One of `TASKS`; ``None`` for all of them together.
     transfer
-        tau, shape of the tau, other shape -> tau at the other shape, with one acceptance rate at every depth. It is
-        used between trees and chains, and between trees.
+        tau, shape of the tau, other shape -> tau at the other shape. It is used between trees and chains, and
+        between trees.
+    law
+        Law over positions, which transfers chains to other lengths; default: that of the method.
 
     Raises
     ------
@@ -189,22 +183,23 @@ def typical_tau(
     --------
     >>> found = typical_tau("eagle3", (3, 1, 4), "chat", transfer=lambda tau, source, target: tau)
     >>> [round(float(tau), 2) for tau in (found.tau.lower, found.tau.value, found.tau.upper)], found.series
-    ([1.95, 2.41, 2.88], 29)
+    ([1.94, 2.4, 2.88], 29)
     """
     if task is not None:
         one_of("task", task, TASKS)
     if method not in methods():
         raise InputError(f"no tokens per cycle are published for {method!r}; known: {', '.join(methods())}")
     entry = _data()[SAME_HEAD.get(method, method)]
+    law = law or law_of(method)
     draft_len, top_k, _ = shape
     chains, trees = entry["chains"], entry["trees"]
     remarks: list[str] = []
     if chains and (top_k == 1 or not trees):
         used, prior = _of_task(chains, task, method, remarks)
-        tau = _of_chains(entry, used, draft_len, prior)
+        tau = _of_chains(used, draft_len, prior, law)
         if top_k > 1:
             tau = _transferred(tau, (draft_len, 1, draft_len + 1), shape, transfer)
-            remarks.append(f"published chains of {method} are transferred to the tree with one rate at every depth")
+            remarks.append(f"published chains of {method} are transferred to the tree by {law.describe()}")
     else:
         used, prior = _of_task(trees, task, method, remarks)
         tree: Shape = (entry["tree"]["draft_len"], entry["tree"]["top_k"], entry["tree"]["verify_tokens"])
@@ -213,19 +208,15 @@ def typical_tau(
             tau = _transferred(tau, tree, shape, transfer)
             remarks.append(
                 f"published trees of {method} (depth {tree[0]}, {tree[2] - 1} nodes) are transferred to this shape "
-                "with one rate at every depth"
+                f"by {law.describe()}"
             )
     sources = tuple(dict.fromkeys(str(item["source"]) for item in used))
     return Typical(tau, len(used), sources, tuple(remarks))
 
 
-def _of_chains(
-    entry: Mapping[str, Any], used: Sequence[Mapping[str, Any]], draft_len: int, prior: float
-) -> Estimate:
+def _of_chains(used: Sequence[Mapping[str, Any]], draft_len: int, prior: float, law: PositionLaw) -> Estimate:
     """Return the median tau of chains at a draft length, with its interval."""
-    exponent = float(entry.get("exponent", POSITION_EXPONENT))
-    spread = float(entry.get("exponent_spread", POSITION_SPREAD))
-    at = _at_length(used, draft_len, exponent + spread * np.array([0.0, -1.0, 1.0]))
+    at = np.stack([_at_length(used, draft_len, one) for one in (law, law.moved(-1.0), law.moved(1.0))])
     longest = draft_len + 1.0
     centres = np.median(_to_scale(at, longest), axis=1)
     return _summary(at[0], longest, prior=prior, transfer=float(np.ptp(centres)) / 2)

@@ -50,10 +50,29 @@ def add_acceptance_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--acceptance",
         metavar="RATES|FILE",
-        help="one rate 0.7, one per position 0.76,0.74,0.77, or a JSON file; default: published values",
+        help="rate of position 1 (0.7), of several positions (0.76,0.74,0.77), or a JSON file; later positions "
+        "follow the position law of the method; default: published values",
     )
     parser.add_argument(
         "--acceptance-kind", default="conditional", choices=rates_file.KINDS, help="default: conditional"
+    )
+    parser.add_argument(
+        "--tokens-per-cycle",
+        type=float,
+        metavar="TAU",
+        help="measured with --measured-draft-len; overrides acceptance and laws",
+    )
+    parser.add_argument(
+        "--measured-draft-len",
+        type=int,
+        metavar="N",
+        help="length of the chain that gave --tokens-per-cycle; the position law transfers it to other shapes",
+    )
+    parser.add_argument(
+        "--position-exponent",
+        type=float,
+        metavar="C",
+        help="replaces the position law: odds at position i times i^-C; 0 is one rate for all positions",
     )
     parser.add_argument(
         "--task", metavar="TASK", help=f"task of the published acceptance: {', '.join(TASKS)}; default all of them"

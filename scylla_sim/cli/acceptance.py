@@ -7,8 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scylla_sim.acceptance import drafting, dynamic_trees, generation, profiles, rates_file, tree_search, trees
-from scylla_sim.acceptance import positions as acceptance_positions
+from scylla_sim.acceptance import (
+    draft_shape,
+    dynamic_trees,
+    generation,
+    positions,
+    profiles,
+    rates_file,
+    tau_transfer,
+    tree_search,
+    trees,
+)
+from scylla_sim.acceptance.draft_shape import DraftShape, chain_shape
+from scylla_sim.acceptance.measured import MeasuredAcceptance, measured_acceptance
+from scylla_sim.acceptance.positions import PositionLaw
 from scylla_sim.checks import FloatArray, InputError, fail, one_of, whole
 from scylla_sim.console import add_output, counts, emit, note
 from scylla_sim.records import EVIDENCE, Row
@@ -31,11 +43,24 @@ TREES = ("beam", "best", "dynamic")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     parser.add_argument(
-        "--acceptance", metavar="RATES|FILE", help="0.7, or per position 0.76,0.74,0.77, or a JSON file"
+        "--acceptance",
+        metavar="RATES|FILE",
+        help="of position 1 (0.7), of several (0.76,0.74,0.77), or a JSON file",
     )
     parser.add_argument("--acceptance-kind", default="conditional", choices=rates_file.KINDS)
     parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="instead of rates: tau of a chain")
-    parser.add_argument("--known-draft-len", type=int, metavar="N", help="draft length of that chain")
+    parser.add_argument(
+        "--known-draft-len", "--measured-draft-len", type=int, metavar="N", help="draft length of that chain"
+    )
+    parser.add_argument(
+        "--draft",
+        default="eagle3",
+        metavar="METHOD",
+        help="method whose position law gives later positions; default eagle3",
+    )
+    parser.add_argument(
+        "--position-exponent", type=float, metavar="C", help="replaces that law; 0 is one rate for all positions"
+    )
     parser.add_argument(
         "--draft-len", metavar="N[,N]", help="draft lengths; default: the number of given positions"
     )
@@ -61,50 +86,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def _known(args: argparse.Namespace) -> tuple[FloatArray, acceptance_positions.Decay | None]:
-    """Return the given conditional rates, or the rates of the decay law for one tau."""
+def _measured(args: argparse.Namespace) -> MeasuredAcceptance:
+    """Return the given rates, or tau and its draft length."""
     if (args.acceptance is None) == (args.tokens_per_cycle is None):
         raise InputError("acceptance=None: give --acceptance, or --tokens-per-cycle with --known-draft-len")
-    if args.acceptance is not None:
-        return rates_file.read_rates(args.acceptance, args.acceptance_kind)[0], None
-    if args.known_draft_len is None:
+    if args.tokens_per_cycle is not None and args.known_draft_len is None:
         raise fail("known_draft_len", None, "is needed with --tokens-per-cycle")
-    length = int(whole("known_draft_len", args.known_draft_len, 1, drafting.MAX_DRAFT_LEN))
-    found = acceptance_positions.fit_decay(length, args.tokens_per_cycle)
-    return found.profile(length), found
+    if args.acceptance is not None and args.known_draft_len is not None:
+        raise fail("known_draft_len", args.known_draft_len, "goes with --tokens-per-cycle")
+    return measured_acceptance(
+        args.acceptance,
+        args.acceptance_kind,
+        tokens_per_cycle=args.tokens_per_cycle,
+        measured_draft_len=args.known_draft_len,
+    )
 
 
-def _lengths(args: argparse.Namespace, positions: int) -> list[int]:
+def _lengths(args: argparse.Namespace, known: int) -> list[int]:
     if args.draft_len is None:
-        return [positions]
-    return [int(n) for n in whole("draft_len", counts("draft_len", args.draft_len), 1, drafting.MAX_DRAFT_LEN)]
+        return [known]
+    return [int(n) for n in whole("draft_len", counts("draft_len", args.draft_len), 1, draft_shape.MAX_DRAFT_LEN)]
+
+
+def _profile(known: MeasuredAcceptance, law: PositionLaw, length: int) -> FloatArray:
+    """Return the conditional rates at the positions of a draft length."""
+    if known.tokens_per_cycle is not None:
+        assert known.tau_draft_len is not None  # `_measured` asks for it
+        chain = chain_shape(known.tau_draft_len)
+        return law.profile(tau_transfer.first_rate(known.tokens_per_cycle, chain, law), length)
+    return law.continued(known.rates if known.rates is not None else 0.0, length)
 
 
 def execute(args: argparse.Namespace) -> None:
     """Print one row per draft length."""
     one_of("tree", args.tree, TREES)
-    whole("top_k", args.top_k, 1, drafting.MAX_TOP_K)
-    rates, found = _known(args)
+    whole("top_k", args.top_k, 1, draft_shape.MAX_TOP_K)
+    known, law = _measured(args), positions.law_of(args.draft, args.position_exponent)
+    lengths = _lengths(args, known.draft_len or 1)
     rows = []
-    for length in _lengths(args, rates.size):
-        profile = found.profile(length) if found is not None else profiles.extend(rates, length)
-        if found is None and 1 < rates.size < length:
-            note(f"note: acceptance has {rates.size} values for draft_len={length}: the last is repeated")
-        row, chain = _row(args, profile)
-        if found is not None and args.top_k == 1:
-            tau = found.predict(length)
-            row |= {"tokens_per_cycle_lower": float(tau.lower), "tokens_per_cycle_upper": float(tau.upper)}
+    for length in lengths:
+        row, chain = _row(args, _profile(known, law, length))
+        if args.top_k == 1:
+            row |= _ends(known, law, chain_shape(length))
         if chain is not None:
             row |= _distribution(chain, args.generation)
         rows.append(row | {"evidence": args.evidence})
-    if found is not None:
-        note(f"note: the rates over positions follow the decay law with exponent {found.exponent:.2f}")
+    if known.tokens_per_cycle is not None or max(lengths) > (known.draft_len or 1):
+        note(f"note: later positions, and other draft lengths, follow {law.describe()}; see --draft")
     if args.top_k > 1:
         note(
             "note: ranks beyond the first follow the default rank law (scylla_sim.acceptance.profiles.rank_profile)"
         )
     inputs = [args.acceptance] if args.acceptance and rates_file.is_file(args.acceptance) else []
     emit(args, "acceptance-of", rows, inputs=inputs)
+
+
+def _ends(known: MeasuredAcceptance, law: PositionLaw, shape: DraftShape) -> Row:
+    """Return the interval of tau of a chain, as the other verbs give it; empty if nothing is uncertain."""
+    tau = tau_transfer.tau_of_measured(known, shape, law)
+    if tau.lower == tau.upper and known.tokens_per_cycle is None:
+        return {}
+    return {"tokens_per_cycle_lower": float(tau.lower), "tokens_per_cycle_upper": float(tau.upper)}
 
 
 def _row(args: argparse.Namespace, profile: FloatArray) -> tuple[Row, FloatArray | None]:

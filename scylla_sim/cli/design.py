@@ -27,9 +27,10 @@ TABLE_COLUMNS = (
 """Columns of the text table."""
 NOTES = {
     "theorems": "theorems: tokens per cycle are those of Fig. 1 of arXiv 2505.07858 (Vicuna-7B); "
-    "the effects of layers and tokens are assumed to add",
+    "the effects of layers and tokens are assumed to add; the position law of the head transfers them to other "
+    "shapes",
     "sdsl": "sdsl: the head is treated as an independent draft model with as many weights (arXiv 2603.11053, "
-    "cited at second hand); its perplexity follows the law of arXiv 2203.15556",
+    "cited at second hand), with one rate at all positions; its perplexity follows the law of arXiv 2203.15556",
 }
 """Law -> note on its assumptions."""
 

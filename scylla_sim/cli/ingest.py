@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance import generation, positions, profiles
+from scylla_sim.acceptance.positions import PositionLaw
 from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.console import add_output, emit_text, note
 from scylla_sim.engines import logs, prometheus
@@ -32,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--before", metavar="FILE", help="earlier metrics page, which is subtracted")
     parser.add_argument(
         "--draft-len", type=int, metavar="N", help="draft length of an SGLang log, which does not contain it"
+    )
+    parser.add_argument(
+        "--draft",
+        default="eagle3",
+        metavar="METHOD",
+        help="method whose position law gives the rates of an SGLang log; default eagle3",
     )
     parser.add_argument("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
     parser.add_argument("--generation", type=int, metavar="N", help="also show the cycles of N tokens, p50 and p99")
@@ -74,8 +81,8 @@ def _tau(tau: Estimate) -> Row:
     return {f"tokens_per_cycle{end}": float(value) for end, value in ends.items()}
 
 
-def _from_lengths(found: Lengths, draft_len: int | None, level: float) -> tuple[Row, list[Row]]:
-    """Return tau of an SGLang log, and the rates of the decay law for it, one row per position."""
+def _from_lengths(found: Lengths, draft_len: int | None, level: float, law: PositionLaw) -> tuple[Row, list[Row]]:
+    """Return tau of an SGLang log, and the rates of the position law for it, one row per position."""
     if draft_len is None:
         raise fail("draft_len", None, "is needed for an SGLang log", "give --draft-len (speculative_num_steps)")
     length = int(whole("draft_len", draft_len, 1))
@@ -83,14 +90,14 @@ def _from_lengths(found: Lengths, draft_len: int | None, level: float) -> tuple[
     mean = float(tau.value)
     if mean >= length + 1:
         raise fail("tokens_per_cycle", round(mean, 3), f"must be below draft_len + 1 = {length + 1}")
-    note("note: SGLang logs tokens per cycle only; the rates over positions follow the decay law")
+    note(f"note: SGLang logs tokens per cycle only; the rates over positions follow {law.describe()}; see --draft")
     note("note: for topk above 1, use predict --tokens-per-cycle instead of these rates")
-    rates = positions.fit_decay(length, mean).profile(length) if mean > 1 else np.zeros(length)
+    rates = law.profile(law.first_rate(mean, length) if mean > 1 else 0.0, length)
     rows = [
         {"position": i + 1, "acceptance_rate": float(rate), "cumulative_rate": float(reached)}
         for i, (rate, reached) in enumerate(zip(rates, np.cumprod(rates)))
     ]
-    return {"windows": int(found.accept_len.size)} | _tau(tau), rows
+    return {"windows": int(found.accept_len.size), "position_law": law.method} | _tau(tau), rows
 
 
 def execute(args: argparse.Namespace) -> None:
@@ -108,7 +115,7 @@ def execute(args: argparse.Namespace) -> None:
             raise fail("draft_len", args.draft_len, f"must be {len(found.accepted)}, the positions in {args.file}")
         facts, rows = _counted(found, level)
     else:
-        facts, rows = _from_lengths(found, args.draft_len, level)
+        facts, rows = _from_lengths(found, args.draft_len, level, positions.law_of(args.draft))
     rates = [row["acceptance_rate"] for row in rows]
     facts |= {f"tokens_per_cycle_p{q}": float(profiles.cycle_quantile(rates, q / 100)) for q in (50, 99)}
     if args.generation is not None:

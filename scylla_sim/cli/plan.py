@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _options.add_context_argument(parser)
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
-    parser.add_argument("--draft-len", default="3", metavar="N[,N]", help="draft lengths to consider; default 3")
+    parser.add_argument(
+        "--draft-len", metavar="N[,N]", help="draft lengths to consider; default: as measured, else 3"
+    )
     parser.add_argument("--draft-precision", help="of the drafts; default: of their checkpoints, or --precision")
     parser.add_argument(
         "--draft-tp", type=int, choices=[1], help="1 runs every draft on one GPU; default: on those of the target"

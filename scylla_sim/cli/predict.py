@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draft-len",
         metavar="N[,N]",
-        help="drafted tokens of a path; default 3 (eagle2, scylla: 6; one-pass drafts: all)",
+        help="drafted tokens of a path; default: as measured, else 3 (eagle2, scylla: 6; one-pass drafts: all)",
     )
     parser.add_argument(
         "--top-k", metavar="N[,N]", help="candidates kept per depth; default 1 (eagle2, scylla: 10)"
@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=f"N[,N]|{THEOREM}",
         help="tokens verified per sequence, root included: one value, or one per --batch",
     )
-    parser.add_argument("--tokens-per-cycle", type=float, metavar="TAU", help="overrides acceptance and laws")
     _options.add_load_arguments(parser, batch="1", context="1024")
     _options.add_measured_plain_argument(parser)
     parser.add_argument("--breakdown", action="store_true", help="print every operation of a cycle, no summary")

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
-from scylla_sim.acceptance import drafting, profiles
-from scylla_sim.acceptance.drafting import DraftShape
+from scylla_sim.acceptance import draft_shape
+from scylla_sim.acceptance.draft_shape import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
-from scylla_sim.checks import fail, in_range, whole
+from scylla_sim.checks import fail, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, emit, emit_text, note
 from scylla_sim.engines import flags as engines_flags
@@ -67,15 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top-k", metavar="N[,N]", help="candidates; default 1, and those of the trees")
     parser.add_argument("--verify-tokens", metavar="N[,N]", help="candidate sizes of trees, root included")
-    parser.add_argument(
-        "--tokens-per-cycle",
-        type=float,
-        metavar="TAU",
-        help="measured with a chain of --measured-draft-len; one rate transfers it to other lengths",
-    )
-    parser.add_argument(
-        "--measured-draft-len", type=int, metavar="N", help="draft length at which --tokens-per-cycle was measured"
-    )
     _options.add_load_arguments(parser, batch="1,2,4,8,16,32,64,128,256", context="1024")
     _options.add_measured_plain_argument(parser)
     parser.add_argument(
@@ -88,30 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def _measured_rate(tokens_per_cycle: float, length: int | None) -> float:
-    """Return the rate at which a chain of the measured length yields the measured tokens per cycle."""
-    if length is None:
-        hint = "give --measured-draft-len, because other lengths yield other values"
-        raise fail("tokens_per_cycle", tokens_per_cycle, "holds at one draft length", hint)
-    whole("measured_draft_len", length, 1, drafting.MAX_DRAFT_LEN)
-    tau = float(in_range("tokens_per_cycle", tokens_per_cycle, 1, length + 1))
-    return float(profiles.iid_rate(tau, length))
-
-
-def _scenario(args: argparse.Namespace) -> Scenario:
-    """Return the scenario of the options; measured tokens per cycle become an acceptance rate."""
-    if args.tokens_per_cycle is None:
-        if args.measured_draft_len is not None:
-            raise fail("measured_draft_len", args.measured_draft_len, "goes with --tokens-per-cycle")
-        return Scenario(**_options.scenario_options(args))
-    rate = _measured_rate(args.tokens_per_cycle, args.measured_draft_len)
-    replaced = {"acceptance": rate, "acceptance_kind": "conditional", "tokens_per_cycle": None}
-    return Scenario(**_options.scenario_options(args, **replaced))
-
-
 def _shapes(scenario: Scenario, draft: Draft) -> list[DraftShape]:
     """Return all candidate shapes of the options; by default chains, and trees for tree drafts."""
-    default = drafting.shape(draft, None, None, None)
+    default = draft_shape.shape(draft, None, None, None)
     given = (scenario.draft_len, scenario.top_k, scenario.verify_tokens)
     if given == (None, None, None) and default.top_k > 1:
         return draft_design.shapes()
@@ -121,7 +91,7 @@ def _shapes(scenario: Scenario, draft: Draft) -> list[DraftShape]:
     widths = [default.top_k] if scenario.top_k is None else whole("top_k", scenario.top_k, 1).tolist()
     sizes = [None] if scenario.verify_tokens is None else whole("verify_tokens", scenario.verify_tokens, 2).tolist()
     found = [
-        drafting.shape(draft, length, width, None if width == 1 else size)
+        draft_shape.shape(draft, length, width, None if width == 1 else size)
         for length, width, size in product(lengths, widths, sizes)
     ]
     return list(dict.fromkeys(found))
@@ -260,13 +230,10 @@ def _measured_plain(scenario: Scenario, model: Model, target: Deployment) -> dic
 
 def execute(args: argparse.Namespace) -> int:
     """Find the best configuration of every batch and context, and print it."""
-    scenario = _scenario(args)
+    scenario = Scenario(**_options.scenario_options(args))
     target, draft_target = scenario.deployments()
     model = scenario.target_model()
     candidates, notes = _candidates(scenario)
-    _options.print_notes(
-        [*scenario.name_notes(), *model_notes(model, scenario.context), *scenario.precision_notes(), *notes]
-    )
     found = schedule(
         model,
         candidates,
@@ -276,6 +243,9 @@ def execute(args: argparse.Namespace) -> int:
         max_batch=args.max_batch,
         draft_deployment=draft_target,
         measured_plain_s=_measured_plain(scenario, model, target),
+    )
+    _options.print_notes(
+        [*scenario.name_notes(), *model_notes(model, scenario.context), *scenario.precision_notes(), *notes]
     )
     draft = candidates[0].draft
     fixed = {

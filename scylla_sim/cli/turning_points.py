@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim import records
-from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance import draft_shape, positions, tau_transfer
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
 from scylla_sim.cli import _options
@@ -96,11 +96,12 @@ def _best_trees(args: argparse.Namespace, model: Model, batch: FloatArray, conte
     tau = args.reference_tokens_per_cycle
     if tau is None:
         tau = float(theorems.tokens_per_cycle(layers=1, train_tokens=DEFAULT_TRAIN_TOKENS).tau.value)
-    reference = drafting.reference()
-    grid = [drafting.DraftShape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
+    reference = draft_shape.reference()
+    grid = [draft_shape.DraftShape(reference.draft_len, reference.top_k, n) for n in TREE_SIZES]
     head = scenario.draft_model()
     rates = []
-    for shape, value in zip(grid, drafting.tau_from_reference(tau, grid)):
+    taus = tau_transfer.tau_from_reference(tau, grid, positions.law_of(head.method_name))
+    for shape, value in zip(grid, taus):
         item = SpeculativeConfig(head, shape.draft_len, shape.top_k, shape.verify_tokens, value, value, value)
         out = predict(model, item, deployment, batch=batch, context=context, draft_deployment=draft_deployment)
         rates.append((out.tokens_per_s, out.speedup))

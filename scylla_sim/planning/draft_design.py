@@ -14,8 +14,8 @@ from itertools import product
 
 import numpy as np
 
-from scylla_sim.acceptance import drafting
-from scylla_sim.acceptance.drafting import DraftShape
+from scylla_sim.acceptance import positions, tau_transfer
+from scylla_sim.acceptance.draft_shape import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, one_of, positive
 from scylla_sim.laws import sdsl, theorems
@@ -159,14 +159,22 @@ class _Grid:
     train_tokens: FloatArray
 
 
-def _rates(law: str, draft: Draft, target: Model, train_tokens: float) -> list[float]:
-    """Return the top-1 acceptance rate of a trained draft by a law: lower end, value, upper end."""
+def _taus(law: str, draft: Draft, target: Model, train_tokens: float, shapes: Sequence[DraftShape]) -> FloatArray:
+    """Return tau of a trained draft by a law, shape (3, shapes): lower end, value and upper end.
+
+    Theorems give tau at the reference tree, and the law over positions of the draft transfers it. SDSL gives one
+    rate for all positions, which is its definition.
+    """
     if law == "sdsl":
         size = memory.draft_parameters(draft, target)
         rate = sdsl.draft_rate(size, train_tokens, float(target.active_parameters))
-        return [float(rate.lower), float(rate.value), float(rate.upper)]
-    tau = theorems.tokens_per_cycle(layers=draft.num_layers, train_tokens=train_tokens).tau
-    return [drafting.reference_rate(float(end)) for end in (tau.lower, tau.value, tau.upper)]
+        constant = positions.law_of(draft.method_name, exponent=0.0)
+        ends = (rate.lower, rate.value, rate.upper)
+        return np.array([tau_transfer.tau_at_rate(float(end), shapes, constant) for end in ends])
+    at = theorems.tokens_per_cycle(layers=draft.num_layers, train_tokens=train_tokens).tau
+    over_positions = positions.law_of(draft.method_name)
+    ends = (at.lower, at.value, at.upper)
+    return np.array([tau_transfer.tau_from_reference(float(end), shapes, over_positions) for end in ends])
 
 
 def _predict_grid(
@@ -195,8 +203,7 @@ def _predict_grid(
     for i, layers in enumerate(LAYERS):
         draft = replace(head, num_layers=layers)
         out.train_tokens[i] = affordable_tokens(draft, target, budget)
-        rates = _rates(law, draft, target, out.train_tokens[i])
-        out.tau[:, i, :] = [drafting.tau_at_rate(rate, shapes) for rate in rates]
+        out.tau[:, i, :] = _taus(law, draft, target, out.train_tokens[i], shapes)
         for j, shape in enumerate(shapes):
             low, tau, high = out.tau[:, i, j].tolist()
             configs.append(

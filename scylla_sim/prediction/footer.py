@@ -49,7 +49,13 @@ def _listed(items: Sequence[str], word: str) -> str:
     return f" {word} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def footer(rows: Sequence[Mapping[str, Any]], shares: Sequence[Mapping[str, float]], coverage: str) -> str:
+def footer(
+    rows: Sequence[Mapping[str, Any]],
+    shares: Sequence[Mapping[str, float]],
+    coverage: str,
+    *,
+    draft_len: int | None = None,
+) -> str:
     """Return the lines under a table.
 
     Parameters
@@ -60,9 +66,13 @@ def footer(rows: Sequence[Mapping[str, Any]], shares: Sequence[Mapping[str, floa
         Shares of each cycle by level of evidence.
     coverage
         Result of `interval_coverage`.
+    draft_len
+        Draft length of all rows; ``None`` if it varies.
     """
     row = rows[0]
     draft = "no draft" if row["draft"] == "none" else f"draft {row['draft']}"
+    if draft_len is not None and row["draft"] != "none":
+        draft += f" with draft_len {draft_len}"
     if row["draft"] != "none" and row.get("draft_tp", row["tp"]) != row["tp"]:
         draft += f" on {row['draft_tp']} GPU"
     head = f"{row['model']} on {row['tp']}x {row['hardware']}, {row['precision']}, {draft}, engine {row['engine']}"

@@ -26,6 +26,8 @@ def predict(
     acceptance: float | Sequence[float] | str | PathLike[str] | None = None,
     acceptance_kind: str = "conditional",
     tokens_per_cycle: float | None = None,
+    measured_draft_len: int | None = None,
+    position_exponent: float | None = None,
     reference_tokens_per_cycle: float | Sequence[float] | None = None,
     draft_layers: int | None = None,
     draft_train_tokens: float | None = None,
@@ -63,24 +65,31 @@ def predict(
         model, the path of a ``config.json`` of a model or draft, a `Draft`, or a complete `SpeculativeConfig`. The
         last one replaces the options below up to ``task``.
     draft_len
-        Drafted tokens of a path. Default: 3, or 6 for ``eagle2`` and ``scylla-Nl``, or the largest number of drafts
-        that propose all tokens in one pass. 0 keeps the draft loaded and drafts nothing.
+        Drafted tokens of a path. Default: the length at which the acceptance was measured, else 3, or 6 for
+        ``eagle2`` and ``scylla-Nl``, or the largest number of drafts that propose all tokens in one pass. 0
+        keeps the draft loaded and drafts nothing.
     top_k
         Candidates kept per depth; 1 is a chain. Default: 1, or 10 for ``eagle2`` and ``scylla-Nl``.
     verify_tokens
         Tokens that the target verifies per sequence and cycle, root included: one value, one value per batch, or
         ``"theorem-1.3"``. Default: ``draft_len + 1`` for a chain, 61 at most for a tree.
     acceptance
-        Acceptance rate in [0, 1], one for all positions or one per position. A string is parsed as on the command
-        line: numbers, or the path of a JSON file made by ``scylla-sim ingest``. Default: published values of the
-        method.
+        Acceptance rate in [0, 1] of position 1, or one per position. Positions beyond follow the position law of
+        the method. A string is parsed as on the command line: numbers, or the path of a JSON file made by
+        ``scylla-sim ingest``. Default: published values of the method.
     acceptance_kind
         ``conditional`` on the acceptance of all earlier positions, or ``cumulative``.
     tokens_per_cycle
         Mean tokens emitted per cycle, at least 1. It overrides ``acceptance`` and the laws.
+    measured_draft_len
+        Length of the chain with which ``tokens_per_cycle`` was measured. The position law of the method transfers
+        it to other shapes. Default: the one shape of the prediction.
+    position_exponent
+        Exponent that replaces the position law of the method: the odds of acceptance at position i are
+        i^-exponent times those at position 1. 0 gives one rate for all positions.
     reference_tokens_per_cycle
         Tokens per cycle at EAGLE-2's tree (depth 6, top-k 10, 60 nodes): value, or value, lower and upper end. It
-        is transferred to the requested draft shape with one acceptance rate at every depth.
+        is transferred to the requested draft shape by the position law.
     draft_layers
         Decoder layers of a draft head. The acceptance laws then give the tokens per cycle.
     draft_train_tokens

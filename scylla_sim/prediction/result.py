@@ -130,7 +130,8 @@ class Result:
         table, omitted = _fitting_table(shown, [*varied, *TABLE_COLUMNS], max_width)
         more = f"... {len(rows) - len(shown)} more rows\n" if len(rows) > len(shown) else ""
         more += f"... more columns: {', '.join(omitted)}\n" if omitted else ""
-        return f"{table}{more}{footer(rows, self._shares(), self._coverage())}"
+        length = None if "draft_len" in varied else rows[0]["draft_len"]
+        return f"{table}{more}{footer(rows, self._shares(), self._coverage(), draft_len=length)}"
 
     def _shares(self) -> list[dict[str, float]]:
         """Return the shares of every cycle by level of evidence, in the order of `rows`."""

@@ -9,11 +9,12 @@ from os import PathLike
 
 import numpy as np
 
-from scylla_sim.acceptance import drafting, rates_file
-from scylla_sim.acceptance.drafting import DraftShape
+from scylla_sim.acceptance import draft_shape, drafting, positions
+from scylla_sim.acceptance.draft_shape import DraftShape
+from scylla_sim.acceptance.measured import MeasuredAcceptance, measured_acceptance
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration.device_calibration import Calibration
-from scylla_sim.checks import FloatArray, fail, in_range, number, one_of, whole
+from scylla_sim.checks import fail, in_range, number, one_of, whole
 from scylla_sim.prediction import measured_plain, precisions
 from scylla_sim.prediction.device_choice import calibration_for, family_notes
 from scylla_sim.prediction.memory_notes import memory_notes
@@ -38,8 +39,8 @@ DEFAULT_ENGINE = "vllm"
 """Engine of every verb and of `scylla_sim.predict`."""
 
 DRAFTING_OPTIONS = (
-    *("draft_len", "top_k", "verify_tokens", "acceptance", "tokens_per_cycle", "reference_tokens_per_cycle"),
-    *("draft_layers", "draft_train_tokens", "task"),
+    *("draft_len", "top_k", "verify_tokens", "acceptance", "tokens_per_cycle", "measured_draft_len"),
+    *("position_exponent", "reference_tokens_per_cycle", "draft_layers", "draft_train_tokens", "task"),
 )
 """Fields of `Scenario` that a `SpeculativeConfig` replaces."""
 
@@ -56,7 +57,7 @@ class Scenario:
     >>> chain = Scenario("llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=[1, 3], acceptance=0.8)
     >>> configs, notes = chain.speculative_configs()
     >>> [round(config.tokens_per_cycle, 3) for config in configs]
-    [1.8, 2.952]
+    [1.8, 2.853]
     """
 
     model: str | Model
@@ -69,6 +70,8 @@ class Scenario:
     acceptance: float | Sequence[float] | str | PathLike[str] | None = None
     acceptance_kind: str = "conditional"
     tokens_per_cycle: float | None = None
+    measured_draft_len: int | None = None
+    position_exponent: float | None = None
     reference_tokens_per_cycle: float | Sequence[float] | None = None
     draft_layers: int | None = None
     draft_train_tokens: float | None = None
@@ -173,10 +176,19 @@ class Scenario:
         return engine
 
     def draft_shapes(self, verify_tokens: int | None = None) -> list[DraftShape]:
-        """Return every combination of ``draft_len`` and ``top_k``, each with ``verify_tokens`` verified tokens."""
+        """Return every combination of ``draft_len`` and ``top_k``, each with ``verify_tokens`` verified tokens.
+
+        The default length of a chain is that at which the acceptance was measured.
+        """
         draft = self.draft_model()
         lengths, widths = _optional_counts("draft_len", self.draft_len, 0), _optional_counts("top_k", self.top_k)
-        return [drafting.shape(draft, length, width, verify_tokens) for length, width in product(lengths, widths)]
+        known = self._measured().draft_len
+        if self.draft_len is None and known and widths == [None]:
+            chain = draft_shape.shape(draft, None, None, None).top_k == 1
+            lengths = [min(known, draft.max_len or known)] if chain else lengths
+        return [
+            draft_shape.shape(draft, length, width, verify_tokens) for length, width in product(lengths, widths)
+        ]
 
     def speculative_configs(
         self, shapes: Sequence[DraftShape] | None = None, *, verify_tokens: int | None = None
@@ -203,18 +215,22 @@ class Scenario:
         draft = self.draft_model()
         if draft.kind == "none":
             return [no_drafting(draft)], []
-        acceptance, spread = self._acceptance()
+        measured, law = self._measured(), positions.law_of(draft.method_name, self.position_exponent)
         train_tokens, reference_tau = self.draft_train_tokens, self.reference_tokens_per_cycle
         if train_tokens is not None:
             train_tokens = number("draft_train_tokens", train_tokens, 0)
         configs, notes = [], draft_notes(draft, self.target_model(), self.context)
-        for shape in self.draft_shapes(verify_tokens) if shapes is None else shapes:
+        shapes = self.draft_shapes(verify_tokens) if shapes is None else shapes
+        measured.check_one_length([shape.draft_len for shape in shapes])
+        for shape in shapes:
             config, remarks = drafting.resolve(
                 draft,
                 shape,
-                tokens_per_cycle=self.tokens_per_cycle,
-                rates=acceptance,
-                spread=spread,
+                tokens_per_cycle=measured.tokens_per_cycle,
+                measured_draft_len=measured.tau_draft_len,
+                rates=measured.rates,
+                spread=measured.spread,
+                law=law,
                 layers=self.draft_layers,
                 train_tokens=train_tokens,
                 reference_tau=None if reference_tau is None else np.atleast_1d(reference_tau).tolist(),
@@ -234,15 +250,14 @@ class Scenario:
         """Return the names of the drafting options that are given."""
         return [name for name in DRAFTING_OPTIONS if getattr(self, name) is not None]
 
-    def _acceptance(self) -> tuple[FloatArray | None, tuple[float, float] | None]:
-        """Return the conditional rates per position, and the relative interval of a file's tokens per cycle."""
-        given = self.acceptance
-        if given is None:
-            return None, None
-        if isinstance(given, str | PathLike):
-            text = str(given)
-            return rates_file.read_rates(text, self.acceptance_kind)[0], rates_file.read_spread(text)
-        return rates_file.conditional_rates(given, self.acceptance_kind), None
+    def _measured(self) -> MeasuredAcceptance:
+        """Return the acceptance that was measured, and the draft length of the measurement."""
+        return measured_acceptance(
+            self.acceptance,
+            self.acceptance_kind,
+            tokens_per_cycle=self.tokens_per_cycle,
+            measured_draft_len=self.measured_draft_len,
+        )
 
     def verify_groups(self) -> list[tuple[int | None, list[int]]]:
         """Return pairs of verified tokens and the batches to predict with them, in the order of ``batch``.
@@ -255,7 +270,7 @@ class Scenario:
             return [(None, batch)]
         if isinstance(given, str):
             one_of("verify_tokens", given, [THEOREM], hint="or whole numbers")
-            return [(tokens, [b]) for tokens, b in zip(drafting.theorem_verify_tokens(batch), batch)]
+            return [(tokens, [b]) for tokens, b in zip(draft_shape.theorem_verify_tokens(batch), batch)]
         tokens = _counts("verify_tokens", given, 2)
         if len(tokens) == 1:
             return [(tokens[0], batch)]

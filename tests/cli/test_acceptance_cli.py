@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scylla_sim.acceptance import positions, profiles, tree_search, trees
+from scylla_sim.acceptance import position_fit, profiles, tree_search, trees
 from scylla_sim.cli import main
 
 
@@ -18,8 +18,9 @@ def rows_of(capsys, *args):
 
 def test_chains_of_several_lengths(capsys):
     rows, words = rows_of(capsys, "--acceptance", "0.8,0.5", "--draft-len", "1,2,3", "--generation", 100)
-    assert [row["tokens_per_cycle"] for row in rows] == [pytest.approx(x) for x in (1.8, 2.2, 2.4)]
-    assert "2 values for draft_len=3: the last is repeated" in words
+    third = 1.5**-0.34 / (1 + 1.5**-0.34)  # odds 1 at position 2, exponent 0.34 of EAGLE-3
+    assert [row["tokens_per_cycle"] for row in rows] == [pytest.approx(x) for x in (1.8, 2.2, 2.2 + 0.4 * third)]
+    assert "follow the position law of eagle3" in words
     assert [row["p99"] for row in rows] == [2, 3, 4]
     assert rows[2]["generation_cycles_p50"] <= rows[2]["generation_cycles_p99"] <= 100
 
@@ -30,8 +31,9 @@ def test_acceptance_kind_cumulative(capsys):
 
 
 def test_trees_are_ordered_and_repeat(capsys):
-    args = ["--acceptance", "0.7", "--draft-len", 4, "--top-k", 4, "--verify-tokens", 16]
-    (chain,), _ = rows_of(capsys, "--acceptance", "0.7", "--draft-len", 4)
+    args = ["--acceptance", "0.7", "--position-exponent", 0, "--draft-len", 4]
+    (chain,), _ = rows_of(capsys, *args)
+    args += ["--top-k", 4, "--verify-tokens", 16]
     (beam,), words = rows_of(capsys, *args)
     (best,), _ = rows_of(capsys, *args, "--tree", "best")
     (dynamic,), _ = rows_of(capsys, *args, "--tree", "dynamic", "--samples", 2000)
@@ -45,15 +47,33 @@ def test_trees_are_ordered_and_repeat(capsys):
     assert sum(int(n) for n in best["widths"].split("+")) == 15
 
 
-def test_tau_of_a_longer_chain_has_the_interval_of_the_decay_law(capsys):
+def test_tau_of_a_longer_chain_has_the_interval_of_the_position_law(capsys):
     args = ["--tokens-per-cycle", 2.4, "--known-draft-len", 3, "--draft-len", "3,7"]
-    (known, longer), words = rows_of(capsys, *args)
-    assert "decay law" in words
-    assert known["tokens_per_cycle"] == pytest.approx(2.4, abs=1e-6)
-    found = positions.fit_decay(3, 2.4).predict(7)
-    value, lower, upper = found.value, found.lower, found.upper
-    found = [longer[f"tokens_per_cycle{end}"] for end in ("", "_lower", "_upper")]
-    assert found == [pytest.approx(float(x)) for x in (value, lower, upper)]
+    (known, longer), words = rows_of(capsys, *args, "--draft", "mtp")
+    assert "position law of mtp" in words
+    assert [known[f"tokens_per_cycle{end}"] for end in ("", "_lower", "_upper")] == [pytest.approx(2.4)] * 3
+    # MTP: exponent 0.83 +- 0.60. The least-squares fit has the same value; its interval is linear in the exponent.
+    fitted = position_fit.fit_decay(3, 2.4, exponent=0.83, spread=0.60, noise=1e-6).predict(7)
+    assert longer["tokens_per_cycle"] == pytest.approx(float(fitted.value), rel=1e-4)
+    for end in ("lower", "upper"):
+        assert longer[f"tokens_per_cycle_{end}"] == pytest.approx(float(getattr(fitted, end)), rel=0.1)
+
+
+def test_verbs_agree_on_tau_at_another_length(capsys):
+    """Measured with 3 tokens; predict, schedule, plan and acceptance give the same tau and interval at 5."""
+    (row,), _ = rows_of(capsys, "--tokens-per-cycle", 2.8, "--known-draft-len", 3, "--draft-len", 5)
+    where = ["--model", "llama-3.1-8b", "--draft", "eagle3", "--draft-len", "5", "--hardware", "h100-sxm"]
+    measured = ["--tokens-per-cycle", "2.8", "--measured-draft-len", "3", "--batch", "1", "--format", "json"]
+    for verb in (["predict"], ["schedule", "--max-batch", "1"], ["plan", "--tp", "1"]):
+        assert main([*verb, *where, *measured]) == 0
+        captured = capsys.readouterr()
+        (other,) = json.loads(captured.out)["rows"]
+        assert other["draft_len"] == 5
+        assert other["tokens_per_cycle"] == pytest.approx(row["tokens_per_cycle"], abs=1e-9)
+        assert "2.8 was measured with draft_len 3" in captured.err
+        if verb == ["predict"]:
+            for end in ("lower", "upper"):
+                assert other[f"tokens_per_cycle_{end}"] == row[f"tokens_per_cycle_{end}"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +82,7 @@ def test_tau_of_a_longer_chain_has_the_interval_of_the_decay_law(capsys):
         ([], "give --acceptance, or --tokens-per-cycle"),
         (["--acceptance", "0.7", "--tokens-per-cycle", "2"], "give --acceptance, or --tokens-per-cycle"),
         (["--tokens-per-cycle", "2"], "known_draft_len=None is needed"),
-        (["--tokens-per-cycle", "5", "--known-draft-len", "3"], "must be below draft_len + 1 = 4"),
+        (["--tokens-per-cycle", "5", "--known-draft-len", "3"], "tokens_per_cycle=5 must lie in [1, 4]"),
         (["--acceptance", "1.2"], "acceptance=1.2 must lie in [0, 1]"),
         (["--acceptance", "0.7", "--tree", "bush"], "tree='bush' is not known"),
         (["--acceptance", "0.7", "--verify-tokens", "9"], "must be draft_len + 1 = 2 for a chain"),

@@ -63,7 +63,7 @@ def test_an_sglang_log_needs_its_draft_length_and_keeps_its_tau(file, capsys):
     assert main(["ingest", path, "--draft-len", "3"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
-    assert "decay law" in captured.err and "topk" in captured.err
+    assert "position law of eagle3" in captured.err and "topk" in captured.err
     a, b, c = found["acceptance_rate"]
     assert found["tokens_per_cycle"] == pytest.approx(1 + a + a * b + a * b * c, abs=1e-4) == pytest.approx(2.5)
     assert a > b > c

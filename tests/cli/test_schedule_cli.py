@@ -97,7 +97,8 @@ def test_acceptance_file_gives_provenance_and_interval(capsys, tmp_path):
 
 def test_measured_tokens_per_cycle_are_transferred_to_other_lengths(capsys):
     measured = [*COMMAND, "--tokens-per-cycle", "2.44", "--measured-draft-len", "2", "--batch", "1,200"]
-    by_rate = [*COMMAND, "--acceptance", "0.8", "--batch", "1,200"]
+    measured += ["--position-exponent", "0"]
+    by_rate = [*COMMAND, "--acceptance", "0.8", "--position-exponent", "0", "--batch", "1,200"]
     for a, b in zip(result(capsys, *measured)["rows"], result(capsys, *by_rate)["rows"]):
         assert a["best"] == b["best"]
         assert a["tokens_per_cycle"] == pytest.approx(b["tokens_per_cycle"], rel=1e-6)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance import draft_shape, drafting, positions, tau_transfer
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Block, Draft
@@ -12,7 +12,7 @@ EAGLE3 = catalog.draft("eagle3")
 
 
 def chain(length, **options):
-    return drafting.resolve(EAGLE3, drafting.shape(EAGLE3, length, None, None), **options)
+    return drafting.resolve(EAGLE3, draft_shape.shape(EAGLE3, length, None, None), **options)
 
 
 def test_chain_tau_by_hand():
@@ -22,10 +22,38 @@ def test_chain_tau_by_hand():
     assert remarks == []
 
 
-def test_a_short_list_repeats_its_last_value_with_a_remark():
+def test_the_law_continues_a_short_list_and_says_so():
+    """EAGLE-3, exponent 0.34 +- 0.26: the odds 1 of position 2 become (3/2)^-0.34 at position 3."""
     item, (remark,) = chain(3, rates=np.array([0.8, 0.5]))
-    assert item.tokens_per_cycle == pytest.approx(1 + 0.8 + 0.4 + 0.2)
-    assert "2 values; the positions beyond them repeat the last value" in remark
+    odds = 1.5**-0.34
+    assert item.tokens_per_cycle == pytest.approx(1 + 0.8 + 0.4 + 0.4 * odds / (1 + odds))
+    assert item.tau_lower < item.tokens_per_cycle < item.tau_upper
+    assert "acceptance is given for 2 positions; later positions follow the position law of eagle3" in remark
+
+
+def test_one_rate_is_that_of_position_1():
+    item, (remark,) = chain(2, rates=np.array([0.8]))
+    odds = 4 * 2**-0.34
+    assert item.tokens_per_cycle == pytest.approx(1.8 + 0.8 * odds / (1 + odds))
+    assert "acceptance is given for position 1 (0.8)" in remark
+    assert chain(1, rates=np.array([0.8]))[1] == []
+
+
+def test_given_positions_are_used_as_they_are():
+    item, (remark,) = chain(2, rates=np.array([0.8, 0.5, 0.1]))
+    assert (item.tau_lower, item.tokens_per_cycle, item.tau_upper) == pytest.approx((2.2, 2.2, 2.2))
+    assert remark == "acceptance was measured with draft_len 3 and is predicted with 2"
+
+
+def test_a_measured_tau_goes_to_other_lengths_with_an_interval():
+    """Qwen3-8B, EAGLE-3, coding (speculators issue 563): 2.80 at 3 tokens, 3.22 at 5 and 3.33 at 7."""
+    same, remarks = chain(3, tokens_per_cycle=2.8, measured_draft_len=3)
+    assert (same.tau_lower, same.tokens_per_cycle, same.tau_upper, remarks) == (2.8, 2.8, 2.8, [])
+    five, (remark,) = chain(5, tokens_per_cycle=2.8, measured_draft_len=3)
+    seven, _ = chain(7, tokens_per_cycle=2.8, measured_draft_len=3)
+    assert five.tau_lower < 3.22 < five.tokens_per_cycle < 3.33 < five.tau_upper
+    assert seven.tokens_per_cycle < 3.761 - 0.15, "3.761 is the value of one rate at all positions"
+    assert "2.8 was measured with draft_len 3; other draft shapes follow the position law of eagle3" in remark
 
 
 def test_tokens_per_cycle_overrides_everything():
@@ -36,7 +64,7 @@ def test_tokens_per_cycle_overrides_everything():
 def test_missing_acceptance_is_an_error_with_advice():
     small = catalog.draft("llama-68m")
     with pytest.raises(InputError, match="which has no published values, for example 0.7"):
-        drafting.resolve(small, drafting.shape(small, 3, None, None))
+        drafting.resolve(small, draft_shape.shape(small, 3, None, None))
 
 
 def test_missing_acceptance_of_a_published_method_is_typical_and_says_so():
@@ -48,21 +76,22 @@ def test_missing_acceptance_of_a_published_method_is_typical_and_says_so():
 
 
 def test_eagle2_and_scylla_draft_the_reference_tree_by_default():
-    tree = drafting.shape(catalog.draft("scylla-5l"), None, None, None)
+    tree = draft_shape.shape(catalog.draft("scylla-5l"), None, None, None)
     assert (tree.draft_len, tree.top_k, tree.verify_tokens) == (6, 10, 61)
-    assert drafting.shape(EAGLE3, None, None, None).verify_tokens == 4
+    assert draft_shape.shape(EAGLE3, None, None, None).verify_tokens == 4
 
 
 def test_transfer_to_a_shorter_draft_and_back_restores_tau():
-    long, short = drafting.DraftShape(6, 10, 61), drafting.DraftShape(3, 1, 4)
-    there = drafting.transfer(4.5, long, short)
+    long, short = draft_shape.DraftShape(6, 10, 61), draft_shape.DraftShape(3, 1, 4)
+    law = positions.law_of("eagle2")
+    there = tau_transfer.transfer(4.5, long, short, law)
     assert 1 < there < 4
-    assert drafting.transfer(there, short, long) == pytest.approx(4.5, abs=1e-3)
+    assert tau_transfer.transfer(there, short, long, law) == pytest.approx(4.5, abs=1e-3)
 
 
 def test_a_chain_verifies_its_length_plus_one():
     with pytest.raises(InputError, match=r"verify_tokens=9 must be draft_len \+ 1 = 4"):
-        drafting.shape(EAGLE3, 3, 1, 9)
+        draft_shape.shape(EAGLE3, 3, 1, 9)
 
 
 def test_interval_of_rates_applies_to_another_draft_length():
@@ -76,12 +105,12 @@ def test_interval_of_rates_applies_to_another_draft_length():
 def test_a_draft_without_a_head_has_no_training_laws():
     ngram = catalog.draft("ngram")
     with pytest.raises(InputError, match="draft='ngram' has no training laws"):
-        drafting.resolve(ngram, drafting.shape(ngram, 3, None, None), train_tokens=1e10)
+        drafting.resolve(ngram, draft_shape.shape(ngram, 3, None, None), train_tokens=1e10)
 
 
 def test_a_draft_from_a_file_has_the_published_values_of_its_method():
     block = Draft("my-head", "block", num_layers=5, method="dflash", block=Block(16))
-    config, remarks = drafting.resolve(block, drafting.shape(block, None, None, None), task="math")
+    config, remarks = drafting.resolve(block, draft_shape.shape(block, None, None, None), task="math")
     # DFlash, arXiv 2602.06036, Table 1: 4.7 to 7.9 in GSM8K, MATH-500 and AIME25 with blocks of 16.
     assert config.draft_len == 15
     assert 5.0 < config.tokens_per_cycle < 7.5

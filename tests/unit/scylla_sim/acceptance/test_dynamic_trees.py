@@ -18,7 +18,9 @@ SPEC_BENCH = {"vicuna-7b": (3.58, 4.34), "vicuna-13b": (3.64, 4.43)}
 
 def decaying_mixture(first_rate, draft_len, top_k, **options):
     """Mixture with the default law over positions."""
-    return dynamic_trees.mixture_of(positions.position_profile(first_rate, draft_len), top_k, **options)
+    return dynamic_trees.mixture_of(
+        positions.position_profile(first_rate, draft_len, exponent=0.66), top_k, **options
+    )
 
 
 def mixture_of(eagle_tau, confidence):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from checkout import ROOT
 
-from scylla_sim.acceptance import positions, profiles, tree_search, trees
+from scylla_sim.acceptance import position_fit, positions, profiles, tree_search, trees
 from scylla_sim.checks import InputError
 from scylla_sim.records import read_columns
 
@@ -35,15 +35,15 @@ def specbundle():
 
 
 def test_the_exponent_is_the_published_series_median(series):
-    exponents = [positions.own_exponent(*points) for points in series.values()]
+    exponents = [position_fit.own_exponent(*points) for points in series.values()]
     assert len(exponents) == 19
-    assert np.median(exponents) == pytest.approx(positions.POSITION_EXPONENT, abs=5e-3)
-    assert np.std(exponents, ddof=1) == pytest.approx(positions.POSITION_SPREAD, abs=5e-3)
+    assert np.median(exponents) == pytest.approx(position_fit.POSITION_EXPONENT, abs=5e-3)
+    assert np.std(exponents, ddof=1) == pytest.approx(position_fit.POSITION_SPREAD, abs=5e-3)
 
 
 def test_long_drafts_are_predicted_with_less_than_half_the_error_of_one_rate(series):
     """Known: tau at K = 3, or at all K <= 3. Predicted: K = 5 to 8."""
-    pairs = positions.held_out(series)
+    pairs = position_fit.held_out(series)
     only_three = [row for row in pairs if row["known"] == "3"]
     assert len(only_three) == 53
     law, one_rate = (np.mean([abs(row[key]) for row in only_three]) for key in ("error", "iid_error"))
@@ -57,10 +57,10 @@ def test_long_drafts_are_predicted_with_less_than_half_the_error_of_one_rate(ser
 
 def test_eagle_3_heads_of_specbundle(specbundle):
     """60 series of a second collection: K = 5 and 7 are predicted from K = 3."""
-    exponents = [positions.own_exponent(*points) for points in specbundle.values()]
+    exponents = [position_fit.own_exponent(*points) for points in specbundle.values()]
     assert len(exponents) == 60
     assert np.median(exponents) == pytest.approx(EAGLE3_EXPONENT, abs=5e-3)
-    pairs = positions.held_out(specbundle)
+    pairs = position_fit.held_out(specbundle)
     law, one_rate = (np.mean([abs(row[key]) for row in pairs]) for key in ("error", "iid_error"))
     assert (law, one_rate) == (pytest.approx(0.0158, abs=1e-3), pytest.approx(0.0427, abs=1e-3))
     assert np.mean([row["lower"] <= row["measured"] <= row["upper"] for row in pairs]) > 0.9
@@ -74,18 +74,18 @@ def test_an_exponent_fitted_on_another_collection_gains_less(series, specbundle)
         for lengths, taus in points.values():
             k, tau = np.array(lengths), np.array(taus)
             long = k >= 5
-            predicted = positions.fit_decay(3, tau[k == 3][0], exponent=exponent).predict(k[long]).value
+            predicted = position_fit.fit_decay(3, tau[k == 3][0], exponent=exponent).predict(k[long]).value
             found += np.abs(predicted / tau[long] - 1).tolist()
         return np.mean(found)
 
-    for points, foreign in ((series, EAGLE3_EXPONENT), (specbundle, positions.POSITION_EXPONENT)):
+    for points, foreign in ((series, EAGLE3_EXPONENT), (specbundle, position_fit.POSITION_EXPONENT)):
         assert 0.5 < errors(points, foreign) / errors(points, 0.0) < 0.85
 
 
 def test_decay_law_equals_one_rate_on_traces():
     """A third collection, traces cut at K: the decay law and one rate both have errors of 3 %."""
     traces = {k: v for k, v in read_series("tau_vs_draft_len_traces").items() if "n-gram" not in k}
-    pairs = [row for row in positions.held_out(traces) if row["known"] == "3"]
+    pairs = [row for row in position_fit.held_out(traces) if row["known"] == "3"]
     law, one_rate = (np.mean([abs(row[key]) for row in pairs]) for key in ("error", "iid_error"))
     assert (law, one_rate) == (pytest.approx(0.030, abs=2e-3), pytest.approx(0.031, abs=2e-3))
 
@@ -94,7 +94,7 @@ def test_prompt_lookup_rises_with_depth():
     """n-gram drafts have a negative exponent, because copied spans continue; the default does not apply."""
     traces = {k: v for k, v in read_series("tau_vs_draft_len_traces").items() if "n-gram" in k}
     assert len(traces) == 4
-    assert all(positions.own_exponent(*points) < -0.5 for points in traces.values())
+    assert all(position_fit.own_exponent(*points) < -0.5 for points in traces.values())
 
 
 def test_small_trees_of_sglang_are_overestimated():
@@ -107,7 +107,7 @@ def test_small_trees_of_sglang_are_overestimated():
     chains = read_series("tau_vs_draft_len_specbundle")
     errors = {3: [], 4: []}
     for label, k, n, tau in zip(*(columns[c] for c in ("series", "top_k", "verify_tokens", "tokens_per_cycle"))):
-        found = positions.fit_decay(3, chains[label][1][0], exponent=EAGLE3_EXPONENT)
+        found = position_fit.fit_decay(3, chains[label][1][0], exponent=EAGLE3_EXPONENT)
         depth, width = {3: 5, 4: 7}[int(k)], int(k)
         p = profiles.rank_profile(found.profile(depth), width)
         tree = tree_search.beam_tree(p, top_k=width, verify_tokens=int(n))
@@ -117,13 +117,13 @@ def test_small_trees_of_sglang_are_overestimated():
 
 
 def test_intervals_from_one_tau_cover(series):
-    pairs = [row for row in positions.held_out(series) if "+" not in row["known"]]
+    pairs = [row for row in position_fit.held_out(series) if "+" not in row["known"]]
     covered = np.mean([row["lower"] <= row["measured"] <= row["upper"] for row in pairs])
     assert 0.85 < covered <= 1.0, "nominal 0.9; 141 pairs of 19 series are far from independent"
 
 
 def test_one_tau_keeps_the_exponent_and_is_reproduced():
-    found = positions.fit_decay(3, 2.9, exponent=0.5)
+    found = position_fit.fit_decay(3, 2.9, exponent=0.5)
     assert found.exponent == pytest.approx(0.5, abs=1e-6)
     assert profiles.tokens_per_cycle(found.profile(3)) == pytest.approx(2.9, abs=1e-6)
 
@@ -132,22 +132,22 @@ def test_many_taus_move_the_exponent():
     rates = positions.position_profile(0.9, 8, exponent=1.5)
     lengths = [1, 2, 3, 4, 6, 8]
     taus = [float(profiles.tokens_per_cycle(rates[:k])) for k in lengths]
-    found = positions.fit_decay(lengths, taus, noise=0.001)
+    found = position_fit.fit_decay(lengths, taus, noise=0.001)
     assert (found.first_rate, found.exponent) == (pytest.approx(0.9, abs=1e-3), pytest.approx(1.5, abs=1e-2))
 
 
 def test_exponent_zero_is_one_rate():
     assert positions.position_profile(0.7, 5, exponent=0.0) == pytest.approx(np.full(5, 0.7))
-    assert positions.position_profile([0.0, 1.0], 2).tolist() == [[0, 0], [1, 1]]
+    assert positions.position_profile([0.0, 1.0], 2, exponent=0.66).tolist() == [[0, 0], [1, 1]]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: positions.fit_decay(3, 4.0), r"tokens_per_cycle=4 must be below draft_len \+ 1 = 4"),
-        (lambda: positions.fit_decay(3, 1.0), "tokens_per_cycle=1 must be above 1"),
-        (lambda: positions.fit_decay([1, 2], [1.5]), "must have one value per draft length"),
-        (lambda: positions.held_out({"a": ([1, 5], [1.5, 2.0])}), "series=1 must be at least 3"),
+        (lambda: position_fit.fit_decay(3, 4.0), r"tokens_per_cycle=4 must be below draft_len \+ 1 = 4"),
+        (lambda: position_fit.fit_decay(3, 1.0), "tokens_per_cycle=1 must be above 1"),
+        (lambda: position_fit.fit_decay([1, 2], [1.5]), "must have one value per draft length"),
+        (lambda: position_fit.held_out({"a": ([1, 5], [1.5, 2.0])}), "series=1 must be at least 3"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -74,21 +74,12 @@ def test_a_wider_beam_never_lowers_tau():
     assert wide.draft_len < 5, "it spends a node on a second choice instead of the last depth"
 
 
-def test_reference_drafting_round_trips():
-    rate = tree_search.beam_rate(5.3, draft_len=6, top_k=10, verify_tokens=61)
-    p = np.broadcast_to(profiles.rank_profile(rate, 10), (6, 10))
-    tree = tree_search.beam_tree(p, top_k=10, verify_tokens=61)
-    assert tree.verify_tokens == 61
-    assert trees.tokens_per_cycle(tree, p) == pytest.approx(5.3, abs=1e-6)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: tree_search.best_tree([[0.7, 0.4]], 2), "must sum to at most 1"),
         (lambda: tree_search.beam_tree([[0.7]], top_k=2), "at least top_k=2"),
         (lambda: tree_search.beam_tree([[0.7]], top_k=1, verify_tokens=9), "exceeds the 2 tokens"),
-        (lambda: tree_search.beam_rate(9.0, draft_len=6, top_k=2), "exceeds 7"),
     ],
 )
 def test_bad_trees_are_named(call, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from checkout import ROOT
 
-from scylla_sim.acceptance import drafting, profiles
+from scylla_sim.acceptance import draft_shape, positions, profiles, tau_transfer
 from scylla_sim.checks import InputError
 from scylla_sim.laws import fit, grouped, sdsl, theorems
 from scylla_sim.laws.additive import fit_additive
@@ -108,7 +108,8 @@ def test_dspark_layers_fit_sdsl_better_than_a_logarithm(kind):
 
 def test_tokens_are_a_straight_line_in_the_rate_over_fig_1():
     tau = np.linspace(5.03, 5.83, 17)
-    rate = np.array([drafting.reference_rate(t) for t in tau])
+    constant = positions.law_of("eagle2", exponent=0.0)
+    rate = np.array([tau_transfer.first_rate(t, draft_shape.reference(), constant) for t in tau])
     line = np.polynomial.Polynomial.fit(rate, tau, 1)
     assert np.abs(line(rate) - tau).max() < 0.01
 

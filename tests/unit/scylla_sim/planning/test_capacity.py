@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance import draft_shape, drafting
 from scylla_sim.acceptance.speculative_config import no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.planning import capacity
@@ -17,7 +17,7 @@ NONE = no_drafting(catalog.draft("none"))
 
 
 def chain(length, **options):
-    return drafting.resolve(EAGLE3, drafting.shape(EAGLE3, length, None, None), **options)
+    return drafting.resolve(EAGLE3, draft_shape.shape(EAGLE3, length, None, None), **options)
 
 
 def search(**options):

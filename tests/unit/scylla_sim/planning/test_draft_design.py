@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scylla_sim.acceptance import drafting
+from scylla_sim.acceptance import draft_shape, positions, tau_transfer
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
@@ -70,8 +70,9 @@ def test_negative_budget_is_refused():
 
 def test_transfer_to_many_shapes_equals_transfer_to_each():
     some = draft_design.shapes()[:12]
-    each = [drafting.transfer(4.5, drafting.reference(), shape) for shape in some]
-    assert np.allclose(drafting.tau_from_reference(4.5, some), each)
+    law = positions.law_of("eagle2")
+    each = [tau_transfer.transfer(4.5, draft_shape.reference(), shape, law) for shape in some]
+    assert np.allclose(tau_transfer.tau_from_reference(4.5, some, law), each)
 
 
 def test_sdsl_treats_the_head_as_an_independent_model(designs):
@@ -81,8 +82,9 @@ def test_sdsl_treats_the_head_as_an_independent_model(designs):
     )
     size = memory.draft_parameters(catalog.draft("eagle2", layers=rival.layers), LLAMA8)
     rate = sdsl.draft_rate(size, 10e9, LLAMA8.active_parameters).value
-    shape = drafting.DraftShape(rival.draft_len, rival.top_k, rival.verify_tokens)
-    assert rival.tokens_per_cycle == pytest.approx(drafting.tau_at_rate(float(rate), [shape])[0])
+    constant = positions.law_of("eagle2", exponent=0.0)
+    shape = draft_shape.DraftShape(rival.draft_len, rival.top_k, rival.verify_tokens)
+    assert rival.tokens_per_cycle == pytest.approx(tau_transfer.tau_at_rate(float(rate), [shape], constant)[0])
     assert (rival.law, designs[0].law) == ("sdsl", "theorems")
     assert rival.speedup < designs[0].speedup
     assert rival.draft_len < designs[0].draft_len, "lower acceptance favours shorter drafts"

@@ -72,7 +72,7 @@ def test_verify_tokens_per_batch():
 
 def test_result_has_each_note_once():
     (note,) = replace(EAGLE3, acceptance=[0.8, 0.5], draft_len=[3, 4], batch=[1, 8]).predict().notes
-    assert "acceptance has 2 values" in note
+    assert "acceptance is given for 2 positions" in note
     assert replace(PLAIN, acceptance=0.5).predict().notes == ("acceptance is not used without a draft",)
     ignored = replace(PLAIN, draft_len=3, tokens_per_cycle=2.0).predict().notes
     assert ignored == ("draft_len is not used without a draft", "tokens_per_cycle is not used without a draft")
