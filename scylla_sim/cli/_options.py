@@ -134,6 +134,7 @@ def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: 
     parser.add_argument(
         "--router-skew", type=float, metavar="A", help="Zipf exponent of expert popularity; default 0, uniform"
     )
+    add_expert_overlap_argument(parser)
     add_engine_argument(parser)
     parser.add_argument(
         "--memory-share",
@@ -146,6 +147,16 @@ def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: 
     )
     for name, what in NOT_MODELLED.items():
         parser.add_argument(f"--{name}", type=int, default=1, help=f"must be 1: {what} is not modelled")
+
+
+def add_expert_overlap_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the experts that tokens of one sequence have in common."""
+    parser.add_argument(
+        "--expert-overlap",
+        type=float,
+        metavar="S",
+        help="share of experts that verified tokens of a sequence have in common; default: published range",
+    )
 
 
 def add_long_context_argument(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +185,8 @@ def served_model(args: argparse.Namespace) -> tuple[Model, int]:
     if not args.allow_long_context:
         check_context(model, context)
     print_notes(model_notes(model, context))
-    return model, context
+    overlap = getattr(args, "expert_overlap", None)
+    return (model if overlap is None else model.with_expert_overlap(overlap)), context
 
 
 def add_engine_argument(parser: argparse.ArgumentParser) -> None:

@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--draft-tp", type=int, choices=[1], help="1 runs every draft on one GPU; default: on those of the target"
     )
     _options.add_acceptance_arguments(parser)
+    _options.add_expert_overlap_argument(parser)
     _options.add_engine_argument(parser)
     parser.add_argument("--tpot", metavar="TIME", help="limit on the mean time per output token, e.g. 25ms")
     parser.add_argument("--price", metavar="NAME=P[,NAME=P]", help="price per GPU-hour, in any currency")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.ops.expert_routing import routed_loads
+from scylla_sim.ops.expert_routing import independent_tokens, routed_loads
 from scylla_sim.ops.op import Op, elementwise, scalar
 from scylla_sim.specs.layers import MLA, AttentionLayers, LinearAttention, MoE, SparseIndexer
 from scylla_sim.specs.model import Model
@@ -21,6 +21,9 @@ FLOAT_BYTES = 4.0
 """Bytes of a router score; routers compute in float32."""
 INDEX_BYTES = 4.0
 """Bytes of an index; sorting the rows by expert moves 32-bit indices."""
+
+EXPERT_OVERLAP = "expert_overlap"
+"""Name of the assumption on the experts that tokens of one sequence have in common."""
 
 STATE_CHUNK = 64.0
 """Tokens of a chunk of linear attention in prefill; shorter passes keep the state of each token."""
@@ -208,6 +211,13 @@ def _mlp(model: Model, p: Pass, count: int, width: float, prefix: str = "") -> l
     ]
 
 
+def _loads(part: MoE, p: Pass, overlap: float | None) -> dict[str, FloatArray]:
+    """Return the columns of a grouped GEMM for a share of experts that tokens of one sequence have in common."""
+    if not overlap or not np.any(p.tokens > 1):
+        return routed_loads(part, p.rows)
+    return routed_loads(part, p.rows, independent_tokens(p.batch, p.tokens, overlap))
+
+
 def _moe(model: Model, part: MoE, p: Pass) -> list[Op]:
     """Return router, routed experts as two grouped GEMMs, weighted sum, and shared expert.
 
@@ -216,16 +226,18 @@ def _moe(model: Model, part: MoE, p: Pass) -> list[Op]:
     count, hidden = model.moe_layers, float(model.hidden_size)
     inputs, inner = 2.0 if model.gated_mlp else 1.0, float(part.latent_size or model.hidden_size)
     chosen, width = float(part.experts_per_token), part.intermediate_size / p.tp
-    routed, loads = chosen * p.rows, routed_loads(part, p.rows)
+    routed, loads = chosen * p.rows, _loads(part, p, part.expert_overlap)
     up = {"m": routed, "n": scalar(inputs * width), "k": scalar(inner), **loads}
     down = {"m": routed, "n": scalar(inner), "k": scalar(width), **loads}
+    ends = part.expert_overlap_range if np.any(p.tokens > 1) else None
+    assumed = {} if ends is None else {EXPERT_OVERLAP: tuple(_loads(part, p, end) for end in ends)}
     ops = [
         p.gemm("router", count, float(part.num_experts), hidden),
         elementwise("router_top_k", count, 2.0 * FLOAT_BYTES * part.num_experts * p.rows),
         elementwise("expert_sort", count, 2.0 * INDEX_BYTES * routed),
-        Op("expert_gate_up", "expert_gemm", count, up),
+        Op("expert_gate_up", "expert_gemm", count, up, assumed),
         p.moved("expert_activation", count, (inputs + 1.0) * chosen * width),
-        Op("expert_down", "expert_gemm", count, down),
+        Op("expert_down", "expert_gemm", count, down, assumed),
         p.moved("expert_combine", count, (chosen + 1.0) * inner),
     ]
     if part.latent_size:

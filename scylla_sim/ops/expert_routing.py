@@ -2,7 +2,8 @@
 
 Notes
 -----
-A pass over T tokens reads the weights of every expert that at least one token is routed to. Tokens are independent.
+A pass over T tokens reads the weights of every expert that at least one token is routed to. Tokens of different
+sequences are independent; `independent_tokens` describes those of one sequence.
 Expert i is among the k experts of a token with probability p_i, and these probabilities sum to k. The expert is
 read with probability 1 - (1 - p_i)^T. For a uniform router p_i = k / E and the expected number of experts is E (1 -
 (1 - k / E)^T). This is the coupon collector's problem with k coupons per draw.
@@ -18,7 +19,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scylla_sim.checks import FloatArray, positive
+from scylla_sim.checks import FloatArray, in_range, positive
 from scylla_sim.specs.layers import MoE
 
 ComplexArray = NDArray[np.complex128]
@@ -145,15 +146,54 @@ def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
     return tiles[place].reshape(total.shape)
 
 
-def routed_loads(experts: MoE, tokens: ArrayLike) -> dict[str, FloatArray]:
+def independent_tokens(sequences: ArrayLike, tokens: ArrayLike, overlap: float) -> FloatArray:
+    """Return the independent tokens that use as many experts as sequences of related tokens.
+
+    Parameters
+    ----------
+    sequences, tokens
+        Sequences of a pass, and tokens of each; they broadcast.
+    overlap
+        Share of the expert draws of a token that it has in common with the token before it, in [0, 1].
+
+    Notes
+    -----
+    B sequences with V tokens count as B (1 + (V - 1)(1 - overlap)) tokens. One token per sequence is not affected.
+
+    Examples
+    --------
+    >>> independent_tokens(8, [1, 4], 0.4).round(1).tolist()
+    [8.0, 22.4]
+    """
+    share = float(in_range("expert_overlap", overlap, 0, 1))
+    return np.asarray(positive("sequences", sequences) * (1.0 + (positive("tokens", tokens) - 1.0) * (1.0 - share)))
+
+
+def routed_loads(experts: MoE, tokens: ArrayLike, independent: ArrayLike | None = None) -> dict[str, FloatArray]:
     """Return the expected columns `LOADS` of a pass over ``tokens`` tokens.
 
     Every expert in use counts as ``ragged``. Its number of rows is random and rarely a multiple of the tile height.
     Counting all experts also keeps a step from becoming cheaper with more rows.
+
+    Parameters
+    ----------
+    tokens
+        Tokens of the pass, over all sequences; any shape.
+    independent
+        Independent tokens that use as many experts, at most ``tokens``; default: ``tokens``. The rows stay those of
+        ``tokens``. An expert that is not used saves its partly filled tile.
     """
     touched = distinct_experts(experts, tokens)
     tiles = {f"tiles_{rows}": filled_tiles(experts, tokens, rows) for rows in TILE_ROWS}
-    return {"groups": touched, **tiles, "ragged": touched}
+    if independent is None:
+        return {"groups": touched, **tiles, "ragged": touched}
+    routed = experts.experts_per_token * positive("tokens", tokens)
+    used = np.minimum(distinct_experts(experts, independent), touched)
+    fewer = {
+        f"tiles_{rows}": np.maximum(np.maximum(tiles[f"tiles_{rows}"] - (touched - used), used), routed / rows)
+        for rows in TILE_ROWS
+    }
+    return {"groups": used, **fewer, "ragged": used}
 
 
 def even_loads(routed: ArrayLike, groups: ArrayLike) -> dict[str, FloatArray]:

@@ -42,6 +42,7 @@ def predict(
     kv_precision: str | None = None,
     draft_precision: str | None = None,
     router_skew: float | None = None,
+    expert_overlap: float | None = None,
     calibration: str | PathLike[str] | Calibration | None = None,
     allow_long_context: bool = False,
     memory_share: float | None = None,
@@ -119,6 +120,9 @@ def predict(
         or ``fp32`` with ``precision="fp32"``.
     router_skew
         Zipf exponent of the popularity of experts. Default: 0, which is uniform.
+    expert_overlap
+        Share of the experts of a verified token that the other tokens of its sequence use too, in [0, 1]. Default:
+        published values for chains and trees, with their range.
     calibration
         Path of a file made by ``scylla-sim calibrate``, or a `Calibration`. Default: the shipped calibration of the
         hardware, or datasheet rates with typical kernel parameters.

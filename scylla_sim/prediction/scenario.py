@@ -86,13 +86,14 @@ class Scenario:
     kv_precision: str | None = None
     draft_precision: str | None = None
     router_skew: float | None = None
+    expert_overlap: float | None = None
     calibration: str | PathLike[str] | Calibration | None = None
     allow_long_context: bool = False
     memory_share: float | None = None
     measured_plain_tpot: str | Sequence[str] | None = None
 
     def target_model(self) -> Model:
-        """Return the target model, with the router skew of the scenario.
+        """Return the target model, with the router skew and the expert overlap of the scenario.
 
         Raises
         ------
@@ -102,9 +103,9 @@ class Scenario:
         model = self.model if isinstance(self.model, Model) else catalog.model(str(self.model))
         if not self.allow_long_context:
             check_context(model, self.context)
-        return (
-            model if self.router_skew is None else model.with_router_skew(number("router_skew", self.router_skew))
-        )
+        skew, overlap = self.router_skew, self.expert_overlap
+        model = model if skew is None else model.with_router_skew(number("router_skew", skew))
+        return model if overlap is None else model.with_expert_overlap(number("expert_overlap", overlap, 0, 1))
 
     def draft_model(self) -> Draft:
         """Return the draft; its kind is ``none`` for the autoregressive baseline."""

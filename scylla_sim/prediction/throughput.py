@@ -19,6 +19,7 @@ from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.memory import MemoryPlan, max_sequences
 from scylla_sim.prediction import evidence
 from scylla_sim.prediction.cycle import Cycle, bound
+from scylla_sim.prediction.expert_overlap import with_overlap
 from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.step_time import EMPTY, Step
 from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
@@ -268,20 +269,23 @@ def predict_each(
 
     Each step is estimated once. All configurations share the baseline step. Configurations with equally many
     verified tokens share a verification. Configurations with the same draft and width share a draft pass. Arguments
-    are as in `predict`; ``measured_plain_s`` is that of `Prediction`.
+    are as in `predict`; ``measured_plain_s`` is that of `Prediction`. Verified tokens of one sequence share experts
+    (`scylla_sim.prediction.expert_overlap`).
     """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     measured = None if measured_plain_s is None else np.broadcast_to(measured_plain_s, b.shape)
     plain = target_step(target, deployment, batch=b, context=s)
 
+    related = {tree: with_overlap(target, tree=tree) for tree in (False, True)}
+
     @cache
-    def verified(tokens: int) -> Step:
-        return plain if tokens == 1 else target_step(target, deployment, batch=b, context=s, tokens=tokens)
+    def verified(tokens: int, tree: bool) -> Step:
+        return plain if tokens == 1 else target_step(related[tree], deployment, batch=b, context=s, tokens=tokens)
 
     @cache
     def one_pass(draft: Draft, width: int, scored: int | None) -> Step:
         where = draft_deployment or deployment
-        return draft_pass(draft, target, where, batch=b, context=s, width=width, scored=scored)
+        return draft_pass(draft, related[False], where, batch=b, context=s, width=width, scored=scored)
 
     memory = MemoryPlan(
         target,
@@ -304,7 +308,7 @@ def predict_each(
             deployment=deployment,
             draft_tp=(draft_deployment or deployment).tp,
             draft=draft_step(config.draft, passes, draft_len=config.draft_len, width=config.top_k),
-            verify=verified(config.verify_tokens),
+            verify=verified(config.verify_tokens, target.moe is not None and config.top_k > 1),
             plain=plain,
             max_sequences=fit(replace(memory, draft=config.draft, slots=config.verify_tokens)),
             plain_max_sequences=plain_fit,

@@ -32,6 +32,11 @@ class MoE:
         Zipf exponent of the expert popularity; 0 is a uniform router.
     latent_size
         Width on which the routed experts work, between two projections (LatentMoE); 0 for the hidden size.
+    expert_overlap
+        Share of expert draws that tokens of one sequence have in common, in [0, 1]; 0 for independent tokens.
+        ``None`` is 0 in operation lists, and in predictions the value of ``scylla_sim/data/expert_overlap.toml``.
+    expert_overlap_range
+        Lower and upper end of ``expert_overlap``; ``None`` for an exact value.
     """
 
     num_experts: int
@@ -41,6 +46,8 @@ class MoE:
     dense_layers: int = 0
     router_skew: float = 0.0
     latent_size: int = 0
+    expert_overlap: float | None = None
+    expert_overlap_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -51,6 +58,10 @@ class MoE:
         whole("dense_layers", self.dense_layers, 0)
         whole("latent_size", self.latent_size, 0)
         in_range("router_skew", self.router_skew, 0, 8)
+        if self.expert_overlap is not None:
+            in_range("expert_overlap", self.expert_overlap, 0, 1)
+        if self.expert_overlap_range is not None:
+            in_range("expert_overlap_range", self.expert_overlap_range, 0, 1)
         if self.experts_per_token > self.num_experts:
             raise fail("experts_per_token", self.experts_per_token, f"exceeds num_experts={self.num_experts}")
 

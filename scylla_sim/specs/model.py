@@ -113,6 +113,18 @@ class Model:
             raise fail("router_skew", skew, f"does not apply to {self.name}", "the model has no experts")
         return replace(self, moe=replace(self.moe, router_skew=skew))
 
+    def with_expert_overlap(self, overlap: float) -> Model:
+        """Return the model with another share of experts that tokens of one sequence have in common.
+
+        Raises
+        ------
+        InputError
+            For a model without experts.
+        """
+        if self.moe is None:
+            raise fail("expert_overlap", overlap, f"does not apply to {self.name}", "the model has no experts")
+        return replace(self, moe=replace(self.moe, expert_overlap=overlap, expert_overlap_range=None))
+
     @property
     def _mlp_layers(self) -> int:
         return self.num_layers if self.mlp_layers is None else self.mlp_layers

@@ -21,6 +21,7 @@ from scylla_sim.ops.expert_routing import (
     TILE_ROWS,
     distinct_experts,
     filled_tiles,
+    independent_tokens,
     routed_loads,
     routing_probabilities,
 )
@@ -360,3 +361,27 @@ def test_verification_is_never_cheaper_than_decoding_in_any_backend(device, mode
         for count in (n, 1)
     )
     assert verify >= decode * (1 - 1e-12)
+
+
+@given(mixtures(), st.integers(1, 300), st.integers(1, 16), st.floats(0, 1), st.floats(0, 1))
+def test_more_overlap_never_uses_more_experts(experts, sequences, tokens, one, other):
+    less, more = sorted((one, other))
+    rows = sequences * tokens
+    few, many = (
+        routed_loads(experts, rows, independent_tokens(sequences, tokens, share)) for share in (more, less)
+    )
+    for name in few:
+        assert few[name] <= many[name] * (1 + 1e-12)
+        assert many[name] <= routed_loads(experts, rows)[name] * (1 + 1e-12)
+    for height in TILE_ROWS:
+        assert few[f"tiles_{height}"] * height >= experts.experts_per_token * rows * (1 - 1e-9)
+
+
+@given(mixtures(), st.integers(1, 300), st.integers(1, 16), st.floats(0, 1))
+def test_no_overlap_is_independent_tokens_and_one_token_has_none(experts, sequences, tokens, share):
+    alone, rows = routed_loads(experts, sequences), sequences * tokens
+    one_token = routed_loads(experts, sequences, independent_tokens(sequences, 1, share))
+    independent = routed_loads(experts, rows, independent_tokens(sequences, tokens, 0.0))
+    for name, value in routed_loads(experts, rows).items():
+        assert np.isclose(independent[name], value, rtol=1e-9)
+        assert np.isclose(one_token[name], alone[name], rtol=1e-9)

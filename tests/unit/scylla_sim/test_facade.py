@@ -68,4 +68,6 @@ def test_the_command_line_prints_the_rows_of_predict(capsys):
     assert code == 0
     assert json.loads(out)["rows"] == result.rows()
     assert err.splitlines() == [f"note: {note}" for note in result.notes]
-    assert len(result.notes) == 1
+    measured, continued = result.notes
+    assert measured == "acceptance was measured with draft_len 2 and is predicted with 1"
+    assert continued.startswith("acceptance is given for 2 positions; later positions follow the position law")

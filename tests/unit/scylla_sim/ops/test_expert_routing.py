@@ -10,6 +10,7 @@ from scylla_sim.cli import main
 from scylla_sim.ops.expert_routing import (
     distinct_experts,
     filled_tiles,
+    independent_tokens,
     routed_loads,
     routing_probabilities,
 )
@@ -77,3 +78,40 @@ def test_a_skewed_router_speeds_up_both_verification_and_plain_decoding(capsys):
     assert skewed["plain_step_s"] < uniform["plain_step_s"]
     assert row("--router-skew", "0") == uniform
     assert uniform["evidence"] == "silicon"
+
+
+def test_tokens_of_one_sequence_share_experts_by_hand():
+    """128 experts, 8 a token: 8 sequences of 4 tokens with overlap 0.4 use the experts of 8 * 2.8 = 22.4 tokens."""
+    qwen = MoE(128, 8, 768)
+    assert independent_tokens(8, 4, 0.4) == pytest.approx(22.4)
+    loads = routed_loads(qwen, 32, independent_tokens(8, 4, 0.4))
+    assert float(loads["groups"]) == pytest.approx(128 * (1 - (1 - 8 / 128) ** 22.4))
+    assert float(loads["tiles_128"]) == pytest.approx(float(loads["groups"])), "few rows fill one tile per expert"
+
+
+def test_overlap_shortens_verification_and_leaves_plain_decoding(capsys):
+    def row(*more):
+        argv = ["predict", "--hardware", "h200-sxm", "--model", "qwen3-30b-a3b", "--draft", "eagle3"]
+        argv += ["--acceptance", "0.7,0.7,0.7", "--batch", "8", "--format", "json"]
+        assert main([*argv, *more]) == 0
+        return json.loads(capsys.readouterr().out)["rows"][0]
+
+    published, none, some = row(), row("--expert-overlap", "0"), row("--expert-overlap", "0.4")
+    assert published["verify_s"] == some["verify_s"] < none["verify_s"]
+    assert published["plain_step_s"] == none["plain_step_s"] == some["plain_step_s"]
+    assert published["tokens_per_s_upper"] > some["tokens_per_s_upper"], "the range of sources widens the interval"
+    assert published["plain_step_upper_s"] == some["plain_step_upper_s"]
+    tree = row("--top-k", "2", "--draft-len", "3", "--verify-tokens", "5")
+    assert (
+        tree["verify_s"]
+        == row("--top-k", "2", "--draft-len", "3", "--verify-tokens", "5", "--expert-overlap", "0.7")["verify_s"]
+    )
+
+
+def test_overlap_of_a_dense_model_is_refused(capsys):
+    argv = ["predict", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--expert-overlap"]
+    assert main([*argv, "0.4"]) == 2
+    assert "expert_overlap=0.4 does not apply to llama-3.1-8b; the model has no experts" in capsys.readouterr().err
+    argv[argv.index("llama-3.1-8b")] = "qwen3-30b-a3b"
+    assert main([*argv, "1.4"]) == 2
+    assert "expert_overlap=1.4 must lie in [0, 1]" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from scylla_sim.prediction.result import TABLE_COLUMNS
 
 
 def result(**options):
-    chain = {"draft": "eagle3", "acceptance": 0.62, "engine": "vllm"}
+    chain = {"draft": "eagle3", "acceptance": 0.62, "position_exponent": 0.0, "engine": "vllm"}
     return predict("llama-3.1-8b", hardware="h100-sxm", **(chain | options))
 
 
@@ -36,7 +36,11 @@ def test_the_footer_states_what_the_cycle_rests_on_and_what_the_interval_covers(
 
 
 def test_the_printed_table_ends_with_the_notes():
-    assert repr(result(acceptance=[0.8, 0.7])).splitlines()[-1].startswith("note: acceptance has 2 values")
+    assert (
+        repr(result(acceptance=[0.8, 0.7], draft_len=3))
+        .splitlines()[-1]
+        .startswith("note: acceptance is given for 2 positions")
+    )
 
 
 def test_the_printed_table_fits_the_terminal(monkeypatch):
@@ -48,7 +52,13 @@ def test_the_printed_table_fits_the_terminal(monkeypatch):
     assert {*table.split("\n")[0].split(), *omitted} == set(TABLE_COLUMNS)
     assert "speedup" not in omitted
     monkeypatch.setenv("COLUMNS", "1000")
-    assert repr(some) == some.to_text()
+    assert repr(some).startswith(some.to_text()), "the notes follow"
+
+
+def test_the_footer_shows_a_draft_length_that_all_rows_share():
+    assert "draft eagle3 with draft_len 3, engine" in result(batch=[1, 64]).to_text()
+    assert "draft eagle3 with draft_len 2, engine" in result(acceptance=[0.8, 0.7]).to_text()
+    assert "draft_len 3" not in result(draft_len=[1, 3]).to_text()
 
 
 def test_result_survives_pickle_and_copy():
