@@ -209,8 +209,8 @@ Notes
 -----
 Source: training rows of five GPUs (aiconfigurator-core), bf16 and fp8, up to 1,024 tokens. A layer is compared at t
 and r t tokens of one router. The correlation of the log errors is the mean of the GPUs, with their range. An
-exponent of 0.5 is closest to it, but the intervals of H100 are narrow: the measured ratios of held-out layers lie in
-their interval in 83-87 % with 0.5 and in 86-89 % with 0.7 (H200 and B200: 89-96 %).
+exponent of 0.5 is closest to it, but the intervals of H100 are narrow: the measured ratios of held-out layers
+lie in their interval in 83-87 % with 0.5 and in 86-89 % with 0.7 (H200 and B200: 89-96 %).
 
 ==  ====================  ==================
 r   Measured correlation  With this exponent

@@ -16,6 +16,7 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_draft
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import fail, in_range, number, one_of, whole
 from scylla_sim.prediction import measured_plain, precisions
+from scylla_sim.prediction.counts import count, counts, optional_counts
 from scylla_sim.prediction.device_choice import calibration_for, family_notes
 from scylla_sim.prediction.memory_notes import memory_notes
 from scylla_sim.prediction.model_notes import backend_notes, check_context, draft_notes, model_notes
@@ -109,7 +110,7 @@ class Scenario:
 
     def draft_model(self) -> Draft:
         """Return the draft; its kind is ``none`` for the autoregressive baseline."""
-        layers = None if self.draft_layers is None else _count("draft_layers", self.draft_layers)
+        layers = None if self.draft_layers is None else count("draft_layers", self.draft_layers)
         if not isinstance(self.draft, Draft | SpeculativeConfig):
             return catalog.draft(str(self.draft), layers=layers)
         draft = self.draft.draft if isinstance(self.draft, SpeculativeConfig) else self.draft
@@ -128,7 +129,7 @@ class Scenario:
         """
         calibration = calibration_for(self.hardware, self.calibration)
         hardware = calibration.hardware
-        tp = _count("tp", self.tp)
+        tp = count("tp", self.tp)
         if tp > hardware.gpus_per_node:
             rule = f"must be at most {hardware.gpus_per_node}, the GPUs of a {hardware.name} node"
             raise fail("tp", tp, rule, "several nodes are not modelled")
@@ -182,7 +183,7 @@ class Scenario:
         The default length of a chain is that at which the acceptance was measured.
         """
         draft = self.draft_model()
-        lengths, widths = _optional_counts("draft_len", self.draft_len, 0), _optional_counts("top_k", self.top_k)
+        lengths, widths = optional_counts("draft_len", self.draft_len, 0), optional_counts("top_k", self.top_k)
         known = self._measured().draft_len
         if self.draft_len is None and known and widths == [None]:
             chain = draft_shape.shape(draft, None, None, None).top_k == 1
@@ -265,14 +266,14 @@ class Scenario:
 
         One value, or ``None``, holds for all batches. A list, or `THEOREM`, gives one value per batch.
         """
-        batch = _counts("batch", self.batch)
+        batch = counts("batch", self.batch)
         given = self.verify_tokens
         if given is None:
             return [(None, batch)]
         if isinstance(given, str):
             one_of("verify_tokens", given, [THEOREM], hint="or whole numbers")
             return [(tokens, [b]) for tokens, b in zip(draft_shape.theorem_verify_tokens(batch), batch)]
-        tokens = _counts("verify_tokens", given, 2)
+        tokens = counts("verify_tokens", given, 2)
         if len(tokens) == 1:
             return [(tokens[0], batch)]
         if len(tokens) != len(batch):
@@ -283,7 +284,7 @@ class Scenario:
         """Predict every configuration of the scenario at every batch and context."""
         target, draft_target = self.deployments()
         model = self.target_model()
-        context = np.asarray(_counts("context", self.context))[None, :]
+        context = np.asarray(counts("context", self.context))[None, :]
         notes = [*self.name_notes(), *model_notes(model, self.context)]
         notes += self._precision_notes(target.calibration.hardware)
         if self.verify_tokens == THEOREM:
@@ -308,7 +309,7 @@ class Scenario:
         notes += slower_note(
             model,
             target,
-            batch=np.asarray(_counts("batch", self.batch), dtype=np.float64),
+            batch=np.asarray(counts("batch", self.batch), dtype=np.float64),
             context=context,
             tokens=max(each.config.verify_tokens for each in predictions),
         )
@@ -327,7 +328,7 @@ class Scenario:
         """Return the measured seconds per output token of plain decoding by batch; ``None`` without any."""
         if self.measured_plain_tpot is None:
             return None
-        batch, context = _counts("batch", self.batch), _counts("context", self.context)
+        batch, context = counts("batch", self.batch), counts("context", self.context)
         return measured_plain.measured_seconds(self.measured_plain_tpot, batch=batch, context=context)
 
     def name_notes(self) -> list[str]:
@@ -337,21 +338,3 @@ class Scenario:
         models = [item for item in (self.model, self.draft) if isinstance(item, str) and item not in methods]
         notes = catalog.alias_notes(hardware=name, models=models)
         return notes + ([] if self.calibration is not None else family_notes(self.hardware))
-
-
-def _count(name: str, value: int) -> int:
-    """Return one whole number of at least 1."""
-    return int(number(name, whole(name, value, 1)))
-
-
-def _counts(name: str, value: int | Sequence[int], low: int = 1) -> list[int]:
-    """Return one or several whole numbers as a list."""
-    found = np.atleast_1d(whole(name, value, low))
-    if found.ndim > 1 or not found.size:
-        raise fail(name, value, "must be one value or a list with at least one value")
-    return [int(item) for item in found]
-
-
-def _optional_counts(name: str, value: int | Sequence[int] | None, low: int = 1) -> list[int] | list[None]:
-    """Return whole numbers as a list; a list of ``None`` for an option that is not given."""
-    return [None] if value is None else _counts(name, value, low)
