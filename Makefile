@@ -5,6 +5,7 @@
 # make figures       draw the paper's figures only
 # make calibrations  fit the shipped calibrations again and copy them into the package
 # make between-sources  estimate the differences between published deployments again
+# make frozen        predict the served runs and write their scores as the frozen ones; REASON says why
 # make blind         predict and hash what `gpu-validate campaign` would measure on the GPUs in BLIND
 # make clean         remove results and caches, and keep .venv
 # make help          print this list
@@ -14,7 +15,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test coverage figures calibrations between-sources blind clean help
+.PHONY: reproduce test coverage figures calibrations between-sources frozen blind clean help
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
@@ -79,6 +80,10 @@ between-sources: $(INSTALLED)
 	@mkdir -p results/published
 	@python -m scylla_sim served --runs paper/published/served_runs.csv --format csv > results/published/served.csv
 	@python workflow/fit_between_sources.py results/published/served.csv scylla_sim/data/between_sources.toml
+
+frozen: $(INSTALLED)
+	@$(SNAKEMAKE) results/served/runs.json $(QUIET)
+	@python -m paper scores --results results --freeze "$(REASON)"
 
 # Only the shapes that fit into each GPU are predicted. Commit the files before the GPU is measured.
 blind: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""Command line of the package: ``python -m paper {tables,figures,claims,summary}``."""
+"""Command line of the package: ``python -m paper {tables,figures,claims,summary,scores}``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from paper.sources import frozen_scores
 from paper.sources.results import Results
 from scylla_sim import console
 from scylla_sim.checks import fail
@@ -15,13 +16,18 @@ VERBS = {
     "figures": "write the figures as SVG and PNG",
     "claims": "write the claims of the paper with status, evidence and result file",
     "summary": "print the main results of a run in ten lines",
+    "scores": "compare the scores of served predictions with the frozen ones, or freeze them",
 }
 """Verb -> description of its help page."""
 
 
+WRITING = ("tables", "figures", "claims")
+"""Verbs that write into an output folder."""
+
+
 def _parser(verb: str) -> console.Parser:
     """Return the argument parser of a verb."""
-    out = "" if verb == "summary" else " --out results/paper"
+    out = " --out results/paper" if verb in WRITING else ""
     parser = console.Parser(
         prog=f"python -m paper {verb}",
         description=VERBS[verb],
@@ -30,15 +36,27 @@ def _parser(verb: str) -> console.Parser:
     parser.add_argument(
         "--results", metavar="DIR", default="results", help="folder that the workflow wrote (default: results)"
     )
-    if verb != "summary":
+    if verb in WRITING:
         parser.add_argument("--out", metavar="DIR", required=True, help="output folder, created if missing")
     if verb in ("tables", "figures"):
         parser.add_argument("--only", metavar="NAME[,NAME]", help=f"write these {verb} instead of all")
+    if verb == "scores":
+        parser.add_argument("--freeze", metavar="REASON", help="write the scores as the frozen ones, with a reason")
     return parser
 
 
-def _execute(verb: str, arguments: list[str]) -> None:
-    """Run a verb and print the paths of the written files, or the summary."""
+def _scores(results: Results, reason: str | None) -> int:
+    """Freeze the scores, or print the groups that are worse than frozen; return the exit code."""
+    if reason is not None:
+        print(frozen_scores.update(results, reason))
+        return 0
+    worse = frozen_scores.check(results)
+    print("\n".join(worse or ["no group is worse than frozen by more than its noise"]))
+    return 1 if worse else 0
+
+
+def _execute(verb: str, arguments: list[str]) -> int | None:
+    """Run a verb and print the paths of the written files, the summary, or the scores that are worse."""
     args = _parser(verb).parse_args(arguments)
     results = Results(Path(args.results))
     if not results.root.is_dir():
@@ -46,11 +64,14 @@ def _execute(verb: str, arguments: list[str]) -> None:
     if verb == "summary":
         module = importlib.import_module("paper.summary")
         print("\n".join(module.lines(results)))
-        return
+        return None
+    if verb == "scores":
+        return _scores(results, args.freeze)
     module = importlib.import_module(f"paper.{verb}.index")
     names = [args.only.split(",")] if getattr(args, "only", None) else []
     for path in module.write(results, Path(args.out), *names):
         print(path)
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from endtoend_results import write_endtoend
 from gpu_results import write_gpu
+from served_results import write_served
 from smallscale_results import write_small_scale
 
 from paper.claims.index import judged
@@ -270,6 +271,7 @@ def write_results(folder: Path) -> Path:
     write_this_machine(folder)
     write_gpu(folder, put)
     write_endtoend(folder, put)
+    write_served(folder, put)
     write_small_scale(folder, put)
     return folder
 

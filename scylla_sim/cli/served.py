@@ -10,7 +10,7 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.cli import _columns
-from scylla_sim.console import add_output, emit
+from scylla_sim.console import add_output, count, emit
 from scylla_sim.number_columns import AT_LEAST_ONE, COUNT, POSITIVE, NumberRule, line_of, parse_numbers
 from scylla_sim.prediction import served_runs
 from scylla_sim.prediction.served_runs import Columns, ServedRun
@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     needed = ",".join((*KEYS, *WORDS, *COUNTS, *SHAPE, TAU, "speedup"))
     parser.add_argument("--runs", required=True, metavar="FILE", help=f"CSV with the columns {needed}")
     parser.add_argument("--source", metavar="NAME", help="only the runs of this source; default: all")
+    parser.add_argument(
+        "--one-length",
+        metavar="K",
+        help=f"take {TAU} of each chain from the run of its series and batch whose draft length is nearest to K",
+    )
     add_output(parser, default="csv")
 
 
@@ -125,6 +130,17 @@ def _tokens_per_cycle(
     return np.where(np.isfinite(tau), tau, 1.0), origin
 
 
+def _from_one_length(
+    columns: _columns.Columns, runs: Sequence[ServedRun], tau: FloatArray, origin: Sequence[str], known: int
+) -> None:
+    """Replace the given tokens per cycle of chains by those that follow from one draft length of their ladder."""
+    chains = [run.drafts and run.top_k == 1 for run in runs]
+    batches = [run.batch for run in runs]
+    for (_, _, kind, chain), at in _columns.groups(columns["series"], batches, origin, chains):
+        if kind == "given" and chain:
+            tau[at] = served_runs.from_one_length([runs[index].draft_len for index in at], tau[at], known=known)
+
+
 def _refitted(baseline: FloatArray, columns: _columns.Columns, origin: Sequence[str], speedups: FloatArray) -> None:
     """Scale a baseline at one token per cycle by its own fit, in every series whose tokens per cycle are fitted."""
     for (_, kind), at in _columns.groups(columns["series"], origin):
@@ -158,6 +174,8 @@ def execute(args: argparse.Namespace) -> int:
     runs = _runs(args.runs, columns)
     measured = {name: _optional(args.runs, columns, name, POSITIVE) for name in MEASURED}
     tau, origin = _tokens_per_cycle(args.runs, columns, runs, measured["speedup"])
+    if args.one_length is not None:
+        _from_one_length(columns, runs, tau, origin, int(count("one-length", args.one_length)))
     predicted = [served_runs.predict_run(run, value) for run, value in zip(runs, tau.tolist())]
     baselines = _baselines(columns, predicted, tau, origin, measured["speedup"])
     rows: list[Row] = []

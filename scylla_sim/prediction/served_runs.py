@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scylla_sim.acceptance import positions
 from scylla_sim.checks import FloatArray
 from scylla_sim.prediction.cycle import Cycle
 from scylla_sim.prediction.scenario import Scenario
@@ -126,6 +127,7 @@ def predict_run(run: ServedRun, tokens_per_cycle: float) -> Columns:
         "naive_cycle_s": draft + verify,
         "naive_plain_step_s": plain,
         "target": "dense" if result.model.moe is None else "moe",
+        "verdict": str(row["verdict"]),
         "evidence": str(row["evidence"]),
     }
 
@@ -176,6 +178,20 @@ def fitted_tokens_per_cycle(
     for _ in range(FIT_STEPS):
         tau = float(np.clip(tau * fitted_scale(speedups(tau), measured), 1.0, draft_len + 1.0))
     return tau
+
+
+def from_one_length(draft_lens: Sequence[int], tokens_per_cycle: FloatArray, *, known: int) -> FloatArray:
+    """Return tokens per cycle of a ladder of draft lengths, from the length nearest to ``known``.
+
+    Examples
+    --------
+    >>> from_one_length([1, 3, 5], np.array([1.6, 2.0, 2.5]), known=3).round(2).tolist()
+    [1.57, 2.0, 2.15]
+    """
+    lengths = np.asarray(draft_lens)
+    at = int(np.argmin(np.abs(lengths - known)))
+    law = positions.fit_decay(lengths[[at]], tokens_per_cycle[[at]]).predict(lengths).value
+    return np.where(lengths == lengths[at], tokens_per_cycle, law)
 
 
 def mean_of_other_sources(values: FloatArray, sources: Sequence[str]) -> FloatArray:

@@ -40,13 +40,13 @@ def test_a_command_has_verb_points_and_options_in_order(scenarios: ModuleType) -
 
 
 def test_shared_options_are_merged_and_no_result_themselves(loaded: dict[str, dict[str, Any]]) -> None:
-    assert set(loaded) == {"laws", "steps", "endtoend", "small-scale"}
+    assert set(loaded) == {"laws", "steps", "endtoend", "served", "small-scale"}
     options = loaded["steps"]["table5-scylla-5-layers"]["options"]
     assert (options["model"], options["draft"]) == ("qwen2.5-72b", "scylla-5l")
 
 
 def test_published_inputs_exist(scenarios: ModuleType, loaded: dict[str, dict[str, Any]]) -> None:
-    for section in ("laws", "steps", "endtoend"):
+    for section in ("laws", "steps", "endtoend", "served"):
         for name, scenario in loaded[section].items():
             assert all((ROOT / path).is_file() for path in scenarios.inputs(scenario)), name
 
@@ -102,7 +102,8 @@ def test_every_cycle_command_is_accepted(
         ({"options": {"x": 1}}, "scenarios: laws.decay.verb is missing"),
         (
             {"verb": "law", "options": {"x": 1}},
-            "scenarios: laws.decay.verb='law' must be one of acceptance, decay, laws, predict, turning-points",
+            "scenarios: laws.decay.verb='law' must be one of acceptance, decay, laws, predict, served, "
+            "turning-points",
         ),
         (
             {"verb": "laws", "options": {"x": [1]}},

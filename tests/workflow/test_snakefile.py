@@ -70,7 +70,8 @@ def test_a_bare_snakemake_makes_every_table_figure_and_input(checkout: Path) -> 
     wanted += ["claims.md", "claims.csv"]
     missing = [name for name in wanted if f"results/paper/{name}" not in said]
     scenarios = yaml.safe_load((checkout / "workflow/config/scenarios.yaml").read_text())
-    inputs = [f"{section}/{name}.json" for section in ("laws", "steps", "endtoend") for name in scenarios[section]]
+    sections = ("laws", "steps", "endtoend", "served")
+    inputs = [f"{section}/{name}.json" for section in sections for name in scenarios[section]]
     missing += [path for path in inputs if f"output: results/{path}\n" not in said]
     assert missing == []
 

@@ -15,6 +15,7 @@ ENDTOEND = [
     expand("results/compare/transfer-few-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
     expand("results/transfer/calibration-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
     expand("results/endtoend/{case}.json", case=[*SCENARIOS["endtoend"], "engine-vllm"]),
+    expand("results/served/{taus}.json", taus=SCENARIOS["served"]),
 ]
 
 
@@ -89,6 +90,22 @@ rule cycles:
         arguments=lambda w: simulator("endtoend", w.case),
     shell:
         "python -m scylla_sim {params.arguments} --calibration {input} --format json --out {output} > {log} 2>&1"
+
+
+rule served_runs:
+    input:
+        lambda w: published("served", w.taus),
+    output:
+        "results/served/{taus}.json",
+    log:
+        "results/logs/served/{taus}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+        arguments=lambda w: simulator("served", w.taus),
+    shell:
+        "python -m scylla_sim {params.arguments} --format json --out {output} > {log} 2>&1"
 
 
 rule engine_values:
