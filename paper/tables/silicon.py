@@ -42,8 +42,8 @@ _NOTES = {
     ],
     f"experts{LOW_BITS}": [
         "Unlike the other MoE layers, these are fitted to balanced and to unbalanced expert loads.",
-        "int4_wo: Marlin kernels. Whole models are held out. On the B200, the time of vLLM 0.19 nearly doubles from "
-        "one to six rows per expert and then stays up to 64, which the kernel model does not describe.",
+        "int4_wo: Marlin kernels. Whole models are held out. On the B200, the time of vLLM 0.19 nearly doubles "
+        "from one to six rows per expert and then stays up to 64, which the kernel model does not describe.",
         "mxfp4: gpt-oss, whose two models differ in the number of experts only. Every second slice of one model is "
         "held out, and of the other model the slices in between.",
         "nvfp4: weights and activations in 4 bits. Whole models are held out.",
