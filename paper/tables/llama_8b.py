@@ -133,8 +133,8 @@ def llama_verify(results: Results) -> Table:
             _summary("Whole cycles", [row["error"] for row in rows]),
             "The predicted draft and verify columns are device time. The overhead column contains the host time "
             "and the time per token of both.",
-            "The overheads of the vLLM preset come from this same fit, so the cycle column is no independent "
-            "prediction.",
+            "The host time of a step comes from this same fit, the other overheads of the preset from other runs "
+            "of vLLM up to 0.10. The version behind the fit is not stated.",
             "The published draft time does not state the number of draft tokens; the prediction drafts three.",
         ],
     )
@@ -185,8 +185,7 @@ def verify_gap(results: Results) -> Table:
         notes=[
             f"Gap per token: median {median(each) / MICRO:.1f} us, from {min(each) / MICRO:.1f} to "
             f"{max(each) / MICRO:.1f}. The token term of the vLLM preset is {token_s / MICRO:.1f} us ({interval}).",
-            "The token term was fitted to these rows, so the last error column does not test it. The tables of "
-            "SpecBundle and of the SGLang series do.",
+            "The token term comes from serving runs with a draft, not from these rows.",
             "The source fitted a straight line to batches of 1 to 64. The data do not show whether the gap is host "
             "work or an error of extending that line.",
         ],

@@ -26,7 +26,8 @@ def seconds(engine, draft, **shape):
     [
         ("vllm-2026", "none", 1, 0.1),
         ("vllm-2026", "eagle3", 1, 0.1 + 0.3 + 3 * 0.08 + 32 * 0.008),
-        ("vllm-2026", "eagle3", 4, 0.1 + 0.3 + 3 * 0.08 + 32 * 0.008 + 0.2 + 3 * 0.05),
+        ("vllm-2026", "eagle3", 4, 0.1 + 0.3 + 3 * 0.08 + 32 * 0.008 + 0.3 + 0.1 + 3 * 0.05),
+        ("vllm-2026", "none", 4, 0.1 + 0.3),
         ("vllm-2026", "ngram", 1, 0.1 + 3.9 + 32 * 0.008),
         ("vllm-2025", "none", 1, 1.2),
         ("vllm-2025", "eagle", 1, 1.2 + 1.2 + 3 * 0.16 + 32 * 0.008),
@@ -74,7 +75,8 @@ def test_a_block_drafter_pays_one_pass_and_its_own_host_work():
     assert (float(counts["draft_pass_host_s"]), float(counts["block_host_s"])) == (1.0, 1.0)
     assert "block_host_s" not in cycle_overhead_counts(catalog.draft("eagle3"), tokens=16, draft_len=15)
     for name in ("vllm", "sglang"):
-        assert catalog.engine(name).overhead("block_host_s").lower == 0.0
+        each = catalog.engine(name).overhead("block_host_s")
+        assert each.upper >= 2 * each.value > 4 * each.lower
 
 
 def test_errors_of_kernels_and_overheads_add_in_quadrature():
