@@ -48,7 +48,8 @@ def draft_notes(draft: Draft, target: Model, context: int | Sequence[int]) -> li
         )
     if draft.kind == "block":
         notes.append(
-            "the host work of block drafters is derived from one published source per engine, so its interval is wide"
+            "the host work of block drafters is derived from one published source per engine, so its interval is "
+            "wide"
         )
     if draft.is_hypothetical_mtp(target):
         notes.append(
