@@ -24,7 +24,7 @@ from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seco
 from scylla_sim.prediction.step_time import EMPTY, Step
 from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
 from scylla_sim.prediction.uncertainty import speedup_interval, with_interval
-from scylla_sim.prediction.verdict import probability_below
+from scylla_sim.prediction.verdict import FASTER_BELOW, probability_below
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.model import Model
@@ -179,8 +179,13 @@ class Prediction:
 
     @cached_property
     def p_slower(self) -> FloatArray:
-        """Probability that the speed-up is below 1."""
-        return probability_below(1.0, self.speedup_estimate)
+        """Probability that the speed-up is below 1.
+
+        No deployment is called faster if no published row describes the attention that verifies.
+        """
+        found = probability_below(1.0, self.speedup_estimate)
+        backend = self.verify.attention_backend
+        return np.maximum(found, FASTER_BELOW) if backend is not None and backend.undecided else found
 
     @cached_property
     def tokens_per_s_estimate(self) -> Estimate:

@@ -90,3 +90,17 @@ def test_the_breakdown_adds_up_to_each_cycle():
         parts = [part for part in some.breakdown() if part["batch_size"] == row["batch_size"]]
         assert sum(part["seconds"] for part in parts) == pytest.approx(row["cycle_s"])
         assert sum(part["share"] for part in parts) == pytest.approx(1)
+
+
+def test_verification_that_no_published_row_describes_is_never_called_faster():
+    """fp8 KV before Hopper under vLLM: the lower end falls to about half of the speed-up, and a note says why."""
+    options = {"draft": "eagle3", "tokens_per_cycle": 2.87, "draft_len": 5, "batch": [1, 64], "engine": "vllm"}
+    fp8 = predict("llama-3.1-8b", hardware="a100-sxm", kv_precision="fp8", **options)
+    assert [row["verdict"] for row in fp8.rows()] == ["undecided", "undecided"]
+    assert all(row["speedup_lower"] < 0.6 * row["speedup"] for row in fp8.rows())
+    assert any("no published row" in note for note in fp8.notes)
+    plain = predict("llama-3.1-8b", hardware="a100-sxm", **options)
+    assert [row["verify_attention"] for row in plain.rows()] == ["FlashAttention-2"] * 2
+    assert plain.rows()[0]["verdict"] == "faster"
+    kernels = {row["kernels"] for row in plain.breakdown() if row["op"] == "attention" and row["phase"] == "verify"}
+    assert kernels == {"FlashAttention-2"}
