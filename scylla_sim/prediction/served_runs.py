@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.acceptance import positions
+from scylla_sim.acceptance import position_fit
 from scylla_sim.checks import FloatArray
 from scylla_sim.prediction.cycle import Cycle
 from scylla_sim.prediction.scenario import Scenario
@@ -190,7 +190,7 @@ def from_one_length(draft_lens: Sequence[int], tokens_per_cycle: FloatArray, *, 
     """
     lengths = np.asarray(draft_lens)
     at = int(np.argmin(np.abs(lengths - known)))
-    law = positions.fit_decay(lengths[[at]], tokens_per_cycle[[at]]).predict(lengths).value
+    law = position_fit.fit_decay(lengths[[at]], tokens_per_cycle[[at]]).predict(lengths).value
     return np.where(lengths == lengths[at], tokens_per_cycle, law)
 
 
