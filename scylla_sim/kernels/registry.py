@@ -66,5 +66,8 @@ def op_kind(name: str) -> OpKind:
     >>> op_kind("decode_attention").reads_kv
     True
     """
+    found = next((kind for item in OPERATIONS.values() for kind in item.kinds if kind.name == name), None)
+    if found is not None:
+        return found
     kinds = {kind.name: kind for item in OPERATIONS.values() for kind in item.kinds}
     return kinds[one_of("kind", name, kinds)]

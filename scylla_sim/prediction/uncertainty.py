@@ -79,14 +79,14 @@ def _error_deviations(
 
 def _engine_deviations(ours: Cycle, theirs: Cycle, engine: Engine) -> Iterator[Squares]:
     """Yield the deviations of each overhead, moved to either end of its interval in both cycles."""
-    for name in engine.intervals:
-        one = engine.overhead(name)
-        if one.lower == one.upper:
+    for name, (lower, upper) in engine.intervals.items():
+        our_count, their_count = (cycle.overhead_counts.get(name, _ZERO) for cycle in (ours, theirs))
+        if lower == upper or not (our_count.any() or their_count.any()):
             continue
+        our_share, their_share = our_count / ours.seconds, their_count / theirs.seconds
         low, high = (
-            (1.0 + change * theirs.overhead_counts.get(name, _ZERO) / theirs.seconds)
-            / (1.0 + change * ours.overhead_counts.get(name, _ZERO) / ours.seconds)
-            for change in (end - one.value for end in (one.lower, one.upper))
+            (1.0 + change * their_share) / (1.0 + change * our_share)
+            for change in (end - getattr(engine, name) for end in (lower, upper))
         )
         yield (
             np.maximum(1.0 / np.minimum(low, high) - 1.0, 0.0) ** 2,
