@@ -122,8 +122,8 @@ def document(sizes: dict[str, float], rows: list[Row], source: str) -> str:
         n = next(row["n"] for row in own if row["source"] == "all runs")
         text += (
             f"\n[{quantity}]\nsd = {size:.3f}\nruns = {n}\nsources = {len(own) - 2}\n"
-            f'source = "derived: size with which 90 % intervals hold 90 % of the runs of {source}, each source '
-            'counted alike"\n'
+            f'source = "derived: size with which 90 % intervals hold 90 % of the runs of {source}, the weight of '
+            'a source is the root of its runs"\n'
         )
     return text
 

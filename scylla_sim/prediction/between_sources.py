@@ -104,23 +104,27 @@ def required_sd(measured: ArrayLike, value: ArrayLike, lower: ArrayLike, upper: 
 
 
 def estimated_sd(required: FloatArray, sources: Sequence[str]) -> float:
-    """Return the standard deviation with which intervals hold 90 % of the measurements, each source counted alike.
+    """Return the standard deviation with which intervals hold 90 % of the measurements.
+
+    Runs of one source share their differences, and a source of one or two runs says little about any other. The
+    weight of a source is therefore the root of its number of runs.
 
     Parameters
     ----------
     required
         Result of `required_sd`, shape (runs,).
     sources
-        Source of each run. A run counts one over the runs of its source.
+        Source of each run.
 
     Examples
     --------
     >>> estimated_sd(np.array([0.0] * 8 + [0.1, 0.2]), ["a"] * 10)
     0.1
     """
-    names, index, counts = np.unique(np.asarray(sources), return_inverse=True, return_counts=True)
+    _, index, counts = np.unique(np.asarray(sources), return_inverse=True, return_counts=True)
     order = np.argsort(required)
-    held = np.cumsum(1.0 / counts[index[order]]) / names.size
+    weight = counts[index[order]] ** -0.5
+    held = np.cumsum(weight) / weight.sum()
     return float(required[order][min(int(np.searchsorted(held, LEVEL - 1e-9)), required.size - 1)])
 
 

@@ -30,10 +30,11 @@ def test_required_size_completes_the_interval_exactly():
     assert found == pytest.approx([np.log(1.2) / 1.6449, 0.0, np.log(1.2) / 1.6449], rel=1e-4)
 
 
-def test_sources_count_alike_in_the_estimate():
-    many, few = [0.0] * 90 + [0.5] * 10, [0.1, 0.3]
-    # 90 % of the weight: half of 0.9 from the first source, half of 0.5 at 0.1, half of 1.0 at 0.3
-    assert estimated_sd(np.array(many + few), ["a"] * 100 + ["b"] * 2) == 0.3
+def test_weight_of_a_source_is_the_root_of_its_runs_in_the_estimate():
+    many, few = [0.0] * 93 + [0.5] * 7, [0.1, 0.3, 0.3, 0.3]
+    # weights 0.1 each of 100 runs and 0.5 each of 4 runs, 12 in all: 9.3 at 0, 9.8 at 0.1, 11.3 at 0.3
+    assert estimated_sd(np.array(many + few), ["a"] * 100 + ["b"] * 4) == 0.3
+    assert estimated_sd(np.array(many), ["a"] * 100) == 0.0
 
 
 def test_estimate_of_simulated_sources_returns_their_spread():
