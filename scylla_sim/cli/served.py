@@ -34,7 +34,7 @@ MEASURED = ("speedup", "cycle_ms", "plain_ms", "tokens_per_s", "plain_tokens_per
 KEYS = ("id", "source", "series")
 PASSED_ON = (*KEYS, "task", "batch_kind", "lengths", "fitted", "assumed")
 """Columns that identify a run and do not change its prediction."""
-NOT_USED = ("source_url", "table_figure", "how_read", "engine_version", "note")
+NOT_USED = ("table_figure", "how_read", "engine_version", "note")
 """Columns for readers."""
 KNOWN = (*PASSED_ON, *WORDS, *COUNTS, *SHAPE, *LENGTHS, TAU, *MEASURED, *NOT_USED)
 WHOLE = NumberRule(0.0, whole=True)
@@ -136,9 +136,11 @@ def _from_one_length(
     """Replace the given tokens per cycle of chains by those that follow from one draft length of their ladder."""
     chains = [run.drafts and run.top_k == 1 for run in runs]
     batches = [run.batch for run in runs]
-    for (_, _, kind, chain), at in _columns.groups(columns["series"], batches, origin, chains):
+    drafts = [run.draft for run in runs]
+    for (draft, _, _, kind, chain), at in _columns.groups(drafts, columns["series"], batches, origin, chains):
         if kind == "given" and chain:
-            tau[at] = served_runs.from_one_length([runs[index].draft_len for index in at], tau[at], known=known)
+            lengths = [runs[index].draft_len for index in at]
+            tau[at] = served_runs.from_one_length(draft, lengths, tau[at], known=known)
 
 
 def _refitted(baseline: FloatArray, columns: _columns.Columns, origin: Sequence[str], speedups: FloatArray) -> None:

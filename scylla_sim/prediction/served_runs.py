@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.acceptance import position_fit
+from scylla_sim.acceptance import positions
 from scylla_sim.checks import FloatArray
 from scylla_sim.prediction.cycle import Cycle
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.uncertainty import with_interval
+from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, exact
 
@@ -180,18 +181,23 @@ def fitted_tokens_per_cycle(
     return tau
 
 
-def from_one_length(draft_lens: Sequence[int], tokens_per_cycle: FloatArray, *, known: int) -> FloatArray:
+def from_one_length(
+    draft: str, draft_lens: Sequence[int], tokens_per_cycle: FloatArray, *, known: int
+) -> FloatArray:
     """Return tokens per cycle of a ladder of draft lengths, from the length nearest to ``known``.
+
+    The law over positions of the draft's method gives the other lengths.
 
     Examples
     --------
-    >>> from_one_length([1, 3, 5], np.array([1.6, 2.0, 2.5]), known=3).round(2).tolist()
-    [1.57, 2.0, 2.15]
+    >>> from_one_length("eagle3", [1, 3, 5], np.array([1.6, 2.0, 2.5]), known=3).round(1).tolist()
+    [1.6, 2.0, 2.1]
     """
     lengths = np.asarray(draft_lens)
     at = int(np.argmin(np.abs(lengths - known)))
-    law = position_fit.fit_decay(lengths[[at]], tokens_per_cycle[[at]]).predict(lengths).value
-    return np.where(lengths == lengths[at], tokens_per_cycle, law)
+    law, tau = positions.law_of(catalog.draft(draft).method_name), float(tokens_per_cycle[at])
+    found = [float(law.tokens_per_cycle(tau, int(lengths[at]), length)) for length in lengths.tolist()]
+    return np.where(lengths == lengths[at], tokens_per_cycle, found)
 
 
 def mean_of_other_sources(values: FloatArray, sources: Sequence[str]) -> FloatArray:

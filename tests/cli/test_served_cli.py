@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scylla_sim.acceptance import positions
 from tests.command_line import refused, rows
 
 HEADER = (
@@ -90,12 +91,35 @@ def test_every_published_source_can_be_predicted(capsys):
         assert all(row["speedup"] > 0 for row in rows(capsys, "served", "--runs", PUBLISHED, "--source", source))
 
 
+def test_one_length_gives_the_others_by_the_law(capsys, tmp_path):
+    lines = [
+        GIVEN.replace("eagle3,3,1,4", f"eagle3,{n},1,{n + 1}").replace("2.5,1.5", f"{tau},1.5")
+        for n, tau in ((1, 1.9), (3, 2.5), (5, 2.6))
+    ]
+    taus = [
+        row["tokens_per_cycle"]
+        for row in rows(capsys, "served", "--runs", write(tmp_path, *lines), "--one-length", 3)
+    ]
+    law = positions.law_of("eagle3")
+    assert taus == [pytest.approx(float(law.tokens_per_cycle(2.5, 3, n))) for n in (1, 3, 5)]
+    assert taus[1] == 2.5
+
+
+def test_every_source_has_an_address():
+    with PUBLISHED.open() as file:
+        named = {run["source"] for run in csv.DictReader(file)}
+    with PUBLISHED.with_name("served_sources.csv").open() as file:
+        addresses = {row["source"]: row["source_url"] for row in csv.DictReader(file)}
+    assert named == set(addresses)
+    assert all(addresses.values())
+
+
 def test_published_runs_are_consistent():
     with PUBLISHED.open() as file:
         runs = list(csv.DictReader(file))
     assert len({run["id"] for run in runs}) == len(runs)
     for run in runs:
-        assert run["source_url"] and run["note"]
+        assert run["table_figure"] and run["note"]
         tau, length = run["tokens_per_cycle"], run["draft_len"]
         assert not tau or 1 <= float(tau) <= int(length) + 1, run["id"]
         if run["speedup"] and tau and int(length):
