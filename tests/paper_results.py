@@ -105,6 +105,9 @@ def write_laws(folder: Path) -> None:
     ]
     for name in ("decay", "decay-specbundle", "decay-traces"):
         put(folder, f"laws/{name}.json", decay)
+    by_source = {"method": "eagle3", "fitted_on": 1, "pooled_error": 0.2}
+    known = [row for row in decay if row["known"] == "3"]
+    put(folder, "laws/decay-laws.json", [row | by_source | {"origin": f"source-{row['series']}"} for row in known])
     for name in ("eagle", "eagle-3"):
         for tree, tau in (("beam", 4.0), ("dynamic", 4.2)):
             row = {"tree": tree, "draft_len": 6, "top_k": 10, "verify_tokens": 61, "tokens_per_cycle": tau}

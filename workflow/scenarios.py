@@ -51,7 +51,8 @@ def points(scenario: Mapping[str, Any]) -> str:
 
 def inputs(scenario: Mapping[str, Any]) -> list[str]:
     """Return the published files that a scenario reads: its points, and files named by options."""
-    named = [value for value in scenario["options"].values() if str(value).startswith(f"{PUBLISHED}/")]
+    words = [word for value in scenario["options"].values() for word in str(value).split(",")]
+    named = [word for word in words if word.startswith(f"{PUBLISHED}/")]
     return [path for path in (points(scenario), *named) if path]
 
 

@@ -1,4 +1,4 @@
-"""Tables ``decay`` and ``decay-pairs``: tokens per cycle of long chains, predicted from short chains."""
+"""Tables ``decay*``: tokens per cycle of long chains, predicted from short chains."""
 
 from __future__ import annotations
 
@@ -137,5 +137,50 @@ def decay_pairs(results: Results) -> Table:
         notes=[
             f"{len(rows)} predictions, each from all known lengths up to 3. Mean error: position decay "
             f"{percent(law)}, independent positions {percent(constant)}.",
+        ],
+    )
+
+
+def decay_sources(results: Results) -> Table:
+    """Return errors of the position laws of methods, by method and source left out."""
+    table = results.table("laws/decay-laws.json")
+    keys = dict.fromkeys((str(row["method"]), str(row["origin"])) for row in table.rows)
+    methods = dict.fromkeys(method for method, _ in keys)
+    groups = [(method, None) for method in methods] + list(keys)
+    rows: list[Row] = []
+    for method, origin in sorted(groups, key=lambda pair: (list(methods).index(pair[0]), pair[1] is not None)):
+        members = [row for row in table.rows if row["method"] == method and origin in (None, row["origin"])]
+        pooled = mean([abs(value(row, "pooled_error", table.path)) for row in members])
+        rows.append(
+            {
+                "method": method,
+                "origin": origin or "all sources",
+                "fitted_on": min(int(value(row, "fitted_on", table.path)) for row in members),
+                **_summary(members, table.path),
+                "pooled_error": pooled,
+            }
+        )
+    return Table(
+        "decay-sources",
+        "Tokens per cycle of 5 tokens or more from those of 3, with laws of other sources",
+        (
+            Column("method", "method"),
+            Column("origin", "source left out"),
+            Column("fitted_on", "sources of the law", digits=0),
+            Column("lengths", "predicted lengths"),
+            Column("n", "predictions", digits=0),
+            percent_column("iid_error", "one rate: mean error"),
+            percent_column("pooled_error", "one exponent for all methods: mean error"),
+            percent_column("error", "law of the method: mean error"),
+            percent_column("inside", "inside 90 % interval", digits=0),
+            EVIDENCE,
+        ),
+        rows,
+        joined({"measured": "published", "predicted": "fitted on the other sources"}),
+        commits([table]),
+        sources=[*_SOURCES, "paper/published/tau_vs_draft_len_more.csv, which names the source of every row"],
+        notes=[
+            "The law of a method without another source is that of all other methods. "
+            "One exponent for all methods is the median of the first collection, which holds some of the rows."
         ],
     )

@@ -87,6 +87,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "trees-from-rates": trees.trees_from_rates,
     "decay": decay.decay,
     "decay-pairs": decay.decay_pairs,
+    "decay-sources": decay.decay_sources,
     "theorem-1.3": theorem_1_3.theorem_1_3,
     "theorem-1.3-forms": theorem_1_3.theorem_1_3_forms,
     "theorem-1.3-measured": theorem_1_3.theorem_1_3_measured,

@@ -9,6 +9,7 @@ import numpy as np
 from scylla_sim.acceptance import profiles, tree_search, trees
 from scylla_sim.acceptance.draft_shape import DraftShape, chain_shape, reference
 from scylla_sim.acceptance.measured import MeasuredAcceptance
+from scylla_sim.acceptance.position_fit import TAU_NOISE
 from scylla_sim.acceptance.positions import PositionLaw, Z
 from scylla_sim.checks import FloatArray, fail, number
 from scylla_sim.stats.estimate import Estimate
@@ -62,14 +63,16 @@ def tau_from_reference(tau: float, shapes: Sequence[DraftShape], law: PositionLa
 
 
 def transferred(tau: Estimate, source: DraftShape, target: DraftShape, law: PositionLaw) -> Estimate:
-    """Transfer tau and its ends from one shape to another, with the interval of the law.
+    """Transfer tau and its ends from one shape to another, with the interval of a new measurement.
+
+    The interval contains the spread of the law and the noise of a measured tau. An exact law has neither.
 
     Examples
     --------
     >>> law = PositionLaw("eagle3", 0.34, 0.26)
     >>> tau = transferred(Estimate.of(2.8, 2.8, 2.8), chain_shape(3), chain_shape(5), law)
     >>> [round(float(end), 2) for end in (tau.lower, tau.value, tau.upper)]
-    [3.17, 3.3, 3.43]
+    [3.17, 3.3, 3.44]
     """
     if source == target:
         return tau
@@ -79,7 +82,13 @@ def transferred(tau: Estimate, source: DraftShape, target: DraftShape, law: Posi
         return transfer(given, source, target, law)
 
     ends = (moved(lower) if lower < value else None, moved(upper) if upper > value else None)
-    return with_law(lambda one: transfer(value, source, target, one), law, ends)
+    found = with_law(lambda one: transfer(value, source, target, one), law, ends)
+    if law.spread == 0.0:
+        return found
+    longest, noise = min(target.draft_len, target.verify_tokens - 1) + 1.0, Z * TAU_NOISE
+    centre, low, high = (float(end) for end in (found.value, found.lower, found.upper))
+    down, up = float(np.hypot(centre - low, noise)), float(np.hypot(high - centre, noise))
+    return Estimate.of(centre, max(centre - down, 1.0), min(centre + up, max(longest, centre)))
 
 
 def with_law(

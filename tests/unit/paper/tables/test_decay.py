@@ -24,3 +24,9 @@ def test_every_prediction_from_all_known_lengths_is_listed(finished_results: Pat
         ("b", "1, 3", 7),
     ] * 3
     assert rows[0]["interval"] == "2.50 to 3.30"
+
+
+def test_errors_by_source_stand_under_those_of_the_method(finished_results: Path) -> None:
+    rows = only(finished_results, "decay-sources").rows
+    assert [(row["origin"], row["n"]) for row in rows] == [("all sources", 4), ("source-a", 2), ("source-b", 2)]
+    assert all(row["error"] == pytest.approx(0.06) and row["pooled_error"] == pytest.approx(0.2) for row in rows)
