@@ -55,6 +55,11 @@ class Pairs:
     upper: FloatArray
     baselines: dict[str, FloatArray]
 
+    @property
+    def known(self) -> BoolArray:
+        """Whether a pair has both a measured and a predicted value."""
+        return np.asarray(np.isfinite(self.measured) & np.isfinite(self.predicted))
+
     def at(self, keep: BoolArray) -> Pairs:
         """Return the pairs for which ``keep`` is true."""
         baselines = {name: values[keep] for name, values in self.baselines.items()}

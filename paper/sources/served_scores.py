@@ -41,10 +41,9 @@ def score(pairs: Pairs) -> Row:
         over rows; NaN for one row), ``coverage``, ``width`` (median upper / lower), and ``error_NAME`` of each
         baseline. All but ``n`` and ``width`` are fractions. Empty without a pair.
     """
-    known = np.isfinite(pairs.measured) & np.isfinite(pairs.predicted)
-    if not known.any():
+    if not pairs.known.any():
         return {}
-    kept = pairs.at(known)
+    kept = pairs.at(pairs.known)
     signed = kept.predicted / kept.measured - 1.0
     size = np.abs(signed)
     found: Row = {"n": size.size, "error": float(size.mean()), "bias": float(signed.mean())}
@@ -157,8 +156,10 @@ _LABELS = ("quantity", "grouping", "group", "fitted")
 def _row(members: Sequence[Row], quantity: str, grouping: str, group: str) -> Row:
     """Return the score of one group."""
     row: Row = {"quantity": quantity, "grouping": grouping, "group": group}
-    row["fitted"] = sum(bool(member.get("fitted")) for member in members)
-    row |= score(served_runs.pairs(members, quantity))
+    pairs = served_runs.pairs(members, quantity)
+    fitted = np.array([bool(member.get("fitted")) for member in members])
+    row["fitted"] = int((fitted & pairs.known).sum())
+    row |= score(pairs)
     if quantity == "speedup":
         measured = served_runs.numbers(members, "measured_speedup")
         row |= verdicts(measured, served_runs.numbers(members, "p_slower"))

@@ -34,6 +34,11 @@ def test_a_run_without_a_measurement_is_left_out():
     assert served_scores.score(pairs([np.nan], [1.0])) == {}
 
 
+def test_only_runs_with_a_pair_count_as_fitted():
+    rows = [run("a", fitted="preset"), run("a", fitted="preset", measured_speedup=None), run("a")]
+    assert {row["fitted"] for row in served_scores.table(rows, "speedup") if row["group"] == "a"} == {1}
+
+
 def test_the_noise_of_one_run_is_not_known():
     assert served_scores.score(pairs([1.0], [1.1]))["noise"] is None
 
