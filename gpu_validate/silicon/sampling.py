@@ -21,6 +21,7 @@ PARTS = (ALL, TRAIN, TEST, REPEAT)
 SPLIT_BY = {
     "gemm": ["n", "k"],
     "decode_attention": ["num_heads", "num_kv_heads", "head_dim"],
+    "context_attention": ["num_heads", "num_kv_heads", "head_dim"],
     "latent_attention": ["num_heads"],
     "experts": ["hidden_size", "num_experts", "experts_per_token"],
     "all_reduce": ["bytes"],
@@ -41,18 +42,24 @@ SMALL_ROWS = 512
 """Largest number of GEMM rows (batch times tokens) of the regime ``drafting``: decoding and verification."""
 LARGE_ROWS = 8192
 """Largest number of GEMM rows of the regime ``large``."""
+SHORT_TOKENS, LARGE_TOKENS = 512, 32768
+"""Numbers of new tokens up to which a prefill is ``short``, and up to which it is used at all."""
+MIN_PROMPT = 16
+"""Shortest prompt of context attention; some engines run shorter ones with the kernels of decoding."""
 BEYOND_L2 = 1.5
 """Ratio of moved bytes to the L2 size above which data come from memory."""
 MIN_MESSAGE_BYTES, LARGEST_MESSAGE_BYTES = 2**13, 2**24
 """Message sizes of an all-reduce at which latency matters as much as bandwidth."""
 
-SHARES = {"large": 0.25, "beyond_l2": 0.5}
+SHARES = {"large": 0.25, "beyond_l2": 0.5, "short": 0.15}
 """Regime -> share of the sampled rows.
 
 Notes
 -----
 ``large``: without these GEMM rows, the fit does not identify the H100's compute peak, and their error is 19 %. With
 them, the error of smaller GEMMs stays the same (4.3 against 4.5 %).
+
+``short``: prefills below 512 tokens; they are a fifth of the table, and a step of them rarely decides anything.
 
 ``beyond_l2``: serving runs mostly these kernels, but only a tenth to a fifth of the attention rows are of this
 regime. The share was chosen on the training heads. There it lowers the error of the regime by a third and raises
@@ -118,6 +125,8 @@ def regime(frame: pd.DataFrame, op: str) -> pd.Series:
     ..                                 ``large``        up to 8192 tokens
     ``decode_attention`` (no window),  ``in_l2``        KV cache up to 1.5 times the L2
     ``latent_attention``               ``beyond_l2``    larger KV cache
+    ``context_attention`` (no window)  ``short``        below 512 new tokens in prompts of at least 16
+    ..                                 ``prompts``      up to 32,768 new tokens
     ``elementwise``                    ``in_l2``        moved bytes up to 1.5 times the L2
     ..                                 ``beyond_l2``    more bytes
     ``all_reduce``                     ``message``      8 KiB to 16 MiB
@@ -153,6 +162,17 @@ def _rows_regime(rows: pd.Series) -> pd.Series:
 def _attention_regime(frame: pd.DataFrame) -> pd.Series:
     elements = 2.0 * frame["num_kv_heads"] * frame["head_dim"]
     return _cache_regime(frame, elements).where(frame["window"] == 0, "")
+
+
+def _context_regime(frame: pd.DataFrame) -> pd.Series:
+    """Return the regime of context attention by the new tokens of all prompts."""
+    import numpy as np
+    import pandas as pd
+
+    tokens = frame["batch"] * frame["q_len"]
+    names = np.where(tokens < SHORT_TOKENS, "short", np.where(tokens <= LARGE_TOKENS, "prompts", ""))
+    used = (frame["window"] == 0) & (frame["q_len"] >= MIN_PROMPT)
+    return pd.Series(names, index=frame.index).where(used, "")
 
 
 def _mla_regime(frame: pd.DataFrame) -> pd.Series:
@@ -191,6 +211,7 @@ _REGIMES = {
     "gemm": _gemm_regime,
     "experts": _moe_regime,
     "decode_attention": _attention_regime,
+    "context_attention": _context_regime,
     "latent_attention": _mla_regime,
     "elementwise": _elementwise_regime,
     "all_reduce": _all_reduce_regime,

@@ -8,13 +8,14 @@ from the folder. Each key has one row: the median of its timings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpu_validate.silicon import routing
-from gpu_validate.silicon.low_bits import KERNELS, LOW_BITS, TABLE_DTYPES
+from gpu_validate.silicon.low_bits import KERNELS, LOW_BITS
+from gpu_validate.silicon.shapes import SHAPES
 from scylla_sim.checks import InputError, fail, one_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ DEVICES = {
 TABLES = {
     "gemm": ("gemm", "gemm_perf.parquet"),
     "decode_attention": ("attention", "generation_attention_perf.parquet"),
+    "context_attention": ("attention", "context_attention_perf.parquet"),
     "latent_attention": ("mla", "generation_mla_perf.parquet"),
     "experts": ("moe", "moe_perf.parquet"),
     "all_reduce": ("comm", "custom_allreduce_perf.parquet"),
@@ -50,6 +52,10 @@ KEYS = {
         *("dtype", "kv_dtype", "kernel_source", "batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
         "window",
     ],
+    "context_attention": [
+        *("dtype", "kv_dtype", "kernel_source", "batch", "q_len", "kv_len", "num_heads", "num_kv_heads"),
+        *("head_dim", "window"),
+    ],
     "latent_attention": ["dtype", "kv_dtype", "kernel_source", "batch", "kv_len", "num_heads"],
     "experts": [
         *("dtype", "kernel_source", "num_tokens", "experts_per_token", "hidden_size", "inter_size", "num_experts"),
@@ -59,11 +65,6 @@ KEYS = {
     "elementwise": ["dtype", "bytes", "rows"],
 }
 """Operation -> columns that identify a row."""
-KV_RANK, ROPE_DIM = 512, 64
-"""Latent and rotary widths of DeepSeek-V2, V3 and R1, the only MLA that was measured.
-
-Source: aiconfigurator's collectors; the tables do not hold these widths.
-"""
 EXPERT_DTYPES = ("bfloat16", "fp8", "fp8_block")
 """Data types of experts that `read` returns by default; those of `LOW_BITS` are returned on request."""
 MAX_SLICES = 8
@@ -94,8 +95,6 @@ CALLS_PER_GRAPH = {"gemm": 5, "decode_attention": 1, "elementwise": 5}
 Source: ai-dynamo/aiconfigurator, collector/vllm/collect_{gemm,attn,computescale}.py. The number is unknown for the
 other tables, and no share is subtracted there.
 """
-
-_BF16_BYTES, _FP8_BYTES = 2, 1
 
 
 def systems() -> Path:
@@ -200,7 +199,8 @@ def read(device: str, op: str, *, framework: str | None = None, dtypes: Iterable
 
     Notes
     -----
-    Source: aiconfigurator-core, ``systems/data``. ``message_size`` counts bf16 values. ``kv_len`` is ``step + 1``.
+    Source: aiconfigurator-core, ``systems/data``. ``message_size`` counts bf16 elements.
+    ``kv_len`` is ``step + 1`` in decoding.
     """
     import pandas as pd
 
@@ -211,7 +211,8 @@ def read(device: str, op: str, *, framework: str | None = None, dtypes: Iterable
         return pd.concat([_low_bits(device, op, name) for name in low], ignore_index=True)
     if framework is not None:
         frame = _table(device, op, one_of("framework", framework, FRAMEWORKS))
-        return _most_frequent_kernels(frame) if (op, framework) == ("decode_attention", "sglang") else frame
+        several = framework == "sglang" and op in ("decode_attention", "context_attention")
+        return _most_frequent_kernels(frame) if several else frame
     chosen = default_framework(device, op)
     frame = _table(device, op, chosen)
     if op != "gemm" or chosen != "vllm":
@@ -260,7 +261,7 @@ def _table(
         path = path.parents[1] / version / path.name
     version = version or newest
     raw = pd.read_parquet(path)
-    frame = pd.DataFrame({"op": op, "device": device}, index=raw.index).assign(**_SHAPES[op](raw))
+    frame = pd.DataFrame({"op": op, "device": device}, index=raw.index).assign(**SHAPES[op](raw))
     frame["framework"], frame["version"] = framework, version
     frame["kernel_source"] = raw["kernel_source"]
     if op in CALLS_PER_GRAPH:
@@ -273,67 +274,6 @@ def _table(
     keys = KEYS[op]
     median = frame.groupby(keys, sort=False, dropna=False)["latency_ms"].transform("median")
     return frame.assign(latency_ms=median).drop_duplicates(keys).sort_values(keys, ignore_index=True)
-
-
-def _gemm(raw: pd.DataFrame) -> dict[str, Any]:
-    return {"dtype": raw["gemm_dtype"], "m": raw["m"], "n": raw["n"], "k": raw["k"]}
-
-
-def _attention(raw: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "dtype": raw["attn_dtype"],
-        **_cache(raw),
-        "num_heads": raw["num_heads"],
-        "num_kv_heads": raw["num_key_value_heads"],
-        "head_dim": raw["head_dim"],
-        "window": raw.get("window_size", 0),
-    }
-
-
-def _mla(raw: pd.DataFrame) -> dict[str, Any]:
-    heads = {"num_heads": raw["num_heads"], "kv_rank": KV_RANK, "rope_dim": ROPE_DIM}
-    return {"dtype": raw["mla_dtype"], **_cache(raw), **heads}
-
-
-def _cache(raw: pd.DataFrame) -> dict[str, Any]:
-    """Return the columns of a KV cache with one query per sequence."""
-    return {"kv_dtype": raw["kv_cache_dtype"], "batch": raw["batch_size"], "kv_len": raw["step"] + 1, "q_len": 1}
-
-
-def _moe(raw: pd.DataFrame) -> dict[str, Any]:
-    """Return the columns of an MoE layer on one GPU, without the loads of its experts."""
-    return {
-        "dtype": raw["moe_dtype"].replace(TABLE_DTYPES),
-        "num_tokens": raw["num_tokens"],
-        "experts_per_token": raw["topk"],
-        "num_experts": raw["num_experts"],
-        "hidden_size": raw["hidden_size"],
-        "inter_size": raw["inter_size"] // raw["moe_tp_size"],
-        "distribution": raw["distribution"],
-    }
-
-
-def _static_quantization(raw: pd.DataFrame) -> dict[str, Any]:
-    """Return the columns of a quantization to 8 bits with a given scale: read, scale, write."""
-    size = (_BF16_BYTES + _FP8_BYTES) * raw["m"] * raw["k"]
-    return {"dtype": "bfloat16", "rows": raw["m"], "bytes": size}
-
-
-def _all_reduce(raw: pd.DataFrame) -> dict[str, Any]:
-    graph = (~raw.get("backend", raw["kernel_source"]).str.contains("eager")).astype(int)
-    size = raw["message_size"] * _BF16_BYTES
-    return {"dtype": raw["allreduce_dtype"], "num_gpus": raw["num_gpus"], "bytes": size, "graph": graph}
-
-
-_SHAPES: dict[str, Callable[[pd.DataFrame], dict[str, Any]]] = {
-    "gemm": _gemm,
-    "decode_attention": _attention,
-    "latent_attention": _mla,
-    "experts": _moe,
-    "elementwise": _static_quantization,
-    "all_reduce": _all_reduce,
-}
-"""Operation -> function that returns the shape columns of a table."""
 
 
 def _comparable_experts(frame: pd.DataFrame, raw: pd.DataFrame, dtypes: Iterable[str]) -> pd.DataFrame:

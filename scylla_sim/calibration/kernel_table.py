@@ -71,7 +71,7 @@ class KernelTable:
 
 @dataclass(frozen=True)
 class _NumberColumn:
-    """Rules of one numeric column, over the operations that use it.
+    """Rules of one numeric column, over the operations that use it with one default.
 
     ``default`` replaces an empty cell; ``None`` makes it an error.
     """
@@ -152,7 +152,7 @@ def _number_columns(
     columns: Mapping[str, list[str]], path: Path | str, present: Sequence[Operation], *, measured: bool
 ) -> list[_NumberColumn]:
     """Return the numeric columns to read, and check that the file has the required ones."""
-    users: dict[str, list[tuple[str, float | None]]] = {}
+    users: dict[tuple[str, float | None], list[str]] = {}
     for item in present:
         table = item.table
         together = (
@@ -161,20 +161,20 @@ def _number_columns(
         for name in dict.fromkeys((*table.required, *together, *((LATENCY,) if measured else ()))):
             if name not in columns:
                 raise fail("column", name, f"is missing from {path}", f"op {item.name} needs it")
-            users.setdefault(name, []).append((item.name, None))
+            users.setdefault((name, None), []).append(item.name)
         for name, default in table.optional.items():
-            users.setdefault(name, []).append((item.name, default))
+            users.setdefault((name, default), []).append(item.name)
     may_be_zero = {name for item in present for name in item.table.may_be_zero}
     fractional = {LATENCY, *(name for item in present for name in item.table.fractional)}
     return [
         _NumberColumn(
             name=name,
-            ops=tuple(op for op, _ in uses),
-            default=uses[0][1],
-            zero=uses[0][1] == 0.0 or name in may_be_zero,
+            ops=tuple(ops),
+            default=default,
+            zero=default == 0.0 or name in may_be_zero,
             fractional=name in fractional,
         )
-        for name, uses in users.items()
+        for (name, default), ops in users.items()
     ]
 
 
@@ -208,12 +208,13 @@ def from_columns(
     numbers: dict[str, FloatArray] = {}
     for column in _number_columns(columns, path, present, measured=measured):
         text = columns.get(column.name, [""] * len(columns["op"]))
-        numbers[column.name] = column.read(path, text, np.flatnonzero(np.isin(labels["op"], column.ops)))
+        found = column.read(path, text, np.flatnonzero(np.isin(labels["op"], column.ops)))
+        numbers[column.name] = np.fmax(numbers[column.name], found) if column.name in numbers else found
     for table in (item.table for item in present):
-        if table.rule is not None and (broken := table.rule.broken(numbers)).any():
-            at = int(np.flatnonzero(broken)[0])
-            name, rule = table.rule.column, table.rule.text(numbers, at)
-            raise fail(name, numbers[name][at], f"{rule} {line_of(path)(at)}")
+        for rule in table.rules:
+            if (broken := rule.broken(numbers)).any():
+                at = int(np.flatnonzero(broken)[0])
+                raise fail(rule.column, numbers[rule.column][at], f"{rule.text(numbers, at)} {line_of(path)(at)}")
         if table.derived is not None and not set(table.together) <= set(numbers):
             numbers |= table.derived(numbers)
     return KernelTable(columns=columns, numbers=numbers, labels=labels)

@@ -157,13 +157,13 @@ def _roofline_seconds(c: Columns, r: Rates) -> FloatArray:
     return np.maximum(attention_flops(c) / r.flop_per_s, moved / r.bytes_per_s)
 
 
-def _group_names(labels: Labels, numbers: Columns) -> NDArray[np.str_]:
+def group_names(labels: Labels, numbers: Columns) -> NDArray[np.str_]:
     """Return the group of each row: KV data type and head size, for example ``bfloat16/128``."""
     size = numbers["head_dim"].astype(np.int64).astype(str)
     return np.char.add(np.char.add(labels["kv_dtype"], "/"), size)
 
 
-def _lookup(query: KernelQuery, fitted: Collection[str]) -> tuple[str, ...]:
+def lookup(query: KernelQuery, fitted: Collection[str]) -> tuple[str, ...]:
     """Return the group of this head size, then that of the nearest fitted head size."""
     head_dim = int(query.values["head_dim"])
     sizes = [
@@ -174,7 +174,7 @@ def _lookup(query: KernelQuery, fitted: Collection[str]) -> tuple[str, ...]:
     return (*with_sources(query.sources, exact), *with_sources(query.sources, nearest))
 
 
-_HEADS = ColumnRule(
+HEADS_RULE = ColumnRule(
     column="num_kv_heads",
     broken=lambda c: np.isfinite(c["num_kv_heads"]) & (np.mod(c["num_heads"], c["num_kv_heads"]) != 0),
     text=lambda c, at: f"must divide num_heads={c['num_heads'][at]:g}",
@@ -199,7 +199,7 @@ ATTENTION = Operation(
     table=TableColumns(
         required=("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
         optional={"q_len": 1.0, "window": 0.0, "calls_per_graph": 0.0},
-        rule=_HEADS,
+        rules=(HEADS_RULE,),
     ),
     fit=FitSettings(
         min_rows=16,
@@ -217,8 +217,8 @@ ATTENTION = Operation(
             attention=GROUPED,
         ),
     ),
-    group_names=_group_names,
-    lookup=_lookup,
+    group_names=group_names,
+    lookup=lookup,
     group_columns=("head_dim",),
 )
 """Grouped-query attention of ``q_len`` tokens over ``kv_len`` cached tokens; verify attention has ``q_len`` > 1."""

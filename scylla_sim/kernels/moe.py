@@ -232,7 +232,7 @@ MOE = Operation(
         fractional=LOADS,
         may_be_zero=("ragged",),
         derived=_even_loads,
-        rule=_GROUPS,
+        rules=(_GROUPS,),
     ),
     fit=FitSettings(
         min_rows=16,

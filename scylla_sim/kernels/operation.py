@@ -123,8 +123,8 @@ class TableColumns:
         Whether an empty ``dtype`` is an error; otherwise it means ``bfloat16``.
     derived
         Columns to compute where the file has none of ``together``.
-    rule
-        Check across columns.
+    rules
+        Checks across columns.
     """
 
     required: tuple[str, ...]
@@ -134,7 +134,7 @@ class TableColumns:
     may_be_zero: tuple[str, ...] = ()
     needs_dtype: bool = True
     derived: Callable[[Columns], Mapping[str, FloatArray]] | None = None
-    rule: ColumnRule | None = None
+    rules: tuple[ColumnRule, ...] = ()
 
 
 @dataclass(frozen=True)

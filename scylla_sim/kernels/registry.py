@@ -9,6 +9,7 @@ from __future__ import annotations
 from scylla_sim.checks import FloatArray, one_of
 from scylla_sim.kernels.all_reduce import ALL_REDUCE
 from scylla_sim.kernels.attention import ATTENTION
+from scylla_sim.kernels.context_attention import CONTEXT_ATTENTION
 from scylla_sim.kernels.device_rates import Rates
 from scylla_sim.kernels.elementwise import ELEMENTWISE
 from scylla_sim.kernels.gemm import GEMM
@@ -19,7 +20,7 @@ from scylla_sim.kernels.operation import Operation, OpKind
 from scylla_sim.ops.op import Columns
 from scylla_sim.specs.hardware import Hardware
 
-OPERATIONS = {item.name: item for item in (GEMM, ATTENTION, MLA, MOE, ALL_REDUCE, ELEMENTWISE)}
+OPERATIONS = {item.name: item for item in (GEMM, ATTENTION, CONTEXT_ATTENTION, MLA, MOE, ALL_REDUCE, ELEMENTWISE)}
 """Operations that benchmarks measure, by the value of the column ``op``."""
 
 

@@ -68,6 +68,40 @@ def query_bytes(c: Columns, size: ElementBytes) -> FloatArray:
     return 2.0 * size.output * c["batch"] * c["q_len"] * c["num_heads"] * c["head_dim"]
 
 
+def attended_pairs(c: Columns) -> FloatArray:
+    """Return the pairs of new query tokens and keys of one sequence under a causal mask.
+
+    The ``q_len`` new tokens are the last of ``kv_len`` tokens. Each attends to itself and to all earlier tokens, or
+    to the last ones within a window.
+
+    Examples
+    --------
+    >>> float(attended_pairs({"q_len": scalar(3), "kv_len": scalar(5), "window": scalar(0)}))  # 3 + 4 + 5
+    12.0
+    """
+    window, new = c["window"], c["q_len"]
+    old = c["kv_len"] - new
+    limit = np.where(window > 0, window, c["kv_len"])
+    within = np.clip(limit - old, 0.0, new)  # tokens whose keys all lie in the window
+    return within * old + within * (within + 1.0) / 2.0 + (new - within) * limit
+
+
+def context_flops(c: Columns) -> FloatArray:
+    """Return the FLOPs of context attention: 4 per pair of query and key and head element."""
+    return 4.0 * c["batch"] * c["num_heads"] * c["head_dim"] * attended_pairs(c)
+
+
+def context_kv_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    """Return the bytes of keys and values in context attention: the cached prefix once, new tokens in 16 bits."""
+    old = np.minimum(cached(c), c["kv_len"]) - c["q_len"]
+    stored = size.stored * np.maximum(old, 0.0) + size.output * c["q_len"]
+    return 2.0 * c["batch"] * c["num_kv_heads"] * c["head_dim"] * stored
+
+
+def _context_bytes(c: Columns, size: ElementBytes) -> FloatArray:
+    return context_kv_bytes(c, size) + query_bytes(c, size)
+
+
 def _attention_bytes(c: Columns, size: ElementBytes) -> FloatArray:
     return kv_bytes(c, size) + query_bytes(c, size)
 
@@ -155,6 +189,8 @@ WORK = {
     "grouped_gemm": Work(gemm_flops, grouped_gemm_bytes),
     "expert_gemm": Work(gemm_flops, grouped_gemm_bytes),
     "decode_attention": Work(attention_flops, _attention_bytes, reads_kv=True),
+    "context_attention": Work(context_flops, _context_bytes, reads_kv=True),
+    "chunk_attention": Work(context_flops, _context_bytes, reads_kv=True),
     "latent_attention": Work(mla_flops, _mla_bytes, reads_kv=True),
     "sparse_attention": Work(mla_flops, _mla_bytes, reads_kv=True),
     "index_scores": Work(mla_flops, _mla_bytes, reads_kv=True),
@@ -176,7 +212,8 @@ class Op:
     kind
         One of `WORK`: ``gemm``; ``grouped_gemm`` (``m`` rows in all, each multiplied by one of ``groups`` weights
         of n x k); ``expert_gemm`` (a grouped GEMM whose groups are experts that a router chose);
-        ``decode_attention`` (any ``q_len``); ``latent_attention`` (MLA, on a compressed cache);
+        ``decode_attention`` (any ``q_len``); ``context_attention`` (new tokens of fresh prompts);
+        ``chunk_attention`` (new tokens after a cached prefix); ``latent_attention`` (MLA, on a compressed cache);
         ``sparse_attention`` (MLA over tokens that an indexer picked); ``index_scores`` (the scores of that
         indexer); ``state_update`` (linear attention); ``elementwise``; ``all_reduce``.
     count

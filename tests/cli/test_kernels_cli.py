@@ -47,7 +47,7 @@ def test_kernels_refuses_unknown_devices_and_missing_columns(capsys, tmp_path):
     )
     shapes.write_text(latent.format(",rope_dim", ",64"))
     line = refused(capsys, "kernels", "--shapes", shapes, "--without", "mla")
-    assert "op='mla' is not known; known: gemm, decode_attention, latent_attention" in line
+    assert "op='mla' is not known; known: gemm, decode_attention, context_attention, latent_attention" in line
 
 
 def test_kernels_without_an_operation_uses_its_fallback(capsys, tmp_path):
