@@ -25,6 +25,9 @@ INDEX_BYTES = 4.0
 EXPERT_OVERLAP = "expert_overlap"
 """Name of the assumption on the experts that tokens of one sequence have in common."""
 
+DECODING, FRESH, CHUNK = "decode_attention", "context_attention", "chunk_attention"
+"""Kinds of grouped-query attention: decoding and verification, fresh prompts, tokens after a cached prefix."""
+
 STATE_CHUNK = 64.0
 """Tokens of a chunk of linear attention in prefill; shorter passes keep the state of each token."""
 
@@ -47,6 +50,9 @@ class Pass:
         Tensor-parallel ranks.
     output_bytes
         Bytes of one activation.
+    attention
+        Kind of the operations of grouped-query attention: ``decode_attention``, or ``context_attention`` and
+        ``chunk_attention`` in a prefill, see `scylla_sim.ops.op.Op`.
     """
 
     rows: FloatArray
@@ -55,6 +61,12 @@ class Pass:
     tokens: FloatArray
     tp: int
     output_bytes: float
+    attention: str = DECODING
+
+    @property
+    def lengths(self) -> dict[str, FloatArray]:
+        """Columns of the sequences in attention."""
+        return {"batch": self.batch, "kv_len": self.context, "q_len": self.tokens}
 
     def gemm(self, name: str, count: int, n: float, k: float) -> Op:
         """Return a GEMM of all rows with a weight of ``n`` x ``k``."""
@@ -94,9 +106,7 @@ def _one_shape(model: Model, p: Pass, groups: Sequence[AttentionLayers], *, seve
     count = sum(group.layers for group in groups)
     prefix = ("sliding_" if one.window else "full_") if several else ""
     shape = {
-        "batch": p.batch,
-        "kv_len": p.context,
-        "q_len": p.tokens,
+        **p.lengths,
         "num_heads": scalar(heads),
         "num_kv_heads": scalar(kv_heads),
         "head_dim": scalar((one.head_dim + one.value_dim) / 2),
@@ -105,7 +115,7 @@ def _one_shape(model: Model, p: Pass, groups: Sequence[AttentionLayers], *, seve
     ops.append(p.moved(f"{prefix}rope_and_kv_write", count, 2.0 * rotated))
     for group in groups:
         name = f"attention_window_{group.window}" if group.window else "attention"
-        ops.append(Op(name, "decode_attention", group.layers, {**shape, "window": scalar(group.window)}))
+        ops.append(Op(name, p.attention, group.layers, {**shape, "window": scalar(group.window)}))
     if one.output_gate:
         ops.append(p.moved(f"{prefix}output_gate", count, 3.0 * heads * one.value_dim))
     return [*ops, p.gemm(f"{prefix}o_proj", count, hidden, float(heads * one.value_dim))]
@@ -158,9 +168,11 @@ def _mla(model: Model, part: MLA, p: Pass) -> list[Op]:
             p.gemm("kv_a_proj", count, float(kept), hidden),
             p.moved("latent_norms", count, 2.0 * part.kv_rank, by_row=True),
         ]
+    if p.attention != DECODING and part.indexer is None:
+        return [*ops, *_expanded_mla(model, part, p)]
     all_heads, each = p.rows * heads, scalar(heads)
     columns = {"num_heads": each, "kv_rank": scalar(part.kv_rank), "rope_dim": scalar(part.rope_dim)}
-    attention = {"batch": p.batch, "kv_len": p.context, "q_len": p.tokens, **columns}
+    attention = {**p.lengths, **columns}
     kind = "latent_attention"
     if part.indexer is not None:
         ops += _indexer(part, part.indexer, p, hidden)
@@ -176,6 +188,28 @@ def _mla(model: Model, part: MLA, p: Pass) -> list[Op]:
     ]
 
 
+def _expanded_mla(model: Model, part: MLA, p: Pass) -> list[Op]:
+    """Return MLA of a prefill, which expands keys and values of all tokens and attends as full heads.
+
+    Source: DeepSeek-V2, arXiv 2405.04434, section 2.1; vLLM, ``v1/attention/backends/mla/common.py``.
+    """
+    count, heads = model.num_layers, model.num_heads // p.tp
+    key = part.nope_dim + part.rope_dim
+    columns = {"num_heads": scalar(heads), "num_kv_heads": scalar(heads), "window": scalar(0)}
+    expand = {
+        "m": p.batch * p.context,
+        "n": scalar(heads * (part.nope_dim + part.value_dim)),
+        "k": scalar(part.kv_rank),
+    }
+    columns["head_dim"] = scalar((key + part.value_dim) / 2)  # the mean gives FLOPs and bytes of the kernel
+    return [
+        p.moved("rope_and_kv_write", count, 2.0 * (heads * part.rope_dim + part.kv_rank + part.rope_dim)),
+        Op("kv_b_proj", "gemm", count, expand),
+        Op("attention", CHUNK, count, {**p.lengths, **columns}),
+        p.gemm("o_proj", count, float(model.hidden_size), float(heads * part.value_dim)),
+    ]
+
+
 def _indexer(mla: MLA, part: SparseIndexer, p: Pass, hidden: float) -> list[Op]:
     """Return the indexer of sparse attention: projections, scores of all cached tokens, and their top-k.
 
@@ -184,9 +218,7 @@ def _indexer(mla: MLA, part: SparseIndexer, p: Pass, hidden: float) -> list[Op]:
     Source: DeepSeek-V3.2, arXiv 2512.02556, section 2.1.
     """
     columns = {
-        "batch": p.batch,
-        "kv_len": p.context,
-        "q_len": p.tokens,
+        **p.lengths,
         "num_heads": scalar(part.num_heads),
         "kv_rank": scalar(0),
         "rope_dim": scalar(part.head_dim),

@@ -1,7 +1,7 @@
 """Operations of one forward pass of a model, as one tensor-parallel rank runs them.
 
-`forward_ops` lists the operations with which the target scores ``tokens`` tokens of each sequence. The operations
-of a draft are in `scylla_sim.ops.draft`.
+`forward_ops` lists the operations with which the target scores ``tokens`` tokens of each sequence, `prefill_ops`
+those with which it reads prompts. The operations of a draft are in `scylla_sim.ops.draft`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.checks import FloatArray, fail, positive, whole
-from scylla_sim.ops.decoder import Pass, decoder_layers
+from scylla_sim.checks import FloatArray, fail, in_range, positive, whole
+from scylla_sim.ops.decoder import CHUNK, FRESH, Pass, decoder_layers
 from scylla_sim.ops.op import Op, elementwise, scalar
 from scylla_sim.specs.dtypes import element_bytes
 from scylla_sim.specs.model import Model
@@ -119,4 +119,55 @@ def forward_ops(
             tp=ranks,
             output_bytes=out,
         ),
+    ]
+
+
+def prefill_ops(
+    model: Model,
+    *,
+    tokens: ArrayLike,
+    cached: ArrayLike = 0,
+    sequences: ArrayLike = 1,
+    tp: int = 1,
+    dtype: str = "bfloat16",
+) -> list[Op]:
+    """Return the operations of one prefill step over ``tokens`` new tokens of each of ``sequences`` prompts.
+
+    Parameters
+    ----------
+    tokens, cached, sequences
+        Broadcasting arrays: new tokens of each prompt, earlier tokens of each prompt in the KV cache, prompts.
+    tp, dtype
+        As in `forward_ops`.
+
+    Raises
+    ------
+    InputError
+        ``tp`` does not divide a size of the model.
+
+    Notes
+    -----
+    The vocabulary projection works on the last token of each prompt. MLA expands the keys and values of all
+    attended tokens. Sparse attention runs as in decoding, at the mean context of its tokens.
+
+    Examples
+    --------
+    >>> from scylla_sim.specs import catalog
+    >>> found = prefill_ops(catalog.model("llama-3.1-8b"), tokens=1000, cached=200, sequences=4)
+    >>> ops = {op.name: op for op in found}
+    >>> [float(ops[name].columns["m"]) for name in ("qkv_proj", "lm_head")], ops["attention"].kind
+    ([4000.0, 4.0], 'chunk_attention')
+    """
+    q, old, b = np.broadcast_arrays(
+        positive("tokens", tokens), in_range("cached", cached, 0), positive("sequences", sequences)
+    )
+    ranks = check_tensor_parallel(model, tp)
+    out, rows = element_bytes(dtype).output, b * q
+    sparse = model.mla is not None and model.mla.indexer is not None
+    context = old + 0.5 * (q + 1.0) if sparse else old + q
+    kind = CHUNK if np.any(old > 0.0) else FRESH
+    return [
+        elementwise("embedding", 1, 2.0 * out * model.hidden_size * rows),
+        *decoder_layers(model, Pass(rows, b, context, q, ranks, out, kind)),
+        *output_head(model.hidden_size, model.vocab_size, b, tp=ranks, output_bytes=out),
     ]

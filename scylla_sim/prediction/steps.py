@@ -82,8 +82,14 @@ class Deployment:
         return past
 
 
-def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: FloatArray) -> Step:
-    """Estimate a list of operations, and the launches that an eager step waits for."""
+def step_of_ops(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: FloatArray) -> Step:
+    """Estimate a list of operations, and the launches that an eager step waits for.
+
+    Parameters
+    ----------
+    tokens, batch
+        Tokens and sequences of the step, which decide whether it is eager.
+    """
     hardware = deployment.calibration.hardware
     eager = deployment.eager(tokens, batch)
     launch_s = exact(np.where(eager, deployment.engine.launch_s if deployment.launches_add else 0.0, 0.0))
@@ -108,7 +114,7 @@ def _step(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, batch: 
     if deployment.engine.launch_s > 0.0 and not deployment.launches_add:
         waiting = _waiting(parts, deployment.engine, eager)
         behind = waiting.seconds > 0.0
-        parts = [*([_hidden(part, behind) for part in parts] if behind.any() else parts), waiting]
+        parts = [*([hidden(part, behind) for part in parts] if behind.any() else parts), waiting]
     return step_of(tuple(_with_unknown_backend(parts)))
 
 
@@ -125,7 +131,7 @@ def _with_unknown_backend(parts: Sequence[OpTime]) -> Sequence[OpTime]:
     return [replace(part, sources=add_sources(part.sources, source)) if part is unknown else part for part in parts]
 
 
-def _hidden(part: OpTime, behind: NDArray[np.bool_]) -> OpTime:
+def hidden(part: OpTime, behind: NDArray[np.bool_]) -> OpTime:
     """Return an operation with an interval of zero width where launches determine the time of the step."""
     value = part.time.value
     lower, upper = (np.where(behind, value, end) for end in (part.time.lower, part.time.upper))
@@ -235,7 +241,7 @@ def target_step(
         positive("batch", batch), positive("context", context), positive("tokens", tokens)
     )
     ops = forward_ops(model, batch=b, context=s, tokens=n, tp=deployment.tp, dtype=deployment.dtype)
-    return _step(ops, deployment, b * n, b)
+    return step_of_ops(ops, deployment, b * n, b)
 
 
 def draft_pass(
@@ -254,7 +260,7 @@ def draft_pass(
         draft, target, batch=b, context=s, width=width, scored=scored, tp=deployment.tp, dtype=deployment.dtype
     )
     positions = width if draft.block is None else draft.block.positions(width)
-    return _step(ops, deployment, b * positions, b)
+    return step_of_ops(ops, deployment, b * positions, b)
 
 
 def draft_step(
