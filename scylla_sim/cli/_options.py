@@ -122,6 +122,18 @@ def add_measured_plain_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_served_load_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the lengths of requests, and let the context depend on them."""
+    parser.add_argument("--input-len", metavar="N", help="tokens of each prompt; adds the prefills (default: none)")
+    parser.add_argument(
+        "--output-len", metavar="N", help="tokens of each answer; --context is then the input and half of it"
+    )
+    parser.add_argument(
+        "--prefix-hit", type=float, metavar="X", help="share of each prompt in the KV cache already; default 0"
+    )
+    parser.set_defaults(context=None)
+
+
 def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: str) -> None:
     """Add the options of the load, with these defaults, and of the engine."""
     parser.add_argument(
@@ -218,8 +230,9 @@ def scenario_options(args: argparse.Namespace, **replaced: Any) -> dict[str, Any
     for name in COUNT_LISTS:
         if isinstance(given.get(name), str):
             given[name] = counts(name, given[name])
-    if isinstance(given.get("draft_train_tokens"), str):
-        given["draft_train_tokens"] = count("draft_train_tokens", given["draft_train_tokens"])
+    for name in ("draft_train_tokens", "input_len", "output_len"):
+        if isinstance(given.get(name), str):
+            given[name] = count(name, given[name])
     if isinstance(given.get("verify_tokens"), str) and given["verify_tokens"] != THEOREM:
         given["verify_tokens"] = counts("verify_tokens", given["verify_tokens"])
     return given

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens verified per sequence, root included: one value, or one per --batch",
     )
     _options.add_load_arguments(parser, batch="1", context="1024")
+    _options.add_served_load_arguments(parser)
     _options.add_measured_plain_argument(parser)
     parser.add_argument("--breakdown", action="store_true", help="print every operation of a cycle, no summary")
     add_output(parser)

@@ -24,6 +24,7 @@ from scylla_sim.prediction.evidence import shares_in_words
 from scylla_sim.prediction.footer import footer, interval_coverage
 from scylla_sim.prediction.model_notes import model_notes
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.served_load import notes_of
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.prediction.verdict import FASTER, FASTER_BELOW, SLOWER, UNDECIDED, verdict
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", metavar="N[,N]", help="candidates; default 1, and those of the trees")
     parser.add_argument("--verify-tokens", metavar="N[,N]", help="candidate sizes of trees, root included")
     _options.add_load_arguments(parser, batch="1,2,4,8,16,32,64,128,256", context="1024")
+    _options.add_served_load_arguments(parser)
     _options.add_measured_plain_argument(parser)
     parser.add_argument(
         "--max-batch",
@@ -223,7 +225,9 @@ def _measured_plain(scenario: Scenario, model: Model, target: Deployment) -> dic
     measured = scenario.measured_plain()
     if measured is not None:
         none = no_drafting(Draft("none", "none"))
-        plain = predict(model, none, target, batch=list(measured), context=scenario.context)
+        plain = predict(
+            model, none, target, batch=list(measured), context=scenario.contexts(), load=scenario.load()
+        )
         _options.print_notes(measured_plain.notes_of([plain], measured))
     return measured
 
@@ -239,13 +243,17 @@ def execute(args: argparse.Namespace) -> int:
         candidates,
         target,
         batch=whole("batch", scenario.batch, 1).tolist(),
-        context=whole("context", scenario.context, 1).tolist(),
+        context=scenario.contexts(),
         max_batch=args.max_batch,
         draft_deployment=draft_target,
         measured_plain_s=_measured_plain(scenario, model, target),
+        served=scenario.load(),
     )
     _options.print_notes(
-        [*scenario.name_notes(), *model_notes(model, scenario.context), *scenario.precision_notes(), *notes]
+        [
+            *(*scenario.name_notes(), *model_notes(model, scenario.contexts())),
+            *(*notes_of(scenario.load(), scenario.context), *scenario.precision_notes(), *notes),
+        ]
     )
     draft = candidates[0].draft
     fixed = {
@@ -272,7 +280,9 @@ def execute(args: argparse.Namespace) -> int:
         )
     ]
     uncertain = any(item.tau_lower < item.tau_upper for item in candidates)
-    coverage = interval_coverage(target.engine, tp=target.tp, acceptance=uncertain)
+    coverage = interval_coverage(
+        target.engine, tp=target.tp, acceptance=uncertain, load=scenario.load() is not None
+    )
     _print(args, found, rows, flags, coverage=coverage)
     return 0
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import FloatArray, fail, whole
 from scylla_sim.planning.crossover import Crossover, Span, crossover, spans_over
+from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.specs.draft import Draft
@@ -127,28 +128,27 @@ class Schedule:
 
 @dataclass(frozen=True)
 class _Load:
-    """Target, candidates with the baseline first, and where they run."""
+    """Target, candidates with the baseline first, where they run, and the lengths of requests."""
 
     target: Model
     candidates: Sequence[SpeculativeConfig]
     deployment: Deployment
     draft_deployment: Deployment | None
+    served: ServedLoad | None
 
     def predict(
         self, batch: FloatArray, context: FloatArray, measured_plain_s: FloatArray | None = None
     ) -> list[Prediction]:
         """Return the predictions of all candidates on a grid."""
-        return list(
-            predict_each(
-                self.target,
-                self.candidates,
-                self.deployment,
-                batch=batch,
-                context=context,
-                draft_deployment=self.draft_deployment,
-                measured_plain_s=measured_plain_s,
-            )
+        found = predict_each(
+            *(self.target, self.candidates, self.deployment),
+            batch=batch,
+            context=context,
+            draft_deployment=self.draft_deployment,
+            measured_plain_s=measured_plain_s,
+            load=self.served,
         )
+        return list(found)
 
 
 def _chains(candidates: Sequence[SpeculativeConfig]) -> list[int]:
@@ -274,6 +274,7 @@ def schedule(
     max_batch: int = MAX_SEQUENCES,
     draft_deployment: Deployment | None = None,
     measured_plain_s: Mapping[int, float] | None = None,
+    served: ServedLoad | None = None,
 ) -> Schedule:
     """Find the fastest draft configuration for each batch and context, and the crossover of each context.
 
@@ -295,6 +296,8 @@ def schedule(
     measured_plain_s
         Measured seconds per output token of plain decoding, by batch. It scales the throughput of all candidates at
         a batch alike, so that choices and crossovers do not depend on it.
+    served
+        Lengths of the served requests, whose prefills take time; default: decoding only.
 
     Raises
     ------
@@ -316,7 +319,7 @@ def schedule(
         raise fail("configs", 0, "must hold at least one candidate")
     whole("max_batch", max_batch, 1, MAX_SEARCH)
     whole("batch", list(batch), 1, MAX_SEARCH)
-    load = _Load(target, [no_drafting(Draft("none", "none")), *configs], deployment, draft_deployment)
+    load = _Load(target, [no_drafting(Draft("none", "none")), *configs], deployment, draft_deployment, served)
     grid = np.meshgrid(np.asarray(batch, dtype=float), np.asarray(context, dtype=float), indexing="ij")
     measured = None if measured_plain_s is None else np.array([measured_plain_s[b] for b in batch])[:, None]
     found = load.predict(grid[0], grid[1], measured)

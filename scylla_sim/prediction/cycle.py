@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from scylla_sim.stats.estimate import Estimate, exact
 
 BOUNDS = ("memory", "compute", "communication", "overhead")
 """Resources that can take the largest share of a cycle."""
+
+
+NO_LOAD = exact(0.0)
+"""Seconds of prefills where only decoding is predicted."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class Cycle:
     overhead_counts
         Name of each overhead of the engine -> number of times that it occurs in the cycle.
     seconds
-        Seconds of the whole cycle, overheads included.
+        Seconds of the whole cycle, overheads and prefills included.
+    load
+        Seconds of prefills of the served load per cycle, which ``seconds`` includes.
     """
 
     tokens_per_cycle: Estimate
@@ -42,6 +48,12 @@ class Cycle:
     draft_width: int
     overhead_counts: Mapping[str, FloatArray]
     seconds: FloatArray
+    load: Estimate = NO_LOAD
+
+    @property
+    def decoding(self) -> Cycle:
+        """The cycle without prefills."""
+        return replace(self, seconds=self.seconds - self.load.value, load=NO_LOAD)
 
 
 EXACT = Cycle(exact(1.0), EMPTY, 1, EMPTY, 1, {}, np.asarray(1.0))

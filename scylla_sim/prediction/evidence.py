@@ -38,6 +38,8 @@ def overhead_evidence(engine: Engine, name: str) -> str:
 def shares(cycle: Cycle, engine: Engine) -> dict[str, FloatArray]:
     """Return the share of a cycle's seconds at each level of evidence that occurs, the weakest level first.
 
+    Prefills of a served load are left out; their interval has a source of its own.
+
     Examples
     --------
     >>> from scylla_sim.prediction.step_time import EMPTY
@@ -55,7 +57,7 @@ def shares(cycle: Cycle, engine: Engine) -> dict[str, FloatArray]:
         if cost > 0.0:
             level = overhead_evidence(engine, name)
             seconds[level] = seconds.get(level, np.asarray(0.0)) + cost * count
-    return {level: seconds[level] / cycle.seconds for level in WEAKEST_FIRST if level in seconds}
+    return {level: seconds[level] / cycle.decoding.seconds for level in WEAKEST_FIRST if level in seconds}
 
 
 def weakest(found: Mapping[str, FloatArray], shape: tuple[int, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from scylla_sim.prediction.evidence import EVIDENCE_MEANING, WEAKEST_FIRST, shar
 from scylla_sim.specs.engine import Engine
 
 
-def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None) -> str:
+def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None, load: bool = False) -> str:
     """Return which uncertainties the 90 % intervals contain, and which they do not.
 
     Parameters
@@ -21,6 +21,8 @@ def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None) -> st
         TP ranks.
     acceptance
         Whether the tokens per cycle have an interval; ``None`` without a draft.
+    load
+        Whether the lengths of the requests are known, so that prefills are included.
 
     Examples
     --------
@@ -34,8 +36,9 @@ def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None) -> st
         missing.append("the engine")
     if acceptance is not None:
         (covered if acceptance else missing).append("acceptance")
-    missing.append("the load (decoding only)")
-    return f"90 % intervals cover {_listed(covered, 'and')}, but not {_listed(missing, 'or')}"
+    (covered if load else missing).append("prefills" if load else "the load (decoding only)")
+    but = f", but not {_listed(missing, 'or')}" if missing else ""
+    return f"90 % intervals cover {_listed(covered, 'and')}{but}"
 
 
 def _listed(items: Sequence[str], word: str) -> str:

@@ -33,7 +33,10 @@ def predict(
     draft_train_tokens: float | None = None,
     task: str | None = None,
     batch: int | Sequence[int] = 1,
-    context: int | Sequence[int] = 1024,
+    context: int | Sequence[int] | None = None,
+    input_len: int | None = None,
+    output_len: int | None = None,
+    prefix_hit: float | None = None,
     engine: str | Engine = DEFAULT_ENGINE,
     eager: bool = False,
     tp: int = 1,
@@ -101,7 +104,12 @@ def predict(
     batch
         Sequences decoded together.
     context
-        Tokens in the KV cache of each sequence.
+        Tokens in the KV cache of each sequence. Default: 1024, or the input and half of the output of a load.
+    input_len, output_len
+        Tokens of each prompt and of each answer. Prefills then take a share of the time per output token. Default:
+        decoding only.
+    prefix_hit
+        Share of each prompt that is already in the KV cache, in [0, 1]. Default: 0.
     engine
         ``ideal`` (kernels only), ``vllm``, ``sglang`` or ``trtllm`` (the newest preset), a preset such as
         ``vllm-2025``, or an `Engine`. Default: ``vllm``.

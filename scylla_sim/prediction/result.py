@@ -142,7 +142,8 @@ class Result:
         configs = [prediction.config for prediction in self.predictions]
         uncertain = any(config.tau_lower < config.tau_upper for config in configs)
         acceptance = None if configs[0].draft.kind == "none" else uncertain
-        return interval_coverage(self.deployment.engine, tp=self.deployment.tp, acceptance=acceptance)
+        load = self.predictions[0].load is not None
+        return interval_coverage(self.deployment.engine, tp=self.deployment.tp, acceptance=acceptance, load=load)
 
     def __repr__(self) -> str:
         """Return a short table, as wide as the terminal, and the notes."""
@@ -199,6 +200,9 @@ def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
         "plain_tokens_per_s_lower": prediction.plain_tokens_per_s_estimate.lower,
         "plain_tokens_per_s_upper": prediction.plain_tokens_per_s_estimate.upper,
         "p_slower": prediction.p_slower,
+        "prefill_per_token_s": prediction.plain_cycle.load.value,
+        "prefill_share": prediction.cycle.load.value / prediction.cycle.seconds,
+        "plain_prefill_share": prediction.plain_cycle.load.value / prediction.plain_cycle.seconds,
         "plain_tpot_s": prediction.plain_tpot_s,
     }
 

@@ -22,6 +22,7 @@ from scylla_sim.prediction.memory_notes import memory_notes
 from scylla_sim.prediction.model_notes import backend_notes, check_context, draft_notes, model_notes
 from scylla_sim.prediction.precisions import Precisions
 from scylla_sim.prediction.result import Result
+from scylla_sim.prediction.served_load import ServedLoad, default_context, load_of, longest_of, notes_of
 from scylla_sim.prediction.slower_precision import slower_note
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
@@ -78,7 +79,10 @@ class Scenario:
     draft_train_tokens: float | None = None
     task: str | None = None
     batch: int | Sequence[int] = 1
-    context: int | Sequence[int] = 1024
+    context: int | Sequence[int] | None = None
+    input_len: int | None = None
+    output_len: int | None = None
+    prefix_hit: float | None = None
     engine: str | Engine = DEFAULT_ENGINE
     eager: bool = False
     tp: int = 1
@@ -103,10 +107,18 @@ class Scenario:
         """
         model = self.model if isinstance(self.model, Model) else catalog.model(str(self.model))
         if not self.allow_long_context:
-            check_context(model, self.context)
+            check_context(model, [*self.contexts(), *longest_of(self.load())])
         skew, overlap = self.router_skew, self.expert_overlap
         model = model if skew is None else model.with_router_skew(number("router_skew", skew))
         return model if overlap is None else model.with_expert_overlap(number("expert_overlap", overlap, 0, 1))
+
+    def load(self) -> ServedLoad | None:
+        """Return the lengths of the served requests; ``None`` for decoding only."""
+        return load_of(self.input_len, self.output_len, self.prefix_hit)
+
+    def contexts(self) -> list[int]:
+        """Return the contexts; see `default_context` for the default."""
+        return counts("context", default_context(self.load()) if self.context is None else self.context)
 
     def draft_model(self) -> Draft:
         """Return the draft; its kind is ``none`` for the autoregressive baseline."""
@@ -213,7 +225,7 @@ class Scenario:
         """
         if isinstance(self.draft, SpeculativeConfig):
             self._refuse_options_beside_config()
-            return [self.draft], draft_notes(self.draft.draft, self.target_model(), self.context)
+            return [self.draft], draft_notes(self.draft.draft, self.target_model(), self.contexts())
         draft = self.draft_model()
         if draft.kind == "none":
             return [no_drafting(draft)], []
@@ -221,7 +233,7 @@ class Scenario:
         train_tokens, reference_tau = self.draft_train_tokens, self.reference_tokens_per_cycle
         if train_tokens is not None:
             train_tokens = number("draft_train_tokens", train_tokens, 0)
-        configs, notes = [], draft_notes(draft, self.target_model(), self.context)
+        configs, notes = [], draft_notes(draft, self.target_model(), self.contexts())
         shapes = self.draft_shapes(verify_tokens) if shapes is None else shapes
         measured.check_one_length([shape.draft_len for shape in shapes])
         for shape in shapes:
@@ -284,11 +296,10 @@ class Scenario:
         """Predict every configuration of the scenario at every batch and context."""
         target, draft_target = self.deployments()
         model = self.target_model()
-        context = np.asarray(counts("context", self.context))[None, :]
-        notes = [*self.name_notes(), *model_notes(model, self.context)]
+        context = np.asarray(self.contexts())[None, :]
+        notes = [*self.name_notes(), *model_notes(model, self.contexts()), *notes_of(self.load(), self.context)]
         notes += self._precision_notes(target.calibration.hardware)
-        if self.verify_tokens == THEOREM:
-            notes.append(THEOREM_NOTE)
+        notes += [THEOREM_NOTE] if self.verify_tokens == THEOREM else []
         predictions: list[Prediction] = []
         measured = self.measured_plain()
         for verify_tokens, batch in self.verify_groups():
@@ -303,6 +314,7 @@ class Scenario:
                 batch=column,
                 context=context,
                 draft_deployment=draft_target,
+                load=self.load(),
                 measured_plain_s=None if measured is None else np.array([measured[b] for b in batch])[:, None],
             )
             notes += remarks
@@ -326,10 +338,8 @@ class Scenario:
 
     def measured_plain(self) -> dict[int, float] | None:
         """Return the measured seconds per output token of plain decoding by batch; ``None`` without any."""
-        if self.measured_plain_tpot is None:
-            return None
-        batch, context = counts("batch", self.batch), counts("context", self.context)
-        return measured_plain.measured_seconds(self.measured_plain_tpot, batch=batch, context=context)
+        tpot, batch, context = self.measured_plain_tpot, counts("batch", self.batch), self.contexts()
+        return None if tpot is None else measured_plain.measured_seconds(tpot, batch=batch, context=context)
 
     def name_notes(self) -> list[str]:
         """Return notes on names that are read as a catalog entry, and on kernels of another GPU family."""

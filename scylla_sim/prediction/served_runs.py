@@ -80,6 +80,8 @@ def scenario(run: ServedRun, tokens_per_cycle: float) -> Scenario:
         kv_precision=run.kv_precision or None,
         batch=run.batch,
         context=run.context,
+        input_len=run.input_len or None if run.output_len else None,
+        output_len=run.output_len or None if run.input_len else None,
         allow_long_context=True,
     )
     if not run.drafts:
@@ -106,21 +108,20 @@ def predict_run(run: ServedRun, tokens_per_cycle: float) -> Columns:
     -------
     dict
         ``speedup``, ``cycle_s``, ``plain_step_s``, ``tokens_per_s`` and ``plain_tokens_per_s``, each with the ends
-        ``_lower`` and ``_upper`` of its 90 % interval. The seconds are those of decoding alone. ``p_slower`` is NaN
-        where the package does not predict it. Columns that start with ``naive_`` are the roofline baseline.
+        ``_lower`` and ``_upper`` of its 90 % interval. The seconds are those of decoding alone. Speed-up and
+        throughput include prefills where both lengths are known. ``p_slower`` is NaN where the
+        package does not predict it. Columns that start with ``naive_`` are the roofline baseline.
         ``target`` is ``dense`` or ``moe``.
     """
     result = scenario(run, tokens_per_cycle).predict()
     (out,), (row,) = result.predictions, result.rows()
     draft, verify, plain = (float(np.sum(step.datasheet_s)) for step in (out.draft, out.verify, out.plain))
-    cycle_s, step_s = _seconds(out.cycle, out.engine), _seconds(out.plain_cycle, out.engine)
-    load = float(row["plain_tokens_per_s"]) * step_s.value  # batch, unless the rate includes prefills
-    plain_rate = Estimate(load / step_s.value, load / step_s.upper, load / step_s.lower)
+    cycle_s, step_s = _seconds(out.cycle.decoding, out.engine), _seconds(out.plain_cycle.decoding, out.engine)
     rates = {
         name: Estimate.of(row[name], row[f"{name}_lower"], row[f"{name}_upper"])
-        for name in ("speedup", "tokens_per_s")
+        for name in ("speedup", "tokens_per_s", "plain_tokens_per_s")
     }
-    numbers = {**rates, "cycle_s": cycle_s, "plain_step_s": step_s, "plain_tokens_per_s": plain_rate}
+    numbers = {**rates, "cycle_s": cycle_s, "plain_step_s": step_s}
     return {
         **{key: number for name, value in numbers.items() for key, number in _ends(name, value).items()},
         "p_slower": float(row.get("p_slower", np.nan)),

@@ -18,9 +18,10 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.memory import MemoryPlan, max_sequences
 from scylla_sim.prediction import evidence
-from scylla_sim.prediction.cycle import Cycle, bound
+from scylla_sim.prediction.cycle import NO_LOAD, Cycle, bound
 from scylla_sim.prediction.expert_overlap import with_overlap
 from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
+from scylla_sim.prediction.served_load import ServedLoad, prefill_per_token, prompt_of
 from scylla_sim.prediction.step_time import EMPTY, Step
 from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
 from scylla_sim.prediction.uncertainty import speedup_interval, with_interval
@@ -55,6 +56,10 @@ class Prediction:
         versions and default settings of the engine.
     measured_plain_s
         Measured seconds per output token of plain decoding; ``None`` predicts them.
+    load
+        Lengths of the served requests; ``None`` predicts decoding only.
+    prompt
+        Prefill of one request of the load.
     """
 
     batch: FloatArray
@@ -68,6 +73,8 @@ class Prediction:
     max_sequences: Ends
     plain_max_sequences: Ends
     measured_plain_s: FloatArray | None = None
+    load: ServedLoad | None = None
+    prompt: Step = EMPTY
 
     @property
     def fits_memory(self) -> NDArray[np.bool_]:
@@ -93,8 +100,9 @@ class Prediction:
             top_k=config.top_k,
             tp=self.deployment.tp,
             draft_tp=self.draft_tp,
-            step_s=self.plain_cycle.seconds,
+            step_s=self.plain_cycle.decoding.seconds,
         )
+        load = self._load(config.tokens_per_cycle)
         return Cycle(
             tokens_per_cycle=Estimate.of(config.tokens_per_cycle, config.tau_lower, config.tau_upper),
             verify=self.verify,
@@ -104,14 +112,16 @@ class Prediction:
             overhead_counts=counts,
             seconds=np.maximum(
                 self.draft.seconds + self.verify.seconds + overhead_seconds(self.engine, counts),
-                self.plain_cycle.seconds,
-            ),
+                self.plain_cycle.seconds - self.plain_cycle.load.value,
+            )
+            + load.value,
+            load=load,
         )
 
     @cached_property
     def plain_cycle(self) -> Cycle:
         """The cycle of the autoregressive baseline: one step, one token."""
-        counts = step_overhead_counts(self.deployment.tp)
+        counts, load = step_overhead_counts(self.deployment.tp), self._load(1.0)
         return Cycle(
             tokens_per_cycle=exact(1.0),
             verify=self.plain,
@@ -119,7 +129,8 @@ class Prediction:
             draft=EMPTY,
             draft_width=1,
             overhead_counts=counts,
-            seconds=self.plain.seconds + overhead_seconds(self.engine, counts),
+            seconds=self.plain.seconds + overhead_seconds(self.engine, counts) + load.value,
+            load=load,
         )
 
     @property
@@ -132,15 +143,21 @@ class Prediction:
         """Seconds that the engine adds to a step of the baseline."""
         return np.broadcast_to(overhead_seconds(self.engine, self.plain_cycle.overhead_counts), self.batch.shape)
 
+    def _load(self, tokens: float) -> Estimate:
+        """Return the prefill seconds of the load while each sequence gains some tokens."""
+        if self.load is None:
+            return NO_LOAD
+        return prefill_per_token(self.prompt, self.load, batch=self.batch).scaled(tokens)
+
     @property
     def cycle_s(self) -> FloatArray:
         """Seconds of a cycle: draft, verification and overhead."""
-        return self.cycle.seconds
+        return self.cycle.seconds - self.cycle.load.value
 
     @property
     def tpot_s(self) -> FloatArray:
         """Seconds per output token of one sequence."""
-        predicted = self.cycle_s / self.config.tokens_per_cycle
+        predicted = self.cycle.seconds / self.config.tokens_per_cycle
         if self.measured_plain_s is None:
             return predicted
         return predicted * (self.measured_plain_s / self.plain_cycle.seconds)
@@ -234,6 +251,7 @@ def predict(
     batch: ArrayLike,
     context: ArrayLike,
     draft_deployment: Deployment | None = None,
+    load: ServedLoad | None = None,
 ) -> Prediction:
     """Predict one configuration over a grid.
 
@@ -243,6 +261,8 @@ def predict(
         Sequences decoded together, and tokens in the KV cache of each; they broadcast.
     draft_deployment
         Deployment of the draft, if its precision or its TP ranks differ from the target's.
+    load
+        Lengths of the served requests, whose prefills take a share of the time; default: decoding only.
 
     Examples
     --------
@@ -255,7 +275,7 @@ def predict(
     True
     """
     (out,) = predict_each(
-        target, [config], deployment, batch=batch, context=context, draft_deployment=draft_deployment
+        target, [config], deployment, batch=batch, context=context, draft_deployment=draft_deployment, load=load
     )
     return out
 
@@ -269,6 +289,7 @@ def predict_each(
     context: ArrayLike,
     draft_deployment: Deployment | None = None,
     measured_plain_s: ArrayLike | None = None,
+    load: ServedLoad | None = None,
 ) -> Iterator[Prediction]:
     """Yield the predictions of several configurations over one grid, in their order.
 
@@ -304,6 +325,7 @@ def predict_each(
     )
     fit = partial(max_sequences, hardware=deployment.calibration.hardware, use=deployment.engine.memory, context=s)
     plain_fit = fit(memory)
+    prompt = EMPTY if load is None else prompt_of(target, deployment, load)
     for config in configs:
         passes = partial(one_pass, config.draft)
         yield Prediction(
@@ -318,4 +340,6 @@ def predict_each(
             max_sequences=fit(replace(memory, draft=config.draft, slots=config.verify_tokens)),
             plain_max_sequences=plain_fit,
             measured_plain_s=measured,
+            load=load,
+            prompt=prompt,
         )

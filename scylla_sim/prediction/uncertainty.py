@@ -15,13 +15,16 @@ import numpy as np
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.registry import op_kind
 from scylla_sim.prediction import between_sources
-from scylla_sim.prediction.cycle import EXACT, Cycle
+from scylla_sim.prediction.cycle import EXACT, NO_LOAD, Cycle
 from scylla_sim.prediction.step_time import LAUNCH, NAMED, ErrorSource, Step
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, root_sum
 
 _SAME_AT_EVERY_SIZE = (LAUNCH, NAMED)
 """Kinds of error sources with full correlation: an engine has one launch time, and named sources are shared."""
+
+SERVED_LOAD = "served load"
+"""Named source of error of the prefills, which are the same with and without speculation."""
 
 _ZERO = np.asarray(0.0)
 _NO_ERROR = ErrorSource("", _ZERO, _ZERO)
@@ -45,11 +48,13 @@ def _split(step: Step) -> tuple[dict[str, ErrorSource], dict[str, ErrorSource]]:
 
 
 def _named(cycle: Cycle) -> dict[str, ErrorSource]:
-    """Return the named sources of a cycle, which move verification and draft together."""
+    """Return the named sources of a cycle, which move verification, draft and prefills together."""
     found = _split(cycle.verify)[1]
     for name, one in _split(cycle.draft)[1].items():
         other = found.get(name, _NO_ERROR)
         found[name] = ErrorSource(NAMED, one.down + other.down, one.up + other.up)
+    if cycle.load is not NO_LOAD:
+        found[SERVED_LOAD] = ErrorSource(NAMED, cycle.load.down, cycle.load.up)
     return found
 
 
@@ -94,17 +99,23 @@ def _engine_deviations(ours: Cycle, theirs: Cycle, engine: Engine) -> Iterator[S
         )
 
 
+def _rate_change(cycle: Cycle, tau: FloatArray) -> FloatArray:
+    """Return the relative rate of a cycle at other tokens per cycle; prefills per token stay the same."""
+    change = tau / cycle.tokens_per_cycle.value
+    if cycle.load is NO_LOAD:
+        return change
+    share = cycle.load.value / cycle.seconds
+    return np.asarray(change / (1.0 - share + share * change))
+
+
 def _acceptance_deviations(ours: Cycle, theirs: Cycle) -> Squares:
-    """Return the deviations of the ratio of tokens per cycle, whose errors are fully correlated."""
+    """Return the deviations by errors of the tokens per cycle, which are fully correlated."""
     mine, other = ours.tokens_per_cycle, theirs.tokens_per_cycle
     low, high = (
-        float(our_end) / float(mine.value) * float(other.value) / float(their_end)
+        _rate_change(ours, our_end) / _rate_change(theirs, their_end)
         for our_end, their_end in ((mine.lower, other.lower), (mine.upper, other.upper))
     )
-    return (
-        np.asarray(max(1.0 - min(low, high), 0.0) ** 2),
-        np.asarray(max(max(low, high) - 1.0, 0.0) ** 2),
-    )
+    return np.maximum(1.0 - np.minimum(low, high), 0.0) ** 2, np.maximum(np.maximum(low, high) - 1.0, 0.0) ** 2
 
 
 def _between_sources(ours: Cycle, theirs: Cycle, engine: Engine) -> Squares:
