@@ -18,6 +18,7 @@ from scylla_sim.ops.forward import check_tensor_parallel, forward_ops, output_he
 from scylla_sim.ops.op import Op, elementwise, scalar
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import element_bytes
+from scylla_sim.specs.layers import MLA
 from scylla_sim.specs.model import Model
 
 _ATTENTION_INPUTS = ("qkv_proj", "qkv_a_proj", "q_proj", "kv_a_proj")
@@ -75,6 +76,7 @@ def draft_model(draft: Draft, target: Model) -> Model:
         num_layers=draft.num_layers,
         vocab_size=draft.vocab_size or target.vocab_size,
         moe=moe,
+        mla=_draft_mla(target, draft.num_layers),
         windows=(),
         mtp_layers=0,
         attention=(),
@@ -82,6 +84,13 @@ def draft_model(draft: Draft, target: Model) -> Model:
         mlp_layers=None,
         notes=(),
     )
+
+
+def _draft_mla(target: Model, layers: int) -> MLA | None:
+    """Return the MLA of a head's layers, where each layer has an indexer of its own if the target has any."""
+    if target.mla is None or target.mla.indexer is None:
+        return target.mla
+    return replace(target.mla, indexer=replace(target.mla.indexer, layers=layers))
 
 
 def draft_ops(

@@ -1,10 +1,13 @@
 """Operations of drafts."""
 
+from dataclasses import replace
+
 import pytest
 
 from scylla_sim.ops import memory
 from scylla_sim.ops.draft import draft_ops
 from scylla_sim.specs import catalog
+from scylla_sim.specs.layers import SparseIndexer
 
 DEEPSEEK = catalog.model("deepseek-v3")
 LLAMA8 = catalog.model("llama-3.1-8b")
@@ -25,3 +28,14 @@ def test_medusa_and_ngram_drafts_have_no_sequential_decoder_passes():
     assert draft_ops(catalog.draft("ngram"), LLAMA8, batch=1, context=10) == []
     names = {op.name for op in draft_ops(catalog.draft("medusa"), LLAMA8, batch=1, context=10)}
     assert "attention" not in names and "medusa_block" in names
+
+
+def test_a_head_of_a_sparse_attention_target_has_one_indexer_per_layer():
+    mla = replace(DEEPSEEK.mla, indexer=SparseIndexer(layers=21, num_heads=32, head_dim=128, top_k=2048))
+    target = replace(DEEPSEEK, mla=mla)
+    ops = {op.name: op for op in draft_ops(catalog.draft("mtp"), target, batch=1, context=10)}
+    assert ops["index_q_proj"].count == 1
+    # query_rank 1536 x 32 heads x 128, and hidden_size 7168 x (128 keys + 32 weights)
+    mtp = catalog.draft("mtp")
+    extra = memory.draft_parameters(mtp, target) - memory.draft_parameters(mtp, DEEPSEEK)
+    assert extra == 1536 * 32 * 128 + 7168 * (128 + 32)
