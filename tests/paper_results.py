@@ -200,6 +200,8 @@ def write_comparisons(folder: Path) -> None:
             ("gemm-sglang", PRODUCTS, [("sglang", *key) for key in LAYERS] + [("all",) * 3]),
             ("decode_attention", ["framework", "kv_dtype"], [("vllm", "fp8"), ("all",) * 2]),
             ("decode_attention-sglang", ["framework", "kv_dtype"], [("sglang", "fp8"), ("all",) * 2]),
+            ("context_attention", ["framework", "regime"], [("vllm", "prompts"), ("all",) * 2]),
+            ("context_attention-sglang", ["framework", "regime"], [("sglang", "short"), ("all",) * 2]),
             ("latent_attention", ["kv_dtype", "regime"], [("fp8", "beyond_l2"), ("fp8", "in_l2"), ("all", "all")]),
             (
                 "experts",

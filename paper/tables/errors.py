@@ -11,6 +11,7 @@ from scylla_sim.records import Row
 OPS = {
     "gemm": "GEMM",
     "decode_attention": "decode attention",
+    "context_attention": "context attention",
     "latent_attention": "MLA",
     "experts": "MoE layer",
     "all_reduce": "all-reduce",
@@ -22,6 +23,7 @@ WORDS = {
     "regime": {
         **{"drafting": "small batch", "large": "large batch", "": "other shapes"},
         **{"beyond_l2": "beyond L2", "in_l2": "in L2", "message": "8 KB to 16 MB", "bulk": "larger"},
+        **{"short": "short prefill", "prompts": "prefill"},
     },
     "graph": {"0": "eager", "1": "CUDA graph"},
     "dtype": {"bfloat16": "bf16", "float32": "fp32"},

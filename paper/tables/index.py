@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "silicon-gemm-pooled": silicon.silicon_gemm_pooled,
     "silicon-gemm-low-bits": silicon.silicon_gemm_low_bits,
     "silicon-decode-attention": silicon.silicon_attention,
+    "silicon-context-attention": silicon.silicon_context_attention,
     "silicon-latent-attention": silicon.silicon_mla,
     "silicon-experts": silicon.silicon_moe,
     "silicon-experts-low-bits": silicon.silicon_moe_low_bits,

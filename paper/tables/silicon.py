@@ -21,6 +21,7 @@ _SIZES = {
     "gemm": "Small batch, as in decoding and verification: m ≤ 512 rows, n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6. "
     "Large batch: the same with m ≤ 8192.",
     "experts": "Small batch: up to 512 tokens. Large batch: up to 8192 tokens.",
+    "context_attention": "Short prefill: fewer than 512 new tokens in all prompts together. Prefill: up to 32,768.",
     "elementwise": "Beyond L2: the kernel moves more than 1.5 times the size of the L2. In L2: less.",
 }
 """Operation -> definition of its regimes."""
@@ -48,6 +49,12 @@ _NOTES = {
         "held out, and of the other model the slices in between.",
         "nvfp4: weights and activations in 4 bits. Whole models are held out.",
         "Rows without a noise floor: no second framework measured the same kind of kernel.",
+    ],
+    "context_attention": [
+        "Attention of fresh prompts of at least 16 tokens, without sliding window. Writing new keys and values "
+        "is part of the time. Whole combinations of heads are held out.",
+        "The noise floor compares vLLM with SGLang, which run different kernels on some devices.",
+        "Attention to a cached prefix was not measured. It uses the same fits, with wider intervals.",
     ],
     "latent_attention": [
         "MLA of DeepSeek-V3 with one query token. The fit uses 2, 8, 32 and 128 heads per GPU; 1, 4, 16 and 64 "
@@ -182,6 +189,11 @@ def silicon_gemm_pooled(results: Results) -> Table:
 def silicon_attention(results: Results) -> Table:
     """Return decode attention errors by device, for vLLM and for SGLang."""
     return silicon(results, "decode_attention", others=["decode_attention-sglang"])
+
+
+def silicon_context_attention(results: Results) -> Table:
+    """Return the errors of attention in prefills by device, for vLLM and for SGLang."""
+    return silicon(results, "context_attention", others=["context_attention-sglang"])
 
 
 def silicon_mla(results: Results) -> Table:

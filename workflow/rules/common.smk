@@ -10,7 +10,7 @@ guard.use_this_python()
 DEVICES = config["silicon_devices"]
 OPS = config["silicon_ops"]
 # Operations that are calibrated for two engines, because vLLM and SGLang run different kernels.
-BOTH_ENGINES = ["gemm", "decode_attention", "all_reduce"]
+BOTH_ENGINES = ["gemm", "decode_attention", "context_attention", "all_reduce"]
 # Operations with tables of 4-bit weights and 8-bit integers on some devices, and the suffix of these tables.
 LOW_BITS = "low-bits"
 WITH_LOW_BITS = [op for op in low_bits.LOW_BITS if op in OPS]

@@ -81,6 +81,7 @@ rule compare_silicon:
             "gemm": "framework,dtype,regime",
             "experts": "dtype,distribution,regime",
             "decode_attention": "framework,kv_dtype,head_dim,regime",
+            "context_attention": "framework,kv_dtype,head_dim,regime",
             "latent_attention": "kv_dtype,regime",
             "all_reduce": "framework,graph,regime",
             "elementwise": "regime",

@@ -30,6 +30,18 @@ def test_messages_and_experts_have_regimes_by_size() -> None:
     assert sampling.regime(tokens, "experts").tolist() == ["drafting", "drafting", "large", ""]
 
 
+def test_prefills_have_regimes_by_their_new_tokens() -> None:
+    frame = attention(batch=[1, 4, 4, 8, 9, 64], q_len=[511, 128, 128, 4096, 4096, 15], window=[0, 0, 64, 0, 0, 0])
+    regimes = ["short", "prompts", "", "prompts", "", ""]
+    assert sampling.regime(frame, "context_attention").tolist() == regimes
+
+
+def test_rows_of_fresh_prompts_are_read_with_their_lengths() -> None:
+    pytest.importorskip("aiconfigurator_core")
+    frame = tables.read("a100-sxm", "context_attention")
+    assert len(frame) > 5000 and (frame["kv_len"] == frame["q_len"]).all()
+
+
 def test_half_of_the_sampled_attention_reads_from_memory_while_there_is_enough_of_it() -> None:
     frame = attention(kv_len=range(1000), dtype="bfloat16", kernel_source="fa3")
     frame["regime"] = ["beyond_l2"] * 100 + ["in_l2"] * 900

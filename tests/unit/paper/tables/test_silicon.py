@@ -48,3 +48,10 @@ def test_kernels_of_few_bits_have_tables_of_their_own(finished_results: Path) ->
     gemms = only(finished_results, "silicon-gemm-low-bits").rows
     assert {row["group"] for row in gemms} == {"int4_wo, small batch"}
     assert "int4_wo, small batch" not in [row["group"] for row in only(finished_results, "silicon-gemm").rows]
+
+
+def test_attention_of_prefills_states_its_regimes(finished_results):
+    table = only(finished_results, "silicon-context-attention")
+    groups = [row["group"] for row in table.rows]
+    assert "vLLM, prefill" in groups and "SGLang, short prefill" in groups
+    assert "Short prefill: fewer than 512 new tokens" in " ".join(table.notes)
