@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -160,3 +162,18 @@ def test_longer_answers_lower_the_share_of_prefills():
         for n in (50, 500, 5000)
     ]
     assert np.all(np.diff([row["prefill_share"] for row in shares]) < 0)
+
+
+def test_an_error_of_acceptance_does_not_move_the_prefills():
+    config = scylla_sim.predict("llama-3.1-8b", **CHAIN).predictions[0].config
+    wide = replace(config, tau_lower=1.2, tau_upper=2.4)
+    more = {"hardware": "h100-sxm", "draft": wide, "engine": "ideal", "batch": 64, "context": 1100, **LENGTHS}
+    row = scylla_sim.predict("llama-3.1-8b", **more).rows()[0]
+    # the rate at the lower end by hand; its deviation alone already widens the interval that far, but not to a half
+    at_lower = row["tpot_s"] / (row["cycle_s"] / 1.2 + row["prefill_per_token_s"])
+    ratio = row["tokens_per_s"] / row["tokens_per_s_lower"]
+    below = 1.0 - at_lower
+    without_load = 1.0 - 1.2 / 2.4
+    assert below < 0.9 * without_load
+    others = [0.7 * row["prefill_share"], 0.05]
+    assert 1.0 + below <= ratio < 1.0 + float(np.hypot(np.hypot(below, others[0]), 3.0 * others[1]))
