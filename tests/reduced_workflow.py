@@ -15,6 +15,7 @@ recorded_device: quick
 smallscale: [small]
 silicon_devices: [h100-sxm]
 train_rows: 48
+gemm_train_rows: 48
 """
 
 _SHORT = """\

@@ -30,7 +30,7 @@ def _ratios(results: Results, path: str, along: tuple[str, ...]) -> tuple[FloatA
     chosen = [
         i
         for i, (dtype, regime) in enumerate(zip(words["dtype"], words["regime"]))
-        if dtype == "bfloat16" and regime != "large"
+        if dtype == "bfloat16" and regime not in ("large", "wide")
     ]
     names = ("latency_ms", "predicted_s", "naive_s", *along)
     picked = {name: np.array(cells) for name, cells in results.numbers(path, names, rows=chosen).items()}

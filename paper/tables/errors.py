@@ -21,7 +21,8 @@ OPS = {
 
 WORDS = {
     "regime": {
-        **{"drafting": "small batch", "large": "large batch", "": "other shapes"},
+        **{"drafting": "small batch", "large": "large batch", "wide": "large batch, other weights"},
+        "": "other shapes",
         **{"beyond_l2": "beyond L2", "in_l2": "in L2", "message": "8 KB to 16 MB", "bulk": "larger"},
         **{"short": "short prefill", "prompts": "prefill"},
     },

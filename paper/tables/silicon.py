@@ -19,7 +19,7 @@ LOW_BITS = "-low-bits"
 
 _SIZES = {
     "gemm": "Small batch, as in decoding and verification: m ≤ 512 rows, n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6. "
-    "Large batch: the same with m ≤ 8192.",
+    "Large batch: the same with m ≤ 8192. Other weights: 512 < m ≤ 8192, other n and k from 256, n k ≤ 2²⁹.",
     "experts": "Small batch: up to 512 tokens. Large batch: up to 8192 tokens.",
     "context_attention": "Short prefill: fewer than 512 new tokens in all prompts together. Prefill: up to 32,768.",
     "elementwise": "Beyond L2: the kernel moves more than 1.5 times the size of the L2. In L2: less.",

@@ -56,6 +56,11 @@ def table_of(device, op):
     return f"--op {name} --framework {kind}" if kind else f"--op {name}"
 
 
+def train_rows_of(op):
+    """Return the calibration rows of each kind of kernel of a table."""
+    return config["gemm_train_rows" if op in ("gemm", "gemm-sglang") else "train_rows"]
+
+
 def simulator(section, name):
     """Return the arguments of scylla-sim behind a result file, from `config/scenarios.yaml`."""
     scenario = SCENARIOS[section][name]

@@ -11,7 +11,7 @@ rule silicon:
     params:
         code=VALIDATOR,
         table=lambda w: table_of(w.device, w.op),
-        rows=lambda w: f"--rows {config['train_rows']}" if w.part == "train" else "",
+        rows=lambda w: f"--rows {train_rows_of(w.op)}" if w.part == "train" else "",
     shell:
         "python -m gpu_validate silicon --device {wildcards.device} {params.table} "
         "--part {wildcards.part} {params.rows} --out {output} > {log} 2>&1"

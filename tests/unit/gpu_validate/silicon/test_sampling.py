@@ -42,6 +42,20 @@ def test_rows_of_fresh_prompts_are_read_with_their_lengths() -> None:
     assert len(frame) > 5000 and (frame["kv_len"] == frame["q_len"]).all()
 
 
+def test_gemms_of_other_weights_have_a_regime_beyond_512_rows() -> None:
+    sizes = {"m": [512, 513, 513, 512, 513, 8192, 16384, 4096], "n": [4096, 4096, *[256] * 5, 65536]}
+    frame = pd.DataFrame({**sizes, "k": [4096, 4096, 4096, 4096, 128, 65536, 4096, 65536]})
+    assert sampling.regime(frame, "gemm").tolist() == ["drafting", "large", "wide", "", "", "wide", "", ""]
+
+
+def test_an_eighth_of_the_sampled_gemms_has_many_rows_and_another_eighth_other_weights_too() -> None:
+    frame = pd.DataFrame({"dtype": "fp8", "kernel_source": "x", "m": range(1500)})
+    frame["regime"] = ["drafting"] * 500 + ["large"] * 500 + ["wide"] * 500
+    counts = sampling.sample(frame, "gemm", 256, 0)["regime"].value_counts().to_dict()
+    assert counts["wide"] >= 32 and counts["large"] >= 32
+    assert sum(counts.values()) == 256
+
+
 def test_half_of_the_sampled_attention_reads_from_memory_while_there_is_enough_of_it() -> None:
     frame = attention(kv_len=range(1000), dtype="bfloat16", kernel_source="fa3")
     frame["regime"] = ["beyond_l2"] * 100 + ["in_l2"] * 900
