@@ -115,16 +115,14 @@ class _Mode:
     cost: float
 
 
-def _loss(residual: FloatArray, *, one_sided: bool) -> FloatArray:
+def _loss(residual: FloatArray, one_sided: NDArray[np.bool_]) -> FloatArray:
     """Return the signed square root of a robust loss, so that least squares minimizes the loss.
 
-    The loss is pseudo-Huber. If ``one_sided``, rows that are slower than the model have a Cauchy loss, which
-    penalizes them less.
+    The loss is pseudo-Huber. Where ``one_sided``, rows slower than the model have a Cauchy loss, a smaller penalty.
     """
     square = residual**2
     loss = np.sqrt(1.0 + square) - 1.0
-    if one_sided:
-        loss = np.where(residual > 0.0, loss, np.log1p(0.5 * square))
+    loss = np.where(one_sided & (residual <= 0.0), np.log1p(0.5 * square), loss)
     return np.asarray(np.sign(residual) * np.sqrt(2.0 * loss))
 
 
@@ -153,10 +151,11 @@ def _posterior_mode(
 
     spread, scale = _spread(model), settings.residual_scale
     target = np.log(seconds)
+    disturbed = columns["m"] <= settings.outlier_rows if settings.outlier_rows else np.zeros(seconds.size, np.bool_)
 
     def residuals(theta: FloatArray, prior: FloatArray) -> FloatArray:
         predicted = evaluate(model, model.with_values(np.exp(theta).tolist()), columns, r)
-        loss = _loss((np.log(predicted) - target) / scale, one_sided=settings.outlier_prone)
+        loss = _loss((np.log(predicted) - target) / scale, disturbed)
         return np.concatenate([loss, (theta - prior) / spread])
 
     solutions = [

@@ -1,4 +1,4 @@
-"""Parts that the GEMM and MoE kernel models share: tiles, waves, weights that stay in L2, input quantization."""
+"""Parts that models of GEMMs and MoE layers share: tiles, waves, weights in L2, quantizer, sustained rate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates
-from scylla_sim.ops.op import Columns, gemm_bytes
+from scylla_sim.ops.op import Columns, gemm_bytes, gemm_flops
 
 TILES = ((64, 64), (64, 128), (128, 128), (128, 256))
 """Rows and columns of the tiles among which a library with an unknown tile table is assumed to choose."""
@@ -32,6 +32,22 @@ def gemm_moved_bytes(c: Columns, r: Rates, copies: float, l2_ratio: float) -> Fl
     warm = 1.0 / (1.0 + (copies * weights / r.l2_bytes) ** _RESIDENCY_ORDER)
     moved: FloatArray = gemm_bytes(c, r.size) - weights * warm * (1.0 - 1.0 / l2_ratio)
     return moved
+
+
+LONG_S = 1e-3
+"""Seconds at the peak rate at which a GEMM pays half of ``throttle``; a choice, not a fit."""
+
+
+def throttled_math_seconds(c: Columns, r: Rates, *, sustained_fraction: float, throttle: float) -> FloatArray:
+    """Return the seconds of the FLOPs at the rate that a device sustains.
+
+    Few tiles run at the full clock. A device that computes on all SMs reaches its power limit, which reduces the
+    rate to ``sustained_fraction`` of the peak. The limit acts with a delay, so long GEMMs take up to
+    ``1 + throttle`` times as long.
+    """
+    peak_s = gemm_flops(c) / r.flop_per_s
+    seconds: FloatArray = peak_s / sustained_fraction * (1.0 + throttle * peak_s / (peak_s + LONG_S))
+    return seconds
 
 
 def tile_waves(weight: float, tiles_per_sm: FloatArray) -> FloatArray:

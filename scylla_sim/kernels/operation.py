@@ -160,8 +160,8 @@ class FitSettings:
         Columns that rows of one slice of a model share. With too few cross-validation groups, slices are held out.
     leave_one_group_out
         Whether each group is a fold of its own, as long as there are few.
-    outlier_prone
-        Whether some measured rows are slower than the kernel; the loss then penalizes slow rows less.
+    outlier_rows
+        Largest ``m`` of rows that something else may have slowed; their loss penalizes slow rows less. 0: none.
     """
 
     min_rows: int
@@ -172,7 +172,7 @@ class FitSettings:
     min_cv_groups: int = 8
     slice_columns: tuple[str, ...] = ()
     leave_one_group_out: bool = False
-    outlier_prone: bool = False
+    outlier_rows: float = 0.0
 
 
 # -- Use in a forward pass -------------------------------------------------------------------------------------

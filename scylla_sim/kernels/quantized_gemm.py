@@ -19,9 +19,9 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.device_rates import Rates, smooth_max
-from scylla_sim.kernels.gemm_parts import QUANTIZER_BYTES, TILES, gemm_moved_bytes
+from scylla_sim.kernels.gemm_parts import QUANTIZER_BYTES, TILES, gemm_moved_bytes, throttled_math_seconds
 from scylla_sim.kernels.model import KernelModel, parameter
-from scylla_sim.ops.op import Columns, gemm_flops
+from scylla_sim.ops.op import Columns
 
 
 @dataclass(frozen=True)
@@ -91,23 +91,34 @@ scaled_mm_sm100_fp8_dispatch.cuh.
 """
 
 
+_INPUT_BYTES, _INPUT_ORDER = 2.0, 4.0
+"""Bytes of an input value before quantization, and sharpness of the step between inputs within and beyond L2."""
+_ROW_NORM = 4.0
+"""Norm that combines the bytes and the rows of the quantizer."""
+
+
 @dataclass(frozen=True)
 class QuantizedGemm:
     """Parameters of quantized GEMMs; the defaults are the priors of `gemm_dispatched_seconds`."""
 
-    bandwidth_fraction: float = parameter(0.84, 0.15, "Achieved fraction of the memory bandwidth.")
-    compute_fraction: float = parameter(1.2, 0.25, "Speed of one tile relative to its SM's share of the peak.")
-    launch_s: float = parameter(5.0e-6, 0.5, "Launch latency of GEMM and quantizer.")
+    bandwidth_fraction: float = parameter(0.86, 0.15, "Achieved fraction of the memory bandwidth.")
+    compute_fraction: float = parameter(1.5, 0.25, "Speed of one tile relative to its SM's share of the peak.")
+    launch_s: float = parameter(4.9e-6, 0.5, "Launch latency of GEMM and quantizer.")
     overlap_norm: float = parameter(
-        2.1, 0.4, "Norm that combines tiles, memory and sustained rate; large: maximum."
+        2.0, 0.4, "Norm that combines tiles, memory and sustained rate; large: maximum."
     )
-    intensity: float = parameter(66.0, 0.5, "FLOPs that an SM could do while it reads one operand element.")
-    stage_s: float = parameter(18e-9, 0.7, "Latency of one pipeline stage of 64 units of k.")
-    fill_depth: float = parameter(1200.0, 0.7, "Units of k that take as long as filling and draining a tile.")
-    l2_ratio: float = parameter(3.0, 0.4, "Speed of L2 over memory for weights that stay in L2.")
-    weight_copies: float = parameter(9.0, 0.3, "Number of copies of the weights that the benchmark cycles through.")
+    intensity: float = parameter(49.0, 0.5, "FLOPs that an SM could do while it reads one operand element.")
+    stage_s: float = parameter(25e-9, 0.7, "Latency of one pipeline stage of 64 units of k.")
+    fill_depth: float = parameter(1100.0, 0.7, "Units of k that take as long as filling and draining a tile.")
+    l2_ratio: float = parameter(4.8, 0.4, "Speed of L2 over memory for weights that stay in L2.")
+    weight_copies: float = parameter(
+        11.0, 0.3, "Number of copies of the weights that the benchmark cycles through."
+    )
     quantiser_ratio: float = parameter(0.35, 0.8, "Achieved fraction of the memory bandwidth in the quantizer.")
-    sustained_fraction: float = parameter(1.0, 0.3, "Fraction of the peak that all SMs together sustain.")
+    sustained_fraction: float = parameter(0.91, 0.3, "Fraction of the peak that all SMs together sustain.")
+    row_s: float = parameter(3e-9, 1.5, "Minimum seconds per row in the quantizer.")
+    cold_ratio: float = parameter(0.4, 1.0, "Relative slowdown of the quantizer for inputs larger than L2.")
+    throttle: float = parameter(0.1, 1.0, "Relative slowdown of the sustained rate in long GEMMs.")
 
 
 def _tile_step_seconds(
@@ -116,6 +127,17 @@ def _tile_step_seconds(
     """Return the seconds that an SM spends on a tile per unit of k: arithmetic, or reading operands."""
     sm_flop = r.flop_per_s / r.sm_count
     return np.maximum(2.0 * rows * cols / p.compute_fraction, p.intensity * (filled + cols)) / sm_flop
+
+
+def _quantize_s(p: QuantizedGemm, c: Columns, r: Rates) -> FloatArray:
+    """Return the seconds of quantizing the input.
+
+    A kernel with one CTA per row takes ``row_s`` for each of many short rows (vLLM on Hopper: 6-7 ns). Inputs
+    larger than L2 (2 bytes a value) are read from memory.
+    """
+    filled = (_INPUT_BYTES * c["m"] * c["k"] / r.l2_bytes) ** _INPUT_ORDER
+    moved = QUANTIZER_BYTES * c["m"] * c["k"] / (p.quantiser_ratio * r.bytes_per_s)
+    return smooth_max(_ROW_NORM, moved * (1.0 + p.cold_ratio * filled / (1.0 + filled)), p.row_s * c["m"])
 
 
 def _with_tile_seconds(p: QuantizedGemm, c: Columns, r: Rates, tile_s: FloatArray) -> FloatArray:
@@ -128,17 +150,16 @@ def _with_tile_seconds(p: QuantizedGemm, c: Columns, r: Rates, tile_s: FloatArra
 
     Notes
     -----
-    Few tiles run at the full clock. On a device that computes on all SMs, the power limit reduces the rate to the
-    sustained fraction (L40S: 0.6 of the peak). A fitted fraction above 1 means that waves of tiles already explain
-    large GEMMs.
+    The sustained rate is that of `throttled_math_seconds` (L40S: 0.6 of the peak). A fitted fraction above 1 means
+    that waves of tiles already explain large GEMMs.
     """
     k = c["k"]
     # a fitted ratio below 1 is not a cache effect but another property of small weights
     moved = gemm_moved_bytes(c, r, p.weight_copies, max(p.l2_ratio, 1.0))
     memory = moved / (p.bandwidth_fraction * r.bytes_per_s)
-    math = gemm_flops(c) / (p.sustained_fraction * r.flop_per_s)
-    quantize = QUANTIZER_BYTES * c["m"] * k / (p.quantiser_ratio * r.bytes_per_s)
-    return p.launch_s + smooth_max(p.overlap_norm, memory, tile_s * (k + p.fill_depth), math) + quantize
+    math = throttled_math_seconds(c, r, sustained_fraction=p.sustained_fraction, throttle=p.throttle)
+    multiply = smooth_max(p.overlap_norm, memory, tile_s * (k + p.fill_depth), math)
+    return p.launch_s + multiply + _quantize_s(p, c, r)
 
 
 def gemm_quantized_seconds(p: QuantizedGemm, c: Columns, r: Rates) -> FloatArray:

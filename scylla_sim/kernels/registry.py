@@ -35,7 +35,7 @@ def kernel_models() -> dict[str, KernelModel]:
     Examples
     --------
     >>> kernel_models()["gemm_tiles"].prior.bandwidth_fraction
-    0.86
+    0.89
     """
     return {model.name: model for item in OPERATIONS.values() for model in item.models}
 

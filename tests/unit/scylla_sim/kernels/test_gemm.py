@@ -16,12 +16,29 @@ def test_split_k_is_chosen_for_few_tiles():
 
 
 def test_a_large_gemm_runs_at_the_sustained_rate_by_hand():
-    """Half the peak for the whole device, where tiles and memory are much faster: twice the datasheet's seconds."""
+    """Half the peak, where tiles and memory are much faster: twice the datasheet's seconds, or more in a long one.
+
+    At the peak the GEMM takes 1.11 ms; a throttle of 0.2 then adds 0.2 * 1.11 / 2.11 = 10.5 %.
+    """
     fast = {"compute_fraction": 50.0, "intensity": 1e-3, "stage_s": 1e-12, "bandwidth_fraction": 50.0}
     shape = {"m": 8192, "n": 8192, "k": 8192}
     expected = 2.0 * 8192**3 / (0.5 * H100.peak("bf16"))
-    given = prior_seconds(GEMM_TILES, H100, fast | {"sustained_fraction": 0.5, "launch_s": 1e-12}, **shape)
-    assert given == pytest.approx(expected, rel=1e-3)
+    half = fast | {"sustained_fraction": 0.5, "launch_s": 1e-12}
+    for throttle, longer in ((1e-9, 1.0), (0.2, 1.1053)):
+        given = prior_seconds(GEMM_TILES, H100, half | {"throttle": throttle}, **shape)
+        assert given == pytest.approx(longer * expected, rel=1e-3)
+
+
+def test_streams_overlap_by_their_own_norm_by_hand():
+    """Tiles and memory of equal length add up at a norm of 1 and hide each other at a large norm."""
+    equal = {"launch_s": 1e-12, "intensity": 1e-9, "compute_fraction": 1e9, "fill_depth": 1e-9, "split_s": 1.0}
+    equal |= {"overlap_norm": 8.0, "crowding": 1e-9, "bandwidth_fraction": 1.0, "l2_ratio": 1.0}
+    shape = {"m": 1, "n": 8192, "k": 8192}
+    memory_s = 2.0 * (8192**2 + 2 * 8192) / H100.memory_bytes_per_s
+    equal["stage_s"] = memory_s / 128.0  # 128 stages of 64 units of k, in one wave of 128-wide tiles
+    for norm, times in ((1.0, 2.0), (40.0, 2.0 ** (1 / 40))):
+        given = prior_seconds(GEMM_TILES, H100, equal | {"stream_norm": norm}, **shape)
+        assert given == pytest.approx(times * memory_s, rel=1e-3)
 
 
 def test_weights_stream_slower_past_many_rows_by_hand():

@@ -45,7 +45,7 @@ def test_larger_tile_takes_longer_unless_memory_bound():
 def test_tiles_of_a_cluster_start_together():
     # 257 rows are three tiles of 128 and start as four, as 512 do; 256 are two
     alone = {"quantiser_ratio": 1e6, "bandwidth_fraction": 1e6, "sustained_fraction": 1e6}
-    alone |= {"launch_s": 1e-9, "stage_s": 1e-15}
+    alone |= {"launch_s": 1e-9, "stage_s": 1e-15, "row_s": 1e-15}
     two, three, four = seconds("h100-sxm", np.array([256.0, 257.0, 512.0]), 16384.0, 2048.0, **alone)
     assert three == pytest.approx(four)
     assert three == pytest.approx(2 * two, rel=1e-3)
@@ -85,3 +85,22 @@ def test_transferred_fit_uses_the_tile_table_of_the_new_family():
     assert on["mi300x"] == pytest.approx(free)
     again = evaluate(GEMM_QUANTIZED, kernel.parameters, shape, rates(catalog.hardware("b200-sxm"), "fp8"))
     assert not np.allclose(on["b200-sxm"], again, rtol=0.01)
+
+
+def test_quantizer_takes_a_minimum_per_row_by_hand():
+    """4096 short rows of 10 ns each are 41 us, whatever their bytes; long rows take as long as their bytes."""
+    free = {"bandwidth_fraction": 1e6, "compute_fraction": 1e6, "intensity": 1e-6, "sustained_fraction": 1e6}
+    free |= {"launch_s": 1e-12, "stage_s": 1e-15, "quantiser_ratio": 1.0, "cold_ratio": 1e-9, "row_s": 1e-8}
+    short = seconds("h100-sxm", 4096.0, 1024.0, 64.0, **free)
+    assert short == pytest.approx(4096 * 1e-8, rel=1e-2)
+    long = seconds("h100-sxm", 64.0, 1024.0, 65536.0, **free)
+    assert long == pytest.approx(5 * 64 * 65536 / 3.35e12, rel=1e-2)
+
+
+def test_quantizer_reads_inputs_beyond_l2_more_slowly():
+    """50 MiB of L2: 1 MiB of input is inside, and 1 GiB is far outside."""
+    free = {"bandwidth_fraction": 1e6, "compute_fraction": 1e6, "intensity": 1e-6, "sustained_fraction": 1e6}
+    free |= {"launch_s": 1e-12, "stage_s": 1e-15, "quantiser_ratio": 1e-2, "row_s": 1e-15}
+    for m, slower in ((64.0, 1.0), (65536.0, 1.5)):
+        warm, cold = (seconds("h100-sxm", m, 1024.0, 8192.0, cold_ratio=ratio, **free) for ratio in (1e-9, 0.5))
+        assert cold / warm == pytest.approx(slower, rel=1e-3)
