@@ -225,9 +225,8 @@ def held_out(series: Series, *, known_to: int = 3, predict_from: int = 5) -> lis
         For fewer than three series.
     """
     if len(series) < 3:
-        raise fail(
-            "series", len(series), "must be at least 3", "each is predicted with the exponents of the others"
-        )
+        hint = "each is predicted with the exponents of the others; scylla-sim acceptance has the shipped law"
+        raise fail("series", len(series), "must be at least 3", hint)
     points = {
         label: (np.asarray(k, dtype=np.int64), np.asarray(t, dtype=float)) for label, (k, t) in series.items()
     }

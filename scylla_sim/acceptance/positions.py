@@ -41,6 +41,9 @@ from scylla_sim.checks import FloatArray, in_range, whole
 OTHER = "other"
 """Law of methods without published series."""
 
+GIVEN = "given"
+"""Method of a law whose exponent the user gives."""
+
 SAME_HEAD = {"eagle2": "eagle", "scylla": "eagle"}
 """Method -> method whose law it shares, because both have the same head."""
 
@@ -189,11 +192,17 @@ class PositionLaw:
         --------
         >>> PositionLaw("eagle3", 0.3, 0.23).describe()
         'the position law of eagle3 (odds at position i times i^-0.3, exponent +- 0.23)'
+        >>> law_of("eagle3", 0.0).describe()
+        'the given position law (one rate for all positions)'
         """
+        named = {GIVEN: "the given position law", OTHER: "the position law of other methods"}
+        name = named.get(self.method, f"the position law of {self.method}")
         if self.later_rate is not None:
-            return f"the position law of {self.method} (a match at position 1, then the rate {self.later_rate:g})"
+            return f"{name} (a match at position 1, then the rate {self.later_rate:g})"
+        if self.exponent == self.spread == 0.0:
+            return f"{name} (one rate for all positions)"
         spread = f", exponent +- {self.spread:g}" if self.spread else ""
-        return f"the position law of {self.method} (odds at position i times i^-{self.exponent:g}{spread})"
+        return f"{name} (odds at position i times i^{-self.exponent:g}{spread})"
 
 
 def _chain_tau(rates: FloatArray) -> FloatArray:
@@ -234,5 +243,5 @@ def law_of(method: str, exponent: float | None = None) -> PositionLaw:
     (True, 'other', 0.0)
     """
     if exponent is not None:
-        return PositionLaw("--position-exponent", float(exponent), 0.0)
+        return PositionLaw(GIVEN, float(exponent), 0.0)
     return laws().get(SAME_HEAD.get(method, method), laws()[OTHER])
