@@ -155,8 +155,6 @@ def _from_rates(
     if rates.size < s.draft_len:
         given = f"{rates.size} positions" if rates.size > 1 else f"position 1 ({rates[0]:g})"
         remarks.append(f"acceptance is given for {given}; later positions follow {law.describe()}")
-    elif rates.size > s.draft_len and rates.size > 1:
-        remarks.append(f"acceptance was measured with draft_len {rates.size} and is predicted with {s.draft_len}")
     if s.top_k > 1:
         remarks.append(
             "ranks beyond the first follow the default rank law (scylla_sim.acceptance.profiles.rank_profile)"

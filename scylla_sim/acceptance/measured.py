@@ -51,6 +51,21 @@ class MeasuredAcceptance:
             hint = "give --measured-draft-len, because other lengths yield other values"
             raise fail("tokens_per_cycle", self.tokens_per_cycle, "holds at one draft length", hint)
 
+    def shorter_notes(self, draft_lens: Sequence[int]) -> list[str]:
+        """Return a note on the predicted lengths for which not all given rates are used.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> MeasuredAcceptance(rates=np.array([0.8, 0.7, 0.6])).shorter_notes([1, 2, 3])
+        ['acceptance was measured with draft_len 3 and is predicted with 1, 2']
+        """
+        known = self.rates.size if self.rates is not None and self.tokens_per_cycle is None else 0
+        shorter = ", ".join(str(n) for n in sorted({*draft_lens}) if 0 < n < known)
+        return (
+            [f"acceptance was measured with draft_len {known} and is predicted with {shorter}"] if shorter else []
+        )
+
 
 def measured_acceptance(
     acceptance: float | Sequence[float] | str | PathLike[str] | None,

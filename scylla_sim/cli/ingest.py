@@ -26,6 +26,9 @@ EPILOG = """examples (the content of the file decides its kind):
   scylla-sim ingest sglang.log --draft-len 3                SGLang's Decode batch lines
 """
 
+DEFAULT_DRAFT = "eagle3"
+"""Method of a log that does not name it."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
@@ -36,9 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--draft",
-        default="eagle3",
         metavar="METHOD",
-        help="method whose position law gives the rates of an SGLang log; default eagle3",
+        help=f"method whose position law gives the rates of an SGLang log; default {DEFAULT_DRAFT}",
     )
     parser.add_argument("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
     parser.add_argument("--generation", type=int, metavar="N", help="also show the cycles of N tokens, p50 and p99")
@@ -113,9 +115,11 @@ def execute(args: argparse.Namespace) -> None:
     if isinstance(found, Counts):
         if args.draft_len is not None and args.draft_len != len(found.accepted):
             raise fail("draft_len", args.draft_len, f"must be {len(found.accepted)}, the positions in {args.file}")
+        if args.draft is not None:
+            note("note: draft is not used: the file has the acceptance of every position")
         facts, rows = _counted(found, level)
     else:
-        facts, rows = _from_lengths(found, args.draft_len, level, positions.law_of(args.draft))
+        facts, rows = _from_lengths(found, args.draft_len, level, positions.law_of(args.draft or DEFAULT_DRAFT))
     rates = [row["acceptance_rate"] for row in rows]
     facts |= {f"tokens_per_cycle_p{q}": float(profiles.cycle_quantile(rates, q / 100)) for q in (50, 99)}
     if args.generation is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,8 @@ from scylla_sim.cli import _options
 from scylla_sim.console import add_output, assignments, counts, emit, name_list, note
 from scylla_sim.ops import forward
 from scylla_sim.planning.capacity import RANKINGS, Candidates, search
+from scylla_sim.prediction.footer import interval_coverage
+from scylla_sim.prediction.model_notes import deployment_notes
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -120,6 +122,18 @@ def _configs(args: argparse.Namespace, names: list[str]) -> tuple[dict[str, list
     return found, [*precisions, *notes]
 
 
+def _scope(candidates: Sequence[Candidates], context: int) -> str:
+    """Return the engine and the context of all candidates, and what their intervals cover."""
+    engine = candidates[0].deployment.engine
+    configs = [config for each in candidates for config in each.configs]
+    drafting = [config for config in configs if config.draft.kind != "none"]
+    uncertain = any(config.tau_lower < config.tau_upper for config in drafting)
+    coverage = interval_coverage(
+        engine, tp=max(each.deployment.tp for each in candidates), acceptance=uncertain if drafting else None
+    )
+    return f"engine {engine.name}, context {context}; {coverage}"
+
+
 def _tpot_limit(text: str | None) -> float | None:
     """Return the limit in seconds per output token; ``None`` without a limit."""
     if text is None:
@@ -145,9 +159,15 @@ def execute(args: argparse.Namespace) -> int:
     model, context = _options.served_model(args)
     configs, notes = _configs(args, names)
     _options.print_notes([*(text for remarks in named for text in remarks), *notes])
+    candidates = _candidates(args, model, names, configs)
+    _options.print_notes(
+        text
+        for each in candidates
+        for text in deployment_notes(model, each.configs, each.deployment, each.draft_deployment)
+    )
     found = search(
         model,
-        _candidates(args, model, names, configs),
+        candidates,
         batch=whole("batch", counts("batch", args.batch), 1).tolist(),
         context=context,
         tpot_limit_s=limit,
@@ -164,6 +184,7 @@ def execute(args: argparse.Namespace) -> int:
         f"{found.considered} configurations: {len(found.points)} feasible, "
         f"{found.too_large} do not fit in memory, {found.too_slow} miss the latency limit"
     )
+    note(_scope(candidates, context))
     if not rows and found.fastest_tpot_s is not None:
         note(f"the fastest configuration that fits in memory takes {1e3 * found.fastest_tpot_s:.1f} ms per token")
     return 0

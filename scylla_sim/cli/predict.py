@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import scylla_sim
+from scylla_sim.checks import fail
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, emit, emit_text
 from scylla_sim.prediction.scenario import THEOREM
@@ -42,8 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Predict and print."""
+    if args.breakdown and args.measured_plain_tpot is not None:
+        rule = "must not be given with --breakdown"
+        raise fail("measured_plain_tpot", args.measured_plain_tpot, rule, "a breakdown has predicted seconds only")
     result = scylla_sim.predict(**_options.scenario_options(args))
     _options.print_notes(result.notes)
+    if args.breakdown and args.input_len is not None:
+        _options.print_notes(["a breakdown is that of one cycle, without prefills"])
     inputs = _options.input_files(args)
     if args.breakdown:
         emit(args, "breakdown", result.breakdown(), inputs=inputs)

@@ -22,7 +22,7 @@ from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedu
 from scylla_sim.prediction import measured_plain
 from scylla_sim.prediction.evidence import shares_in_words
 from scylla_sim.prediction.footer import footer, interval_coverage
-from scylla_sim.prediction.model_notes import model_notes
+from scylla_sim.prediction.model_notes import deployment_notes, model_notes
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import notes_of
 from scylla_sim.prediction.steps import Deployment
@@ -89,7 +89,9 @@ def _shapes(scenario: Scenario, draft: Draft) -> list[DraftShape]:
         return draft_design.shapes()
     depths = [n for n in CHAINS if not draft.max_len or n <= draft.max_len]
     depths += [draft.max_len] if draft.max_len > CHAINS[-1] else []
-    lengths = depths if scenario.draft_len is None else whole("draft_len", scenario.draft_len, 1).tolist()
+    lengths = depths
+    if scenario.draft_len is not None:
+        lengths = whole("draft_len", scenario.draft_len, 1, hint="0 is always a candidate").tolist()
     widths = [default.top_k] if scenario.top_k is None else whole("top_k", scenario.top_k, 1).tolist()
     sizes = [None] if scenario.verify_tokens is None else whole("verify_tokens", scenario.verify_tokens, 2).tolist()
     found = [
@@ -253,6 +255,7 @@ def execute(args: argparse.Namespace) -> int:
         [
             *(*scenario.name_notes(), *model_notes(model, scenario.contexts())),
             *(*notes_of(scenario.load(), scenario.context), *scenario.precision_notes(), *notes),
+            *deployment_notes(model, candidates, target, draft_target),
         ]
     )
     draft = candidates[0].draft

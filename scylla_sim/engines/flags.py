@@ -34,6 +34,7 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.planning.crossover import Span
 from scylla_sim.planning.schedule import Schedule
 from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.engine_support import NO_TREES, unsupported
 from scylla_sim.specs.model import Model
 
 ENGINES = ("vllm", "sglang")
@@ -74,19 +75,6 @@ class Flags:
     notes: tuple[str, ...]
 
 
-UNSUPPORTED = {
-    "vllm": {
-        "domino": "this package knows no setting of vLLM for Domino",
-        "mlp_speculator": "vLLM disables MLP speculators (model_executor/models/registry.py)",
-    },
-    "sglang": {
-        "medusa": "SGLang has no Medusa heads",
-        "p-eagle": "this package knows no setting of SGLang for P-EAGLE",
-        "mlp_speculator": "this package knows no setting of SGLang for MLP speculators",
-    },
-}
-"""Methods that an engine cannot run: engine -> method -> reason."""
-
 SGLANG_ALGORITHMS = {"eagle3": "EAGLE3", "dflash": "DFLASH", "domino": "DFLASH", "dspark": "DSPARK"}
 """Method -> algorithm of SGLang; other heads run as ``EAGLE``."""
 
@@ -124,7 +112,7 @@ def _unusable(engine: str, draft: Draft, found: Schedule, target: Model) -> str:
             f"the config of {target.name} has no MTP layers (num_nextn_predict_layers or mtp_num_hidden_layers), "
             "so no engine can run this draft"
         )
-    return UNSUPPORTED[engine].get(draft.method_name, "")
+    return unsupported(engine, draft)
 
 
 def _off(engine: str, scope: str) -> Flags:
@@ -175,7 +163,7 @@ def _vllm(draft: Draft, found: Schedule, draft_tp: int | None) -> list[Flags]:
     if draft_tp is not None and "model" in method:
         method["draft_tensor_parallel_size"] = draft_tp
     if fixed is None:
-        no_trees = "vLLM drafts chains only, without tree attention (vLLM #42121); give candidates with --top-k 1"
+        no_trees = f"{NO_TREES['vllm-2026']}; give candidates with --top-k 1"
         return [Flags("vllm", "fixed", "", "", (no_trees,))]
     tree = ("best chain; vLLM has no trees (vLLM #42121)",) if found.fixed != fixed else ()
     static = Flags("vllm", "fixed", _vllm_option({**method, "num_speculative_tokens": fixed.draft_len}), "", tree)

@@ -86,6 +86,7 @@ def footer(
     meaning = EVIDENCE_MEANING.get(evidence, evidence)
     verified = f"; verification with {row['verify_attention']}" if row.get("verify_attention") else ""
     return (
-        f"{head}; evidence: {evidence} ({meaning}){published}{verified}\n"
-        f"shares of a cycle: {shares_in_words(shares)}; {coverage}\n"
+        f"{head}{verified}\n"
+        f"evidence: {evidence} ({meaning}){published}; shares of a cycle: {shares_in_words(shares)}\n"
+        f"{coverage}\n"
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import fail, whole
 from scylla_sim.prediction import weight_only
-from scylla_sim.prediction.throughput import Prediction
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.specs.attention_backend import AttentionBackend
 from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.engine_support import support_notes
 from scylla_sim.specs.model import Model
 
 
@@ -70,3 +73,26 @@ def backend_notes(predictions: Sequence[Prediction]) -> list[str]:
 
 def _remarks(backends: Sequence[AttentionBackend | None]) -> list[str]:
     return list(dict.fromkeys(f"{one.kernels}: {one.note}" for one in backends if one is not None and one.note))
+
+
+def engine_notes(predictions: Sequence[Prediction]) -> list[str]:
+    """Return a note if the engine cannot run the draft of the predictions, or a tree among them."""
+    configs = [prediction.config for prediction in predictions]
+    return support_notes(predictions[0].engine, configs[0].draft, trees=any(item.top_k > 1 for item in configs))
+
+
+def deployment_notes(
+    model: Model, configs: Sequence[SpeculativeConfig], target: Deployment, draft: Deployment | None = None
+) -> list[str]:
+    """Return the notes of a search over configurations: kernels without a published row, and unsupported drafts.
+
+    Parameters
+    ----------
+    model, configs
+        Target model, and the configurations, which share one draft.
+    target, draft
+        Deployment of the target, and that of the draft if it differs.
+    """
+    one = list(predict_each(model, configs[-1:], target, batch=1, context=1, draft_deployment=draft))
+    trees = any(config.top_k > 1 for config in configs)
+    return backend_notes(one) + support_notes(target.engine, configs[-1].draft, trees=trees)

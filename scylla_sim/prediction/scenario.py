@@ -15,11 +15,11 @@ from scylla_sim.acceptance.measured import MeasuredAcceptance, measured_acceptan
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import fail, in_range, number, one_of, whole
-from scylla_sim.prediction import measured_plain, precisions
+from scylla_sim.prediction import measured_plain, precisions, unused_options
 from scylla_sim.prediction.counts import count, counts, optional_counts
 from scylla_sim.prediction.device_choice import calibration_for, family_notes
 from scylla_sim.prediction.memory_notes import memory_notes
-from scylla_sim.prediction.model_notes import backend_notes, check_context, draft_notes, model_notes
+from scylla_sim.prediction.model_notes import backend_notes, check_context, draft_notes, engine_notes, model_notes
 from scylla_sim.prediction.precisions import Precisions
 from scylla_sim.prediction.result import Result
 from scylla_sim.prediction.served_load import ServedLoad, default_context, load_of, longest_of, notes_of
@@ -39,12 +39,6 @@ THEOREM_NOTE = f"{THEOREM} is quoted for Qwen2.5-72B at 10K input tokens; the pa
 
 DEFAULT_ENGINE = "vllm"
 """Engine of every verb and of `scylla_sim.predict`."""
-
-DRAFTING_OPTIONS = (
-    *("draft_len", "top_k", "verify_tokens", "acceptance", "tokens_per_cycle", "measured_draft_len"),
-    *("position_exponent", "reference_tokens_per_cycle", "draft_layers", "draft_train_tokens", "task"),
-)
-"""Fields of `Scenario` that a `SpeculativeConfig` replaces."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +229,10 @@ class Scenario:
             train_tokens = number("draft_train_tokens", train_tokens, 0)
         configs, notes = [], draft_notes(draft, self.target_model(), self.contexts())
         shapes = self.draft_shapes(verify_tokens) if shapes is None else shapes
-        measured.check_one_length([shape.draft_len for shape in shapes])
+        lengths = [shape.draft_len for shape in shapes]
+        measured.check_one_length(lengths)
+        notes += measured.shorter_notes(lengths)
+        notes += [] if self.position_exponent is None else unused_options.exponent_notes(measured, shapes)
         for shape in shapes:
             config, remarks = drafting.resolve(
                 draft,
@@ -256,13 +253,9 @@ class Scenario:
 
     def _refuse_options_beside_config(self) -> None:
         """Raise for a drafting option that a complete configuration would override."""
-        for name in self._drafting_options():
+        for name in unused_options.given(vars(self)):
             rule = "must not be given beside a SpeculativeConfig"
             raise fail(name, getattr(self, name), rule, "change the configuration")
-
-    def _drafting_options(self) -> list[str]:
-        """Return the names of the drafting options that are given."""
-        return [name for name in DRAFTING_OPTIONS if getattr(self, name) is not None]
 
     def _measured(self) -> MeasuredAcceptance:
         """Return the acceptance that was measured, and the draft length of the measurement."""
@@ -305,7 +298,7 @@ class Scenario:
         for verify_tokens, batch in self.verify_groups():
             configs, remarks = self.speculative_configs(verify_tokens=verify_tokens)
             if configs[0].draft.kind == "none":
-                remarks += [f"{name} is not used without a draft" for name in self._drafting_options()]
+                remarks += unused_options.notes_without_draft(vars(self))
             column = np.asarray(batch)[:, None]
             predictions += predict_each(
                 model,
@@ -325,7 +318,7 @@ class Scenario:
             context=context,
             tokens=max(each.config.verify_tokens for each in predictions),
         )
-        notes += memory_notes(predictions) + backend_notes(predictions)
+        notes += memory_notes(predictions) + backend_notes(predictions) + engine_notes(predictions)
         notes += [] if measured is None else measured_plain.notes_of(predictions, measured)
         return Result(
             model,

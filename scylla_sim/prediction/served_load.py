@@ -9,6 +9,7 @@ decoding steps is the same per request at every concurrency from 1 to 64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,13 +88,20 @@ def longest_of(load: ServedLoad | None) -> list[int]:
     return [] if load is None else [load.input_len + load.output_len]
 
 
-def notes_of(load: ServedLoad | None, context: object) -> list[str]:
+def notes_of(load: ServedLoad | None, context: int | Sequence[int] | None) -> list[str]:
     """Return what is assumed about a load; ``context`` is the one that the user states, or ``None``."""
     if load is None:
         return []
     found = ["prefills stop decoding, with and without a draft; arrivals, queues and ragged ends are left out"]
     if context is None:
         found.append(f"context {load.context}: the input and half of the output")
+    else:
+        shortest, longest = load.input_len, load.input_len + load.output_len
+        beyond = [f"{n:g}" for n in np.atleast_1d(context).tolist() if not shortest <= n <= longest]
+        if beyond:
+            found.append(
+                f"context {', '.join(beyond)} is outside that of such requests, {shortest} to {longest} tokens"
+            )
     if load.cached_tokens:
         found.append("attention to a cached prefix was never measured: evidence theory, with a wide interval")
     return found

@@ -65,7 +65,7 @@ def test_table_prints_crossovers_evidence_and_settings(capsys):
     assert code == 0
     assert "none to 60" in out
     assert "--max-batch" in out
-    assert "; evidence: " in out and "shares of a cycle: silicon" in out
+    assert "\nevidence: " in out and "shares of a cycle: silicon" in out
     assert "90 % intervals cover kernels, engine versions, differences between deployments and acceptance" in out
     assert "<path of your draft>" in out
 
