@@ -36,10 +36,19 @@ def test_the_fraction_of_flashattention_2_belongs_to_the_gpu():
     assert [float(one.settings["compute_fraction"].value) for one in found] == [0.51, 0.84]
 
 
-def test_mla_has_backends_of_its_own():
-    assert (
-        dispatched("vllm", catalog.hardware("h200-sxm"), kv_dtype="bfloat16", attention=LATENT).name == "flashmla"
-    )
+@pytest.mark.parametrize(
+    ("device", "backend"),
+    [
+        ("h200-sxm", "flashmla"),
+        ("b200-sxm", "trtllm_mla"),
+        ("rtx-pro-6000", "triton_mla"),
+        ("rtx-5090", "triton_mla"),
+        ("a100-sxm", "triton_mla"),
+    ],
+)
+def test_mla_has_backends_of_its_own(device, backend):
+    """trtllm-gen needs compute capability 10, which Blackwell cards with GDDR7 do not have."""
+    assert dispatched("vllm", catalog.hardware(device), kv_dtype="bfloat16", attention=LATENT).name == backend
 
 
 def test_without_a_framework_the_fitted_kernel_verifies():
