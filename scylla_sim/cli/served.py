@@ -38,8 +38,6 @@ NOT_USED = ("table_figure", "how_read", "engine_version", "note")
 """Columns for readers."""
 KNOWN = (*PASSED_ON, *WORDS, *COUNTS, *SHAPE, *LENGTHS, TAU, *MEASURED, *NOT_USED)
 WHOLE = NumberRule(0.0, whole=True)
-UNFITTED = 1.0
-"""Tokens per cycle at which a baseline is computed before its own fit."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
