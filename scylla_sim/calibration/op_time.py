@@ -129,7 +129,7 @@ def op_seconds(
     """
     kind, hardware = op_kind(op.kind), calibration.hardware
     if kind.resource == LINK and hardware.link_bytes_per_s <= 0:
-        raise fail("tp", int(op.columns["num_gpus"]), f"needs a link, and {hardware.name} has none")
+        raise fail("tp", int(np.asarray(op.columns["num_gpus"]).flat[0]), f"needs a link, and {hardware.name} has none")
     query = KernelQuery(dtype, kv_dtype, (framework,), {"graph": float(graph)})
     execution, kernel = choose(kind.executions, calibration, op.columns, query)
     if not operation(execution.operation).l2_reuse_in_serving:
@@ -139,11 +139,16 @@ def op_seconds(
     return estimate_by(backend, execution, kernel.in_cuda_graph, columns=op.columns, r=r)
 
 
+def several_queries(kind: OpKind, columns: Columns) -> bool:
+    """Return whether an operation is attention with several query tokens anywhere."""
+    return bool(kind.attention) and bool(np.any(columns["q_len"] > 1.0))
+
+
 def backend_of(
     kind: OpKind, columns: Columns, hardware: Hardware, *, framework: str, kv_dtype: str
 ) -> AttentionBackend | None:
     """Return the backend of attention with several query tokens; ``None`` for the fitted kernel."""
-    if not kind.attention or not np.any(columns["q_len"] > 1.0):
+    if not several_queries(kind, columns):
         return None
     return dispatched(framework, hardware, kv_dtype=kv_dtype, attention=kind.attention)
 

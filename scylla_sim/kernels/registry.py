@@ -22,6 +22,7 @@ from scylla_sim.specs.hardware import Hardware
 
 OPERATIONS = {item.name: item for item in (GEMM, ATTENTION, CONTEXT_ATTENTION, MLA, MOE, ALL_REDUCE, ELEMENTWISE)}
 """Operations that benchmarks measure, by the value of the column ``op``."""
+_KINDS = {kind.name: kind for item in OPERATIONS.values() for kind in item.kinds}
 
 
 def operation(name: str) -> Operation:
@@ -67,8 +68,7 @@ def op_kind(name: str) -> OpKind:
     >>> op_kind("decode_attention").reads_kv
     True
     """
-    found = next((kind for item in OPERATIONS.values() for kind in item.kinds if kind.name == name), None)
-    if found is not None:
-        return found
+    if name in _KINDS:
+        return _KINDS[name]
     kinds = {kind.name: kind for item in OPERATIONS.values() for kind in item.kinds}
     return kinds[one_of("kind", name, kinds)]

@@ -8,20 +8,22 @@ host work of the engine is in `scylla_sim.prediction.overheads`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress, islice
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.calibration.device_calibration import Calibration
-from scylla_sim.calibration.op_time import OpEstimate, op_seconds
+from scylla_sim.calibration.op_batches import Asked, batch_seconds
+from scylla_sim.calibration.op_time import OpEstimate
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.registry import op_kind
 from scylla_sim.ops.draft import draft_ops
 from scylla_sim.ops.forward import forward_ops
-from scylla_sim.ops.op import Op
+from scylla_sim.ops.op import Columns, Op
 from scylla_sim.ops.weights import base_name
 from scylla_sim.prediction import power_limit, weight_only
 from scylla_sim.prediction.step_time import EMPTY, LAUNCH, POWER, OpTime, Step, step_of
@@ -94,8 +96,7 @@ def step_of_ops(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, b
     eager = deployment.eager(tokens, batch)
     launch_s = exact(np.where(eager, deployment.engine.launch_s if deployment.launches_add else 0.0, 0.0))
     parts = []
-    for op in ops:
-        one = _one(op, deployment, eager=eager)
+    for op, (one, *ends) in zip(ops, _estimates(ops, deployment, eager=eager)):
         memory_s = op.memory_bytes(deployment.dtype_of(op), deployment.kv_dtype) / hardware.memory_bytes_per_s
         compute_s = op.flops() / _peak(deployment, op)
         parts.append(
@@ -107,7 +108,7 @@ def step_of_ops(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, b
                 memory_s=memory_s,
                 compute_s=compute_s,
                 evidence=one.evidence,
-                sources=_sources(op, deployment, one, eager=eager, bounds=(compute_s, memory_s)),
+                sources=_sources(op, deployment, one, ends=ends, bounds=(compute_s, memory_s)),
                 backend=one.backend,
             )
         )
@@ -156,22 +157,35 @@ def _waiting(parts: Sequence[OpTime], engine: Engine, eager: NDArray[np.bool_]) 
     return OpTime("waiting_for_launches", LAUNCH, launches, time, none, none, "published")
 
 
-def _one(op: Op, deployment: Deployment, *, eager: NDArray[np.bool_]) -> OpEstimate:
-    """Estimate one execution of an operation; some kernels differ inside and outside a CUDA graph."""
+def _estimates(ops: Sequence[Op], deployment: Deployment, *, eager: NDArray[np.bool_]) -> list[list[OpEstimate]]:
+    """Estimate one execution of each operation, first as it is, then at each end of its assumptions."""
+    asked = [[op, *(replace(op, columns={**op.columns, **end}) for _, end in _ends(op))] for op in ops]
+    whole = [op for group in asked for op in group]
+    some_eager = bool(eager.any() and not eager.all())
+    mixed = [some_eager and op_kind(op.kind).depends_on_graph for op in whole]
 
-    def estimate(graph: bool) -> OpEstimate:
-        return op_seconds(
-            op,
-            deployment.calibration,
-            dtype=deployment.dtype_of(op),
-            kv_dtype=deployment.kv_dtype,
-            graph=graph,
-            framework=deployment.engine.framework,
+    def estimates(graph: bool, some: Iterable[Op]) -> Iterator[OpEstimate]:
+        return iter(
+            batch_seconds(
+                [Asked(op, deployment.dtype_of(op), graph) for op in some],
+                deployment.calibration,
+                kv_dtype=deployment.kv_dtype,
+                framework=deployment.engine.framework,
+            )
         )
 
-    if not op_kind(op.kind).depends_on_graph or eager.all() == eager.any():
-        return estimate(not eager.any())
-    inside, outside = estimate(True), estimate(False)
+    inside, found = estimates(True, compress(whole, mixed)), estimates(not eager.any(), whole)
+    each = (_either(next(inside), one, eager) if both else one for both, one in zip(mixed, found))
+    return [list(islice(each, len(group))) for group in asked]
+
+
+def _ends(op: Op) -> Iterator[tuple[str, Columns]]:
+    """Yield the columns at the ends of each assumption of an operation, with the name of the assumption."""
+    return ((name, end) for name, columns in op.assumed.items() for end in columns)
+
+
+def _either(inside: OpEstimate, outside: OpEstimate, eager: NDArray[np.bool_]) -> OpEstimate:
+    """Return the estimate of a kernel that differs inside and outside a CUDA graph."""
     seconds = Estimate(
         value=np.where(eager, outside.seconds.value, inside.seconds.value),
         lower=np.where(eager, outside.seconds.lower, inside.seconds.lower),
@@ -196,14 +210,22 @@ def _sources(
     deployment: Deployment,
     one: OpEstimate,
     *,
-    eager: NDArray[np.bool_],
+    ends: Sequence[OpEstimate],
     bounds: tuple[FloatArray, FloatArray],
 ) -> Sources:
-    """Return the named sources of error of all executions; ``bounds`` are compute and memory seconds."""
+    """Return the named sources of error of all executions.
+
+    Parameters
+    ----------
+    one, ends
+        Estimates of one execution, and of those at the ends of its assumptions.
+    bounds
+        Compute and memory seconds.
+    """
     found = dict(one.sources)
-    for name, columns in op.assumed.items():
-        ends = (_one(replace(op, columns={**op.columns, **end}), deployment, eager=eager) for end in columns)
-        found[name] = Deviation.between(one.seconds.value, [end.seconds.value for end in ends])
+    for name in op.assumed:
+        values = [end.seconds.value for (of, _), end in zip(_ends(op), ends) if of == name]
+        found[name] = Deviation.between(one.seconds.value, values)
     if op_kind(op.kind).power_limited and deployment.calibration.hardware.sm_count > 0:
         added = one.seconds.value * power_limit.extra_share(*bounds)
         found[POWER] = Deviation(np.zeros_like(added), added)
