@@ -16,6 +16,9 @@ WEAKEST_FIRST = ("theory", "transferred", "published", "given", "small-scale", "
 LARGE_SHARE = 0.1
 """Share of a cycle from which on its weakest parts decide the evidence of a row."""
 
+_CODES = 1000.0 ** np.arange(len(WEAKEST_FIRST))
+"""Weights with which whole percentages of all levels add to one number."""
+
 EVIDENCE_MEANING = {
     "silicon": "kernels fitted to silicon measurements of this GPU",
     "transferred": "kernels fitted on another GPU, at this one's datasheet rates",
@@ -81,7 +84,27 @@ def weakest(found: Mapping[str, FloatArray], shape: tuple[int, ...]) -> list[str
         return [WEAKEST_FIRST[0]] * int(np.prod(shape))
     levels = list(found)
     total = np.cumsum([np.broadcast_to(share, shape).reshape(-1) for share in found.values()], axis=0)
-    return [levels[int(at)] for at in np.argmax(total >= LARGE_SHARE, axis=0)]
+    return [levels[at] for at in np.argmax(total >= LARGE_SHARE, axis=0).tolist()]
+
+
+def words_of_each(found: Mapping[str, FloatArray], shape: tuple[int, ...]) -> list[str]:
+    """Return `shares_in_words` of each point of a flattened grid; ``found`` and ``shape`` are as in `weakest`.
+
+    Examples
+    --------
+    >>> words_of_each({"theory": np.array([0.2, 0.04]), "silicon": np.array([0.8, 0.96])}, (2,))
+    ['silicon 80 %, theory 20 %', 'silicon 96 %, theory 4 %']
+    """
+    if not found:
+        return [""] * int(np.prod(shape))
+    percents = np.rint([100.0 * np.broadcast_to(share, shape).reshape(-1) for share in found.values()])
+    codes = (_CODES[: len(found)] @ percents).tolist()
+    distinct = dict(zip(codes, range(len(codes))))
+    texts = {
+        code: shares_in_words([dict(zip(found, (percents[:, at] / 100.0).tolist()))])
+        for code, at in distinct.items()
+    }
+    return [texts[code] for code in codes]
 
 
 def shares_in_words(rows: Sequence[Mapping[str, float]]) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray, InputError
-from scylla_sim.prediction.evidence import overhead_evidence, shares_in_words
+from scylla_sim.prediction.evidence import overhead_evidence
 from scylla_sim.prediction.footer import footer, interval_coverage
 from scylla_sim.prediction.step_time import LAUNCH
 from scylla_sim.prediction.steps import Deployment
@@ -82,10 +83,8 @@ class Result:
             "precision": self.precision,
             "engine": self.deployment.engine.name,
         }
-        draft_tp = self.deployment.tp if self.draft_tp is None else self.draft_tp
-        return [
-            {**head, **row, "draft_tp": draft_tp} for prediction in self.predictions for row in _rows(prediction)
-        ]
+        tail = {"draft_tp": self.deployment.tp if self.draft_tp is None else self.draft_tp}
+        return [row for prediction in self.predictions for row in _rows(prediction, head, tail)]
 
     def breakdown(self) -> list[Row]:
         """Return one row per operation and per overhead of every cycle, with its seconds and its share."""
@@ -216,50 +215,41 @@ def _memory_columns(prediction: Prediction) -> dict[str, FloatArray]:
     }
 
 
-def _flat(columns: Mapping[str, FloatArray], shape: tuple[int, ...]) -> list[Row]:
-    """Return broadcast columns as rows."""
-    lists = [np.broadcast_to(column, shape).reshape(-1).tolist() for column in columns.values()]
-    return [dict(zip(columns, values)) for values in zip(*lists)]
+def _flat(columns: Mapping[str, FloatArray], shape: tuple[int, ...]) -> dict[str, list[Any]]:
+    """Return the values of columns over the flattened grid."""
+    return {name: np.broadcast_to(column, shape).reshape(-1).tolist() for name, column in columns.items()}
 
 
-def _rows(prediction: Prediction) -> list[Row]:
-    """Return the rows of one prediction, with the keys that scripts rely on."""
+def _same(values: Mapping[str, Any]) -> dict[str, Iterator[Any]]:
+    """Return columns with one value in all rows."""
+    return {name: repeat(value) for name, value in values.items()}
+
+
+def _rows(prediction: Prediction, head: Row, tail: Row) -> list[Row]:
+    """Return the rows of one prediction, with the keys that scripts rely on between those of head and tail."""
     config, shape = prediction.config, prediction.batch.shape
-    drafted = {
-        "draft": config.draft.name,
-        "draft_len": config.draft_len,
-        "top_k": config.top_k,
-        "verify_tokens": config.verify_tokens,
-        "tokens_per_cycle": config.tokens_per_cycle,
+    intervals = _flat(_interval_columns(prediction) | _memory_columns(prediction), shape)
+    backend, speculates = prediction.verify.attention_backend, config.draft.kind != "none"
+    columns: dict[str, Iterable[Any]] = {
+        **_same(head),
+        **_flat({"batch_size": prediction.batch.astype(int), "context_len": prediction.context.astype(int)}, shape),
+        "draft": repeat(config.draft.name),
+        "draft_len": repeat(config.draft_len),
+        "top_k": repeat(config.top_k),
+        "verify_tokens": repeat(config.verify_tokens),
+        "tokens_per_cycle": repeat(config.tokens_per_cycle),
+        **_flat(_columns(prediction), shape),
+        "bound": prediction.bound(),
+        "fits_memory": prediction.fits_memory.reshape(-1).tolist(),
+        "evidence": prediction.evidence,
+        **intervals,
+        "evidence_shares": prediction.evidence_in_words,
+        "verdict": [verdict(each, speculates=speculates) for each in intervals["p_slower"]],
+        "acceptance_evidence": repeat(config.acceptance_evidence),
+        "verify_attention": repeat(backend.kernels if backend else ""),
+        **_same(tail),
     }
-    parts = zip(
-        prediction.batch.reshape(-1).tolist(),
-        prediction.context.reshape(-1).tolist(),
-        _flat(_columns(prediction), shape),
-        prediction.bound(),
-        prediction.fits_memory.reshape(-1).tolist(),
-        _flat(_interval_columns(prediction) | _memory_columns(prediction), shape),
-        prediction.evidence,
-        prediction.evidence_shares,
-    )
-    backend = prediction.verify.attention_backend
-    return [
-        {
-            "batch_size": int(batch),
-            "context_len": int(context),
-            **drafted,
-            **numbers,
-            "bound": bound,
-            "fits_memory": fits,
-            "evidence": evidence,
-            **intervals,
-            "evidence_shares": shares_in_words([shares]),
-            "verdict": verdict(intervals["p_slower"], speculates=config.draft.kind != "none"),
-            "acceptance_evidence": config.acceptance_evidence,
-            "verify_attention": backend.kernels if backend else "",
-        }
-        for batch, context, numbers, bound, fits, intervals, evidence, shares in parts
-    ]
+    return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
 def _breakdown(prediction: Prediction) -> Iterator[Row]:

@@ -233,6 +233,11 @@ class Prediction:
         columns = [np.broadcast_to(one, self.batch.shape).reshape(-1).tolist() for one in self._shares.values()]
         return [dict(zip(self._shares, values)) for values in zip(*columns)]
 
+    @property
+    def evidence_in_words(self) -> list[str]:
+        """`evidence_shares` as text, over the flattened grid."""
+        return evidence.words_of_each(self._shares, self.batch.shape)
+
     def over(self, other: Prediction) -> Estimate:
         """Return the throughput divided by that of another configuration on the same grid."""
         interval = speedup_interval if other.config.draft.kind == "none" else with_interval

@@ -73,7 +73,13 @@ def _error_deviations(
         a, b = ours.get(source, _NO_ERROR), theirs.get(source, _NO_ERROR)
         shared = _correlation(a.kind, ratio) if a.kind == b.kind else 0.0
         our_up, our_down = a.up / seconds[0], a.down / seconds[0]
+        if b is _NO_ERROR:
+            yield our_up**2, our_down**2
+            continue
         their_up, their_down = b.up / seconds[1], b.down / seconds[1]
+        if shared == 0.0:
+            yield our_up**2 + their_down**2, our_down**2 + their_up**2
+            continue
         loss = np.maximum(np.maximum(our_up - their_up, their_down - our_down), 0.0)
         gain = np.maximum(np.maximum(their_up - our_up, our_down - their_down), 0.0)
         yield (

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from scylla_sim.prediction.cycle import Cycle
-from scylla_sim.prediction.evidence import WEAKEST_FIRST, overhead_evidence, shares, shares_in_words, weakest
+from scylla_sim.prediction.evidence import (
+    WEAKEST_FIRST,
+    overhead_evidence,
+    shares,
+    shares_in_words,
+    weakest,
+    words_of_each,
+)
 from scylla_sim.prediction.predict import predict
 from scylla_sim.prediction.step_time import EMPTY, OpTime, step_of
 from scylla_sim.records import EVIDENCE
@@ -62,6 +69,15 @@ def test_every_level_of_evidence_has_a_rank():
 def test_words_are_ranges_over_the_cycles():
     rows = [{"theory": 0.031, "silicon": 0.969}, {"silicon": 1.0}]
     assert shares_in_words(rows) == "silicon 97-100 %, theory 0-3 %"
+
+
+def test_words_of_each_point_are_those_of_its_shares_alone():
+    random = np.random.default_rng(2)
+    cuts = np.sort(np.append(random.uniform(size=(2, 300)), [[0.005] * 3, [0.995] * 3], axis=1), axis=0)
+    found = {"theory": cuts[0], "published": cuts[1] - cuts[0], "silicon": 1.0 - cuts[1]}
+    points = [dict(zip(found, point)) for point in zip(*found.values())]
+    assert words_of_each(found, (303,)) == [shares_in_words([point]) for point in points]
+    assert words_of_each({}, (2, 1)) == ["", ""]
 
 
 def test_evidence_of_a_row_depends_on_its_batch():
