@@ -28,6 +28,7 @@ mix the two kinds of rates.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -140,11 +141,7 @@ class PositionLaw:
 
         A draft with two states never accepts a later position less often than the first.
         """
-        if self.later_rate is None:
-            return position_profile(first_rate, draft_len, exponent=self.exponent)
-        first = in_range("first_rate", first_rate, 0, 1)[..., None]
-        later = np.maximum(first, self.later_rate)
-        return np.where(np.arange(int(whole("draft_len", draft_len, 1))) == 0, first, later)
+        return np.asarray(_profiles([self], draft_len)(in_range("first_rate", first_rate, 0, 1)[None])[0])
 
     def continued(self, rates: ArrayLike, draft_len: int) -> FloatArray:
         """Return conditional rates at positions 1 to draft_len, of which the first ones are given.
@@ -170,7 +167,7 @@ class PositionLaw:
 
     def first_rate(self, tokens_per_cycle: ArrayLike, draft_len: int) -> FloatArray:
         """Return the rate at position 1 at which chains of draft_len tokens yield values of tau."""
-        return solve_rate(tokens_per_cycle, lambda rate: _chain_tau(self.profile(rate, draft_len)))
+        return np.asarray(first_rates([self], tokens_per_cycle, draft_len)[0])
 
     def tokens_per_cycle(self, tau: ArrayLike, known: int, draft_len: int) -> FloatArray:
         """Return tau of chains of draft_len tokens that yield ``tau`` with ``known`` tokens.
@@ -181,9 +178,7 @@ class PositionLaw:
         >>> round(float(law.tokens_per_cycle(2.8, 3, 5)), 2)
         3.2
         """
-        if known == draft_len:
-            return in_range("tokens_per_cycle", tau, 1, draft_len + 1)
-        return _chain_tau(self.profile(self.first_rate(tau, known), draft_len))
+        return np.asarray(taus_by_law([self], tau, known=known, draft_len=draft_len)[0])
 
     def describe(self) -> str:
         """Return the law in words, for notes.
@@ -203,6 +198,51 @@ class PositionLaw:
             return f"{name} (one rate for all positions)"
         spread = f", exponent +- {self.spread:g}" if self.spread else ""
         return f"{name} (odds at position i times i^{-self.exponent:g}{spread})"
+
+
+def _profiles(several: Sequence[PositionLaw], draft_len: int) -> Callable[[FloatArray], FloatArray]:
+    """Return `PositionLaw.profile` at one length, for rates of shape (laws, ...) in [0, 1].
+
+    All laws are of one method. Searches call the function often.
+    """
+    position = np.arange(1.0, int(whole("draft_len", draft_len, 1)) + 1)
+
+    def by_law(values: Sequence[float], rate: FloatArray) -> FloatArray:
+        return np.array(values).reshape(-1, *[1] * rate.ndim)
+
+    later = [law.later_rate for law in several if law.later_rate is not None]
+    if later:
+        return lambda rate: np.where(
+            position == 1.0, rate[..., None], np.maximum(rate[..., None], by_law(later, rate))
+        )
+    factors = position ** -np.array([[law.exponent] for law in several])
+    return lambda rate: _scaled_odds(
+        rate[..., None], factors.reshape(len(several), *[1] * (rate.ndim - 1), position.size)
+    )
+
+
+def first_rates(several: Sequence[PositionLaw], tokens_per_cycle: ArrayLike, draft_len: int) -> FloatArray:
+    """Return `PositionLaw.first_rate` by several laws of one method, shape (laws, ...)."""
+    profiles = _profiles(several, draft_len)
+    wanted = in_range("tokens_per_cycle", tokens_per_cycle, 1)
+    return solve_rate(
+        np.broadcast_to(wanted, (len(several), *wanted.shape)), lambda rate: _chain_tau(profiles(rate))
+    )
+
+
+def taus_by_law(several: Sequence[PositionLaw], tau: ArrayLike, *, known: int, draft_len: int) -> FloatArray:
+    """Return `PositionLaw.tokens_per_cycle` by several laws of one method, shape (laws, ...).
+
+    Examples
+    --------
+    >>> law = PositionLaw("eagle3", 0.66, 0.2)
+    >>> taus_by_law([law, law.moved(1.0)], [2.0, 2.8], known=3, draft_len=5).round(2).tolist()
+    [[2.06, 3.2], [2.08, 3.26]]
+    """
+    if known == draft_len:
+        wanted = in_range("tokens_per_cycle", tau, 1, draft_len + 1)
+        return np.broadcast_to(wanted, (len(several), *wanted.shape))
+    return _chain_tau(_profiles(several, draft_len)(first_rates(several, tau, known)))
 
 
 def _chain_tau(rates: FloatArray) -> FloatArray:

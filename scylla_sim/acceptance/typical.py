@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim.acceptance.positions import SAME_HEAD, PositionLaw, Z, law_of
+from scylla_sim.acceptance.positions import SAME_HEAD, PositionLaw, Z, law_of, taus_by_law
 from scylla_sim.checks import FloatArray, InputError, one_of
 from scylla_sim.stats.estimate import Estimate
+from scylla_sim.stats.quantiles import median
 
 TASKS = ("chat", "code", "math", "qa", "rag", "summarization", "tool_call", "translation")
 """Tasks of published values; see `typical_tau`."""
@@ -102,10 +103,10 @@ def _from_scale(value: FloatArray, longest: float) -> FloatArray:
     return np.asarray(1.0 + (longest - 1.0) / (1.0 + np.exp(-value)))
 
 
-def _at_length(chains: Sequence[Mapping[str, Any]], draft_len: int, law: PositionLaw) -> FloatArray:
-    """Return tau of each series at a draft length, shape (series,).
+def _at_length(chains: Sequence[Mapping[str, Any]], draft_len: int, several: Sequence[PositionLaw]) -> FloatArray:
+    """Return tau of each series at a draft length, shape (laws, series).
 
-    A series gives its value at the nearest published length. The law over positions transfers it from there.
+    A series gives its value at the nearest published length. A law over positions transfers it from there.
     """
     taus = np.empty(len(chains))
     lengths = np.empty(len(chains), dtype=np.int64)
@@ -113,10 +114,10 @@ def _at_length(chains: Sequence[Mapping[str, Any]], draft_len: int, law: Positio
         known = np.asarray(item["draft_len"], dtype=np.float64)
         nearest = int(np.argmin(np.abs(np.log(known / draft_len))))
         lengths[i], taus[i] = item["draft_len"][nearest], item["tokens_per_cycle"][nearest]
-    moved = np.empty(taus.shape)
-    for length in np.unique(lengths).tolist():
+    moved = np.empty((len(several), *taus.shape))
+    for length in sorted(set(lengths.tolist())):
         same = lengths == length
-        moved[same] = law.tokens_per_cycle(taus[same], length, draft_len)
+        moved[:, same] = taus_by_law(several, taus[same], known=length, draft_len=draft_len)
     return moved
 
 
@@ -126,7 +127,7 @@ def _summary(values: FloatArray, longest: float, *, prior: float, transfer: floa
     ``prior`` is the usual spread of such values, and ``transfer`` the spread of a transfer that the values share.
     """
     scaled = _to_scale(values, longest)
-    centre, count = float(np.median(scaled)), scaled.size
+    centre, count = float(median(scaled)), scaled.size
     variance = (((scaled - centre) ** 2).sum() + PRIOR_SERIES * prior**2) / (count + PRIOR_SERIES)
     half = Z * np.sqrt(variance * (1.0 + 1.0 / count) + transfer**2)
     value, lower, upper = _from_scale(np.array([centre, centre - half, centre + half]), longest)
@@ -216,9 +217,9 @@ def typical_tau(
 
 def _of_chains(used: Sequence[Mapping[str, Any]], draft_len: int, prior: float, law: PositionLaw) -> Estimate:
     """Return the median tau of chains at a draft length, with its interval."""
-    at = np.stack([_at_length(used, draft_len, one) for one in (law, law.moved(-1.0), law.moved(1.0))])
+    at = _at_length(used, draft_len, (law, law.moved(-1.0), law.moved(1.0)))
     longest = draft_len + 1.0
-    centres = np.median(_to_scale(at, longest), axis=1)
+    centres = median(_to_scale(at, longest))
     return _summary(at[0], longest, prior=prior, transfer=float(np.ptp(centres)) / 2)
 
 

@@ -153,3 +153,15 @@ def test_exponent_zero_is_one_rate():
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("method", ["eagle3", "ngram"])
+def test_several_laws_at_once_give_what_each_law_gives(method):
+    law = positions.law_of(method)
+    several = [law, law.moved(-1.0), law.moved(1.0)]
+    tau = np.array([1.2, 2.0, 2.9])
+    for length in (1, 3, 7):
+        wanted = tau if length >= 3 else tau[:1]
+        found = positions.taus_by_law(several, wanted, known=3, draft_len=length)
+        for one, row in zip(several, found, strict=True):
+            np.testing.assert_array_equal(row, [float(one.tokens_per_cycle(each, 3, length)) for each in wanted])

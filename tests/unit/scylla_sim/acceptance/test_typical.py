@@ -109,7 +109,7 @@ def test_spreads_are_those_of_the_series():
         if kind == "trees":
             return np.array([item["tokens_per_cycle"] for item in items]), DATA[method]["tree"]["draft_len"] + 1
         length = lengths.get(method, 7)
-        return typical._at_length(items, length, positions.law_of(method)), length + 1
+        return typical._at_length(items, length, [positions.law_of(method)])[0], length + 1
 
     def pooled(tasks):
         squares = freedom = 0.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from scylla_sim.stats.quantiles import beta_quantile, incomplete_beta, student_quantile, weighted_quantile
+from scylla_sim.stats.quantiles import beta_quantile, incomplete_beta, median, student_quantile, weighted_quantile
 
 
 def test_incomplete_beta_agrees_with_scipy():
@@ -27,3 +27,9 @@ def test_weights_act_as_copies_of_a_value():
     copies = np.repeat([1.0, 2.0, 5.0, 9.0], [100, 300, 50, 50])
     found = weighted_quantile([5.0, 1.0, 9.0, 2.0], [0.1, 0.5, 0.95], weights=[50.0, 100.0, 50.0, 300.0])
     assert found[[0, 1, 2]] == pytest.approx(np.quantile(copies, [0.1, 0.5, 0.95]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_median_has_the_bits_of_numpy(count):
+    values = np.random.default_rng(1).lognormal(size=(4, count))
+    np.testing.assert_array_equal(median(values), np.median(values, axis=-1))
