@@ -129,7 +129,9 @@ def op_seconds(
     """
     kind, hardware = op_kind(op.kind), calibration.hardware
     if kind.resource == LINK and hardware.link_bytes_per_s <= 0:
-        raise fail("tp", int(np.asarray(op.columns["num_gpus"]).flat[0]), f"needs a link, and {hardware.name} has none")
+        raise fail(
+            "tp", int(np.asarray(op.columns["num_gpus"]).flat[0]), f"needs a link, and {hardware.name} has none"
+        )
     query = KernelQuery(dtype, kv_dtype, (framework,), {"graph": float(graph)})
     execution, kernel = choose(kind.executions, calibration, op.columns, query)
     if not operation(execution.operation).l2_reuse_in_serving:
