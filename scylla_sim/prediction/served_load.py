@@ -100,7 +100,7 @@ def notes_of(load: ServedLoad | None, context: int | Sequence[int] | None) -> li
         beyond = [f"{n:g}" for n in np.atleast_1d(context).tolist() if not shortest <= n <= longest]
         if beyond:
             found.append(
-                f"context {', '.join(beyond)} is outside the range of these requests, {shortest} to {longest} tokens"
+                f"context {', '.join(beyond)} is outside that of the requests, {shortest} to {longest} tokens"
             )
     if load.cached_tokens:
         found.append("attention to a cached prefix was never measured: evidence theory, with a wide interval")

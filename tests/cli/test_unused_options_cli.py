@@ -52,7 +52,7 @@ def test_shorter_lengths_than_measured_share_one_note(capsys):
 
 def test_a_context_that_no_request_reaches_is_named(capsys):
     _, _, err = run(capsys, *EAGLE3, *LOAD, "--context", "512,1100,3000")
-    assert "note: context 512, 3000 is outside the range of these requests, 1000 to 1200 tokens\n" in err
+    assert "note: context 512, 3000 is outside that of the requests, 1000 to 1200 tokens\n" in err
     assert "outside" not in run(capsys, *EAGLE3, *LOAD, "--context", "1000,1200")[2]
 
 
