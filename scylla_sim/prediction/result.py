@@ -139,7 +139,7 @@ class Result:
         """Return what the 90 % intervals cover."""
         configs = [prediction.config for prediction in self.predictions]
         uncertain = any(config.tau_lower < config.tau_upper for config in configs)
-        acceptance = None if configs[0].draft.kind == "none" else uncertain
+        acceptance = None if all(config.draft_len == 0 for config in configs) else uncertain
         load = self.predictions[0].load is not None
         return interval_coverage(self.deployment.engine, tp=self.deployment.tp, acceptance=acceptance, load=load)
 

@@ -232,6 +232,8 @@ class Scenario:
         lengths = [shape.draft_len for shape in shapes]
         measured.check_one_length(lengths)
         notes += measured.shorter_notes(lengths)
+        kind_alone = self.acceptance is None and self.acceptance_kind != "conditional"
+        notes += ["acceptance_kind is not used without acceptance"] if kind_alone else []
         notes += [] if self.position_exponent is None else unused_options.exponent_notes(measured, shapes)
         for shape in shapes:
             config, remarks = drafting.resolve(

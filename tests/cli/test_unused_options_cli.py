@@ -22,6 +22,17 @@ def test_options_of_the_draft_are_named_without_one(name, value, capsys):
     assert f"note: {name.replace('-', '_')} is not used without a draft\n" in err
 
 
+def test_the_kind_of_rates_is_named_without_rates(capsys):
+    kind = (*PREDICT, "--draft", "eagle3", "--acceptance-kind", "cumulative")
+    assert "acceptance_kind is not used without acceptance" in run(capsys, *kind)[2]
+    assert "not used" not in run(capsys, *kind, "--acceptance", "0.7,0.5")[2]
+
+
+def test_an_idle_draft_has_no_acceptance(capsys):
+    _, out, _ = run(capsys, *PREDICT, "--draft", "eagle3", "--draft-len", "0")
+    assert "but not the load" in out and "acceptance" not in out
+
+
 def test_an_overlap_of_experts_is_named_without_a_draft(capsys):
     moe = ("predict", "--hardware", "h100-sxm", "--tp", "2", "--model", "qwen3-30b-a3b", "--expert-overlap", "0.5")
     assert "expert_overlap is not used without a draft" in run(capsys, *moe)[2]
