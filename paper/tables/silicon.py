@@ -17,6 +17,9 @@ FALLBACK = percent_column("stand_in_median_ape", "dense kernel as fallback: medi
 LOW_BITS = "-low-bits"
 """Suffix of the tables of 4-bit weights and 8-bit integers."""
 
+NOT_MEASURED = "No GPU of this run has measurements of these kernels; see silicon_devices in config.yaml."
+"""Text of a table of few bits without rows."""
+
 _SIZES = {
     "gemm": "Small batch, as in decoding and verification: m ≤ 512 rows, n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6. "
     "Large batch: the same with m ≤ 8192. Other weights: 512 < m ≤ 8192, other n and k from 256, n k ≤ 2²⁹.",
@@ -113,9 +116,11 @@ def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
     Raises
     ------
     InputError
-        If no device has the operation.
+        If no device has the operation; the few bits of an operation may be missing everywhere.
     """
-    results.require(f"compare/silicon-*-{op}.json")
+    low_bits = op.endswith(LOW_BITS)
+    # Few GPUs have kernels of few bits, so a run may have none of them; then the results of other kernels exist.
+    results.require(f"compare/silicon-*-{op.removesuffix(LOW_BITS)}.json")
     found = [pair for table in (op, *others) for pair in _by_device(results, table)]
     found.sort(key=lambda pair: pair[0])
     tables = [table for _, table in found]
@@ -123,7 +128,6 @@ def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
     for device, table in found:
         other = _fallback_errors(results, device, op)
         rows += [{"device": device, **row, **other.get(str(row["group"]), {})} for row in groups(table)]
-    low_bits = op.endswith(LOW_BITS)
     kind = f"{OPS[op.removesuffix(LOW_BITS)]} kernels{' of few bits' if low_bits else ''}"
     return Table(
         f"silicon-{op.replace('_', '-')}",
@@ -145,6 +149,7 @@ def silicon(results: Results, op: str, *, others: Sequence[str] = ()) -> Table:
         commits(tables),
         sources=[SOURCE],
         notes=_notes(op, rows),
+        nothing=NOT_MEASURED if low_bits else "",
     )
 
 

@@ -55,3 +55,11 @@ def test_attention_of_prefills_states_its_regimes(finished_results):
     groups = [row["group"] for row in table.rows]
     assert "vLLM, prefill" in groups and "SGLang, short prefill" in groups
     assert "Short prefill: fewer than 512 new tokens" in " ".join(table.notes)
+
+
+def test_a_run_without_kernels_of_few_bits_has_an_empty_table_that_says_so(own_results: Path) -> None:
+    for path in (own_results / "compare").glob("silicon-*-gemm-low-bits.json"):
+        path.unlink()
+    table = only(own_results, "silicon-gemm-low-bits")
+    assert not table.rows
+    assert "No GPU of this run has measurements of these kernels" in table.nothing
