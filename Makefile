@@ -4,6 +4,7 @@
 # make coverage      run the tests and print the lines and branches that none of them reaches
 # make figures       draw the paper's figures only
 # make calibrations  fit the shipped calibrations again and copy them into the package
+# make overheads     fit the overheads of engine presets to published runs again
 # make between-sources  estimate the differences between published deployments again
 # make frozen        predict the served runs and write their scores as the frozen ones; REASON says why
 # make blind         predict and hash what `gpu-validate campaign` would measure on the GPUs in BLIND
@@ -15,7 +16,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test coverage figures calibrations between-sources frozen blind clean help
+.PHONY: reproduce test coverage figures calibrations overheads between-sources frozen blind clean help
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
@@ -56,7 +57,9 @@ test: $(INSTALLED)
 	python -m ruff check
 	python -m ruff format --check
 	python -m mypy
-	MYPYPATH=workflow python -m mypy --strict workflow/guard.py workflow/scenarios.py workflow/fit_between_sources.py
+	MYPYPATH=workflow python -m mypy --strict workflow/guard.py workflow/scenarios.py \
+	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
+	  workflow/fit_overheads.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -76,10 +79,13 @@ calibrations: $(INSTALLED)
 	  if [ "$$file" != results/calibration/local.json ]; then cp -v "$$file" scylla_sim/data/calibrations/; fi; \
 	done
 
+overheads: $(INSTALLED)
+	@$(SNAKEMAKE) results/served/runs.json $(QUIET)
+	@python workflow/fit_overheads.py results/served/runs.json paper/published scylla_sim/data
+
 between-sources: $(INSTALLED)
-	@mkdir -p results/published
-	@python -m scylla_sim served --runs paper/published/served_runs.csv --format csv > results/published/served.csv
-	@python workflow/fit_between_sources.py results/published/served.csv scylla_sim/data/between_sources.toml
+	@$(SNAKEMAKE) results/left-out/served.json $(QUIET)
+	@python workflow/fit_between_sources.py results/left-out/served.json scylla_sim/data/between_sources.toml
 
 frozen: $(INSTALLED)
 	@$(SNAKEMAKE) results/served/runs.json $(QUIET)

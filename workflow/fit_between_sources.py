@@ -1,8 +1,9 @@
 """Estimate the differences between published deployments from scored runs, and write them into the package.
 
-Usage: ``python workflow/fit_between_sources.py SERVED.csv [DATA.toml]``. The first file is the output of
-``scylla-sim served --runs paper/published/served_runs.csv --format csv``. The second one is rewritten, for example
-``scylla_sim/data/between_sources.toml``; without it, the script only prints the table.
+Usage: ``python workflow/fit_between_sources.py SERVED [DATA.toml]``. The first file is the output of
+``workflow/left_out.py``, or of ``scylla-sim served --runs paper/published/served_runs.csv --format csv``. The
+second one is rewritten, for example ``scylla_sim/data/between_sources.toml``; without it, the script only prints
+the table.
 
 The table has one line for each quantity and source: the size from all other sources, the share of the measurements
 inside 90 % intervals, and the median of upper over lower end, without and with the differences.
@@ -11,6 +12,7 @@ inside 90 % intervals, and the median of upper over lower end, without and with 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.between_sources import RATE, SPEEDUP
-from scylla_sim.records import Row, format_table, read_columns, write_text
+from scylla_sim.records import Row, format_table, read_columns, read_json, write_text
 from scylla_sim.stats.estimate import Estimate
 
 MEASURED = {
@@ -51,24 +53,27 @@ class Scored:
 def scored(columns: dict[str, list[str]], quantity: str) -> Scored:
     """Return the runs of a preset that measured a quantity, without those whose tokens per cycle were fitted.
 
-    Speed-ups of runs that drafted nothing are left out too.
+    Speed-ups of runs that drafted nothing are left out too. So are runs whose column ``unseen`` is false: other
+    runs of their source were fitted, so they show less than the difference to a new source.
     """
     sources: list[str] = []
     numbers: list[list[float]] = []
-    included = between_sources.shipped_sd(quantity)
+    shipped = [str(between_sources.shipped_sd(quantity))] * len(columns["source"])
+    included = columns.get(f"sd_{quantity}", shipped)
+    unseen = columns.get("unseen", [str(True)] * len(columns["source"]))
     for name, measured in MEASURED[quantity].items():
         for at, cell in enumerate(columns[measured]):
             drafted = columns["tau_from"][at]
             usable = drafted == GIVEN if quantity == SPEEDUP else drafted != FITTED
+            usable &= unseen[at] != str(False)
             if cell and usable and columns["preset"][at] != IDEAL:
                 sources.append(columns["source"][at])
-                numbers.append(
-                    [float(columns[key][at]) for key in (measured, name, f"{name}_lower", f"{name}_upper")]
-                )
+                cells = (columns[key][at] for key in (measured, name, f"{name}_lower", f"{name}_upper"))
+                numbers.append([float(cell) for cell in (*cells, included[at])])
     if not numbers:
         raise fail("quantity", quantity, "has no scored run")
-    m, value, lower, upper = np.array(numbers).T
-    low, high = (between_sources.without(end, included) for end in (value / lower, upper / value))
+    m, value, lower, upper, sd = np.array(numbers).T
+    low, high = (between_sources.without(end, sd) for end in (value / lower, upper / value))
     return Scored(sources, m, Estimate(value, value / low, value * high))
 
 
@@ -128,10 +133,22 @@ def document(sizes: dict[str, float], rows: list[Row], source: str) -> str:
     return text
 
 
+def read_served(served: Path) -> dict[str, list[str]]:
+    """Return the columns of a CSV or JSON file of scored runs, as text."""
+    if served.suffix != ".json":
+        return read_columns(str(served), needed=["source", "preset", "tau_from"])
+    return as_text(read_json(served)["rows"])
+
+
+def as_text(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return rows as columns of text; a missing value is blank."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: ["" if row.get(name) is None else str(row[name]) for row in rows] for name in names}
+
+
 def main(served: Path, data: Path | None) -> None:
     """Print the table of both quantities, and rewrite the data file if it is given."""
-    needed = ["source", "preset", "tau_from"]
-    columns = read_columns(str(served), needed=needed)
+    columns = read_served(served)
     sizes: dict[str, float] = {}
     rows: list[Row] = []
     for quantity in MEASURED:

@@ -54,7 +54,7 @@ def deviation(engine: Engine, quantity: str) -> float:
     return float(np.expm1(Z_90 * shipped_sd(quantity))) if applies(engine) else 0.0
 
 
-def without(end: FloatArray, included: float) -> FloatArray:
+def without(end: FloatArray, included: ArrayLike) -> FloatArray:
     """Return the distance of an end of an interval without the differences between sources in it.
 
     Parameters
@@ -69,7 +69,7 @@ def without(end: FloatArray, included: float) -> FloatArray:
     >>> round(float(without(np.array(1.25), float(np.log(1.15)) / Z_90)), 3)
     1.2
     """
-    rest: FloatArray = 1.0 + np.sqrt(np.maximum((end - 1.0) ** 2 - np.expm1(Z_90 * included) ** 2, 0.0))
+    rest: FloatArray = 1.0 + np.sqrt(np.maximum((end - 1.0) ** 2 - np.expm1(Z_90 * np.asarray(included)) ** 2, 0.0))
     return rest
 
 

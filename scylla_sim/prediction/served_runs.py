@@ -97,12 +97,18 @@ def scenario(run: ServedRun, tokens_per_cycle: float) -> Scenario:
 
 
 def predict_run(run: ServedRun, tokens_per_cycle: float) -> Columns:
-    """Return the predicted columns of one run.
+    """Return the predicted columns of one run; see `predicted_columns`.
 
     Parameters
     ----------
     tokens_per_cycle
         Mean tokens per cycle; not used by a run that drafted nothing.
+    """
+    return predicted_columns(scenario(run, tokens_per_cycle))
+
+
+def predicted_columns(served: Scenario) -> Columns:
+    """Return the predicted columns of the scenario of one run.
 
     Returns
     -------
@@ -113,7 +119,7 @@ def predict_run(run: ServedRun, tokens_per_cycle: float) -> Columns:
         package does not predict it. Columns that start with ``naive_`` are the roofline baseline.
         ``target`` is ``dense`` or ``moe``.
     """
-    result = scenario(run, tokens_per_cycle).predict()
+    result = served.predict()
     (out,), (row,) = result.predictions, result.rows()
     draft, verify, plain = (float(np.sum(step.datasheet_s)) for step in (out.draft, out.verify, out.plain))
     cycle_s, step_s = _seconds(out.cycle.decoding, out.engine), _seconds(out.plain_cycle.decoding, out.engine)
