@@ -55,6 +55,8 @@ def served_rows() -> list[dict[str, Any]]:
 
 
 def write_served(folder: Path, put: Put) -> None:
-    """Write the runs with given tokens per cycle, and the same from one length."""
+    """Write the runs with given tokens per cycle, from one length, and without their sources."""
     put(folder, "served/runs.json", served_rows())
     put(folder, "served/one-length.json", served_rows())
+    left_out = [{**row, "left_out": row["source"], "batch_kind": "closed loop"} for row in served_rows()]
+    put(folder, "left-out/served.json", left_out)

@@ -16,6 +16,7 @@ ENDTOEND = [
     expand("results/transfer/calibration-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
     expand("results/endtoend/{case}.json", case=[*SCENARIOS["endtoend"], "engine-vllm"]),
     expand("results/served/{taus}.json", taus=SCENARIOS["served"]),
+    "results/left-out/served.json",
 ]
 
 
@@ -106,6 +107,26 @@ rule served_runs:
         arguments=lambda w: simulator("served", w.taus),
     shell:
         "python -m scylla_sim {params.arguments} --format json --out {output} > {log} 2>&1"
+
+
+rule served_left_out:
+    input:
+        "workflow/left_out.py",
+        "workflow/overhead_fit.py",
+        "workflow/overhead_rows.py",
+        "workflow/fit_between_sources.py",
+        "paper/sources/served_runs.py",
+        runs="results/served/runs.json",
+    output:
+        "results/left-out/served.json",
+    log:
+        "results/logs/left-out/served.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+    shell:
+        "python workflow/left_out.py {input.runs} paper/published {output} > {log} 2>&1"
 
 
 rule engine_values:

@@ -48,3 +48,12 @@ def test_a_result_file_without_a_column_is_named(folder):
     put(folder, "served/runs.json", rows)
     with pytest.raises(InputError, match=r"tau_from.*served/runs.json"):
         only(folder, "served-speedup")
+
+
+def test_the_table_without_the_source_has_a_row_for_each_source_and_their_mean(folder):
+    table = only(folder, "served-left-out")
+    found = [row(table, quantity="speedup", grouping="left out", group=name)["error"] for name in "ab"]
+    assert found[1] == pytest.approx(0.25)
+    macro = row(table, quantity="speedup", group="macro over sources")
+    assert macro["error"] == pytest.approx(sum(found) / 2)
+    assert row(table, quantity="speedup", group="all")["n"] == 4
