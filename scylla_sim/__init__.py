@@ -14,7 +14,7 @@ Start with `predict`. It takes names and plain values and returns a table of row
 ... )
 >>> best = max(result.rows(), key=lambda row: row["speedup"])
 >>> best["batch_size"], best["draft_len"], round(best["speedup"], 1)
-(1, 3, 1.7)
+(1, 3, 1.8)
 
 ``print(result)`` shows the table, ``result.rows()`` returns dictionaries, and ``result.to_pandas()`` returns a data
 frame. ``help(scylla_sim.predict)`` explains every option. A `Scenario` holds the same options as a value.

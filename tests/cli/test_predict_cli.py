@@ -66,8 +66,8 @@ def test_configuration_that_does_not_fit_is_predicted(capsys):
 
 
 def test_breakdown_adds_up_to_the_cycle(capsys):
-    (whole,) = rows(capsys, *EAGLE3, "--engine", "vllm", "--batch", "8")
-    parts = rows(capsys, *EAGLE3, "--engine", "vllm", "--batch", "8", "--breakdown")
+    (whole,) = rows(capsys, *EAGLE3, "--engine", "sglang", "--batch", "8")
+    parts = rows(capsys, *EAGLE3, "--engine", "sglang", "--batch", "8", "--breakdown")
     assert sum(part["seconds"] for part in parts) == pytest.approx(whole["cycle_s"])
     assert sum(part["share"] for part in parts) == pytest.approx(1)
     assert {part["phase"] for part in parts} == {"draft", "verify", "overhead"}
