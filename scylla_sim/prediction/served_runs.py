@@ -70,7 +70,7 @@ class ServedRun:
 
 
 def scenario(run: ServedRun, tokens_per_cycle: float) -> Scenario:
-    """Return the scenario of a run; a run that drafted nothing is predicted as the autoregressive baseline."""
+    """Return the scenario of a run; one that drafted nothing has its draft loaded, if it has one."""
     base = Scenario(
         run.model,
         hardware=run.hardware,
@@ -84,8 +84,10 @@ def scenario(run: ServedRun, tokens_per_cycle: float) -> Scenario:
         output_len=run.output_len or None if run.input_len else None,
         allow_long_context=True,
     )
-    if not run.drafts:
+    if run.draft == "none":
         return base
+    if not run.drafts:
+        return replace(base, draft=run.draft, draft_len=0)
     return replace(
         base,
         draft=run.draft,

@@ -7,6 +7,7 @@ import pytest
 
 from scylla_sim.prediction import served_runs
 from scylla_sim.prediction.served_runs import ServedRun
+from scylla_sim.specs import catalog
 
 RUN = ServedRun(
     engine="vllm",
@@ -36,10 +37,13 @@ def test_a_run_is_the_prediction_of_its_scenario():
     assert found["target"] == "dense"
 
 
-def test_a_run_that_drafts_nothing_is_the_baseline():
-    found = served_runs.predict_run(replace(RUN, draft_len=0), 1.0)
-    assert found["speedup"] == 1.0
-    assert found["cycle_s"] == found["plain_step_s"]
+def test_a_run_that_drafted_nothing_pays_for_its_loaded_draft():
+    idle, none = (
+        served_runs.predict_run(replace(RUN, **change), 1.0) for change in ({"draft_len": 0}, {"draft": "none"})
+    )
+    share = catalog.engine(RUN.engine).idle_draft
+    assert idle["speedup"] == pytest.approx(1.0 / (1.0 + share)) and none["speedup"] == 1.0
+    assert (idle["verdict"], none["verdict"]) == ("slower", "baseline")
 
 
 def test_experts_are_named():
