@@ -1,9 +1,11 @@
 """Experts in use and tiles of an MoE layer, against hand-counted numbers and random routings."""
 
 import json
+import tomllib
 
 import numpy as np
 import pytest
+from checkout import ROOT
 
 from scylla_sim.checks import InputError
 from scylla_sim.cli import main
@@ -96,16 +98,15 @@ def test_overlap_shortens_verification_and_leaves_plain_decoding(capsys):
         assert main([*argv, *more]) == 0
         return json.loads(capsys.readouterr().out)["rows"][0]
 
-    published, none, some = row(), row("--expert-overlap", "0"), row("--expert-overlap", "0.4")
+    data = tomllib.loads((ROOT / "scylla_sim/data/expert_overlap.toml").read_text(encoding="utf-8"))
+    chain, siblings = (str(data[kind]["value"]) for kind in ("chain", "tree"))
+    published, none, some = row(), row("--expert-overlap", "0"), row("--expert-overlap", chain)
     assert published["verify_s"] == some["verify_s"] < none["verify_s"]
     assert published["plain_step_s"] == none["plain_step_s"] == some["plain_step_s"]
     assert published["tokens_per_s_upper"] > some["tokens_per_s_upper"], "the range of sources widens the interval"
     assert published["plain_step_upper_s"] == some["plain_step_upper_s"]
-    tree = row("--top-k", "2", "--draft-len", "3", "--verify-tokens", "5")
-    assert (
-        tree["verify_s"]
-        == row("--top-k", "2", "--draft-len", "3", "--verify-tokens", "5", "--expert-overlap", "0.7")["verify_s"]
-    )
+    shape = ("--top-k", "2", "--draft-len", "3", "--verify-tokens", "5")
+    assert row(*shape)["verify_s"] == row(*shape, "--expert-overlap", siblings)["verify_s"]
 
 
 def test_overlap_of_a_dense_model_is_refused(capsys):
