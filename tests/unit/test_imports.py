@@ -24,9 +24,10 @@ RANKS = {
         **dict.fromkeys(("acceptance", "kernels"), 5),
         "calibration": 6,
         "prediction": 7,
-        "planning": 8,
-        "engines": 9,
-        "cli": 10,
+        "serving": 8,
+        "planning": 9,
+        "engines": 10,
+        "cli": 11,
     },
     "gpu_validate": {
         "device": 0,
@@ -214,7 +215,7 @@ def test_the_workflow_hashes_what_a_package_imports(package: str, monkeypatch: p
     assert files <= set(guard.code_files(package))
 
 
-@pytest.mark.parametrize(("package", "most"), [("scylla_sim", 20), ("gpu_validate", 13), ("paper", 11)])
+@pytest.mark.parametrize(("package", "most"), [("scylla_sim", 23), ("gpu_validate", 13), ("paper", 11)])
 def test_the_top_level_of_a_package_is_short(package: str, most: int) -> None:
     entries = [path for path in (ROOT / package).iterdir() if path.name != "__pycache__"]
     assert len(entries) <= most
