@@ -8,6 +8,7 @@
 # make between-sources  estimate the differences between published deployments again
 # make frozen        predict the served runs and write their scores as the frozen ones; REASON says why
 # make blind         predict and hash what `gpu-validate campaign` would measure on the GPUs in BLIND
+# make docs          build the documentation as a site in site/
 # make clean         remove results and caches, and keep .venv
 # make help          print this list
 # ARGS passes options to Snakemake: make reproduce ARGS="--configfile mine.yaml"
@@ -16,7 +17,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test coverage figures calibrations overheads between-sources frozen blind clean help
+.PHONY: reproduce test coverage figures calibrations overheads between-sources frozen blind docs clean help
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
@@ -59,7 +60,7 @@ test: $(INSTALLED)
 	python -m mypy
 	MYPYPATH=workflow python -m mypy --strict workflow/guard.py workflow/scenarios.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
-	  workflow/fit_overheads.py
+	  workflow/fit_overheads.py workflow/command_line_page.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -99,8 +100,14 @@ blind: $(INSTALLED)
 	  python -m scylla_sim blind --shapes $(SHAPES)/$$gpu --hardware $$gpu --out gpu_validate/recorded/blind; \
 	done
 
+docs: $(INSTALLED)
+	@python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.txt
+	@python workflow/command_line_page.py > docs/command-line.md
+	@zensical build --strict --clean
+	@echo 'The site is in site/. Read it with: python -m http.server -d site'
+
 clean:
-	rm -rf results .snakemake build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov
+	rm -rf results site docs/command-line.md .snakemake build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov
 	rm -f .coverage .coverage.*
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 

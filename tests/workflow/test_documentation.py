@@ -17,9 +17,21 @@ from pathlib import Path
 import pytest
 from checkout import ROOT, run_in
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-MAPS = [ROOT / "CONTRIBUTING.md", ROOT / "docs/architecture.md", ROOT / "docs/theory.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "command-line.md"),
+]
+MAPS = [ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / name for name in ("architecture.md", "extend.md"))]
+MAPS += sorted((ROOT / "docs/theory").glob("*.md"))
 """Pages that name files and modules of this repository."""
+
+
+def title_of(page: Path) -> str:
+    """Return the path of a page relative to the root."""
+    return page.relative_to(ROOT).as_posix()
+
+
 SHELL = ("sh", "bash", "console", "shell")
 OURS = re.compile(r"(scylla-sim|gpu-validate|python -m (scylla_sim|gpu_validate|paper)|printf)\b")
 
@@ -97,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, finished_results: Path) -> 
     return here
 
 
-@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=title_of)
 def test_commands_print_the_output_of_the_page(page: Path, folder: Path) -> None:
     for block in shown(page, python=False):
         said = ""
@@ -109,7 +121,7 @@ def test_commands_print_the_output_of_the_page(page: Path, folder: Path) -> None
             assert said == block.output, f"{page.name}, line {block.line}: the output has changed"
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=title_of)
 def test_python_examples_run(page: Path, folder: Path) -> None:
     for block in shown(page, python=True):
         done = run_in(folder, sys.executable, "-c", block.text)
@@ -118,14 +130,34 @@ def test_python_examples_run(page: Path, folder: Path) -> None:
             assert done.stdout == block.output, f"{page.name}, line {block.line}: the output has changed"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title_of)
 def test_links_exist(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    local = [target for target in targets if "://" not in target]
-    assert [target for target in local if not (page.parent / target).exists()] == []
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            linked = page.parent / target if target else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
 
 
-@pytest.mark.parametrize("page", MAPS, ids=lambda page: page.name)
+def test_the_site_lists_every_page_of_docs() -> None:
+    named = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2])
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in PAGES if path.is_relative_to(ROOT / "docs")}
+    assert sorted(named) == sorted(pages | {"command-line.md"})
+
+
+def test_the_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("page", MAPS, ids=title_of)
 def test_named_files_and_modules_exist(page: Path) -> None:
     named = re.findall(r"`([\w./]+)`", page.read_text(encoding="utf-8"))
     paths = {name for name in named if "/" in name and "NAME" not in name and not name.startswith(".")}

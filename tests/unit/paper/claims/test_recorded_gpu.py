@@ -29,7 +29,7 @@ COMPARED = {
     "step": ["--by", "role,model,dtype,batch", "--where", "graph=1"],
     "specdecode": ["--columns", "cycle_s,speedup", "--best", "speedup", "--where", "graph=1"],
 }
-README_ROWS = {
+ACCURACY_ROWS = {
     "bf16 GEMM": ("kernels", "gemm,bfloat16,torch_linear", "latency"),
     "attention of 1 to 64 tokens, Triton kernel": (
         "kernels",
@@ -40,7 +40,7 @@ README_ROWS = {
     "whole steps": ("step", "all", "latency"),
     "speed-up of cycles": ("specdecode", "all", "speedup"),
 }
-"""Row of the README's table -> suite, group and quantity of a comparison."""
+"""Row of the table of the accuracy page -> suite, group and quantity of a comparison."""
 
 
 def run(*arguments: str) -> None:
@@ -121,10 +121,10 @@ def test_claims_about_a_measured_gpu(folder: Path) -> None:
     assert (flat.status, flat.finding) == (REPRODUCED, "median ratio 1.012 of 19 verify steps (1.00 to 1.07)")
 
 
-@pytest.mark.parametrize("name", README_ROWS)
-def test_the_readme_quotes_the_errors_of_the_blind_predictions(folder: Path, name: str) -> None:
-    row = errors(folder, *README_ROWS[name])
-    count, blind, roofline, _ = table_rows(ROOT / "README.md")[name]
+@pytest.mark.parametrize("name", ACCURACY_ROWS)
+def test_the_accuracy_page_quotes_the_errors_of_the_blind_predictions(folder: Path, name: str) -> None:
+    row = errors(folder, *ACCURACY_ROWS[name])
+    count, blind, roofline, _ = table_rows(ROOT / "docs/accuracy.md")[name]
     assert (int(count), blind) == (row["n"], f"{row['median_ape']:.1%}".replace("%", " %"))
     assert roofline == f"{row['naive_median_ape']:.1%}".replace("%", " %")
 
@@ -132,7 +132,7 @@ def test_the_readme_quotes_the_errors_of_the_blind_predictions(folder: Path, nam
 def test_pages_quote_the_regret_of_the_best_draft_length(folder: Path) -> None:
     (note,) = [note for note in build(Results(folder), ["gpu-best-k"])[0].notes if "situations" in note]
     share, *lost = re.findall(r"\d+ of \d+|\d+\.\d(?= %)", note)
-    for page in ("README.md", "docs/gpu-findings.md"):
+    for page in ("docs/accuracy.md", "docs/gpu-findings.md"):
         text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
         assert f"in {share} situations" in text and f"loses {lost[0]} % on average" in text
         assert f"length 3 loses {lost[1]} %" in text and f"length 5 loses {lost[2]} %" in text
