@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from scylla_sim import __version__
 from scylla_sim.checks import InputError, fail, one_of
-from scylla_sim.records import dump_json, format_columns, format_csv, format_table, table, write_text
+from scylla_sim.records import dump_json, format_columns, format_csv, table, write_text
+from scylla_sim.text.digits import THIN_SPACE, wrapped
+from scylla_sim.text.tables import Column, text_table
 from scylla_sim.units import parse_count
 
 FORMATS = ("table", "json", "csv")
@@ -175,8 +177,8 @@ def execute_module(prog: str, name: str, description: str, arguments: list[str])
 
 
 def note(text: str) -> None:
-    """Print a message on stderr."""
-    print(text, file=sys.stderr)
+    """Print a message on stderr; lines are broken at 100 columns in a terminal, and stay whole in a file."""
+    sys.stderr.write(wrapped(text, indent="  ") if sys.stderr.isatty() else f"{text}\n")
 
 
 def name_list(text: str) -> list[str]:
@@ -259,7 +261,8 @@ def emit(
     name: str,
     rows: Sequence[Mapping[str, Any]],
     *,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[Column | str] | None = None,
+    lead: str = "",
     footer: str = "",
     **facts: Any,
 ) -> None:
@@ -275,8 +278,10 @@ def emit(
         Rows to print.
     columns
         Columns of the text table, all by default. JSON and CSV always have all keys.
+    lead
+        Answer in words, above the text table.
     footer
-        Line under the text table.
+        Lines under the text table.
     **facts
         Entries of the provenance in the JSON object.
     """
@@ -285,7 +290,7 @@ def emit(
     elif args.format == "csv":
         text = format_csv(rows)
     else:
-        text = format_table(rows, columns) + (f"{footer}\n" if footer else "")
+        text = wrapped(lead) + text_table(rows, columns) + wrapped(footer)
     emit_text(args, text)
 
 
@@ -326,5 +331,20 @@ def emit_text(args: argparse.Namespace, text: str) -> None:
         write_text(args.out, text)
         note(f"wrote {args.out}")
     else:
-        sys.stdout.write(text)
+        sys.stdout.write(_encodable(text, sys.stdout.encoding or "utf-8"))
         sys.stdout.flush()
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """Return text with plain spaces between thousands, and ``?`` for signs, where an encoding lacks them.
+
+    Examples
+    --------
+    >>> _encodable("3\u2009130", "latin-1"), _encodable("3130", "ascii")
+    ('3 130', '3130')
+    """
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.replace(THIN_SPACE, " ").encode(encoding, errors="replace").decode(encoding)
+    return text

@@ -1,11 +1,12 @@
-"""Result files with their provenance, and rows as CSV or as a text table.
+"""Result files with their provenance, and rows as CSV.
 
 A result table is one JSON object ``{"schema", "rows", "provenance"}``. A measured record adds samples, stopping
 reasons and device facts; see `gpu_validate.records.record_file`. Files are written atomically. Every number has one
 of the evidence levels in `EVIDENCE`, and levels are never mixed. Numbers in CSV columns are parsed by
 `scylla_sim.number_columns`.
 
-Printing a table needs neither hashes nor git nor temporary files, so the functions that do import those modules.
+Most commands need neither hashes nor git nor temporary files, so the functions that do import those modules.
+Text tables are in `scylla_sim.text`.
 """
 
 from __future__ import annotations
@@ -221,51 +222,6 @@ def format_columns(columns: Mapping[str, Sequence[str | float]]) -> str:
     writer.writerow(columns)
     writer.writerows(zip(*columns.values()))
     return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    """Return the text of a table cell: four significant digits for numbers, ``-`` for a missing value."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e3 else f"{value:.0f}"
-    return str(value)
-
-
-def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Return rows as a text table; numbers are aligned to the right.
-
-    This needs no tabulate, because the base installation has numpy only.
-
-    Parameters
-    ----------
-    rows
-        Rows to print.
-    columns
-        Keys to print, in this order; default: all keys.
-
-    Examples
-    --------
-    >>> print(format_table([{"name": "a", "seconds": 0.12345}, {"name": "b", "seconds": None}]), end="")
-    name  seconds
-    ----  -------
-    a      0.1235
-    b           -
-    """
-    names = list(columns or dict.fromkeys(key for row in rows for key in row))
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
-    widths = [max(len(name), *(len(line[i]) for line in cells), 0) for i, name in enumerate(names)]
-    right = [
-        any(isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool) for row in rows)
-        for name in names
-    ]
-    lines = [names, ["-" * width for width in widths], *cells]
-    return "".join(
-        "  ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right)).rstrip() + "\n"
-        for line in lines
-    )
 
 
 READ_BLOCK = 4096

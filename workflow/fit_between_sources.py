@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.between_sources import RATE, SPEEDUP
-from scylla_sim.records import Row, format_table, read_columns, read_json, write_text
+from scylla_sim.records import Row, read_columns, read_json, write_text
 from scylla_sim.stats.estimate import Estimate
+from scylla_sim.text.tables import text_table
 
 MEASURED = {
     SPEEDUP: {"speedup": "measured_speedup"},
@@ -154,7 +155,7 @@ def main(served: Path, data: Path | None) -> None:
     for quantity in MEASURED:
         sizes[quantity], found = table(scored(columns, quantity), quantity)
         rows += found
-    print(format_table(rows))
+    print(text_table(rows))
     if data is not None:
         write_text(data, document(sizes, rows, "paper/published/served_runs.csv"))
 

@@ -15,8 +15,9 @@ import numpy as np
 from left_out import fitted_rows, runs_of
 from overhead_fit import Fit, Runs, fit, supported
 
-from scylla_sim.records import Row, format_table, read_json, write_text
+from scylla_sim.records import Row, read_json, write_text
 from scylla_sim.stats.estimate import Estimate
+from scylla_sim.text.tables import text_table
 from scylla_sim.units import MICRO, MILLI
 
 RUNS = "paper/published/served_runs.csv"
@@ -79,7 +80,7 @@ def main(served: Path, folder: Path, data: Path | None) -> None:
     presets = tuple(np.unique(runs.presets).tolist())
     found = fit(runs, presets, supported(runs, presets))
     rows = rows_of(found, runs, presets)
-    print(format_table(rows))
+    print(text_table(rows))
     for kind, one in found.overlap.items():
         print(f"overlap of experts, {kind}: {one.value:.2f}, {one.lower:.2f} to {one.upper:.2f}")
     if data is None:

@@ -13,7 +13,8 @@ from gpu_validate.comparison.errors import CHOICE_COLUMNS, COLUMNS, SCHEMA, comp
 from gpu_validate.comparison.join import read
 from scylla_sim.checks import fail
 from scylla_sim.console import FORMATS, assignments, emit_text, name_list
-from scylla_sim.records import EVIDENCE, dump_json, format_csv, format_table, provenance
+from scylla_sim.records import EVIDENCE, dump_json, format_csv, provenance
+from scylla_sim.text.tables import text_table
 
 EPILOG = """examples:
   gpu-validate compare --predicted predicted.csv --measured test.csv --repeat again.csv --by dtype --out errors.json
@@ -88,4 +89,4 @@ def execute(args: argparse.Namespace) -> None:
         emit_text(args, format_csv(rows))
     else:
         shown = [name for name in (*COLUMNS, *CHOICE_COLUMNS) if any(name in row for row in rows)]
-        emit_text(args, format_table(rows, ["quantity", *(by or ["group"]), *shown]))
+        emit_text(args, text_table(rows, ["quantity", *(by or ["group"]), *shown]))

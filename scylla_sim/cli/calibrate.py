@@ -13,9 +13,10 @@ from scylla_sim.calibration.row_checks import check_rows
 from scylla_sim.checks import InputError, fail
 from scylla_sim.console import name_list, note
 from scylla_sim.number_columns import line_of
-from scylla_sim.records import EVIDENCE, dump_json, format_table, provenance, write_text
+from scylla_sim.records import EVIDENCE, dump_json, provenance, write_text
 from scylla_sim.specs import catalog
 from scylla_sim.specs.hardware import Hardware
+from scylla_sim.text.tables import text_table
 
 EPILOG = """example:
   gpu-validate silicon --device h100-sxm --op gemm --part train --rows 256 --out train.csv
@@ -102,7 +103,7 @@ def execute(args: argparse.Namespace) -> int:
         "provenance": provenance(inputs=paths),
     }
     write_text(args.out, dump_json(value))
-    print(format_table([group.report() for group in result.groups]), end="")
+    print(text_table([group.report() for group in result.groups]), end="")
     for line in result.refused:
         note(f"not fitted: {line}")
     if kept:

@@ -12,7 +12,8 @@ from scylla_sim.acceptance.method_laws import TauSeries
 from scylla_sim.checks import InputError, fail, one_of, whole
 from scylla_sim.console import add_output, emit
 from scylla_sim.number_columns import COUNT, line_of, parse_numbers
-from scylla_sim.records import EVIDENCE, Row, format_table, read_columns
+from scylla_sim.records import EVIDENCE, Row, read_columns
+from scylla_sim.text.tables import text_table
 
 EPILOG = """example (columns draft_len, tokens_per_cycle and the name of the series):
   printf 'series,draft_len,tokens_per_cycle\\na,1,1.86\\na,3,3.08\\na,5,3.73\\n' > tau.csv
@@ -129,7 +130,7 @@ def _by_method(args: argparse.Namespace) -> None:
         raise _nothing(args)
     rows = [{**row, "evidence": args.evidence} for row in pairs]
     fitted = method_laws.law_rows(series, method_laws.fit_laws(series))
-    emit(args, "decay-laws", rows, footer=format_table(fitted) + _method_summary(pairs), inputs=_files(args))
+    emit(args, "decay-laws", rows, footer=text_table(fitted) + _method_summary(pairs), inputs=_files(args))
 
 
 def _method_summary(pairs: list[Row]) -> str:

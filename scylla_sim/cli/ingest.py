@@ -15,8 +15,9 @@ from scylla_sim.console import add_output, emit_text, note
 from scylla_sim.engines import logs, prometheus
 from scylla_sim.engines.counts import Counts
 from scylla_sim.engines.sglang_log import Lengths
-from scylla_sim.records import EVIDENCE, Row, dump_json, format_csv, format_table, table
+from scylla_sim.records import EVIDENCE, Row, dump_json, format_csv, table
 from scylla_sim.stats.estimate import Estimate
+from scylla_sim.text.tables import text_table
 
 EPILOG = """examples (the content of the file decides its kind):
   printf 'position,accepted,drafted\\n1,760,1000\\n2,562,760\\n3,433,562\\n' > counts.csv
@@ -132,7 +133,7 @@ def _emit(args: argparse.Namespace, facts: Row, rows: list[Row], inputs: list[st
         emit_text(args, format_csv(rows))
         return
     if args.format == "table":
-        emit_text(args, format_table(rows) + "".join(f"{line}\n" for line in _words(facts)))
+        emit_text(args, text_table(rows) + "".join(f"{line}\n" for line in _words(facts)))
         return
     content: dict[str, Any] = table("scylla-sim/acceptance/1", rows, inputs=inputs)
     rates = [row["acceptance_rate"] for row in rows]

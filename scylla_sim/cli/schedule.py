@@ -28,10 +28,11 @@ from scylla_sim.prediction.served_load import notes_of
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.prediction.verdict import FASTER, FASTER_BELOW, SLOWER, UNDECIDED, verdict
-from scylla_sim.records import dump_json, format_table, table
+from scylla_sim.records import dump_json, table
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import precision_name
 from scylla_sim.specs.model import Model
+from scylla_sim.text.tables import text_table
 
 EPILOG = """example:
   scylla-sim schedule --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --acceptance 0.62 \\
@@ -191,7 +192,7 @@ def _crossover_text(items: Sequence[Crossover]) -> str:
         }
         for item in items
     ]
-    return format_table(rows)
+    return text_table(rows)
 
 
 def _undecided(choices: Sequence[Choice]) -> str:
@@ -308,7 +309,7 @@ def _print(
     shown = [{**row, "tpot_ms": 1e3 * row["tpot_s"], "p_slower": round(row["p_slower"], 2)} for row in rows]
     shares = [choice.evidence_shares for choice in found.choices]
     parts = (
-        format_table(shown, TABLE_COLUMNS) + footer(rows, shares, coverage) + _undecided(found.choices),
+        text_table(shown, TABLE_COLUMNS) + footer(rows, shares, coverage) + _undecided(found.choices),
         _crossover_text(_main_crossovers(found)),
         _settings_text(found, flags),
     )

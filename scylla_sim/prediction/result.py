@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -16,19 +16,32 @@ from scylla_sim.prediction.step_time import LAUNCH
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.prediction.verdict import verdict
-from scylla_sim.records import Row, format_table
+from scylla_sim.records import Row
 from scylla_sim.specs.model import Model
+from scylla_sim.text.digits import WIDTH, wrapped
+from scylla_sim.text.tables import Column, fold, text_table
 
 TABLE_COLUMNS = (
-    *("batch_size", "context_len", "tokens_per_cycle", "tpot_ms", "tokens_per_s", "plain_tokens_per_s"),
-    *("speedup", "speedup_lower", "speedup_upper", "p_slower", "bound", "fits_memory"),
+    Column("hardware", "GPU", fold=True),
+    Column("tp", "TP", fold=True),
+    Column("precision", fold=True),
+    Column("draft", fold=True),
+    Column("draft_len", "K", fold=True),
+    Column("top_k", "top-k", fold=True),
+    Column("verify_tokens", "verified", fold=True),
+    Column("batch_size", "batch"),
+    Column("context_len", "context", fold=True),
+    Column("tokens_per_cycle", "tokens/cycle", fold=True),
+    Column("tpot_s", "ms/token", scale=1e3),
+    Column("plain_tpot_s", "plain ms", scale=1e3),
+    Column("tokens_per_s", "tokens/s"),
+    Column("plain_tokens_per_s", "plain t/s"),
+    Column("speedup", "speed-up [90 %]", ends=("speedup_lower", "speedup_upper"), decimals=2),
+    Column("p_slower", "P(slower)", decimals=2),
+    Column("bound", "limited by", fold=True),
+    Column("fits_memory", "fits", fold=True),
 )
-"""Columns of the printed table; columns of the draft shape come first where they vary."""
-FIRST_OMITTED = (
-    *("plain_tokens_per_s", "tokens_per_cycle", "fits_memory", "bound", "tpot_ms"),
-    *("speedup_lower", "speedup_upper", "context_len"),
-)
-"""Columns that ``repr`` of a result omits in a narrow terminal, the first one first."""
+"""Columns of the printed table. Those that `fold` stand in its caption where all rows agree."""
 MAX_PRINTED_ROWS = 20
 """Rows that ``repr`` of a result prints."""
 
@@ -104,7 +117,7 @@ class Result:
             raise InputError("to_pandas needs pandas, which is not installed; pip install pandas") from None
         return pandas.DataFrame(self.rows())
 
-    def to_text(self, max_rows: int | None = None, max_width: int | None = None) -> str:
+    def to_text(self, max_rows: int | None = None, max_width: int = WIDTH) -> str:
         """Return a table, with the deployment and its evidence under it.
 
         Parameters
@@ -112,24 +125,15 @@ class Result:
         max_rows
             Number of rows to print; default: all.
         max_width
-            Width of the table in characters. A wider table omits the columns of `FIRST_OMITTED`, as many as needed.
-            Default: unlimited.
+            Width of the text in characters.
         """
         rows = self.rows()
-        varied = [name for name in ("draft_len", "top_k", "verify_tokens") if len({row[name] for row in rows}) > 1]
-        shown = [
-            {
-                **row,
-                "tpot_ms": 1e3 * row["tpot_s"],
-                "p_slower": round(row["p_slower"], 2),
-            }
-            for row in rows[:max_rows]
-        ]
-        table, omitted = _fitting_table(shown, [*varied, *TABLE_COLUMNS], max_width)
-        more = f"... {len(rows) - len(shown)} more rows\n" if len(rows) > len(shown) else ""
-        more += f"... more columns: {', '.join(omitted)}\n" if omitted else ""
-        length = None if "draft_len" in varied else rows[0]["draft_len"]
-        return f"{table}{more}{footer(rows, self._shares(), self._coverage(), draft_len=length)}"
+        kept, same = fold(rows, TABLE_COLUMNS)
+        table = text_table(rows[:max_rows], [replace(column, fold=False) for column in kept], width=max_width)
+        more = f"... {len(rows) - max_rows} more rows\n" if max_rows is not None and len(rows) > max_rows else ""
+        length = rows[0]["draft_len"] if any(text.startswith("K ") for text in same) else None
+        under = footer(rows, self._shares(), self._coverage(), draft_len=length)
+        return f"{table}{more}{wrapped(under, width=max_width)}"
 
     def _shares(self) -> list[dict[str, float]]:
         """Return the shares of every cycle by level of evidence, in the order of `rows`."""
@@ -147,20 +151,8 @@ class Result:
         """Return a short table, as wide as the terminal, and the notes."""
         import shutil
 
-        width = shutil.get_terminal_size(fallback=(0, 0)).columns  # 0 outside a terminal
-        text = self.to_text(MAX_PRINTED_ROWS, width or None)
+        text = self.to_text(MAX_PRINTED_ROWS, min(shutil.get_terminal_size(fallback=(WIDTH, 0)).columns, WIDTH))
         return text + "".join(f"note: {note}\n" for note in self.notes)
-
-
-def _fitting_table(rows: Sequence[Row], columns: Sequence[str], max_width: int | None) -> tuple[str, list[str]]:
-    """Return a table that fits into a width where possible, and the columns that it omits."""
-    omitted: list[str] = []
-    while True:
-        text = format_table(rows, [name for name in columns if name not in omitted])
-        fits = max_width is None or max(map(len, text.splitlines())) <= max_width
-        if fits or len(omitted) == len(FIRST_OMITTED):
-            return text, omitted
-        omitted.append(FIRST_OMITTED[len(omitted)])
 
 
 def _at(array: Any, prediction: Prediction, point: int) -> float:

@@ -39,7 +39,7 @@ def test_three_formats_have_the_same_numbers(capsys):
     (line,) = csv.DictReader(io.StringIO(text))
     assert float(line["speedup"]) == row["speedup"]
     _, table, _ = run(capsys, *EAGLE3)
-    assert f"{row['speedup']:.4g}" in table
+    assert f"{row['speedup']:.2f} [{row['speedup_lower']:.2f}-{row['speedup_upper']:.2f}]" in table
     assert "evidence: silicon" in table
 
 

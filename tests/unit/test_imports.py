@@ -17,7 +17,7 @@ FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT 
 RANKS = {
     "scylla_sim": {
         **dict.fromkeys(("checks", "units"), 0),
-        **dict.fromkeys(("records", "number_columns", "stats"), 1),
+        **dict.fromkeys(("records", "number_columns", "stats", "text"), 1),
         "console": 2,
         "specs": 3,
         **dict.fromkeys(("laws", "ops"), 4),
@@ -59,7 +59,7 @@ NEVER = {
 Laws and acceptance are one wing, operations, kernels and calibration the other; they meet in prediction.
 """
 
-GROUND = {"checks", "console", "number_columns", "records", "units"}
+GROUND = {"checks", "console", "number_columns", "records", "text", "units"}
 MEASURING_MAY_USE = GROUND | {"specs", "ops", "stats"}
 MEASURING_MAY_USE_MODULES = {f"scylla_sim.acceptance.{name}" for name in ("profiles", "trees", "tree_search")}
 LAZY = {
