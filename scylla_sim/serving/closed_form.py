@@ -1,0 +1,342 @@
+"""Latency and throughput of continuous batching as formulas, for arrays of replicas and loads.
+
+A replica runs iterations. Each one decodes ``n`` requests and reads the prompts that arrived in the iteration
+before. Requests arrive at random (Poisson), all with the same lengths. The mean number ``m`` of decoding requests
+per iteration is the parameter: it gives the rate without a search, and `Curve.at_rate` inverts it.
+
+Symbols: ``D(n)`` seconds of an iteration that decodes, ``K`` iterations of a request, ``P`` seconds that one prompt
+adds, ``rate * P`` the prefill share.
+
+Notes
+-----
+===================  =======================================================================================
+Quantity             Formula
+===================  =======================================================================================
+rate                 ``m / (E[K D(n)] + m P)``; ``n`` is gamma with mean ``m`` and the dispersion of the loop
+TPOT, mean           ``E[K D(1 + n')] / (1 - rate P) / (O - 1)``; ``n'`` is what a request finds: mean
+                     ``m + dispersion - 1``
+TPOT, percentiles    gamma above the time of an empty replica, with the variance of a stay
+TTFT, mean           rest of the running iteration, then one iteration with the own prompt and those that
+                     arrived in the same iteration; the prompt alone if the replica is idle
+TTFT, percentiles    gamma above one iteration with the prompt, with the first two moments of the wait
+saturation           ``n / (K D(n) + n P)``, the largest over ``n`` up to the seats
+===================  =======================================================================================
+
+The dispersion is derived in `scylla_sim.serving.load_loop`. `scylla_sim.serving.validity` says where these formulas
+do not hold. Beyond it, use `scylla_sim.serving.simulation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scylla_sim.checks import FloatArray, in_range
+from scylla_sim.serving.load_loop import dispersion, gamma_quantile, stay_variance, two_nodes
+
+_ROUNDS = 4
+"""Passes over the dispersion, which the rate needs and which needs the rate; the fifth changes below 0.1 %."""
+_MOMENT_OF_UNIFORM = 1.0 / 12.0
+
+
+@dataclass(frozen=True)
+class Replica:
+    """Seconds of one replica's iterations, by the number of requests that decode in them.
+
+    Arrays end in an axis of ``rows`` where stated; all other axes are of replicas or loads, and broadcast.
+
+    Attributes
+    ----------
+    rows
+        Decoding requests, rising, shape (rows,).
+    cycle_s
+        Seconds of an iteration without prompts, shape (..., rows).
+    cycles
+        Mean iterations of a request after its first token, shape (..., rows).
+    prompt_s, next_prompt_s
+        Seconds that the first and each further prompt of an iteration add, shape (..., rows).
+    alone_s
+        Seconds to the first token in an idle replica, shape (...).
+    output_len
+        Tokens of each answer, at least 2, shape (...).
+    max_rows
+        Requests that run together at most, by seats or by the KV pool, shape (...).
+    cycles_cv
+        Standard deviation of the iterations of a request over their mean, shape (...).
+    """
+
+    rows: FloatArray
+    cycle_s: FloatArray
+    cycles: FloatArray
+    prompt_s: FloatArray
+    next_prompt_s: FloatArray
+    alone_s: FloatArray
+    output_len: FloatArray
+    max_rows: FloatArray
+    cycles_cv: FloatArray
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        in_range("output_len", self.output_len, 2, hint="one token has no time per output token")
+        in_range("max_rows", self.max_rows, 1)
+
+    @property
+    def work_s(self) -> FloatArray:
+        """Seconds of all iterations of a request, if ``rows`` requests decode in each, shape (..., rows)."""
+        return self.cycles * self.cycle_s
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Steady states of replicas along rising load; arrays of shape (..., loads).
+
+    Attributes
+    ----------
+    rate_per_s
+        Requests per second of one replica.
+    running
+        Requests that decode, mean over time.
+    prefill_share
+        Share of the time that prompts take.
+    feedback, spread
+        Feedback of the loop, and variance over mean of the decoding requests per iteration.
+    tail_rows
+        Decoding requests that are exceeded in 1 % of the iterations.
+    tpot_s, tpot_floor_s, tpot_deviation_s
+        Mean seconds per output token, those of an empty replica, and the standard deviation over requests.
+    wait_s, wait_floor_s, wait_deviation_s
+        Seconds to the first token in a busy replica: mean, least value and standard deviation.
+    idle
+        Share of the requests that find an idle replica.
+    alone_s
+        Seconds to the first token in an idle replica.
+    output_tokens_per_s
+        Output tokens per second of one replica.
+    """
+
+    rate_per_s: FloatArray
+    running: FloatArray
+    prefill_share: FloatArray
+    feedback: FloatArray
+    spread: FloatArray
+    tail_rows: FloatArray
+    tpot_s: FloatArray
+    tpot_floor_s: FloatArray
+    tpot_deviation_s: FloatArray
+    wait_s: FloatArray
+    wait_floor_s: FloatArray
+    wait_deviation_s: FloatArray
+    idle: FloatArray
+    alone_s: FloatArray
+    output_tokens_per_s: FloatArray
+
+    @property
+    def ttft_s(self) -> FloatArray:
+        """Mean seconds to the first token."""
+        return (1.0 - self.idle) * self.wait_s + self.idle * self.alone_s
+
+    def tpot_quantile(self, probability: float) -> FloatArray:
+        """Return a quantile of the seconds per output token over requests."""
+        above = np.maximum(self.tpot_s - self.tpot_floor_s, 0.0)
+        return self.tpot_floor_s + gamma_quantile(above, self.tpot_deviation_s, probability)
+
+    def ttft_quantile(self, probability: float) -> FloatArray:
+        """Return a quantile of the seconds to the first token; an idle replica is the fastest."""
+        busy = np.maximum(1.0 - self.idle, np.finfo(np.float64).tiny)
+        left = np.clip((probability - self.idle) / busy, 0.0, 1.0)
+        above = gamma_quantile(self.wait_s - self.wait_floor_s, self.wait_deviation_s, left)
+        return np.asarray(np.where(probability <= self.idle, self.alone_s, self.wait_floor_s + above))
+
+    def at_rate(self, rate_per_s: ArrayLike) -> Curve:
+        """Return the steady states at some rates, interpolated; a rate beyond the last load gives the last one.
+
+        Parameters
+        ----------
+        rate_per_s
+            Shape (..., rates); the leading axes broadcast with those of the curve.
+        """
+        wanted = np.asarray(rate_per_s, dtype=np.float64)
+        rising = np.maximum.accumulate(self.rate_per_s, axis=-1)
+        upper = np.sum(rising[..., None, :] < wanted[..., None], axis=-1).clip(1, rising.shape[-1] - 1)
+        shape = np.broadcast_shapes(upper.shape[:-1], wanted.shape[:-1]) + upper.shape[-1:]
+        upper = np.broadcast_to(upper, shape)
+
+        def taken(values: FloatArray, index: NDArray[np.intp]) -> FloatArray:
+            return np.take_along_axis(np.broadcast_to(values, (*shape[:-1], rising.shape[-1])), index, axis=-1)
+
+        low, high = taken(rising, upper - 1), taken(rising, upper)
+        gap = np.where(high > low, high - low, 1.0)
+        share = np.clip((wanted - low) / gap, 0.0, 1.0)
+        return Curve(
+            *(
+                (1.0 - share) * taken(value, upper - 1) + share * taken(value, upper)
+                for value in (getattr(self, item.name) for item in fields(self))
+            )
+        )
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Places of some requests ``n`` between the rows of a replica; beyond the ends, lines are prolonged."""
+
+    upper: NDArray[np.intp]
+    share: FloatArray
+
+    @classmethod
+    def of(cls, rows: FloatArray, n: FloatArray) -> _Lookup:
+        upper = np.searchsorted(rows, n).clip(1, rows.size - 1)
+        return cls(upper, (n - rows[upper - 1]) / (rows[upper] - rows[upper - 1]))
+
+    def __call__(self, table: FloatArray) -> FloatArray:
+        if self.upper.ndim == 1:
+            low, high = table[..., self.upper - 1], table[..., self.upper]
+        else:
+            whole = np.broadcast_to(table, (*self.upper.shape[:-1], table.shape[-1]))
+            low, high = (np.take_along_axis(whole, at, axis=-1) for at in (self.upper - 1, self.upper))
+        return np.asarray(low + self.share * (high - low))
+
+
+Pair = tuple[FloatArray, FloatArray]
+"""Two nodes of a distribution, or their weights."""
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """State of the loop at every load: rate, prefill share and fluctuations, with the two nodes of ``n``."""
+
+    rate: FloatArray
+    prompt_s: FloatArray
+    share: FloatArray
+    feedback: FloatArray
+    spread: FloatArray
+    stay_s: FloatArray
+    nodes: Pair
+    weights: Pair
+
+
+def _mean(table: FloatArray, rows: FloatArray, nodes: Pair, weights: Pair) -> FloatArray:
+    """Return the mean of a table over two nodes."""
+    first, second = (weight * _Lookup.of(rows, node)(table) for node, weight in zip(nodes, weights))
+    return first + second
+
+
+def _solve(replica: Replica, m: FloatArray) -> _Loop:
+    """Return the state of the loop with ``m`` decoding requests per iteration in the mean."""
+    at_mean = _Lookup.of(replica.rows, np.maximum(m, 1.0))
+    first, further = at_mean(replica.prompt_s), at_mean(replica.next_prompt_s)
+    work = replica.work_s
+    shape = np.broadcast_shapes(first.shape, (*work.shape[:-1], m.size))
+    spread, prompt = np.ones(shape), np.broadcast_to(first, shape)
+    for _ in range(_ROUNDS):
+        nodes, weights = two_nodes(np.broadcast_to(m, shape), spread)
+        low, high = (_Lookup.of(replica.rows, node)(work) for node in nodes)
+        mean = weights[0] * low + weights[1] * high
+        rate = m / (mean + m * prompt)
+        share = rate * prompt
+        slope = np.maximum(high - low, 0.0) / np.maximum(nodes[1] - nodes[0], 1e-12)
+        feedback = rate * slope / (1.0 - share)
+        spread = dispersion(share, feedback)
+        iteration = _mean(replica.cycle_s, replica.rows, nodes, weights) / (1.0 - share)
+        together = np.maximum(rate * iteration, 1e-12)
+        prompt = further - (further - first) * -np.expm1(-together) / together
+    return _Loop(rate, prompt, share, feedback, spread, mean / (1.0 - share), nodes, weights)
+
+
+def _wait(replica: Replica, loop: _Loop) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return mean, least value and deviation of the seconds to the first token in a busy replica.
+
+    Given the decoding requests, an iteration is ``D`` plus the prompts of the iteration before. Its first three
+    moments follow from those of a Poisson number.
+    """
+    share, prompt = loop.share, loop.prompt_s
+    total = first = second = np.zeros_like(loop.rate)
+    for node, weight in zip(loop.nodes, loop.weights):
+        at = _Lookup.of(replica.rows, np.maximum(node, 1.0))
+        decode, own, further = at(replica.cycle_s), at(replica.prompt_s), at(replica.next_prompt_s)
+        mean = decode / (1.0 - share)
+        variance = prompt * share * mean / (1.0 - share**2)
+        third = (prompt**2 * share * mean + 3.0 * prompt * share**2 * variance) / (1.0 - share**3)
+        seen = mean + variance / mean  # length-biased: an arrival meets long iterations more often
+        squared = (third + 3.0 * mean * variance + mean**3) / mean
+        each = loop.rate * further
+        least = decode + own
+        excess = (0.5 + each) * seen
+        excess2 = ((0.5 + each) ** 2 + _MOMENT_OF_UNIFORM) * squared + further * each * seen
+        total = total + weight * mean
+        first = first + weight * mean * (least + excess)
+        second = second + weight * mean * (least**2 + 2.0 * least * excess + excess2)
+    average = first / total
+    floor = replica.cycle_s[..., :1] + replica.prompt_s[..., :1]
+    return average, np.minimum(floor, average), np.sqrt(np.maximum(second / total - average**2, 0.0))
+
+
+def curve(replica: Replica, mean_rows: ArrayLike) -> Curve:
+    """Return the steady states of replicas at several mean numbers of decoding requests.
+
+    Parameters
+    ----------
+    replica
+        Seconds of the iterations.
+    mean_rows
+        Mean decoding requests per iteration, rising, at least 0, shape (loads,). 0 is an unloaded replica.
+
+    Examples
+    --------
+    >>> rows, flat, none = np.arange(1.0, 257.0), np.full(256, 0.03), np.array(0.0)
+    >>> cycles = np.full(256, 199.0)
+    >>> lengths = {"output_len": np.array(200.0), "max_rows": np.array(256.0), "cycles_cv": none}
+    >>> one = Replica(rows, 0.005 + 5e-5 * rows, cycles, flat, flat, np.array(0.03), **lengths)
+    >>> found = curve(one, [0.0, 16.0])
+    >>> found.rate_per_s.round(1).tolist(), (1e3 * found.tpot_s).round(2).tolist(), found.ttft_s.round(3).tolist()
+    ([0.0, 9.8], [5.05, 8.45], [0.03, 0.05])
+    """
+    m = in_range("mean_rows", np.atleast_1d(mean_rows), 0)
+    loop = _solve(replica, m)
+    tokens = replica.output_len[..., None] - 1.0
+    found = two_nodes(np.maximum(m + loop.spread - 1.0, 0.0), loop.spread)
+    stay = _mean(replica.work_s, replica.rows, (1.0 + found[0][0], 1.0 + found[0][1]), found[1]) / (
+        1.0 - loop.share
+    )
+    # the own prompt makes one iteration longer, so more prompts follow in the first iteration of decoding
+    stay = stay + loop.share * loop.prompt_s / ((1.0 - loop.share) * (1.0 - loop.share**2))
+    per_rate = np.divide(loop.stay_s, loop.rate, out=np.zeros_like(loop.rate), where=loop.rate > 0.0)
+    variance = per_rate * stay_variance(loop.share, loop.feedback)
+    relative = np.sqrt(variance / loop.stay_s**2 + replica.cycles_cv[..., None] ** 2)
+    wait, floor, deviation = _wait(replica, loop)
+    unloaded = replica.work_s[..., :1] / tokens
+    extra = np.maximum(loop.spread - 1.0, 1e-6)
+    empty = np.exp(-m * np.log1p(extra) / extra)
+    shape = loop.rate.shape
+    return Curve(
+        rate_per_s=loop.rate,
+        running=loop.rate * stay,
+        prefill_share=loop.share,
+        feedback=loop.feedback,
+        spread=loop.spread,
+        tail_rows=gamma_quantile(np.broadcast_to(m, shape), np.sqrt(m * loop.spread), 0.99),
+        tpot_s=stay / tokens,
+        tpot_floor_s=np.broadcast_to(unloaded, shape),
+        tpot_deviation_s=relative * stay / tokens,
+        wait_s=wait,
+        wait_floor_s=np.broadcast_to(floor, shape),
+        wait_deviation_s=deviation,
+        idle=empty * (1.0 - loop.share),
+        alone_s=np.broadcast_to(replica.alone_s[..., None], shape),
+        output_tokens_per_s=loop.rate * (tokens + 1.0),
+    )
+
+
+def saturation(replica: Replica) -> FloatArray:
+    """Return the highest rate that a replica can serve, shape (...); at any higher rate its queue grows for ever.
+
+    It is the largest of ``n / (K D(n) + n P)`` over the rows up to ``max_rows``.
+    """
+    n = np.minimum(replica.rows, replica.max_rows[..., None])
+    at = _Lookup.of(replica.rows, n)
+    work, iteration = at(replica.work_s), at(replica.cycle_s)
+    first, further = at(replica.prompt_s), at(replica.next_prompt_s)
+    together = n * iteration / np.maximum(work, 1e-300)
+    prompt = further - (further - first) * -np.expm1(-together) / together
+    return np.asarray((n / (work + n * prompt)).max(axis=-1))
