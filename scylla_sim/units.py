@@ -73,19 +73,43 @@ def parse_count(text: str) -> float:
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds of a duration such as ``30ms``; a bare number is seconds.
+    """Return the seconds of a duration such as ``30ms``.
+
+    A bare number is refused, because milliseconds are easily taken for seconds.
 
     Raises
     ------
     ValueError
-        If the text is not a number or its unit is unknown.
+        If the text is not a number with a known unit.
 
     Examples
     --------
-    >>> parse_seconds("30ms"), parse_seconds("1.5")
+    >>> parse_seconds("30ms"), parse_seconds("1.5s")
     (0.03, 1.5)
     """
     match = _COUNT.fullmatch(text.strip())
-    if match is None or (match[2] or "s") not in _SECONDS:
+    if match is not None and not match[2]:
+        raise ValueError(f"{text!r} must have a unit, such as {text.strip()}ms or {text.strip()}s")
+    if match is None or match[2] not in _SECONDS:
         raise ValueError(f"{text!r} is not a duration such as 30ms or 0.03s")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_rate(text: str) -> float:
+    """Return the events per second of a rate such as ``5/s`` or ``90/min``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a count, a slash and a unit of time.
+
+    Examples
+    --------
+    >>> parse_rate("5/s"), parse_rate("90/min")
+    (5.0, 1.5)
+    """
+    count, slash, unit = text.strip().partition("/")
+    match = _COUNT.fullmatch(count.strip())
+    if not slash or unit.strip() not in _SECONDS or match is None or match[2] not in PREFIXES:
+        raise ValueError(f"{text!r} is not a rate such as 5/s or 90/min")
+    return float(match[1]) * PREFIXES[match[2]] / _SECONDS[unit.strip()]

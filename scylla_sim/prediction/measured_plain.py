@@ -19,13 +19,11 @@ _HINT = "give a time with its unit, such as 9.1ms, one for each batch"
 
 
 def _seconds(text: str) -> float:
-    """Return a duration in seconds; it needs a unit, because milliseconds are easily taken for seconds."""
+    """Return a duration in seconds."""
     try:
         value = parse_seconds(text)
     except ValueError as error:
         raise fail(NAME, text, f"is not understood ({error})", _HINT) from None
-    if not text.strip()[-1].isalpha():
-        raise fail(NAME, text, "must have a unit", _HINT)
     if not value > 0.0:
         raise fail(NAME, text, "must be above 0", _HINT)
     return value

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 from scylla_sim.checks import FloatArray
 
 MIN_FEEDBACK, MAX_FEEDBACK = 1e-3, 0.998
-"""Range of the feedback; values outside count as its ends, below because the formulas lose digits."""
+"""Feedback below which two covariances keep their value, because the formulas lose digits, and the largest one."""
 
 
 def loop_covariances(feedback: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -49,8 +49,9 @@ def loop_covariances(feedback: ArrayLike) -> tuple[FloatArray, FloatArray, Float
     >>> [round(float(one), 3) for one in loop_covariances(0.5)]
     [2.0, 1.405, 1.62]
     """
-    f = np.clip(np.asarray(feedback, dtype=np.float64), MIN_FEEDBACK, MAX_FEEDBACK)
-    spread, rest = 1.0 / (1.0 - f), (np.expm1(f) - f) / f**2
+    given = np.clip(np.asarray(feedback, dtype=np.float64), 0.0, MAX_FEEDBACK)
+    f = np.maximum(given, MIN_FEEDBACK)
+    spread, rest = 1.0 / (1.0 - given), (np.expm1(f) - f) / f**2
     return spread, np.asarray(spread - rest), np.asarray(spread - 2.0 * (rest - 0.5) / f)
 
 

@@ -1,0 +1,90 @@
+"""The closed form of a served load against hand values."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scylla_sim.checks import InputError
+from scylla_sim.serving.closed_form import Replica, curve, saturation
+
+ROWS = np.arange(1.0, 257.0)
+
+
+def linear(base=0.005, slope=5e-5, prompt=0.03, *, cycles=199.0, output=200.0, seats=256.0):
+    """Return a replica whose iterations grow linearly with the decoding requests."""
+    flat = np.full(256, prompt)
+    return Replica(
+        rows=ROWS,
+        cycle_s=base + slope * ROWS,
+        cycles=np.full(256, cycles),
+        prompt_s=flat,
+        next_prompt_s=flat,
+        alone_s=np.array(prompt),
+        output_len=np.array(output),
+        max_rows=np.array(seats),
+        cycles_cv=np.array(0.0),
+    )
+
+
+def test_an_unloaded_replica_has_exactly_the_unloaded_latency():
+    found = curve(linear(), [0.0])
+    assert found.rate_per_s[0] == 0.0
+    for seconds in (found.tpot_s, found.tpot_quantile(0.99)):
+        assert seconds[0] == pytest.approx(0.00505, rel=1e-12)
+    for seconds in (found.ttft_s, found.ttft_quantile(0.99)):
+        assert seconds[0] == pytest.approx(0.03, rel=1e-12)
+
+
+def test_rate_by_hand():
+    """m = rate * K * (d0 + d1 m) / (1 - rate P) is solved by rate = m / (K (d0 + d1 m) + m P)."""
+    found = curve(linear(), [10.0])
+    assert found.rate_per_s[0] == pytest.approx(10.0 / (199 * 0.0055 + 10 * 0.03), rel=1e-9)
+    assert found.prefill_share[0] == pytest.approx(0.03 * found.rate_per_s[0], rel=1e-12)
+
+
+def test_requests_find_one_more_than_the_mean_where_nothing_fluctuates():
+    """Without slope and prompts the batch is Poisson, and the time per token is that of an iteration."""
+    found = curve(linear(slope=0.0, prompt=1e-9), [5.0, 50.0])
+    assert found.tpot_s == pytest.approx(np.full(2, 0.005), rel=1e-6)
+    assert found.spread == pytest.approx(np.ones(2), rel=2e-3)
+    assert found.tpot_deviation_s == pytest.approx(np.zeros(2), abs=1e-6)
+
+
+def test_prompts_alone_wait_for_the_running_iteration():
+    """Iterations of constant length D and short prompts: half an iteration to wait, then one."""
+    found = curve(linear(slope=0.0, prompt=1e-9), [100.0])
+    assert found.ttft_s[0] == pytest.approx(1.5 * 0.005, rel=1e-3)
+    assert found.wait_deviation_s[0] == pytest.approx(0.005 / np.sqrt(12), rel=1e-2)
+
+
+def test_saturation_by_hand():
+    """At n = seats: n / (K D(n) + n P)."""
+    for seats in (16.0, 256.0):
+        hand = seats / (199 * (0.005 + 5e-5 * seats) + seats * 0.03)
+        assert saturation(linear(seats=seats)) == pytest.approx(hand, rel=1e-12)
+
+
+def test_a_slower_iteration_at_more_rows_limits_the_rate_before_the_seats_do():
+    one = linear()
+    jump = replace(one, cycle_s=np.where(ROWS > 100, 10.0, one.cycle_s))
+    assert saturation(jump) == pytest.approx(saturation(linear(seats=100.0)), rel=1e-12)
+
+
+def test_at_rate_inverts_the_curve_and_broadcasts():
+    grid = np.linspace(0.0, 100.0, 300)
+    many = linear()
+    many = replace(many, cycle_s=np.stack([many.cycle_s, 2.0 * many.cycle_s]), alone_s=np.array([0.03, 0.03]))
+    many = replace(many, output_len=np.array([200.0, 200.0]), cycles_cv=np.zeros(2), max_rows=np.full(2, 256.0))
+    found = curve(many, grid)
+    at = found.at_rate(np.array([[2.0, 5.0]]))
+    assert at.rate_per_s == pytest.approx(np.array([[2.0, 5.0], [2.0, 5.0]]))
+    assert at.running.shape == (2, 2)
+    alone = curve(linear(), grid).at_rate([2.0, 5.0])
+    assert at.tpot_s[0] == pytest.approx(alone.tpot_s)
+    assert (at.tpot_s[1] > 1.9 * at.tpot_s[0]).all()
+
+
+def test_one_output_token_is_refused():
+    with pytest.raises(InputError, match="output_len=1 must be at least 2; one token has no time per output token"):
+        linear(output=1.0)

@@ -1,0 +1,66 @@
+"""The closed form of a deployment: agreement with predictions, limits of the scheduler, reasons for doubt."""
+
+import numpy as np
+import pytest
+
+from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.served_load import ServedLoad
+from scylla_sim.serving.closed_form import curve, saturation
+from scylla_sim.serving.iteration import iteration_model
+from scylla_sim.serving.replica import BUDGET, LOAD, POOL, SEATS, cycles_of, doubtful, replica
+
+LENGTHS = ServedLoad(1000, 200)
+
+
+def deployed(**options):
+    scenario = Scenario("llama-3.1-8b", hardware="h100-sxm", engine="vllm")
+    where, _ = scenario.deployments()
+    options = {"max_context": 1200, "max_num_seqs": 64, "contexts": 3} | options
+    return iteration_model(scenario.target_model(), None, where, **options)
+
+
+@pytest.mark.parametrize(("tau", "length", "tokens"), [(2.4, 3, 199), (1.5, 1, 30), (5.2, 7, 400)])
+def test_cycles_of_a_request_against_draws(tau, length, tokens):
+    rng = np.random.default_rng(2)
+    rates = np.linspace(0.001, 0.999, 5000)
+    sums = (rates[:, None] ** np.arange(length + 1)).sum(axis=1)
+    rate = float(np.interp(tau, sums, rates))
+    count, left = np.zeros(4000), np.full(4000, tokens)
+    while (left > 0).any():
+        count += left > 0
+        left = left - np.minimum(rng.geometric(1.0 - rate, left.size), length + 1)
+    mean, spread = cycles_of(tau, length, tokens=tokens)
+    assert mean == pytest.approx(count.mean(), rel=5e-3)
+    assert spread == pytest.approx(count.std() / count.mean(), rel=0.08)
+
+
+def test_a_replica_repeats_its_iteration_model():
+    model = deployed()
+    one = replica(model, LENGTHS)
+    assert one.alone_s == model.prefill_s(1000)
+    assert one.cycle_s[0] == model.decode_s(1, LENGTHS.context)
+    both = model.seconds(1, LENGTHS.context, tokens=1000, attention_s=model.attention_s(1000))
+    assert one.prompt_s[0] == pytest.approx(both - one.cycle_s[0], rel=1e-12)
+    assert one.cycles[0] == 199.0
+    assert one.max_rows == 64.0
+
+
+def test_a_small_budget_limits_the_rate_to_what_it_can_read():
+    """Each decoding request brings 1000 / 199 prompt tokens an iteration, beside its own token."""
+    small = replica(deployed(max_num_batched_tokens=300, max_num_seqs=256), LENGTHS)
+    assert 0.9 * 300 / (1000 / 199 + 1) < small.max_rows <= 300 / (1000 / 199 + 1)
+    assert saturation(small) < saturation(replica(deployed(max_num_seqs=256), LENGTHS))
+
+
+def test_a_small_pool_limits_the_requests():
+    assert replica(deployed(), LENGTHS, kv_tokens=11_010.0).max_rows == 10.0
+
+
+def test_reasons_for_doubt():
+    model = deployed()
+    one = replica(model, LENGTHS)
+    sane = curve(one, [5.0])
+    assert not any(where.any() for where in doubtful(sane, model, LENGTHS, share=np.array([0.3])).values())
+    full = doubtful(curve(one, [60.0]), model, LENGTHS, share=np.array([0.95]))
+    assert [name for name in (BUDGET, SEATS, POOL, LOAD) if full[name][0]] == [SEATS, LOAD]
+    assert doubtful(sane, deployed(max_num_batched_tokens=900), LENGTHS, share=np.array([0.3]))[BUDGET][0]
