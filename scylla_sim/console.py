@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scylla_sim import __version__
 from scylla_sim.checks import InputError, fail, one_of
 from scylla_sim.records import dump_json, format_columns, format_csv, table, write_text
-from scylla_sim.text.digits import THIN_SPACE, wrapped
+from scylla_sim.text.digits import encodable, wrapped
 from scylla_sim.text.tables import Column, text_table
 from scylla_sim.units import parse_count
 
@@ -331,20 +331,5 @@ def emit_text(args: argparse.Namespace, text: str) -> None:
         write_text(args.out, text)
         note(f"wrote {args.out}")
     else:
-        sys.stdout.write(_encodable(text, sys.stdout.encoding or "utf-8"))
+        sys.stdout.write(encodable(text, sys.stdout.encoding or "utf-8"))
         sys.stdout.flush()
-
-
-def _encodable(text: str, encoding: str) -> str:
-    """Return text with plain spaces between thousands, and ``?`` for signs, where an encoding lacks them.
-
-    Examples
-    --------
-    >>> _encodable("3\u2009130", "latin-1"), _encodable("3130", "ascii")
-    ('3 130', '3130')
-    """
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return text.replace(THIN_SPACE, " ").encode(encoding, errors="replace").decode(encoding)
-    return text

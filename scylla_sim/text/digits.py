@@ -13,6 +13,8 @@ DIGITS = 3
 """Significant digits of a printed number."""
 THIN_SPACE = "\u2009"
 """Separator of thousands."""
+PLAIN_SIGNS = str.maketrans({THIN_SPACE: " ", "█": "#", "░": ".", "─": "-", "┊": ":"})
+"""Sign of a table or chart -> sign that every encoding has."""
 
 
 def number(value: Any, *, decimals: int | None = None) -> str:
@@ -113,3 +115,18 @@ def wrapped(text: str, *, width: int = WIDTH, indent: str = "") -> str:
         textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) + "\n"
         for line in text.splitlines()
     )
+
+
+def encodable(text: str, encoding: str) -> str:
+    r"""Return text as it is, or with plain signs where an encoding lacks some of its signs.
+
+    Examples
+    --------
+    >>> encodable("3\u2009130", "latin-1"), encodable("3130", "ascii")
+    ('3 130', '3130')
+    """
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(PLAIN_SIGNS).encode(encoding, errors="replace").decode(encoding)
+    return text
