@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.block_draft import head_parameters, stage_parameters
 from scylla_sim.ops.draft import draft_model, joined_inputs, reads_second_input
+from scylla_sim.ops.kv_groups import BlockPool, CachedLayers, block_pool
 from scylla_sim.ops.weights import exception_bytes
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import DTYPES
@@ -43,6 +44,9 @@ peak is not in the layers (vllm-project/vllm #10511).
 
 FULL_BYTES = 2.0
 """Bytes of a weight that stays in 16 bits, and of an activation."""
+
+_CACHING_DRAFTS = ("head", "block", "model")
+"""Kinds of drafts with a KV cache."""
 
 
 @dataclass(frozen=True)
@@ -147,47 +151,76 @@ def _draft_bytes(plan: MemoryPlan) -> float:
     return held
 
 
-def _kv_elements(model: Model, context: FloatArray) -> FloatArray:
-    """Return the elements in the KV cache of one sequence; layers with a sliding window keep only the window."""
-    return sum(
-        (
-            elements * (np.minimum(context, window) if window else context)
-            for window, elements in model.cache_layers.items()
-        ),
-        np.zeros_like(context),
-    )
+def cached_layers(plan: MemoryPlan) -> list[CachedLayers]:
+    """Return the layers with a KV cache or a recurrent state on each GPU, of target and draft.
+
+    Ranks replicate KV heads that are fewer than ranks.
+    """
+    kinds = _model_layers(plan.target, plan.tp, plan.kv_dtype)
+    if plan.draft.kind in _CACHING_DRAFTS:
+        kinds += _model_layers(draft_model(plan.draft, plan.target), plan.draft_ranks, plan.kv_dtype)
+    return kinds
 
 
-def sequence_bytes(plan: MemoryPlan, context: ArrayLike) -> FloatArray:
+def _model_layers(model: Model, tp: int, kv_dtype: str) -> list[CachedLayers]:
+    """Return the layers of one model with a KV cache or a recurrent state on each of ``tp`` GPUs."""
+    element = max(1.0, tp / model.cached_heads) / tp * DTYPES[kv_dtype].stored_bytes
+    if model.mla is not None:
+        kinds = [CachedLayers(model.num_layers, element * model.kv_elements_per_layer)]
+        if model.mla.indexer is not None:
+            kinds.append(CachedLayers(model.mla.indexer.layers, element * model.mla.indexer.head_dim))
+    else:
+        kinds = [CachedLayers(g.layers, element * g.cached_elements, g.window) for g in model.attention_groups]
+    if model.linear is not None:
+        kinds.append(CachedLayers(model.linear.layers, 0.0, state_bytes=model.linear.sequence_bytes / tp))
+    return kinds
+
+
+def sequence_bytes(plan: MemoryPlan, context: ArrayLike, pool: BlockPool | None = None) -> FloatArray:
     """Return the bytes of KV cache and of recurrent state of one sequence on each GPU, of target and draft.
 
-    Ranks replicate KV heads that are fewer than ranks. Layers with linear attention keep one state per slot.
+    Layers with a sliding window keep only the window. Layers with linear attention keep one state per slot.
 
     Parameters
     ----------
     context
         Tokens of the sequence; ``plan.slots`` are added for the tokens of a cycle.
+    pool
+        Blocks of the cache, as `block_pools` returns; by default, tokens are kept one by one.
     """
     tokens = positive("context", context) + plan.slots
-    held = _cache_bytes(plan.target, tokens, plan.tp, plan)
-    if plan.draft.kind in ("head", "block", "model"):
-        held = held + _cache_bytes(draft_model(plan.draft, plan.target), tokens, plan.draft_ranks, plan)
+    if pool is not None:
+        return pool.sequence_bytes(tokens, slots=plan.slots)
+    held = np.zeros_like(tokens)
+    for kind in cached_layers(plan):
+        kept = np.minimum(tokens, kind.window) if kind.window else tokens
+        held = held + kind.layers * (kind.token_bytes * kept + kind.state_bytes * max(plan.slots, 1))
     return held
 
 
-def _cache_bytes(model: Model, tokens: FloatArray, tp: int, plan: MemoryPlan) -> FloatArray:
-    """Return the bytes of KV cache and of recurrent state of one sequence of one model on each GPU."""
-    copies = max(1.0, tp / model.cached_heads)
-    kept: FloatArray = copies * DTYPES[plan.kv_dtype].stored_bytes * _kv_elements(model, tokens)
-    return (kept + model.state_bytes * max(plan.slots, 1)) / tp
+def block_pools(plan: MemoryPlan, use: MemoryUse) -> list[BlockPool | None]:
+    """Return the blocks of the cache at both ends of the versions of an engine; ``None`` without blocks."""
+    kinds = tuple(cached_layers(plan))
+    return [
+        block_pool(kinds, block_tokens=int(tokens), pad_below=ratio) if tokens else None
+        for tokens, ratio in zip(use.block_tokens, use.pad_below)
+    ]
 
 
-def activation_bytes(model: Model, *, tokens: float, sequences: float, sampler_bytes: float, tp: int = 1) -> float:
+def activation_bytes(
+    model: Model,
+    *,
+    tokens: float,
+    sequences: float,
+    sampler_bytes: float,
+    tp: int = 1,
+    in_place: bool = False,
+) -> float:
     """Return the peak of the activations of one step on each GPU.
 
     The peak is in a layer or in the sampler. A layer holds its input and output, and either the projections of
-    attention or the three intermediate arrays of the MLP. An MoE layer holds input and output of each expert.
-    The sampler holds the logits of all sequences on every rank.
+    attention or the intermediate arrays of the MLP: three with a gate, else two. An MoE layer holds the input and
+    output of each expert. The sampler holds the logits of all sequences on every rank.
 
     Parameters
     ----------
@@ -195,8 +228,12 @@ def activation_bytes(model: Model, *, tokens: float, sequences: float, sampler_b
         Tokens of the step, and sequences whose next token it samples.
     sampler_bytes
         Bytes per logit; see `SAMPLER_BYTES`.
+    in_place
+        Whether the activation of an MLP without gate overwrites its input. Derived: Apertus-1.5-8B with 16,384
+        tokens leaves 1.2 GiB (swiss-ai/apertus-speculative-decoding), where two arrays take 1.6 GiB.
     """
-    wide = max(model.attention_input_width, 3 * model.intermediate_size) / tp
+    arrays = 3 if model.gated_mlp else 2 - in_place
+    wide = max(model.attention_input_width, arrays * model.intermediate_size) / tp
     if model.moe is not None:
         routed = model.moe.experts_per_token * (2 * model.hidden_size + 3 * model.moe.intermediate_size / tp)
         wide = max(wide, routed)
@@ -220,9 +257,32 @@ def reserved_bytes(plan: MemoryPlan, hardware: Hardware, use: MemoryUse, *, end:
         sequences=sequences,
         sampler_bytes=SAMPLER_BYTES[end],
         tp=plan.tp,
+        in_place=end == 0,
     )
     communicator = use.communicator_bytes[end] if plan.tp > 1 else 0.0
     return activations + use.runtime_bytes[end] + communicator + use.graph_bytes[end]
+
+
+def memory_share(plan: MemoryPlan, hardware: Hardware, use: MemoryUse) -> tuple[float, float]:
+    """Return the lower and upper end of the share of the reported memory that an engine divides.
+
+    An engine with a reserve sets the lower end by the GPU, the TP ranks and the draft. The upper end is that of its
+    preset.
+
+    Examples
+    --------
+    >>> from scylla_sim.specs import catalog
+    >>> h100, sglang = catalog.hardware("h100-sxm"), catalog.engine("sglang").memory
+    >>> llama = catalog.model("llama-3.1-8b")
+    >>> plans = [MemoryPlan(llama, catalog.draft(name)) for name in ("none", "eagle3")]
+    >>> [round(memory_share(plan, h100, sglang)[0], 3) for plan in plans]
+    [0.836, 0.811]
+    """
+    lower, upper = use.share
+    if use.reserve is None:
+        return lower, upper
+    kept = use.reserve.kept_bytes(hardware.memory_bytes, tp=plan.tp, draft_kind=plan.draft.kind)
+    return min(max(1.0 - kept / hardware.memory_bytes, 0.01), upper), upper
 
 
 def cache_bytes(plan: MemoryPlan, hardware: Hardware, use: MemoryUse) -> tuple[float, float]:
@@ -239,7 +299,7 @@ def cache_bytes(plan: MemoryPlan, hardware: Hardware, use: MemoryUse) -> tuple[f
     usable, weights = hardware.usable_memory_bytes, weight_bytes(plan)
     lower, upper = (
         max(share * usable - weights - reserved_bytes(plan, hardware, use, end=end), 0.0)
-        for share, end in zip(use.share, (1, 0))
+        for share, end in zip(memory_share(plan, hardware, use), (1, 0))
     )
     return lower, upper
 
@@ -259,6 +319,29 @@ def max_sequences(
     lower, upper
         Whole numbers, in the shape of ``context``.
     """
-    one = sequence_bytes(plan, context)
-    lower, upper = (np.floor(pool / one) for pool in cache_bytes(plan, hardware, use))
-    return lower, upper
+    ends = [sequence_bytes(plan, context, pool) for pool in block_pools(plan, use)]
+    smallest, largest = cache_bytes(plan, hardware, use)
+    return np.floor(smallest / np.maximum(*ends)), np.floor(largest / np.minimum(*ends))
+
+
+def stated_tokens(plan: MemoryPlan, hardware: Hardware, use: MemoryUse, *, max_context: int) -> tuple[float, float]:
+    """Return both ends of the pool in tokens as vLLM states it in its log, "GPU KV cache size".
+
+    It is the number of sequences of ``max_context`` tokens that are just read, times ``max_context``. It does not
+    depend on ``max_context`` if all layers keep every token.
+
+    Parameters
+    ----------
+    max_context
+        Longest sequence that the server accepts (``max_model_len``).
+    """
+    slots = plan.slots if plan.draft.kind != "none" else 0
+    found = []
+    for pool in block_pools(plan, use):
+        for size, step in zip(cache_bytes(plan, hardware, use), use.profiled_tokens[::-1]):
+            if pool is None:
+                found.append(size / float(sequence_bytes(plan, max_context)) * max_context)
+            else:
+                given = {"max_context": max_context, "slots": slots}
+                found.append(pool.stated_tokens(size, step_tokens=step, **given))
+    return min(found), max(found)

@@ -178,7 +178,7 @@ class Scenario:
         engine = replace(given, eager=bool(self.eager) or given.eager)
         if self.memory_share is not None:
             share = float(in_range("memory_share", self.memory_share, 0, 1, above=True))
-            engine = replace(engine, memory=replace(engine.memory, share=(share, share)))
+            engine = replace(engine, memory=replace(engine.memory, share=(share, share), reserve=None))
         if engine.eager and not engine.launch_s:
             raise fail("eager", engine.name, "has no launch cost", "engines with one: vllm, sglang, trtllm")
         return engine

@@ -28,6 +28,57 @@ NOTHING: Range = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """Memory that an engine keeps free by default, from the size of the GPU, the TP ranks and the draft.
+
+    Attributes
+    ----------
+    base_bytes, rank_bytes
+        A constant, and bytes for each TP rank.
+    token_bytes, sequence_bytes
+        Bytes for each token of a prompt chunk, and for each sequence of the largest CUDA graph.
+    head_bytes, model_bytes
+        More with a draft that reads hidden states, and with a draft that is a language model.
+    floor_bytes
+        Least reserve without a draft, on GPUs with more than ``floor_above_bytes``.
+    below_bytes, chunk_tokens, graph_sequences, graph_sequences_tp4
+        Sizes of GPUs in ascending order. A GPU below the first size has the first prompt chunk and the first graph,
+        and so on; the last entries are for larger GPUs. With at least four TP ranks, the graph is another one.
+    """
+
+    base_bytes: float
+    rank_bytes: float
+    token_bytes: float
+    sequence_bytes: float
+    head_bytes: float
+    model_bytes: float
+    floor_bytes: float
+    floor_above_bytes: float
+    below_bytes: tuple[float, ...]
+    chunk_tokens: tuple[int, ...]
+    graph_sequences: tuple[int, ...]
+    graph_sequences_tp4: tuple[int, ...]
+
+    def kept_bytes(self, memory_bytes: float, *, tp: int, draft_kind: str) -> float:
+        """Return the bytes that the engine keeps free on one GPU.
+
+        Examples
+        --------
+        >>> reserve = Reserve(512, 128, 1.5, 2, 2048, 6144, 0, 0, (20480,), (2048, 8192), (8, 256), (80, 512))
+        >>> reserve.kept_bytes(81559, tp=4, draft_kind="none")
+        14336.0
+        """
+        size = sum(memory_bytes >= below for below in self.below_bytes)
+        graphs = self.graph_sequences_tp4 if tp >= 4 else self.graph_sequences
+        kept = self.base_bytes + tp * self.rank_bytes + self.token_bytes * self.chunk_tokens[size]
+        kept += self.sequence_bytes * graphs[size]
+        if memory_bytes > self.floor_above_bytes:
+            kept = max(kept, self.floor_bytes)
+        draft = {"none": 0.0, "ngram": 0.0, "model": self.model_bytes}.get(draft_kind, self.head_bytes)
+        return kept + draft
+
+
+@dataclass(frozen=True)
 class MemoryUse:
     """Use of the memory of one GPU by a serving engine; every field is a range over its versions and settings.
 
@@ -45,6 +96,12 @@ class MemoryUse:
         Tokens and sequences of the step whose activations are reserved; 0 reserves nothing.
     small_gpu_sequences
         The same sequences on a GPU below `scylla_sim.ops.memory.LARGE_GPU_BYTES`.
+    reserve
+        Memory that the engine keeps free by default, which sets the lower end of ``share``; ``None`` if the share
+        does not depend on the GPU.
+    block_tokens, pad_below
+        Tokens in a block of the KV cache, and the rule that sizes groups of layers: see
+        `scylla_sim.ops.kv_groups.block_pool`. 0 tokens: every token has its own place, and layers share no pool.
     """
 
     share: Range = (0.9, 0.9)
@@ -54,10 +111,15 @@ class MemoryUse:
     profiled_tokens: Range = NOTHING
     profiled_sequences: Range = NOTHING
     small_gpu_sequences: Range = NOTHING
+    block_tokens: Range = NOTHING
+    pad_below: Range = NOTHING
+    reserve: Reserve | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         for item in fields(self):
+            if item.name == "reserve":
+                continue
             lower, upper = getattr(self, item.name)
             if not 0 <= lower <= upper:
                 raise fail(item.name, (lower, upper), "must be a range from a lower to an upper end")

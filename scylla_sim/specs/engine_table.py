@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from scylla_sim.checks import fail, one_of
-from scylla_sim.specs.engine import OVERHEADS, Engine, MemoryUse
+from scylla_sim.specs.engine import OVERHEADS, Engine, MemoryUse, Reserve
 from scylla_sim.specs.hardware_table import quantity
+from scylla_sim.units import MEBI
 
 _MEMORY_FIELDS = {
     "memory_share": "share",
@@ -17,10 +18,18 @@ _MEMORY_FIELDS = {
     "profiled_tokens": "profiled_tokens",
     "profiled_sequences": "profiled_sequences",
     "small_gpu_sequences": "small_gpu_sequences",
+    "block_tokens": "block_tokens",
+    "pad_below": "pad_below",
 }
 """Key in engines.toml -> field of `MemoryUse`."""
 
-_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch")
+_RESERVE_SIZES = (
+    *("base_bytes", "rank_bytes", "token_bytes", "sequence_bytes", "head_bytes", "model_bytes", "floor_bytes"),
+    "floor_above_bytes",
+)
+"""Fields of `Reserve` that a table gives in MiB, without the suffix."""
+
+_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch", "memory_reserve")
 """Fields of an engine without an interval."""
 
 
@@ -48,12 +57,25 @@ def engine_from(name: str, entry: Mapping[str, Any]) -> Engine:
         max_graph_tokens=tokens,
         max_graph_batch=batch,
         memory=MemoryUse(
-            **{use: _interval(name, key, entry[key]) for key, use in _MEMORY_FIELDS.items() if key in entry}
+            **{use: _interval(name, key, entry[key]) for key, use in _MEMORY_FIELDS.items() if key in entry},
+            reserve=_reserve(entry["memory_reserve"]) if "memory_reserve" in entry else None,
         ),
         intervals=intervals,
         sources=sources,
         theory=frozenset(field for field, item in given.items() if item.get("evidence") == "theory"),
         **values,
+    )
+
+
+def _reserve(entry: Mapping[str, Any]) -> Reserve:
+    """Return the memory that an engine keeps free, from its table in MiB."""
+    sizes = {key: MEBI * entry[key[: -len("_bytes")]] for key in _RESERVE_SIZES}
+    return Reserve(
+        below_bytes=tuple(MEBI * size for size in entry["below"]),
+        chunk_tokens=tuple(entry["chunk_tokens"]),
+        graph_sequences=tuple(entry["graph_sequences"]),
+        graph_sequences_tp4=tuple(entry["graph_sequences_tp4"]),
+        **sizes,
     )
 
 

@@ -9,7 +9,6 @@ from scylla_sim.ops import memory
 from scylla_sim.ops.memory import MemoryPlan
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import MemoryUse
-from scylla_sim.specs.hf_config import model_from_config
 
 NONE = catalog.draft("none")
 DEEPSEEK = catalog.model("deepseek-v3")
@@ -132,27 +131,6 @@ def test_published_pools_lie_in_the_range(hardware, engine, share, model, dtype,
     assert lower <= gib * GIB <= upper, source
 
 
-APERTUS = {
-    **{"model_type": "apertus", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32},
-    **{"num_key_value_heads": 8, "intermediate_size": 21504, "vocab_size": 131_072, "hidden_act": "xielu"},
-}
-
-
-@pytest.mark.parametrize(("draft", "tokens"), [("none", 469_840), ("eagle3", 433_888)])
-def test_published_tokens_of_apertus_lie_in_the_range(draft, tokens):
-    """swiss-ai/apertus-speculative-decoding, docs/system-optimizations-8b.md: GH200, share 0.8, 16,384 tokens.
-
-    The embedding of Apertus 1.5 has 266,752 rows, twice as many as its vocabulary projection.
-    """
-    stated = {"share": (0.8, 0.8), "profiled_tokens": (16_384, 16_384), "profiled_sequences": (256, 256)}
-    plan = MemoryPlan(model_from_config("apertus", APERTUS), catalog.draft(draft), slots=0)
-    use = replace(catalog.engine("vllm").memory, **stated)
-    rows = 2 * 4096 * (266_752 - 131_072)
-    one = float(memory.sequence_bytes(plan, 1))
-    lower, upper = ((end - rows) / one for end in memory.cache_bytes(plan, catalog.hardware("gh200"), use))
-    assert lower < tokens < upper < 1.07 * lower
-
-
 def test_version_of_the_largest_default_decides_the_lower_end_on_small_gpus():
     """The sampler of 1,024 sequences needs 5.0 GiB for 128,256 logits, that of 256 sequences 1.3 GiB."""
     plan, l40s = MemoryPlan(LLAMA8, NONE), catalog.hardware("l40s")
@@ -165,10 +143,36 @@ def test_version_of_the_largest_default_decides_the_lower_end_on_small_gpus():
 @pytest.mark.parametrize(
     ("engine", "tokens"), [("vllm-2025", 178_880), ("vllm-2026", 178_880), ("sglang", 367_404)]
 )
-def test_published_tokens_of_qwen3_235b_lie_in_the_range(engine, tokens):
+def test_published_tokens_of_qwen3_235b_lie_in_the_range_of_the_defaults(engine, tokens):
     plan = MemoryPlan(QWEN_MOE, NONE, tp=4, dtype="fp8_block", slots=0)
-    ends = memory.max_sequences(plan, H100, catalog.engine(engine).memory, context=1)
-    assert float(ends[0]) < tokens < float(ends[1])
+    lower, upper = memory.stated_tokens(plan, H100, catalog.engine(engine).memory, max_context=40_960)
+    assert lower < tokens < upper < 3 * lower
+
+
+def test_sglang_keeps_more_memory_free_with_a_draft():
+    """H100, TP 4: 0.5 GiB + 8,192 x 1.5 MiB + 512 x 2 MiB + 4/8 GiB, + 2 GiB for a head, + 6 GiB for a model."""
+    use = catalog.engine("sglang").memory
+    free = {"none": 14.0, "ngram": 14.0, "eagle3": 16.0, "llama-3.2-1b": 20.0}
+    for name, gib in free.items():
+        plan = MemoryPlan(LLAMA8, catalog.draft(name), tp=4)
+        lower, upper = memory.memory_share(plan, H100, use)
+        assert lower == pytest.approx(1 - gib * GIB / H100.memory_bytes)
+        assert upper == 0.93
+
+
+def test_blocks_round_a_context_up_to_whole_ones():
+    """Llama-3.1-8B: 16 tokens of 131,072 bytes a block; 17 tokens take two."""
+    plan, use = MemoryPlan(LLAMA8, NONE, slots=1), catalog.engine("vllm").memory
+    pool = memory.block_pools(plan, use)[0]
+    assert memory.sequence_bytes(plan, [15, 16, 32], pool).tolist() == [16 * 131072, 32 * 131072, 48 * 131072]
+
+
+def test_mlp_without_gate_holds_one_or_two_arrays():
+    """16,384 tokens of Apertus-1.5-8B: 2 bytes x (2 x 4,096 + one or two x 21,504)."""
+    model = replace(LLAMA8, intermediate_size=21_504, gated_mlp=False)
+    given = {"tokens": 16_384, "sequences": 1, "sampler_bytes": 8.0}
+    found = [memory.activation_bytes(model, in_place=on, **given) for on in (True, False)]
+    assert found == [2 * 16_384 * (8192 + n * 21_504) for n in (1, 2)]
 
 
 def test_sampler_of_1024_sequences_dominates_the_activations_of_a_large_vocabulary():

@@ -266,7 +266,8 @@ def test_a_short_engine_name_is_the_newest_preset(alias):
 @pytest.mark.parametrize(("old", "new"), [("vllm-2025", "vllm-2026"), ("sglang-2025", "sglang-2026")])
 def test_versions_of_an_engine_share_memory_and_graphs_but_not_the_host_work(old, new):
     one, other = catalog.engine(old), catalog.engine(new)
-    memory = replace(one.memory, small_gpu_sequences=other.memory.small_gpu_sequences)
+    newer = {"small_gpu_sequences": other.memory.small_gpu_sequences, "pad_below": other.memory.pad_below}
+    memory = replace(one.memory, **newer)
     assert (memory, one.launch_s) == (other.memory, other.launch_s)
     assert (one.max_graph_tokens, one.max_graph_batch) == (other.max_graph_tokens, other.max_graph_batch)
     assert one.draft_host_s > other.draft_host_s
