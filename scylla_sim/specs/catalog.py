@@ -209,6 +209,9 @@ def model(name: str) -> Model:
     """
     if _is_config(name):
         label, config = _read_config("model", name)
+        if "quantization" in config and "num_hidden_layers" not in config and "text_config" not in config:
+            rule = "states a quantization, not a model"
+            raise fail("model", name, rule, "give the config.json beside it, which is read together with it")
         method = declared_method(config, label)
         if method is not None:
             raise fail("model", name, f"is the config of a draft ({method})", "give it to --draft")

@@ -47,6 +47,7 @@ ARCHITECTURES = {
     "Qwen3_5MTP": "mtp",
     "Qwen3_5MoeMTP": "mtp",
     "MTPDraftModel": "mtp",
+    "Lfm2DSparkDraftModel": "dspark",
     "MedusaModel": "medusa",
     "MLPSpeculatorPreTrainedModel": "mlp_speculator",
 }

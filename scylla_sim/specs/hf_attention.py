@@ -36,6 +36,8 @@ def _slides(kind: str, config: Config, layers: int, name: str) -> list[bool]:
     if kind in ("gemma3", "gemma3_text", "cohere2", "olmo3"):
         pattern = number(config, "sliding_window_pattern", name)
         return [(layer + 1) % pattern != 0 for layer in range(layers)]
+    if kind in ("exaone4", "exaone4_5_text"):
+        return _lettered(config.get("sliding_window_pattern"), layers, name)
     if kind in ("mistral", "ministral3", "mixtral", "phi3"):
         return [config.get("sliding_window") is not None] * layers
     if not config.get("use_sliding_window"):
@@ -44,6 +46,15 @@ def _slides(kind: str, config: Config, layers: int, name: str) -> list[bool]:
         raise fail("use_sliding_window", True, f"is not modelled for model_type={kind!r} ({name})")
     full = number(config, "max_window_layers", name)
     return [layer >= full for layer in range(layers)]
+
+
+def _lettered(pattern: object, layers: int, name: str) -> list[bool]:
+    """Return which layers slide by a pattern such as ``LLLG``, local and global; none without a pattern."""
+    if pattern is None:
+        return [False] * layers
+    if not isinstance(pattern, str) or not pattern or set(pattern) - {"L", "G"}:
+        raise fail("sliding_window_pattern", pattern, f"must consist of L and G ({name})")
+    return [pattern[layer % len(pattern)] == "L" for layer in range(layers)]
 
 
 def read_windows(kind: str, config: Config, layers: int, name: str) -> tuple[int, ...]:

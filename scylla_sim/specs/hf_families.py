@@ -14,7 +14,7 @@ DENSE_TYPES = (
     *("llama", "qwen2", "qwen3", "mistral", "ministral3", "gemma", "gemma2", "gemma3", "gemma3_text"),
     *("phi3", "cohere", "cohere2", "olmo2", "olmo3", "glm", "glm4", "glm4v_text", "mimo", "apertus", "nemotron"),
     *("granite", "smollm3", "seed_oss", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"),
-    *("qwen3_vl_text", "qwen3_5_text"),
+    *("qwen3_vl_text", "qwen3_5_text", "exaone4", "exaone4_5_text", "hunyuan_v1_dense"),
 )
 """Families without experts. ``gemma4_text`` and ``nemotron_h`` have members of both sorts."""
 
@@ -40,6 +40,7 @@ UNGATED_TYPES = ("apertus", "nemotron", "nemotron_h")
 """Families whose MLP has no gate projection."""
 
 TEXT_TYPES = {
+    "exaone4_5": "exaone4_5_text",
     "gemma3": "gemma3_text",
     "gemma4": "gemma4_text",
     "glm4v": "glm4v_text",
@@ -78,6 +79,8 @@ DEFAULTS: Mapping[str, Config] = {
     "ministral3": {"head_dim": 128},
     "qwen3": {"head_dim": 128},
     "smollm3": {"tie_word_embeddings": True},
+    "exaone4": {"sliding_window": 4096},
+    "exaone4_5_text": {"sliding_window": 4096},
 }
 """Defaults of keys that the config.json of a family may leave out.
 

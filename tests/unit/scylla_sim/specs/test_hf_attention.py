@@ -5,7 +5,7 @@ from hf_configs import read
 
 from scylla_sim.checks import InputError
 from scylla_sim.specs import catalog
-from scylla_sim.specs.hf_attention import LINEAR_NOTE, SPARSE_NOTE
+from scylla_sim.specs.hf_attention import LINEAR_NOTE, SPARSE_NOTE, read_windows
 from scylla_sim.specs.layers import AttentionLayers
 
 LOCAL = ["sliding_attention"] * 5 + ["full_attention"]
@@ -107,3 +107,11 @@ def test_state_type_is_read_or_assumed():
 def test_unmodelled_attention_is_refused_by_name(kind, change, line):
     with pytest.raises(InputError, match=line):
         read(kind, **change)
+
+
+def test_letters_say_which_layers_slide():
+    config = {"sliding_window": 4096, "sliding_window_pattern": "LLLG"}
+    assert read_windows("exaone4", config, 6, "x") == (4096, 4096, 4096, 0, 4096, 4096)
+    assert read_windows("exaone4", {"sliding_window": 4096}, 2, "x") == ()
+    with pytest.raises(InputError, match="must consist of L and G"):
+        read_windows("exaone4", {"sliding_window_pattern": "LX"}, 2, "x")

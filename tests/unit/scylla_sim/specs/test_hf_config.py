@@ -46,6 +46,9 @@ GEMMA4 = {
     "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 10,
 }
 PUBLISHED = [
+    # model cards of LGAI-EXAONE/EXAONE-4.0-32B and tencent/Hunyuan-7B-Instruct
+    ("exaone-4-32b", 32.0, shape("exaone4", (64, 5120, 27392, 40, 8, 102400), sliding_window_pattern="LLLG")),
+    ("hunyuan-7b", 7.5, shape("hunyuan_v1_dense", (32, 4096, 14336, 32, 8, 128167), tie_word_embeddings=True)),
     # name, 10^9 parameters, config, and the source of the number
     ("mistral-7b", 7.24, shape("mistral", (32, 4096, 14336, 32, 8, 32000), sliding_window=4096)),  # model card
     # arXiv 2408.00118, table 2

@@ -2,6 +2,8 @@
 
 import pytest
 
+from scylla_sim.checks import InputError
+from scylla_sim.specs import catalog
 from scylla_sim.specs.quantization import Quantization, from_config, uniform
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 4}
@@ -175,3 +177,10 @@ def test_parts_in_16_bits_name_only_parts_of_the_model():
     found = Quantization("fp8", "fp8", (("qkv_a_proj", HALF), ("index_q_proj", HALF), ("router", HALF)))
     assert found.exceptions(moe=True, mla=True) == "attention, router in bf16"
     assert found.exceptions(moe=False, mla=True, indexer=True) == "attention, indexer in bf16"
+
+
+def test_quantization_file_given_as_the_model_is_named(tmp_path):
+    file = tmp_path / "hf_quant_config.json"
+    file.write_text('{"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}')
+    with pytest.raises(InputError, match="states a quantization, not a model; give the config.json beside it"):
+        catalog.model(str(file))
