@@ -1,0 +1,301 @@
+"""A scenario under a load: iteration model, runs over seeds, and their metrics.
+
+`serve` is the entry point that the library and ``scylla-sim serve-sim`` share. Every run is repeated with all steps
+at both ends of their interval, because errors of a step grow through the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scylla_sim.acceptance.profiles import cycle_distribution, iid_rate
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
+from scylla_sim.checks import FloatArray, fail, whole
+from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
+from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.serving.batching import MIXED, PREFILL_FIRST, Work
+from scylla_sim.serving.iteration import MAX_NUM_SEQS, IterationModel, iteration_model
+from scylla_sim.serving.load import Load
+from scylla_sim.serving.metrics import Limit, Metric, counted, metrics, summary
+from scylla_sim.serving.simulation import Run, simulate
+from scylla_sim.serving.workload import Requests, draw_cycles
+
+REQUESTS, SEEDS = 2000, 5
+"""Defaults: requests of a run, and number of runs."""
+WARMUP, COOLDOWN = 0.2, 0.1
+"""Shares of the requests that are run but not counted, at the begin and at the end."""
+ENDS = ("value", "lower", "upper")
+"""Ends of the step model at which each seed runs: the estimate, fast steps, slow steps."""
+FULL_SEATS = 4
+"""Requests for each seat in the run that measures the rate at saturation."""
+
+Configs = Mapping[int, SpeculativeConfig]
+"""First batch of a range of batches -> configuration."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the scheduler and of the simulation.
+
+    Attributes
+    ----------
+    max_num_seqs, max_num_batched_tokens
+        As the options of vLLM: requests that run together, and tokens of an iteration.
+    policy
+        One of `scylla_sim.serving.batching.POLICIES`; ``None`` for that of the engine.
+    schedule
+        First batch -> draft length; empty for one draft length.
+    requests, seeds, seed
+        Requests of a run, runs, and the seed of the first one. ``None`` runs all requests of a trace.
+    warmup, cooldown
+        Shares of the requests that do not count, at the begin and at the end.
+    """
+
+    max_num_seqs: int = MAX_NUM_SEQS
+    max_num_batched_tokens: int = MAX_STEP_TOKENS
+    policy: str | None = None
+    schedule: Mapping[int, int] | None = None
+    requests: int | None = None
+    seeds: int = SEEDS
+    seed: int = 0
+    warmup: float = WARMUP
+    cooldown: float = COOLDOWN
+
+
+@dataclass(frozen=True)
+class Served:
+    """Result of `serve`.
+
+    Attributes
+    ----------
+    metrics
+        Name of a metric -> its estimate; see `scylla_sim.serving.metrics.summary`.
+    saturation
+        Requests per second at saturation: value, and with slow and with fast steps; ``None`` in a closed loop.
+    stable
+        Whether the queue stays finite at the value, with fast and with slow steps.
+    run
+        Run of the first seed.
+    model
+        Iteration model.
+    notes
+        Assumptions.
+    """
+
+    metrics: Mapping[str, Metric]
+    saturation: tuple[float, float, float] | None
+    stable: Mapping[str, bool]
+    run: Run
+    model: IterationModel
+    notes: tuple[str, ...]
+
+
+def emitted(config: SpeculativeConfig) -> FloatArray:
+    """Return the probabilities of 1, 2, ... tokens in a cycle, for independent positions of one rate.
+
+    The rate is that at which a chain of the draft length yields the tokens per cycle of the configuration.
+
+    Examples
+    --------
+    >>> from scylla_sim.specs.draft import Draft
+    >>> found = emitted(SpeculativeConfig(Draft("eagle3", "head", num_layers=1), 2, 1, 3, 1.75, 1.7, 1.8))
+    >>> found.round(3).tolist()
+    [0.5, 0.25, 0.25]
+    """
+    length = min(config.draft_len, config.verify_tokens - 1)
+    if length == 0 or config.tokens_per_cycle == 1.0:
+        return np.ones(1)
+    return cycle_distribution(np.full(length, float(iid_rate(config.tokens_per_cycle, length))))
+
+
+def work_of(
+    requests: Requests, configs: Configs, by_class: Sequence[Configs], rng: np.random.Generator, *, seats: int
+) -> Work:
+    """Return the cycles that requests need.
+
+    Parameters
+    ----------
+    configs
+        Configurations of the scenario, by batch.
+    by_class
+        The same with the acceptance of each class.
+    seats
+        Largest batch.
+    """
+    starts = sorted(configs)
+    cycles = np.zeros((len(starts), requests.count), dtype=np.int64)
+    for row, start in enumerate(starts):
+        for index, own in enumerate(by_class):
+            members = requests.class_index == index
+            cycles[row, members] = draw_cycles(rng, requests.output_tokens[members] - 1, emitted(own[start]))
+    gained = np.array([configs[start].tokens_per_cycle for start in starts])
+    of_batch = np.maximum(np.searchsorted(starts, np.arange(seats + 1), side="right") - 1, 0)
+    return Work(cycles, gained, of_batch.astype(np.int64))
+
+
+def configs_of(scenario: Scenario, schedule: Mapping[int, int] | None) -> tuple[Configs, list[str]]:
+    """Return the configuration of each range of batches, and remarks.
+
+    Raises
+    ------
+    InputError
+        If the scenario has several configurations, or a draft length beside a schedule.
+    """
+    if schedule:
+        if scenario.draft_len is not None:
+            raise fail("draft_len", scenario.draft_len, "must not be given beside a schedule")
+        if scenario.draft == "none":
+            raise fail("schedule", dict(schedule), "needs a draft", "give draft")
+        lengths = list(dict.fromkeys(schedule.values()))
+        found, notes = replace(scenario, draft_len=lengths).speculative_configs()
+        by_length = dict(zip(lengths, found))
+        return {start: by_length[length] for start, length in schedule.items()}, notes
+    found, notes = scenario.speculative_configs()
+    if len(found) > 1:
+        raise fail("draft_len", [one.draft_len for one in found], "must be one value", "compare runs of each")
+    return {1: found[0]}, notes
+
+
+def policy_of(scenario: Scenario, policy: str | None) -> str:
+    """Return how an engine schedules prompts: SGLang reads them first, other engines beside decodes."""
+    if policy is not None:
+        return policy
+    return PREFILL_FIRST if scenario.deployments()[0].engine.framework == "sglang" else MIXED
+
+
+def serve(
+    scenario: Scenario,
+    load: Load,
+    settings: Settings | None = None,
+    *,
+    limits: Sequence[Limit] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Served:
+    """Simulate a scenario under a load.
+
+    Parameters
+    ----------
+    scenario
+        Model, hardware, draft and engine, with one draft length.
+    load
+        Arrivals, lengths and classes of the requests.
+    settings
+        Settings of the scheduler and of the simulation; default: `Settings`.
+    limits
+        Limits on latencies, for the goodput.
+    progress
+        Function of the finished and of all runs, called after every run.
+
+    Examples
+    --------
+    >>> from scylla_sim.serving.workload import Lengths, RequestClass
+    >>> one = RequestClass("all", Lengths.parse("input_len", 500), Lengths.parse("output_len", 50))
+    >>> found = serve(
+    ...     Scenario("llama-3.1-8b", hardware="h100-sxm"),
+    ...     Load([one], rate=2.0),
+    ...     Settings(max_num_seqs=16, requests=100, seeds=2),
+    ... )
+    >>> found.stable["upper"], 0.01 < float(found.metrics["ttft_s mean"].value.value) < 0.03
+    (True, True)
+    """
+    settings = settings or Settings()
+    whole("seeds", settings.seeds, 1)
+    count = (
+        load.default_count(REQUESTS) if settings.requests is None else int(whole("requests", settings.requests, 1))
+    )
+    configs, notes = configs_of(scenario, settings.schedule)
+    by_class = [
+        configs_of(replace(scenario, **load.acceptance.get(name, {})), settings.schedule)[0]
+        for name in load.class_names
+    ]
+    policy = policy_of(scenario, settings.policy)
+    draws = [_draw(load, count, settings.seed + index) for index in range(settings.seeds)]
+    model = _model(scenario, configs, draws, settings)
+    works = [work_of(one, configs, by_class, rng, seats=settings.max_num_seqs) for one, rng in draws]
+    ends = {end: model if end == "value" else model.at_end(end) for end in ENDS}
+    total = len(ENDS) * (len(draws) + (load.concurrency is None))
+    done = 0
+    found: dict[str, list[dict[str, float]]] = {end: [] for end in ENDS}
+    saturation: dict[str, float] = {}
+    runs: list[Run] = []
+    for end, at in ends.items():
+        if load.concurrency is None:
+            saturation[end] = _saturation(at, load, configs, by_class, settings, policy)
+            progress(done := done + 1, total)
+        for (requests, _), work in zip(draws, works):
+            run = simulate(at, requests, work, policy=policy)
+            time = counted(run, warmup=settings.warmup, cooldown=settings.cooldown)
+            found[end].append(summary(run, time, limits=limits, pool=float(at.kv_tokens.value)))
+            runs += [run] if end == "value" else []
+            progress(done := done + 1, total)
+    offered = (draws[0][0].count - 1) / float(draws[0][0].arrival_s[-1]) if saturation and count > 1 else 0.0
+    offered = load.rate or offered
+    return Served(
+        metrics=metrics(*(found[end] for end in ENDS)),
+        saturation=(saturation["value"], saturation["upper"], saturation["lower"]) if saturation else None,
+        stable={end: not saturation or offered < saturation[end] for end in ENDS},
+        run=runs[0],
+        model=model,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _draw(load: Load, count: int, seed: int) -> tuple[Requests, np.random.Generator]:
+    """Return the requests of one run, and the generator that goes on with their acceptance."""
+    rng = np.random.default_rng(seed)
+    return load.draw(rng, count), rng
+
+
+def _model(
+    scenario: Scenario,
+    configs: Configs,
+    draws: Sequence[tuple[Requests, np.random.Generator]],
+    settings: Settings,
+) -> IterationModel:
+    """Return the iteration model for the requests of all runs."""
+    longest = max(requests.longest for requests, _ in draws)
+    target, draft = scenario.deployments()
+    return iteration_model(
+        replace(scenario, context=longest).target_model(),
+        configs,
+        target,
+        draft,
+        max_context=longest,
+        mean_context=float(np.mean([requests.mean_context for requests, _ in draws])),
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+    )
+
+
+def _saturation(
+    model: IterationModel,
+    load: Load,
+    configs: Configs,
+    by_class: Sequence[Configs],
+    settings: Settings,
+    policy: str,
+) -> float:
+    """Return the requests per second of a replica that always has more of them waiting."""
+    seats = settings.max_num_seqs
+    count = max(REQUESTS, FULL_SEATS * seats)
+    rng = np.random.default_rng(settings.seed)
+    requests = replace(load, rate=None, burstiness=1.0, concurrency=2 * seats).draw(rng, count)
+    run = simulate(model, requests, work_of(requests, configs, by_class, rng, seats=seats), policy=policy)
+    return throughput_by_residence(run)
+
+
+def throughput_by_residence(run: Run) -> float:
+    """Return the requests per second of a run by Little's law: mean requests that run over their mean residence.
+
+    The middle half of the requests, by their start, counts. Answers of equal length end in waves, which rates of
+    finished requests would follow.
+    """
+    order = np.argsort(run.admit_s, kind="stable")
+    middle = order[order.size // 4 : (3 * order.size) // 4 + 1]
+    start, end = float(run.admit_s[middle[0]]), float(run.admit_s[middle[-1]])
+    overlap = np.clip(np.minimum(run.ends_s, end) - np.maximum(run.starts_s, start), 0.0, None)
+    residence = float(np.mean(run.finish_s[middle] - run.admit_s[middle]))
+    return float(overlap @ run.running) / (end - start) / residence
