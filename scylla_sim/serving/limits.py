@@ -9,8 +9,8 @@ from scylla_sim.units import MILLI, parse_seconds
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 """Statistics over requests that a limit can name."""
-METRICS = ("ttft", "tpot")
-"""Latencies that a limit can bound: time to the first token, and time per output token of a request."""
+METRICS = ("ttft", "tpot", "e2e")
+"""Latencies that a limit can bound: time to the first token, per output token, and of a whole request."""
 
 
 @dataclass(frozen=True)

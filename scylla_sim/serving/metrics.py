@@ -8,62 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scylla_sim.checks import FloatArray, fail, in_range, one_of, positive
+from scylla_sim.checks import FloatArray, in_range
+from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.simulation import Run
 from scylla_sim.stats.estimate import Estimate, with_deviations
 from scylla_sim.stats.quantiles import student_quantile, weighted_quantile
-from scylla_sim.units import parse_seconds
 
 LATENCIES = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 """Latencies: time to first token, time per output token, time between tokens, and time of a whole request."""
 PERCENTILES = (50, 90, 95, 99)
 LEVEL = 0.9
 """Coverage of the intervals over seeds."""
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A limit on a latency, such as ``p95:500ms``.
-
-    Attributes
-    ----------
-    latency
-        One of `LATENCIES`.
-    statistic
-        ``mean`` or ``p50`` to ``p99``.
-    seconds
-        The limit.
-    """
-
-    latency: str
-    statistic: str
-    seconds: float
-
-    @classmethod
-    def parse(cls, latency: str, text: str) -> Limit:
-        """Return the limit of a text such as ``p95:500ms`` or ``40ms``, which limits the mean.
-
-        Raises
-        ------
-        InputError
-            For a text of another form, a number without unit, and an unknown statistic.
-
-        Examples
-        --------
-        >>> Limit.parse("ttft_s", "p95:500ms")
-        Limit(latency='ttft_s', statistic='p95', seconds=0.5)
-        """
-        name = latency.removesuffix("_s")
-        statistic, colon, time = text.rpartition(":")
-        if time.strip()[-1:].isdigit():
-            raise fail(name, text, "must have a unit", f"write {text}ms or {text}s")
-        try:
-            seconds = parse_seconds(time)
-        except ValueError as error:
-            raise fail(name, text, f"is not understood ({error})", "such as p95:500ms") from None
-        known = ("mean", *(f"p{one}" for one in PERCENTILES))
-        positive(name, seconds)
-        return cls(latency, one_of(name, statistic if colon else "mean", known), seconds)
 
 
 @dataclass(frozen=True)
@@ -170,7 +125,9 @@ def summary(run: Run, time: Counted, *, limits: Sequence[Limit] = (), pool: floa
     )
     good = np.ones(run.requests.count, dtype=np.bool_)
     for limit in limits:
-        good &= ~(each[limit.latency] > limit.seconds)  # an answer of one token has no TPOT, and meets its limit
+        good &= ~(
+            each[f"{limit.metric}_s"] > limit.seconds
+        )  # an answer of one token has no TPOT, and meets its limit
     return {
         **found,
         "requests_per_s": rate,
