@@ -66,6 +66,7 @@ class BatchingLoop:
         self.weight = scale[work.of_batch].tolist()
         self.of_batch = [*work.of_batch.tolist()[1:], int(work.of_batch[-1])]  # once one more decodes
         self.lists, self.seats, self.budget, self.pool = lists, seats, budget, pool
+        self.widest = max(lists.width[batch] // batch for batch in range(1, seats + 1))  # most tokens of a cycle
         self.now = self.cycle = self.decoding_kv = self.growth = self.stall = 0.0
         self.reading_kv = self.batch = self.preemptions = 0
         self.most_kv = 0.0
@@ -117,7 +118,7 @@ class BatchingLoop:
         while room > 0:
             if not reading:
                 free = self.batch + len(ended) < self.seats
-                if not (waiting and free and self._admit(waiting[0])):
+                if not (waiting and free and self._admit(waiting[0], len(ended))):
                     break
                 reading.append(waiting.popleft())
                 if self.admit[reading[0]] == inf:
@@ -134,9 +135,9 @@ class BatchingLoop:
                 ended.append(reading.popleft())
         return tokens, chunks_s, ended
 
-    def _admit(self, who: int) -> bool:
-        """Reserve the pool for a prompt and return whether it fits beside the next iteration."""
-        more = self.growth * self.weight[self.batch]
+    def _admit(self, who: int, starting: int) -> bool:
+        """Reserve the pool for a prompt and return whether it fits, with one more cycle of all that then decode."""
+        more = self.growth * self.weight[self.batch] + (starting + 1) * self.widest
         alone = not self.batch and not self.reading_kv
         fits = alone or self.decoding_kv + self.reading_kv + more + self.prompt[who] <= self.pool
         if fits:

@@ -18,8 +18,8 @@ from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving.batching import MIXED, PREFILL_FIRST, Work
 from scylla_sim.serving.iteration import MAX_NUM_SEQS, IterationModel, iteration_model
-from scylla_sim.serving.load import Load
 from scylla_sim.serving.limits import Limit
+from scylla_sim.serving.load import Load
 from scylla_sim.serving.metrics import Metric, counted, metrics, summary
 from scylla_sim.serving.simulation import Run, simulate
 from scylla_sim.serving.workload import Requests, draw_cycles
