@@ -312,14 +312,14 @@ def predict_each(
 
     @cache
     def verified(tokens: int, tree: bool) -> Step:
-        return plain if tokens == 1 else target_step(related[tree], deployment, batch=b_alone, context=s_alone, tokens=tokens)
+        if tokens == 1:
+            return plain
+        return target_step(related[tree], deployment, batch=b_alone, context=s_alone, tokens=tokens)
 
     @cache
     def one_pass(draft: Draft, width: int, scored: int | None) -> Step:
         where = draft_deployment or deployment
-        return draft_pass(
-            draft, related[False], where, batch=b_alone, context=s_alone, width=width, scored=scored
-        )
+        return draft_pass(draft, related[False], where, batch=b_alone, context=s_alone, width=width, scored=scored)
 
     memory = MemoryPlan(
         target,
