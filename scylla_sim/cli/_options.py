@@ -25,22 +25,32 @@ COUNT_LISTS = ("batch", "context", "draft_len", "top_k", "reference_tokens_per_c
 """Options with a comma-separated list of numbers."""
 
 
-def add_hardware_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the hardware, its calibration, the TP ranks and the model."""
+def add_hardware_arguments(parser: argparse.ArgumentParser, *, lists: bool = False) -> None:
+    """Add the options of the hardware, its calibration, the TP ranks and the model.
+
+    With ``lists``, hardware and TP ranks are comma-separated lists, parsed by the verb.
+    """
+    more = "[,NAME]" if lists else ""
     parser.add_argument(
-        "--hardware", required=True, metavar="NAME|FILE.toml", help="see scylla-sim catalog hardware"
+        "--hardware", required=True, metavar=f"NAME|FILE.toml{more}", help="see scylla-sim catalog hardware"
     )
     parser.add_argument(
         "--calibration", metavar="FILE", help="written by scylla-sim calibrate; default: the shipped calibration"
     )
-    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel GPUs of one node; default 1")
+    ranks = "tensor-parallel GPUs of one node; default 1"
+    if lists:
+        parser.add_argument("--tp", default="1", metavar="N[,N]", help=ranks)
+    else:
+        parser.add_argument("--tp", type=int, default=1, help=ranks)
     parser.add_argument("--model", required=True, metavar="NAME|config.json", help="see scylla-sim catalog models")
 
 
-def add_precision_arguments(parser: argparse.ArgumentParser) -> None:
+def add_precision_arguments(parser: argparse.ArgumentParser, *, lists: bool = False) -> None:
     """Add the options of the precision of the weights and of the KV cache."""
     parser.add_argument(
-        "--precision", help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}; default: of the checkpoint, or bf16"
+        "--precision",
+        metavar="NAME[,NAME]" if lists else None,
+        help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}; default: of the checkpoint, or bf16",
     )
     parser.add_argument("--kv-precision", help="of the KV cache; default: of the checkpoint, or bf16")
 
@@ -79,13 +89,13 @@ def add_acceptance_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_drafting_arguments(parser: argparse.ArgumentParser) -> None:
+def add_drafting_arguments(parser: argparse.ArgumentParser, *, lists: bool = False) -> None:
     """Add the options of the precisions, of the draft and of its acceptance."""
-    add_precision_arguments(parser)
+    add_precision_arguments(parser, lists=lists)
     parser.add_argument(
         "--draft",
         default="none",
-        metavar="NAME|config.json",
+        metavar="NAME|config.json" + ("[,NAME]" if lists else ""),
         help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, a model, or the config.json of a model "
         "or draft; default none",
     )

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 
-import scylla_sim
-from scylla_sim.checks import fail
+from scylla_sim.checks import InputError, fail, one_of, whole
 from scylla_sim.cli import _options
-from scylla_sim.console import add_output, emit, emit_text
-from scylla_sim.prediction.scenario import THEOREM
+from scylla_sim.console import add_output, counts, emit, emit_text, name_list
+from scylla_sim.prediction.breakdown import ALL_COLUMNS, breakdown_report
+from scylla_sim.prediction.device_choice import calibration_for
+from scylla_sim.prediction.report import point_labels, report
+from scylla_sim.prediction.result import Result
+from scylla_sim.prediction.scenario import THEOREM, Scenario
+from scylla_sim.prediction.throughput import Prediction
+from scylla_sim.prediction.unused_options import DEFAULTS, DRAFT_OPTIONS
+from scylla_sim.records import Row
+from scylla_sim.specs import catalog
+from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 
-EPILOG = """example:
+EPILOG = """examples:
   scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 \\
       --acceptance 0.76,0.74,0.77 --batch 1,8,32,64,128,256 --context 2048 --engine vllm
+  scylla-sim predict --hardware h100-sxm,a100-sxm --tp 1,2 --model llama-3.1-8b --precision bf16,fp8 --batch 64
+  scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --acceptance 0.62 --breakdown
+  scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --acceptance 0.62 --draw
 """
+
+SEARCHED = 512
+"""Most batches between two given ones at which the last batch where drafting pays is searched."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
-    _options.add_hardware_arguments(parser)
-    _options.add_drafting_arguments(parser)
+    _options.add_hardware_arguments(parser, lists=True)
+    _options.add_drafting_arguments(parser, lists=True)
     _options.add_draft_tp_argument(parser)
     parser.add_argument(
         "--draft-len",
@@ -37,24 +55,149 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_load_arguments(parser, batch="1", context="1024")
     _options.add_served_load_arguments(parser)
     _options.add_measured_plain_argument(parser)
-    parser.add_argument("--breakdown", action="store_true", help="print every operation of a cycle, no summary")
+    parser.add_argument(
+        "--breakdown", action="store_true", help="print the parts of a cycle (json, csv: every operation)"
+    )
+    parser.add_argument("--all", action="store_true", help="with --breakdown: every operation in the table too")
+    parser.add_argument("--draw", action="store_true", help="also draw the speed-up over the batch, as text")
     add_output(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Predict and print."""
+    _check_output(args)
+    scenarios = _scenarios(args)
+    results = _predicted(scenarios)
+    rows = [row for result in results for row in result.rows()]
+    predictions = [prediction for result in results for prediction in result.predictions]
+    inputs = _options.input_files(args)
+    text = "" if args.breakdown or args.format != "table" else _text(args, scenarios, rows, predictions)
+    _options.print_notes(note for result in results for note in result.notes)
+    if args.breakdown:
+        _print_breakdown(args, results, rows, predictions, inputs)
+    elif args.format == "table":
+        emit_text(args, text)
+    else:
+        emit(args, "predict", rows, inputs=inputs)
+    return 0
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Raise for options of the output that contradict each other."""
     if args.breakdown and args.measured_plain_tpot is not None:
         rule = "must not be given with --breakdown"
         raise fail("measured_plain_tpot", args.measured_plain_tpot, rule, "a breakdown has predicted seconds only")
-    result = scylla_sim.predict(**_options.scenario_options(args))
-    _options.print_notes(result.notes)
-    if args.breakdown and args.input_len is not None:
+    if args.all and not args.breakdown:
+        raise fail("all", True, "must be given with --breakdown")
+    if args.draw and (args.breakdown or args.format != "table"):
+        raise fail("draw", True, "must be given without --breakdown and with --format table")
+
+
+def _scenarios(args: argparse.Namespace) -> list[Scenario]:
+    """Return the scenario of every combination of the options that take lists."""
+    hardware, drafts = _names("hardware", args.hardware), _names("draft", args.draft)
+    precisions: list[str | None] = [None]
+    if args.precision is not None:
+        precisions = [*_names("precision", args.precision)]
+    tps = whole("tp", counts("tp", args.tp), 1).tolist()
+    _check_names(hardware, drafts, precisions, calibration=args.calibration)
+    several = len(drafts) > 1
+    without = {name: DEFAULTS.get(name) for name in DRAFT_OPTIONS} if several else {}
+    return [
+        Scenario(
+            **_options.scenario_options(
+                args, hardware=gpu, tp=tp, precision=precision, draft=draft, **(without if draft == "none" else {})
+            )
+        )
+        for gpu, tp, precision, draft in product(hardware, tps, precisions, drafts)
+    ]
+
+
+def _check_names(
+    hardware: Sequence[str], drafts: Sequence[str], precisions: Sequence[str | None], *, calibration: str | None
+) -> None:
+    """Raise for an unknown name of a list: a combination with it is not skipped."""
+    for name in hardware if len(hardware) > 1 else ():
+        calibration_for(name, calibration)
+    for name in drafts if len(drafts) > 1 else ():
+        catalog.draft(name)
+    for precision in precisions if len(precisions) > 1 else ():
+        one_of("precision", str(precision), WEIGHT_PRECISIONS)
+
+
+def _names(name: str, text: str) -> list[str]:
+    """Return the distinct names of an option that takes a list."""
+    names = list(dict.fromkeys(name_list(text)))
+    if not names:
+        raise fail(name, text, "must name at least one")
+    return names
+
+
+def _predicted(scenarios: Sequence[Scenario]) -> list[Result]:
+    """Return the results of the scenarios that can run, and print how many cannot, by reason.
+
+    Raises
+    ------
+    InputError
+        If none can run.
+    """
+    results: list[Result] = []
+    problems: list[InputError] = []
+    for scenario in scenarios:
+        try:
+            results.append(scenario.predict())
+        except InputError as error:
+            problems.append(error)
+    if not results:
+        raise problems[0]
+    reasons = Counter(map(str, problems))
+    _options.print_notes(
+        f"{count} of {len(scenarios)} combinations skipped: {reason}" for reason, count in reasons.items()
+    )
+    return results
+
+
+def _text(
+    args: argparse.Namespace, scenarios: Sequence[Scenario], rows: list[Row], predictions: Sequence[Prediction]
+) -> str:
+    """Return the report, and the chart of ``--draw``."""
+    one = len(predictions) == 1 and len(scenarios) == 1
+    text = report(rows, predictions, pays_up_to=_pays_up_to(scenarios[0], rows) if one else "")
+    if not args.draw:
+        return text
+    from scylla_sim.cli._speedup_chart import speedup_chart
+
+    return f"{text}\n{speedup_chart(scenarios)}"
+
+
+def _pays_up_to(scenario: Scenario, rows: Sequence[Row]) -> str:
+    """Return the last batch at which drafting pays, in words; empty if it pays at all batches, or at none."""
+    if len({row["context_len"] for row in rows}) > 1 or scenario.measured_plain_tpot is not None:
+        return ""
+    ordered = sorted(rows, key=lambda row: int(row["batch_size"]))
+    paying = [row["speedup"] > 1.0 for row in ordered]
+    if all(paying) or not paying[0] or sorted(paying, reverse=True) != paying:
+        return ""
+    first, last = (ordered[paying.index(False) - i]["batch_size"] for i in (1, 0))
+    step = -(-(last - first) // SEARCHED)
+    found = replace(scenario, batch=list(range(first, last, step))).predict().rows()
+    pays = max(row["batch_size"] for row in found if row["speedup"] > 1.0)
+    return f"{'about ' if step > 1 else ''}batch {pays}"
+
+
+def _print_breakdown(
+    args: argparse.Namespace,
+    results: Sequence[Result],
+    rows: list[Row],
+    predictions: Sequence[Prediction],
+    inputs: list[str],
+) -> None:
+    """Print the groups of a cycle as a table, or every operation."""
+    every = args.all or args.format != "table"
+    if not every:
+        emit_text(args, breakdown_report(rows, predictions, point_labels(rows)))
+        return
+    if args.input_len is not None:
         _options.print_notes(["a breakdown is that of one cycle, without prefills"])
-    inputs = _options.input_files(args)
-    if args.breakdown:
-        emit(args, "breakdown", result.breakdown(), inputs=inputs)
-    elif args.format == "table":
-        emit_text(args, result.to_text())
-    else:
-        emit(args, "predict", result.rows(), inputs=inputs)
-    return 0
+    parts = [part for result in results for part in result.breakdown()]
+    emit(args, "breakdown", parts, columns=ALL_COLUMNS, inputs=inputs)

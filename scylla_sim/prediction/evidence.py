@@ -19,16 +19,6 @@ LARGE_SHARE = 0.1
 _CODES = 1000.0 ** np.arange(len(WEAKEST_FIRST))
 """Weights with which whole percentages of all levels add to one number."""
 
-EVIDENCE_MEANING = {
-    "silicon": "kernels fitted to silicon measurements of this GPU",
-    "transferred": "kernels fitted on another GPU, at this one's datasheet rates",
-    "published": "engine overheads from published runs",
-    "given": "engine overheads as stated",
-    "theory": "never measured on this device; predict --breakdown shows which",
-    "live": "kernels fitted to measurements of this machine",
-}
-"""Level of evidence -> its meaning."""
-
 
 def overhead_evidence(engine: Engine, name: str) -> str:
     """Return the level of evidence of an overhead: ``theory`` or ``published``, or ``given`` if it is exact."""
@@ -107,13 +97,13 @@ def words_of_each(found: Mapping[str, FloatArray], shape: tuple[int, ...]) -> li
     return [texts[code] for code in codes]
 
 
-def shares_in_words(rows: Sequence[Mapping[str, float]]) -> str:
-    """Return the shares of one or several cycles as text, the largest one first, each as a range over the cycles.
+def percentages(rows: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Return the percentage of one or several cycles at each level of evidence, the largest first, as a range.
 
     Examples
     --------
-    >>> shares_in_words([{"published": 0.25, "silicon": 0.75}, {"published": 0.1, "silicon": 0.9}])
-    'silicon 75-90 %, published 10-25 %'
+    >>> percentages([{"published": 0.25, "silicon": 0.75}, {"published": 0.1, "silicon": 0.9}])
+    {'silicon': '75-90', 'published': '10-25'}
     """
     ranges = {}
     for level in WEAKEST_FIRST:
@@ -121,5 +111,17 @@ def shares_in_words(rows: Sequence[Mapping[str, float]]) -> str:
         if max(values) > 0:
             ranges[level] = (min(values), max(values))
     ordered = sorted(ranges, key=lambda level: -sum(ranges[level]))
-    texts = {level: f"{low}-{high}" if low < high else f"{low}" for level, (low, high) in ranges.items()}
-    return ", ".join(f"{level} {texts[level]} %" for level in ordered)
+    return {
+        level: f"{low}-{high}" if low < high else f"{low}" for level in ordered for low, high in (ranges[level],)
+    }
+
+
+def shares_in_words(rows: Sequence[Mapping[str, float]]) -> str:
+    """Return `percentages` as text.
+
+    Examples
+    --------
+    >>> shares_in_words([{"published": 0.25, "silicon": 0.75}, {"published": 0.1, "silicon": 0.9}])
+    'silicon 75-90 %, published 10-25 %'
+    """
+    return ", ".join(f"{level} {percent} %" for level, percent in percentages(rows).items())

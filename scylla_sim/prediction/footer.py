@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scylla_sim.prediction import between_sources
-from scylla_sim.prediction.evidence import EVIDENCE_MEANING, WEAKEST_FIRST, shares_in_words
+from scylla_sim.prediction.evidence import percentages
 from scylla_sim.specs.engine import Engine
 
 
@@ -27,29 +27,53 @@ def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None, load:
     Examples
     --------
     >>> interval_coverage(Engine("ideal"), tp=1, acceptance=True)
-    '90 % intervals cover kernels and acceptance, but not the engine or the load (decoding only)'
+    '90 % intervals: kernels, acceptance; not the engine. Decoding only: no prefills.'
     """
     covered, missing = ["kernels"], []
     if between_sources.applies(engine):
-        covered += ["engine versions", *(["TP"] if tp > 1 else []), "differences between deployments"]
+        covered += ["engine versions", *(["TP"] if tp > 1 else []), "deployments"]
     else:
         missing.append("the engine")
     if acceptance is not None:
         (covered if acceptance else missing).append("acceptance")
-    (covered if load else missing).append("prefills" if load else "the load (decoding only)")
-    but = f", but not {_listed(missing, 'or')}" if missing else ""
-    return f"90 % intervals cover {_listed(covered, 'and')}{but}"
+    covered += ["prefills"] if load else []
+    but = f"; not {', not '.join(missing)}" if missing else ""
+    return f"90 % intervals: {', '.join(covered)}{but}.{'' if load else ' Decoding only: no prefills.'}"
 
 
-def _listed(items: Sequence[str], word: str) -> str:
-    """Return items as words of one sentence.
+LEVEL_WORDS = {
+    "silicon": "kernels of this GPU",
+    "transferred": "kernels of another GPU",
+    "published": "engine overhead",
+    "given": "engine overhead as given",
+    "theory": "never measured on this GPU",
+    "small-scale": "kernels at small scale",
+    "recorded": "kernels measured before",
+    "live": "kernels of this machine",
+}
+"""Level of evidence -> the parts of a cycle that have it."""
+
+
+def evidence_line(shares: Sequence[Mapping[str, float]], *, acceptance: str = "") -> str:
+    """Return the share of a cycle at each level of evidence, and its parts, in one line.
+
+    Parameters
+    ----------
+    shares
+        Shares of each cycle by level of evidence.
+    acceptance
+        Evidence of the tokens per cycle; ``published`` is stated.
 
     Examples
     --------
-    >>> _listed(["a", "b", "c"], "or"), _listed(["a"], "or")
-    ('a, b or c', 'a')
+    >>> evidence_line([{"silicon": 0.94, "published": 0.06}, {"silicon": 0.82, "published": 0.18}])
+    'Evidence: silicon 82-94 % of a cycle (kernels of this GPU), published 6-18 % (engine overhead).'
     """
-    return f" {word} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+    first, *others = [(level, percent) for level, percent in percentages(shares).items()]
+    texts = [f"{first[0]} {first[1]} % of a cycle ({LEVEL_WORDS[first[0]]})"]
+    texts += [f"{level} {percent} % ({LEVEL_WORDS[level]})" for level, percent in others]
+    accepted = " Acceptance: published, typical of the method." if acceptance == "published" else ""
+    return f"Evidence: {', '.join(texts)}.{accepted}"
 
 
 def footer(
@@ -73,20 +97,41 @@ def footer(
         Draft length of all rows; ``None`` if it varies.
     """
     row = rows[0]
-    draft = "no draft" if row["draft"] == "none" else f"draft {row['draft']}"
-    if draft_len is not None and row["draft"] != "none":
-        draft += f" with draft_len {draft_len}"
-    if row["draft"] != "none" and row.get("draft_tp", row["tp"]) != row["tp"]:
-        draft += f" on {row['draft_tp']} GPU"
-    head = f"{row['model']} on {row['tp']}x {row['hardware']}, {row['precision']}, {draft}, engine {row['engine']}"
-    published = (
-        "; acceptance: published (typical of the method)" if row["acceptance_evidence"] == "published" else ""
+    return "\n".join(
+        (
+            deployment_line(rows, draft_len=draft_len),
+            evidence_line(shares, acceptance=row["acceptance_evidence"]),
+            coverage,
+            "",
+        )
     )
-    evidence = min((one["evidence"] for one in rows), key=WEAKEST_FIRST.index)
-    meaning = EVIDENCE_MEANING.get(evidence, evidence)
-    verified = f"; verification with {row['verify_attention']}" if row.get("verify_attention") else ""
-    return (
-        f"{head}{verified}\n"
-        f"evidence: {evidence} ({meaning}){published}; shares of a cycle: {shares_in_words(shares)}\n"
-        f"{coverage}\n"
-    )
+
+
+def deployment_line(
+    rows: Sequence[Mapping[str, Any]], *, draft_len: int | None = None, also: str = "", drafting: str = ""
+) -> str:
+    """Return the model, and what all rows of a table have in common: GPUs, precision, engine and draft.
+
+    Parameters
+    ----------
+    rows
+        Rows of the table.
+    draft_len
+        Draft length of all rows; ``None`` if it varies.
+    also, drafting
+        Further facts of the load, and of the draft, that all rows have in common.
+    """
+
+    def same(key: str) -> Any:
+        values = {row.get(key) for row in rows}
+        return values.pop() if len(values) == 1 else None
+
+    hardware, tp, draft, attention = same("hardware"), same("tp"), same("draft"), same("verify_attention")
+    gpus = f"{tp}x {hardware}" if hardware and tp else hardware or (f"{tp} GPU" if tp else None)
+    on = " on ".join(filter(None, (same("model"), gpus)))
+    place = ", ".join(filter(None, (on, same("precision"), f"engine {same('engine')}", also)))
+    length = "" if draft_len is None or draft == "none" else f"K = {draft_len}"
+    apart = f"on {same('draft_tp')} GPU" if same("draft_tp") not in (None, tp) else ""
+    drafted = ", ".join(filter(None, ("no draft" if draft == "none" else draft, apart, length, drafting)))
+    verified = f"verified with {attention}" if attention else ""
+    return f"{'; '.join(filter(None, (place, drafted, verified)))}."

@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray, InputError
-from scylla_sim.prediction.evidence import overhead_evidence
-from scylla_sim.prediction.footer import footer, interval_coverage
-from scylla_sim.prediction.step_time import LAUNCH
+from scylla_sim.prediction.breakdown import operations
+from scylla_sim.prediction.report import report
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.prediction.verdict import verdict
 from scylla_sim.records import Row
 from scylla_sim.specs.model import Model
-from scylla_sim.text.digits import WIDTH, wrapped
-from scylla_sim.text.tables import Column, fold, text_table
+from scylla_sim.text.digits import WIDTH
 
-TABLE_COLUMNS = (
-    Column("hardware", "GPU", fold=True),
-    Column("tp", "TP", fold=True),
-    Column("precision", fold=True),
-    Column("draft", fold=True),
-    Column("draft_len", "K", fold=True),
-    Column("top_k", "top-k", fold=True),
-    Column("verify_tokens", "verified", fold=True),
-    Column("batch_size", "batch"),
-    Column("context_len", "context", fold=True),
-    Column("tokens_per_cycle", "tokens/cycle", fold=True),
-    Column("tpot_s", "ms/token", scale=1e3),
-    Column("plain_tpot_s", "plain ms", scale=1e3),
-    Column("tokens_per_s", "tokens/s"),
-    Column("plain_tokens_per_s", "plain t/s"),
-    Column("speedup", "speed-up [90 %]", ends=("speedup_lower", "speedup_upper"), decimals=2),
-    Column("p_slower", "P(slower)", decimals=2),
-    Column("bound", "limited by", fold=True),
-    Column("fits_memory", "fits", fold=True),
-)
-"""Columns of the printed table. Those that `fold` stand in its caption where all rows agree."""
 MAX_PRINTED_ROWS = 20
 """Rows that ``repr`` of a result prints."""
 
@@ -101,7 +78,7 @@ class Result:
 
     def breakdown(self) -> list[Row]:
         """Return one row per operation and per overhead of every cycle, with its seconds and its share."""
-        return [row for prediction in self.predictions for row in _breakdown(prediction)]
+        return [row for prediction in self.predictions for row in operations(prediction)]
 
     def to_pandas(self) -> Any:
         """Return `rows` as a ``pandas.DataFrame``.
@@ -118,7 +95,7 @@ class Result:
         return pandas.DataFrame(self.rows())
 
     def to_text(self, max_rows: int | None = None, max_width: int = WIDTH) -> str:
-        """Return a table, with the deployment and its evidence under it.
+        """Return the answer, a table, and the deployment and its evidence under it.
 
         Parameters
         ----------
@@ -127,25 +104,7 @@ class Result:
         max_width
             Width of the text in characters.
         """
-        rows = self.rows()
-        kept, same = fold(rows, TABLE_COLUMNS)
-        table = text_table(rows[:max_rows], [replace(column, fold=False) for column in kept], width=max_width)
-        more = f"... {len(rows) - max_rows} more rows\n" if max_rows is not None and len(rows) > max_rows else ""
-        length = rows[0]["draft_len"] if any(text.startswith("K ") for text in same) else None
-        under = footer(rows, self._shares(), self._coverage(), draft_len=length)
-        return f"{table}{more}{wrapped(under, width=max_width)}"
-
-    def _shares(self) -> list[dict[str, float]]:
-        """Return the shares of every cycle by level of evidence, in the order of `rows`."""
-        return [shares for prediction in self.predictions for shares in prediction.evidence_shares]
-
-    def _coverage(self) -> str:
-        """Return what the 90 % intervals cover."""
-        configs = [prediction.config for prediction in self.predictions]
-        uncertain = any(config.tau_lower < config.tau_upper for config in configs)
-        acceptance = None if all(config.draft_len == 0 for config in configs) else uncertain
-        load = self.predictions[0].load is not None
-        return interval_coverage(self.deployment.engine, tp=self.deployment.tp, acceptance=acceptance, load=load)
+        return report(self.rows(), self.predictions, max_rows=max_rows, width=max_width)
 
     def __repr__(self) -> str:
         """Return a short table, as wide as the terminal, and the notes."""
@@ -153,11 +112,6 @@ class Result:
 
         text = self.to_text(MAX_PRINTED_ROWS, min(shutil.get_terminal_size(fallback=(WIDTH, 0)).columns, WIDTH))
         return text + "".join(f"note: {note}\n" for note in self.notes)
-
-
-def _at(array: Any, prediction: Prediction, point: int) -> float:
-    """Return the value of an array at one point of the flattened grid."""
-    return float(np.broadcast_to(array, prediction.batch.shape).reshape(-1)[point])
 
 
 def _columns(prediction: Prediction) -> dict[str, FloatArray]:
@@ -242,55 +196,3 @@ def _rows(prediction: Prediction, head: Row, tail: Row) -> list[Row]:
         **_same(tail),
     }
     return [dict(zip(columns, values)) for values in zip(*columns.values())]
-
-
-def _breakdown(prediction: Prediction) -> Iterator[Row]:
-    """Yield a row for every operation of draft and verify, and for every overhead, at each point of the grid."""
-    for point in range(prediction.batch.size):
-        where = {
-            "batch_size": int(_at(prediction.batch, prediction, point)),
-            "context_len": int(_at(prediction.context, prediction, point)),
-        }
-        for row in (*_op_rows(prediction, point), *_overhead_rows(prediction, point)):
-            yield {**where, **row}
-
-
-def _op_rows(prediction: Prediction, point: int) -> Iterator[Row]:
-    """Yield a row for every operation; launches that add nothing are left out."""
-    cycle = _at(prediction.cycle_s, prediction, point)
-    for phase, step in (("draft", prediction.draft), ("verify", prediction.verify)):
-        for part in step.parts:
-            seconds = _at(part.seconds, prediction, point)
-            if part.kind == LAUNCH and seconds == 0.0:
-                continue
-            yield {
-                "phase": phase,
-                "op": part.name,
-                "kind": part.kind,
-                "count": part.count,
-                "seconds": seconds,
-                "share": seconds / cycle,
-                "datasheet_s": _at(np.maximum(part.memory_s, part.compute_s), prediction, point),
-                "evidence": part.evidence,
-                "kernels": part.backend.kernels if part.backend else "",
-            }
-
-
-def _overhead_rows(prediction: Prediction, point: int) -> Iterator[Row]:
-    """Yield a row for every overhead of the engine that costs time."""
-    cycle = _at(prediction.cycle_s, prediction, point)
-    for name, number in prediction.cycle.overhead_counts.items():
-        number_at, cost = _at(number, prediction, point), getattr(prediction.engine, name)
-        seconds = number_at * cost
-        if seconds > 0.0:
-            yield {
-                "phase": "overhead",
-                "op": name.removesuffix("_s"),
-                "kind": "overhead",
-                "count": 1 if name == "idle_draft" else int(number_at),
-                "seconds": seconds,
-                "share": seconds / cycle,
-                "datasheet_s": None,
-                "evidence": overhead_evidence(prediction.engine, name),
-                "kernels": "",
-            }

@@ -39,6 +39,8 @@ class Column:
         Most decimals, for example 2 for a speed-up. Default: as many as three significant digits need.
     unit
         Text behind every number, for example ``" %"``.
+    optional
+        Whether a table that is too wide omits the column before others.
     fold
         Whether a value that is the same in all rows moves from the table into its caption.
     right
@@ -51,6 +53,7 @@ class Column:
     scale: float = 1.0
     decimals: int | None = None
     unit: str = ""
+    optional: bool = False
     fold: bool = False
     right: bool | None = None
 
@@ -133,8 +136,8 @@ def text_table(
 ) -> str:
     """Return rows as a text table of at most ``width`` columns; numbers are aligned to the right.
 
-    A table that is too wide wraps its headings, then its text cells, then omits columns from the right. The
-    omitted ones are named under the table.
+    A table that is too wide wraps its headings, then its text cells, then omits columns from the right, optional
+    ones first. The omitted ones are named under the table.
 
     Parameters
     ----------
@@ -179,17 +182,18 @@ def _columns(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column | str] 
 
 def _fitted(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: int) -> tuple[str, list[str]]:
     """Return a table that fits into a width, and the headings of the columns that it omits."""
-    count = len(columns)
+    shown, omitted = list(columns), list[Column]()
     while True:
-        shown = columns[:count]
+        headings = [column.heading for column in shown]
         cells = [[column.cell(row) for row in rows] for column in shown]
         right = [_is_right(column, rows) for column in shown]
-        widths = _widths([column.heading for column in shown], cells, right, width)
+        optional = [column for column in shown if column.optional]
+        widths = _widths(headings, cells, right, width, break_words=not optional)
         if widths is not None:
-            return _lines([column.heading for column in shown], cells, right, widths), [
-                column.heading for column in columns[count:]
-            ]
-        count -= 1
+            left_out = [column.heading for column in columns if column in omitted]
+            return _lines(headings, cells, right, widths), left_out
+        omitted.append((optional or shown)[-1])
+        shown.remove(omitted[-1])
 
 
 def _is_right(column: Column, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -200,19 +204,27 @@ def _is_right(column: Column, rows: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _widths(
-    headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool], width: int
+    headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool], width: int, *, break_words: bool
 ) -> list[int] | None:
-    """Return the width of each column, or ``None`` if the table can't be as narrow as ``width``."""
+    """Return the width of each column, or ``None`` if the table can't be as narrow as ``width``.
+
+    Lines of a cell break between words, and inside words only with ``break_words`` and if that is needed.
+    """
     content = [max(map(len, column), default=0) for column in cells]
     widths = [max(len(heading), most) for heading, most in zip(headings, content)]
     room = width - len(GAP) * (len(headings) - 1)
     if sum(widths) <= room:
         return widths
     parts = [max(map(len, _heading_parts(heading))) for heading in headings]
-    floors = [
-        max(part, most if aligned else min(most, MIN_TEXT)) for part, most, aligned in zip(parts, content, right)
-    ]
-    if sum(floors) > room:
+    words = [max((len(word) for text in column for word in text.split(" ")), default=0) for column in cells]
+    for longest in (words, [MIN_TEXT] * len(words)) if break_words else (words,):
+        floors = [
+            max(part, most if aligned else min(most, word))
+            for part, most, aligned, word in zip(parts, content, right, longest)
+        ]
+        if sum(floors) <= room:
+            break
+    else:
         return [room] if len(headings) == 1 else None
     while sum(widths) > room:
         widest = max(

@@ -171,8 +171,8 @@ def test_draft_tp_runs_the_draft_on_one_gpu(capsys):
     assert '"draft_tensor_parallel_size": 1' in settings[0]["options"]
     assert (value["1"]["draft_tp"], value["4"]["draft_tp"]) == (1, 4)
     assert main(["predict", *argv, "--draft-tp", "1"]) == 0
-    assert "draft llama-3.2-1b with draft_len 5 on 1 GPU, engine" in capsys.readouterr().out
+    assert "; llama-3.2-1b, on 1 GPU, K = 5" in " ".join(capsys.readouterr().out.split())
     assert main(["predict", *argv]) == 0
-    assert "draft llama-3.2-1b with draft_len 5, engine" in capsys.readouterr().out
+    assert "; llama-3.2-1b, K = 5, " in " ".join(capsys.readouterr().out.split())
     assert main(["predict", *argv, "--draft-tp", "2"]) == 2
     assert "draft_tp=2 must be 1 or tp=4" in capsys.readouterr().err

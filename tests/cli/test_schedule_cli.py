@@ -65,8 +65,8 @@ def test_table_prints_crossovers_evidence_and_settings(capsys):
     assert code == 0
     assert "none to 60" in out
     assert "--max-batch" in out
-    assert "\nevidence: " in out and "shares of a cycle: silicon" in out
-    assert "90 % intervals cover kernels, engine versions, differences between deployments and acceptance" in out
+    assert "\nEvidence: silicon " in out and "(engine overhead)" in out
+    assert "90 % intervals: kernels, engine versions, deployments, acceptance." in out
     assert "<path of your draft>" in out
 
 

@@ -30,7 +30,7 @@ def test_the_kind_of_rates_is_named_without_rates(capsys):
 
 def test_an_idle_draft_has_no_acceptance(capsys):
     _, out, _ = run(capsys, *PREDICT, "--draft", "eagle3", "--draft-len", "0")
-    assert "but not the load" in out and "acceptance" not in out
+    assert "Decoding only" in out and "acceptance" not in out
 
 
 def test_an_overlap_of_experts_is_named_without_a_draft(capsys):
@@ -70,7 +70,10 @@ def test_a_context_that_no_request_reaches_is_named(capsys):
 def test_a_breakdown_has_neither_a_measured_time_nor_prefills(capsys):
     measured = refused(capsys, *EAGLE3, "--breakdown", "--measured-plain-tpot", "6ms")
     assert "measured_plain_tpot='6ms' must not be given with --breakdown" in measured
-    assert "a breakdown is that of one cycle, without prefills" in run(capsys, *EAGLE3, *LOAD, "--breakdown")[2]
+    note = "a breakdown is that of one cycle, without prefills"
+    assert note in run(capsys, *EAGLE3, *LOAD, "--breakdown", "--all")[2]
+    _, out, err = run(capsys, *EAGLE3, *LOAD, "--breakdown")
+    assert "\nprefills " in out and note not in err
 
 
 def test_drafts_that_the_engine_cannot_run_are_hypothetical(capsys):
@@ -95,8 +98,8 @@ def test_plan_names_the_engine_and_what_its_intervals_cover(capsys):
     common = ("plan", "--model", "llama-3.1-8b", "--hardware", "h100-sxm", "--tp", "1,2", "--batch", "1")
     _, _, err = run(capsys, *common, "--draft", "eagle3", "--acceptance", "0.7")
     last = err.splitlines()[-1]
-    assert last.startswith("engine vllm-2026, context 1024; 90 % intervals cover kernels, engine versions, TP, ")
-    assert last.endswith("acceptance, but not the load (decoding only)")
+    assert last.startswith("engine vllm-2026, context 1024; 90 % intervals: kernels, engine versions, TP, ")
+    assert last.endswith("acceptance. Decoding only: no prefills.")
 
 
 def test_a_log_with_positions_does_not_need_a_method(capsys, tmp_path):

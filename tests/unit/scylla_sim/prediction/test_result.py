@@ -8,6 +8,9 @@ import sys
 import pytest
 
 from scylla_sim.checks import InputError
+from scylla_sim.prediction.breakdown import groups
+from scylla_sim.prediction.evidence import WEAKEST_FIRST
+from scylla_sim.prediction.footer import LEVEL_WORDS
 from scylla_sim.prediction.predict import predict
 
 
@@ -22,17 +25,34 @@ def test_the_printed_table_is_short():
     assert str(large) == text
     assert len(text.splitlines()) <= 30
     assert f"... {len(large.rows()) - 20} more rows" in text
-    assert text.startswith("K ") and "all rows" not in text
-    assert "draft eagle3, engine vllm-2026; verification with\nFlashAttention-3\nevidence: published" in text
-    assert len(large.to_text().splitlines()) <= len(large.rows()) + 8
+    assert text.startswith("Most tokens/s at batch 1, context 1024: K ") and "all rows" not in text
+    assert len(large.to_text().splitlines()) <= len(large.rows()) + 10
+
+
+def test_the_answer_names_the_first_and_the_last_batch():
+    first = result(draft_len=5, batch=[1, 256]).to_text().replace("\n", " ")
+    assert re.match(r"Drafting 5 tokens is 1\.\d\d \[.*\] times faster at batch 1, and is 0\.\d\d \[", first)
+    assert "times as fast as plain decoding at batch 256. batch " in first
+    assert result(draft_len=1).to_text().startswith("Drafting 1 token is ")
+    assert result(draft_len=0).to_text().startswith("A draft that drafts nothing is 0.9")
+    assert result(draft="eagle2", position_exponent=None).to_text().startswith("A tree of 61 tokens is ")
+    plain = predict("llama-3.1-8b", hardware="h100-sxm", batch=[1, 64]).to_text()
+    assert re.match(
+        r"Plain decoding takes 6\.\d+ ms a token at batch 1 and [\d.]+ ms a token at batch 64\.\n", plain
+    )
+    assert "speed-up" not in plain
 
 
 def test_the_footer_states_what_the_cycle_rests_on_and_what_the_interval_covers():
-    vllm, ideal = (result(batch=[1, 64], engine=name).to_text(max_width=200) for name in ("vllm", "ideal"))
-    assert re.search(r"shares of a cycle: silicon [\d-]+ %, published [\d-]+ %\n", vllm)
-    assert "cover kernels, engine versions and differences between deployments, but not acceptance" in vllm
-    assert "shares of a cycle: silicon 100 %\n90 % intervals cover kernels, but not the engine" in ideal
+    vllm, ideal = (result(batch=[1, 64], engine=name).to_text() for name in ("vllm", "ideal"))
+    evidence = (
+        r"Evidence: silicon [\d-]+ % of a cycle \(kernels of this GPU\), published [\d-]+ % \(engine overhead\)\.\n"
+    )
+    assert re.search(evidence, vllm)
+    assert "90 % intervals: kernels, engine versions, deployments; not acceptance. Decoding only" in vllm
+    assert "silicon 100 % of a cycle (kernels of this GPU).\n90 % intervals: kernels; not the engine, not" in ideal
     assert "TP" in result(tp=2).to_text() and "TP" not in vllm
+    assert set(LEVEL_WORDS) == set(WEAKEST_FIRST)
 
 
 def test_the_printed_table_ends_with_the_notes():
@@ -52,10 +72,13 @@ def test_the_printed_table_fits_the_terminal(columns, monkeypatch):
     assert sum("[" in line for line in lines) >= 2, "the speed-up has its interval in every row"
 
 
-def test_the_footer_shows_a_draft_length_that_all_rows_share():
-    assert "draft eagle3 with draft_len 3, engine" in result(batch=[1, 64]).to_text()
-    assert "draft eagle3 with draft_len 2, engine" in result(acceptance=[0.8, 0.7]).to_text()
-    assert "draft_len 3" not in result(draft_len=[1, 3]).to_text()
+def test_the_footer_shows_what_all_rows_share():
+    shared = " ".join(result(batch=[1, 64]).to_text().split())
+    assert "llama-3.1-8b on 1x h100-sxm, bf16, engine vllm-2026, context 1024, limited by memory;" in shared
+    assert "; eagle3, K = 3, 2.24 tokens a cycle; verified with FlashAttention-3." in shared
+    assert "eagle3, K = 2, " in " ".join(result(acceptance=[0.8, 0.7]).to_text().split())
+    varied = result(draft_len=[1, 3], context=[1024, 2048]).to_text()
+    assert "K = 3" not in varied and "context 1024;" not in varied
 
 
 def test_result_survives_pickle_and_copy():
@@ -87,6 +110,22 @@ def test_the_breakdown_adds_up_to_each_cycle():
         parts = [part for part in some.breakdown() if part["batch_size"] == row["batch_size"]]
         assert sum(part["seconds"] for part in parts) == pytest.approx(row["cycle_s"])
         assert sum(part["share"] for part in parts) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"input_len": 500, "output_len": 200}, {"draft_len": 0}, {"draft": "none"}]
+)
+def test_the_groups_of_a_breakdown_add_up_to_the_cycle_and_to_the_plain_step(options):
+    some = (
+        result(batch=[1, 64], context=[1024, 2048], **options)
+        if "draft" not in options
+        else predict("llama-3.1-8b", hardware="h100-sxm", batch=[1, 64], context=[1024, 2048])
+    )
+    (prediction,) = some.predictions
+    found = groups(prediction)
+    cycle, plain = (sum(both[side] for both in found.values()) for side in (0, 1))
+    assert cycle == pytest.approx(prediction.cycle.seconds.reshape(-1))
+    assert plain == pytest.approx(prediction.plain_cycle.seconds.reshape(-1))
 
 
 def test_verification_that_no_published_row_describes_is_never_called_faster():
