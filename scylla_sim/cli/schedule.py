@@ -15,7 +15,7 @@ from scylla_sim.checks import fail, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, emit, emit_text, note
 from scylla_sim.engines import flags as engines_flags
-from scylla_sim.engines.flags import Flags
+from scylla_sim.engines.setting import Flags
 from scylla_sim.planning import draft_design
 from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import MAX_SEQUENCES, Choice, Schedule, schedule
@@ -281,6 +281,7 @@ def execute(args: argparse.Namespace) -> int:
             found=found,
             target=model,
             draft_tp=draft_target.tp if draft_target.tp < target.tp else None,
+            preset=target.engine.name,
         )
     ]
     uncertain = any(item.tau_lower < item.tau_upper for item in candidates)

@@ -32,12 +32,40 @@ def made_up(items, spans, gain=1.5):
 def test_vllm_gets_a_draft_length_per_batch_range():
     three, one = chain(3, 0.7), chain(1, 0.7)
     found = made_up([three, one], [Span(1, 40, three), Span(41, 90, one), Span(91, 256, PLAIN)])
-    fixed, ranged = engines_flags.flags("vllm", three.draft, found=found, target=TARGET)
-    config = '{"method": "eagle3", "model": "<path of your draft>", "num_speculative_tokens": 3}'
+    fixed, ranged, adaptive = engines_flags.flags("vllm", three.draft, found=found, target=TARGET)
+    config = '{"method": "eagle3", "model": "<path-of-your-draft>", "num_speculative_tokens": 3}'
     assert fixed.options == f"--speculative-config '{config}'"
     config = json.loads(re.fullmatch(r"--speculative-config '(.*)'", ranged.options)[1])
     assert config["num_speculative_tokens"] == 3
     assert config["num_speculative_tokens_per_batch_size"] == [[1, 40, 3], [41, 90, 1], [91, 256, 0]]
+    assert '"enable_adaptive_verification": true' in adaptive.options
+    assert "-20 to -5 % at concurrency 4 to 32, +6 to +70 % at concurrency 64 to 256" in adaptive.notes[0]
+
+
+def test_trtllm_gets_the_last_batch_of_each_range_and_nothing_beyond():
+    three, one = chain(3, 0.7), chain(1, 0.7)
+    found = made_up([three, one], [Span(1, 40, three), Span(41, 90, one), Span(91, 256, PLAIN)])
+    _, ranged = engines_flags.flags("trtllm", three.draft, found=found, target=TARGET)
+    assert "  draft_len_schedule: {40: 3, 90: 1}" in ranged.file.splitlines()
+    assert "batches above 90 draft nothing: plain decoding is faster there" in ranged.notes
+
+
+def test_trtllm_refuses_a_schedule_that_does_not_start_with_its_longest_draft():
+    three, one = chain(3, 0.7), chain(1, 0.7)
+    found = made_up([three, one], [Span(1, 40, one), Span(41, 90, three)])
+    _, ranged = engines_flags.flags("trtllm", three.draft, found=found, target=TARGET)
+    assert ranged.options == ""
+    assert "needs the longest draft at the smallest batches" in ranged.notes[0]
+
+
+@pytest.mark.parametrize(("engine", "preset"), [("vllm", "vllm-2025"), ("sglang", "sglang-2025")])
+def test_older_versions_get_no_draft_length_by_batch(engine, preset):
+    three = chain(3, 0.7)
+    found = made_up([three], [Span(1, 40, three), Span(41, 90, PLAIN)])
+    fixed, ranged = engines_flags.flags(engine, three.draft, found=found, target=TARGET, preset=preset)
+    assert fixed.options
+    assert ranged.options == ""
+    assert preset in ranged.notes[0]
 
 
 def test_sglang_counts_the_root_and_gets_steps_per_batch():
@@ -56,7 +84,7 @@ def test_trees_have_settings_for_sglang_but_not_for_vllm():
     found = made_up([tree], [Span(1, 64, tree)])
     (nothing,) = engines_flags.flags("vllm", tree.draft, found=found, target=TARGET)
     assert nothing.options == ""
-    assert "without tree attention" in nothing.notes[0]
+    assert "drafts chains only" in nothing.notes[0]
     fixed = engines_flags.flags("sglang", tree.draft, found=found, target=TARGET)[0]
     assert "--speculative-eagle-topk 4 --speculative-num-draft-tokens 16" in fixed.options
 
