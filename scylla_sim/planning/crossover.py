@@ -34,7 +34,8 @@ class Crossover:
     searched_to
         Last batch searched.
     limit
-        Reason for the end of the search: ``memory`` when larger batches do not fit, else ``max_batch``.
+        Reason for the end of the search: ``memory`` when larger batches do not fit, else ``max_batch``, or
+        ``max_num_seqs`` if the engine runs no more sequences.
     """
 
     context_len: int
@@ -82,7 +83,12 @@ def crossover_batch(speedup: FloatArray) -> int | None:
 
 
 def crossover(
-    context: int, config: SpeculativeConfig | None, speedup: Estimate, fits: NDArray[np.bool_]
+    context: int,
+    config: SpeculativeConfig | None,
+    speedup: Estimate,
+    fits: NDArray[np.bool_],
+    *,
+    beyond: str = "max_batch",
 ) -> Crossover:
     """Return the crossover of one candidate.
 
@@ -96,10 +102,12 @@ def crossover(
         Speed-up at the batches 1, 2, 3, ..., shape (batches,).
     fits
         Whether each batch fits in memory, shape (batches,).
+    beyond
+        Reason for the end of the search if all batches fit.
     """
     size = int(fits.sum())  # a larger batch never needs less memory
     batch, lower, upper = (crossover_batch(end[:size]) for end in (speedup.value, speedup.lower, speedup.upper))
-    return Crossover(context, config, batch, lower, upper, size, "max_batch" if size == fits.size else "memory")
+    return Crossover(context, config, batch, lower, upper, size, beyond if size == fits.size else "memory")
 
 
 def spans_of(score: FloatArray, min_switch_gain: float = MIN_SWITCH_GAIN) -> list[tuple[int, int, int]]:

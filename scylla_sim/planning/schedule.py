@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import FloatArray, fail, whole
+from scylla_sim.planning.break_even import BreakEven, break_evens
+from scylla_sim.planning.choices import Choice, choices_of
+from scylla_sim.planning.context_crossover import ContextCrossover, context_crossovers, nodes
 from scylla_sim.planning.crossover import Crossover, Span, crossover, spans_over
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.prediction.steps import Deployment
@@ -32,60 +34,6 @@ MAX_SEARCH = 16384
 
 NOT_IDLE = exact(0.0)
 """Cost of a loaded draft that drafts nothing, for an engine without one."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Fastest candidate at one batch and context.
-
-    Attributes
-    ----------
-    config
-        Configuration of the fastest candidate.
-    tpot_s
-        Seconds per output token of one sequence.
-    tokens_per_s, plain_tokens_per_s
-        Throughput of all sequences with the choice, and with the autoregressive baseline.
-    speedup, speedup_lower, speedup_upper
-        Speed-up over the baseline, with its 90 % interval; 1 where the baseline is the choice.
-    p_slower
-        Probability that the speed-up is below 1; 0 where the baseline is the choice.
-    next_best, lead
-        Second fastest candidate, and the relative lead of the choice over it.
-    may_be_best
-        The choice, and every candidate whose throughput relative to the choice has an interval that reaches above
-        1. Errors that candidates share cancel, see `scylla_sim.prediction.uncertainty`.
-    loss_at_most
-        Largest relative gain of another candidate over the choice, at the upper end of those intervals.
-    gain_over_fixed
-        Relative gain over the one configuration that is best for all batches and contexts (`Schedule.fixed`).
-    bound
-        Cost that dominates the cycle: memory, compute, communication or overhead.
-    fits_memory
-        Whether target, draft and caches fit in memory.
-    evidence, evidence_shares
-        Level of evidence of the weakest large part of a cycle, and the share of the cycle at each level.
-    """
-
-    batch_size: int
-    context_len: int
-    config: SpeculativeConfig
-    tpot_s: float
-    tokens_per_s: float
-    plain_tokens_per_s: float
-    speedup: float
-    speedup_lower: float
-    speedup_upper: float
-    p_slower: float
-    next_best: SpeculativeConfig | None
-    lead: float
-    may_be_best: tuple[SpeculativeConfig, ...]
-    loss_at_most: float
-    gain_over_fixed: float
-    bound: str
-    fits_memory: bool
-    evidence: str
-    evidence_shares: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -112,6 +60,13 @@ class Schedule:
         Share of a step that a loaded draft costs where it drafts nothing.
     fixed_p_slower
         For each batch, the probabilities over the contexts that ``fixed`` is slower than the baseline.
+    limit
+        Reason why ``spans`` end: ``memory``, ``max_batch`` or ``max_num_seqs``.
+    break_even
+        Tokens per cycle at which each candidate breaks even, for each batch and context.
+    contexts
+        For each batch, the contexts at which the best candidate pays; empty with a served load, whose lengths
+        give the context.
     """
 
     choices: list[Choice]
@@ -124,6 +79,9 @@ class Schedule:
     chain_spans: list[Span]
     idle_draft: Estimate = NOT_IDLE
     fixed_p_slower: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    limit: str = "max_batch"
+    break_even: Sequence[BreakEven] = ()
+    contexts: Sequence[ContextCrossover] = ()
 
 
 @dataclass(frozen=True)
@@ -172,75 +130,7 @@ def _fixed(
     return drafted[int(np.argmax(means))], float(np.exp(means.max()))
 
 
-def _choices(
-    load: _Load, found: Sequence[Prediction], rate: FloatArray, fits: NDArray[np.bool_], fixed: int | None
-) -> list[Choice]:
-    """Return the fastest candidate at every point of the grid of ``found``.
-
-    ``rate`` (throughput) and ``fits`` (in memory) have the shape (candidates, batches, contexts).
-    """
-    allowed = np.where(fits | ~fits.any(axis=0), rate, -np.inf)
-    order = np.argsort(-allowed, axis=0, kind="stable")
-    ratios = np.where(np.isfinite(allowed), _upper_ratios(found, order[0]), 0.0)
-    bounds, levels, shares = (
-        [np.array(values, dtype=object).reshape(out.batch.shape) for out, values in zip(found, of_each)]
-        for of_each in zip(*((out.bound(), out.evidence, out.evidence_shares) for out in found))
-    )
-    choices = []
-    for at in np.ndindex(rate.shape[1:]):
-        j, *others = order[(slice(None), *at)].tolist()
-        best, gains = float(rate[(j, *at)]), ratios[(slice(None), *at)]
-        runner_up = next((i for i in others[:1] if np.isfinite(allowed[(i, *at)])), None)
-        may_be_best = [i for i in range(len(found)) if i == j or gains[i] > 1.0]
-        choices.append(
-            Choice(
-                **_at(found[j], at),
-                config=load.candidates[j],
-                tokens_per_s=best,
-                next_best=None if runner_up is None else load.candidates[runner_up],
-                lead=0.0 if runner_up is None else best / float(rate[(runner_up, *at)]) - 1.0,
-                may_be_best=tuple(load.candidates[i] for i in may_be_best),
-                loss_at_most=max(float(gains.max()) - 1.0, 0.0),
-                gain_over_fixed=0.0 if fixed is None else best / float(rate[(fixed, *at)]) - 1.0,
-                bound=str(bounds[j][at]),
-                fits_memory=bool(fits[(j, *at)]),
-                evidence=str(levels[j][at]),
-                evidence_shares=shares[j][at],
-            )
-        )
-    return choices
-
-
-def _upper_ratios(found: Sequence[Prediction], best: NDArray[np.int64]) -> FloatArray:
-    """Return the upper end of the throughput ratio of each candidate to the best one, shape as ``rate``.
-
-    ``best`` holds the index of the best candidate, shape (batches, contexts).
-    """
-    upper = np.ones((len(found), *best.shape))
-    for j in np.unique(best).tolist():
-        here = best == j
-        for i, out in enumerate(found):
-            if i != j:
-                upper[i][here] = np.broadcast_to(out.over(found[j]).upper, here.shape)[here]
-    return upper
-
-
-def _at(out: Prediction, at: tuple[int, ...]) -> dict[str, Any]:
-    """Return the numbers of a prediction at one point of its grid, by the fields of `Choice`."""
-    speedup = out.speedup_estimate.broadcast_to(out.batch.shape)
-    return {
-        "batch_size": int(out.batch[at]),
-        "context_len": int(out.context[at]),
-        "tpot_s": float(out.tpot_s[at]),
-        "plain_tokens_per_s": float(out.plain_tokens_per_s[at]),
-        "speedup": float(out.speedup[at]),
-        "speedup_lower": float(speedup.lower[at]),
-        "speedup_upper": float(speedup.upper[at]),
-        "p_slower": float(np.broadcast_to(out.p_slower, out.batch.shape)[at]),
-    }
-
-
-def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crossover], FloatArray]:
+def _searched(load: _Load, context: int, sizes: FloatArray, beyond: str) -> tuple[list[Crossover], FloatArray]:
     """Return the crossovers of one context, the best candidate's first, and the log throughput of all candidates.
 
     The log throughput has shape (candidates, batches) and is minus infinity where a candidate does not fit.
@@ -250,7 +140,7 @@ def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crosso
     crossovers = []
     for out in drafted:
         speedup = out.speedup_estimate.broadcast_to(sizes.shape)
-        crossovers.append(crossover(context, out.config, speedup, out.fits_memory))
+        crossovers.append(crossover(context, out.config, speedup, out.fits_memory, beyond=beyond))
     fits: NDArray[np.bool_] = np.stack([out.fits_memory for out in drafted])
     speedups = [out.speedup_estimate.broadcast_to(sizes.shape) for out in drafted]
     best = Estimate(
@@ -261,7 +151,13 @@ def _searched(load: _Load, context: int, sizes: FloatArray) -> tuple[list[Crosso
     )
     score = np.stack([np.where(out.fits_memory, np.log(out.tokens_per_s), -np.inf) for out in found])
     some: NDArray[np.bool_] = np.logical_or.reduce(fits)
-    return [crossover(context, None, best, some), *crossovers], score
+    return [crossover(context, None, best, some, beyond=beyond), *crossovers], score
+
+
+def _contexts(load: _Load, batch: Sequence[int]) -> list[ContextCrossover]:
+    """Return the contexts at which the best candidate pays, for each batch."""
+    grid = np.meshgrid(np.unique(np.asarray(batch, dtype=float)), nodes(load.target.max_context), indexing="ij")
+    return context_crossovers(load.predict(grid[0], grid[1]))
 
 
 def schedule(
@@ -275,6 +171,7 @@ def schedule(
     draft_deployment: Deployment | None = None,
     measured_plain_s: Mapping[int, float] | None = None,
     served: ServedLoad | None = None,
+    beyond: str = "max_batch",
 ) -> Schedule:
     """Find the fastest draft configuration for each batch and context, and the crossover of each context.
 
@@ -298,6 +195,8 @@ def schedule(
         a batch alike, so that choices and crossovers do not depend on it.
     served
         Lengths of the served requests, whose prefills take time; default: decoding only.
+    beyond
+        Reason for the end of the search at ``max_batch``: ``max_num_seqs`` if the engine runs no more sequences.
 
     Raises
     ------
@@ -330,17 +229,21 @@ def schedule(
     chain, chain_gain = _fixed(load.candidates, rate, fits, chains)
     sizes = np.arange(1.0, max(max_batch, *batch) + 1.0)
     with_idle = replace(load, candidates=[*load.candidates, no_drafting(configs[0].draft)])
-    searched = [_searched(with_idle, size, sizes) for size in dict.fromkeys(context)]
+    searched = [_searched(with_idle, size, sizes, beyond) for size in dict.fromkeys(context)]
     scores = [score for _, score in searched]
+    spans = spans_over(with_idle.candidates, scores, everything[1:])
     return Schedule(
-        choices=_choices(load, found, rate, fits, fixed),
+        choices=choices_of(load.candidates, found, rate, fits=fits, fixed=fixed),
         crossovers=[item for crossovers, _ in searched for item in crossovers],
         fixed=None if fixed is None else load.candidates[fixed],
         fixed_gain=gain,
         fixed_chain=None if chain is None else load.candidates[chain],
         fixed_chain_gain=chain_gain,
         fixed_p_slower={} if fixed is None else dict(zip(batch, found[fixed].p_slower.tolist())),
-        spans=spans_over(with_idle.candidates, scores, everything[1:]),
+        spans=spans,
         chain_spans=spans_over(with_idle.candidates, scores, chains[1:]),
         idle_draft=deployment.engine.overhead("idle_draft"),
+        limit=beyond if spans and spans[-1].last == sizes.size else "memory",
+        break_even=break_evens(found),
+        contexts=() if served is not None else _contexts(load, batch),
     )
