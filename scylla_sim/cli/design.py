@@ -13,6 +13,7 @@ from scylla_sim.planning.draft_design import LAWS, Budget, design
 from scylla_sim.prediction.model_notes import draft_notes, model_notes
 from scylla_sim.prediction.precisions import head_notes
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.specs.engine_support import no_trees, support_notes
 
 EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B
@@ -69,6 +70,7 @@ def execute(args: argparse.Namespace) -> int:
     flop = count("train_flop", args.train_flop) if args.train_flop else float("inf")
     chosen = list(dict.fromkeys(one_of("law", law, LAWS) for law in args.law.split(",")))
     model, context = scenario.target_model(), int(whole("context", count("context", args.context), 1))
+    without_trees = no_trees(deployment.engine, head, model)
     found = [
         item
         for law in chosen
@@ -81,9 +83,12 @@ def execute(args: argparse.Namespace) -> int:
             budget=Budget(tokens=tokens, flop=flop),
             law=law,
             draft_deployment=draft_deployment,
+            trees=not without_trees,
         )
     ]
     notes = [*model_notes(model, context), *draft_notes(head, model, context), *scenario.precision_notes()]
+    notes += [f"candidates are chains: {without_trees}"] if without_trees else []
+    notes += support_notes(deployment.engine, head, trees=False)
     _options.print_notes([*notes, *head_notes(draft_deployment.dtype), *(NOTES[law] for law in chosen)])
     rows: list[dict[str, Any]] = [{**asdict(item), "evidence": "published"} for item in found]
     if args.format != "json":

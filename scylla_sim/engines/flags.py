@@ -100,7 +100,8 @@ def text_of(items: Sequence[Flags], *, notes: int | None = None) -> str:
         where = {FIXED: "at every batch", BY_BATCH: "by batch"}.get(item.scope, item.scope)
         lines.append(f"{item.engine}, {where}{f' (version {item.version})' if item.version else ''}:")
         if item.options:
-            lines += _pasted(_wrapped(f"{SERVERS[item.engine]} ... {item.options}", "  ", "    "))
+            server = f"{item.environment} {SERVERS[item.engine]}".lstrip()
+            lines += _pasted(_wrapped(f"{server} ... {item.options}", "  ", "    "))
         if item.file:
             lines.append(f"  {item.file_name}:")
             for line in item.file.splitlines():

@@ -35,6 +35,8 @@ class Flags:
         Versions of the engine that take the options; empty without options.
     source
         Where the options are documented.
+    environment
+        Environment variables of the server, as ``NAME=VALUE``; empty for none.
     """
 
     engine: str
@@ -45,6 +47,7 @@ class Flags:
     file_name: str = ""
     version: str = ""
     source: str = ""
+    environment: str = ""
 
 
 def left_out(engine: str, scope: str, reason: str) -> Flags:

@@ -99,10 +99,10 @@ def _by_batch(algorithm: str, draft: Draft, found: Schedule) -> Flags:
     options += f" --speculative-adaptive --speculative-adaptive-config {ADAPTIVE_FILE}"
     notes = (
         "needs sources of mid-2026 (batches as keys, 0 steps); not with data-parallel attention or batch overlap",
+        idle_note(found),
         "each entry holds for its batch and larger batches; a batch counts as the CUDA graph that it is padded to",
         "earlier releases have one list candidate_steps for all batches and choose by acceptance alone",
         "with trees, SGLang keeps the fixed setting",
-        idle_note(found),
     )
     return Flags(
         ENGINE,

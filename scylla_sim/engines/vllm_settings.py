@@ -41,6 +41,8 @@ MAX_LOOKUP = 4
 """Longest n-gram that vLLM looks up in the prompt, as in its documentation."""
 BY_BATCH_VERSION = "0.25"
 """First release with a draft length by batch."""
+RUNNER_V1 = "VLLM_USE_V2_MODEL_RUNNER=0"
+"""Environment of a server with a draft length by batch for EAGLE heads, as in vLLM's documentation."""
 CONFIG = "vllm/config/speculative.py, commit 002e77c1"
 METHODS = ("eagle3", "medusa", "dflash", "dspark")
 """Methods that have the same name in vLLM; other heads run as ``eagle``."""
@@ -121,14 +123,17 @@ def _by_batch(config: dict[str, Any], found: Schedule, tree: tuple[str, ...]) ->
         "num_speculative_tokens": max(length for _, _, length in ranges),
         "num_speculative_tokens_per_batch_size": ranges,
     }
+    runner_v1 = config["method"] in ("eagle", "eagle3", "mtp")
+    runner = (
+        "model runner V2 ignores the schedule with EAGLE and MTP (vLLM #51510); V1 captures piecewise graphs only, "
+        "and one user reports a collapse of the throughput at draft length 0 (vLLM #49548), so measure it",
+    )
     notes = (
         f"needs vLLM {BY_BATCH_VERSION}, which tests it with EAGLE, EAGLE-3 and DFlash; not with "
         "--data-parallel-size above 1",
-        "entries are [first batch, last batch, draft length]; the last length holds for all larger batches",
-        "start EAGLE and MTP with VLLM_USE_V2_MODEL_RUNNER=0: model runner V2 ignores the schedule (vLLM #51510); "
-        "V1 captures piecewise graphs only, and one user reports a collapse of the throughput at draft length 0 "
-        "(vLLM #49548), so measure it",
         idle_note(found),
+        "entries are [first batch, last batch, draft length]; the last length holds for all larger batches",
+        *(runner if runner_v1 else ()),
         "disable_by_batch_size has no effect since 0.10 (vLLM #35060)",
     )
     source = "docs/features/speculative_decoding/dynamic_speculative_decoding.md, commit 015a47e1"
@@ -140,6 +145,7 @@ def _by_batch(config: dict[str, Any], found: Schedule, tree: tuple[str, ...]) ->
         (*tree, *notes),
         version=f"{BY_BATCH_VERSION} or newer",
         source=source,
+        environment=RUNNER_V1 if runner_v1 else "",
     )
 
 

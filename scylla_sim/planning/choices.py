@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray
+from scylla_sim.prediction.cycle import Cycle
 from scylla_sim.prediction.throughput import Prediction
 
 
@@ -45,6 +46,10 @@ class Choice:
         Whether target, draft and caches fit in memory.
     evidence, evidence_shares
         Level of evidence of the weakest large part of a cycle, and the share of the cycle at each level.
+    prefill_per_token_s
+        Seconds of prefills per output token of a served load; 0 for decoding only.
+    prefill_share, plain_prefill_share
+        Their share of the time, with the choice and with the baseline.
     """
 
     batch_size: int
@@ -66,6 +71,9 @@ class Choice:
     fits_memory: bool
     evidence: str
     evidence_shares: Mapping[str, float]
+    prefill_per_token_s: float
+    prefill_share: float
+    plain_prefill_share: float
 
 
 def choices_of(
@@ -138,6 +146,10 @@ def _upper_ratios(found: Sequence[Prediction], best: NDArray[np.int64]) -> Float
 def _at(out: Prediction, at: tuple[int, ...]) -> dict[str, Any]:
     """Return the numbers of a prediction at one point of its grid, by the fields of `Choice`."""
     speedup = out.speedup_estimate.broadcast_to(out.batch.shape)
+
+    def load_s(cycle: Cycle) -> float:
+        return float(np.broadcast_to(cycle.load.value, out.batch.shape)[at])
+
     return {
         "batch_size": int(out.batch[at]),
         "context_len": int(out.context[at]),
@@ -147,4 +159,8 @@ def _at(out: Prediction, at: tuple[int, ...]) -> dict[str, Any]:
         "speedup_lower": float(speedup.lower[at]),
         "speedup_upper": float(speedup.upper[at]),
         "p_slower": float(np.broadcast_to(out.p_slower, out.batch.shape)[at]),
+        "prefill_per_token_s": load_s(out.plain_cycle),
+        "prefill_share": load_s(out.cycle) / float(np.broadcast_to(out.cycle.seconds, out.batch.shape)[at]),
+        "plain_prefill_share": load_s(out.plain_cycle)
+        / float(np.broadcast_to(out.plain_cycle.seconds, out.batch.shape)[at]),
     }

@@ -123,10 +123,10 @@ class Design:
     designs_as_good: int
 
 
-def shapes() -> list[DraftShape]:
-    """Return every chain of the search, and every tree that its draft length can fill."""
+def shapes(*, trees: bool = True) -> list[DraftShape]:
+    """Return every chain of the search, and every tree that its draft length can fill if there are ``trees``."""
     found = []
-    for length, width in product(DRAFT_LENGTHS, WIDTHS):
+    for length, width in product(DRAFT_LENGTHS, WIDTHS if trees else (1,)):
         if width == 1:
             found.append(DraftShape(length, 1, length + 1))
             continue
@@ -273,6 +273,7 @@ def design(
     budget: Budget,
     law: str = "theorems",
     draft_deployment: Deployment | None = None,
+    trees: bool = True,
 ) -> list[Design]:
     """Find the design with the highest throughput for each batch: layers, tokens, draft length and tree.
 
@@ -294,6 +295,8 @@ def design(
         Source of acceptance, one of `LAWS`.
     draft_deployment
         Where the draft runs; default: as the target.
+    trees
+        Whether the engine can verify trees; otherwise the search has chains only.
 
     Raises
     ------
@@ -305,7 +308,7 @@ def design(
     Source: arXiv 2505.07858 calls the joint choice of all of them Scylla. The search is ours.
     """
     one_of("law", law, LAWS)
-    grid, sizes = shapes(), np.asarray(batch, dtype=np.float64)
+    grid, sizes = shapes(trees=trees), np.asarray(batch, dtype=np.float64)
     found = _predict_grid(
         target,
         head,

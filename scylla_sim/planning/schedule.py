@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import FloatArray, fail, whole
+from scylla_sim.ops.memory import LARGE_GPU_BYTES
 from scylla_sim.planning.break_even import BreakEven, break_evens
 from scylla_sim.planning.choices import Choice, choices_of
 from scylla_sim.planning.context_crossover import ContextCrossover, context_crossovers, nodes
@@ -23,6 +24,8 @@ from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate, exact
 
@@ -107,6 +110,22 @@ class _Load:
             load=self.served,
         )
         return list(found)
+
+
+def default_max_sequences(engine: Engine, hardware: Hardware) -> int:
+    """Return the most sequences that vLLM runs by default, over its versions; 0 for another or unknown engine.
+
+    The presets of other engines have the profiled sequences of vLLM for their memory only.
+
+    Examples
+    --------
+    >>> from scylla_sim.specs import catalog
+    >>> default_max_sequences(catalog.engine("vllm"), catalog.hardware("l40s"))
+    256
+    """
+    use, large = engine.memory, hardware.memory_bytes >= LARGE_GPU_BYTES
+    most = (use.profiled_sequences if large else use.small_gpu_sequences)[1]
+    return int(most) if engine.framework == "vllm" else 0
 
 
 def _chains(candidates: Sequence[SpeculativeConfig]) -> list[int]:

@@ -4,7 +4,7 @@ Notes
 -----
 Sources, by engine:
 
-* vLLM. Tree attention was removed (#42121). MLP speculators are disabled in model_executor/models/registry.py. The
+* vLLM. Tree attention, experimental in 2025, was removed (#42121). MLP speculators are disabled in model_executor/models/registry.py. The
   draft length by batch came with #32374, release 0.25.
 * SGLang, sources of 2026: ``adaptive_unsupported_reason`` in python/sglang/srt/speculative/adaptive_spec_params.py.
 * TensorRT-LLM 1.3: docs/source/features/speculative-decoding.md (methods; EAGLE-1 and EAGLE-2 checkpoints are
@@ -85,6 +85,8 @@ def no_trees(engine: Engine, draft: Draft, target: Model | None = None) -> str:
     >>> no_trees(Engine("sglang-2026", framework="sglang"), head)
     ''
     """
+    if engine.framework == "vllm" and engine.name in OLDER:
+        return f"this package knows no setting for trees of {OLDER[engine.name]}"
     if engine.framework == "vllm":
         return "vLLM drafts chains only, without tree attention (vLLM #42121)"
     if engine.framework != "trtllm":
@@ -113,7 +115,7 @@ def support_notes(engine: Engine, draft: Draft, *, trees: bool) -> list[str]:
     >>> support_notes(Engine("vllm-2026", framework="vllm"), Draft("ngram", "ngram"), trees=False)
     []
     """
-    tree = no_trees(engine, draft) if trees else ""
+    tree = no_trees(engine, draft) if trees and engine.name not in OLDER else ""
     return [
         f"the prediction is hypothetical: {reason}"
         for reason in (unsupported(engine.framework, draft), tree)
