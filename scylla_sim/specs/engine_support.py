@@ -4,8 +4,8 @@ Notes
 -----
 Sources, by engine:
 
-* vLLM. Tree attention, experimental in 2025, was removed (#42121). MLP speculators are disabled in model_executor/models/registry.py. The
-  draft length by batch came with #32374, release 0.25.
+* vLLM. Tree attention, experimental in 2025, was removed (#42121). MLP speculators are disabled in
+  model_executor/models/registry.py. The draft length by batch came with #32374, release 0.25.
 * SGLang, sources of 2026: ``adaptive_unsupported_reason`` in python/sglang/srt/speculative/adaptive_spec_params.py.
 * TensorRT-LLM 1.3: docs/source/features/speculative-decoding.md (methods; EAGLE-1 and EAGLE-2 checkpoints are
   incompatible; dynamic trees of EAGLE-3, not with MLA or sliding windows), and ``support_dynamic_draft_len`` in
