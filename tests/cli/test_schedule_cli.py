@@ -106,7 +106,7 @@ def test_break_even_agrees_with_the_speed_up(capsys):
         argv = [*COMMAND[1:], "--batch", row["batch_size"], "--draft-len", row["drafting"]]
         _, out, _ = run(capsys, "predict", *argv, "--tokens-per-cycle", need, "--format", "json")
         assert json.loads(out)["rows"][0]["speedup"] == pytest.approx(1.0, abs=1e-9)
-    code, out, _ = run(capsys, *COMMAND, "--acceptance", "0.6", "--batch", "1,64", "--break-even")
+    _, out, _ = run(capsys, *COMMAND, "--acceptance", "0.6", "--batch", "1,64", "--break-even")
     assert "acceptance needed [90 %]" in out
 
 
@@ -124,7 +124,7 @@ def test_contexts_where_drafting_pays_agree_with_predict(capsys):
 def test_trees_are_candidates_only_where_the_engine_can_verify_them(capsys):
     tree = ["schedule", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--draft", "eagle2"]
     tree += ["--acceptance", "0.7", "--batch", "1", "--max-batch", "8"]
-    code, out, err = run(capsys, *tree, "--engine", "vllm", "--format", "json")
+    _, out, err = run(capsys, *tree, "--engine", "vllm", "--format", "json")
     assert {item["drafting"] for item in json.loads(out)["crossovers"]} == {"best", *map(str, range(1, 8))}
     assert "note: candidates are chains: vLLM drafts chains only" in err
     assert "top_k=4 must be 1 for engine=vllm; vLLM drafts chains only" in refused(
