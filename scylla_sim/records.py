@@ -24,6 +24,7 @@ from typing import Any
 
 from scylla_sim import __version__
 from scylla_sim.checks import InputError, fail
+from scylla_sim.text.formats import parse_json
 
 EVIDENCE = ("live", "recorded", "silicon", "published", "small-scale", "theory")
 """Evidence levels.
@@ -147,7 +148,10 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     """
     import tempfile
 
-    target = Path(path).resolve()
+    try:
+        target = Path(path).resolve()
+    except (OSError, RuntimeError, ValueError):  # a link to itself, or a name with a null character
+        raise fail("out", str(path), "cannot be written (too many levels of links, or not a name)") from None
     try:
         if target.exists() and not target.is_file() and not target.is_dir():
             with target.open("wb") as special:
@@ -172,6 +176,22 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         raise
 
 
+def read_text(path: Path | str, *, option: str = "file") -> str:
+    """Return the UTF-8 text of a file, without its byte order mark; ``option`` names it in error messages.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise fail(option, str(path), f"cannot be read ({error.strerror})") from None
+    except ValueError as error:  # bytes that are not UTF-8, or a name with a null character
+        raise fail(option, str(path), f"cannot be read ({error})") from None
+
+
 def dump_json(value: Any) -> str:
     """Return a value as JSON text with all digits and the order of keys; NaN raises `ValueError`."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
@@ -185,14 +205,7 @@ def read_json(path: Path | str, *, schema: str | None = None) -> dict[str, Any]:
     InputError
         If the file is missing, is not JSON, or has another schema.
     """
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
-    except RecursionError:
-        raise fail("file", str(path), "is not JSON that can be read (nested too deeply)") from None
-    except ValueError as error:
-        raise fail("file", str(path), f"is not JSON ({error})") from None
+    value = parse_json(read_text(path), str(path))
     if not isinstance(value, dict):
         raise fail("file", str(path), "must hold a JSON object")
     if schema is not None and value.get("schema") != schema:

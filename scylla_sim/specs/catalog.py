@@ -6,7 +6,6 @@ names. `canonical_name` accepts other names of an entry, such as ``h100`` or a r
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim.checks import fail, one_of
+from scylla_sim.records import read_text
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.draft_config import draft_from_config
 from scylla_sim.specs.draft_method import declared_method
@@ -27,6 +27,7 @@ from scylla_sim.specs.hardware_table import hardware_from
 from scylla_sim.specs.hf_config import model_from_config
 from scylla_sim.specs.model import Model
 from scylla_sim.specs.quantization import from_config
+from scylla_sim.text.formats import parse_json, parse_toml
 
 KINDS = ("hardware", "models", "drafts", "engines")
 """Kinds of entries; each has a file ``data/<kind>.toml``."""
@@ -41,12 +42,7 @@ def _data(kind: str) -> dict[str, Any]:
 
 
 def _read_toml(path: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise fail("file", path, f"cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise fail("file", path, f"is not TOML ({error})") from None
+    return parse_toml(read_text(path), path)
 
 
 def _is_folder(name: str) -> bool:
@@ -171,12 +167,7 @@ def _read_config(option: str, name: str) -> tuple[str, Mapping[str, Any]]:
     """Return a label and the content of a ``config.json``, given its path or that of its folder."""
     path = Path(name)
     file = path / "config.json" if _is_folder(name) else path
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise fail(option, name, f"cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise fail(option, name, f"is not JSON ({error})") from None
+    config = parse_json(read_text(file, option=option), name, option=option, lenient=True)
     if not isinstance(config, Mapping):
         raise fail(option, name, "must hold a JSON object")
     label = file.parent.name if file.name == "config.json" else file.stem
