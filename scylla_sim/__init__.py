@@ -18,6 +18,7 @@ Start with `predict`. It takes names and plain values and returns a table of row
 
 ``print(result)`` shows the table, ``result.rows()`` returns dictionaries, and ``result.to_pandas()`` returns a data
 frame. ``help(scylla_sim.predict)`` explains every option. A `Scenario` holds the same options as a value.
+`read_acceptance` reads the log of an engine for ``acceptance=``.
 
 Every bad argument raises an `InputError`, a `ValueError` with a message of one line.
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from scylla_sim.acceptance.speculative_config import SpeculativeConfig
     from scylla_sim.calibration.device_calibration import Calibration
     from scylla_sim.checks import InputError
+    from scylla_sim.engines.acceptance_json import read_acceptance
     from scylla_sim.laws import theorems
     from scylla_sim.prediction.predict import predict
     from scylla_sim.prediction.result import Result
@@ -57,6 +59,7 @@ __all__ = [
     "Scenario",
     "SpeculativeConfig",
     "predict",
+    "read_acceptance",
     "theorems",
 ]
 
@@ -71,6 +74,7 @@ _ORIGINS = {
     "Scenario": "scylla_sim.prediction.scenario:Scenario",
     "SpeculativeConfig": "scylla_sim.acceptance.speculative_config:SpeculativeConfig",
     "predict": "scylla_sim.prediction.predict:predict",
+    "read_acceptance": "scylla_sim.engines.acceptance_json:read_acceptance",
     "theorems": "scylla_sim.laws.theorems",
 }
 """Public name -> ``module:attribute``, or the module itself, for `__getattr__` (PEP 562)."""

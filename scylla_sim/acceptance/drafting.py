@@ -64,7 +64,7 @@ def resolve(
     rates
         Conditional acceptance rates of the first positions, shape (positions,).
     spread
-        Interval of ``rates`` or of ``tokens_per_cycle``, as `scylla_sim.acceptance.rates_file.read_spread` returns
+        Interval of ``rates`` or of ``tokens_per_cycle``, as `scylla_sim.acceptance.rates_file.spread_of` returns
         it.
     law
         Law over positions; default: that of the draft's method.

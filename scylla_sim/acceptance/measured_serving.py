@@ -1,7 +1,8 @@
 """Times and throughput of a served run, as an engine or a benchmark client measured them.
 
-`scylla_sim.engines` reads them beside the acceptance. ``scylla-sim ingest`` writes them to ``acceptance.json`` under
-the key ``served``, with the names of the fields of `MeasuredServing`. Fields that the file does not have are absent.
+`scylla_sim.engines` reads them beside the acceptance. ``scylla-sim ingest`` writes them to ``acceptance.json``
+under the key ``served``, with the names of the fields of `MeasuredServing`. Fields that the file does not have are
+absent.
 """
 
 from __future__ import annotations

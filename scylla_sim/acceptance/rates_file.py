@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.acceptance import profiles
-from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of
+from scylla_sim.acceptance.draft_shape import MAX_DRAFT_LEN
+from scylla_sim.checks import FloatArray, InputError, fail, in_range, one_of, whole
 from scylla_sim.records import read_json
 
 KINDS = ("conditional", "cumulative")
@@ -34,8 +36,22 @@ def is_file(text: str) -> bool:
     return _numbers(text) is None
 
 
-def _read_file(path: str) -> tuple[list[float], str]:
-    """Return the rates and their kind from a JSON file with the keys ``acceptance_rate`` and ``kind``."""
+def _number(content: Mapping[str, Any], key: str, low: float, high: float = np.inf) -> float:
+    """Return a number of a file of rates."""
+    value = content[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise fail(key, value, "must be one number")
+    return float(in_range(key, value, low, high))
+
+
+def read_content(path: str) -> dict[str, Any]:
+    """Return the content of a JSON file of rates.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or has no list of rates with their kind.
+    """
     try:
         value: dict[str, Any] = read_json(path)
     except InputError as error:
@@ -45,7 +61,24 @@ def _read_file(path: str) -> tuple[list[float], str]:
         raise fail("acceptance", path, "must hold a list named acceptance_rate")
     if "kind" not in value:
         raise fail("acceptance", path, "must state the kind of its rates", f"add kind: one of {', '.join(KINDS)}")
-    return value["acceptance_rate"], one_of("kind", str(value["kind"]), KINDS)
+    return value
+
+
+def rates_of(content: Mapping[str, Any]) -> FloatArray:
+    """Return the conditional rates of a file of rates, shape (positions,).
+
+    Raises
+    ------
+    InputError
+        For an unknown kind, and for values that are not rates.
+    """
+    given = content["acceptance_rate"]
+    for value in given:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise fail("acceptance_rate", value, "must be a number in [0, 1]")
+    if not 0 < len(given) <= MAX_DRAFT_LEN:
+        raise fail("acceptance_rate", len(given), f"must have 1 to {MAX_DRAFT_LEN} rates")
+    return conditional_rates(in_range("acceptance_rate", given, 0, 1), one_of("kind", str(content["kind"]), KINDS))
 
 
 def conditional_rates(rates: ArrayLike, kind: str) -> FloatArray:
@@ -92,36 +125,44 @@ def read_rates(text: str, kind: str) -> tuple[FloatArray, bool]:
     """
     one_of("acceptance_kind", kind, KINDS)
     numbers = _numbers(text)
-    if numbers is None:
-        numbers, kind = _read_file(text)
-    rates = conditional_rates(numbers, kind)
+    rates = rates_of(read_content(text)) if numbers is None else conditional_rates(numbers, kind)
     return rates, rates.size == 1
 
 
-def read_measured(text: str) -> tuple[float, int] | None:
+def measured_tau(content: Mapping[str, Any]) -> tuple[float, int] | None:
     """Return tau and draft length of a file whose rates follow from its tau by a law over positions.
 
-    ``scylla-sim ingest`` marks such a file, made from an SGLang log, by the key ``position_law``. ``None`` for
-    rates that were measured by position.
+    ``scylla-sim ingest`` marks such a file by the key ``position_law``. ``None`` for rates that were measured by
+    position.
 
     Examples
     --------
-    >>> read_measured("0.8,0.5") is None
+    >>> measured_tau({"kind": "conditional", "acceptance_rate": [0.8, 0.5]}) is None
     True
     """
-    if not is_file(text):
+    if "position_law" not in content:
         return None
-    file = read_json(text)
-    if "position_law" not in file:
-        return None
-    if "tokens_per_cycle" not in file:
-        raise fail("acceptance", text, "must hold tokens_per_cycle beside position_law")
-    length = len(_read_file(text)[0])
-    return float(in_range("tokens_per_cycle", file["tokens_per_cycle"], 1, length + 1)), length
+    if "tokens_per_cycle" not in content:
+        raise fail("tokens_per_cycle", None, "must be given beside position_law")
+    length = len(content["acceptance_rate"])
+    return _number(content, "tokens_per_cycle", 1, length + 1), length
 
 
-def read_spread(text: str) -> tuple[float, float] | None:
-    """Return the relative interval of the accepted tokens per cycle from a rates file.
+def longest_draft(content: Mapping[str, Any]) -> int | None:
+    """Return the positions of the longest draft, if the drafts of a file vary in length.
+
+    Examples
+    --------
+    >>> longest_draft({"draft_len_max": 24}), longest_draft({})
+    (24, None)
+    """
+    if content.get("draft_len_max") is None:
+        return None
+    return int(whole("draft_len_max", _number(content, "draft_len_max", 1, MAX_DRAFT_LEN)))
+
+
+def spread_of(content: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the relative interval of the accepted tokens per cycle of a file of rates.
 
     ``scylla-sim ingest`` writes this interval. Rates on the command line have none.
 
@@ -138,16 +179,13 @@ def read_spread(text: str) -> tuple[float, float] | None:
 
     Examples
     --------
-    >>> read_spread("0.8,0.5") is None
-    True
+    >>> spread_of({"tokens_per_cycle": 3.0, "tokens_per_cycle_lower": 2.0, "tokens_per_cycle_upper": 4.0})
+    (0.5, 1.5)
     """
-    if not is_file(text):
-        return None
-    file = read_json(text)
     names = [f"tokens_per_cycle{end}" for end in ("", "_lower", "_upper")]
-    if not all(name in file for name in names):
+    if not all(name in content for name in names):
         return None
-    tau, lower, upper = (float(in_range(name, file[name], 1)) for name in names)
+    tau, lower, upper = (_number(content, name, 1) for name in names)
     if not lower <= tau <= upper:
-        raise fail("tokens_per_cycle", tau, f"must lie between its ends {lower:g} and {upper:g} in {text}")
+        raise fail("tokens_per_cycle", tau, f"must lie between its ends {lower:g} and {upper:g}")
     return ((lower - 1) / (tau - 1), (upper - 1) / (tau - 1)) if tau > 1 else None

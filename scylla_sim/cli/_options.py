@@ -60,8 +60,8 @@ def add_acceptance_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--acceptance",
         metavar="RATES|FILE",
-        help="rate of position 1 (0.7), of several positions (0.76,0.74,0.77), or a JSON file; later positions "
-        "follow the position law of the method; default: published values",
+        help="rate of position 1 (0.7), of several positions (0.76,0.74,0.77), the file of ingest, or a file that "
+        "ingest reads, such as a log; later positions follow the position law; default: published values",
     )
     parser.add_argument(
         "--acceptance-kind", default="conditional", choices=rates_file.KINDS, help="default: conditional"
@@ -76,7 +76,7 @@ def add_acceptance_arguments(parser: argparse.ArgumentParser) -> None:
         "--measured-draft-len",
         type=int,
         metavar="N",
-        help="length of the chain that gave --tokens-per-cycle; the position law transfers it to other shapes",
+        help="length of the chain that gave --tokens-per-cycle or a log without it; the position law transfers it",
     )
     parser.add_argument(
         "--position-exponent",
@@ -243,9 +243,25 @@ def scenario_options(args: argparse.Namespace, **replaced: Any) -> dict[str, Any
     for name in ("draft_train_tokens", "input_len", "output_len"):
         if isinstance(given.get(name), str):
             given[name] = count(name, given[name])
+    read_acceptance(given)
     if isinstance(given.get("verify_tokens"), str) and given["verify_tokens"] != THEOREM:
         given["verify_tokens"] = counts("verify_tokens", given["verify_tokens"])
     return given
+
+
+def read_acceptance(given: dict[str, Any]) -> None:
+    """Replace a file of an engine by the acceptance that it holds; files of rates are left to the scenario."""
+    name = given.get("acceptance")
+    if not isinstance(name, str) or not rates_file.is_file(name):
+        return
+    from scylla_sim.engines import acceptance_json  # only here, because most predictions read no log
+
+    draft, length = given.get("draft"), given.get("measured_draft_len")
+    known = acceptance_json.measured_file(name, length, draft if isinstance(draft, str) else None)
+    if known is not None:
+        given["acceptance"] = known
+        if given.get("tokens_per_cycle") is None:
+            given["measured_draft_len"] = None
 
 
 def input_files(args: argparse.Namespace) -> list[str]:

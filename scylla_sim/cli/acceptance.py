@@ -22,6 +22,7 @@ from scylla_sim.acceptance.draft_shape import DraftShape, chain_shape
 from scylla_sim.acceptance.measured import MeasuredAcceptance, measured_acceptance
 from scylla_sim.acceptance.positions import PositionLaw
 from scylla_sim.checks import FloatArray, InputError, fail, one_of, whole
+from scylla_sim.cli import _options
 from scylla_sim.console import add_output, counts, emit, note
 from scylla_sim.records import EVIDENCE, Row
 
@@ -94,12 +95,16 @@ def _measured(args: argparse.Namespace) -> MeasuredAcceptance:
         raise fail("known_draft_len", None, "is needed with --tokens-per-cycle")
     if args.acceptance is not None and args.known_draft_len is not None:
         raise fail("known_draft_len", args.known_draft_len, "goes with --tokens-per-cycle")
-    return measured_acceptance(
-        args.acceptance,
+    given = {"acceptance": args.acceptance, "draft": args.draft}
+    _options.read_acceptance(given)
+    known = measured_acceptance(
+        given["acceptance"],
         args.acceptance_kind,
         tokens_per_cycle=args.tokens_per_cycle,
         measured_draft_len=args.known_draft_len,
     )
+    _options.print_notes(known.notes)
+    return known
 
 
 def _lengths(args: argparse.Namespace, known: int) -> list[int]:

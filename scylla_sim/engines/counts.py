@@ -1,16 +1,21 @@
-"""Counts of accepted tokens per position, and their CSV file."""
+"""Counts of accepted tokens per position of a chain, with the rates and the tokens per cycle that follow."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim.acceptance.profiles import rates_from_counts
-from scylla_sim.checks import InputError, fail, whole
+from scylla_sim.checks import fail, whole
 from scylla_sim.stats.estimate import Estimate
 from scylla_sim.stats.quantiles import student_quantile
+
+LENGTH_TOLERANCE = 0.01
+"""Share by which the mean draft may exceed a whole number and still count as it: logs print rounded rates."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,12 @@ class Counts:
         Number of draft-verify cycles.
     accepted
         Number of cycles that accepted each position and all positions before it; it never rises.
+    drafted
+        Drafted tokens of all cycles; ``None`` if every cycle drafted all positions.
     windows
         Number of log lines that the counts add up.
     whole_drafts
-        Whether all drafts had the same length. If not, ``cycles`` is calculated from rounded rates.
+        Whether all drafts had the same length. If not, ``cycles`` may be calculated from rounded rates.
 
     Raises
     ------
@@ -36,6 +43,7 @@ class Counts:
 
     cycles: int
     accepted: tuple[int, ...]
+    drafted: int | None = None
     windows: int = 1
     whole_drafts: bool = True
 
@@ -47,11 +55,30 @@ class Counts:
             raise fail(
                 "accepted", list(self.accepted), f"must fall from cycles={self.cycles}", "are they conditional?"
             )
+        if self.drafted is not None:
+            whole("drafted", self.drafted, int(counts.sum()))
 
     @property
     def reached(self) -> NDArray[np.int64]:
         """Number of cycles that reached each position, because they accepted the position before."""
         return np.array((self.cycles, *self.accepted[:-1]), dtype=np.int64)
+
+    @property
+    def total_drafted(self) -> int:
+        """Drafted tokens of all cycles."""
+        return self.cycles * len(self.accepted) if self.drafted is None else self.drafted
+
+    @property
+    def draft_len(self) -> int:
+        """Draft length: the positions, or the mean draft rounded up if drafts vary in length.
+
+        Examples
+        --------
+        >>> Counts(100, (40, 20, 10, 0)).draft_len, Counts(100, (40, 20, 10, 0), drafted=255).draft_len
+        (4, 3)
+        """
+        mean = self.total_drafted / self.cycles
+        return min(max(ceil(mean * (1 - LENGTH_TOLERANCE)), 1), len(self.accepted))
 
     def rates(self, level: float = 0.9) -> Estimate:
         """Return conditional rates with Jeffreys intervals, shape (positions,).
@@ -75,34 +102,19 @@ class Counts:
         return Estimate.of(tau, max(tau - half, 1.0), min(tau + half, float(emitted.size)))
 
 
-def read_counts(text: str) -> Counts:
-    r"""Return the counts of a CSV file with the columns ``position,accepted,drafted``.
-
-    Positions start at 1. ``drafted`` is the number of all cycles, equal at every position, or the number of cycles
-    that reached the position, equal to ``accepted`` at the position before.
-
-    Raises
-    ------
-    InputError
-        For other columns, for cells that are not whole numbers, and for any other ``drafted``.
+def total(parts: Sequence[Counts]) -> Counts:
+    """Return the sum of counts with the same number of positions.
 
     Examples
     --------
-    >>> read_counts("position,accepted,drafted\n1,7,10\n2,4,7\n") == read_counts(
-    ...     "position,accepted,drafted\n1,7,10\n2,4,10\n"
-    ... )
-    True
+    >>> total([Counts(10, (7, 4)), Counts(20, (9, 2), drafted=30)])
+    Counts(cycles=30, accepted=(16, 6), drafted=50, windows=2, whole_drafts=True)
     """
-    lines = [line.split(",") for line in text.lstrip("\ufeff").split()]
-    if lines[0] != ["position", "accepted", "drafted"]:
-        raise fail("columns", ",".join(lines[0]), "must be position,accepted,drafted")
-    try:
-        table = [(int(a), int(b), int(c)) for a, b, c in lines[1:]]
-    except ValueError:
-        raise InputError("counts must be three whole numbers per line: position,accepted,drafted") from None
-    if [row[0] for row in table] != list(range(1, len(table) + 1)) or not table:
-        raise fail("position", [row[0] for row in table], "must run from 1 without gaps")
-    accepted, drafted = [row[1] for row in table], [row[2] for row in table]
-    if len(set(drafted)) > 1 and drafted[1:] != accepted[:-1]:
-        raise fail("drafted", drafted, "must be equal at all positions, or equal to accepted one position before")
-    return Counts(drafted[0], tuple(accepted))
+    known = all(part.drafted is None for part in parts)
+    return Counts(
+        cycles=sum(part.cycles for part in parts),
+        accepted=tuple(map(sum, zip(*(part.accepted for part in parts), strict=True))),
+        drafted=None if known else sum(part.total_drafted for part in parts),
+        windows=sum(part.windows for part in parts),
+        whole_drafts=all(part.whole_drafts for part in parts),
+    )

@@ -1,90 +1,181 @@
-"""Acceptance from the output of a serving engine: recognize the kind of a file and read it.
+"""Acceptance from the output of an engine or of a benchmark: recognize the kind of a file and read it.
 
-============  ============================================  ========================================
-Kind          Recognized by                                 Reader
-============  ============================================  ========================================
-vLLM log      ``SpecDecoding metrics:``                     `scylla_sim.engines.vllm_log`
-vLLM metrics  ``vllm:spec_decode_num_accepted_tokens...``   `scylla_sim.engines.prometheus`
-SGLang log    ``Decode batch ... accept len:``              `scylla_sim.engines.sglang_log`
-counts        first line ``position,accepted,drafted``      `scylla_sim.engines.counts`
-============  ============================================  ========================================
+The content decides the kind. Every line with ``ccept`` is compared with the marks of `KINDS`; spreadsheets and
+GuideLLM's reports are known by their first characters. Exports of logs as JSON (Loki, CloudWatch, Docker) need no
+reader of their own, because the records inside are unchanged.
+
+========================  ===============================================  ======================================
+Kind                      Recognized by                                    Module of `scylla_sim.engines`
+========================  ===============================================  ======================================
+vLLM log                  ``SpecDecoding metrics:``                        `vllm_log`
+vLLM metrics              ``vllm:spec_decode_num_accepted``                `vllm_metrics`, `prometheus`
+vLLM benchmark            ``Acceptance length:`` or its JSON keys          `bench_serve`
+SGLang log                ``Decode batch ... accept len:``                 `sglang_log`
+SGLang metrics            ``sglang:spec_accept``                           `sglang_metrics`, `prometheus`
+SGLang benchmark          ``Accept length:`` or its JSON keys              `bench_serve`
+TensorRT-LLM statistics   ``numAcceptedTokens``                            `trtllm_stats`
+TensorRT-LLM metrics      ``trtllm_spec_decode_num_accepted``              `trtllm_metrics`, `prometheus`
+llama.cpp log             ``draft acceptance =`` or ``draft_n_accepted``   `llama_log`
+SpecForge benchmark       ``accept_length`` beside ``steps``               `specforge`
+GuideLLM report           ``generative_benchmark``                         `guidellm`
+counts                    first line ``position,accepted,drafted``         `counts_csv`
+========================  ===============================================  ======================================
 
 To read another kind, write a module with its reader and add one entry to `KINDS`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from scylla_sim.checks import fail
-from scylla_sim.engines import prometheus, sglang_log, vllm_log
-from scylla_sim.engines.counts import Counts, read_counts
-from scylla_sim.engines.sglang_log import Lengths
+from scylla_sim.engines import (
+    bench_serve,
+    counts_csv,
+    guidellm,
+    llama_log,
+    sglang_log,
+    sglang_metrics,
+    specforge,
+    trtllm_metrics,
+    trtllm_stats,
+    vllm_log,
+    vllm_metrics,
+)
+from scylla_sim.engines.measurement import Measurement
+from scylla_sim.engines.text_file import TextFile
+
+Reader = Callable[[TextFile], list[Measurement]]
+PageReader = Callable[[TextFile, TextFile | None], list[Measurement]]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of engine output.
+    """A kind of file.
 
     Attributes
     ----------
-    matches
-        Function that recognizes the kind by the text of a file.
+    parts
+        Texts of which a line that shows the kind has at least one; they are faster to find than ``mark``.
+    mark
+        Pattern of a line that shows the kind.
     read
-        Function that reads the text.
+        Function that reads the file.
+    page
+        Function that reads the file and an earlier page; ``None`` if there is no such thing.
     """
 
-    matches: Callable[[str], bool]
-    read: Callable[[str], Counts | Lengths]
+    parts: tuple[str, ...]
+    mark: re.Pattern[str]
+    read: Reader
+    page: PageReader | None = None
+
+
+def _page(name: str, reader: PageReader) -> Kind:
+    return Kind((name,), re.compile(name), lambda text: reader(text, None), reader)
+
+
+def _text(parts: tuple[str, ...], reader: Reader, pattern: str = "") -> Kind:
+    return Kind(parts, re.compile(pattern or "|".join(parts)), reader)
 
 
 KINDS = {
-    "vLLM log": Kind(lambda text: vllm_log.MARKER in text, vllm_log.read_vllm_log),
-    "vLLM metrics": Kind(lambda text: prometheus.ACCEPTED in text, prometheus.read_vllm_metrics),
-    "SGLang log": Kind(lambda text: sglang_log.LINE.search(text) is not None, sglang_log.read_sglang_log),
-    "counts": Kind(lambda text: text.lstrip("\ufeff").startswith("position,"), read_counts),
+    "vLLM log": _text(("SpecDecoding metrics:", "Speculative metrics:"), vllm_log.read_vllm_log),
+    "vLLM metrics": _page("vllm:spec_decode_num_accepted", vllm_metrics.read_vllm_metrics),
+    "benchmark result": _text(('"spec_decode_accepted_tokens"', '"accept_length"'), bench_serve.read_bench_json),
+    "benchmark text": _text(
+        ("Acceptance length:", "Accept length:"),
+        bench_serve.read_bench_text,
+        r"(?<!Average )\b(?:Acceptance|Accept) length:[ \t]+\d",
+    ),
+    "SGLang log": _text(("accept len:",), sglang_log.read_sglang_log, r"Decode batch.*accept len:"),
+    "SGLang metrics": _page("sglang:spec_accept", sglang_metrics.read_sglang_metrics),
+    "TensorRT-LLM statistics": _text(("numAcceptedTokens",), trtllm_stats.read_trtllm_stats),
+    "TensorRT-LLM metrics": _page("trtllm_spec_decode_num_accepted", trtllm_metrics.read_trtllm_metrics),
+    "llama.cpp log": _text(
+        ("draft acceptance", '"draft_n_accepted"'),
+        llama_log.read_llama_log,
+        'draft acceptance(?: rate)? = |"draft_n_accepted"',
+    ),
+    "SpecForge benchmark": _text(('"average_acceptance_length"',), specforge.read_specforge),
 }
-"""Kinds of engine output by name."""
+"""Kinds of files with lines that show them."""
+
+NEEDLE = b"ccept"
+"""Bytes in every line that shows a kind."""
+
+OWN = '"acceptance_rate"'
+"""Key of ``acceptance.json``, which needs no reader."""
+
+LOOKED_FOR = (
+    "vLLM's or SGLang's log, /metrics page or benchmark, TensorRT-LLM's iteration statistics, llama.cpp's log, a "
+    "GuideLLM or SpecForge result, or a CSV file position,accepted,drafted"
+)
 
 
-def read(text: str, name: str) -> Counts | Lengths:
+def kinds_of(text: TextFile) -> dict[str, Kind]:
+    """Return the kinds that a file shows, by name.
+
+    Examples
+    --------
+    >>> list(kinds_of(TextFile.of("position,accepted,drafted")))
+    ['counts']
+    """
+    start = text.start()
+    if counts_csv.is_counts(text):
+        return {"counts": _text(("position",), counts_csv.read_counts)}
+    found: dict[str, Kind] = {}
+    missing = [(part, name) for name, kind in KINDS.items() for part in kind.parts]
+    for _, line in text.lines(NEEDLE):
+        shown = {name for part, name in missing if part in line and KINDS[name].mark.search(line) is not None}
+        if shown:
+            found |= {name: KINDS[name] for name in KINDS if name in shown}
+            missing = [(part, name) for part, name in missing if name not in shown]
+    if '"steps"' in start and "benchmark result" in found:
+        found["SpecForge benchmark"] = KINDS["SpecForge benchmark"]
+        del found["benchmark result"]
+    if start.startswith("{") and ('"generative_benchmark"' in start or '"guidellm_version"' in start):
+        found["GuideLLM report"] = _text(("guidellm",), guidellm.read_guidellm)
+    return found
+
+
+def read(text: TextFile, before: TextFile | None = None) -> list[Measurement]:
     r"""Read acceptance from the output of an engine.
 
     Parameters
     ----------
     text
-        Content of a log, of a metrics page, or of a CSV file of counts.
-    name
-        Name of the file, for error messages.
+        The file.
+    before
+        An earlier metrics page, which is subtracted.
 
     Returns
     -------
-    Counts or Lengths
-        Counts per position; lengths for an SGLang log, which has no positions.
+    list of Measurement
+        One for each configuration that the file measured; see `scylla_sim.engines.measurement.choose`.
 
     Raises
     ------
     InputError
-        For a text of no kind, or of several kinds.
+        For a file of no kind or of several kinds, and for one that cannot be read.
 
     Examples
     --------
-    >>> read("position,accepted,drafted\n1,7,10\n2,4,10\n", "counts.csv").accepted
+    >>> read(TextFile.of("position,accepted,drafted\n1,7,10\n2,4,10\n"))[0].found.accepted
     (7, 4)
     """
-    found = [kind for kind, item in KINDS.items() if item.matches(text)]
+    found = kinds_of(text)
     if len(found) > 1:
-        raise fail("file", name, f"holds several kinds ({', '.join(found)})", "give one at a time")
-    if found:
-        return KINDS[found[0]].read(text)
-    if vllm_log.MARKER_V0 in text:
-        rule = "is of vLLM's V0 engine, which counts tokens behind a rejection"
-        raise fail("file", name, rule, "use the V1 engine")
-    raise fail(
-        "file",
-        name,
-        "holds no acceptance",
-        "give vLLM's 'SpecDecoding metrics' lines or /metrics page, SGLang's 'accept len' lines, or a CSV file "
-        "position,accepted,drafted",
-    )
+        raise fail("file", text.name, f"holds several kinds ({', '.join(found)})", "give one at a time")
+    if not found:
+        if OWN in text.start():
+            raise fail("file", text.name, "is a file of rates already", "give it to --acceptance")
+        raise fail("file", text.name, "holds no acceptance", f"looked for {LOOKED_FOR}")
+    ((name, kind),) = found.items()
+    if before is None:
+        return kind.read(text)
+    if kind.page is None:
+        raise fail("before", before.name, f"goes with a metrics page; {text.name} is of the kind {name}")
+    return kind.page(text, before)

@@ -1,99 +1,295 @@
 """Counts of accepted tokens from vLLM's log.
 
 vLLM's "Per-position acceptance rate" is cumulative: the share of drafts in which position i and all positions
-before it were accepted. The reader compares the rates of every line with the mean acceptance length of the line.
-This detects conditional rates.
+before it were accepted. The reader compares the rates of every record with its mean acceptance length. This detects
+conditional rates and damaged records.
+
+=============  ======================================================================================
+vLLM           record
+=============  ======================================================================================
+V0             ``Speculative metrics: ... System efficiency ...``; refused
+0.8 (V1)       ``Speculative metrics: ...`` or ``SpecDecoding metrics: ...`` with totals only
+0.9 and later  ``SpecDecoding metrics: ...`` with mean acceptance length, totals, and rates by position
+=============  ======================================================================================
+
+Source: vllm-project/vllm, ``vllm/v1/spec_decode/metrics.py``; pull requests 15902 (0.8) and 24049. Versions add and
+reorder fields, so every field is searched by its name. V0 counts tokens behind a rejection (issue 9565).
 """
 
 from __future__ import annotations
 
+import operator
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scylla_sim.acceptance.profiles import to_conditional
+from scylla_sim.acceptance.measured_serving import MeasuredServing
 from scylla_sim.checks import InputError, fail
 from scylla_sim.engines.counts import Counts
+from scylla_sim.engines.measurement import Measurement
+from scylla_sim.engines.text_file import TextFile
+from scylla_sim.engines.windows import Totals
 
 MARKER = "SpecDecoding metrics:"
-"""Text in every line with acceptance."""
+"""Text in front of every record."""
 
-MARKER_V0 = "Speculative metrics:"
-"""The same text of vLLM's first engine (V0), whose counts include tokens behind a rejection (vLLM #9565)."""
+MARKER_OLD = "Speculative metrics:"
+"""The same text of V0, and of the first version of V1."""
 
+V0 = "System efficiency"
+"""Field that only records of V0 have."""
+
+SOURCE = "vLLM log"
+
+ROUNDING = 0.0005
+"""Largest error of a printed rate."""
+
+_WHOLE = r"(\d{1,15})"
 _FIELDS = {
-    "length": re.compile(r"Mean acceptance length: ([\d.]+)"),
-    "accepted": re.compile(r"Accepted: (\d+) tokens"),
-    "drafted": re.compile(r"Drafted: (\d+) tokens"),
-    "rates": re.compile(r"Per-position acceptance rate: ((?:[\d.]+)(?:, [\d.]+)*)"),
+    "length": re.compile(r"Mean acceptance length: (\d{1,6}\.\d{2})(?![\d.])"),
+    "accepted": re.compile(rf"Accepted: {_WHOLE} tokens"),
+    "drafted": re.compile(rf"Drafted: {_WHOLE} tokens"),
+    "rates": re.compile(r"Per-position acceptance rate: (\d\.\d{3}(?:, \d\.\d{3})*)(?![\d.])(?!, ?\d)"),
 }
-"""Numbers of a line that the reader needs."""
+"""Numbers of a record that the reader needs, with the decimals that vLLM prints: others were cut."""
+
+_TOTALS = (
+    re.compile(rf"Number of accepted tokens: {_WHOLE}, Number of draft tokens: {_WHOLE}"),
+    re.compile(rf"Accepted: {_WHOLE} tokens, Drafted: {_WHOLE} tokens"),
+)
+_IDLE = re.compile(r"length: nan|Drafted: 0 tokens|draft tokens: 0,")
+_TIME = re.compile(r"\d\d:\d\d:\d\d")
+_MARKERS = re.compile(f"{MARKER}|{MARKER_OLD}")
+_SPEED = re.compile(r"Avg generation throughput: (\d{1,9}\.\d+) tokens/s, Running: (\d{1,9}) reqs")
+_CONFIG = re.compile(r"SpeculativeConfig\(method='([\w-]{1,40})'")
+_MODEL = re.compile(r"with config: model='([^']{1,300})'")
+_VERSION = re.compile(r"engine \(v(\d[\w.+]{0,40})\)")
+
+WHY_TOTALS = "vLLM 0.8 did not print drafts or positions; use 0.9 or newer, or its /metrics page"
 
 
-def read_vllm_log(text: str) -> Counts:
-    """Return the sum of the counts of vLLM's ``SpecDecoding metrics`` lines.
+class Window(NamedTuple):
+    """Counts of one record: drafts, accepted tokens by position, drafted tokens; whether drafts had one length."""
 
-    Lines without drafts (nan) are skipped.
+    cycles: int
+    accepted: tuple[int, ...]
+    drafted: int
+    whole: bool
+
+
+@dataclass
+class Records:
+    """Records of a log.
+
+    Attributes
+    ----------
+    windows
+        Sum of the records with positions, and their number, by the number of positions.
+    totals
+        Accepted and drafted tokens of each record without positions.
+    problems
+        Number of records that were cut or damaged, by what is wrong with them.
+    first_problem
+        Message about the first of them.
+    repeated
+        Records that are equal to an earlier one with its time stamp.
+    """
+
+    windows: dict[int, tuple[Window, int]] = field(default_factory=dict)
+    totals: list[tuple[int, int]] = field(default_factory=list)
+    problems: int = 0
+    first_problem: str = ""
+    repeated: int = 0
+
+
+def records(text: TextFile) -> Records:
+    """Return the records of a log; idle records are left out."""
+    found, seen = Records(), set[int]()
+    for number, record in _marked(text):
+        if _IDLE.search(record) is not None:
+            continue
+        key = hash(record)
+        found.repeated += key in seen and _TIME.search(record) is not None
+        seen.add(key)
+        try:
+            _add(_read(record, number), found)
+        except InputError as error:
+            found.problems += 1
+            found.first_problem = found.first_problem or str(error)
+    return found
+
+
+def _marked(text: TextFile) -> Iterator[tuple[int, str]]:
+    """Yield the number of the line and the text of every record; the first has the text in front of it."""
+    for number, line in text.lines(b"metrics:"):
+        begins = [match.start() for match in _MARKERS.finditer(line)]
+        for i, begin in enumerate(begins):
+            yield number, line[begin if i else 0 : begins[i + 1] if i + 1 < len(begins) else None]
+
+
+def _add(read: Window | tuple[int, int], found: Records) -> None:
+    """Add the numbers of one record."""
+    if not isinstance(read, Window):
+        found.totals.append(read)
+        return
+    known = found.windows.get(len(read.accepted))
+    if known is None:
+        found.windows[len(read.accepted)] = (read, 1)
+        return
+    old, number = known
+    both = Window(
+        old.cycles + read.cycles,
+        tuple(map(operator.add, old.accepted, read.accepted)),
+        old.drafted + read.drafted,
+        old.whole and read.whole,
+    )
+    found.windows[len(read.accepted)] = (both, number + 1)
+
+
+def _read(record: str, number: int) -> Window | tuple[int, int]:
+    """Return the counts of one record, or its accepted and drafted tokens if it has no positions."""
+    fields = [pattern.search(record) for pattern in _FIELDS.values()]
+    length, accepted, drafted, rates = fields
+    if length is not None and accepted is not None and drafted is not None and rates is not None:
+        shares = [float(part) for part in rates[1].split(", ")]
+        return _window(number, float(length[1]), int(accepted[1]), int(drafted[1]), shares)
+    if V0 in record:
+        rule = "is of vLLM's V0 engine, which counts tokens behind a rejection"
+        raise fail("line", number, rule, "use the V1 engine")
+    if "Mean" not in record and "Per-position" not in record:
+        for pattern in _TOTALS:
+            if (match := pattern.search(record)) is not None:
+                return int(match[1]), int(match[2])
+    missing = next(name for name, match in zip(_FIELDS, fields, strict=True) if match is None)
+    hint = "is it cut, or has the format of vLLM's metrics changed?"
+    raise fail("line", number, f"has no {missing}", hint)
+
+
+def _window(number: int, length: float, accepted: int, drafted: int, rates: list[float]) -> Window:
+    """Return the counts of one record."""
+    positions, total = len(rates), sum(rates)
+    if abs(total - (length - 1)) > 0.0055 + ROUNDING * positions:
+        found = f"has rates that sum to {total:.3f}, with a mean acceptance length of {length:.2f}"
+        raise fail("line", number, found, "they are not cumulative, as vLLM's rates are")
+    if any(later > earlier for earlier, later in zip([1.0, *rates], rates)):
+        raise fail("line", number, "has rates that rise with the position", "are these rates conditional?")
+    drafts = drafted / positions
+    whole = drafted % positions == 0 and abs(accepted - drafts * total) <= 0.5 + ROUNDING * drafted
+    if not whole:  # the last draft of a request may be shorter, and suffix decoding drafts as many as it finds
+        known = total if ROUNDING * positions <= 0.005 else length - 1
+        drafts = max(drafts, accepted / known) if known > 0 else drafts
+    cycles = min(max(round(drafts), -(-drafted // positions), 1), drafted)
+    counts = _per_position(rates, cycles, accepted)
+    if accepted > drafted or abs(sum(counts) - accepted) > positions * (1 + ROUNDING * cycles):
+        raise fail("line", number, f"accepts {accepted} of {drafted} tokens, and {sum(counts)} by its rates")
+    return Window(cycles, counts, drafted, whole)
+
+
+def _per_position(rates: list[float], cycles: int, accepted: int) -> tuple[int, ...]:
+    """Return whole counts per position that add up to ``accepted`` as far as the rounding of the rates allows.
+
+    Examples
+    --------
+    >>> _per_position([0.667, 0.333], 3000, 3001)
+    (2002, 999)
+    """
+    exact = [rate * cycles for rate in rates]
+    counts = [round(value) for value in exact]
+    slack = ROUNDING * cycles + 0.5
+    while (rest := accepted - sum(counts)) != 0:
+        sign = 1 if rest > 0 else -1
+        ends = [cycles, *counts, 0]
+        # how far a count may move: to the end of its rounding, and not past its neighbours
+        room = [
+            min(int(slack + sign * (exact[i] - counts[i])), sign * (ends[i if sign > 0 else i + 2] - counts[i]))
+            for i in range(len(counts))
+        ]
+        at = max(range(len(room)), key=room.__getitem__)
+        if room[at] < 1:
+            break
+        counts[at] += sign * min(room[at], max(abs(rest) // len(counts), 1))
+    return tuple(counts)
+
+
+def read_vllm_log(text: TextFile) -> list[Measurement]:
+    """Return the acceptance of a log: one measurement for each number of positions.
+
+    Idle records are left out. Records that were cut or damaged are skipped and counted.
 
     Raises
     ------
     InputError
-        For a line in another format, for conditional rates, and for lines with different draft lengths.
-
-    Notes
-    -----
-    Source: vllm-project/vllm, vllm/v1/spec_decode/metrics.py: rate i is the share of drafts whose position i was
-    accepted. The mean acceptance length is 1 + accepted / drafts.
+        If no record can be used. The message is that of the first record.
 
     Examples
     --------
     >>> line = "SpecDecoding metrics: Mean acceptance length: 2.10, Accepted: 11 tokens, Drafted: 20 tokens, "
-    >>> read_vllm_log(line + "Per-position acceptance rate: 0.700, 0.400, Avg Draft acceptance rate: 55.0%")
-    Counts(cycles=10, accepted=(7, 4), windows=1, whole_drafts=True)
+    >>> line += "Per-position acceptance rate: 0.700, 0.400, Avg Draft acceptance rate: 55.0%"
+    >>> read_vllm_log(TextFile.of(line))[0].found
+    Counts(cycles=10, accepted=(7, 4), drafted=None, windows=1, whole_drafts=True)
     """
-    cycles, accepted, windows, exact = 0, None, 0, True
-    for number, line in enumerate(text.splitlines(), 1):
-        if MARKER not in line or re.search(r"\bnan\b", line):
-            continue
-        drafts, counts, divides = _window(line, number)
-        if drafts == 0:
-            continue
-        if accepted is not None and len(counts) != accepted.size:
-            raise fail(
-                "positions", len(counts), f"were {accepted.size} before line {number}", "split the log there"
-            )
-        accepted = counts if accepted is None else accepted + counts
-        cycles, windows, exact = cycles + drafts, windows + 1, exact and divides
-    if accepted is None:
-        raise fail("drafts", 0, "were verified in this log")
-    return Counts(cycles, tuple(accepted.tolist()), windows, exact)
+    read = records(text)
+    if not read.windows and not read.totals:
+        raise InputError(read.first_problem) if read.problems else fail("drafts", 0, "were verified in this log")
+    several = len(read.windows) + bool(read.totals) > 1
+    first = replace(_facts(text), skipped=read.problems, notes=_notes(read))
+    found = [
+        replace(first, found=_counts(window, number), series=f"draft_len={length}" if several else "")
+        for length, (window, number) in read.windows.items()
+    ]
+    if read.totals:
+        accepted, drafted = np.array(read.totals, dtype=np.float64).T
+        name = "without positions" if several else ""
+        found.append(replace(first, found=Totals(drafted, accepted, WHY_TOTALS), series=name))
+    return found
 
 
-def _window(line: str, number: int) -> tuple[int, NDArray[np.int64], bool]:
-    """Return the drafts and the cumulative counts of one line, and whether all its drafts had the same length."""
-    found = {name: pattern.search(line) for name, pattern in _FIELDS.items()}
-    missing = [name for name, match in found.items() if match is None]
-    if missing:
-        raise fail("line", number, f"has no {missing[0]}", "has the format of vLLM's metrics changed?")
-    length, accepted, drafted, text = (match[1] for match in found.values() if match is not None)
-    rates = np.array([float(part) for part in text.split(", ")])
-    rounding = 0.0055 + 0.0005 * rates.size
-    if abs(rates.sum() - (float(length) - 1)) > rounding:
-        raise fail(
-            "line",
-            number,
-            f"has rates that sum to {rates.sum():.3f}, with a mean acceptance length of {length}",
-            "they are not cumulative, as vLLM's rates are",
-        )
-    try:
-        to_conditional(rates)
-    except InputError as error:
-        raise InputError(f"{error}, in line {number}") from None
-    drafts = int(drafted) / rates.size
-    divides = int(drafted) % rates.size == 0 and bool(
-        abs(int(accepted) - drafts * rates.sum()) <= 0.5 + 0.0005 * int(drafted)
+def _counts(window: Window, number: int) -> Counts:
+    """Return the counts of the sum of some records."""
+    same = window.whole and window.drafted == window.cycles * len(window.accepted)
+    drafted = None if same else max(window.drafted, sum(window.accepted))
+    return Counts(window.cycles, window.accepted, drafted, number, window.whole)
+
+
+def _notes(read: Records) -> tuple[str, ...]:
+    """Return notes on records that were skipped, and on records that appear twice."""
+    used = sum(number for _, number in read.windows.values()) + len(read.totals)
+    notes = []
+    if read.problems:
+        share = f"{read.problems} of {used + read.problems} records"
+        notes.append(f"{share} are cut or damaged and skipped; the first: {read.first_problem}")
+    if read.repeated:
+        notes.append(f"{read.repeated} records repeat an earlier record and its time, and are counted again")
+    return tuple(notes)
+
+
+def _facts(text: TextFile) -> Measurement:
+    """Return a measurement with method, model, version and served figures, where the log has them."""
+
+    def only(needle: bytes, pattern: re.Pattern[str]) -> str | None:
+        values = {match[1] for _, line in text.lines(needle) for match in pattern.finditer(line)}
+        return values.pop() if len(values) == 1 else None
+
+    speeds = [
+        (float(match[1]), float(match[2]))
+        for _, line in text.lines(b"Avg generation throughput: ")
+        for match in _SPEED.finditer(line)
+    ]
+    busy = np.array([pair for pair in speeds if min(pair) > 0]).reshape(-1, 2)
+    served = None
+    if len(busy):
+        rate, running = busy.mean(axis=0)
+        served = MeasuredServing(output_tokens_per_s=float(rate), concurrency=float(running))
+    config = b"with config: model="
+    return Measurement(
+        SOURCE,
+        Counts(1, (0,)),
+        engine="vllm",
+        model=only(config, _MODEL),
+        method=only(b"SpeculativeConfig(", _CONFIG),
+        version=only(config, _VERSION),
+        served=served,
     )
-    if not divides:  # the last draft of a request may be shorter
-        drafts = float(int(accepted) / rates.sum()) if rates.sum() > 0 else drafts
-    return round(drafts), np.round(rates * round(drafts)).astype(np.int64), divides

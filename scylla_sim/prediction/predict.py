@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
+from scylla_sim.acceptance.measured import MeasuredAcceptance
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.prediction.result import Result
@@ -23,7 +24,7 @@ def predict(
     draft_len: int | Sequence[int] | None = None,
     top_k: int | Sequence[int] | None = None,
     verify_tokens: int | Sequence[int] | str | None = None,
-    acceptance: float | Sequence[float] | str | PathLike[str] | None = None,
+    acceptance: float | Sequence[float] | str | PathLike[str] | MeasuredAcceptance | None = None,
     acceptance_kind: str = "conditional",
     tokens_per_cycle: float | None = None,
     measured_draft_len: int | None = None,
@@ -80,7 +81,8 @@ def predict(
     acceptance
         Acceptance rate in [0, 1] of position 1, or one per position. Positions beyond follow the position law of
         the method. A string is parsed as on the command line: numbers, or the path of a JSON file made by
-        ``scylla-sim ingest``. Default: published values of the method.
+        ``scylla-sim ingest``. `scylla_sim.read_acceptance` reads the log of an engine. Default: published values of
+        the method.
     acceptance_kind
         ``conditional`` on the acceptance of all earlier positions, or ``cumulative``.
     tokens_per_cycle

@@ -63,7 +63,7 @@ class Scenario:
     draft_len: int | Sequence[int] | None = None
     top_k: int | Sequence[int] | None = None
     verify_tokens: int | Sequence[int] | str | None = None
-    acceptance: float | Sequence[float] | str | PathLike[str] | None = None
+    acceptance: float | Sequence[float] | str | PathLike[str] | MeasuredAcceptance | None = None
     acceptance_kind: str = "conditional"
     tokens_per_cycle: float | None = None
     measured_draft_len: int | None = None
@@ -190,12 +190,14 @@ class Scenario:
         """
         draft = self.draft_model()
         lengths, widths = optional_counts("draft_len", self.draft_len, 0), optional_counts("top_k", self.top_k)
-        known = self._measured().draft_len
+        measured = self._measured()
+        known = measured.draft_len
         if self.draft_len is None and known and widths == [None]:
             chain = draft_shape.shape(draft, None, None, None).top_k == 1
             lengths = [min(known, draft.max_len or known)] if chain else lengths
         return [
-            draft_shape.shape(draft, length, width, verify_tokens) for length, width in product(lengths, widths)
+            draft_shape.shape(draft, measured.priced_len(length), width, verify_tokens)
+            for length, width in product(lengths, widths)
         ]
 
     def speculative_configs(
@@ -231,7 +233,7 @@ class Scenario:
         shapes = self.draft_shapes(verify_tokens) if shapes is None else shapes
         lengths = [shape.draft_len for shape in shapes]
         measured.check_one_length(lengths)
-        notes += measured.shorter_notes(lengths)
+        notes += [*measured.notes, *measured.shorter_notes(lengths)]
         kind_alone = self.acceptance is None and self.acceptance_kind != "conditional"
         notes += ["acceptance_kind is not used without acceptance"] if kind_alone else []
         notes += [] if self.position_exponent is None else unused_options.exponent_notes(measured, shapes)

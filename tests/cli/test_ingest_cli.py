@@ -13,7 +13,7 @@ LINE = (
     "SpecDecoding metrics: Mean acceptance length: 3.03, Accepted: 337 tokens, Drafted: 498 tokens, "
     "Per-position acceptance rate: 0.837, 0.669, 0.524, Avg Draft acceptance rate: 67.7%\n"
 )
-DECODE = "Decode batch. #running-req: 4, #token: 900, accept len: 2.50, gen throughput (token/s): 310\n"
+DECODE = "Decode batch. #running-req: 4, #token: 900, accept len: 2.50, gen throughput (token/s): 310.00\n"
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_an_sglang_log_needs_its_draft_length_and_keeps_its_tau(file, capsys):
     assert main(["ingest", path, "--draft-len", "3"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
-    assert "position law of eagle3" in captured.err and "topk" in captured.err
+    assert "position law of eagle3" in captured.err and "names no method" in captured.err
     a, b, c = found["acceptance_rate"]
     assert found["tokens_per_cycle"] == pytest.approx(1 + a + a * b + a * b * c, abs=1e-4) == pytest.approx(2.5)
     assert a > b > c
@@ -76,7 +76,7 @@ def test_an_sglang_log_needs_its_draft_length_and_keeps_its_tau(file, capsys):
     ("text", "extra", "message"),
     [
         (None, [], "cannot be read"),
-        (DECODE, [], "draft_len=None is needed for an SGLang log"),
+        (DECODE, [], "draft_len=None is needed, because the file does not have it; give --draft-len"),
         (DECODE, ["--draft-len", "1"], "tokens_per_cycle=2.5 must be below draft_len + 1 = 2"),
         (LINE, ["--draft-len", "5"], "draft_len=5 must be 3, the positions in"),
         (LINE, ["--level", "2"], "level=2 must lie in [0.5, 0.999]"),
@@ -92,3 +92,77 @@ def test_bad_input_is_one_line_and_exit_2(text, extra, message, file, tmp_path, 
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+PREDICT = ["predict", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--format", "json"]
+
+
+def test_predict_schedule_and_acceptance_read_a_log(file, capsys):
+    log = file(LINE, "vllm.log")
+    assert main([*PREDICT, "--draft", "eagle3", "--acceptance", log]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["draft_len"] == 3
+    assert row["tokens_per_cycle"] == pytest.approx(1 + 337 / 166)
+    assert main(["acceptance", "--acceptance", log, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["tokens_per_cycle"] == pytest.approx(1 + 337 / 166)
+    argv = [
+        "--hardware",
+        "h100-sxm",
+        "--model",
+        "llama-3.1-8b",
+        "--draft",
+        "eagle3",
+        "--batch",
+        "1",
+        "--max-batch",
+        "1",
+    ]
+    assert main(["schedule", *argv, "--acceptance", log, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["best"] != "plain"
+
+
+def test_a_log_without_its_draft_length_takes_it_from_the_options(file, capsys):
+    log = file(DECODE, "sglang.log")
+    assert main([*PREDICT, "--draft", "eagle3", "--acceptance", log]) == 2
+    assert "draft_len=None is needed" in capsys.readouterr().err
+    assert main([*PREDICT, "--draft", "mtp", "--acceptance", log, "--measured-draft-len", "3"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["rows"][0]["tokens_per_cycle"] == pytest.approx(2.5)
+    assert "position law of mtp" in captured.err
+
+
+def test_drafts_of_varying_length_are_predicted_at_their_mean(file, tmp_path, capsys):
+    shares = "0.339, 0.146, 0.071, 0.039, 0.030, 0.028, 0.024, 0.021, 0.021, 0.021, 0.021, 0.019" + ", 0.000" * 12
+    text = "SpecDecoding metrics: Mean acceptance length: 1.78, Accepted: 364 tokens, Drafted: 1190 tokens, "
+    log = file(f"{text}Per-position acceptance rate: {shares}, Avg Draft acceptance rate: 30.6%")
+    out = str(tmp_path / "suffix.json")
+    assert main(["ingest", log, "--out", out]) == 0
+    for more in ([], ["--draft-len", "24"]):
+        assert main([*PREDICT, "--draft", "ngram", "--acceptance", out, *more]) == 0
+        captured = capsys.readouterr()
+        (row,) = json.loads(captured.out)["rows"]
+        assert (row["draft_len"], row["tokens_per_cycle"]) == (3, pytest.approx(1.779, abs=0.0005))
+        assert "drafts of at most 24 tokens were measured; predicted with their mean, rounded up" in captured.err
+
+
+def test_standard_input_and_pipes(file, capsys, monkeypatch):
+    for content in (COUNTS, COUNTS.replace(",", ";")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+        assert main(["ingest", "-"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["cycles"], found["source"], found["provenance"]["inputs"]) == (1000, "counts", {})
+
+
+def test_series_of_a_page_are_answered_one_by_one(file, capsys):
+    lines = []
+    for model, drafts, accepted in (("llama", 100, (70, 40)), ("qwen", 300, (120, 30, 6))):
+        lines.append(f'vllm:spec_decode_num_drafts_total{{model_name="{model}"}} {drafts}')
+        name = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
+        lines += [f'{name}{{model_name="{model}",position="{i}"}} {n}' for i, n in enumerate(accepted)]
+    page = file("\n".join(lines))
+    assert main(["ingest", page]) == 2
+    assert (
+        "model_name=llama,draft_len=2; model_name=qwen,draft_len=3; choose with --series" in capsys.readouterr().err
+    )
+    assert main(["ingest", page, "--series", "qwen"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens_per_cycle"] == pytest.approx(1 + 156 / 300)

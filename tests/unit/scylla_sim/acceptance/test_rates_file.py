@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scylla_sim.acceptance import rates_file
+from scylla_sim.acceptance import measured, rates_file
 from scylla_sim.checks import InputError
 
 
@@ -20,16 +20,52 @@ def test_cumulative_rates_are_converted(tmp_path):
         rates_file.read_rates(str(file), "conditional")
 
 
-def test_spread_is_the_interval_of_accepted_tokens_over_their_mean(tmp_path):
-    file = tmp_path / "a.json"
-    content = {"acceptance_rate": [0.8, 0.5], "kind": "conditional", "tokens_per_cycle": 2.2}
-    content |= {"tokens_per_cycle_lower": 2.08, "tokens_per_cycle_upper": 2.32}
-    file.write_text(json.dumps(content))
-    assert rates_file.read_spread(str(file)) == pytest.approx((0.9, 1.1))
-    file.write_text(json.dumps(content | {"tokens_per_cycle_upper": 2.1}))
+CONTENT = {"acceptance_rate": [0.8, 0.5], "kind": "conditional", "tokens_per_cycle": 2.2}
+CONTENT |= {"tokens_per_cycle_lower": 2.08, "tokens_per_cycle_upper": 2.32}
+
+
+def test_spread_is_the_interval_of_accepted_tokens_over_their_mean():
+    assert rates_file.spread_of(CONTENT) == pytest.approx((0.9, 1.1))
+    assert rates_file.spread_of({"acceptance_rate": [0.8]}) is None
     with pytest.raises(InputError, match="must lie between its ends"):
-        rates_file.read_spread(str(file))
-    assert rates_file.read_spread("0.8,0.5") is None
+        rates_file.spread_of(CONTENT | {"tokens_per_cycle_upper": 2.1})
+
+
+def test_rates_of_a_law_are_a_measured_tau():
+    known = measured.of_content(CONTENT | {"position_law": "eagle3", "draft_len_max": 24}, "a.json")
+    assert (known.tokens_per_cycle, known.tau_draft_len, known.longest) == (2.2, 2, 24)
+    assert known.priced_len(24) == 2 and known.priced_len(5) == 5
+    assert "drafts of at most 24 tokens were measured" in known.notes[0]
+    assert measured.of_content(CONTENT, "a.json").rates.tolist() == [0.8, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"acceptance_rate": [[0.7]]}, r"acceptance_rate=\[0.7\] must be a number"),
+        ({"acceptance_rate": [".7"]}, "acceptance_rate='.7' must be a number"),
+        ({"acceptance_rate": [True]}, "acceptance_rate=True must be a number"),
+        ({"acceptance_rate": [10**200]}, "must lie in"),
+        ({"acceptance_rate": []}, "must have 1 to 1000 rates"),
+        ({"acceptance_rate": [0.7] * 2000}, "must have 1 to 1000 rates"),
+        ({"kind": "magic"}, "kind='magic' is not known"),
+        ({"tokens_per_cycle": [2.3]}, "must be one number"),
+        ({"tokens_per_cycle_upper": [1, 2]}, "must be one number"),
+        ({"position_law": "eagle3", "tokens_per_cycle": 9.0}, "must lie"),
+        ({"position_law": "eagle3", "draft_len_max": 1e9}, "draft_len_max"),
+    ],
+)
+def test_content_that_is_no_measurement_is_refused(change, message):
+    with pytest.raises(InputError, match=f"{message}.*in a.json"):
+        measured.of_content(CONTENT | change, "a.json")
+
+
+def test_text_that_json_does_not_allow_is_refused(tmp_path):
+    file = tmp_path / "a.json"
+    for text in ('{"acceptance_rate": [NaN]}', '{"kind": 1, "kind": 2}', "[" * 100_000, f'{{"a": {"9" * 5000}}}'):
+        file.write_text(text)
+        with pytest.raises(InputError, match="is not JSON"):
+            rates_file.read_content(str(file))
 
 
 @pytest.mark.parametrize("text", ["1.2", "-0.1", "nan", "high", "0.5,2"])

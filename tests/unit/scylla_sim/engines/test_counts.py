@@ -5,13 +5,11 @@ import pytest
 
 from scylla_sim.acceptance import profiles
 from scylla_sim.checks import InputError
-from scylla_sim.engines.counts import Counts, read_counts
+from scylla_sim.engines.counts import Counts
 
 
-def test_both_ways_to_count_drafted_give_the_same_rates():
-    over_all = read_counts("position,accepted,drafted\n1,80,100\n2,40,100\n3,10,100\n")
-    reached = read_counts("position,accepted,drafted\n1,80,100\n2,40,80\n3,10,40\n")
-    assert over_all == reached
+def test_rates_are_conditional_with_jeffreys_intervals():
+    over_all = Counts(100, (80, 40, 10))
     known = profiles.rates_from_counts([80, 40, 10], [100, 80, 40])
     for end in ("value", "lower", "upper"):
         assert getattr(over_all.rates(), end) == pytest.approx(getattr(known, end))
@@ -34,16 +32,12 @@ def test_interval_of_tau_contains_the_true_value():
     assert 0.86 < held / 400 < 0.94
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("position,accepted\n1,3\n", "must be position,accepted,drafted"),
-        ("position,accepted,drafted\n1,8,10\n2,4,9\n", "must be equal at all positions, or equal to"),
-        ("position,accepted,drafted\n2,8,10\n", "must run from 1"),
-        ("position,accepted,drafted\n1,8.5,10\n", "must be three whole numbers per line"),
-        ("position,accepted,drafted\n1,12,10\n", "must fall from cycles=10"),
-    ],
-)
-def test_bad_input_is_named(text, message):
-    with pytest.raises(InputError, match=message):
-        read_counts(text)
+def test_a_mean_draft_counts_as_the_next_length():
+    assert Counts(100, (60, 30, 10), drafted=290).draft_len == 3
+    assert Counts(100, (60, 30, 10), drafted=201).draft_len == 2, "within one percent of two"
+    assert Counts(100, (60, 30, 10), drafted=210).draft_len == 3
+
+
+def test_counts_that_rise_are_refused():
+    with pytest.raises(InputError, match="must fall from cycles=10"):
+        Counts(10, (12,))
