@@ -20,7 +20,7 @@ from scylla_sim.text.formats import parse_json, parse_toml
     ],
 )
 def test_json_that_the_format_forbids(text, message):
-    with pytest.raises(InputError, match=f"file='a.json' is not JSON.*{message}" if "{" != text else message):
+    with pytest.raises(InputError, match=f"file='a.json' is not JSON.*{message}" if text != "{" else message):
         parse_json(text, "a.json")
 
 
