@@ -28,7 +28,7 @@ def flat_model(
     tokens = np.arange(budget + seats + 1, dtype=np.float64)
     one = np.ones(seats + 1)
     return IterationModel(
-        decoding=Decoding(exact(seconds), 0.0 * seconds, 0.0 * batch, one, one, 0.0 * batch),
+        decoding=Decoding(exact(seconds), 0.0 * seconds, 0.0 * batch, one, one, 0.0 * batch, exact(seconds)),
         contexts=np.linspace(0.0, context, contexts),
         prompts=Prompts(
             rows_s=prompt_token_s * tokens,

@@ -152,6 +152,11 @@ def add_load_arguments(parser: argparse.ArgumentParser, *, batch: str, context: 
     parser.add_argument(
         "--context", default=context, metavar="N[,N]", help=f"tokens in each KV cache; default {context}"
     )
+    add_deployment_arguments(parser)
+
+
+def add_deployment_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the engine, of its memory, and of experts."""
     add_long_context_argument(parser)
     parser.add_argument(
         "--router-skew", type=float, metavar="A", help="Zipf exponent of expert popularity; default 0, uniform"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scylla_sim.checks import FloatArray, InputError
 from scylla_sim.laws.fit import Fit
 from scylla_sim.records import write_bytes
+from scylla_sim.serving.metrics import latencies
+from scylla_sim.serving.simulation import Run
 
 
 def draw_laws(
@@ -36,13 +39,8 @@ def draw_laws(
     InputError
         When matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("draw needs matplotlib, which is not installed; pip install 'scylla-sim[paper]'") from None
     usable = [law for law in laws if law.converged]
-    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+    figure = _figure_class("draw")(figsize=(6.0, 4.0), layout="constrained")
     axes = figure.subplots()
     if x.min() > 0:
         axes.set_xscale("log")
@@ -58,6 +56,58 @@ def draw_laws(
     axes.plot(x, y, "o", color="black", label="points")
     axes.set(xlabel=x_name, ylabel=y_name)
     axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def draw_served(path: str, run: Run, *, pool: float) -> None:
+    """Draw the distributions of latencies, and the batch and the use of the KV pool over time.
+
+    Parameters
+    ----------
+    path
+        File to write; its suffix chooses SVG or PNG.
+    run
+        Simulated run; all its requests are drawn.
+    pool
+        Tokens of the KV pool.
+
+    Raises
+    ------
+    InputError
+        When matplotlib is not installed, or the file cannot be written.
+    """
+    figure = _figure_class("plot")(figsize=(8.0, 6.0), layout="constrained")
+    (wait, token), (batch, memory) = figure.subplots(2, 2)
+    each = latencies(run)
+    for axes, name, label in ((wait, "ttft_s", "TTFT"), (wait, "e2e_s", "E2E"), (token, "tpot_s", "TPOT")):
+        values = np.sort(each[name][np.isfinite(each[name])])
+        axes.plot(values, (np.arange(values.size) + 1.0) / values.size, label=label)
+    gaps = np.repeat(run.gap_s, run.gap_weight > 0)
+    token.plot(np.sort(gaps), (np.arange(gaps.size) + 1.0) / max(gaps.size, 1), label="iterations")
+    for axes in (wait, token):
+        axes.set(xlabel="seconds", ylabel="share of requests", xscale="log")
+        axes.legend(fontsize="small")
+    batch.step(run.starts_s, run.running, where="post", linewidth=0.7)
+    batch.set(xlabel="seconds", ylabel="requests running")
+    memory.step(run.starts_s, run.kv_tokens / pool, where="post", linewidth=0.7)
+    memory.set(xlabel="seconds", ylabel="share of the KV pool")
+    _save(figure, path)
+
+
+def _figure_class(option: str) -> Any:
+    """Return the class of figures of matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        text = f"{option} needs matplotlib, which is not installed; pip install 'scylla-sim[paper]'"
+        raise InputError(text) from None
+    return Figure
+
+
+def _save(figure: Any, path: str) -> None:
+    """Write a figure; its suffix chooses SVG or PNG."""
+    import matplotlib
+
     drawn = io.BytesIO()
     # A fixed salt and no date make the file reproducible.
     with matplotlib.rc_context({"svg.hashsalt": "scylla-sim"}):

@@ -177,14 +177,16 @@ class IterationModel:
 
         All parts are at the same end, and so is the KV pool: a slow engine has the smaller one.
         """
-        times = self.decoding.seconds
-        ratio = np.ones_like(times.value)
-        np.divide(getattr(times, end), times.value, out=ratio, where=times.value > 0.0)
+        ratio = _ratio(self.decoding.seconds, end)
         pool = self.kv_tokens.upper if end == "lower" else self.kv_tokens.lower
         return replace(
             self.scaled(ratio, getattr(self.prompts, end)),
             kv_tokens=Estimate(pool, self.kv_tokens.lower, self.kv_tokens.upper),
         )
+
+    def against_plain(self, end: str) -> IterationModel:
+        """Return the model at one end for a comparison with plain decoding: prompts and pool stay as they are."""
+        return self.scaled(_ratio(self.decoding.against_plain, end))
 
     def with_scalars(self, *, host_s: float = 0.0, slow: float = 0.0) -> IterationModel:
         """Return the model with more host seconds in every iteration, and prompts slower by a share."""
@@ -193,6 +195,13 @@ class IterationModel:
         times = Estimate(*(end + added[:, None] for end in (d.seconds.value, d.seconds.lower, d.seconds.upper)))
         moved = replace(d, seconds=times, beside_s=d.beside_s + added)
         return replace(slower, decoding=moved, host_s=self.host_s + host_s)
+
+
+def _ratio(times: Estimate, end: str) -> FloatArray:
+    """Return one end of an estimate over its value; 1 where the value is 0."""
+    ratio = np.ones_like(times.value)
+    np.divide(getattr(times, end), times.value, out=ratio, where=times.value > 0.0)
+    return ratio
 
 
 def _place(x: FloatArray, size: int) -> tuple[NDArray[np.intp], FloatArray]:

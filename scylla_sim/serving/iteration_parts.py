@@ -48,6 +48,8 @@ class Decoding:
     verify_tokens, tokens_per_cycle, draft_lens
         Tokens that the target scores for each sequence, tokens that a sequence gains, and draft length; shape
         (batches,).
+    against_plain
+        Ends of ``seconds`` for a comparison with plain decoding, whose errors cancel in part; the same shape.
     """
 
     seconds: Estimate
@@ -56,6 +58,7 @@ class Decoding:
     verify_tokens: FloatArray
     tokens_per_cycle: FloatArray
     draft_lens: FloatArray
+    against_plain: Estimate
 
 
 def decoding(
@@ -77,7 +80,7 @@ def decoding(
         Mean contexts, shape (contexts,).
     """
     shape = (max_batch + 1, contexts.size)
-    value, lower, upper, waiting = (np.zeros(shape) for _ in range(4))
+    value, lower, upper, fast, slow, waiting = (np.zeros(shape) for _ in range(6))
     beside, verified, gained, lengths = (np.zeros(max_batch + 1) for _ in range(4))
     gained[0] = verified[0] = 1.0
     starts = [*sorted(configs), max_batch + 1]
@@ -94,14 +97,24 @@ def decoding(
             context=contexts[None, :],
             draft_deployment=draft_deployment,
         )
-        rate = found.tokens_per_s_estimate
+        rate, gain = found.tokens_per_s_estimate, found.speedup_estimate
         value[at] = found.cycle_s
         lower[at] = found.cycle_s * (rate.value / rate.upper)
         upper[at] = found.cycle_s * (rate.value / rate.lower)
+        fast[at] = found.cycle_s * (gain.value / gain.upper)
+        slow[at] = found.cycle_s * (gain.value / gain.lower)
         waiting[at] = sum((part.seconds for part in found.verify.parts if part.kind == LAUNCH), np.zeros(()))
         beside[at] = (found.cycle_s - found.verify.seconds)[:, contexts.size // 2]
         verified[at], gained[at], lengths[at] = config.verify_tokens, config.tokens_per_cycle, config.draft_len
-    return Decoding(Estimate(value, lower, upper), waiting, beside, verified, gained, lengths)
+    return Decoding(
+        seconds=Estimate(value, lower, upper),
+        waiting_s=waiting,
+        beside_s=beside,
+        verify_tokens=verified,
+        tokens_per_cycle=gained,
+        draft_lens=lengths,
+        against_plain=Estimate(value, fast, slow),
+    )
 
 
 @dataclass(frozen=True)

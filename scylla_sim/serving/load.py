@@ -132,7 +132,7 @@ class Load:
 def _class_text(one: RequestClass, several: bool) -> str:
     """Return the lengths of a class in words."""
     text = f"input {one.input_len.describe()}, output {one.output_len.describe()}"
-    text += f", {one.prefix_hit:.0%} of each prompt cached" if one.prefix_hit else ""
+    text += f", {100.0 * one.prefix_hit:.0f} % of each prompt cached" if one.prefix_hit else ""
     return f"class {one.name} (share {one.share:g}): {text}" if several else text
 
 

@@ -17,6 +17,8 @@ from scylla_sim.stats.quantiles import student_quantile, weighted_quantile
 LATENCIES = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 """Latencies: time to first token, time per output token, time between tokens, and time of a whole request."""
 PERCENTILES = (50, 90, 95, 99)
+SHARES = ("busy", "kv_use", "kv_use max")
+"""Metrics that never exceed 1."""
 LEVEL = 0.9
 """Coverage of the intervals over seeds."""
 
@@ -202,6 +204,7 @@ def metrics(
         centre = float(seeds.value)
         down, up = centre - min(*ends, centre), max(*ends, centre) - centre
         both = with_deviations(seeds.value, [seeds.down, np.asarray(down)], [seeds.up, np.asarray(up)])
-        lower = np.maximum(both.lower, 0.0)
-        found[name] = Metric(Estimate(both.value, lower, both.upper), seeds, *ends)
+        most = 1.0 if name in SHARES else np.inf
+        kept = Estimate(both.value, np.maximum(both.lower, 0.0), np.minimum(both.upper, most))
+        found[name] = Metric(kept, seeds, *ends)
     return found

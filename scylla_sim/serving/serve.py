@@ -78,6 +78,16 @@ class Served:
         Requests per second at saturation: value, and with slow and with fast steps; ``None`` in a closed loop.
     stable
         Whether the queue stays finite at the value, with fast and with slow steps.
+    offered
+        Requests per second that arrive; 0 in a closed loop.
+    configs, by_class
+        First batch of each range -> configuration: that of the scenario, and those of each class.
+    policy
+        How prompts are scheduled.
+    cases
+        Requests of each seed, and the cycles that they need.
+    summaries
+        Metrics of each seed, with steps at their value.
     run
         Run of the first seed.
     model
@@ -89,6 +99,12 @@ class Served:
     metrics: Mapping[str, Metric]
     saturation: tuple[float, float, float] | None
     stable: Mapping[str, bool]
+    offered: float
+    configs: Configs
+    by_class: Sequence[Configs]
+    policy: str
+    cases: Sequence[tuple[Requests, Work]]
+    summaries: Sequence[Mapping[str, float]]
     run: Run
     model: IterationModel
     notes: tuple[str, ...]
@@ -214,7 +230,7 @@ def serve(
     ]
     policy = policy_of(scenario, settings.policy)
     draws = [_draw(load, count, settings.seed + index) for index in range(settings.seeds)]
-    model = _model(scenario, configs, draws, settings)
+    model = model_of(scenario, configs, [requests for requests, _ in draws], settings)
     works = [work_of(one, configs, by_class, rng, seats=settings.max_num_seqs) for one, rng in draws]
     ends = {end: model if end == "value" else model.at_end(end) for end in ENDS}
     total = len(ENDS) * (len(draws) + (load.concurrency is None))
@@ -224,7 +240,7 @@ def serve(
     runs: list[Run] = []
     for end, at in ends.items():
         if load.concurrency is None:
-            saturation[end] = _saturation(at, load, configs, by_class, settings, policy)
+            saturation[end] = saturation_rate(at, load, configs, by_class, settings, policy)
             progress(done := done + 1, total)
         for (requests, _), work in zip(draws, works):
             run = simulate(at, requests, work, policy=policy)
@@ -238,6 +254,12 @@ def serve(
         metrics=metrics(*(found[end] for end in ENDS)),
         saturation=(saturation["value"], saturation["upper"], saturation["lower"]) if saturation else None,
         stable={end: not saturation or offered < saturation[end] for end in ENDS},
+        offered=offered,
+        configs=configs,
+        by_class=by_class,
+        policy=policy,
+        cases=[(requests, work) for (requests, _), work in zip(draws, works)],
+        summaries=found["value"],
         run=runs[0],
         model=model,
         notes=tuple(dict.fromkeys(notes)),
@@ -250,14 +272,11 @@ def _draw(load: Load, count: int, seed: int) -> tuple[Requests, np.random.Genera
     return load.draw(rng, count), rng
 
 
-def _model(
-    scenario: Scenario,
-    configs: Configs,
-    draws: Sequence[tuple[Requests, np.random.Generator]],
-    settings: Settings,
+def model_of(
+    scenario: Scenario, configs: Configs, requests: Sequence[Requests], settings: Settings
 ) -> IterationModel:
-    """Return the iteration model for the requests of all runs."""
-    longest = max(requests.longest for requests, _ in draws)
+    """Return the iteration model of a scenario for the requests of all runs."""
+    longest = max(one.longest for one in requests)
     target, draft = scenario.deployments()
     return iteration_model(
         replace(scenario, context=longest).target_model(),
@@ -265,13 +284,13 @@ def _model(
         target,
         draft,
         max_context=longest,
-        mean_context=float(np.mean([requests.mean_context for requests, _ in draws])),
+        mean_context=float(np.mean([one.mean_context for one in requests])),
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
     )
 
 
-def _saturation(
+def saturation_rate(
     model: IterationModel,
     load: Load,
     configs: Configs,
