@@ -303,18 +303,16 @@ def predict_each(
     are as in `predict`; ``measured_plain_s`` is that of `Prediction`. Verified tokens of one sequence share experts
     (`scylla_sim.prediction.expert_overlap`).
     """
-    b_alone, s_alone = positive("batch", batch), positive("context", context)
-    b, s = np.broadcast_arrays(b_alone, s_alone)
+    grid = {"batch": positive("batch", batch), "context": positive("context", context)}
+    b, s = np.broadcast_arrays(*grid.values())
     measured = None if measured_plain_s is None else np.broadcast_to(measured_plain_s, b.shape)
-    plain = target_step(target, deployment, batch=b_alone, context=s_alone)
+    plain = target_step(target, deployment, **grid)
 
     related = {tree: with_overlap(target, tree=tree) for tree in (False, True)}
 
     @cache
     def verified(tokens: int, tree: bool) -> Step:
-        if tokens == 1:
-            return plain
-        return target_step(related[tree], deployment, batch=b_alone, context=s_alone, tokens=tokens)
+        return plain if tokens == 1 else target_step(related[tree], deployment, tokens=tokens, **grid)
 
     @cache
     def one_pass(draft: Draft, width: int, scored: int | None) -> Step:
