@@ -316,8 +316,7 @@ def predict_each(
 
     @cache
     def one_pass(draft: Draft, width: int, scored: int | None) -> Step:
-        where = draft_deployment or deployment
-        return draft_pass(draft, related[False], where, batch=b_alone, context=s_alone, width=width, scored=scored)
+        return draft_pass(draft, related[False], draft_deployment or deployment, width=width, scored=scored, **grid)
 
     memory = MemoryPlan(
         target,

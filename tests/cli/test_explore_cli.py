@@ -69,7 +69,8 @@ def test_the_headline_is_what_predict_says(exported: Path) -> None:
     (row,) = scylla_sim.predict(
         "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=3, acceptance=0.62, batch=64, context=2048
     ).rows()
-    said = f"K = 3 is {row['speedup']:.2f}\u00d7 faster [{row['speedup_lower']:.2f}-{row['speedup_upper']:.2f}] at batch 64"
+    speedup, lower, upper = (f"{row[name]:.2f}" for name in ("speedup", "speedup_lower", "speedup_upper"))
+    said = f"K = 3 is {speedup}\u00d7 faster [{lower}-{upper}] at batch 64"
     assert text_of(document, "headline").startswith(said)
     assert "--batch 64 --context 2048" in re.sub(r"\s+\\\s+", " ", document.split('id="command">')[1][:400])
 
