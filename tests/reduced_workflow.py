@@ -22,12 +22,24 @@ _SHORT = """\
 import sys
 from dataclasses import replace
 from gpu_validate import cli
-from gpu_validate.suites import cycles, sampling_plans, steps
+from gpu_validate.cli import measure
+from gpu_validate.suites import case, cycles, kernel_shapes, sampling_plans, steps
 short = {"min_samples": 3, "time_limit_s": 0.01, "warmup_calls": 1}
-sampling_plans.PLANS = {key: replace(plan, **short) for key, plan in sampling_plans.PLANS.items()}
+sampling_plans.PLANS.update({key: replace(plan, **short) for key, plan in sampling_plans.PLANS.items()})
+case.ROTATION_FACTOR["cpu"] = 0.01
+kernel_shapes.CPU_GEMM_SHAPES["ci"] = kernel_shapes.CPU_GEMM_SHAPES["ci"][:4]
+kernel_shapes.CPU_HEADS["ci"] = kernel_shapes.CPU_HEADS["ci"][:1]
+kernel_shapes.ATTENTION["cpu", "ci"] = ((1, 4), (128, 256, 512, 1024), (1, 4, 8))
 steps.GRIDS["cpu", "ci"] = (steps.Grid("target", "llama-68m", (1, 4), (64,), (1, 2)),)
-cycles.GRIDS["cpu", "ci"] = (cycles.Grid("llama-68m", "llama-68m", (1, 2), (64,)),)
+cycles.GRIDS["cpu", "ci"] = (cycles.Grid("llama-68m", "llama-68m", (1,), (64,)),)
+cycles._CHAINS["ci"], cycles._BRANCHINGS["ci"] = (1, 3), ((2, 1),)
+del measure.SUITES["decode"]
 sys.exit(cli.main(sys.argv[1:]))
+"""
+"""Program of `measure`: it replaces entries of the tables of shapes and plans before it calls ``gpu-validate``.
+
+The kernels are as few as two fits can use: 16 GEMMs and 16 attention kernels on one side of the split. The buffers
+stay in the cache, because filling copies beyond a cache of hundreds of megabytes takes longer than all samples.
 """
 
 
