@@ -31,6 +31,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/commands.smk"
 include: "workflow/rules/silicon.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/measure.smk"

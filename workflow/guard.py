@@ -47,6 +47,8 @@ def _explain(error: ValidationError) -> str:
     value = f"{name or 'content'}={error.instance!r}"
     if error.validator == "enum":
         return f"{value} must be one of {', '.join(map(str, rule))}"
+    if error.validator == "contains":
+        return f"{value} must contain {rule['const']}"
     if error.validator == "type":
         return f"{value} must be of type {rule if isinstance(rule, str) else ' or '.join(rule)}"
     return f"{value} is refused: {error.message}"

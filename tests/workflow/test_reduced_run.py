@@ -76,8 +76,8 @@ def test_another_setting_reruns_its_dependents(finished_checkout: Path) -> None:
     overlay.write_text(OVERLAY.replace("48", "64"))
     rules = set(planned(finished_checkout))
     overlay.write_text(OVERLAY)
-    assert {"silicon", "calibrate_silicon", "predict_silicon", "compare_silicon"} <= rules
-    assert not rules & {"laws", "scored_rows", "calibrate_local"}
+    assert {"silicon_train_h100_sxm", "calibrate_silicon", "score_silicon_h100_sxm"} <= rules
+    assert not rules & {"laws", "silicon_test_h100_sxm", "measured_rows", "calibrate_local"}
 
 
 def test_the_lock_of_a_killed_run_is_removed_by_the_next_run(finished_checkout: Path) -> None:

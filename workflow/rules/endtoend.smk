@@ -1,10 +1,10 @@
 """Serving runs and cycles without a fit to them, and calibrations transferred to other GPUs."""
 
-SOURCE = "h100-sxm"
 RUN_DEVICES = [SOURCE, *(d for d in ["h200-sxm", "b200-sxm"] if d in DEVICES)]
 TRANSFERRED_TO = [d for d in DEVICES if d != SOURCE]
-# Rows of each precision with which a GPU is calibrated on few measurements of its own.
-FEW_ROWS = 32
+
+# Draft-verify cycles, each with the device whose calibration it takes.
+CYCLE_DEVICES = {name: scenario["options"]["hardware"] for name, scenario in SCENARIOS["endtoend"].items()}
 
 ENDTOEND = [
     expand(
@@ -14,7 +14,7 @@ ENDTOEND = [
     expand("results/compare/transfer-carried-{device}.json", device=TRANSFERRED_TO),
     expand("results/compare/transfer-few-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
     expand("results/transfer/calibration-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
-    expand("results/endtoend/{case}.json", case=[*SCENARIOS["endtoend"], "engine-vllm"]),
+    expand("results/endtoend/{case}.json", case=[*CYCLE_DEVICES, "engine-vllm"]),
     expand("results/served/{taus}.json", taus=SCENARIOS["served"]),
     "results/left-out/served.json",
 ]
@@ -23,8 +23,6 @@ ENDTOEND = [
 wildcard_constraints:
     scalars="unfitted|fitted",
     precision="all|bfloat16",
-    fit="carried|few",
-    case="specbundle-[0-9]-[0-9]|ladder-[a-z0-9]+-(sglang|vllm)",
 
 
 rule serving_runs:
@@ -42,55 +40,52 @@ rule serving_runs:
         "--out {output} > {log} 2>&1"
 
 
-rule predict_serving_runs:
+rule score_serving_runs:
     input:
         runs="results/silicon/{device}/runs-{precision}.csv",
         calibration="results/calibration/{device}.json",
     output:
-        "results/endtoend/{device}-{precision}-{scalars}.csv",
-    log:
-        "results/logs/endtoend/{device}-{precision}-{scalars}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-        fit=lambda w: "--fit-half" if w.scalars == "fitted" else "",
-    shell:
-        "python -m scylla_sim tpot --runs {input.runs} --calibration {input.calibration} {params.fit} "
-        "--out {output} > {log} 2>&1"
-
-
-rule compare_serving_runs:
-    input:
-        "results/endtoend/{device}-{precision}-{scalars}.csv",
-    output:
-        "results/compare/endtoend-{device}-{precision}-{scalars}.json",
+        predicted="results/endtoend/{device}-{precision}-{scalars}.csv",
+        compared="results/compare/endtoend-{device}-{precision}-{scalars}.json",
     log:
         "results/logs/compare/endtoend-{device}-{precision}-{scalars}.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
+        simulator=SIMULATOR,
+        fit=lambda w: "--fit-half" if w.scalars == "fitted" else "",
         by=lambda w: "half,engine" if w.scalars == "fitted" else "engine,checkpoint,dtype",
     shell:
-        "python -m gpu_validate compare --predicted {input} --measured {input} --by {params.by} "
-        "--format json --out {output} > {log} 2>&1"
+        "python workflow/commands.py "
+        "'scylla_sim tpot --runs {input.runs} --calibration {input.calibration} {params.fit} "
+        "--out {output.predicted}' "
+        "'gpu_validate compare --predicted {output.predicted} --measured {output.predicted} --by {params.by} "
+        "--format json --out {output.compared}' > {log} 2>&1"
 
 
 rule cycles:
     input:
-        lambda w: f"results/calibration/{SCENARIOS['endtoend'][w.case]['options']['hardware']}.json",
+        expand("results/calibration/{device}.json", device=sorted(set(CYCLE_DEVICES.values()))),
     output:
-        "results/endtoend/{case}.json",
+        expand("results/endtoend/{case}.json", case=CYCLE_DEVICES),
+        "results/endtoend/engine-vllm.json",
     log:
-        "results/logs/endtoend/{case}.log",
+        "results/logs/endtoend/cycles.log",
     conda:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        arguments=lambda w: simulator("endtoend", w.case),
+        commands=[
+            *(
+                f"scylla_sim {simulator('endtoend', case)} --calibration results/calibration/{device}.json "
+                f"--format json --out results/endtoend/{case}.json"
+                for case, device in CYCLE_DEVICES.items()
+            ),
+            "scylla_sim catalog engines vllm-2025 --format json --out results/endtoend/engine-vllm.json",
+        ],
     shell:
-        "python -m scylla_sim {params.arguments} --calibration {input} --format json --out {output} > {log} 2>&1"
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"
 
 
 rule served_runs:
@@ -129,84 +124,47 @@ rule served_left_out:
         "python workflow/left_out.py {input.runs} paper/published {output} > {log} 2>&1"
 
 
-rule engine_values:
-    output:
-        "results/endtoend/engine-vllm.json",
-    log:
-        "results/logs/endtoend/engine-vllm.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-    shell:
-        "python -m scylla_sim catalog engines vllm-2025 --format json --out {output} > {log} 2>&1"
-
-
-rule few_rows:
-    output:
-        "results/silicon/{device}/gemm-few.csv",
-    log:
-        "results/logs/silicon/{device}-gemm-few.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        rows=FEW_ROWS,
-    shell:
-        "python -m gpu_validate silicon --device {wildcards.device} --op gemm --part train --rows {params.rows} "
-        "--out {output} > {log} 2>&1"
-
-
 rule calibrate_few:
     input:
-        "results/silicon/{device}/gemm-few.csv",
-    output:
-        "results/transfer/calibration-{device}.json",
-    log:
-        "results/logs/calibrate/{device}-few.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-    shell:
-        "python -m scylla_sim calibrate --measurements {input} --device {wildcards.device} "
-        "--source aiconfigurator-core --out {output} > {log} 2>&1"
-
-
-rule predict_transfer:
-    input:
-        shapes="results/silicon/{device}/gemm-test.csv",
-        calibration=lambda w: (
-            f"results/calibration/{SOURCE}.json"
-            if w.fit == "carried"
-            else f"results/transfer/calibration-{w.device}.json"
-        ),
-    output:
-        "results/transfer/{fit}-{device}.csv",
-    log:
-        "results/logs/transfer/{fit}-{device}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-    shell:
-        "python -m scylla_sim kernels --carry --shapes {input.shapes} --calibration {input.calibration} "
-        "--out {output} > {log} 2>&1"
-
-
-rule compare_transfer:
-    input:
-        predicted="results/transfer/{fit}-{device}.csv",
+        few="results/silicon/{device}/gemm-few.csv",
         measured="results/silicon/{device}/gemm-test.csv",
         repeat="results/silicon/{device}/gemm-repeat.csv",
     output:
-        "results/compare/transfer-{fit}-{device}.json",
+        calibration="results/transfer/calibration-{device}.json",
+        predicted="results/transfer/few-{device}.csv",
+        compared="results/compare/transfer-few-{device}.json",
     log:
-        "results/logs/compare/transfer-{fit}-{device}.log",
+        "results/logs/transfer/few-{device}.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
+        simulator=SIMULATOR,
+        commands=lambda w, input, output: [
+            f"scylla_sim calibrate --measurements {input.few} --device {w.device} "
+            f"--source aiconfigurator-core --out {output.calibration}",
+            *transfer(w.device, output.calibration, "few"),
+        ],
     shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
-        "--repeat {input.repeat} --by dtype,regime --format json --out {output} > {log} 2>&1"
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"
+
+
+rule transfer_calibration:
+    input:
+        expand("results/silicon/{device}/gemm-{part}.csv", device=TRANSFERRED_TO, part=["test", "repeat"]),
+        calibration=f"results/calibration/{SOURCE}.json",
+    output:
+        expand("results/transfer/carried-{device}.csv", device=TRANSFERRED_TO),
+        expand("results/compare/transfer-carried-{device}.json", device=TRANSFERRED_TO),
+    log:
+        "results/logs/transfer/carried.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+        simulator=SIMULATOR,
+        commands=lambda w, input: [
+            command for device in TRANSFERRED_TO for command in transfer(device, input.calibration, "carried")
+        ],
+    shell:
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"

@@ -1,4 +1,7 @@
-"""GPUs with committed records: score the blind predictions, calibrate on one part of the kernels, predict again."""
+"""GPUs with committed records: score the blind predictions, calibrate on one part of the kernels, predict again.
+
+Each GPU has rules of its own, because GPUs have different suites.
+"""
 
 GPU_COMPARED = {
     "kernels": "--by op,dtype,kernel_source",
@@ -7,197 +10,79 @@ GPU_COMPARED = {
     "--where graph=1",
     "decode": "--columns plain_step_s,cycle_s,tokens_per_s,speedup",
 }
+GPU_VERBS = {"kernels": "kernels", "step": "steps --engine ideal"}
 # Kernels that whole steps run. Only these are calibrated, and nothing is fitted to a step or a cycle.
 GPU_KERNELS = "torch_linear,torch_scaled_mm,triton_split_kv"
 
 
-wildcard_constraints:
-    gpu="|".join(GPU_SUITES) or "none",
-    suite="kernels|step|specdecode|decode|smallscale|trained",
-    against="blind|calibrated",
+GPU_EVIDENCE = [[*gpu_copies(gpu), *gpu_scores(gpu)] for gpu in GPU_SUITES]
 
 
-GPU_EVIDENCE = [
-    [
-        [f"results/gpu/{gpu}/{suite}.json", f"results/gpu/{gpu}/{suite}-rows.csv"],
-        [f"results/compare/gpu-{gpu}-{suite}-{against}.json" for against in gpu_predictions(gpu, suite)],
-        [f"results/gpu/{gpu}/blind.json"] if is_blind(gpu, suite) else [],
-    ]
-    for gpu, suites in GPU_SUITES.items()
-    for suite in suites
-]
-GPU_EVIDENCE += [
-    [f"results/compare/gpu-{gpu}-widths-{against}.json" for against in gpu_predictions(gpu, "kernels")]
-    for gpu, suites in GPU_SUITES.items()
-    if "kernels" in suites
-]
-GPU_EVIDENCE += [
-    f"results/gpu/{gpu}/step-parts.csv" for gpu, suites in GPU_SUITES.items() if {"kernels", "step"} <= set(suites)
-]
+for gpu in GPU_SUITES:
 
+    rule:
+        name:
+            f"gpu_rows_{gpu.replace('-', '_')}"
+        input:
+            *gpu_copies(gpu).values(),
+        output:
+            *gpu_copies(gpu),
+            tables=gpu_tables(gpu),
+        log:
+            f"results/logs/gpu/{gpu}-rows.log",
+        conda:
+            "../../environment.yml"
+        params:
+            code=VALIDATOR,
+            copies=[f"cp {made} {copy} &&" for copy, made in gpu_copies(gpu).items()],
+            commands=gpu_rows(gpu),
+        shell:
+            "({params.copies} python workflow/commands.py {params.commands:q}) > {log} 2>&1"
 
-rule gpu_record:
-    input:
-        "gpu_validate/recorded/{gpu}/{suite}.json",
-    output:
-        "results/gpu/{gpu}/{suite}.json",
-    log:
-        "results/logs/gpu/{gpu}-{suite}-record.log",
-    conda:
-        "../../environment.yml"
-    shell:
-        "cp {input} {output} 2> {log}"
+    if "kernels" in GPU_SUITES[gpu]:
 
+        rule:
+            name:
+                f"gpu_calibrate_{gpu.replace('-', '_')}"
+            input:
+                f"results/gpu/{gpu}/kernels-train.csv",
+            output:
+                f"results/gpu/{gpu}/calibration.json",
+            log:
+                f"results/logs/gpu/{gpu}-calibrate.log",
+            conda:
+                "../../environment.yml"
+            params:
+                code=SIMULATOR,
+                gpu=gpu,
+            shell:
+                "python -m scylla_sim calibrate --measurements {input} --device {params.gpu} --base {params.gpu} "
+                "--evidence recorded --source 'gpu-validate campaign' --out {output} > {log} 2>&1"
 
-rule gpu_blind:
-    input:
-        "gpu_validate/recorded/blind/{gpu}/provenance.json",
-    output:
-        "results/gpu/{gpu}/blind.json",
-    log:
-        "results/logs/gpu/{gpu}-blind.log",
-    conda:
-        "../../environment.yml"
-    shell:
-        "cp {input} {output} 2> {log}"
-
-
-rule gpu_rows:
-    input:
-        "gpu_validate/recorded/{gpu}/{suite}.json",
-    output:
-        rows="results/gpu/{gpu}/{suite}.csv",
-        again="results/gpu/{gpu}/{suite}-again.csv",
-    log:
-        "results/logs/gpu/{gpu}-{suite}-rows.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-    shell:
-        "python -m gpu_validate rows --record {input} --device {wildcards.gpu} --evidence recorded "
-        "--repeat {output.again} --out {output.rows} > {log} 2>&1"
-
-
-rule gpu_calibration_rows:
-    input:
-        "gpu_validate/recorded/{gpu}/kernels.json",
-    output:
-        "results/gpu/{gpu}/kernels-{part}.csv",
-    log:
-        "results/logs/gpu/{gpu}-kernels-{part}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        kernels=GPU_KERNELS,
-    shell:
-        "python -m gpu_validate rows --record {input} --part {wildcards.part} --device {wildcards.gpu} "
-        "--evidence recorded --kernel-source {params.kernels} --out {output} > {log} 2>&1"
-
-
-rule gpu_calibrate:
-    input:
-        "results/gpu/{gpu}/kernels-train.csv",
-    output:
-        "results/gpu/{gpu}/calibration.json",
-    log:
-        "results/logs/gpu/{gpu}-calibrate.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-    shell:
-        "python -m scylla_sim calibrate --measurements {input} --device {wildcards.gpu} --base {wildcards.gpu} "
-        "--evidence recorded --source 'gpu-validate campaign' --out {output} > {log} 2>&1"
-
-
-rule gpu_predict:
-    input:
-        shapes="results/gpu/{gpu}/{suite}.csv",
-        calibration="results/gpu/{gpu}/calibration.json",
-    output:
-        "results/gpu/{gpu}/{suite}-calibrated.csv",
-    log:
-        "results/logs/gpu/{gpu}-{suite}-calibrated.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-        verb=lambda w: {"kernels": "kernels", "step": "steps --engine ideal"}.get(w.suite, "cycles --engine ideal"),
-    shell:
-        "python -m scylla_sim {params.verb} --shapes {input.shapes} --calibration {input.calibration} --format csv "
-        "--out {output} > {log} 2>&1"
-
-
-rule gpu_compare:
-    input:
-        predicted=lambda w: gpu_predictions(w.gpu, w.suite)[w.against],
-        measured=lambda w: f"results/gpu/{w.gpu}/"
-        + ("kernels-test.csv" if (w.suite, w.against) == ("kernels", "calibrated") else f"{w.suite}.csv"),
-        repeat="results/gpu/{gpu}/{suite}-again.csv",
-    output:
-        "results/compare/gpu-{gpu}-{suite}-{against}.json",
-    log:
-        "results/logs/compare/gpu-{gpu}-{suite}-{against}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        options=lambda w: GPU_COMPARED[w.suite],
-    shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
-        "--repeat {input.repeat} {params.options} --format json --out {output} > {log} 2>&1"
-
-
-rule gpu_compare_widths:
-    input:
-        predicted=lambda w: gpu_predictions(w.gpu, "kernels")[w.against],
-        measured=lambda w: f"results/gpu/{w.gpu}/kernels{'-test' if w.against == 'calibrated' else ''}.csv",
-    output:
-        "results/compare/gpu-{gpu}-widths-{against}.json",
-    log:
-        "results/logs/compare/gpu-{gpu}-widths-{against}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-    shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
-        "--by kernel_source,q_len --where op=decode_attention --format json --out {output} > {log} 2>&1"
-
-
-rule gpu_parts:
-    input:
-        kernels="results/gpu/{gpu}/kernels-rows.csv",
-        steps="results/gpu/{gpu}/step-rows.csv",
-    output:
-        "results/gpu/{gpu}/step-parts.csv",
-    log:
-        "results/logs/gpu/{gpu}-step-parts.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-    shell:
-        "python -m gpu_validate breakdown --kernels {input.kernels} --steps {input.steps} --out {output} "
-        "> {log} 2>&1"
-
-
-rule gpu_merge:
-    input:
-        predicted=lambda w: gpu_predictions(w.gpu, w.suite).values(),
-        measured="results/gpu/{gpu}/{suite}.csv",
-        repeat="results/gpu/{gpu}/{suite}-again.csv",
-    output:
-        "results/gpu/{gpu}/{suite}-rows.csv",
-    log:
-        "results/logs/gpu/{gpu}-{suite}-merge.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        predicted=lambda w: ",".join(f"{name}={path}" for name, path in gpu_predictions(w.gpu, w.suite).items()),
-    shell:
-        "python -m gpu_validate merge --measured {input.measured} --repeat {input.repeat} "
-        "--predicted '{params.predicted}' --out {output} > {log} 2>&1"
+    rule:
+        name:
+            f"gpu_score_{gpu.replace('-', '_')}"
+        input:
+            gpu_tables(gpu),
+            [f"results/gpu/{gpu}/calibration.json" for suite in GPU_SUITES[gpu] if suite == "kernels"],
+            [
+                path
+                for suite in GPU_SUITES[gpu]
+                for name, path in gpu_predictions(gpu, suite).items()
+                if name == "blind"
+            ],
+        output:
+            gpu_scores(gpu),
+        log:
+            f"results/logs/gpu/{gpu}-score.log",
+        conda:
+            "../../environment.yml"
+        params:
+            code=VALIDATOR,
+            simulator=SIMULATOR,
+            commands=[
+                *(command for suite in GPU_SUITES[gpu] for command in score_gpu(gpu, suite)),
+                *gpu_parts(gpu),
+            ],
+        shell:
+            "python workflow/commands.py {params.commands:q} > {log} 2>&1"

@@ -7,6 +7,10 @@ COMPARED = {
     "specdecode": "--columns plain_step_s,draft_s,verify_s,cycle_s,tokens_per_s,speedup --best speedup --by graph "
     "--repeat results/measure/specdecode-repeat.csv",
 }
+# Suites that are measured in two passes.
+REPEATED = ["step", "specdecode"]
+VERBS = {"kernels": "kernels", "step": "steps --engine ideal", "specdecode": "cycles --engine ideal"}
+EVIDENCE_OF_RUN = f"--evidence {config['measurements']}"
 
 
 rule measure:
@@ -49,55 +53,28 @@ rule record:
         "cp {input} {output} 2> {log}"
 
 
-rule calibration_rows:
+rule measured_rows:
     input:
-        "results/measure/kernels.json",
+        expand("results/measure/{suite}.json", suite=COMPARED),
     output:
         rows="results/measure/kernels-train.csv",
         hardware="results/measure/hardware.toml",
+        test=expand("results/measure/{suite}-test.csv", suite=COMPARED),
+        repeat=expand("results/measure/{suite}-repeat.csv", suite=REPEATED),
     log:
-        "results/logs/measure/kernels-train.log",
+        "results/logs/measure/rows.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
-        evidence=config["measurements"],
+        commands=lambda w, output: [
+            measured_rows("kernels", "train", f"--part train {EVIDENCE_OF_RUN} --hardware {output.hardware}"),
+            measured_rows("kernels", "test", f"--part test {EVIDENCE_OF_RUN}"),
+            *(measured_rows(suite, "test", f"--part all {EVIDENCE_OF_RUN}") for suite in REPEATED),
+            *(measured_rows(suite, "repeat", "--pass 2") for suite in REPEATED),
+        ],
     shell:
-        "python -m gpu_validate rows --record {input} --part train --device local --hardware {output.hardware} "
-        "--evidence {params.evidence} --out {output.rows} > {log} 2>&1"
-
-
-rule scored_rows:
-    input:
-        "results/measure/{suite}.json",
-    output:
-        "results/measure/{suite}-test.csv",
-    log:
-        "results/logs/measure/{suite}-test.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        part=lambda w: {"kernels": "test"}.get(w.suite, "all"),
-        evidence=config["measurements"],
-    shell:
-        "python -m gpu_validate rows --record {input} --part {params.part} --device local "
-        "--evidence {params.evidence} --out {output} > {log} 2>&1"
-
-
-rule repeated_rows:
-    input:
-        "results/measure/{suite}.json",
-    output:
-        "results/measure/{suite}-repeat.csv",
-    log:
-        "results/logs/measure/{suite}-repeat.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-    shell:
-        "python -m gpu_validate rows --record {input} --pass 2 --device local --out {output} > {log} 2>&1"
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"
 
 
 rule calibrate_local:
@@ -118,42 +95,23 @@ rule calibrate_local:
         "--source 'gpu-validate measure' --evidence {params.evidence} --out {output} > {log} 2>&1"
 
 
-rule predict_local:
+rule score_local:
     input:
-        shapes="results/measure/{suite}-test.csv",
+        expand("results/measure/{suite}-test.csv", suite=COMPARED),
+        expand("results/measure/{suite}-repeat.csv", suite=REPEATED),
         calibration="results/calibration/local.json",
     output:
-        "results/predicted/local/{suite}.csv",
+        expand("results/predicted/local/{suite}.csv", suite=COMPARED),
+        expand("results/compare/local-{suite}.json", suite=COMPARED),
     log:
-        "results/logs/predicted/local-{suite}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-        verb=lambda w: {
-            "kernels": "kernels",
-            "step": "steps --engine ideal",
-            "specdecode": "cycles --engine ideal",
-        }[w.suite],
-    shell:
-        "python -m scylla_sim {params.verb} --shapes {input.shapes} --calibration {input.calibration} "
-        "--out {output} > {log} 2>&1"
-
-
-rule compare_local:
-    input:
-        predicted="results/predicted/local/{suite}.csv",
-        measured="results/measure/{suite}-test.csv",
-        repeat=lambda w: [word for word in COMPARED[w.suite].split() if word.endswith("-repeat.csv")],
-    output:
-        "results/compare/local-{suite}.json",
-    log:
-        "results/logs/compare/local-{suite}.log",
+        "results/logs/compare/local.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
-        options=lambda w: COMPARED[w.suite],
+        simulator=SIMULATOR,
+        commands=lambda w, input: [
+            command for suite in COMPARED for command in score_local(suite, input.calibration)
+        ],
     shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} {params.options} "
-        "--format json --out {output} > {log} 2>&1"
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"

@@ -3,52 +3,38 @@
 
 rule predict_steps:
     input:
-        "results/calibration/h100-sxm.json",
+        [published("steps", name) for name in SCENARIOS["steps"]],
+        calibration="results/calibration/h100-sxm.json",
     output:
-        "results/steps/{name}.json",
+        expand("results/steps/{name}.json", name=SCENARIOS["steps"]),
     log:
-        "results/logs/steps/{name}.log",
+        "results/logs/steps.log",
     conda:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        arguments=lambda w: simulator("steps", w.name),
+        # the crossovers of Fig. 5 have calibrations of their own
+        commands=lambda w, input: [
+            scenario_command(
+                "steps", name, "" if name.startswith("fig5-") else f"--calibration {input.calibration} "
+            )
+            for name in SCENARIOS["steps"]
+        ],
     shell:
-        "python -m scylla_sim {params.arguments} --calibration {input} --format json --out {output} > {log} 2>&1"
-
-
-rule crossovers:
-    input:
-        lambda w: published("steps", f"fig5-{w.name}"),
-    output:
-        "results/steps/fig5-{name}.json",
-    log:
-        "results/logs/steps/fig5-{name}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-        arguments=lambda w: simulator("steps", f"fig5-{w.name}"),
-    shell:
-        "python -m scylla_sim {params.arguments} --format json --out {output} > {log} 2>&1"
-
-
-ruleorder: crossovers > predict_steps
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"
 
 
 rule laws:
     input:
-        lambda w: published("laws", w.name),
+        [published("laws", name) for name in SCENARIOS["laws"]],
     output:
-        "results/laws/{name}.json",
+        expand("results/laws/{name}.json", name=SCENARIOS["laws"]),
     log:
-        "results/logs/laws/{name}.log",
-    wildcard_constraints:
-        name="(?!small-scale-).+",
+        "results/logs/laws.log",
     conda:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        arguments=lambda w: simulator("laws", w.name),
+        commands=[scenario_command("laws", name) for name in SCENARIOS["laws"]],
     shell:
-        "python -m scylla_sim {params.arguments} --format json --out {output} > {log} 2>&1"
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"

@@ -1,25 +1,100 @@
-"""Kernels that others measured on real GPUs: read, calibrate on one part of the shapes, predict and score the other."""
+"""Kernels that others measured on real GPUs: read, calibrate on one part of the shapes, predict and score the other.
+
+Each device has rules of its own, because devices have different tables. A rule makes all files of a device: reading
+one table takes less time than starting Python.
+"""
+
+# Columns by which errors are grouped, by operation.
+SCORED_BY = {
+    "gemm": "framework,dtype,regime",
+    "experts": "dtype,distribution,regime",
+    "decode_attention": "framework,kv_dtype,head_dim,regime",
+    "context_attention": "framework,kv_dtype,head_dim,regime",
+    "latent_attention": "kv_dtype,regime",
+    "all_reduce": "framework,graph,regime",
+    "elementwise": "regime",
+}
+# GPU whose calibration is transferred to the others, and where prefills and cycles are compared.
+SOURCE = "h100-sxm"
+# Rows of each precision with which a GPU is calibrated on few measurements of its own.
+FEW_ROWS = 32
 
 
-rule silicon:
-    output:
-        "results/silicon/{device}/{op}-{part}.csv",
-    log:
-        "results/logs/silicon/{device}-{op}-{part}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        table=lambda w: table_of(w.device, w.op),
-        rows=lambda w: f"--rows {train_rows_of(w.op)}" if w.part == "train" else "",
-    shell:
-        "python -m gpu_validate silicon --device {wildcards.device} {params.table} "
-        "--part {wildcards.part} {params.rows} --out {output} > {log} 2>&1"
+for device in MEASURED:
+
+    rule:
+        name:
+            f"silicon_train_{device.replace('-', '_')}"
+        output:
+            silicon_tables(device, "train"),
+        log:
+            f"results/logs/silicon/{device}-train.log",
+        conda:
+            "../../environment.yml"
+        params:
+            code=VALIDATOR,
+            commands=export_tables(device, "train"),
+        shell:
+            "python workflow/commands.py {params.commands:q} > {log} 2>&1"
+
+
+for device in dict.fromkeys([SOURCE, *DEVICES]):
+
+    rule:
+        name:
+            f"silicon_test_{device.replace('-', '_')}"
+        output:
+            silicon_tables(device, "test"),
+            silicon_tables(device, "repeat"),
+            f"results/silicon/{device}/gemm-few.csv",
+        log:
+            f"results/logs/silicon/{device}-test.log",
+        conda:
+            "../../environment.yml"
+        params:
+            code=VALIDATOR,
+            commands=[
+                *export_tables(device, "test", "repeat"),
+                f"gpu_validate silicon --device {device} --op gemm --part train --rows {FEW_ROWS} "
+                f"--out results/silicon/{device}/gemm-few.csv",
+            ],
+        shell:
+            "python workflow/commands.py {params.commands:q} > {log} 2>&1"
+
+
+for device in DEVICES:
+
+    rule:
+        name:
+            f"score_silicon_{device.replace('-', '_')}"
+        input:
+            silicon_tables(device, "test"),
+            silicon_tables(device, "repeat"),
+            f"results/calibration/{device}.json",
+        output:
+            [f"results/predicted/{device}/{op}.csv" for op in ops_of(device)],
+            [f"results/compare/silicon-{device}-{op}.json" for op in ops_of(device)],
+            [f"results/compare/stand-in-{device}-{op}.json" for op in ops_of(device) if op in WITH_FALLBACK],
+        log:
+            f"results/logs/compare/{device}.log",
+        conda:
+            "../../environment.yml"
+        params:
+            code=VALIDATOR,
+            simulator=SIMULATOR,
+            commands=[
+                command
+                for op in ops_of(device)
+                for fallback in (False, True)[: 1 + (op in WITH_FALLBACK)]
+                for command in score_table(device, op, fallback=fallback)
+            ],
+        shell:
+            "python workflow/commands.py {params.commands:q} > {log} 2>&1"
 
 
 rule calibrate_silicon:
     input:
-        lambda w: expand("results/silicon/{device}/{op}-train.csv", device=w.device, op=ops_of(w.device)),
+        lambda w: silicon_tables(w.device, "train"),
     output:
         "results/calibration/{device}.json",
     log:
@@ -34,124 +109,44 @@ rule calibrate_silicon:
         "--source aiconfigurator-core --out {output} > {log} 2>&1"
 
 
-rule predict_silicon:
-    input:
-        shapes="results/silicon/{device}/{op}-test.csv",
-        calibration="results/calibration/{device}.json",
-    output:
-        "results/predicted/{device}/{op}.csv",
-    log:
-        "results/logs/predicted/{device}-{op}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-        without="",
-    shell:
-        "python -m scylla_sim kernels --shapes {input.shapes} --calibration {input.calibration} {params.without} "
-        "--out {output} > {log} 2>&1"
-
-
-use rule predict_silicon as predict_fallback with:
-    output:
-        "results/predicted/{device}/{op}-stand-in.csv",
-    log:
-        "results/logs/predicted/{device}-{op}-stand-in.log",
-    params:
-        code=SIMULATOR,
-        without=lambda w: f"--without {w.op}",
-
-
-rule compare_silicon:
-    input:
-        predicted="results/predicted/{device}/{op}.csv",
-        measured="results/silicon/{device}/{op}-test.csv",
-        repeat=lambda w: (
-            [] if (w.device, w.op) in WITHOUT_REPEAT else f"results/silicon/{w.device}/{w.op}-repeat.csv"
-        ),
-    output:
-        "results/compare/silicon-{device}-{op}.json",
-    log:
-        "results/logs/compare/{device}-{op}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        by=lambda w: {
-            "gemm": "framework,dtype,regime",
-            "experts": "dtype,distribution,regime",
-            "decode_attention": "framework,kv_dtype,head_dim,regime",
-            "context_attention": "framework,kv_dtype,head_dim,regime",
-            "latent_attention": "kv_dtype,regime",
-            "all_reduce": "framework,graph,regime",
-            "elementwise": "regime",
-        }[w.op.partition("-")[0]],
-        repeat=lambda w, input: f"--repeat {input.repeat}" if input.repeat else "",
-    shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} {params.repeat} "
-        "--by {params.by} --format json --out {output} > {log} 2>&1"
-
-
 rule compare_all_silicon:
     input:
         predicted=expand("results/predicted/{device}/gemm.csv", device=DEVICES),
         measured=expand("results/silicon/{device}/gemm-test.csv", device=DEVICES),
         repeat=expand("results/silicon/{device}/gemm-repeat.csv", device=DEVICES),
     output:
-        "results/compare/silicon-all-gemm-by-{by}.json",
+        by_dtype="results/compare/silicon-all-gemm-by-dtype.json",
+        by_regime="results/compare/silicon-all-gemm-by-dtype-regime.json",
     log:
-        "results/logs/compare/all-gemm-by-{by}.log",
-    wildcard_constraints:
-        by="dtype|dtype-regime",
+        "results/logs/compare/all-gemm.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
         files=lambda w, input: " ".join(f"--{name} {','.join(files)}" for name, files in input.items()),
-        by=lambda w: w.by.replace("-", ","),
     shell:
-        "python -m gpu_validate compare {params.files} --by {params.by} --format json "
-        "--out {output} > {log} 2>&1"
+        "python workflow/commands.py "
+        "'gpu_validate compare {params.files} --by dtype --format json --out {output.by_dtype}' "
+        "'gpu_validate compare {params.files} --by dtype,regime --format json --out {output.by_regime}' "
+        "> {log} 2>&1"
 
 
-use rule compare_silicon as compare_fallback with:
-    input:
-        predicted="results/predicted/{device}/{op}-stand-in.csv",
-        measured="results/silicon/{device}/{op}-test.csv",
-        repeat=[],
-    output:
-        "results/compare/stand-in-{device}-{op}.json",
-    log:
-        "results/logs/compare/{device}-{op}-stand-in.log",
-
-
-rule predict_verify_attention:
+rule verify_attention:
     input:
         "paper/published/verify_attention.csv",
     output:
-        "results/published/verify-attention.csv",
-    log:
-        "results/logs/published/verify-attention.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-    shell:
-        "python -m scylla_sim kernels --shapes {input} --out {output} > {log} 2>&1"
-
-
-rule compare_verify_attention:
-    input:
         predicted="results/published/verify-attention.csv",
-        measured="paper/published/verify_attention.csv",
-    output:
-        "results/compare/verify-attention.json",
+        compared="results/compare/verify-attention.json",
     log:
         "results/logs/compare/verify-attention.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
+        simulator=SIMULATOR,
     shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
-        "--by device,kernel_source,q_len,role --evidence published --format json --out {output} > {log} 2>&1"
+        "python workflow/commands.py "
+        "'scylla_sim kernels --shapes {input} --out {output.predicted}' "
+        "'gpu_validate compare --predicted {output.predicted} --measured {input} "
+        "--by device,kernel_source,q_len,role --evidence published --format json --out {output.compared}' "
+        "> {log} 2>&1"

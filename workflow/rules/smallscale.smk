@@ -15,7 +15,6 @@ SMALLSCALE = [
 
 wildcard_constraints:
     run="here|small",
-    what="[a-z-]+",
 
 
 rule train:
@@ -61,33 +60,18 @@ rule measure_trained:
 
 rule training_curves:
     input:
-        lambda w: of_run("smallscale")(w) if w.table != "rates" else RECORDED_CPU.format(suite="rates"),
+        record=of_run("smallscale"),
+        trained=of_run("trained"),
     output:
-        "results/smallscale/{run}/{table}.csv",
-    log:
-        "results/logs/smallscale/{run}-{table}.log",
-    wildcard_constraints:
-        table="acceptance|ranks|rates",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        # the sweep of learning rates is a table of acceptance too, from a record of its own
-        table=lambda w: w.table.replace("rates", "acceptance"),
-    shell:
-        "python -m gpu_validate curves --record {input} --table {params.table} --out {output} > {log} 2>&1"
-
-
-rule trained_loops:
-    input:
-        of_run("trained"),
-    output:
+        acceptance="results/smallscale/{run}/acceptance.csv",
+        ranks="results/smallscale/{run}/ranks.csv",
         verify="results/smallscale/{run}/verify.csv",
         loops="results/smallscale/{run}/loops.csv",
         repeat="results/smallscale/{run}/loops-repeat.csv",
         models=directory("results/smallscale/{run}/models"),
+        optimum="results/smallscale/{run}/optimum.csv",
     log:
-        "results/logs/smallscale/{run}-loops.log",
+        "results/logs/smallscale/{run}.log",
     conda:
         "../../environment.yml"
     params:
@@ -96,43 +80,46 @@ rule trained_loops:
             f"--table loops --models {output.models} --device local --evidence {loops_evidence(w)}"
         ),
     shell:
-        "(python -m gpu_validate curves --record {input} --table verify --out {output.verify} && "
-        "python -m gpu_validate curves --record {input} {params.options} --out {output.loops} && "
-        "python -m gpu_validate curves --record {input} {params.options} --pass 2 --out {output.repeat}) "
+        "python workflow/commands.py "
+        "'gpu_validate curves --record {input.record} --table acceptance --out {output.acceptance}' "
+        "'gpu_validate curves --record {input.record} --table ranks --out {output.ranks}' "
+        "'gpu_validate curves --record {input.trained} --table verify --out {output.verify}' "
+        "'gpu_validate curves --record {input.trained} {params.options} --out {output.loops}' "
+        "'gpu_validate curves --record {input.trained} {params.options} --pass 2 --out {output.repeat}' "
+        "'gpu_validate optimum --acceptance {output.acceptance} --verify {output.verify} --out {output.optimum}' "
         "> {log} 2>&1"
 
 
-rule optimum:
+# The sweep of learning rates is a table of acceptance too, from a record of its own.
+rule learning_rates:
     input:
-        acceptance="results/smallscale/{run}/acceptance.csv",
-        verify="results/smallscale/{run}/verify.csv",
+        RECORDED_CPU.format(suite="rates"),
     output:
-        "results/smallscale/{run}/optimum.csv",
+        "results/smallscale/small/rates.csv",
     log:
-        "results/logs/smallscale/{run}-optimum.log",
+        "results/logs/smallscale/rates.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
     shell:
-        "python -m gpu_validate optimum --acceptance {input.acceptance} --verify {input.verify} --out {output} "
-        "> {log} 2>&1"
+        "python -m gpu_validate curves --record {input} --table acceptance --out {output} > {log} 2>&1"
 
 
 rule small_scale_laws:
     input:
-        lambda w: f"results/smallscale/{w.run}/{SMALL_SCALE[w.what]['points']}",
+        sorted({f"results/smallscale/{{run}}/{scenario['points']}" for scenario in SMALL_SCALE.values()}),
     output:
-        "results/laws/small-scale-{what}-{run}.json",
+        expand("results/laws/small-scale-{what}-{{run}}.json", what=SMALL_SCALE),
     log:
-        "results/logs/laws/small-scale-{what}-{run}.log",
+        "results/logs/laws/small-scale-{run}.log",
     conda:
         "../../environment.yml"
     params:
         code=SIMULATOR,
-        arguments=lambda w, input: scenarios.command(SMALL_SCALE[w.what], points=input[0]),
+        commands=lambda w: [small_scale_law(what, w.run) for what in SMALL_SCALE],
     shell:
-        "python -m scylla_sim {params.arguments} --evidence small-scale --format json --out {output} > {log} 2>&1"
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"
 
 
 rule calibrate_recorded_cpu:
@@ -150,15 +137,17 @@ rule calibrate_recorded_cpu:
         code=VALIDATOR,
         simulator=SIMULATOR,
     shell:
-        "(python -m gpu_validate rows --record {input} --part train --device local --evidence recorded "
-        "--hardware {output.hardware} --out {output.rows} && "
-        "python -m scylla_sim calibrate --measurements {output.rows} --device local --hardware {output.hardware} "
-        "--source 'gpu-validate measure' --evidence recorded --out {output.calibration}) > {log} 2>&1"
+        "python workflow/commands.py "
+        "'gpu_validate rows --record {input} --part train --device local --evidence recorded "
+        "--hardware {output.hardware} --out {output.rows}' "
+        "'scylla_sim calibrate --measurements {output.rows} --device local --hardware {output.hardware} "
+        '--source "gpu-validate measure" --evidence recorded --out {output.calibration}\' > {log} 2>&1'
 
 
-rule predict_loops:
+rule score_loops:
     input:
         loops="results/smallscale/{run}/loops.csv",
+        repeat="results/smallscale/{run}/loops-repeat.csv",
         models="results/smallscale/{run}/models",
         ranks="results/smallscale/{run}/ranks.csv",
         calibration=lambda w: (
@@ -167,34 +156,20 @@ rule predict_loops:
             else rules.calibrate_recorded_cpu.output.calibration
         ),
     output:
-        "results/predicted/trained-{run}.csv",
-    log:
-        "results/logs/predicted/trained-{run}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=SIMULATOR,
-    shell:
-        "python -m scylla_sim cycles --engine ideal --shapes {input.loops} --ranks {input.ranks} "
-        "--calibration {input.calibration} "
-        "--fit-overheads --out {output} > {log} 2>&1"
-
-
-rule compare_loops:
-    input:
         predicted="results/predicted/trained-{run}.csv",
-        measured="results/smallscale/{run}/loops.csv",
-        repeat="results/smallscale/{run}/loops-repeat.csv",
-    output:
-        "results/compare/trained-{run}.json",
+        compared="results/compare/trained-{run}.json",
     log:
         "results/logs/compare/trained-{run}.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
+        simulator=SIMULATOR,
         columns=LOOP_QUANTITIES,
     shell:
-        "python -m gpu_validate compare --predicted {input.predicted} --measured {input.measured} "
-        "--repeat {input.repeat} --columns {params.columns} --by half --best speedup --format json "
-        "--out {output} > {log} 2>&1"
+        "python workflow/commands.py "
+        "'scylla_sim cycles --engine ideal --shapes {input.loops} --ranks {input.ranks} "
+        "--calibration {input.calibration} --fit-overheads --out {output.predicted}' "
+        "'gpu_validate compare --predicted {output.predicted} --measured {input.loops} --repeat {input.repeat} "
+        "--columns {params.columns} --by half --best speedup --format json --out {output.compared}' "
+        "> {log} 2>&1"
