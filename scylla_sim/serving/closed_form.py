@@ -15,7 +15,7 @@ Quantity             Formula
 rate                 ``m / (E[K D(n)] + m P)``; ``n`` is gamma with mean ``m`` and the dispersion of the loop
 TPOT, mean           ``E[K D(1 + n')] / (1 - rate P) / (O - 1)``; ``n'`` is what a request finds: mean
                      ``m + dispersion - 1``
-TPOT, percentiles    gamma above the time of an empty replica, with the variance of a stay
+TPOT, percentiles    gamma above the least time in an empty replica, with the variance of a stay
 TTFT, mean           rest of the running iteration, then one iteration with the own prompt and those that
                      arrived in the same iteration; the prompt alone if the replica is idle
 TTFT, percentiles    gamma above one iteration with the prompt, with the first two moments of the wait
@@ -39,6 +39,8 @@ from scylla_sim.serving.load_loop import dispersion, gamma_quantile, stay_varian
 _ROUNDS = 4
 """Passes over the dispersion, which the rate needs and which needs the rate; the fifth changes below 0.1 %."""
 _MOMENT_OF_UNIFORM = 1.0 / 12.0
+_LUCK = 3.0
+"""Standard deviations of the number of cycles between the mean request and the luckiest one."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Curve:
     tail_rows
         Decoding requests that are exceeded in 1 % of the iterations.
     tpot_s, tpot_floor_s, tpot_deviation_s
-        Mean seconds per output token, those of an empty replica, and the standard deviation over requests.
+        Mean seconds per output token, those of the luckiest request in an empty replica, and the standard deviation
+        over requests.
     wait_s, wait_floor_s, wait_deviation_s
         Seconds to the first token in a busy replica: mean, least value and standard deviation.
     idle
@@ -305,7 +308,8 @@ def curve(replica: Replica, mean_rows: ArrayLike) -> Curve:
     variance = per_rate * stay_variance(loop.share, loop.feedback)
     relative = np.sqrt(variance / loop.stay_s**2 + replica.cycles_cv[..., None] ** 2)
     wait, floor, deviation = _wait(replica, loop)
-    unloaded = replica.work_s[..., :1] / tokens
+    luckiest = np.maximum(1.0 - _LUCK * replica.cycles_cv[..., None], 0.0)
+    unloaded = luckiest * replica.work_s[..., :1] / tokens
     extra = np.maximum(loop.spread - 1.0, 1e-6)
     empty = np.exp(-m * np.log1p(extra) / extra)
     shape = loop.rate.shape

@@ -28,6 +28,8 @@ from scylla_sim.checks import FloatArray
 
 MIN_FEEDBACK, MAX_FEEDBACK = 1e-3, 0.998
 """Feedback below which two covariances keep their value, because the formulas lose digits, and the largest one."""
+MAX_RATIO = 2.5
+"""Largest standard deviation over mean of `gamma_quantile`."""
 
 
 def loop_covariances(feedback: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -116,12 +118,17 @@ def gamma_quantile(mean: FloatArray, deviation: FloatArray, probability: ArrayLi
     probability
         In [0, 1]; all three broadcast.
 
+    Notes
+    -----
+    A deviation above `MAX_RATIO` means counts as that, because the approximation fails beyond it.
+
     Examples
     --------
     >>> round(float(gamma_quantile(np.array(4.0), np.array(2.0), 0.95)), 2)
     7.74
     """
-    tiny = np.finfo(np.float64).tiny
-    inverse = (deviation / np.maximum(mean, tiny)) ** 2 / 9.0
+    whole, spread = np.broadcast_arrays(mean, deviation)
+    ratio = np.divide(spread, whole, out=np.zeros(whole.shape), where=whole > 0.0)
+    inverse = np.minimum(ratio, MAX_RATIO) ** 2 / 9.0
     z = np.interp(np.asarray(probability, dtype=np.float64), *_normal_table())
     return np.asarray(mean * np.maximum(1.0 - inverse + z * np.sqrt(inverse), 0.0) ** 3)
