@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,36 @@ def draw_served(path: str, run: Run, *, pool: float) -> None:
     batch.set(xlabel="seconds", ylabel="requests running")
     memory.step(run.starts_s, run.kv_tokens / pool, where="post", linewidth=0.7)
     memory.set(xlabel="seconds", ylabel="share of the KV pool")
+    _save(figure, path)
+
+
+def draw_series(
+    path: str, series: Mapping[str, Sequence[tuple[float, float]]], *, x_name: str, y_name: str
+) -> None:
+    """Draw points by series; a line joins the points of one series.
+
+    Parameters
+    ----------
+    path
+        File to write; its suffix chooses SVG or PNG.
+    series
+        Name -> points.
+    x_name, y_name
+        Labels of the axes.
+
+    Raises
+    ------
+    InputError
+        When matplotlib is not installed, or the file cannot be written.
+    """
+    figure = _figure_class("plot")(figsize=(6.0, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for name, points in series.items():
+        axes.plot(*zip(*sorted(points)), "o-", markersize=4, linewidth=1.0, label=name)
+    axes.set(xlabel=x_name, ylabel=y_name)
+    axes.grid(alpha=0.3)
+    if series:
+        axes.legend(fontsize="small")
     _save(figure, path)
 
 

@@ -1,38 +1,52 @@
-"""``scylla-sim plan``: deployments for a model, a context and a latency limit, ranked by throughput or cost."""
+"""``scylla-sim plan``: deployments for a request rate, or for a decoding batch, ranked by cost or by GPUs."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.checks import InputError, fail, in_range, one_of, whole
-from scylla_sim.cli import _options
-from scylla_sim.console import add_output, assignments, counts, emit, name_list, note
-from scylla_sim.ops import forward
-from scylla_sim.planning.capacity import RANKINGS, Candidates, search
+from scylla_sim.checks import fail, whole
+from scylla_sim.cli import _options, _plan_front, _plan_traffic, _plan_what_if
+from scylla_sim.cli._plan_candidates import Gathered, gather, hardware_names, prices_of
+from scylla_sim.console import add_output, counts, emit, note
+from scylla_sim.planning.capacity import RANKINGS, OperatingPoint, Search, derived_batches, search
 from scylla_sim.prediction.footer import interval_coverage
-from scylla_sim.prediction.model_notes import deployment_notes
-from scylla_sim.prediction.scenario import Scenario
-from scylla_sim.specs import catalog
+from scylla_sim.prediction.served_load import DEFAULT_CONTEXT
+from scylla_sim.serving.limits import parse_limit
 from scylla_sim.specs.model import Model
-from scylla_sim.units import parse_seconds
+from scylla_sim.text.digits import number
+from scylla_sim.text.tables import Column
 
-EPILOG = """example:
+EPILOG = """examples:
+  scylla-sim plan --model llama-3.3-70b --precision fp8 --hardware h100-sxm,h200-sxm --tp 2,4 \\
+      --rate 20/s --input-len 2000 --output-len 300 --ttft p95:1s --tpot p95:50ms \\
+      --draft none,eagle3 --draft-len 1,2,3 --acceptance 0.7 --price h100-sxm=2.5,h200-sxm=3.2
   scylla-sim plan --model llama-3.1-70b --hardware h100-sxm,h200-sxm,a100-sxm --tp 2,4,8 --context 4096 \\
-      --draft none,eagle3 --draft-len 2,3,5 --acceptance 0.75 --tpot 25ms \\
-      --price h100-sxm=2.5,h200-sxm=3.3,a100-sxm=1.4
+      --draft none,eagle3 --draft-len 2,3,5 --acceptance 0.75 --tpot 25ms      (decoding only)
 """
 
-TABLE_COLUMNS = (
-    *("hardware", "tp", "draft", "draft_len", "batch_size", "tpot_ms", "tokens_per_s", "tokens_per_s_per_gpu"),
-    *("speedup", "speedup_lower", "speedup_upper", "p_slower", "bound"),
+DECODING_ONLY = (
+    "DECODING ONLY: prompts are not counted; give --rate, --input-len and --output-len for GPUs and price."
 )
-"""Columns of the text table, after the rank."""
-DEFAULT_BATCH = "1,2,4,8,12,16,24,32,48,64,96,128,192,256,384,512"
-"""Batches to consider by default."""
+"""Line of a plan without a request rate."""
+
+TABLE_COLUMNS = (
+    Column("where", "GPUs"),
+    Column("precision", fold=True),
+    Column("draft", fold=True),
+    Column("draft_len", "K", fold=True),
+    Column("batch_size", "batch"),
+    Column("tpot_s", "ms/token", scale=1e3),
+    Column("tokens_per_s", "tokens/s"),
+    Column("tokens_per_s_per_gpu", "per GPU"),
+    Column("speedup", "speed-up [90 %]", ends=("speedup_lower", "speedup_upper"), decimals=2),
+    Column("cost_per_million_tokens", "per M tokens", fold=True),
+    Column("bound", "limited by", fold=True),
+    Column("evidence", fold=True),
+)
+"""Columns of the table of decoding."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tp", default="1,2,4,8", metavar="N[,N]", help="tensor-parallel GPUs to consider; default 1,2,4,8"
     )
-    _options.add_precision_arguments(parser)
+    _options.add_precision_arguments(parser, lists=True)
     parser.add_argument(
-        "--batch", default=DEFAULT_BATCH, metavar="N[,N]", help="batches to consider; default 1 to 512"
+        "--batch", metavar="N[,N]", help="batches to consider; default: up to what memory holds (decoding only)"
     )
-    _options.add_context_argument(parser)
+    parser.add_argument(
+        "--context", help=f"tokens in each KV cache, one value; default {DEFAULT_CONTEXT} (decoding only)"
+    )
+    _options.add_long_context_argument(parser)
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
     parser.add_argument(
         "--draft-len", metavar="N[,N]", help="draft lengths to consider; default: as measured, else 3"
@@ -63,128 +80,133 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_acceptance_arguments(parser)
     _options.add_expert_overlap_argument(parser)
     _options.add_engine_argument(parser)
-    parser.add_argument("--tpot", metavar="TIME", help="limit on the mean time per output token, e.g. 25ms")
-    parser.add_argument("--price", metavar="NAME=P[,NAME=P]", help="price per GPU-hour, in any currency")
-    parser.add_argument("--rank", choices=RANKINGS, help="default: cost with --price, else tokens/s per GPU")
+    _plan_traffic.add_arguments(parser)
+    parser.add_argument(
+        "--price", metavar="FILE|NAME=P[,NAME=P]", help="price per GPU-hour, in any currency; a file is TOML"
+    )
+    parser.add_argument(
+        "--rank", choices=RANKINGS, help="of decoding; default: cost with --price, else tokens/s per GPU"
+    )
     parser.add_argument("--top", type=int, default=10, help="rows to print; default 10; 0 prints all")
+    parser.add_argument("--all", action="store_true", help="all candidates instead of the best of each GPU and TP")
     add_output(parser)
 
 
-def _prices(text: str | None, hardware: list[str]) -> dict[str, float]:
-    """Return the price per GPU-hour by hardware name."""
-    prices = {}
-    for given, value in assignments("price", text or "").items():
-        name = one_of("price", catalog.canonical_name("hardware", given), hardware)
-        try:
-            price = float(value)
-        except ValueError:
-            raise fail("price", f"{given}={value}", "must be NAME=NUMBER") from None
-        prices[name] = float(in_range("price", price, 0, 1e9, above=True))
-    return prices
-
-
-def _candidates(
-    args: argparse.Namespace, model: Model, names: list[str], configs: Mapping[str, list[SpeculativeConfig]]
-) -> list[Candidates]:
-    """Return every draft on every device and number of TP ranks that the model's heads and the links allow."""
-    found = []
-    problems = []
-    for name in names:
-        for tp in whole("tp", counts("tp", args.tp), 1).tolist():
-            scenarios = {draft: _scenario(args, name, tp, draft) for draft in configs}
-            pairs = {draft: scenario.deployments() for draft, scenario in scenarios.items()}
-            try:
-                forward.check_tensor_parallel(model, tp)
-                device = next(iter(pairs.values()))[0].calibration.hardware
-                if tp > 1 and device.link_bytes_per_s <= 0:
-                    raise fail("tp", tp, f"needs a link between GPUs, and {name} has none")
-            except InputError as error:
-                problems.append(str(error))
-                continue
-            found += [Candidates(configs[draft], *pair) for draft, pair in pairs.items()]
-    if not found:
-        raise InputError(problems[0])
-    return found
-
-
-def _scenario(args: argparse.Namespace, hardware: str, tp: int, draft: str) -> Scenario:
-    return Scenario(**_options.scenario_options(args, hardware=hardware, tp=tp, draft=draft))
-
-
-def _configs(args: argparse.Namespace, names: list[str]) -> tuple[dict[str, list[SpeculativeConfig]], list[str]]:
-    """Return the configurations of every draft, and notes on their acceptance and on the precisions."""
-    found, precisions, notes = {}, [], []
-    for draft in args.draft.split(","):
-        found[draft], remarks = _scenario(args, names[0], 1, draft).speculative_configs()
-        notes += remarks
-        for name in names:
-            precisions += _scenario(args, name, 1, draft).precision_notes()
-    return found, [*precisions, *notes]
-
-
-def _scope(candidates: Sequence[Candidates], context: int) -> str:
-    """Return the engine and the context of all candidates, and what their intervals cover."""
-    engine = candidates[0].deployment.engine
-    configs = [config for each in candidates for config in each.configs]
+def _scope(gathered: Gathered, context: int, batch: Sequence[int]) -> str:
+    """Return what all candidates share, and what their intervals cover."""
+    engine = gathered.groups[0].deployment.engine
+    configs = [config for each in gathered.groups for config in each.configs]
     drafting = [config for config in configs if config.draft.kind != "none"]
     uncertain = any(config.tau_lower < config.tau_upper for config in drafting)
     coverage = interval_coverage(
-        engine, tp=max(each.deployment.tp for each in candidates), acceptance=uncertain if drafting else None
+        engine, tp=max(each.deployment.tp for each in gathered.groups), acceptance=uncertain if drafting else None
     )
-    return f"engine {engine.name}, context {context}; {coverage}"
+    sizes = f"{len(batch)} batches from {min(batch)} to {max(batch)}"
+    return f"engine {engine.name}, context {context}, {sizes}; {coverage}"
 
 
 def _tpot_limit(text: str | None) -> float | None:
     """Return the limit in seconds per output token; ``None`` without a limit."""
     if text is None:
         return None
-    try:
-        return parse_seconds(text)
-    except ValueError as error:
-        raise fail("tpot", text, f"is not understood ({error})") from None
+    limit = parse_limit("tpot", text)
+    if limit.probability is not None:
+        raise fail("tpot", text, "must limit the mean, because decoding alone has no percentiles", "give --rate")
+    return limit.seconds
 
 
 def execute(args: argparse.Namespace) -> int:
     """Search the deployments and print the best."""
-    names = name_list(args.hardware)
-    if not names:
-        raise fail("hardware", args.hardware, "must name at least one device")
     whole("top", args.top, 0)
+    if args.rate is not None:
+        return _for_a_rate(args)
+    _plan_traffic.refuse_without_rate(args)
+    args.context = str(DEFAULT_CONTEXT) if args.context is None else args.context
     if args.rank == "cost_per_million_tokens" and not args.price:
         raise fail("rank", args.rank, "needs prices", "give --price NAME=P")
-    named = [Scenario(args.model, hardware=name).name_notes() for name in names]
-    names = [catalog.canonical_name("hardware", name) for name in names]
-    prices = _prices(args.price, names)
+    names, notes = hardware_names(args)
+    prices = prices_of(args.price, names)
     limit = _tpot_limit(args.tpot)
     model, context = _options.served_model(args)
-    configs, notes = _configs(args, names)
-    _options.print_notes([*(text for remarks in named for text in remarks), *notes])
-    candidates = _candidates(args, model, names, configs)
-    _options.print_notes(
-        text
-        for each in candidates
-        for text in deployment_notes(model, each.configs, each.deployment, each.draft_deployment)
+    gathered = gather(args, model, names)
+    _options.print_notes([*notes, *gathered.notes])
+    rank = args.rank or ("cost_per_million_tokens" if prices else "tokens_per_s_per_gpu")
+    batch = (
+        derived_batches(model, gathered.groups, context=context)
+        if args.batch is None
+        else whole("batch", counts("batch", args.batch), 1).tolist()
     )
     found = search(
-        model,
-        candidates,
-        batch=whole("batch", counts("batch", args.batch), 1).tolist(),
-        context=context,
-        tpot_limit_s=limit,
-        prices=prices,
-        rank=args.rank or ("cost_per_million_tokens" if prices else "tokens_per_s_per_gpu"),
+        *(model, gathered.groups), batch=batch, context=context, tpot_limit_s=limit, prices=prices, rank=rank
     )
-    kept = found.points[: args.top or None]
-    rows: list[dict[str, Any]] = [{"rank": i + 1, **asdict(item)} for i, item in enumerate(kept)]
-    if args.format == "table":
-        rows = [{**row, "tpot_ms": 1e3 * row["tpot_s"], "p_slower": round(row["p_slower"], 2)} for row in rows]
-    columns = ("rank", *TABLE_COLUMNS, *(("cost_per_million_tokens",) if prices else ()))
-    emit(args, "plan", rows, columns=columns)
+    _print(args, model, found, rank)
     note(
         f"{found.considered} configurations: {len(found.points)} feasible, "
         f"{found.too_large} do not fit in memory, {found.too_slow} miss the latency limit"
     )
-    note(_scope(candidates, context))
-    if not rows and found.fastest_tpot_s is not None:
+    for line in gathered.skipped_lines():
+        note(line)
+    note(_scope(gathered, context, batch))
+    if not found.points and found.fastest_tpot_s is not None:
         note(f"the fastest configuration that fits in memory takes {1e3 * found.fastest_tpot_s:.1f} ms per token")
     return 0
+
+
+def _for_a_rate(args: argparse.Namespace) -> int:
+    """Plan for a request rate, and print the answer."""
+    changes = _plan_what_if.changes_of(args)
+    done, notes = _plan_traffic.planned(args)
+    _options.print_notes(notes)
+    if args.plot:
+        _plan_front.draw(args.plot, done.plan)
+    if args.pareto:
+        emit(args, "plan-front", _plan_front.rows(done.plan), columns=_plan_front.TABLE_COLUMNS)
+    elif changes:
+        _plan_what_if.emit_changes(args, changes, done)
+    else:
+        table = args.format == "table"
+        rows = [(_plan_traffic.shown if table else _plan_traffic.row_of)(row) for row in done.rows]
+        emit(
+            args,
+            "plan",
+            [{"rank": i + 1, **row} for i, row in enumerate(rows)],
+            columns=_plan_traffic.TABLE_COLUMNS,
+            lead=_plan_traffic.answer(done),
+            footer="\n".join(_plan_traffic.assumptions(done)),
+        )
+    for line in _plan_traffic.summary(done):
+        note(line)
+    return 0
+
+
+def _print(args: argparse.Namespace, model: Model, found: Search, rank: str) -> None:
+    """Print the answer and the rows."""
+    kept = found.points if args.all or args.format != "table" else _best_of_each(found.points)
+    kept = kept[: args.top or None]
+    rows: list[dict[str, Any]] = [{"rank": i + 1, **asdict(item)} for i, item in enumerate(kept)]
+    if args.format == "table":
+        rows = [{**row, "where": f"{row['tp']}x {row['hardware']}"} for row in rows]
+    hidden = len(found.points) - len(kept)
+    footer = f"{model.name}, best of each GPU and TP (--all: {hidden} more)" if hidden and not args.all else ""
+    lead = "\n".join([*([_answer(kept[0], rank)] if kept else []), DECODING_ONLY])
+    emit(args, "plan", rows, columns=TABLE_COLUMNS, lead=lead, footer=footer)
+
+
+def _best_of_each(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """Return the best point of each device, precision and number of TP ranks; points are sorted, best first."""
+    best: dict[tuple[str, int, str], OperatingPoint] = {}
+    for point in points:
+        best.setdefault((point.hardware, point.tp, point.precision), point)
+    return list(best.values())
+
+
+def _answer(best: OperatingPoint, rank: str) -> str:
+    """Return the first row in words."""
+    first = {"cost_per_million_tokens": "Cheapest", "tpot_s": "Fastest"}.get(rank, "Most tokens per GPU")
+    draft = "plain decoding" if best.draft == "none" else f"{best.draft} with K = {best.draft_len}"
+    cost = best.cost_per_million_tokens
+    price = "" if cost is None else f", {number(cost)} per million tokens"
+    return (
+        f"{first}: {best.tp}x {best.hardware}, {draft}, batch {best.batch_size}: {number(1e3 * best.tpot_s)} ms a "
+        f"token, {number(best.tokens_per_s_per_gpu)} tokens/s per GPU{price}."
+    )

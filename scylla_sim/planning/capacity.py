@@ -17,9 +17,12 @@ from scylla_sim.checks import FloatArray, positive
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.prediction.verdict import verdict
+from scylla_sim.specs.dtypes import precision_name
 from scylla_sim.specs.model import Model
 
 SECONDS_PER_HOUR = 3600.0
+MAX_BATCH = 8192
+"""Largest batch that is derived from memory: decodes of one iteration, which the largest fitted GEMM has."""
 RANKINGS = ("tokens_per_s_per_gpu", "tpot_s", "cost_per_million_tokens")
 """Fields of `OperatingPoint` by which a search can rank."""
 
@@ -30,6 +33,8 @@ class OperatingPoint:
 
     Attributes
     ----------
+    precision
+        Precision of the weights.
     batch_size
         Batch with the highest throughput that memory and the latency limit allow.
     tpot_s
@@ -50,6 +55,7 @@ class OperatingPoint:
 
     hardware: str
     tp: int
+    precision: str
     draft: str
     draft_len: int
     top_k: int
@@ -131,6 +137,23 @@ def cost_per_million(price_per_hour: float, gpus: int, tokens_per_s: FloatArray)
     return price_per_hour * gpus / SECONDS_PER_HOUR / tokens_per_s * 1e6
 
 
+def derived_batches(model: Model, candidates: Sequence[Candidates], *, context: float) -> list[int]:
+    """Return the batches 1, 2, 3, 4, 6, 8, 12, ... up to the most sequences that any candidate holds in memory.
+
+    The last one is that number itself, up to `MAX_BATCH`.
+    """
+    most = 1.0
+    for group in candidates:
+        where = (group.deployment, group.draft_deployment)
+        for out in predict_each(
+            model, group.configs, where[0], batch=1, context=context, draft_deployment=where[1]
+        ):
+            most = max(most, float(out.max_sequences[0]))
+    last = int(min(most, MAX_BATCH))
+    steps = (size << power for power in range(last.bit_length()) for size in (2, 3))
+    return sorted({1, last, *(size for size in steps if size < last)})
+
+
 def _best(
     out: Prediction, allowed: NDArray[np.bool_], deployment: Deployment, price: float | None
 ) -> OperatingPoint:
@@ -143,6 +166,7 @@ def _best(
     return OperatingPoint(
         hardware=deployment.calibration.hardware.name,
         tp=deployment.tp,
+        precision=precision_name(deployment.dtype),
         draft=out.config.draft.name,
         draft_len=out.config.draft_len,
         top_k=out.config.top_k,

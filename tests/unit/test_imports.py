@@ -28,8 +28,7 @@ RANKS = {
         "serving": 9,
         "planning": 10,
         "engines": 11,
-        "explore": 12,
-        "cli": 13,
+        "cli": 12,
     },
     "gpu_validate": {
         "device": 0,
@@ -73,7 +72,6 @@ LAZY = {
     },
     "matplotlib": {"cli._plot"},
     "pandas": {"prediction.result"},
-    "plotly": {"explore.html"},
 }
 """Libraries that the simulator may import inside a function, and the modules that do."""
 

@@ -1,0 +1,190 @@
+"""Candidates of ``scylla-sim plan``: drafts on every device, precision and number of TP ranks that can run them."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
+from scylla_sim.checks import InputError, fail, in_range, one_of, whole
+from scylla_sim.cli import _options
+from scylla_sim.console import assignments, counts, name_list
+from scylla_sim.ops import forward
+from scylla_sim.planning.capacity import Candidates
+from scylla_sim.prediction.model_notes import deployment_notes
+from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.specs import catalog
+from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
+from scylla_sim.specs.model import Model
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Candidates of a command line.
+
+    Attributes
+    ----------
+    groups
+        Configurations of one draft on one deployment each.
+    skipped
+        Reason -> number of deployments that cannot run the model for it.
+    notes
+        Assumptions.
+    """
+
+    groups: list[Candidates]
+    skipped: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def skipped_lines(self) -> list[str]:
+        """Return one line for each reason, the most frequent first."""
+        return [f"{count} skipped: {reason}" for reason, count in self.skipped.most_common()]
+
+
+def acceptance_of(text: str | None, drafts: Iterable[str]) -> dict[str, str | None]:
+    """Return the acceptance of each draft: one text for all, or ``eagle3=0.7,medusa=0.5,0.4``.
+
+    A part without a name continues the rates of the part before it.
+
+    Examples
+    --------
+    >>> acceptance_of("eagle3=0.76,0.74,medusa=0.5", ["none", "eagle3", "medusa"])
+    {'none': None, 'eagle3': '0.76,0.74', 'medusa': '0.5'}
+    """
+    drafts = list(drafts)
+    if text is None or "=" not in text or Path(text).is_file():
+        return dict.fromkeys(drafts, text)
+    parts: list[str] = []
+    for part in name_list(text):
+        if "=" in part or not parts:
+            parts.append(part)
+        else:
+            parts[-1] += f",{part}"
+    found: dict[str, str | None] = dict.fromkeys(drafts)
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals or not value:
+            raise fail("acceptance", part, "must be DRAFT=RATES", "or give one value for all drafts")
+        draft = one_of("acceptance", name.strip(), [draft for draft in drafts if draft != "none"])
+        if found[draft] is not None:
+            raise fail("acceptance", part, f"gives {draft} twice")
+        found[draft] = value.strip()
+    return found
+
+
+def prices_of(text: str | None, hardware: list[str]) -> dict[str, float]:
+    """Return the price per GPU-hour by hardware name, from ``NAME=P,NAME=P`` or a TOML file of such lines.
+
+    A file may name hardware that is no candidate.
+    """
+    if text is not None and Path(text).is_file():
+        return _prices_of_file(Path(text), hardware)
+    given = assignments("price", text or "")
+    return {
+        one_of("price", catalog.canonical_name("hardware", name), hardware): _price(f"{name}={value}", value)
+        for name, value in given.items()
+    }
+
+
+def _prices_of_file(path: Path, hardware: list[str]) -> dict[str, float]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise fail("price", str(path), f"is not TOML ({error})", "write lines such as h100-sxm = 2.5") from None
+    found = {
+        catalog.canonical_name("hardware", name): _price(f"{name}={value}", value) for name, value in table.items()
+    }
+    if not set(found) & set(hardware):
+        raise fail("price", str(path), f"must name one of {', '.join(hardware)}")
+    return {name: price for name, price in found.items() if name in hardware}
+
+
+def _price(text: str, value: object) -> float:
+    try:
+        price = float(str(value))
+    except ValueError:
+        raise fail("price", text, "must be NAME=NUMBER") from None
+    return float(in_range("price", price, 0, 1e9, above=True))
+
+
+def hardware_names(args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Return the hardware to consider, by the names of the catalog, and notes on other names."""
+    names = name_list(args.hardware)
+    if not names:
+        raise fail("hardware", args.hardware, "must name at least one device")
+    notes = [text for name in names for text in Scenario(args.model, hardware=name).name_notes()]
+    return list(dict.fromkeys(catalog.canonical_name("hardware", name) for name in names)), notes
+
+
+def _scenario(args: argparse.Namespace, draft: str, acceptance: str | None, **replaced: object) -> Scenario:
+    return Scenario(**_options.scenario_options(args, draft=draft, acceptance=acceptance, **replaced))
+
+
+def gather(args: argparse.Namespace, model: Model, names: list[str]) -> Gathered:
+    """Return the candidates of a command line.
+
+    Raises
+    ------
+    InputError
+        For an option that no candidate can have; and if no deployment can run the model, for the first reason.
+    """
+    drafts = list(dict.fromkeys(name_list(args.draft))) or ["none"]
+    acceptance = acceptance_of(args.acceptance, drafts)
+    precisions = [None] if args.precision is None else name_list(args.precision)
+    for precision in precisions:
+        if precision is not None:
+            one_of("precision", precision, WEIGHT_PRECISIONS)
+    ranks = whole("tp", counts("tp", args.tp), 1).tolist()
+    configs: dict[str, list[SpeculativeConfig]] = {}
+    found = Gathered([])
+    for draft in drafts:
+        first = _scenario(args, draft, acceptance[draft], hardware=names[0], tp=1, precision=precisions[0])
+        configs[draft], remarks = first.speculative_configs()
+        found.notes.extend(remarks)
+    for name in names:
+        for precision in precisions:
+            for tp in ranks:
+                try:
+                    found.groups.extend(
+                        _on_device(
+                            model,
+                            configs,
+                            {
+                                draft: _scenario(
+                                    args, draft, acceptance[draft], hardware=name, tp=tp, precision=precision
+                                )
+                                for draft in configs
+                            },
+                            found.notes,
+                        )
+                    )
+                except InputError as error:
+                    found.skipped[f"{name}, {error}"] += len(configs)
+    if not found.groups:
+        raise InputError(next(iter(found.skipped)).partition(", ")[2])
+    found.notes.extend(
+        text
+        for each in found.groups
+        for text in deployment_notes(model, each.configs, each.deployment, each.draft_deployment)
+    )
+    return found
+
+
+def _on_device(
+    model: Model, configs: dict[str, list[SpeculativeConfig]], scenarios: dict[str, Scenario], notes: list[str]
+) -> list[Candidates]:
+    """Return every draft on one device with one number of TP ranks."""
+    found = []
+    for draft, scenario in scenarios.items():
+        target, where = scenario.deployments()
+        hardware = target.calibration.hardware
+        forward.check_tensor_parallel(model, target.tp)
+        if target.tp > 1 and hardware.link_bytes_per_s <= 0:
+            raise fail("tp", target.tp, f"needs a link between GPUs, and {hardware.name} has none")
+        notes += scenario.precision_notes()
+        found.append(Candidates(configs[draft], target, where))
+    return found

@@ -1,0 +1,151 @@
+"""Check the best candidates of a plan by simulation, and correct their replicas.
+
+The closed form gives the first number of replicas. A simulation of one replica then decides: as long as a limit
+fails, there are more replicas; as long as all hold with one less, there is one less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from scylla_sim.planning.capacity import cost_per_million
+from scylla_sim.planning.traffic import Served, Traffic, prefill_first
+from scylla_sim.planning.traffic_rows import LATENCIES, SIMULATION, TrafficPoint
+from scylla_sim.planning.traffic_search import Option
+from scylla_sim.serving.batching import MIXED, PREFILL_FIRST
+from scylla_sim.serving.metrics import counted, summary
+from scylla_sim.serving.serve import COOLDOWN, WARMUP, work_of
+from scylla_sim.serving.simulation import simulate
+from scylla_sim.serving.workload import Requests, cached_tokens, gamma_arrivals
+
+SEEDS = 3
+"""Runs of each candidate and number of replicas."""
+REQUESTS = 4000
+"""Requests of a run."""
+MAX_STEPS = 12
+"""Largest number of changes to the replicas."""
+MIN_SHARE = 0.95
+"""Least share of the offered rate that a stable run completes."""
+
+
+def simulated(
+    served: Served, traffic: Traffic, rate_per_s: float, *, seed: int = 0, seeds: int = SEEDS, count: int = REQUESTS
+) -> dict[str, float]:
+    """Return the metrics of one replica at a rate, as means over some runs.
+
+    The metrics are those of `scylla_sim.serving.metrics.summary`.
+
+    Parameters
+    ----------
+    seed, seeds
+        Seed of the first run, and number of runs.
+    count
+        Requests of a run.
+    """
+    policy = PREFILL_FIRST if prefill_first(served.deployment) else MIXED
+    found = []
+    for number in range(seed, seed + seeds):
+        rng = np.random.default_rng(number)
+        requests = _requests(traffic, rng, rate_per_s, count)
+        work = work_of(requests, served.configs, [served.configs], rng, seats=served.model.max_num_seqs)
+        run = simulate(served.model, requests, work, policy=policy)
+        time = counted(run, warmup=WARMUP, cooldown=COOLDOWN)
+        found.append(summary(run, time, pool=float(served.model.kv_tokens.value)))
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+
+def _requests(traffic: Traffic, rng: np.random.Generator, rate_per_s: float, count: int) -> Requests:
+    """Return the requests of one run."""
+    load, ones = traffic.load, np.ones(count, dtype=np.int64)
+    prompt = load.input_len * ones
+    return Requests(
+        arrival_s=gamma_arrivals(rng, count, rate=rate_per_s),
+        input_tokens=prompt,
+        cached_tokens=cached_tokens(prompt, load.prefix_hit),
+        output_tokens=load.output_len * ones,
+        class_index=0 * ones,
+    )
+
+
+def holds(found: Mapping[str, float], traffic: Traffic, rate_per_s: float) -> bool:
+    """Return whether a run meets all limits and completes what is offered."""
+    met = all(found[f"{limit.metric}_s {limit.statistic}"] <= limit.seconds for limit in traffic.limits)
+    return met and found["requests_per_s"] >= MIN_SHARE * rate_per_s
+
+
+def confirm(point: TrafficPoint, option: Option, traffic: Traffic, *, seed: int = 0) -> TrafficPoint:
+    """Return an operating point with the replicas and latencies of simulated runs.
+
+    Parameters
+    ----------
+    point
+        Operating point of the closed form.
+    seed
+        Seed of the first run.
+
+    Notes
+    -----
+    The ends of the replicas move with their value, because their errors are those of the steps.
+    """
+    runs: dict[int, dict[str, float]] = {}
+    highest = traffic.max_load * option.served.saturation_per_s
+
+    def good(replicas: int) -> bool:
+        rate = traffic.rate_per_s / replicas
+        if replicas < 1 or rate > highest * (1.0 + 1e-9):
+            return False
+        if replicas not in runs:
+            runs[replicas] = simulated(option.served, traffic, rate, seed=seed)
+        return holds(runs[replicas], traffic, rate)
+
+    count = point.replicas
+    step = max(round(0.02 * count), 1)
+    for _ in range(MAX_STEPS):
+        if good(count):
+            if count - step < 1 or not good(count - step):
+                break
+            count -= step
+        else:
+            count += step
+            if good(count):
+                break
+    if not good(count):
+        return point
+    return _with_runs(point, option, traffic, count, runs[count])
+
+
+def _with_runs(
+    point: TrafficPoint, option: Option, traffic: Traffic, count: int, found: Mapping[str, float]
+) -> TrafficPoint:
+    """Return a point with another number of replicas and the metrics of a run."""
+    ratio, rate = count / point.replicas, traffic.rate_per_s / count
+    tokens = traffic.rate_per_s * traffic.load.output_len
+    gpus = count * point.tp
+    cost = None if option.price is None else float(cost_per_million(option.price, gpus, np.asarray(tokens)))
+    fewest, most = (
+        float(np.floor(point.replicas_lower * ratio)),
+        float(np.ceil(point.replicas_upper * ratio)) if np.isfinite(point.replicas_upper) else np.inf,
+    )
+    return replace(
+        point,
+        replicas=count,
+        replicas_lower=max(fewest, 1.0),
+        replicas_upper=most,
+        gpus=gpus,
+        gpus_lower=max(fewest, 1.0) * point.tp,
+        gpus_upper=most * point.tp,
+        rate_per_s=rate,
+        load=rate / option.served.saturation_per_s,
+        running=found["running"],
+        kv_use=found["kv_use"],
+        latency_s={
+            f"{metric}_{name}_s": found[f"{metric}_s {name}"] for metric in ("ttft", "tpot") for name in LATENCIES
+        },
+        tokens_per_s_per_gpu=tokens / gpus,
+        tokens_per_s_per_user=1.0 / found["tpot_s mean"],
+        cost_per_million_tokens=cost,
+        method=SIMULATION,
+    )

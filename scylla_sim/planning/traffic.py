@@ -1,0 +1,244 @@
+"""Capacity for a request rate: replicas, GPUs and latencies of deployments, in closed form.
+
+A candidate is one deployment with one draft configuration, or with a schedule of draft lengths by batch. It serves
+the highest rate at which all limits hold and its load stays below a share of saturation. The share is checked even
+without limits, because time per token can meet a limit while the queue diverges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
+from scylla_sim.checks import FloatArray, in_range, positive
+from scylla_sim.planning.crossover import spans_of
+from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
+from scylla_sim.prediction.served_load import ServedLoad
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.serving.closed_form import Curve, curve, saturation
+from scylla_sim.serving.iteration import IterationModel, iteration_model
+from scylla_sim.serving.iteration_parts import decoding, kv_pool_tokens
+from scylla_sim.serving.limits import Limit
+from scylla_sim.serving.replica import cycles_of, replica
+from scylla_sim.specs.model import Model
+
+MAX_SEATS = 1024
+"""Most requests that run together; the default of ``max_num_seqs`` in vLLM on GPUs with at least 70 GiB."""
+MAX_LOAD = 0.9
+"""Highest planned share of saturation. Beyond it, a step that is 1 % slower makes latency 10 % longer or more."""
+SATURATION = "saturation"
+"""Name of the limit by which a rate stays below `MAX_LOAD`."""
+_LOADS = np.concatenate([[0.0], np.geomspace(2e-5, 1.0, 220)])
+"""Mean decoding requests of a curve, over the largest."""
+_STEPS = 400
+"""Rates between which limits are interpolated."""
+_CONTEXTS = 3
+
+Configs = Mapping[int, SpeculativeConfig]
+"""First batch of each range of batches -> configuration; one range for one draft length."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Requests that a plan must serve.
+
+    Attributes
+    ----------
+    rate_per_s
+        Requests per second of all replicas together; arrivals are Poisson.
+    load
+        Lengths of the requests.
+    limits
+        Upper limits on latencies.
+    max_load
+        Highest share of saturation, in (0, 1).
+    max_num_seqs, max_num_batched_tokens
+        Limits of the scheduler; fewer requests run together where the KV pool or the budget is smaller.
+    """
+
+    rate_per_s: float
+    load: ServedLoad
+    limits: Sequence[Limit] = ()
+    max_load: float = MAX_LOAD
+    max_num_seqs: int = MAX_SEATS
+    max_num_batched_tokens: int = MAX_STEP_TOKENS
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        positive("rate", self.rate_per_s)
+        in_range("max_load", self.max_load, 0, 1, above=True)
+
+
+@dataclass(frozen=True)
+class Served:
+    """One candidate under a load.
+
+    Attributes
+    ----------
+    configs
+        Configurations by batch.
+    deployment, draft_deployment
+        Where target and draft run.
+    model
+        Seconds of its iterations.
+    saturation_per_s
+        Rate beyond which the queue of one replica grows for ever.
+    rate_per_s
+        Highest rate of one replica at which all limits hold; 0 if a limit fails without load.
+    binds
+        The limit that decides ``rate_per_s``.
+    curve
+        Steady states along rising load.
+    """
+
+    configs: Configs
+    deployment: Deployment
+    draft_deployment: Deployment
+    model: IterationModel
+    saturation_per_s: float
+    rate_per_s: float
+    binds: str
+    curve: Curve = field(repr=False)
+
+    def replicas(self, traffic: Traffic) -> float:
+        """Return the replicas that the load needs; infinite if a limit fails without load."""
+        return float(np.ceil(traffic.rate_per_s / self.rate_per_s - 1e-9)) if self.rate_per_s else np.inf
+
+
+def statistic(found: Curve, limit: Limit) -> FloatArray:
+    """Return the latency that a limit bounds."""
+    if limit.probability is None:
+        return found.ttft_s if limit.metric == "ttft" else found.tpot_s
+    quantile = found.ttft_quantile if limit.metric == "ttft" else found.tpot_quantile
+    return quantile(limit.probability)
+
+
+def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tuple[float, str]:
+    """Return the highest rate of one replica at which all limits hold, and the limit that decides it.
+
+    Parameters
+    ----------
+    found
+        Curve of one replica, shape (loads,).
+    """
+    rates = np.linspace(0.0, traffic.max_load, _STEPS + 1) * saturation_per_s
+    at = found.at_rate(rates)
+    best, binds = float(rates[-1]), SATURATION
+    for limit in traffic.limits:
+        value = statistic(at, limit)
+        over = np.flatnonzero(value > limit.seconds)
+        if not over.size:
+            continue
+        first = int(over[0])
+        if first == 0:
+            return 0.0, str(limit)
+        share = (limit.seconds - value[first - 1]) / (value[first] - value[first - 1])
+        reached = float(rates[first - 1] + share * (rates[first] - rates[first - 1]))
+        if reached < best:
+            best, binds = reached, str(limit)
+    return best, binds
+
+
+def prefill_first(deployment: Deployment) -> bool:
+    """Return whether an engine reads prompts in iterations of their own; SGLang does by default."""
+    return deployment.engine.framework == "sglang"
+
+
+def steady_states(model: IterationModel, deployment: Deployment, traffic: Traffic) -> tuple[Curve, float]:
+    """Return the steady states of one replica, and its rate at saturation."""
+    one = replica(model, traffic.load, prefill_first=prefill_first(deployment))
+    return curve(one, _LOADS * float(one.rows[-1])), float(saturation(one))
+
+
+def served(
+    configs: Configs, where: tuple[Deployment, Deployment], model: IterationModel, traffic: Traffic
+) -> Served:
+    """Return a candidate under a load, with the highest rate that its limits allow."""
+    found, full = steady_states(model, where[0], traffic)
+    best, binds = highest_rate(found, full, traffic)
+    return Served(configs, *where, model, full, best, binds, found)
+
+
+def _seats(
+    model: Model, configs: Sequence[SpeculativeConfig], where: tuple[Deployment, Deployment], traffic: Traffic
+) -> int:
+    """Return the largest number of requests that seats, KV pool and budget allow; 0 if not even one fits."""
+    load = traffic.load
+    longest = load.input_len + load.output_len
+    widest = max(config.verify_tokens for config in configs)
+    alone = kv_pool_tokens(model, configs, *where, context=float(longest))
+    if alone.lower < longest:
+        return 0
+    pool = kv_pool_tokens(model, configs, *where, context=float(load.context))
+    fits = float(pool.upper) / load.context
+    return int(min(traffic.max_num_seqs, max(fits, 1.0), traffic.max_num_batched_tokens // widest))
+
+
+def candidates(
+    model: Model,
+    configs: Sequence[SpeculativeConfig],
+    where: tuple[Deployment, Deployment],
+    traffic: Traffic,
+    *,
+    schedule: bool = False,
+) -> Iterator[Served]:
+    """Yield each configuration of one draft on one deployment that fits in memory.
+
+    Parameters
+    ----------
+    configs
+        Configurations of one draft.
+    where
+        Deployment of the target and of the draft.
+    schedule
+        Whether to yield a schedule of all draft lengths by batch too.
+    """
+    seats = _seats(model, configs, where, traffic)
+    if seats == 0:
+        return
+    load = traffic.load
+    first: IterationModel | None = None
+    made: list[IterationModel] = []
+    for config in configs:
+        if first is None:
+            widest = max(configs, key=lambda one: one.verify_tokens)
+            first = iteration_model(
+                model,
+                widest,
+                *where,
+                max_context=load.input_len + load.output_len,
+                mean_context=float(load.context),
+                max_num_seqs=seats,
+                max_num_batched_tokens=traffic.max_num_batched_tokens,
+                contexts=_CONTEXTS,
+            )
+        made.append(_with_configs(first, model, {1: config}, where, traffic))
+        yield served({1: config}, where, made[-1], traffic)
+    if schedule and len(configs) > 1 and first is not None:
+        by_batch = _schedule(configs, made, load)
+        if len(by_batch) > 1:
+            yield served(by_batch, where, _with_configs(first, model, by_batch, where, traffic), traffic)
+
+
+def _with_configs(
+    made: IterationModel, model: Model, configs: Configs, where: tuple[Deployment, Deployment], traffic: Traffic
+) -> IterationModel:
+    """Return an iteration model with other configurations of the same draft; prompts cost the same."""
+    context = float(traffic.load.context)
+    parts = decoding(model, configs, *where, max_batch=made.max_num_seqs, contexts=np.maximum(made.contexts, 1.0))
+    pool = kv_pool_tokens(model, list(configs.values()), *where, context=context)
+    return replace(made, decoding=parts, kv_tokens=pool)
+
+
+def _schedule(configs: Sequence[SpeculativeConfig], made: Sequence[IterationModel], load: ServedLoad) -> Configs:
+    """Return the draft length of each range of batches, by the decoding seconds of a whole request."""
+    batch = np.arange(1, made[0].max_num_seqs + 1)
+    work = [
+        cycles_of(config.tokens_per_cycle, config.draft_len, tokens=load.output_len - 1.0)[0]
+        * one.decode_s(batch, load.context)
+        for config, one in zip(configs, made)
+    ]
+    return {first: configs[chosen] for first, _, chosen in spans_of(-np.log(np.stack(work)))}

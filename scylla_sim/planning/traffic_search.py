@@ -1,0 +1,134 @@
+"""Search for the cheapest deployment of a request rate, over hardware, TP ranks, precisions and drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scylla_sim.acceptance.speculative_config import no_drafting
+from scylla_sim.planning.capacity import Candidates
+from scylla_sim.planning.traffic import Served, Traffic, candidates
+from scylla_sim.planning.traffic_rows import TrafficPoint, traffic_point
+from scylla_sim.specs.draft import Draft
+from scylla_sim.specs.model import Model
+
+Key = tuple[str, int, str, str]
+"""Hardware, TP ranks, precision of the weights and of the KV cache."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One candidate with plain decoding on the same GPUs.
+
+    Attributes
+    ----------
+    served, plain
+        The candidate, and plain decoding; the same object for the baseline itself.
+    price
+        Price of one GPU for one hour; ``None`` without prices.
+    """
+
+    served: Served
+    plain: Served
+    price: float | None = None
+
+    @property
+    def key(self) -> Key:
+        """The deployment."""
+        where = self.served.deployment
+        return where.calibration.hardware.name, where.tp, where.dtype, where.kv_dtype
+
+    @property
+    def gpus_per_request(self) -> float:
+        """GPUs for each request per second, without rounding to whole replicas; infinite if a limit fails."""
+        return self.served.deployment.tp / self.served.rate_per_s if self.served.rate_per_s else float("inf")
+
+    def effort(self, traffic: Traffic, ranks_by_cost: bool) -> tuple[float, float]:
+        """Return the quantity to minimize, price or GPUs, and the same without rounding for ties."""
+        each = self.price if ranks_by_cost and self.price is not None else 1.0
+        if ranks_by_cost and self.price is None:
+            each = float("inf")
+        count = self.served.replicas(traffic)
+        return each * count * self.served.deployment.tp, each * self.gpus_per_request
+
+
+@dataclass(frozen=True)
+class TrafficPlan:
+    """Result of a search.
+
+    Attributes
+    ----------
+    traffic
+        The load.
+    options
+        All candidates that fit in memory, best first; those that miss a limit last.
+    too_large
+        Candidates that do not fit in memory.
+    """
+
+    traffic: Traffic
+    options: Sequence[Option]
+    too_large: int
+
+    @property
+    def feasible(self) -> list[Option]:
+        """Candidates that can meet all limits, best first."""
+        return [option for option in self.options if option.served.rate_per_s > 0.0]
+
+    @property
+    def too_slow(self) -> int:
+        """Candidates that miss a limit even without load."""
+        return len(self.options) - len(self.feasible)
+
+    def best_of_each(self) -> list[Option]:
+        """Return the best candidate of each deployment, best first."""
+        found: dict[Key, Option] = {}
+        for option in self.feasible:
+            found.setdefault(option.key, option)
+        return list(found.values())
+
+
+def search_traffic(
+    model: Model,
+    groups: Sequence[Candidates],
+    traffic: Traffic,
+    *,
+    prices: Mapping[str, float] | None = None,
+    schedule: bool = False,
+) -> TrafficPlan:
+    """Return all candidates under a load, by price if there are prices, otherwise by GPUs.
+
+    Parameters
+    ----------
+    groups
+        Configurations of one draft on one deployment each. Plain decoding is added where it is missing, to compare
+        with, and not ranked.
+    prices
+        Price per GPU-hour by hardware name; a device without one ranks last.
+    schedule
+        Whether schedules of draft lengths by batch are candidates too.
+    """
+    plain: dict[Key, Served | None] = {}
+    options: list[Option] = []
+    too_large = 0
+    for group in sorted(groups, key=lambda one: one.configs[0].draft.kind != "none"):
+        where = (group.deployment, group.draft_deployment or group.deployment)
+        name = group.deployment.calibration.hardware.name
+        key = name, group.deployment.tp, group.deployment.dtype, group.deployment.kv_dtype
+        if key not in plain:
+            base = candidates(model, [no_drafting(Draft("none", "none"))], where, traffic)
+            plain[key] = next(iter(base), None)
+        baseline = plain[key]
+        if group.configs[0].draft.kind == "none":
+            found = [] if baseline is None else [baseline]
+        else:
+            found = list(candidates(model, group.configs, where, traffic, schedule=schedule))
+        too_large += len(group.configs) if not found else 0
+        options += [Option(one, baseline or one, (prices or {}).get(name)) for one in found]
+    options.sort(key=lambda option: option.effort(traffic, bool(prices)))
+    return TrafficPlan(traffic, options, too_large)
+
+
+def points(model: Model, chosen: Sequence[Option], traffic: Traffic) -> list[TrafficPoint]:
+    """Return the operating points of some candidates."""
+    return [traffic_point(model, one.served, one.plain, traffic, one.price) for one in chosen]

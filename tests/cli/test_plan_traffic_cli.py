@@ -1,0 +1,160 @@
+"""``scylla-sim plan --rate``: GPUs for a load, changes, the front, and refusals."""
+
+import json
+
+import pytest
+from command_line import refused, rows, run
+
+EXAMPLE = ["plan", "--model", "llama-3.3-70b", "--precision", "fp8", "--hardware", "h100-sxm", "--tp", "4"]
+EXAMPLE += ["--rate", "200/s", "--input-len", "2k", "--output-len", "300", "--finalists", "0"]
+SMALL = ["plan", "--model", "llama-3.1-8b", "--hardware", "h100-sxm", "--tp", "1"]
+LENGTHS = ["--input-len", "1000", "--output-len", "200"]
+LOAD = [*SMALL, "--rate", "20/s", *LENGTHS]
+
+
+def test_the_example_lies_near_another_planner(capsys):
+    """Another model needs 124-128 GPUs for a mean of 40 ms; 25 % more or less is a sanity check."""
+    (row,) = rows(capsys, *EXAMPLE, "--tpot", "40ms", "--price", "h100-sxm=2.5")
+    assert 0.75 * 124 <= row["gpus"] <= 1.25 * 128
+    assert row["gpus_lower"] <= row["gpus"] <= row["gpus_upper"]
+    assert row["tpot_mean_s"] <= 0.04
+    assert row["binds"] == "TPOT mean <= 40 ms"
+    assert row["cost_per_million_tokens"] == pytest.approx(2.5 * row["gpus"] / 3600 / (200 * 300) * 1e6)
+    assert (row["evidence"], row["method"], row["doubts"]) == ("silicon", "formula", "")
+
+
+def test_the_answer_comes_first_and_every_assumption_is_printed(capsys):
+    code, out, err = run(capsys, *EXAMPLE, "--tpot", "40ms")
+    assert code == 0
+    assert out.startswith("Fewest GPUs: 152 GPUs [")
+    assert max(map(len, out.splitlines())) <= 100
+    flat = " ".join(out.split())
+    for text in (
+        *(
+            "200 requests/s (Poisson",
+            "2000 in, 300 out",
+            "engine vllm",
+            "KV cache bf16",
+            "8192 tokens an iteration",
+        ),
+        *("No limit on TTFT", "load <= 90 % of saturation", "No spare replicas", "A step 1 % slower"),
+    ):
+        assert text in flat
+    assert "1 configurations: 1 feasible" in err
+
+
+def test_best_of_each_deployment_with_the_gain_over_plain_decoding(capsys):
+    drafts = ["--draft", "none,eagle3,medusa", "--draft-len", "1,3", "--acceptance", "eagle3=0.7,0.6,medusa=0.2"]
+    options = [*LOAD, "--tp", "1,2", "--tpot", "p95:30ms", "--ttft", "p95:1s", *drafts, "--finalists", "0"]
+    found = rows(capsys, *options)
+    assert len({(row["hardware"], row["tp"]) for row in found}) == len(found) == 2
+    assert [row["gpus"] for row in found] == sorted(row["gpus"] for row in found)
+    every = rows(capsys, *options, "--all", "--top", "0")
+    assert {(row["draft"], row["draft_len"]) for row in every} >= {("none", 0), ("eagle3", 1), ("medusa", 3)}
+    for row in every:
+        assert row["gain_lower"] <= row["gain"] <= row["gain_upper"]
+        assert row["tpot_p95_s"] <= 0.03 * 1.001
+        assert row["verdict"] in ("faster", "slower", "undecided", "baseline")
+    worse = next(row for row in every if (row["draft"], row["draft_len"], row["tp"]) == ("medusa", 3, 1))
+    assert worse["gain"] < 1.0
+
+
+def test_a_gpu_that_cannot_run_a_candidate_is_skipped_and_counted(capsys):
+    options = [*LOAD, "--hardware", "h100-sxm,rtx-4090", "--tp", "1,3,16", "--finalists", "0"]
+    code, out, err = run(capsys, *options)
+    assert code == 0
+    assert "h100-sxm" in out
+    assert "1 skipped: h100-sxm, tp=3 must divide num_heads=32" in err
+    assert "1 skipped: h100-sxm, tp=16 must be at most 8" in err
+
+
+def test_changes_are_compared_with_the_plan(capsys):
+    changes = ["rate=2x", "context=32k", "hardware=l4", "tpot=p95:20ms", "tp=16"]
+    options = [*LOAD, "--tpot", "30ms", "--ttft", "p95:500ms", "--finalists", "0"]
+    found = rows(capsys, *options, *(part for change in changes for part in ("--what-if", change)))
+    assert [row["change"] for row in found] == ["as asked", *changes]
+    asked, double, longer, other, _, refusal = found
+    assert asked["gpus"] < double["gpus"] <= 2 * asked["gpus"] + 1
+    assert double["gpus_change"].startswith("+")
+    assert "no candidate meets the limits" in longer["problem"]
+    assert "no candidate meets the limits" in other["problem"]
+    assert "tp=16 must be at most 8" in refusal["problem"]
+    _, out, _ = run(capsys, *options, "--what-if", "context=32k")
+    assert "context=32k: no candidate meets the limits; without load" in " ".join(out.split())
+
+
+def test_the_front_falls_from_fast_users_to_busy_gpus(capsys, tmp_path):
+    drawn = tmp_path / "front.svg"
+    found = rows(capsys, *LOAD, "--tp", "1,2,4", "--pareto", "--plot", str(drawn))
+    users = [row["tokens_per_s_per_user"] for row in found]
+    gpus = [row["tokens_per_s_per_gpu"] for row in found]
+    assert users == sorted(users, reverse=True)
+    assert gpus == sorted(gpus)
+    assert len({row["where"] for row in found}) > 1
+    assert drawn.read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_prices_of_a_file_may_name_other_hardware(capsys, tmp_path):
+    file = tmp_path / "prices.toml"
+    file.write_text("h100-sxm = 2.5\nl4 = 0.8\n", encoding="utf-8")
+    (row,) = rows(capsys, *LOAD, "--finalists", "0", "--price", str(file))
+    assert row["cost_per_million_tokens"] == pytest.approx(2.5 * row["gpus"] / 3600 / (20 * 200) * 1e6)
+    file.write_text("l4 = 0.8\n", encoding="utf-8")
+    assert "must name one of h100-sxm" in refused(capsys, *LOAD, "--price", str(file))
+    file.write_text("h100-sxm is cheap", encoding="utf-8")
+    assert "is not TOML" in refused(capsys, *LOAD, "--price", str(file))
+
+
+def test_no_candidate_states_the_closest_latency(capsys):
+    code, out, err = run(capsys, *LOAD, "--tpot", "1ms")
+    assert code == 0
+    assert out.startswith("No candidate meets the limits.")
+    assert "1 miss a limit without any load" in err
+    assert "without load, the fastest take 6.2" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([*SMALL, "--rate", "5", *LENGTHS], "rate='5' is not understood ('5' is not a rate such as 5/s"),
+        ([*SMALL, "--rate", "5/s"], "rate='5/s' needs input_len; give --input-len and --output-len"),
+        ([*LOAD, "--tpot", "40"], "'40' must have a unit, such as 40ms or 40s"),
+        ([*SMALL, "--tpot", "40"], "'40' must have a unit, such as 40ms or 40s"),
+        ([*SMALL, "--tpot", "p95:40ms"], "must limit the mean, because decoding alone has no percentiles"),
+        ([*SMALL, "--ttft", "1s"], "ttft='1s' needs rate; give --rate, for example --rate 5/s"),
+        ([*SMALL, *LENGTHS], "input_len='1000' needs rate"),
+        ([*SMALL, "--what-if", "rate=2x"], "needs rate"),
+        ([*LOAD, "--batch", "8"], "batch='8' must not be given with rate; the load decides it"),
+        ([*LOAD, "--output-len", "1"], "output_len=1 must be at least 2; one token has no time per token"),
+        ([*LOAD, "--ep", "2"], "ep=2 must be 1; expert parallelism is not modelled"),
+        ([*LOAD, "--nodes", "2"], "nodes=2 must be 1; several nodes is not modelled"),
+        ([*LOAD, "--pp", "2"], "pp=2 must be 1; pipeline parallelism is not modelled"),
+        (
+            [*LOAD, "--disaggregated"],
+            "disaggregated=True must not be given; prefill on GPUs of its own is not modelled",
+        ),
+        ([*SMALL, "--disaggregated"], "prefill on GPUs of its own is not modelled"),
+        ([*LOAD, "--max-load", "1.2"], "max_load=1.2 must lie in (0, 1]"),
+        ([*LOAD, "--what-if", "rate"], "what_if='rate' must be NAME=VALUE; for example rate=2x"),
+        ([*LOAD, "--what-if", "colour=red"], "what_if='colour' is not known"),
+        ([*LOAD, "--what-if", "hardware=2x"], "what_if='hardware=2x' must not be a factor"),
+        (
+            [*LOAD, "--draft", "eagle3", "--acceptance", "medusa=0.5"],
+            "acceptance='medusa' is not known; known: eagle3",
+        ),
+        ([*LOAD, "--draft", "eagle3", "--acceptance", "0.7,eagle3=0.5"], "acceptance='0.7' must be DRAFT=RATES"),
+        ([*LOAD, "--precision", "fp7"], "precision='fp7' is not known"),
+        ([*LOAD, "--tp", "3"], "tp=3 must divide num_heads=32 of llama-3.1-8b"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(capsys, options, line):
+    assert line in refused(capsys, *options)
+
+
+def test_decoding_only_says_so_and_derives_its_batches(capsys):
+    code, out, err = run(capsys, *SMALL, "--context", "512")
+    assert code == 0
+    assert "DECODING ONLY: prompts are not counted" in " ".join(out.split())
+    assert "batches from 1 to 7" in err  # 7xx sequences of 512 tokens fit
+    (row,) = json.loads(run(capsys, *SMALL, "--context", "512", "--format", "json")[1])["rows"]
+    assert row["batch_size"] > 512
