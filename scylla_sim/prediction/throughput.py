@@ -303,20 +303,23 @@ def predict_each(
     are as in `predict`; ``measured_plain_s`` is that of `Prediction`. Verified tokens of one sequence share experts
     (`scylla_sim.prediction.expert_overlap`).
     """
-    grid = {"batch": positive("batch", batch), "context": positive("context", context)}
-    b, s = np.broadcast_arrays(*grid.values())
+    b_alone, s_alone = positive("batch", batch), positive("context", context)
+    b, s = np.broadcast_arrays(b_alone, s_alone)
     measured = None if measured_plain_s is None else np.broadcast_to(measured_plain_s, b.shape)
-    plain = target_step(target, deployment, **grid)
+    plain = target_step(target, deployment, batch=b_alone, context=s_alone)
 
     related = {tree: with_overlap(target, tree=tree) for tree in (False, True)}
 
     @cache
     def verified(tokens: int, tree: bool) -> Step:
-        return plain if tokens == 1 else target_step(related[tree], deployment, tokens=tokens, **grid)
+        if tokens == 1:
+            return plain
+        return target_step(related[tree], deployment, batch=b_alone, context=s_alone, tokens=tokens)
 
     @cache
     def one_pass(draft: Draft, width: int, scored: int | None) -> Step:
-        return draft_pass(draft, related[False], draft_deployment or deployment, width=width, scored=scored, **grid)
+        where = draft_deployment or deployment
+        return draft_pass(draft, related[False], where, batch=b_alone, context=s_alone, width=width, scored=scored)
 
     memory = MemoryPlan(
         target,

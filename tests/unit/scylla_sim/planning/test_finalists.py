@@ -1,0 +1,64 @@
+"""Finalists of a plan: the closed form against simulation, and replicas that simulated runs confirm."""
+
+from dataclasses import replace
+
+import pytest
+
+from scylla_sim.planning import finalists
+from scylla_sim.planning.closed_form_errors import error_rows
+from scylla_sim.planning.finalists import confirm, holds, simulated
+from scylla_sim.planning.traffic import Traffic, candidates
+from scylla_sim.planning.traffic_rows import traffic_point
+from scylla_sim.planning.traffic_search import Option
+from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.served_load import ServedLoad
+from scylla_sim.serving.limits import Limit
+
+LENGTHS = ServedLoad(1000, 200)
+LIMITS = (Limit("tpot", "p95", 0.02), Limit("ttft", "p95", 0.2))
+BANDS = {(0.3, "mean"): 0.03, (0.3, "p95"): 0.10, (0.8, "mean"): 0.13, (0.8, "p95"): 0.25}
+"""Share of saturation and statistic -> accepted error of the closed form."""
+
+
+def served(traffic, **options):
+    scenario = Scenario("llama-3.1-8b", hardware="h100-sxm", engine="vllm-2025", **options)
+    configs, _ = scenario.speculative_configs()
+    (found,) = candidates(scenario.target_model(), configs, scenario.deployments(), traffic)
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"draft": "eagle3", "draft_len": [3], "acceptance": 0.65}])
+def test_the_closed_form_agrees_with_simulation(options):
+    traffic = Traffic(1.0, LENGTHS, max_num_seqs=256)
+    rows = error_rows("8b", served(traffic, **options), traffic, shares=(0.3, 0.8), seeds=2, count=4000)
+    checked = [row for row in rows if (row["share"], row["statistic"]) in BANDS]
+    assert len(checked) == 8
+    for row in checked:
+        assert abs(row["relative_error"]) <= BANDS[row["share"], row["statistic"]], row
+        assert row["doubts"] == ""
+
+
+@pytest.mark.parametrize("wrong", [0.8, 1.3])
+def test_simulation_corrects_a_closed_form_that_is_wrong(wrong):
+    """With a wrong highest rate, the finalist ends at the same replicas, one step apart at most."""
+    traffic = Traffic(400.0, LENGTHS, LIMITS)
+    one = served(traffic)
+    model = Scenario("llama-3.1-8b", hardware="h100-sxm").target_model()
+    right = confirm(traffic_point(model, one, one, traffic), Option(one, one), traffic)
+    off = replace(one, rate_per_s=wrong * one.rate_per_s)
+    found = confirm(traffic_point(model, off, off, traffic), Option(off, off), traffic)
+    assert abs(found.replicas - right.replicas) <= 1
+    for point in (right, found):
+        assert point.method == "simulation"
+        assert point.latency_s["tpot_p95_s"] <= 0.02
+        assert point.latency_s["ttft_p95_s"] <= 0.2
+        assert point.rate_per_s * point.replicas == pytest.approx(400.0)
+
+
+def test_a_run_that_falls_behind_does_not_hold(monkeypatch):
+    monkeypatch.setattr(finalists, "REQUESTS", 1000)
+    traffic = Traffic(1.0, LENGTHS, [Limit("tpot", "mean", 10.0)])
+    one = served(traffic)
+    rate = 1.6 * one.saturation_per_s
+    assert not holds(simulated(one, traffic, rate, seeds=1), traffic, rate)
+    assert holds(simulated(one, traffic, 0.2 * rate, seeds=1), traffic, 0.2 * rate)
