@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
 
 
-def _scope(gathered: Gathered, context: int, batch: Sequence[int]) -> str:
+def _scope(gathered: Gathered, context: int) -> str:
     """Return what all candidates share, and what their intervals cover."""
     engine = gathered.groups[0].deployment.engine
     configs = [config for each in gathered.groups for config in each.configs]
@@ -101,8 +101,7 @@ def _scope(gathered: Gathered, context: int, batch: Sequence[int]) -> str:
     coverage = interval_coverage(
         engine, tp=max(each.deployment.tp for each in gathered.groups), acceptance=uncertain if drafting else None
     )
-    sizes = f"{len(batch)} batches from {min(batch)} to {max(batch)}"
-    return f"engine {engine.name}, context {context}, {sizes}; {coverage}"
+    return f"engine {engine.name}, context {context}; {coverage}"
 
 
 def _tpot_limit(text: str | None) -> float | None:
@@ -146,7 +145,8 @@ def execute(args: argparse.Namespace) -> int:
     )
     for line in gathered.skipped_lines():
         note(line)
-    note(_scope(gathered, context, batch))
+    note(f"batches considered: {', '.join(map(str, batch))}")
+    note(_scope(gathered, context))
     if not found.points and found.fastest_tpot_s is not None:
         note(f"the fastest configuration that fits in memory takes {1e3 * found.fastest_tpot_s:.1f} ms per token")
     return 0

@@ -25,8 +25,8 @@ def cycles_of(tokens_per_cycle: float, draft_len: int, *, tokens: float) -> tupl
 
     Examples
     --------
-    >>> [round(one, 2) for one in cycles_of(2.4, 3, tokens=199)], cycles_of(1.0, 0, tokens=199)
-    ([83.3, 0.06], (199.0, 0.0))
+    >>> [round(one, 2) for one in cycles_of(2.4, 3, tokens=199.0)], cycles_of(1.0, 0, tokens=199.0)
+    ([83.34, 0.06], (199.0, 0.0))
     """
     if draft_len == 0 or tokens_per_cycle == 1.0:
         return tokens, 0.0
