@@ -1,4 +1,4 @@
-"""Command line of the package: ``python -m paper {tables,figures,claims,summary,scores}``."""
+"""Command line of the package: ``python -m paper {tables,figures,claims,overview,summary,scores}``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ VERBS = {
     "tables": "write the tables as Markdown, LaTeX, CSV and HTML",
     "figures": "write the figures as SVG and PNG",
     "claims": "write the claims of the paper with status, evidence and result file",
+    "overview": "write index.html: claims, accuracy, figures and tables on one page",
     "summary": "print the main results of a run in ten lines",
     "scores": "compare the scores of served predictions with the frozen ones, or freeze them",
 }
 """Verb -> description of its help page."""
 
 
-WRITING = ("tables", "figures", "claims")
+WRITING = ("tables", "figures", "claims", "overview")
 """Verbs that write into an output folder."""
 
 

@@ -93,7 +93,7 @@ def lines(results: Results) -> list[str]:
         "small scale": _trained(results),
         "Table 5": f"mean error {_table5(results)}",
         "claims": ", ".join(f"{statuses.count(status)} {status}" for status in STATUSES),
-        "output": f"{results.root / 'paper'}: claims.md, table-*.md, figure-*.svg, report.html",
+        "output": f"{results.root / 'paper'}: index.html first; claims.md, table-*.md, figure-*.svg, report.html",
     }
     width = max(map(len, facts))
     return [f"{name:{width}}  {text}" for name, text in facts.items()]

@@ -30,6 +30,8 @@ class Claim:
         Place of the claim in the paper.
     text : str
         The claim.
+    short : str
+        The claim in at most eight words, for the overview.
     rule : str
         Rule that gives the status, in words.
     needs : tuple of str
@@ -40,6 +42,7 @@ class Claim:
 
     where: str
     text: str
+    short: str
     rule: str
     needs: tuple[str, ...]
     judge: Callable[[Results], Verdict]
@@ -59,6 +62,7 @@ CLAIMS = (
     Claim(
         "abstract",
         "1.5 to 2.2 more tokens per cycle than EAGLE-2 at temperature 0",
+        "+1.5 to 2.2 tokens per cycle over EAGLE-2",
         throughput.EAGLE2_RULE,
         (),
         throughput.gain_over_eagle2,
@@ -66,6 +70,7 @@ CLAIMS = (
     Claim(
         "abstract",
         "0.3 more tokens per cycle than EAGLE-3 at temperature 0",
+        "+0.3 tokens per cycle over EAGLE-3",
         throughput.EAGLE3_RULE,
         (),
         throughput.gain_over_eagle3,
@@ -73,6 +78,7 @@ CLAIMS = (
     Claim(
         "abstract",
         "2x the throughput of EAGLE-2 at large batch",
+        "2x EAGLE-2's throughput at large batch",
         throughput.DOUBLED_RULE,
         throughput.TABLE5_FILES,
         throughput.doubled_throughput,
@@ -80,6 +86,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.1",
         "the tokens per cycle of Fig. 1 are linear in ln(pretraining tokens)",
+        "τ is linear in ln(pretraining tokens)",
         laws.FORM_RULE,
         (_TOKENS,),
         laws.log_linear(_TOKENS, "published (labels of one target)"),
@@ -87,6 +94,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.1",
         "slope 0.08, intercept 5.05, R² 0.89",
+        "its slope is 0.08",
         laws.COEFFICIENT_RULE,
         (_TOKENS, _TOKENS_ZERO),
         laws.coefficients("1.1", (_TOKENS, "log-linear"), (_TOKENS_ZERO, "log1p")),
@@ -94,6 +102,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.1",
         "the law holds for drafts trained here, at small scale",
+        "the law holds for drafts trained here",
         small_scale.TOKENS_RULE,
         (),
         small_scale.tokens,
@@ -101,6 +110,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.2",
         "the tokens per cycle of Fig. 1 are linear in ln(decoder layers)",
+        "τ is linear in ln(decoder layers)",
         laws.FORM_RULE,
         (_LAYERS,),
         laws.log_linear(_LAYERS, "published (labels of one target)"),
@@ -108,6 +118,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.2",
         "slope 0.74, intercept 4.61, R² 0.99",
+        "its slope is 0.74",
         laws.COEFFICIENT_RULE,
         (_LAYERS,),
         laws.coefficients("1.2", (_LAYERS, "log-linear")),
@@ -115,6 +126,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.2",
         "the law holds for drafts of other papers (DSpark, DFlash; one slope, one offset per task)",
+        "the law holds for other papers' drafts",
         laws.FORM_RULE,
         (_LAYERS_ELSEWHERE,),
         laws.log_linear(_LAYERS_ELSEWHERE),
@@ -122,6 +134,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.2",
         "the law holds for drafts trained here, at small scale",
+        "the law holds for drafts trained here",
         small_scale.LAYERS_RULE,
         (),
         small_scale.layers,
@@ -129,6 +142,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.3",
         "the best number of paths is where verification becomes compute-bound, 27904 sqrt(1 + 0.034/b) - 27897",
+        "best paths: where verification becomes compute-bound",
         theorem_1_3.CROSSOVER_RULE,
         tuple(theorem_1_3.CROSSOVER_FILES.values()),
         theorem_1_3.crossover,
@@ -136,6 +150,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.3",
         "the best number of paths is linear in ln(batch)",
+        "best paths are linear in ln(batch)",
         theorem_1_3.OPTIMUM_RULE,
         theorem_1_3.OPTIMUM_FILES,
         theorem_1_3.optimum_is_logarithmic,
@@ -143,6 +158,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.3",
         "the best number of verified tokens is linear in ln(batch) for drafts trained here, at small scale",
+        "the same, measured here on a CPU",
         theorem_1_3.OPTIMUM_RULE,
         (),
         small_scale.optimum,
@@ -150,6 +166,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.3",
         "the highest throughput is 286.79 ln b + 7.54",
+        "highest throughput is 286.8 ln b + 7.5",
         theorem_1_3.THROUGHPUT_RULE,
         (),
         theorem_1_3.throughput_law,
@@ -157,6 +174,7 @@ CLAIMS = (
     Claim(
         "Theorem 1.3",
         "the best draft length decreases with the batch on a measured GPU",
+        "the best draft length falls with the batch",
         gpu.BEST_RULE,
         (),
         gpu.best_falls,
@@ -164,6 +182,7 @@ CLAIMS = (
     Claim(
         "premise",
         "at small batch, verifying a few tokens takes about as long as a plain step on a measured GPU",
+        "verifying a few tokens is nearly free",
         gpu.FLAT_RULE,
         (),
         gpu.verify_is_flat,
@@ -171,6 +190,7 @@ CLAIMS = (
     Claim(
         "simulator",
         "the speed-up on a GPU that was measured after the prediction is in the predicted interval",
+        "blind predictions hold the measured speed-up",
         gpu.SPEEDUP_RULE,
         (),
         gpu.speedup,
@@ -178,6 +198,7 @@ CLAIMS = (
     Claim(
         "Table 5",
         "throughput of Qwen2.5-72B on 4x H800, plain, EAGLE-2 and Scylla",
+        "Table 5: Qwen2.5-72B on 4x H800",
         throughput.TABLE5_RULE,
         throughput.TABLE5_FILES,
         throughput.table5,
@@ -203,6 +224,7 @@ def judged(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Row]:
             {
                 "where": claim.where,
                 "claim": claim.text,
+                "short": claim.short,
                 "status": verdict.status,
                 "evidence": verdict.evidence or None,
                 "finding": verdict.finding,

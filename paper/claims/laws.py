@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paper.claims.verdict import CONTRADICTED, NOT_CHECKED, PARTLY, REPRODUCED, RIVAL_RATIO, Verdict
+from paper.claims.verdict import CONTRADICTED, NOT_CHECKED, PARTLY, REFIT_AGREES, RIVAL_RATIO, Verdict
 from paper.render.values import percent
 from paper.sources import published
 from paper.sources.results import Results, ResultTable
@@ -12,17 +12,17 @@ from paper.tables.law_fits import RIVAL_MARGIN, form, holds
 from scylla_sim.records import Row
 
 MIN_R2 = 0.8
-"""Smallest R² at which the form of a law can be reproduced."""
+"""Smallest R² at which the form of a law agrees."""
 R2_MATCH = 0.01
 """Largest difference from a quoted R², which is printed with two digits."""
 
 FORM_RULE = (
-    f"Reproduced: the slope interval is above 0, R² is at least {MIN_R2:g}, and no rival form is better than ln x "
-    f"by more than {RIVAL_MARGIN:g} AICc (with too few points for AICc, by a factor of {RIVAL_RATIO:g} in "
+    f"Refit agrees: the slope interval is above 0, R² is at least {MIN_R2:g}, and no rival form is better than "
+    f"ln x by more than {RIVAL_MARGIN:g} AICc (with too few points for AICc, by a factor of {RIVAL_RATIO:g} in "
     "leave-one-out error); partly: only the slope interval is above 0; otherwise contradicted"
 )
 COEFFICIENT_RULE = (
-    "Reproduced: the 90 % intervals of one refit contain slope and intercept, and R² agrees within "
+    "Refit agrees: the 90 % intervals of one refit contain slope and intercept, and R² agrees within "
     f"{R2_MATCH:g}; partly: the interval contains the slope only; otherwise contradicted"
 )
 
@@ -60,7 +60,7 @@ def log_linear(path: str, evidence: str = "") -> Callable[[Results], Verdict]:
             return Verdict(NOT_CHECKED, f"no log-linear fit in {path}")
         better = _better_form(laws, row)
         r2 = float(row.get("r2_within") or row["r2"])
-        best = REPRODUCED if r2 >= MIN_R2 and not better else PARTLY
+        best = REFIT_AGREES if r2 >= MIN_R2 and not better else PARTLY
         other = "" if better is None else f"; {better} fits clearly better"
         interval = f"[{row['a_lower']:.3g}, {row['a_upper']:.3g}]"
         return Verdict(
@@ -95,8 +95,8 @@ def coefficients(theorem: str, *refits: tuple[str, str]) -> Callable[[Results], 
             slope, intercept = holds(row, "a", quoted["slope"]), holds(row, "c", quoted["intercept"])
             same = abs(row["r2"] - quoted["r2"]) <= R2_MATCH
             if slope and intercept and same:
-                best = REPRODUCED
-            elif slope and best != REPRODUCED:
+                best = REFIT_AGREES
+            elif slope and best != REFIT_AGREES:
                 best = PARTLY
             findings.append(
                 f"{row['formula']} gives {row['a']:.4f} and {row['c']:.3f}, R² {row['r2']:.3f}; the quoted slope "

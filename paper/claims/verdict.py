@@ -1,8 +1,8 @@
 """Status of a claim, and the thresholds that several rules share.
 
-A status follows from numbers in result files by the rule of the claim. A refit of printed labels can reproduce the
-fit of a law, but not the law itself, which needs newly trained drafts. A claim whose numbers only the authors
-reported is reproduced partly at best.
+A status follows from numbers in result files by the rule of the claim. Only measurements, or drafts trained here,
+reproduce a claim. Where only printed points exist, a refit of them agrees with the claim or does not. A claim whose
+numbers only the authors reported is reproduced partly at best.
 """
 
 from __future__ import annotations
@@ -11,8 +11,16 @@ from dataclasses import dataclass
 
 from scylla_sim.checks import fail, one_of
 
-STATUSES = ("reproduced", "partly", "contradicted", "not checked")
-REPRODUCED, PARTLY, CONTRADICTED, NOT_CHECKED = STATUSES
+STATUSES = ("reproduced", "refit agrees", "partly", "contradicted", "not checked")
+REPRODUCED, REFIT_AGREES, PARTLY, CONTRADICTED, NOT_CHECKED = STATUSES
+MEANINGS = {
+    REPRODUCED: "measured or trained again here, and it holds by its rule",
+    REFIT_AGREES: "only the printed points exist; fitted again, they give the claim",
+    PARTLY: "a part of it holds; the finding says which",
+    CONTRADICTED: "the evidence says otherwise",
+    NOT_CHECKED: "there is nothing to check it with",
+}
+"""Status -> meaning in words."""
 
 RIVAL_RATIO = 2.0
 """Ratio of leave-one-out errors from which a rival is clearly better, where points are too few for AICc."""

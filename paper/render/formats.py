@@ -109,9 +109,14 @@ _STYLE = (
 )
 
 
+def grid_html(table: Table) -> str:
+    """Return the rows as an HTML table, empty if there are none."""
+    return _grid(table, table.cells(), [column.title for column in table.columns], "html")
+
+
 def webpage(table: Table) -> str:
     """Return a self-contained HTML page, which the report of Snakemake embeds."""
-    grid = _grid(table, table.cells(), [column.title for column in table.columns], "html")
+    grid = grid_html(table)
     footer = "\n".join(f'<p class="foot">{html.escape(line)}</p>' for line in table.footer())
     caption = html.escape(table.caption)
     return (

@@ -81,9 +81,25 @@ rule claims:
         "python -m paper claims --results results --out results/paper > {log} 2>&1"
 
 
+rule overview:
+    input:
+        EVIDENCE,
+        figures=rules.figures.output,
+    output:
+        "results/paper/index.html",
+    log:
+        "results/logs/paper/overview.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=PRINTER,
+    shell:
+        "python -m paper overview --results results --out results/paper > {log} 2>&1"
+
+
 rule calibrations:
     input:
         expand("results/calibration/{device}.json", device=MEASURED),
 
 
-PAPER = [*rules.claims.output, *rules.tables.output, *rules.figures.output]
+PAPER = [*rules.claims.output, *rules.tables.output, *rules.figures.output, *rules.overview.output]

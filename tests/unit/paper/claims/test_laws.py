@@ -8,19 +8,19 @@ from paper_results import edit, status
 
 
 def test_the_interval_decides_on_quoted_coefficients(own_results: Path) -> None:
-    assert status(own_results, "slope 0.08") == "reproduced"
+    assert status(own_results, "slope 0.08") == "refit agrees"
     assert status(own_results, "slope 0.74") == "contradicted"
     path = own_results / "laws/theorem-1.2.json"
     edit(path, lambda row: row.update(a_lower=0.7, a_upper=0.8))
     assert status(own_results, "slope 0.74") == "partly"
     edit(path, lambda row: row.update(c_lower=4.6, c_upper=4.7))
-    assert status(own_results, "slope 0.74") == "reproduced"
+    assert status(own_results, "slope 0.74") == "refit agrees"
 
 
 def test_slope_r2_and_rivals_decide_on_the_form(own_results: Path) -> None:
     words = "linear in ln(pretraining tokens)"
     path = own_results / "laws/theorem-1.1.json"
-    assert status(own_results, words) == "reproduced"
+    assert status(own_results, words) == "refit agrees"
     edit(path, lambda row: row.update(aicc=-35.0) if row["form"] == "linear" else None)
     assert status(own_results, words) == "partly"
     edit(path, lambda row: row.update(aicc=-20.0) if row["form"] == "linear" else None)
