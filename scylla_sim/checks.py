@@ -58,7 +58,7 @@ def _numbers(name: str, value: ArrayLike) -> FloatArray:
     """Return ``value`` as an array of finite numbers."""
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise fail(name, value, "must be a number or an array of numbers") from None
     bad = ~np.isfinite(array)
     if bad.any():

@@ -12,6 +12,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -87,6 +89,9 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
     call
         The command; ``None`` means exit code 0.
     """
+    if sys.stdout is None:  # closed by the shell (>&-): the output is not wanted
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            return run(prog, call)
     try:
         return call() or 0
     except InputError as error:
@@ -327,7 +332,9 @@ def emit_columns(
 
 def emit_text(args: argparse.Namespace, text: str) -> None:
     """Write text to ``--out``, or to stdout."""
-    if args.out:
+    if args.out is not None:
+        if not args.out:
+            raise fail("out", args.out, "must be the name of a file")
         write_text(args.out, text)
         note(f"wrote {args.out}")
     else:

@@ -11,6 +11,7 @@ Text tables are in `scylla_sim.text`.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -241,8 +242,17 @@ READ_BLOCK = 4096
 """Lines of a CSV file that are converted to columns at once."""
 
 
+def _dialect(start: bytes) -> tuple[str, str]:
+    """Return the encoding and the separator of CSV text from its first bytes; spreadsheets also write UTF-16."""
+    encoding = "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    first = start.decode(encoding, "ignore").split("\n", 1)[0]
+    return encoding, max(",;\t", key=first.count)
+
+
 def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, list[str]]:
     """Read a CSV file into columns of text, in file order.
+
+    The first line decides whether commas, semicolons or tabs separate the columns.
 
     Parameters
     ----------
@@ -256,8 +266,10 @@ def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, l
     """
     lines = 0
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+        with Path(path).open("rb") as raw:
+            encoding, separator = _dialect(raw.peek(READ_BLOCK))
+            file = io.TextIOWrapper(raw, encoding=encoding, newline="")
+            reader = csv.reader(file, strict=True, delimiter=separator)
             header = [name.strip() for name in next(reader, [])]
             width = len(header)
             columns: list[list[str]] = [[] for _ in header]

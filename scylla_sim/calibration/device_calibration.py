@@ -247,7 +247,7 @@ def from_json(value: Mapping[str, Any], *, path: str = "calibration") -> Calibra
             device=str(value["device"]),
             hardware=Hardware(**value["hardware"]),
             kernels=kernels,
-            evidence=str(value["evidence"]),
+            evidence=one_of("evidence", str(value["evidence"]), fitted_kernel.LEVELS),
             source=str(value.get("source", "")),
         )
     except InputError:

@@ -14,6 +14,7 @@ from scylla_sim.kernels.device_rates import Rates
 from scylla_sim.kernels.model import KernelModel, evaluate, values_of
 from scylla_sim.kernels.registry import kernel_models
 from scylla_sim.ops.op import Columns
+from scylla_sim.records import EVIDENCE
 from scylla_sim.stats.estimate import Estimate
 
 PRIOR_RATIO = 1.5
@@ -62,6 +63,10 @@ class Band:
     def widened(self, ratio: float) -> Band:
         """Return the band with both ends moved outwards by a factor."""
         return Band(self.lower_ratio / ratio, self.upper_ratio * ratio)
+
+
+LEVELS = (*EVIDENCE, "transferred")
+"""Evidence levels of a calibration: those of `scylla_sim.records`, and that of a fit moved to another device."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,6 @@ def from_json(entry: Mapping[str, Any]) -> FittedKernel:
         band=Band(float(entry["lower_ratio"]), float(entry["upper_ratio"])),
         short_band=Band(float(entry["short_lower_ratio"]), float(entry["short_upper_ratio"])),
         split_s=float(entry["split_s"]),
-        evidence=str(entry["evidence"]),
+        evidence=one_of("evidence", str(entry["evidence"]), LEVELS),
         graph_share_s=float(entry.get("graph_share_s", 0.0)),
     )

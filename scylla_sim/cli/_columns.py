@@ -68,6 +68,10 @@ def given_calibration(args: argparse.Namespace) -> Calibration | None:
     return device_calibration.read(args.calibration) if args.calibration else None
 
 
+MAX_NUMBER = 1e12
+"""Largest count of a row, far above those of servers; products of larger ones exceed float64."""
+
+
 def read_rows(path: str, needed: Sequence[str]) -> dict[str, list[str]]:
     """Read a CSV file that must have some columns and at least one row."""
     columns = read_columns(path, needed=needed)
@@ -79,8 +83,13 @@ def read_rows(path: str, needed: Sequence[str]) -> dict[str, list[str]]:
 def read_numbers(
     path: str, columns: Columns, names: Sequence[str], rule: NumberRule = AT_LEAST_ONE
 ) -> dict[str, FloatArray]:
-    """Return some columns as numbers that obey one rule."""
-    return {name: parse_numbers(name, columns[name], line_of(path), rule=rule) for name in names}
+    """Return some columns as numbers that obey one rule, up to `MAX_NUMBER`."""
+    found = {name: parse_numbers(name, columns[name], line_of(path), rule=rule) for name in names}
+    for name, values in found.items():
+        if (values > MAX_NUMBER).any():
+            at = int(np.argmax(values > MAX_NUMBER))
+            raise fail(name, columns[name][at], f"must be at most {MAX_NUMBER:g} {line_of(path)(at)}")
+    return found
 
 
 def groups(*columns: Sequence[Any]) -> Iterator[tuple[tuple[Any, ...], NDArray[np.intp]]]:

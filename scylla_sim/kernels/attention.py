@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim.checks import FloatArray
+from scylla_sim.checks import FloatArray, fail
 from scylla_sim.kernels.device_rates import Rates, smooth_max
 from scylla_sim.kernels.model import KernelModel, parameter
 from scylla_sim.kernels.operation import (
@@ -166,9 +166,13 @@ def group_names(labels: Labels, numbers: Columns) -> NDArray[np.str_]:
 def lookup(query: KernelQuery, fitted: Collection[str]) -> tuple[str, ...]:
     """Return the group of this head size, then that of the nearest fitted head size."""
     head_dim = int(query.values["head_dim"])
-    sizes = [
-        int(group.split("/")[1]) for group in fitted if group.startswith(f"{query.kv_dtype}/") and "@" not in group
-    ]
+    mine = [group for group in fitted if group.startswith(f"{query.kv_dtype}/") and "@" not in group]
+    names = [group.split("/")[1] for group in mine]
+    if bad := [name for name in names if not name.isdecimal() or int(name) == 0]:
+        raise fail(
+            "group", f"{query.kv_dtype}/{bad[0]}", "must end with a head size", "is the calibration damaged?"
+        )
+    sizes = [int(name) for name in names]
     near = min(sizes, key=lambda size: abs(np.log(size / head_dim)), default=head_dim)
     exact, nearest = f"{query.kv_dtype}/{head_dim}", f"{query.kv_dtype}/{near}"
     return (*with_sources(query.sources, exact), *with_sources(query.sources, nearest))

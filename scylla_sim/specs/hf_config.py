@@ -35,6 +35,7 @@ from scylla_sim.specs.hf_families import (
     text_config,
 )
 from scylla_sim.specs.hf_nemotron import nemotron_h
+from scylla_sim.specs.hf_types import check_types
 from scylla_sim.specs.layers import MoE
 from scylla_sim.specs.model import Model
 
@@ -92,6 +93,7 @@ def model_from_config(name: str, config: Config) -> Model:
     """
     kind, text, notes = text_config(config, name)
     refuse_unknown(kind, text, name)
+    check_types(text, name)
     given: dict[str, Any] = {**DEFAULTS.get(kind, {}), **text}
     if kind == "nemotron_h":
         return nemotron_h(given, name)

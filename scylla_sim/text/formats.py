@@ -55,7 +55,7 @@ STRICT_JSON = JSONDecoder(parse_constant=_refuse, parse_int=_whole, parse_float=
 
 LENIENT_JSON = JSONDecoder(
     parse_constant=lambda text: None,
-    parse_int=lambda text: int(text) if len(text) <= MAX_DIGITS else None,
+    parse_int=_whole,
     parse_float=_finite,
 )
 """Decoder of files of other programs, with ``None`` for NaN, infinity and numbers beyond float64."""

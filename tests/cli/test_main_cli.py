@@ -29,3 +29,11 @@ def test_catalog_rows_have_a_source(capsys):
     assert all(row["source"] for row in found)
     assert {row["name"] for row in rows(capsys, "catalog", "models")} >= {"llama-3.1-8b", "qwen2.5-72b"}
     assert "kind='gpus' is not known" in refused(capsys, "catalog", "gpus")
+
+
+def test_a_closed_stdout_and_an_empty_file_name(capsys, monkeypatch):
+    assert cli.main(["catalog", "models", "--out", ""]) == 2
+    assert "out='' must be the name of a file" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdout", None)
+    assert cli.main(["catalog", "models"]) == 0
+    assert cli.main([]) == 0

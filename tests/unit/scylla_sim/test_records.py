@@ -118,3 +118,17 @@ def test_a_copy_without_git_names_its_commit(monkeypatch):
     assert records.git_state() == {"git_sha": "0123abc", "git_dirty": None}
     monkeypatch.delenv(records.COMMIT_VARIABLE)
     records.git_state.cache_clear()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_columns_of_spreadsheets(tmp_path, separator, encoding):
+    file = tmp_path / "a.csv"
+    file.write_text("m,n\n1,2\n3,4\n".replace(",", separator), encoding=encoding)
+    assert records.read_columns(file) == {"m": ["1", "3"], "n": ["2", "4"]}
+
+
+def test_a_link_to_itself_is_not_written(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="out=.*cannot be written"):
+        records.write_text(tmp_path / "loop", "x")

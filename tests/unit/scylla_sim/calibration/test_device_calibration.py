@@ -37,6 +37,14 @@ def test_damaged_calibration_file_is_refused_in_one_line(tmp_path):
         device_calibration.read(path)
 
 
+@pytest.mark.parametrize("where", ["file", "kernel"])
+def test_an_unknown_evidence_level_is_refused(where):
+    value = device_calibration.to_json(device_calibration.shipped("l40s"))
+    (value if where == "file" else next(iter(value["kernels"]["gemm"].values())))["evidence"] = "magic"
+    with pytest.raises(InputError, match="evidence='magic' is not known"):
+        device_calibration.from_json(value)
+
+
 @pytest.mark.parametrize("name", device_calibration.shipped_devices())
 def test_shipped_calibrations_are_this_catalogs_devices(name):
     calibration = device_calibration.shipped(name)
