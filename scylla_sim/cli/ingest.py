@@ -67,6 +67,8 @@ def execute(args: argparse.Namespace) -> None:
     if args.generation is not None:
         tokens = int(whole("generation", args.generation, 1, generation.MAX_TOKENS))
         facts |= generation.summary(facts["acceptance_rate"], tokens)
+    if args.draft is not None and "position_law" not in facts:
+        note("note: draft is not used: the file has the acceptance of every position")
     for text in found.notes:
         note(f"note: {text}")
     _emit(args, facts | {"evidence": args.evidence}, found.rows)

@@ -76,8 +76,6 @@ def content_of(
     named, law_method, notes = _method(item, method)
     if isinstance(item.found, Counts):
         facts, rows, more = _from_counts(item.found, draft_len, level, law_method)
-        if method is not None and "position_law" not in facts:
-            more.append("draft is not used: the file has the acceptance of every position")
     else:
         found = item.found.windows(draft_len) if isinstance(item.found, Totals) else item.found
         facts, rows, more = _from_windows(found, draft_len, level, law_method)
@@ -180,8 +178,10 @@ def _from_counts(
 
 def _law_rates(tau: float, length: int, method: str) -> list[float]:
     """Return the rates of a law at which a chain has ``tau``."""
+    if not 1 < tau < length + 1:
+        return [float(tau > 1)] * length
     law = positions.law_of(method)
-    rates: list[float] = law.profile(law.first_rate(tau, length) if tau > 1 else 0.0, length).tolist()
+    rates: list[float] = law.profile(law.first_rate(tau, length), length).tolist()
     return rates
 
 
@@ -194,13 +194,14 @@ def _from_windows(
     if length is None:
         hint = "give --draft-len (speculative_num_steps, num_speculative_tokens)"
         raise fail("draft_len", None, "is needed, because the file does not have it", hint)
+    length = int(whole("draft_len", length, 1, MAX_DRAFT_LEN))
     notes = []
     if stated is not None and stated != length:
         notes.append(f"draft_len {length} is used; the file says {stated}")
     tau = found.tau(level)
     mean = float(tau.value)
-    if mean >= length + 1:
-        raise fail("tokens_per_cycle", round(mean, 3), f"must be below draft_len + 1 = {length + 1}")
+    if mean > (length + 1) * (1 + 1e-9):
+        raise fail("tokens_per_cycle", round(mean, 3), f"must be at most draft_len + 1 = {length + 1}")
     law = positions.law_of(method)
     notes.append(
         f"the file has tokens per cycle only; the rates over positions follow {law.describe()}; see --draft"

@@ -43,7 +43,9 @@ _SERVED = {
 
 _INPUT = ("total_input_tokens", "Total input tokens")
 _OUTPUT = ("total_output_tokens", "Total generated tokens")
-_LINE = re.compile(r"(?:^|\s)([A-Z][A-Za-z0-9 .%()/-]{2,60}?):[ \t]+(-?\d+(?:\.\d+)?|not set|inf|nan)[ \t\r]*$")
+_SPEC = ("Drafts", "Draft tokens", "Accepted tokens", "Accept length")
+_LABELS = (*_SPEC, _INPUT[1], _OUTPUT[1], "Max request concurrency", *(names[1] for names in _SERVED.values()))
+_LINE = re.compile(rf"(?:^|\s)({'|'.join(map(re.escape, _LABELS))}):[ \t]+(\d{{1,15}}(?:\.\d+)?)[ \t\r]*$")
 _POSITION = re.compile(r"\bPosition (\d{1,4}):[ \t]+(\d{1,3}\.\d+|\d{1,3}|nan)[ \t\r]*$")
 _TITLE = "Serving Benchmark Result"
 _END = re.compile("={40,}\\s*$")
@@ -175,7 +177,7 @@ def read_bench_text(text: TextFile) -> list[Measurement]:
             if sorted(positions) != list(range(len(positions))) or not positions:
                 raise fail("positions", sorted(positions), f"must run from 0 without gaps in {name}", "is it cut?")
             rates = [positions[i] / 100 for i in range(len(positions))]
-            totals = [values.get(key) for key in ("Drafts", "Draft tokens", "Accepted tokens")]
+            totals = [values.get(key) for key in _SPEC[:3]]
             counts = _counts(totals, rates, name)
             found.append(Measurement(SOURCE_VLLM, counts, engine="vllm", served=_served(values, 1)))
         elif "Accept length" in values:
@@ -203,7 +205,7 @@ def _tables(text: str) -> list[tuple[dict[str, float], dict[int, float]]]:
             match = None if at is not None else _LINE.search(line)
             if at is not None:
                 _put(positions, int(at[1]), float(at[2]))
-            elif match is not None and match[2][-1].isdigit():
+            elif match is not None:
                 label = "Maximum request concurrency" if match[1] == "Max request concurrency" else match[1]
                 _put(values, label, float(match[2]))
     return found

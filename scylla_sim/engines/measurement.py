@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,13 +72,14 @@ def choose(found: Sequence[Measurement], wanted: str | None, name: str) -> Measu
     Examples
     --------
     >>> short, long = (Measurement("log", Counts(9, (5,) * n), series=f"draft_len={n}") for n in (1, 2))
-    >>> choose([short, long], "len=2", "a.log") is long
+    >>> choose([short, long], "len=2", "a.log") == long
     True
     >>> choose([short, long], None, "a.log")
     Traceback (most recent call last):
         ...
     scylla_sim.checks.InputError: series=None is needed: a.log has draft_len=1; draft_len=2; choose with --series
     """
+    found = told_apart(found)
     names = list(dict.fromkeys(item.series for item in found))
     kept = names if wanted is None else [text for text in names if text == wanted]
     kept = kept or [text for text in names if wanted is not None and wanted in text]
@@ -89,6 +90,33 @@ def choose(found: Sequence[Measurement], wanted: str | None, name: str) -> Measu
             "series", wanted, f"{rule}: {name} has {shown or 'one series without a name'}", "choose with --series"
         )
     return merged([item for item in found if item.series == kept[0]])
+
+
+def _length(item: Measurement) -> int | None:
+    """Return the positions, or the draft length if there are none; ``None`` if it is unknown."""
+    return len(item.found.accepted) if isinstance(item.found, Counts) else item.found.draft_len
+
+
+def told_apart(found: Sequence[Measurement]) -> list[Measurement]:
+    """Return measurements whose series differ wherever the engine, the model or the draft length differ.
+
+    Examples
+    --------
+    >>> both = [Measurement("result", Counts(9, (5,) * n)) for n in (1, 2)]
+    >>> [item.series for item in told_apart(both)]
+    ['draft_len=1', 'draft_len=2']
+    """
+    kinds: dict[str, Callable[[Measurement], object]] = {
+        "engine": lambda item: item.engine,
+        "model": lambda item: item.model,
+        "draft_len": _length,
+    }
+    named = []
+    for item in found:
+        same = [other for other in found if other.series == item.series]
+        differ = [f"{key}={of(item)}" for key, of in kinds.items() if len({of(other) for other in same}) > 1]
+        named.append(replace(item, series=",".join(part for part in (item.series, *differ) if part)))
+    return named
 
 
 def merged(parts: Sequence[Measurement]) -> Measurement:

@@ -77,7 +77,7 @@ def test_an_sglang_log_needs_its_draft_length_and_keeps_its_tau(file, capsys):
     [
         (None, [], "cannot be read"),
         (DECODE, [], "draft_len=None is needed, because the file does not have it; give --draft-len"),
-        (DECODE, ["--draft-len", "1"], "tokens_per_cycle=2.5 must be below draft_len + 1 = 2"),
+        (DECODE, ["--draft-len", "1"], "tokens_per_cycle=2.5 must be at most draft_len + 1 = 2"),
         (LINE, ["--draft-len", "5"], "draft_len=5 must be 3, the positions in"),
         (LINE, ["--level", "2"], "level=2 must lie in [0.5, 0.999]"),
         (LINE, ["--generation", "0"], "generation=0 must lie in [1, 100000]"),

@@ -69,7 +69,7 @@ def test_methods_of_engines_have_laws():
     ("kind", "length", "message"),
     [
         ("counts", 5, "draft_len=5 must be 3, the positions in the file"),
-        ("windows", 1, r"tokens_per_cycle=2.375 must be below draft_len \+ 1 = 2"),
+        ("windows", 1, r"tokens_per_cycle=2.375 must be at most draft_len \+ 1 = 2"),
         ("windows", 10**9, "draft_len=1000000000 must lie in"),
         ("windows", 0, "draft_len=0 must lie in"),
     ],

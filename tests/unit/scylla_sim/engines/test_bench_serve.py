@@ -93,6 +93,9 @@ def test_results_of_one_file_add_up_without_their_times():
     assert (item.found.cycles, item.found.windows, item.served) == (2 * 6393, 2, None)
     assert "times and throughput of 2 runs differ" in item.notes[0]
     assert choose(read_bench_text(TextFile.of(TEXT + TEXT)), None, "x").found.cycles == 2 * 6393
+    other = TEXT.replace("  Position 2:                            64.07\n", "").replace("14090", "9994")
+    with pytest.raises(InputError, match="series=None is needed: x has draft_len=3; draft_len=2"):
+        choose(read_bench_text(TextFile.of(TEXT + other.replace("19179", "12786"))), None, "x")
 
 
 @pytest.mark.parametrize(
