@@ -259,9 +259,10 @@ def _attention(
     found[:, 1 : tokens.size + 1] = seconds
     for start in range(tokens.size, max_tokens, tokens.size):  # further chunks, each after the earlier ones
         size = min(tokens.size, max_tokens - start)
-        for at, offset in enumerate(offsets):
-            later = [np.interp(offset + start, offsets, column) for column in seconds.T[:size]]
-            found[at, start + 1 : start + size + 1] = found[at, start] + np.array(later)
+        for at, place in enumerate(np.interp(offsets + start, offsets, np.arange(offsets.size))):
+            low = min(int(place), offsets.size - 2)
+            later = seconds[low, :size] + (place - low) * (seconds[low + 1, :size] - seconds[low, :size])
+            found[at, start + 1 : start + size + 1] = found[at, start] + later
     return found
 
 
