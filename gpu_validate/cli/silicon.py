@@ -19,7 +19,11 @@ EPILOG = """example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb to its parser."""
-    parser.add_argument("--device", required=True, help=f"one of {', '.join(DEVICES)}")
+    parser.add_argument(
+        "--device",
+        required=True,
+        help=f"one of {', '.join(DEVICES)}; serving runs: also {serving_runs.ALL_DEVICES}",
+    )
     ops = ", ".join((*TABLES, f"{serving_runs.OP} (serving runs)"))
     parser.add_argument("--op", required=True, help=f"one of {ops}")
     parser.add_argument("--framework", help="vllm, sglang or trtllm; default: see docs/add-a-gpu.md")
@@ -27,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, help="maximum rows of each kind of kernel; default: all")
     parser.add_argument("--dtype", default="", help="kernel dtypes, separated by commas; default: all")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling with --rows; default: 0")
+    parser.add_argument(
+        "--excluded", metavar="FILE", help="CSV file of the serving runs that are left out, with their reasons"
+    )
     parser.add_argument("--out", metavar="FILE", help="CSV file; default: stdout")
 
 
@@ -36,10 +43,17 @@ def execute(args: argparse.Namespace) -> int:
     if args.op == serving_runs.OP:
         if args.part != "all" or args.rows is not None:
             raise fail("op", args.op, "does not go with --part or --rows", "serving runs are not split")
-        folder = DEVICES[one_of("device", args.device, DEVICES)]
-        frame = serving_runs.export(systems().parent, args.device, folder, engine=args.framework, dtypes=dtypes)
+        every = args.device == serving_runs.ALL_DEVICES
+        devices = DEVICES if every else {args.device: DEVICES[one_of("device", args.device, DEVICES)]}
+        frame, left_out = serving_runs.export(systems().parent, devices, framework=args.framework, dtypes=dtypes)
         what = "serving runs"
+        for reason, runs in left_out.groupby("excluded"):
+            console.note(f"left out: {len(runs)} runs: {reason}")
+        if args.excluded:
+            write_text(args.excluded, left_out.to_csv(index=False, lineterminator="\n"))
     else:
+        if args.excluded:
+            raise fail("excluded", args.excluded, "goes with serving runs only", f"--op {serving_runs.OP}")
         frame = export(
             args.device,
             args.op,
