@@ -1,21 +1,34 @@
-"""``scylla-sim tpot``: mean time per output token of serving runs, CSV in and out."""
+"""``scylla-sim tpot``: latencies of closed-loop serving runs, CSV in and out."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray
 from scylla_sim.cli import _columns
+from scylla_sim.cli._loop_columns import (
+    LABELS,
+    MEASURED,
+    NUMBERS,
+    costs_of,
+    documented_ttft_s,
+    load_of,
+    local,
+    measured_s,
+)
 from scylla_sim.console import add_output, emit_columns, note
-from scylla_sim.number_columns import COUNT, POSITIVE
-from scylla_sim.prediction import aggregated_serving
-from scylla_sim.prediction.aggregated_serving import ServingOverheads
+from scylla_sim.number_columns import COUNT
+from scylla_sim.serving.closed_loop import ClosedLoad, closed_loop
+from scylla_sim.serving.closed_loop_runs import QUANTITIES, ROOFLINE, VALUE, RunCosts, estimates, excluded
+from scylla_sim.serving.scalar_fit import MIN_FIT_ROWS, Measured, fit, in_fit_half, medians_of_others
+from scylla_sim.serving.serving_scalars import ServingScalars, serving_scalars
 from scylla_sim.specs import catalog
+from scylla_sim.stats.estimate import Estimate
 from scylla_sim.stats.split import FIT, HELD_OUT
 from scylla_sim.units import MILLI
 
@@ -23,94 +36,206 @@ EPILOG = """example:
   echo device,engine,model,dtype,tp,batch,input_len,output_len > runs.csv
   echo h100-sxm,vllm,llama-3.1-70b,fp8,4,32,1024,1024 >> runs.csv
   scylla-sim tpot --runs runs.csv --format csv
+speculative decoding: draft, draft_len and tokens_per_cycle; a model that ends in .json lies beside the file
+columns of the protocol, all optional:
+  shortest                lengths are uniform between this share of the stated length and the stated length
+  rounds                  requests per request in flight; those of the first round start together
+  max_num_seqs, max_num_batched_tokens    limits of the scheduler
+  prefill_first           yes: prompts run in iterations of their own
+  poll_iterations, hold_iterations, hold_tokens    how the scheduler takes in prompts
+  documented              no: ttft_ms is not used in a fit
 """
 
-LABELS = ("device", "engine", "model", "dtype")
-NUMBERS = ("tp", "batch", "input_len", "output_len")
-MEASURED = "tpot_ms"
+SHIPPED, OTHERS, HALF = "shipped", "others", "half"
+"""Origins of the scalars: the package, the other groups of the file, half of the group."""
+SCALARS = ("host_s", "slow", "first_token_s")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument(
-        "--runs", required=True, metavar="FILE", help=f"CSV: {','.join((*LABELS, *NUMBERS))}[,kv_dtype,{MEASURED}]"
+        "--runs",
+        required=True,
+        metavar="FILE",
+        help=f"CSV: {','.join((*LABELS, *NUMBERS))}[,kv_dtype,{MEASURED},ttft_ms, and the protocol]",
     )
     _columns.add_calibration(parser)
     parser.add_argument(
         "--fit-half",
         action="store_true",
-        help=f"fit share and host seconds of each engine to {MEASURED} on half of the (tp, input, output) groups",
+        help=f"fit three scalars of each group to {MEASURED} and ttft_ms on half of its (tp, input, output)",
+    )
+    parser.add_argument(
+        "--fit-others",
+        action="store_true",
+        help="take the scalars of each group from fits to the other groups of its engine in the file",
     )
     _columns.add_long_context(parser)
     add_output(parser, default="csv")
 
 
-def _token_times(
-    columns: Mapping[str, list[str]], numbers: Mapping[str, FloatArray], given: Calibration | None
-) -> dict[str, FloatArray]:
-    """Return the fields of `TokenTime` of every run as flat arrays."""
-    size = len(columns["batch"])
-    kv_dtypes = columns.get("kv_dtype", [""] * size)
-    names = ("step_s", "prefill_s", "lower_s", "upper_s", "roofline_s", "bound_s")
-    out = {name: np.empty(size) for name in names}
-    engine = catalog.engine("ideal")  # the two scalars are the only overheads of an engine here
-    keys = (columns["device"], columns["model"], columns["dtype"], kv_dtypes, numbers["tp"].tolist())
-    for (device, model, dtype, kv_dtype, tp), at in _columns.groups(*keys):
-        deployment = _columns.deployment(device, dtype, engine, given, kv_dtype=kv_dtype or "bfloat16", tp=int(tp))
-        load = (numbers[name][at] for name in ("batch", "input_len", "output_len"))
-        time = aggregated_serving.token_time(
-            catalog.model(model), deployment, aggregated_serving.ServingRuns(*load)
-        )
-        found = (time.step_s, time.prefill_s, time.total.lower, time.total.upper, time.roofline_s, time.bound_s)
-        for name, values in zip(names, found):
-            out[name][at] = values
-    return out
+@dataclass(frozen=True)
+class _Runs:
+    """Runs of a file beside their costs and measurements; arrays of shape (runs,)."""
+
+    columns: _columns.Columns
+    load: ClosedLoad
+    costs: RunCosts
+    tpot_s: FloatArray
+    ttft_s: FloatArray
+    half: NDArray[np.bool_]
+    excluded: NDArray[np.str_]
+
+    def default(self, row: int) -> ServingScalars:
+        """Return the scalars of the package for the engine and device of a run."""
+        engine = catalog.engine(self.columns["engine"][row]).name
+        return serving_scalars(engine, catalog.hardware(self.columns["device"][row]).name)
+
+    def fit(self, rows: NDArray[np.intp], source: str) -> ServingScalars:
+        """Return scalars fitted to some runs."""
+        part = Measured(self.costs.at(rows).ends[VALUE], self.load.at(rows), self.tpot_s[rows], self.ttft_s[rows])
+        return fit(part, default=serving_scalars("", ""), source=source)
 
 
-def _fitted(
-    engines: Sequence[str], half: NDArray[np.bool_], times: Mapping[str, FloatArray], measured_s: FloatArray
-) -> dict[str, ServingOverheads]:
-    """Return the two scalars of each engine, fitted on the runs of ``half``."""
-    found = {}
-    names = np.array(engines)
-    for name in dict.fromkeys(engines):
-        at = half & (names == name)
-        found[name] = aggregated_serving.fit(times["step_s"][at], times["prefill_s"][at], measured_s[at])
-        fitted = int(at.sum())
-        note(
-            f"{name}: share {found[name].share:.3f}, host {found[name].host_s / MILLI:.3f} ms per step; "
-            f"fitted on {fitted} runs, {int((names == name).sum()) - fitted} held out"
-        )
+def _groups(columns: _columns.Columns) -> list[tuple[tuple[str, ...], NDArray[np.intp]]]:
+    """Return groups of runs by (engine, device, model, precision), in the words of the file."""
+    engine, model, dtype = (
+        columns.get(name, columns[other])
+        for name, other in (("framework", "engine"), ("checkpoint", "model"), ("precision", "dtype"))
+    )
+    return list(_columns.groups(engine, columns["device"], model, dtype))
+
+
+def _used(runs: _Runs, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the runs of a group that a fit may use."""
+    used: NDArray[np.intp] = rows[(runs.excluded[rows] == "") & np.isfinite(runs.tpot_s[rows])]
+    return used
+
+
+def _shipped(runs: _Runs) -> list[tuple[NDArray[np.intp], ServingScalars]]:
+    """Return the scalars of the package by rows, and note which of them are a default."""
+    found, missing = [], []
+    for (engine, device), rows in _columns.groups(runs.columns["engine"], runs.columns["device"]):
+        scalars = runs.default(int(rows[0]))
+        found.append((rows, scalars))
+        if not scalars.fitted and engine != "ideal":
+            missing.append(f"{engine} on {device}")
+    if missing:
+        note(f"note: no serving runs behind the scalars of {', '.join(missing)}: a default with a wide interval")
     return found
 
 
-def execute(args: argparse.Namespace) -> int:
-    """Print the columns of the file with predicted, roofline, lower and upper seconds per token."""
-    columns = _columns.read_rows(args.runs, (*LABELS, *NUMBERS, *((MEASURED,) if args.fit_half else ())))
-    numbers = _columns.read_numbers(args.runs, columns, NUMBERS, COUNT)
-    context = numbers["input_len"] + numbers["output_len"]
-    _columns.check_contexts(args, args.runs, columns["model"], context)
-    times = _token_times(columns, numbers, _columns.given_calibration(args))
-    overheads = dict.fromkeys(columns["engine"], aggregated_serving.NOT_FITTED)
-    given: dict[str, list[str]] = dict(columns)
-    if args.fit_half:
-        half = aggregated_serving.in_fit_half(numbers["tp"], numbers["input_len"], numbers["output_len"])
-        measured_s = MILLI * _columns.read_numbers(args.runs, columns, [MEASURED], POSITIVE)[MEASURED]
-        overheads = _fitted(columns["engine"], half, times, measured_s)
-        given["half"] = [FIT if first else HELD_OUT for first in half]
-    share = np.array([overheads[name].share for name in columns["engine"]])
-    host_s = np.array([overheads[name].host_s for name in columns["engine"]])
-    predicted = times["step_s"] + share * times["prefill_s"] + host_s
-    shift = predicted / (times["step_s"] + times["prefill_s"])  # the interval keeps its relative width
+def _others(runs: _Runs) -> list[tuple[NDArray[np.intp], ServingScalars]]:
+    """Return scalars of each group from the other groups of its engine."""
+    groups = _groups(runs.columns)
+    fits = {}
+    for key, rows in groups:
+        if (used := _used(runs, rows)).size >= 2 * MIN_FIT_ROWS:
+            fits[key] = runs.fit(used, ", ".join(key))
+    return [
+        (
+            rows,
+            medians_of_others(
+                [one for other, one in fits.items() if other != key and other[0] == key[0]],
+                serving_scalars("", ""),
+                source=f"other groups of {key[0]}",
+            ),
+        )
+        for key, rows in groups
+    ]
+
+
+def _halves(runs: _Runs) -> list[tuple[NDArray[np.intp], ServingScalars]]:
+    """Return scalars of each group that are fitted to its half; the package's where that half has too few runs."""
+    found = []
+    for key, rows in _groups(runs.columns):
+        used = _used(runs, rows)
+        half = used[runs.half[used]]
+        label = " ".join(word for word in key if word)
+        if half.size < MIN_FIT_ROWS:
+            note(f"{label}: {half.size} runs in its half are too few to fit; the shipped scalars are used")
+            found.append((rows, runs.default(int(rows[0]))))
+            continue
+        scalars = runs.fit(half, f"{half.size} runs of {label}")
+        host, slow, first = (float(getattr(scalars, name).value) for name in SCALARS)
+        note(
+            f"{label}: host {host / MILLI:.1f} ms an iteration, prompts {slow:+.0%}, first token "
+            f"{first / MILLI:.0f} ms; fitted on {half.size} runs, {used.size - half.size} held out"
+        )
+        found.append((rows, scalars))
+    return found
+
+
+def _spread(parts: Sequence[tuple[NDArray[np.intp], ServingScalars]], size: int) -> ServingScalars:
+    """Return scalars as arrays over all runs."""
+    out = {name: np.zeros((3, size)) for name in SCALARS}
+    for rows, scalars in parts:
+        for name in SCALARS:
+            one: Estimate = getattr(scalars, name)
+            for at, end in enumerate((one.value, one.lower, one.upper)):
+                out[name][at, rows] = end
+    host, slow, first = (Estimate(*out[name]) for name in SCALARS)
+    return ServingScalars(host, slow, first, source="")
+
+
+def _predicted(runs: _Runs, scalars: ServingScalars) -> dict[str, FloatArray]:
+    """Return the predicted columns of all runs."""
+    found = estimates(runs.costs, runs.load, scalars)
+    roofline = closed_loop(runs.costs.ends[ROOFLINE], runs.load)
+    tpot = found["tpot_s"]
     out = {
-        "predicted_s": predicted,
-        "naive_s": times["roofline_s"],
-        "lower_s": shift * times["lower_s"],
-        "upper_s": shift * times["upper_s"],
-        "least_s": times["bound_s"],
-        "share": share,
-        "host_s": host_s,
+        "predicted_s": tpot.value,
+        "naive_s": roofline.tpot_s,
+        "lower_s": tpot.lower,
+        "upper_s": tpot.upper,
+        "least_s": runs.costs.least_s,
     }
+    for name in QUANTITIES[1:]:
+        one = found[name]
+        out |= {name: one.value, f"{name}_lower": one.lower, f"{name}_upper": one.upper}
+        out[f"naive_{name}"] = getattr(roofline, name)
+    out["seats"] = runs.costs.ends[VALUE].seats
+    for name in SCALARS:
+        one = getattr(scalars, name)
+        out |= {name: one.value, f"{name}_lower": one.lower, f"{name}_upper": one.upper}
+    return out
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the columns of the file with predicted times, their intervals, and the scalars behind them."""
+    fits = [name for name, chosen in ((OTHERS, args.fit_others), (HALF, args.fit_half)) if chosen]
+    columns = _columns.read_rows(args.runs, (*LABELS, *NUMBERS, *((MEASURED,) if fits else ())))
+    numbers = _columns.read_numbers(args.runs, columns, NUMBERS, COUNT)
+    _columns.check_contexts(
+        args,
+        args.runs,
+        [local(args.runs, name) for name in columns["model"]],
+        numbers["input_len"] + numbers["output_len"],
+    )
+    load = load_of(args.runs, columns, numbers)
+    tpot_s = measured_s(args.runs, columns, MEASURED, needed=bool(fits))
+    costs = costs_of(args, columns, load, numbers["tp"])
+    runs = _Runs(
+        columns,
+        load,
+        costs,
+        tpot_s,
+        documented_ttft_s(args.runs, columns),
+        in_fit_half(numbers["tp"], numbers["input_len"], numbers["output_len"]),
+        excluded(costs, tpot_s),
+    )
+    size = tpot_s.size
+    choices = {SHIPPED: _shipped, OTHERS: _others, HALF: _halves}
+    given: dict[str, list[str]] = {name: [] for name in (*columns, "scalars", "half", "excluded")}
+    out: dict[str, list[FloatArray]] = {}
+    for name in fits or [SHIPPED]:
+        for column, values in _predicted(runs, _spread(choices[name](runs), size)).items():
+            out.setdefault(column, []).append(values)
+        for column, cells in columns.items():
+            given[column] += cells
+        given["scalars"] += [name] * size
+        given["half"] += [FIT if first else HELD_OUT for first in runs.half] if name == HALF else [""] * size
+        given["excluded"] += runs.excluded.tolist()
     inputs = [args.runs, *([args.calibration] if args.calibration else [])]
-    emit_columns(args, "tpot", given, out, inputs=inputs)
+    emit_columns(args, "tpot", given, {name: np.concatenate(values) for name, values in out.items()}, inputs=inputs)
     return 0

@@ -9,7 +9,6 @@ Module                   Contents
 ``throughput``           `predict`: throughput and speed-up over batch and context
 ``uncertainty``          interval of a throughput or a speed-up
 ``power_limit``          extra time of GEMMs at the power limit of a GPU
-``aggregated_serving``   time per output token with prefill and decode on one GPU
 ``roofline``             compute-bound crossover of verification (Theorem 1.3)
 =======================  ============================================================
 """

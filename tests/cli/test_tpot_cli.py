@@ -4,18 +4,11 @@ import csv
 import io
 import json
 
-import numpy as np
 import pytest
 
-from gpu_validate.comparison import errors, join
 from scylla_sim import cli
-from scylla_sim.calibration import device_calibration
-from scylla_sim.prediction import aggregated_serving
-from scylla_sim.prediction.aggregated_serving import ServingOverheads
-from scylla_sim.prediction.steps import Deployment
-from scylla_sim.specs import catalog
 
-HEADER = "device,engine,model,dtype,tp,batch,input_len,output_len,tpot_ms"
+HEADER = "device,engine,model,dtype,tp,batch,input_len,output_len,tpot_ms,ttft_ms,rounds"
 
 
 def call(capsys, *arguments):
@@ -24,16 +17,16 @@ def call(capsys, *arguments):
     return code, out, err
 
 
-@pytest.fixture
-def runs(tmp_path):
-    """Runs of two engines in 16 groups, whose times are the prediction with known scalars."""
-    shapes = [(tp, b, i, o) for tp in (1, 2) for b in (4, 32) for i in (512, 1024, 2048) for o in (128, 256)]
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of one engine with two precisions, in eight groups of lengths each."""
+    shapes = [(b, i, o) for b in (4, 32) for i in (512, 2048) for o in (128, 256)]
     lines = [
-        f"h100-sxm,{engine},llama-3.1-8b,bf16,{tp},{b},{i},{o},1"
-        for engine in ("vllm", "sglang")
-        for tp, b, i, o in shapes
+        f"h100-sxm,vllm-2026,llama-3.1-8b,{dtype},1,{b},{i},{o},1,1,10"
+        for dtype in ("bf16", "fp8")
+        for b, i, o in shapes
     ]
-    path = tmp_path / "runs.csv"
+    path = tmp_path_factory.mktemp("runs") / "runs.csv"
     path.write_text("\n".join((HEADER, *lines)) + "\n")
     return path
 
@@ -45,49 +38,75 @@ def table(text):
 def test_every_run_is_predicted_and_its_columns_pass_through(capsys, runs):
     code, out, _ = call(capsys, "--runs", runs)
     found = table(out)
-    assert code == 0
-    assert len(found) == 48
-    assert {row["engine"] for row in found} == {"vllm", "sglang"}
+    assert (code, len(found)) == (0, 16)
     for row in found:
+        for name in ("ttft_s", "e2e_s", "requests_per_s"):
+            assert float(row[f"{name}_lower"]) < float(row[name]) < float(row[f"{name}_upper"])
         assert float(row["lower_s"]) < float(row["predicted_s"]) < float(row["upper_s"])
-        assert float(row["least_s"]) <= float(row["naive_s"])
-        assert (float(row["share"]), float(row["host_s"])) == (1.0, 0.0)
-        assert "half" not in row
+        assert float(row["naive_s"]) < float(row["predicted_s"])
+        assert float(row["naive_ttft_s"]) < float(row["ttft_s"])
+        assert (row["scalars"], row["half"], row["rounds"]) == ("shipped", "", "10")
+        assert float(row["requests_per_s"]) * float(row["e2e_s"]) == pytest.approx(float(row["batch"]))
+        assert row["excluded"] == "faster than the datasheet allows"  # 1 ms an output token
 
 
-def test_fit_half_recovers_the_scalars_of_each_engine(capsys, runs, tmp_path):
-    wanted = {
-        "vllm": ServingOverheads(0.9, 1e-3),
-        "sglang": ServingOverheads(0.5, 2e-3),
-    }
-    made = []
-    for row in table(runs.read_text()):
-        deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"), tp=int(row["tp"]))
-        numbers = aggregated_serving.ServingRuns(
-            *(np.array(float(row[name])) for name in ("batch", "input_len", "output_len"))
-        )
-        seconds = aggregated_serving.token_time(catalog.model("llama-3.1-8b"), deployment, numbers).tpot_s(
-            wanted[row["engine"]]
-        )
-        made.append(",".join([*list(row.values())[:-1], repr(1e3 * float(seconds))]))
-    path = tmp_path / "made.csv"
-    path.write_text("\n".join((HEADER, *made)) + "\n")
-    fitted = tmp_path / "fitted.csv"
-    code, _, err = call(capsys, "--runs", path, "--fit-half", "--out", fitted)
+def made(runs, tmp_path, factor=1.0):
+    """Write the runs with their own predictions as measurements."""
+    rows = table(runs.read_text())
+    code = cli.main(["tpot", "--runs", str(runs), "--out", str(tmp_path / "found.csv")])
     assert code == 0
-    assert "vllm: share 0.900, host 1.000 ms" in err
-    assert "sglang: share 0.500, host 2.000 ms" in err
-    assert {row["half"] for row in table(fitted.read_text())} == {"fit", "held out"}
-    columns = join.read(str(fitted))
-    rows = errors.compare(columns, columns, by=["half"])
-    assert [row["quantity"] for row in rows] == ["tpot"] * 3
-    assert max(row["mape"] for row in rows) < 1e-6
+    found = table((tmp_path / "found.csv").read_text())
+    for row, one in zip(rows, found):
+        row["tpot_ms"] = repr(1e3 * float(one["predicted_s"]) * factor)
+        row["ttft_ms"] = repr(1e3 * float(one["ttft_s"]) * factor)
+    path = tmp_path / "made.csv"
+    path.write_text("\n".join((HEADER, *(",".join(row.values()) for row in rows))) + "\n")
+    return path, found
+
+
+def test_both_fits_repeat_the_rows_and_say_what_they_rest_on(capsys, runs, tmp_path):
+    path, found = made(runs, tmp_path)
+    code, out, err = call(capsys, "--runs", path, "--fit-half", "--fit-others")
+    rows = table(out)
+    assert code == 0
+    assert [row["scalars"] for row in rows] == ["others"] * 16 + ["half"] * 16
+    assert {row["half"] for row in rows[16:]} == {"fit", "held out"}
+    assert "vllm-2026 h100-sxm llama-3.1-8b bf16: host" in err
+    for row, one in zip(rows[16:], found):
+        assert float(row["predicted_s"]) == pytest.approx(float(one["predicted_s"]), rel=0.05)
+    assert {row["first_token_s"] for row in rows[:16]} == {"0.03"}
+
+
+def test_runs_without_documented_arrivals_do_not_fit_the_first_token(capsys, runs, tmp_path):
+    path, _ = made(runs, tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0] + ",documented", *(line + ",no" for line in lines[1:])]) + "\n")
+    _, out, _ = call(capsys, "--runs", path, "--fit-half")
+    assert {row["first_token_s"] for row in table(out)} == {"0.03"}
+
+
+def test_a_draft_shortens_the_time_per_token(capsys, tmp_path):
+    path = tmp_path / "runs.csv"
+    head = "device,engine,model,dtype,tp,batch,input_len,output_len,draft,draft_len,tokens_per_cycle"
+    base = "h100-sxm,vllm,llama-3.1-8b,bf16,1,1,512,256"
+    path.write_text(f"{head}\n{base},,,\n{base},eagle3,3,2.4\n")
+    code, out, err = call(capsys, "--runs", path)
+    plain, drafted = (float(row["predicted_s"]) for row in table(out))
+    assert code == 0
+    assert 0.4 < drafted / plain < 0.8
+    assert "no protocol columns" in err
 
 
 def test_json_has_schema_and_hash_of_the_input(capsys, runs):
     value = json.loads(call(capsys, "--runs", runs, "--format", "json")[1])
     assert value["schema"] == "scylla-sim/tpot/1"
     assert list(value["provenance"]["inputs"]) == ["runs.csv"]
+
+
+def test_an_engine_without_runs_on_a_device_is_named(capsys, runs, tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text(runs.read_text().replace("h100-sxm", "l40s").replace("fp8", "bf16"))
+    assert "no serving runs behind the scalars of vllm-2026 on l40s" in call(capsys, "--runs", path)[2]
 
 
 @pytest.mark.parametrize(
@@ -97,14 +116,18 @@ def test_json_has_schema_and_hash_of_the_input(capsys, runs):
         (("bf16,1,4,512", "bf16,1,4,x"), (), "input_len='x' must be a whole number"),
         (("output_len", "osl"), (), "column='output_len' is missing"),
         (("tpot_ms", "other"), ("--fit-half",), "column='tpot_ms' is missing"),
-        (("128,1", "128,-1"), ("--fit-half",), "tpot_ms='-1' must be a number above 0 on line 2"),
+        (("128,1,1", "128,-1,1"), ("--fit-half",), "tpot_ms='-1' must be a number above 0 on line 2"),
         (("llama-3.1-8b", "llama-9"), (), "model='llama-9' is not known"),
         (("bf16", "bf15"), (), "dtype='bf15' is not known"),
+        (("vllm-2026", "vlm"), (), "engine='vlm' is not known"),
+        ((",rounds", ",prefill_first"), (), "prefill_first='10' must be yes or no on line 2"),
+        (("128,1,1,10", "128,1,1,0"), (), "rounds='0' must be a number of at least 1 on line 2"),
     ],
 )
-def test_mistakes_are_one_line(capsys, runs, change, option, said):
-    runs.write_text(runs.read_text().replace(*change, 1))
-    code, out, err = call(capsys, "--runs", runs, *option)
+def test_mistakes_are_one_line(capsys, runs, tmp_path, change, option, said):
+    path = tmp_path / "bad.csv"
+    path.write_text(runs.read_text().replace(*change, 1))
+    code, out, err = call(capsys, "--runs", path, *option)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert said in err

@@ -68,7 +68,6 @@ LAZY = {
         "calibration.group_fit",
         "engines.overhead_fit",
         "laws.variable_projection",
-        "prediction.aggregated_serving",
     },
     "matplotlib": {"cli._plot"},
     "pandas": {"prediction.result"},
