@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import one_of
 from scylla_sim.console import add_output, emit
 from scylla_sim.specs import catalog
+from scylla_sim.text.tables import Column
 from scylla_sim.units import GIBI, GIGA, TERA
 
 EPILOG = """examples:
@@ -16,6 +18,13 @@ EPILOG = """examples:
   scylla-sim catalog hardware h100-sxm
   scylla-sim catalog models llama-3.1-8b --format json
 """
+
+ENTRY_COLUMNS = (
+    Column("field"),
+    Column("value", ends=("lower", "upper"), right=True),
+    *(Column("unit"), Column("source", fold=True)),
+)
+"""Columns of the table of one entry."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,13 +83,25 @@ def _engine_row(name: str) -> dict[str, Any]:
     return {"name": name, **{field: getattr(item, field) for field in fields}}
 
 
+def _exact(row: Mapping[str, Any]) -> Any:
+    """Return the value of a field; a number without an interval keeps all digits."""
+    value = row["value"]
+    return f"{value:.6g}" if isinstance(value, float) and row.get("lower") is None else value
+
+
+def _with_note(row: Mapping[str, Any]) -> str:
+    """Return the source of a field with its note, if there is one."""
+    return "; ".join(text for text in (row.get("source"), row.get("note")) if text)
+
+
 def execute(args: argparse.Namespace) -> int:
     """Print the entries of a kind, or the fields of one entry."""
     kind = one_of("kind", args.kind, catalog.KINDS)
     if args.name is not None:
         rows = catalog.describe(kind, args.name)
-        ends = ("lower", "upper") if any("lower" in row for row in rows) else ()
-        emit(args, "catalog", rows, columns=("field", "value", *ends, "unit", "source", "note"))
+        if args.format == "table":
+            rows = [{**row, "value": _exact(row), "source": _with_note(row)} for row in rows]
+        emit(args, "catalog", rows, columns=ENTRY_COLUMNS)
         return 0
     make = {"hardware": _hardware_row, "models": _model_row, "drafts": _draft_row, "engines": _engine_row}[kind]
     emit(args, "catalog", [make(name) for name in catalog.names(kind)])

@@ -20,6 +20,7 @@ from scylla_sim.prediction.verdict import verdict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import OVERHEADS, Engine
 from scylla_sim.stats.split import FIT
+from scylla_sim.text.tables import Column
 from scylla_sim.units import MICRO
 
 EPILOG = """example:
@@ -39,6 +40,22 @@ TAU = "tokens_per_cycle"
 MEASURED = ("cycle_s", "plain_step_s")
 PASSED_ON = ("half", "paths", "graph", "new_tokens")
 """Columns that identify a row and do not change its prediction."""
+TABLE_COLUMNS = (
+    *(Column(name, fold=True) for name in ("device", "dtype", "model", "draft")),
+    Column("batch_size", "batch", fold=True),
+    Column("context_len", "context", fold=True),
+    Column("draft_len", "K", fold=True),
+    Column("top_k", "top-k", fold=True),
+    Column("verify_tokens", "verified", fold=True),
+    Column("tokens_per_cycle", "tokens/cycle"),
+    *(Column(f"{name}_s", f"{name} ms", scale=1e3) for name in ("draft", "verify", "overhead", "cycle")),
+    Column("plain_step_s", "plain ms", scale=1e3),
+    Column("tokens_per_s", "tokens/s"),
+    Column("speedup", "speed-up [90 %]", ends=("speedup_lower", "speedup_upper"), decimals=2),
+    Column("naive_speedup", "naive speed-up", decimals=2, optional=True),
+    Column("verdict", optional=True),
+)
+"""Columns of the text table."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,5 +179,5 @@ def execute(args: argparse.Namespace) -> int:
         engine = _fitted_engine(args.shapes, columns, estimated, engine)
     rows = [_row(columns, index, out) for index, out in enumerate(_predictions(columns, numbers, engine, given))]
     inputs = [name for name in (args.shapes, args.calibration, args.ranks) if name]
-    emit(args, "cycles", rows, inputs=inputs)
+    emit(args, "cycles", rows, columns=TABLE_COLUMNS, inputs=inputs)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,8 @@ from scylla_sim.prediction.model_notes import draft_notes, model_notes
 from scylla_sim.prediction.precisions import head_notes
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.specs.engine_support import no_trees, support_notes
+from scylla_sim.text.digits import interval
+from scylla_sim.text.tables import Column
 
 EPILOG = """example:
   scylla-sim design --hardware h100-sxm --model llama-3.1-8b --batch 1,16,64 --context 2048 --train-tokens 10B
@@ -21,9 +24,21 @@ EPILOG = """example:
 """
 
 TABLE_COLUMNS = (
-    *("batch_size", "layers", "train_tokens_B", "draft_len", "top_k", "verify_tokens", "tokens_per_cycle"),
-    *("tokens_per_s", "speedup", "speedup_lower", "speedup_upper", "optimum_layers", "layers_range"),
-    *("draft_len_range", "verify_tokens_range", "designs_as_good"),
+    Column("law", fold=True),
+    Column("batch_size", "batch", fold=True),
+    Column("layers", fold=True),
+    Column("train_tokens", "B tokens", scale=1e-9, fold=True),
+    Column("draft_len", "K"),
+    Column("top_k", "top-k", fold=True),
+    Column("verify_tokens", "verified"),
+    Column("tokens_per_cycle", "tokens/cycle"),
+    Column("tokens_per_s", "tokens/s"),
+    Column("speedup", "speed-up [90 %]", ends=("speedup_lower", "speedup_upper"), decimals=2),
+    Column("optimum_layers", "layers at law's ends", fold=True),
+    Column("layers_range", "layers as good", fold=True),
+    Column("draft_len_range", "K as good", fold=True),
+    Column("verify_tokens_range", "verified as good", fold=True),
+    Column("designs_as_good", "designs as good"),
 )
 """Columns of the text table."""
 NOTES = {
@@ -97,8 +112,22 @@ def execute(args: argparse.Namespace) -> int:
             for row in rows
         ]
         rows = [{**row, "train_tokens_B": row["train_tokens"] / 1e9} for row in rows]
-    footer = (
-        "ranges: designs within 2 % of the best; optimum_layers: best depth at the two ends of the law's interval"
-    )
-    emit(args, "design", rows, columns=("law", *TABLE_COLUMNS) if len(chosen) > 1 else TABLE_COLUMNS, footer=footer)
+    footer = "as good: designs within 2 % of the best; law's ends: the best at both ends of the law's interval"
+    emit(args, "design", rows, columns=TABLE_COLUMNS, lead=_answer(rows), footer=footer)
     return 0
+
+
+def _answer(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the designs of the smallest and of the largest batch in words."""
+    ends = [rows[0]] if len(rows) == 1 else [rows[0], rows[-1]]
+    texts = [
+        f"at batch {row['batch_size']}, {row['layers']} layer{'s' if row['layers'] > 1 else ''} and {_shape(row)}: "
+        f"{interval(row['speedup'], row['speedup_lower'], row['speedup_upper'], decimals=2)} times plain decoding"
+        for row in ends
+    ]
+    return f"Best draft {'; '.join(texts)}."
+
+
+def _shape(row: Mapping[str, Any]) -> str:
+    """Return the draft length of a chain, or the size of a tree."""
+    return f"K = {row['draft_len']}" if row["top_k"] == 1 else f"a tree of {row['verify_tokens']} tokens"

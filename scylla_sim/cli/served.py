@@ -16,6 +16,7 @@ from scylla_sim.prediction import served_runs
 from scylla_sim.prediction.served_runs import Columns, ServedRun
 from scylla_sim.records import Row
 from scylla_sim.specs import catalog
+from scylla_sim.text.tables import Column
 from scylla_sim.units import MILLI
 
 EPILOG = """example:
@@ -38,6 +39,21 @@ NOT_USED = ("table_figure", "how_read", "engine_version", "note")
 """Columns for readers."""
 KNOWN = (*PASSED_ON, *WORDS, *COUNTS, *SHAPE, *LENGTHS, TAU, *MEASURED, *NOT_USED)
 WHOLE = NumberRule(0.0, whole=True)
+TABLE_COLUMNS = (
+    Column("id"),
+    *(Column(name, fold=True) for name in ("engine", "hardware", "model", "precision", "draft")),
+    Column("tp", "TP", fold=True),
+    Column("batch", fold=True),
+    Column("context", fold=True),
+    Column("draft_len", "K", fold=True),
+    Column("tokens_per_cycle", "tokens/cycle"),
+    Column("measured_tokens_per_s", "measured tokens/s"),
+    Column("tokens_per_s", "tokens/s [90 %]", ends=("tokens_per_s_lower", "tokens_per_s_upper")),
+    Column("measured_speedup", "measured speed-up", decimals=2),
+    Column("speedup", "speed-up [90 %]", ends=("speedup_lower", "speedup_upper"), decimals=2),
+    Column("verdict", optional=True),
+)
+"""Columns of the text table."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +208,7 @@ def execute(args: argparse.Namespace) -> int:
             **{name: float(values[index]) for name, values in baselines.items()},
         }
         rows.append({name: None if value != value else value for name, value in row.items()})  # NaN is blank
-    emit(args, "served", rows, inputs=[args.runs])
+    emit(args, "served", rows, columns=TABLE_COLUMNS, inputs=[args.runs])
     return 0
 
 

@@ -68,7 +68,7 @@ def interval(value: Any, lower: Any, upper: Any, *, decimals: int | None = None)
         else number(end, decimals=decimals)
         for end in (lower, upper)
     ]
-    ends = ["?" if text == "-" else text for text in texts]
+    ends = [{"-": "?"}.get(text, text) if end != 0.0 else "0" for text, end in zip(texts, (lower, upper))]
     joint = " to " if any(end[0] == "-" or "e-" in end or "e+" in end for end in ends) else "-"
     return f"{number(value, decimals=decimals)} [{joint.join(ends)}]"
 

@@ -17,6 +17,8 @@ from scylla_sim.text.digits import WIDTH, interval, number, wrapped
 
 GAP = "  "
 """Space between two columns of a table."""
+ENDS, ENDS_S = ("lower", "upper"), ("lower_s", "upper_s")
+"""Keys of the ends of an interval in rows that have only one."""
 MIN_TEXT = 12
 """Narrowest width to which the cells of a text column are wrapped."""
 
@@ -81,7 +83,8 @@ def automatic_columns(rows: Sequence[Mapping[str, Any]], keys: Iterable[str] | N
     """Return columns of the keys of rows: ends beside their value, and text that is constant in the caption.
 
     The ends of ``tau`` are ``tau_lower`` and ``tau_upper``, those of ``step_s`` are ``step_lower_s`` and
-    ``step_upper_s``.
+    ``step_upper_s``. Those of ``predicted`` and ``value`` are ``lower`` and ``upper``; those of ``predicted_s`` are
+    ``lower_s`` and ``upper_s``.
 
     Parameters
     ----------
@@ -96,14 +99,18 @@ def automatic_columns(rows: Sequence[Mapping[str, Any]], keys: Iterable[str] | N
     ['tau']
     """
     names = list(dict.fromkeys(key for row in rows for key in row) if keys is None else keys)
-    pairs: dict[str, tuple[str, str]] = {}
+    pairs = {
+        name: ends
+        for name, ends in (("predicted", ENDS), ("predicted_s", ENDS_S), ("value", ENDS))
+        if {name, *ends} <= set(names)
+    }
     for name in names:
         stem, unit = (name[:-2], "_s") if name.endswith("_s") else (name, "")
         ends = (f"{stem}_lower{unit}", f"{stem}_upper{unit}")
         if set(ends) <= set(names):
             pairs[name] = ends
     inside = {end for ends in pairs.values() for end in ends}
-    texts = {name for name in names if all(isinstance(row.get(name), str) for row in rows)}
+    texts = {name for name in names if all(isinstance(row.get(name), str | None) for row in rows)}
     return [Column(name, ends=pairs.get(name), fold=name in texts) for name in names if name not in inside]
 
 

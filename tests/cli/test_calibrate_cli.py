@@ -6,6 +6,8 @@ import json
 
 from command_line import PREDICT, refused, rows, run
 
+from scylla_sim.text.digits import WIDTH
+
 
 def test_predict_uses_a_written_calibration(capsys, tmp_path):
     shapes = tmp_path / "shapes.csv"
@@ -17,6 +19,7 @@ def test_predict_uses_a_written_calibration(capsys, tmp_path):
     measured.write_text("op,device,dtype,m,n,k,latency_ms\n" + "\n".join(slower) + "\n")
     out = tmp_path / "cal.json"
     code, text, _ = run(capsys, "calibrate", "--measurements", measured, "--device", "h100-sxm", "--out", out)
+    assert max(map(len, text.splitlines())) <= WIDTH
     assert code == 0
     assert "gemm_tiles" in text
     before = rows(capsys, *PREDICT)[0]["plain_step_s"]

@@ -3,6 +3,8 @@
 import pytest
 from command_line import run
 
+from scylla_sim.text.digits import WIDTH
+
 DESIGN = ["design", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--batch", "1"]
 CROSSOVER = ["turning-points", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--batch", "1"]
 
@@ -15,6 +17,8 @@ def test_a_head_in_fewer_than_16_bits_is_noted(capsys, command):
 
 
 def test_a_head_of_mtp_layers_that_the_model_lacks_is_noted(capsys):
-    err = run(capsys, *DESIGN, "--draft", "mtp")[2]
+    _, out, err = run(capsys, *DESIGN, "--draft", "mtp")
+    assert max(map(len, out.splitlines())) <= WIDTH
+    assert out.startswith("Best draft at batch 1, 1 layer and ")
     assert "the config of llama-3.1-8b has no MTP layers; the prediction is for a hypothetical MTP head" in err
     assert "MTP" not in run(capsys, *DESIGN)[2]
