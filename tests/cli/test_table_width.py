@@ -38,7 +38,7 @@ def as_table(words: list[str]) -> list[str]:
 
 def can_run(words: list[str]) -> bool:
     """Return whether a command reads only files that the commands before it made."""
-    return all(Path(word).exists() for word in words[2:] if re.fullmatch(r"\w+\.(log|txt|csv)", word))
+    return all(Path(word).exists() for word in words[2:] if re.fullmatch(r"\w+\.(log|txt|csv|json)", word))
 
 
 @pytest.mark.parametrize("verb", sorted(set(cli.VERBS) - LATER - ELSEWHERE))
