@@ -1,8 +1,7 @@
 """Throughput and speed-up of speculative decoding over grids of batch and context.
 
 A cycle drafts, verifies and does host work. It yields `SpeculativeConfig.tokens_per_cycle` tokens per sequence.
-The autoregressive baseline takes one step and its host work per token. Every quantity is an array over the
-broadcast grid.
+The autoregressive baseline takes one step and its host work per token. Quantities are arrays over the grid.
 """
 
 from __future__ import annotations
@@ -298,16 +297,14 @@ def predict_each(
 ) -> Iterator[Prediction]:
     """Yield the predictions of several configurations over one grid, in their order.
 
-    Each step is estimated once. All configurations share the baseline step. Configurations with equally many
-    verified tokens share a verification. Configurations with the same draft and width share a draft pass. Arguments
-    are as in `predict`; ``measured_plain_s`` is that of `Prediction`. Verified tokens of one sequence share experts
-    (`scylla_sim.prediction.expert_overlap`).
+    Each step is estimated once: one baseline step, one verification per number of verified tokens, one draft pass
+    per draft and width. Arguments are as in `predict`; ``measured_plain_s`` is that of `Prediction`. Verified
+    tokens of one sequence share experts (`scylla_sim.prediction.expert_overlap`).
     """
     b_alone, s_alone = positive("batch", batch), positive("context", context)
     b, s = np.broadcast_arrays(b_alone, s_alone)
     measured = None if measured_plain_s is None else np.broadcast_to(measured_plain_s, b.shape)
     plain = target_step(target, deployment, batch=b_alone, context=s_alone)
-
     related = {tree: with_overlap(target, tree=tree) for tree in (False, True)}
 
     @cache
