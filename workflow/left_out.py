@@ -41,8 +41,8 @@ STEADY = "request rate"
 LARGEST_RATE_BATCH = 8
 """Largest batch whose throughput is fitted; that of larger ones holds the ramp and the drain of a run.
 
-Source: swiss-ai/apertus-speculative-decoding, plain decoding of an 8B on GH200: the time per token at batch 32 and
-128 is 1.7 and 3.3 times that of batch 1, and the kernels give 1.2 and 1.8 times.
+Source: swiss-ai/apertus-speculative-decoding, plain decoding of an 8B on GH200: 24 of 32 and 105 of 128 requests run
+in the mean, because the longest answers end a run alone.
 """
 FIELDS = (SPEEDUP, CYCLE, PLAIN, RATE, PLAIN_RATE)
 BETWEEN = {name: quantity for quantity, columns in MEASURED.items() for name in columns}
@@ -70,7 +70,7 @@ def served_run(row: Row, folder: Path) -> ServedRun:
     """Return the settings of a run, whose configurations lie in a folder."""
     values: dict[str, Any] = {}
     for item in fields(ServedRun):
-        cell = row[item.name]
+        cell = row.get(item.name)
         if item.type == "int":
             values[item.name] = int(cell or 0)
         else:
@@ -83,7 +83,8 @@ def runs_of(rows: Sequence[Row], folder: Path) -> Runs:
     """Return the equations of some runs.
 
     Throughput is fitted where it is that of one user, and at small batches where lengths are known and requests are
-    refilled; other throughput holds more than cycles and prefills.
+    refilled; other throughput holds more than cycles and prefills. Median steps and cycles of a run whose sequences
+    ramp and drain are scored, and not fitted: they lie between those of several batches.
     """
     tau = published.numbers(rows, "tokens_per_cycle")
     equations = [equation(served_run(row, folder), at) for row, at in zip(rows, tau.tolist())]
@@ -93,8 +94,15 @@ def runs_of(rows: Sequence[Row], folder: Path) -> Runs:
     loaded = np.array([one.load_s > 0.0 for one in equations]) & ~ragged
     loaded &= published.numbers(rows, "batch") <= LARGEST_RATE_BATCH
     loaded |= np.array([row["batch_kind"] == STEADY for row in rows])
+    steady = ~(published.numbers(rows, "running") > 0)
     for name in FIELDS:
-        usable = {SPEEDUP: drafted & ~ragged, CYCLE: drafted, RATE: drafted & loaded, PLAIN_RATE: loaded}
+        usable = {
+            SPEEDUP: drafted & ~ragged,
+            CYCLE: drafted & steady,
+            PLAIN: steady,
+            RATE: drafted & loaded,
+            PLAIN_RATE: loaded,
+        }
         measured[name] = np.where(usable.get(name, True), measured[name], np.nan)
     texts = (np.array([str(row[name]) for row in rows]) for name in ("preset", "series"))
     presets, series = texts

@@ -30,6 +30,7 @@ WORDS = ("engine", "hardware", "model", "precision", "kv_precision", "draft")
 COUNTS = ("tp", "batch", "context")
 SHAPE = ("draft_len", "top_k", "verify_tokens")
 LENGTHS = ("input_len", "output_len")
+RUNNING = "running"
 TAU = "tokens_per_cycle"
 MEASURED = ("speedup", "cycle_ms", "plain_ms", "tokens_per_s", "plain_tokens_per_s")
 KEYS = ("id", "source", "series")
@@ -37,7 +38,7 @@ PASSED_ON = (*KEYS, "task", "batch_kind", "lengths", "fitted", "assumed")
 """Columns that identify a run and do not change its prediction."""
 NOT_USED = ("table_figure", "how_read", "engine_version", "note")
 """Columns for readers."""
-KNOWN = (*PASSED_ON, *WORDS, *COUNTS, *SHAPE, *LENGTHS, TAU, *MEASURED, *NOT_USED)
+KNOWN = (*PASSED_ON, *WORDS, *COUNTS, *SHAPE, *LENGTHS, RUNNING, TAU, *MEASURED, *NOT_USED)
 WHOLE = NumberRule(0.0, whole=True)
 TABLE_COLUMNS = (
     Column("id"),
@@ -100,7 +101,7 @@ def _local(path: str, name: str) -> str:
 def _runs(path: str, columns: _columns.Columns) -> list[ServedRun]:
     """Return the settings of every run."""
     counts = _columns.read_numbers(path, columns, COUNTS, COUNT)
-    shape = {name: _optional(path, columns, name, WHOLE) for name in (*SHAPE, *LENGTHS)}
+    shape = {name: _optional(path, columns, name, WHOLE) for name in (*SHAPE, *LENGTHS, RUNNING)}
     for index, draft in enumerate(columns["draft"]):
         for name in SHAPE:
             if draft != "none" and not np.isfinite(shape[name][index]):
@@ -114,7 +115,7 @@ def _runs(path: str, columns: _columns.Columns) -> list[ServedRun]:
 
 def _in_order(numbers: dict[str, list[int]]) -> list[list[int]]:
     """Return the columns of numbers in the order of the fields of `ServedRun`."""
-    return [numbers[name] for name in ("tp", *SHAPE, "batch", "context", *LENGTHS)]
+    return [numbers[name] for name in ("tp", *SHAPE, "batch", "context", *LENGTHS, RUNNING)]
 
 
 def _fitted(runs: Sequence[ServedRun], measured: FloatArray) -> float:
@@ -199,7 +200,7 @@ def execute(args: argparse.Namespace) -> int:
         given = {name: columns[name][index] for name in (*PASSED_ON, *WORDS) if name in columns}
         row = {
             **given,
-            **{name: getattr(run, name) for name in (*COUNTS, *SHAPE, *LENGTHS)},
+            **{name: getattr(run, name) for name in (*COUNTS, *SHAPE, *LENGTHS, RUNNING)},
             TAU: float(tau[index]),
             "tau_from": origin[index],
             "preset": catalog.engine(run.engine).name,

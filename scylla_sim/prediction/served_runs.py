@@ -46,6 +46,9 @@ class ServedRun:
         Sequences decoded together, and tokens in the KV cache of each.
     input_len, output_len
         Tokens of a prompt and of an answer; 0 where unknown.
+    running
+        Mean number of sequences that decode together, where it differs from ``batch``: the ramp and the drain of a
+        run, or a KV cache that is full. 0 where unknown; ``batch`` then stands for it.
     """
 
     engine: str
@@ -62,6 +65,7 @@ class ServedRun:
     context: int
     input_len: int
     output_len: int
+    running: int = 0
 
     @property
     def drafts(self) -> bool:
@@ -78,7 +82,7 @@ def scenario(run: ServedRun, tokens_per_cycle: float) -> Scenario:
         tp=run.tp,
         precision=run.precision or None,
         kv_precision=run.kv_precision or None,
-        batch=run.batch,
+        batch=run.running or run.batch,
         context=run.context,
         input_len=run.input_len or None if run.output_len else None,
         output_len=run.output_len or None if run.input_len else None,

@@ -175,7 +175,7 @@ def test_longer_drafts_from_one_measured_length_follow_the_position_law(capsys):
     for row in found["break_even"]:
         if row["drafting"] in measured:
             assert row["tokens_per_cycle"] == pytest.approx(measured[row["drafting"]], rel=0.06)
-    assert "3" in found["rows"][0]["may_be_best"].split()
+    assert "5" in found["rows"][0]["may_be_best"].split()
 
 
 def test_csv_has_the_rows_and_a_note(capsys, tmp_path):

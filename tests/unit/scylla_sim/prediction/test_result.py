@@ -23,7 +23,7 @@ def test_the_printed_table_is_short():
     large = result(draft_len=[1, 2, 3, 4, 5], batch=list(range(1, 65)), context=[1024, 4096])
     text = repr(large)
     assert str(large) == text
-    assert len(text.splitlines()) <= 30
+    assert len(text.splitlines()) <= 34
     assert f"... {len(large.rows()) - 20} more rows" in text
     assert text.startswith("Most tokens/s at batch 1, context 1024: K ") and "all rows" not in text
     assert len(large.to_text().splitlines()) <= len(large.rows()) + 10

@@ -75,3 +75,9 @@ def test_the_mean_of_other_sources_weighs_sources_equally():
 
 def test_one_source_has_no_other():
     assert np.isnan(served_runs.mean_of_other_sources(np.array([2.0]), ["a"])).all()
+
+
+def test_sequences_that_run_stand_for_the_batch():
+    ramped = served_runs.predict_run(replace(RUN, batch=32, running=24), 2.5)
+    assert ramped == served_runs.predict_run(replace(RUN, batch=24), 2.5)
+    assert served_runs.predict_run(replace(RUN, batch=24, running=24), 2.5) == ramped
