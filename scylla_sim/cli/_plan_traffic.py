@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
+from copy import copy
+from dataclasses import dataclass
 
 from scylla_sim.checks import fail, number, whole
 from scylla_sim.cli import _options
@@ -15,53 +13,46 @@ from scylla_sim.cli._plan_candidates import Gathered, gather, hardware_names, pr
 from scylla_sim.console import count
 from scylla_sim.planning.finalists import confirm
 from scylla_sim.planning.traffic import MAX_LOAD, MAX_SEATS, Traffic
-from scylla_sim.planning.traffic_rows import SIMULATION, TrafficPoint
+from scylla_sim.planning.traffic_rows import TrafficPoint
 from scylla_sim.planning.traffic_search import TrafficPlan, points, search_traffic
-from scylla_sim.prediction.footer import interval_coverage
 from scylla_sim.prediction.model_notes import check_context, model_notes
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.served_load import ServedLoad
-from scylla_sim.prediction.verdict import UNDECIDED
 from scylla_sim.serving.limits import parse_limit
+from scylla_sim.serving.workload import Lengths
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
-from scylla_sim.text import digits
-from scylla_sim.text.tables import Column
-from scylla_sim.units import GIGA, parse_rate
+from scylla_sim.units import parse_rate
 
 FINALISTS = 3
 """Candidates that are simulated by default."""
 
 TRAFFIC_OPTIONS = (
-    *("input_len", "output_len", "prefix_hit", "ttft", "max_load", "max_num_seqs", "max_num_batched_tokens"),
+    *(
+        "input_len",
+        "output_len",
+        "prefix_hit",
+        "burstiness",
+        "ttft",
+        "max_load",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+    ),
     *("draft_schedule", "pareto", "plot", "what_if", "finalists", "seed"),
 )
 """Options that need ``--rate``."""
-
-TABLE_COLUMNS = (
-    Column("gpus", "GPUs [90 %]", ends=("gpus_lower", "gpus_upper"), decimals=0, right=True),
-    Column("where", "each"),
-    Column("precision", fold=True),
-    Column("draft", fold=True),
-    Column("lengths", "K", fold=True, right=True),
-    Column("load", "load %", scale=100.0, decimals=0),
-    Column("tpot_mean_s", "TPOT ms", scale=1e3),
-    Column("tpot_p95_s", "p95", scale=1e3),
-    Column("ttft_p95_s", "TTFT p95", scale=1e3),
-    Column("cost_per_million_tokens", "per M", fold=True),
-    Column("gain", "gain [90 %]", ends=("gain_lower", "gain_upper"), decimals=2, fold=True),
-    Column("binds_short", "binds", fold=True),
-    Column("method", "by", fold=True),
-    Column("evidence", fold=True),
-)
-"""Columns of the table; ``gain`` is the rate over that of the same GPUs without speculation."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of a plan with traffic."""
     parser.add_argument("--rate", metavar="RATE", help="requests of all replicas together, e.g. 200/s or 90/min")
-    parser.add_argument("--input-len", metavar="N", help="tokens of each prompt")
-    parser.add_argument("--output-len", metavar="N", help="tokens of each answer")
+    parser.add_argument(
+        "--input-len", metavar="N|DIST", help="tokens of each prompt; uniform:LOW,HIGH or lognormal:MEAN,CV"
+    )
+    parser.add_argument("--output-len", metavar="N|DIST", help="tokens of each answer")
+    parser.add_argument(
+        "--burstiness", type=float, metavar="X", help="shape of the gaps between arrivals; default 1, Poisson"
+    )
     parser.add_argument(
         "--prefix-hit", type=float, metavar="X", help="share of each prompt in the KV cache already; default 0"
     )
@@ -114,7 +105,7 @@ def refuse_without_rate(args: argparse.Namespace) -> None:
 def _refuse_not_modelled(args: argparse.Namespace) -> None:
     if args.disaggregated:
         raise fail("disaggregated", True, "must not be given", "prefill on GPUs of its own is not modelled")
-    _options.scenario_options(args)
+    _options.scenario_options(args, input_len=None, output_len=None)
 
 
 @dataclass(frozen=True)
@@ -163,11 +154,10 @@ def traffic_of(args: argparse.Namespace) -> Traffic:
         if getattr(args, name) is not None:
             hint = "the load decides it" if name != "rank" else "rows are ranked by cost, or by GPUs without prices"
             raise fail(name, getattr(args, name), "must not be given with rate", hint)
-    load = ServedLoad(
-        _whole_option("input_len", args.input_len, 1),
-        int(whole("output_len", count("output_len", args.output_len), 2, hint="one token has no time per token")),
-        0.0 if args.prefix_hit is None else number("prefix_hit", args.prefix_hit, 0, 1),
-    )
+    prompt, answer = (Lengths.parse(name, getattr(args, name)) for name in ("input_len", "output_len"))
+    whole("output_len", round(answer.mean), 2, hint="one token has no time per token")
+    cached = 0.0 if args.prefix_hit is None else number("prefix_hit", args.prefix_hit, 0, 1)
+    load = ServedLoad(max(round(prompt.mean), 1), round(answer.mean), cached)
     limits = [
         parse_limit(name, getattr(args, name)) for name in ("ttft", "tpot") if getattr(args, name) is not None
     ]
@@ -180,7 +170,18 @@ def traffic_of(args: argparse.Namespace) -> Traffic:
         max_num_batched_tokens=_whole_option(
             "max_num_batched_tokens", args.max_num_batched_tokens, MAX_STEP_TOKENS
         ),
+        input_lengths=prompt,
+        output_lengths=answer,
+        burstiness=1.0 if args.burstiness is None else args.burstiness,
     )
+
+
+def _without_lengths(args: argparse.Namespace, longest: int) -> argparse.Namespace:
+    """Return the options of the candidates, which do not depend on the lengths of requests."""
+    found = copy(args)
+    found.input_len = found.output_len = found.prefix_hit = None
+    found.context = str(longest)
+    return found
 
 
 def planned(args: argparse.Namespace, *, best_only: bool = False) -> tuple[Planned, list[str]]:
@@ -196,13 +197,13 @@ def planned(args: argparse.Namespace, *, best_only: bool = False) -> tuple[Plann
     names, notes = hardware_names(args)
     prices = prices_of(args.price, names)
     model = catalog.model(args.model)
-    longest = traffic.load.input_len + traffic.load.output_len
+    longest = traffic.longest
     if not args.allow_long_context:
         check_context(model, longest)
     notes += model_notes(model, longest)
     if args.expert_overlap is not None:
         model = model.with_expert_overlap(args.expert_overlap)
-    gathered = gather(args, model, names)
+    gathered = gather(_without_lengths(args, longest), model, names)
     found = search_traffic(model, gathered.groups, traffic, prices=prices, schedule=args.draft_schedule)
     finalists = FINALISTS if args.finalists is None else int(whole("finalists", args.finalists, 0))
     chosen = found.feasible if args.all else found.best_of_each()
@@ -215,124 +216,3 @@ def planned(args: argparse.Namespace, *, best_only: bool = False) -> tuple[Plann
     ]
     rows.sort(key=lambda row: row.gpus if row.cost_per_million_tokens is None else row.cost_per_million_tokens)
     return Planned(model, traffic, gathered, found, rows, prices), [*notes, *gathered.notes]
-
-
-def row_of(point: TrafficPoint) -> dict[str, Any]:
-    """Return a point as a row of a table, with its latencies as columns."""
-    found = asdict(point)
-    found |= {name: round(seconds, 9) for name, seconds in found.pop("latency_s").items()}
-    found["schedule"] = " ".join(f"{start}:{length}" for start, length in point.schedule)
-    found["doubts"] = ", ".join(point.doubts)
-    for name in ("replicas_lower", "replicas_upper", "gpus_lower", "gpus_upper", "tpot_mean_upper_s"):
-        found[name] = found[name] if np.isfinite(found[name]) else None
-    return found
-
-
-def shown(point: TrafficPoint) -> dict[str, Any]:
-    """Return a row with the texts of the printed table."""
-    found = row_of(point)
-    found["where"] = f"{point.tp}x {point.hardware}"
-    found["lengths"] = lengths_in_words(point)
-    found["binds_short"] = point.binds.partition(" <=")[0]
-    found["gpus_upper"] = "no limit" if found["gpus_upper"] is None else int(found["gpus_upper"])
-    found["gpus_lower"] = int(point.gpus_lower)
-    if point.draft == "none":
-        found["gain"] = found["gain_lower"] = found["gain_upper"] = None
-    return found
-
-
-def lengths_in_words(point: TrafficPoint) -> str:
-    """Return the draft length, or those of a schedule from the first batch on."""
-    if point.draft == "none":
-        return "-"
-    lengths = dict.fromkeys(length for _, length in point.schedule)
-    return "/".join(str(length) for length in lengths) if point.schedule else str(point.draft_len)
-
-
-def answer(done: Planned) -> str:
-    """Return the best row in words."""
-    if not done.rows:
-        return "No candidate meets the limits."
-    best = done.rows[0]
-    draft = "plain decoding" if best.draft == "none" else f"{best.draft} with K = {lengths_in_words(best)}"
-    most = "no limit" if not np.isfinite(best.gpus_upper) else f"{best.gpus_upper:.0f}"
-    first = "Cheapest" if done.prices else "Fewest GPUs"
-    cost = best.cost_per_million_tokens
-    price = "" if cost is None else f" {digits.number(cost)} per million output tokens."
-    ms = {name: digits.number(1e3 * seconds) for name, seconds in best.latency_s.items()}
-    each = f"{best.replicas} x ({best.tp}x {best.hardware})"
-    times = (
-        f"{name} {ms[f'{name.lower()}_mean_s']} ms, p95 {ms[f'{name.lower()}_p95_s']}" for name in ("TPOT", "TTFT")
-    )
-    lines = [
-        f"{first}: {best.gpus} GPUs [{best.gpus_lower:.0f}-{most}], {each}, {draft}, "
-        f"at {100 * best.load:.0f} % of saturation.{price}",
-        f"{'; '.join(times)}. {digits.number(best.running)} requests decode in a replica.",
-        f"They hold {100 * best.kv_use:.0f} % of its KV pool; weights take "
-        f"{digits.number(best.weights_bytes / GIGA)} GB of each GPU. A step 1 % slower makes TPOT "
-        f"{best.amplification:.1f} % longer.",
-    ]
-    if best.verdict == UNDECIDED:
-        lines.append("Speculation is undecided here: its gain over plain decoding is below the error.")
-    return "\n".join(lines)
-
-
-def assumptions(done: Planned) -> list[str]:
-    """Return what a plan assumes, for the footer."""
-    traffic, load = done.traffic, done.traffic.load
-    limited = {limit.metric for limit in traffic.limits}
-    engine = done.gathered.groups[0].deployment.engine
-    missing = [name.upper() for name in ("ttft", "tpot") if name not in limited]
-    cached = f", {load.prefix_hit:.0%} of each prompt cached" if load.cached_tokens else ""
-    kv = ", ".join(dict.fromkeys(row.kv_precision for row in done.rows))
-    most = f"up to {traffic.max_num_seqs} requests or what memory holds"
-    limits = [*map(str, traffic.limits), f"load <= {100 * traffic.max_load:g} % of saturation"]
-    found = [
-        f"{done.model.name}, {traffic.rate_per_s:g} requests/s (Poisson, the same rate to every replica), "
-        f"{load.input_len} in, {load.output_len} out{cached}; engine {engine.name}, KV cache {kv}, "
-        f"{traffic.max_num_batched_tokens} tokens an iteration, {most}. No spare replicas.",
-        f"Limits: {'; '.join(limits)}." + (f" No limit on {' and '.join(missing)}." if missing else ""),
-    ]
-    if any(row.method == SIMULATION for row in done.rows):
-        found.append("Rows by simulation have latencies of simulated runs; rows by formula are estimates.")
-    doubtful = [row for row in done.rows if row.doubts and row.method != SIMULATION]
-    if doubtful:
-        reasons = ", ".join(dict.fromkeys(reason for row in doubtful for reason in row.doubts))
-        found.append(f"The formula does not hold in {len(doubtful)} rows ({reasons}): simulate them (--finalists).")
-    configs = [config for each in done.gathered.groups for config in each.configs]
-    drafting = [config for config in configs if config.draft.kind != "none"]
-    uncertain = any(config.tau_lower < config.tau_upper for config in drafting)
-    tp = max(each.deployment.tp for each in done.gathered.groups)
-    covered = interval_coverage(engine, tp=tp, acceptance=uncertain if drafting else None, load=True)
-    found.append(f"{covered.rstrip('.')}. Rates and lengths are taken as exact.")
-    hidden = len(done.plan.feasible) - len(done.rows)
-    if hidden:
-        found.append(f"Best of each GPU and TP (--all: {hidden} more).")
-    return found
-
-
-def summary(done: Planned) -> list[str]:
-    """Return how many candidates were considered and why others are left out, for stderr."""
-    plan = done.plan
-    total = len(plan.options) + plan.too_large
-    lines = [
-        f"{total} configurations: {len(plan.feasible)} feasible, {plan.too_large} do not fit in memory, "
-        f"{plan.too_slow} miss a limit without any load",
-        *done.gathered.skipped_lines(),
-    ]
-    if not plan.feasible and plan.options:
-        lines.append(closest(done))
-    return lines
-
-
-def closest(done: Planned) -> str:
-    """Return the lowest unloaded latencies of all candidates, or that none fits in memory."""
-    if not done.plan.options:
-        return "none fits in memory"
-    at = [option.served.curve.at_rate([0.0]) for option in done.plan.options]
-    tpot, ttft = min(float(one.tpot_s[0]) for one in at), min(float(one.ttft_s[0]) for one in at)
-    asked = "; ".join(map(str, done.traffic.limits))
-    return (
-        f"without load, the fastest take {digits.number(1e3 * tpot)} ms per token and "
-        f"{digits.number(1e3 * ttft)} ms to the first ({asked})"
-    )

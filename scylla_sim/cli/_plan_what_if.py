@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim.checks import InputError, fail, one_of
-from scylla_sim.cli._plan_traffic import Planned, answer, assumptions, closest, planned, shown
+from scylla_sim.cli._plan_traffic import Planned, planned
+from scylla_sim.cli._plan_words import answer, assumptions, closest, shown
 from scylla_sim.console import count, emit
 from scylla_sim.text.tables import Column
 from scylla_sim.units import parse_rate

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scylla_sim.checks import fail, whole
-from scylla_sim.cli import _options, _plan_front, _plan_traffic, _plan_what_if
+from scylla_sim.cli import _options, _plan_front, _plan_traffic, _plan_what_if, _plan_words
 from scylla_sim.cli._plan_candidates import Gathered, gather, hardware_names, prices_of
 from scylla_sim.console import add_output, counts, emit, note
 from scylla_sim.planning.capacity import RANKINGS, OperatingPoint, Search, derived_batches, search
@@ -165,16 +165,16 @@ def _for_a_rate(args: argparse.Namespace) -> int:
         _plan_what_if.emit_changes(args, changes, done)
     else:
         table = args.format == "table"
-        rows = [(_plan_traffic.shown if table else _plan_traffic.row_of)(row) for row in done.rows]
+        rows = [(_plan_words.shown if table else _plan_words.row_of)(row) for row in done.rows]
         emit(
             args,
             "plan",
             [{"rank": i + 1, **row} for i, row in enumerate(rows)],
-            columns=_plan_traffic.TABLE_COLUMNS,
-            lead=_plan_traffic.answer(done),
-            footer="\n".join(_plan_traffic.assumptions(done)),
+            columns=_plan_words.TABLE_COLUMNS,
+            lead=_plan_words.answer(done),
+            footer="\n".join(_plan_words.assumptions(done)),
         )
-    for line in _plan_traffic.summary(done):
+    for line in _plan_words.summary(done):
         note(line)
     return 0
 

@@ -6,13 +6,13 @@ fails, there are more replicas; as long as all hold with one less, there is one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from scylla_sim.planning.capacity import cost_per_million
-from scylla_sim.planning.traffic import Served, Traffic, prefill_first
+from scylla_sim.planning.traffic import SATURATION, Served, Traffic, prefill_first
 from scylla_sim.planning.traffic_rows import LATENCIES, SIMULATION, TrafficPoint
 from scylla_sim.planning.traffic_search import Option
 from scylla_sim.serving.batching import MIXED, PREFILL_FIRST
@@ -25,8 +25,10 @@ SEEDS = 3
 """Runs of each candidate and number of replicas."""
 REQUESTS = 4000
 """Requests of a run."""
-MAX_STEPS = 12
-"""Largest number of changes to the replicas."""
+MAX_STEPS = 20
+"""Largest number of trials of a search."""
+RESOLUTION = 0.01
+"""Share of the replicas that a search leaves open."""
 MIN_SHARE = 0.95
 """Least share of the offered rate that a stable run completes."""
 
@@ -59,14 +61,13 @@ def simulated(
 
 def _requests(traffic: Traffic, rng: np.random.Generator, rate_per_s: float, count: int) -> Requests:
     """Return the requests of one run."""
-    load, ones = traffic.load, np.ones(count, dtype=np.int64)
-    prompt = load.input_len * ones
+    prompt, answer = (lengths.draw(rng, count) for lengths in traffic.lengths)
     return Requests(
-        arrival_s=gamma_arrivals(rng, count, rate=rate_per_s),
+        arrival_s=gamma_arrivals(rng, count, rate=rate_per_s, burstiness=traffic.burstiness),
         input_tokens=prompt,
-        cached_tokens=cached_tokens(prompt, load.prefix_hit),
-        output_tokens=load.output_len * ones,
-        class_index=0 * ones,
+        cached_tokens=cached_tokens(prompt, traffic.load.prefix_hit),
+        output_tokens=answer,
+        class_index=np.zeros(count, dtype=np.int64),
     )
 
 
@@ -74,6 +75,37 @@ def holds(found: Mapping[str, float], traffic: Traffic, rate_per_s: float) -> bo
     """Return whether a run meets all limits and completes what is offered."""
     met = all(found[f"{limit.metric}_s {limit.statistic}"] <= limit.seconds for limit in traffic.limits)
     return met and found["requests_per_s"] >= MIN_SHARE * rate_per_s
+
+
+def fewest_that(good: Callable[[int], bool], start: int) -> int | None:
+    """Return the smallest number that is good, if larger ones are good too; ``None`` if none was found.
+
+    The search starts at an estimate and doubles its steps, then halves the gap, down to `RESOLUTION`. It takes at
+    most `MAX_STEPS` trials.
+
+    Examples
+    --------
+    >>> fewest_that(lambda count: count >= 37, 30), fewest_that(lambda count: count >= 37, 60)
+    (37, 37)
+    """
+    step = max(round(RESOLUTION * start), 1)
+    bad, found = (0, start) if good(start) else (start, None)
+    for _ in range(MAX_STEPS):
+        if found is None:
+            bad, found = (bad + step, None) if not good(bad + step) else (bad, bad + step)
+        elif found > start or bad > 0:
+            if found - bad <= max(round(RESOLUTION * found), 1):
+                break
+            middle = (found + bad) // 2
+            bad, found = (bad, middle) if good(middle) else (middle, found)
+            continue
+        elif found > 1:
+            lower = max(found - step, 1)
+            bad, found = (bad, lower) if good(lower) else (lower, found)
+        else:
+            break
+        step *= 2
+    return found
 
 
 def confirm(point: TrafficPoint, option: Option, traffic: Traffic, *, seed: int = 0) -> TrafficPoint:
@@ -101,20 +133,17 @@ def confirm(point: TrafficPoint, option: Option, traffic: Traffic, *, seed: int 
             runs[replicas] = simulated(option.served, traffic, rate, seed=seed)
         return holds(runs[replicas], traffic, rate)
 
-    count = point.replicas
-    step = max(round(0.02 * count), 1)
-    for _ in range(MAX_STEPS):
-        if good(count):
-            if count - step < 1 or not good(count - step):
-                break
-            count -= step
-        else:
-            count += step
-            if good(count):
-                break
-    if not good(count):
+    count = fewest_that(good, point.replicas)
+    if count is None:
         return point
     return _with_runs(point, option, traffic, count, runs[count])
+
+
+def _binds(found: Mapping[str, float], traffic: Traffic, load: float) -> str:
+    """Return the limit that a run comes closest to."""
+    shares = {SATURATION: load / traffic.max_load}
+    shares |= {str(limit): found[f"{limit.metric}_s {limit.statistic}"] / limit.seconds for limit in traffic.limits}
+    return max(shares, key=lambda name: shares[name])
 
 
 def _with_runs(
@@ -139,6 +168,7 @@ def _with_runs(
         gpus_upper=most * point.tp,
         rate_per_s=rate,
         load=rate / option.served.saturation_per_s,
+        binds=_binds(found, traffic, rate / option.served.saturation_per_s),
         running=found["running"],
         kv_use=found["kv_use"],
         latency_s={

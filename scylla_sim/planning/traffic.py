@@ -23,19 +23,24 @@ from scylla_sim.serving.iteration import IterationModel, iteration_model
 from scylla_sim.serving.iteration_parts import decoding, kv_pool_tokens
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.replica import cycles_of, replica
+from scylla_sim.serving.workload import Lengths
 from scylla_sim.specs.model import Model
 
 MAX_SEATS = 1024
 """Most requests that run together; the default of ``max_num_seqs`` in vLLM on GPUs with at least 70 GiB."""
 MAX_LOAD = 0.9
 """Highest planned share of saturation. Beyond it, a step that is 1 % slower makes latency 10 % longer or more."""
+VARIABLE_LENGTHS, BURSTS = "variable lengths", "bursts"
+"""Reasons for which the closed form does not hold, beside those of `scylla_sim.serving.replica`."""
 SATURATION = "saturation"
 """Name of the limit by which a rate stays below `MAX_LOAD`."""
 _LOADS = np.concatenate([[0.0], np.geomspace(2e-5, 1.0, 220)])
 """Mean decoding requests of a curve, over the largest."""
-_STEPS = 400
-"""Rates between which limits are interpolated."""
+_RATES = np.concatenate([[0.0], np.geomspace(1e-4, 0.1, 150, endpoint=False), np.linspace(0.1, 1.0, 361)])
+"""Rates between which limits are interpolated, over the highest one; latencies rise fast from an idle replica."""
 _CONTEXTS = 3
+Z_999 = 3.0902
+"""Quantile of the normal distribution at 0.999."""
 
 Configs = Mapping[int, SpeculativeConfig]
 """First batch of each range of batches -> configuration; one range for one draft length."""
@@ -48,15 +53,19 @@ class Traffic:
     Attributes
     ----------
     rate_per_s
-        Requests per second of all replicas together; arrivals are Poisson.
+        Requests per second of all replicas together.
     load
-        Lengths of the requests.
+        Mean lengths of the requests.
     limits
         Upper limits on latencies.
     max_load
         Highest share of saturation, in (0, 1).
     max_num_seqs, max_num_batched_tokens
         Limits of the scheduler; fewer requests run together where the KV pool or the budget is smaller.
+    input_lengths, output_lengths
+        Distributions of the lengths, for simulation; default: the means.
+    burstiness
+        Shape of the gamma distribution of the gaps between arrivals, for simulation; 1 is Poisson.
     """
 
     rate_per_s: float
@@ -65,11 +74,34 @@ class Traffic:
     max_load: float = MAX_LOAD
     max_num_seqs: int = MAX_SEATS
     max_num_batched_tokens: int = MAX_STEP_TOKENS
+    input_lengths: Lengths | None = None
+    output_lengths: Lengths | None = None
+    burstiness: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the fields."""
         positive("rate", self.rate_per_s)
         in_range("max_load", self.max_load, 0, 1, above=True)
+        positive("burstiness", self.burstiness)
+
+    @property
+    def lengths(self) -> tuple[Lengths, Lengths]:
+        """Distributions of the tokens of prompts and answers."""
+        given = (self.input_lengths, self.output_lengths)
+        means = (self.load.input_len, self.load.output_len)
+        prompt, answer = (one or Lengths("constant", mean, mean) for one, mean in zip(given, means))
+        return prompt, answer
+
+    @property
+    def longest(self) -> int:
+        """Largest number of tokens of a request; of a lognormal length, a thousandth exceed it."""
+        return int(np.ceil(sum(longest_of(one) for one in self.lengths)))
+
+    @property
+    def varies(self) -> list[str]:
+        """What of a load the closed form takes as constant lengths, or as Poisson arrivals."""
+        found = [VARIABLE_LENGTHS] if any(one.kind != "constant" for one in self.lengths) else []
+        return found + ([BURSTS] if self.burstiness != 1.0 else [])
 
 
 @dataclass(frozen=True)
@@ -108,6 +140,14 @@ class Served:
         return float(np.ceil(traffic.rate_per_s / self.rate_per_s - 1e-9)) if self.rate_per_s else np.inf
 
 
+def longest_of(lengths: Lengths) -> float:
+    """Return the largest length, or the one that a thousandth of the lognormal ones exceed."""
+    if lengths.kind != "lognormal":
+        return lengths.second
+    spread = float(np.sqrt(np.log1p(lengths.second**2)))
+    return lengths.first * float(np.exp(Z_999 * spread - spread**2 / 2.0))
+
+
 def statistic(found: Curve, limit: Limit) -> FloatArray:
     """Return the latency that a limit bounds."""
     if limit.probability is None:
@@ -124,7 +164,7 @@ def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tup
     found
         Curve of one replica, shape (loads,).
     """
-    rates = np.linspace(0.0, traffic.max_load, _STEPS + 1) * saturation_per_s
+    rates = _RATES * traffic.max_load * saturation_per_s
     at = found.at_rate(rates)
     best, binds = float(rates[-1]), SATURATION
     for limit in traffic.limits:
@@ -167,7 +207,7 @@ def _seats(
 ) -> int:
     """Return the largest number of requests that seats, KV pool and budget allow; 0 if not even one fits."""
     load = traffic.load
-    longest = load.input_len + load.output_len
+    longest = traffic.longest
     widest = max(config.verify_tokens for config in configs)
     alone = kv_pool_tokens(model, configs, *where, context=float(longest))
     if alone.lower < longest:
@@ -209,7 +249,7 @@ def candidates(
                 model,
                 widest,
                 *where,
-                max_context=load.input_len + load.output_len,
+                max_context=traffic.longest,
                 mean_context=float(load.context),
                 max_num_seqs=seats,
                 max_num_batched_tokens=traffic.max_num_batched_tokens,

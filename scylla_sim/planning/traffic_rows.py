@@ -197,7 +197,7 @@ def doubts_at(served: Served, traffic: Traffic, rate_per_s: float) -> tuple[str,
     at = served.curve.at_rate([rate_per_s])
     share: FloatArray = np.array([rate_per_s / served.saturation_per_s])
     found = doubtful(at, served.model, traffic.load, share=share)
-    reasons = tuple(name for name, where in found.items() if where[0])
+    reasons = (*(name for name, where in found.items() if where[0]), *traffic.varies)
     return (*reasons, PREFILL_FIRST) if prefill_first(served.deployment) else reasons
 
 

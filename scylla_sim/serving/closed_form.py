@@ -18,6 +18,7 @@ TPOT, mean           ``E[K D(1 + n')] / (1 - rate P) / (O - 1)``; ``n'`` is what
 TPOT, percentiles    gamma above the least time in an empty replica, with the variance of a stay
 TTFT, mean           rest of the running iteration, then one iteration with the own prompt and those that
                      arrived in the same iteration; the prompt alone if the replica is idle
+TTFT, small budget   where the budget holds one prompt at a time: M/D/1 with vacations
 TTFT, percentiles    gamma above one iteration with the prompt, with the first two moments of the wait
 saturation           ``n / (K D(n) + n P)``, the largest over ``n`` up to the seats
 ===================  =======================================================================================
@@ -34,60 +35,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, in_range
-from scylla_sim.serving.load_loop import dispersion, gamma_quantile, stay_variance, two_nodes
+from scylla_sim.serving.load_loop import gamma_quantile, stay_variance, two_nodes
+from scylla_sim.serving.loop_state import Lookup, LoopState, Replica, mean_over, solve
 
-_ROUNDS = 4
-"""Passes over the dispersion, which the rate needs and which needs the rate; the fifth changes below 0.1 %."""
 _MOMENT_OF_UNIFORM = 1.0 / 12.0
 _LUCK = 3.0
 """Standard deviations of the number of cycles between the mean request and the luckiest one."""
-
-
-@dataclass(frozen=True)
-class Replica:
-    """Seconds of one replica's iterations, by the number of requests that decode in them.
-
-    Arrays end in an axis of ``rows`` where stated; all other axes are of replicas or loads, and broadcast.
-
-    Attributes
-    ----------
-    rows
-        Decoding requests, rising, shape (rows,).
-    cycle_s
-        Seconds of an iteration without prompts, shape (..., rows).
-    cycles
-        Mean iterations of a request after its first token, shape (..., rows).
-    prompt_s, next_prompt_s
-        Seconds that the first and each further prompt of an iteration add, shape (..., rows).
-    alone_s
-        Seconds to the first token in an idle replica, shape (...).
-    output_len
-        Tokens of each answer, at least 2, shape (...).
-    max_rows
-        Requests that run together at most, by seats or by the KV pool, shape (...).
-    cycles_cv
-        Standard deviation of the iterations of a request over their mean, shape (...).
-    """
-
-    rows: FloatArray
-    cycle_s: FloatArray
-    cycles: FloatArray
-    prompt_s: FloatArray
-    next_prompt_s: FloatArray
-    alone_s: FloatArray
-    output_len: FloatArray
-    max_rows: FloatArray
-    cycles_cv: FloatArray
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        in_range("output_len", self.output_len, 2, hint="one token has no time per output token")
-        in_range("max_rows", self.max_rows, 1)
-
-    @property
-    def work_s(self) -> FloatArray:
-        """Seconds of all iterations of a request, if ``rows`` requests decode in each, shape (..., rows)."""
-        return self.cycles * self.cycle_s
 
 
 @dataclass(frozen=True)
@@ -180,74 +133,7 @@ class Curve:
         )
 
 
-@dataclass(frozen=True)
-class _Lookup:
-    """Places of some requests ``n`` between the rows of a replica; beyond the ends, lines are prolonged."""
-
-    upper: NDArray[np.intp]
-    share: FloatArray
-
-    @classmethod
-    def of(cls, rows: FloatArray, n: FloatArray) -> _Lookup:
-        upper = np.searchsorted(rows, n).clip(1, rows.size - 1)
-        return cls(upper, (n - rows[upper - 1]) / (rows[upper] - rows[upper - 1]))
-
-    def __call__(self, table: FloatArray) -> FloatArray:
-        if self.upper.ndim == 1:
-            low, high = table[..., self.upper - 1], table[..., self.upper]
-        else:
-            whole = np.broadcast_to(table, (*self.upper.shape[:-1], table.shape[-1]))
-            low, high = (np.take_along_axis(whole, at, axis=-1) for at in (self.upper - 1, self.upper))
-        return np.asarray(low + self.share * (high - low))
-
-
-Pair = tuple[FloatArray, FloatArray]
-"""Two nodes of a distribution, or their weights."""
-
-
-@dataclass(frozen=True)
-class _Loop:
-    """State of the loop at every load: rate, prefill share and fluctuations, with the two nodes of ``n``."""
-
-    rate: FloatArray
-    prompt_s: FloatArray
-    share: FloatArray
-    feedback: FloatArray
-    spread: FloatArray
-    stay_s: FloatArray
-    nodes: Pair
-    weights: Pair
-
-
-def _mean(table: FloatArray, rows: FloatArray, nodes: Pair, weights: Pair) -> FloatArray:
-    """Return the mean of a table over two nodes."""
-    first, second = (weight * _Lookup.of(rows, node)(table) for node, weight in zip(nodes, weights))
-    return first + second
-
-
-def _solve(replica: Replica, m: FloatArray) -> _Loop:
-    """Return the state of the loop with ``m`` decoding requests per iteration in the mean."""
-    at_mean = _Lookup.of(replica.rows, np.maximum(m, 1.0))
-    first, further = at_mean(replica.prompt_s), at_mean(replica.next_prompt_s)
-    work = replica.work_s
-    shape = np.broadcast_shapes(first.shape, (*work.shape[:-1], m.size))
-    spread, prompt = np.ones(shape), np.broadcast_to(first, shape)
-    for _ in range(_ROUNDS):
-        nodes, weights = two_nodes(np.broadcast_to(m, shape), spread)
-        low, high = (_Lookup.of(replica.rows, node)(work) for node in nodes)
-        mean = weights[0] * low + weights[1] * high
-        rate = m / (mean + m * prompt)
-        share = rate * prompt
-        slope = np.maximum(high - low, 0.0) / np.maximum(nodes[1] - nodes[0], 1e-12)
-        feedback = rate * slope / (1.0 - share)
-        spread = dispersion(share, feedback)
-        iteration = _mean(replica.cycle_s, replica.rows, nodes, weights) / (1.0 - share)
-        together = np.maximum(rate * iteration, 1e-12)
-        prompt = further - (further - first) * -np.expm1(-together) / together
-    return _Loop(rate, prompt, share, feedback, spread, mean / (1.0 - share), nodes, weights)
-
-
-def _wait(replica: Replica, loop: _Loop) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _wait(replica: Replica, loop: LoopState) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return mean, least value and deviation of the seconds to the first token in a busy replica.
 
     Given the decoding requests, an iteration is ``D`` plus the prompts of the iteration before. Its first three
@@ -256,7 +142,7 @@ def _wait(replica: Replica, loop: _Loop) -> tuple[FloatArray, FloatArray, FloatA
     share, prompt = loop.share, loop.prompt_s
     total = first = second = np.zeros_like(loop.rate)
     for node, weight in zip(loop.nodes, loop.weights):
-        at = _Lookup.of(replica.rows, np.maximum(node, 1.0))
+        at = Lookup.of(replica.rows, np.maximum(node, 1.0))
         decode, own, further = at(replica.cycle_s), at(replica.prompt_s), at(replica.next_prompt_s)
         mean = decode / (1.0 - share)
         variance = prompt * share * mean / (1.0 - share**2)
@@ -267,12 +153,42 @@ def _wait(replica: Replica, loop: _Loop) -> tuple[FloatArray, FloatArray, FloatA
         least = decode + own
         excess = (0.5 + each) * seen
         excess2 = ((0.5 + each) ** 2 + _MOMENT_OF_UNIFORM) * squared + further * each * seen
+        one_by_one = _one_by_one(at(_whole(replica)), loop.rate, mean, decode=decode, own=own)
+        least, excess, excess2 = (
+            np.where(one_by_one[0] > 0.0, other, found)
+            for other, found in zip(one_by_one, (least, excess, excess2))
+        )
         total = total + weight * mean
         first = first + weight * mean * (least + excess)
         second = second + weight * mean * (least**2 + 2.0 * least * excess + excess2)
     average = first / total
-    floor = replica.cycle_s[..., :1] + replica.prompt_s[..., :1]
+    floor = (
+        np.maximum(replica.prompt_iterations[..., :1], 1.0) * replica.cycle_s[..., :1] + replica.prompt_s[..., :1]
+    )
     return average, np.minimum(floor, average), np.sqrt(np.maximum(second / total - average**2, 0.0))
+
+
+def _whole(replica: Replica) -> FloatArray:
+    """Return the iterations of a prompt over all rows."""
+    return np.broadcast_to(
+        replica.prompt_iterations, np.broadcast_shapes(replica.prompt_iterations.shape, replica.rows.shape)
+    )
+
+
+def _one_by_one(
+    iterations: FloatArray, rate: FloatArray, iteration_s: FloatArray, *, decode: FloatArray, own: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the least wait, and the first two moments of what exceeds it, where prompts run one at a time.
+
+    Prompts are a queue with a constant service time and vacations (M/D/1): each holds the token budget for some
+    iterations. The least wait is 0 where several prompts share an iteration.
+    """
+    service = iterations * decode + own
+    free = np.maximum(1.0 - rate * service, 1e-6)
+    queue = rate * service**2 / (2.0 * free)
+    excess = 0.5 * iteration_s + queue
+    variance = iteration_s**2 * _MOMENT_OF_UNIFORM + rate * service**3 / (3.0 * free) + queue**2
+    return np.where(iterations > 0.0, service, 0.0), excess, variance + excess**2
 
 
 def curve(replica: Replica, mean_rows: ArrayLike) -> Curve:
@@ -296,10 +212,10 @@ def curve(replica: Replica, mean_rows: ArrayLike) -> Curve:
     ([0.0, 9.8], [5.05, 8.45], [0.03, 0.05])
     """
     m = in_range("mean_rows", np.atleast_1d(mean_rows), 0)
-    loop = _solve(replica, m)
+    loop = solve(replica, m)
     tokens = replica.output_len[..., None] - 1.0
     found = two_nodes(np.maximum(m + loop.spread - 1.0, 0.0), loop.spread)
-    stay = _mean(replica.work_s, replica.rows, (1.0 + found[0][0], 1.0 + found[0][1]), found[1]) / (
+    stay = mean_over(replica.work_s, replica.rows, (1.0 + found[0][0], 1.0 + found[0][1]), found[1]) / (
         1.0 - loop.share
     )
     # the own prompt makes one iteration longer, so more prompts follow in the first iteration of decoding
@@ -338,7 +254,7 @@ def saturation(replica: Replica) -> FloatArray:
     It is the largest of ``n / (K D(n) + n P)`` over the rows up to ``max_rows``.
     """
     n = np.minimum(replica.rows, replica.max_rows[..., None])
-    at = _Lookup.of(replica.rows, n)
+    at = Lookup.of(replica.rows, n)
     work, iteration = at(replica.work_s), at(replica.cycle_s)
     first, further = at(replica.prompt_s), at(replica.next_prompt_s)
     together = n * iteration / np.maximum(work, 1e-300)

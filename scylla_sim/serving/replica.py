@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from scylla_sim.acceptance.profiles import cycle_distribution, iid_rate
 from scylla_sim.checks import FloatArray, in_range, whole
 from scylla_sim.prediction.served_load import ServedLoad
-from scylla_sim.serving.closed_form import Curve, Replica
+from scylla_sim.serving.closed_form import Curve
 from scylla_sim.serving.iteration import IterationModel
+from scylla_sim.serving.loop_state import Replica
 
 HIGHEST_VALID_LOAD = 0.9
 """Share of saturation up to which the closed form is used: means are 5 to 10 % too low there, and worse above."""
@@ -92,6 +93,7 @@ def replica(
         output_len=np.array(float(load.output_len)),
         max_rows=np.asarray(np.max(np.where(n <= within, n, 1.0))),
         cycles_cv=np.array(float(relative.max())),
+        prompt_iterations=np.where(fits, 0.0, chunks),
     )
 
 

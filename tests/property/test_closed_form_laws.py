@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scylla_sim.serving.closed_form import Curve, Replica, curve, saturation
+from scylla_sim.serving.closed_form import Curve, curve, saturation
+from scylla_sim.serving.loop_state import Replica
 
 ROWS = np.unique(np.round(np.geomspace(1.0, 512.0, 60)))
 LOADS = np.concatenate([[0.0], np.geomspace(0.05, 256.0, 60)])

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from scylla_sim.planning.traffic import Traffic, highest_rate
 from scylla_sim.prediction.served_load import ServedLoad
-from scylla_sim.serving.closed_form import Replica, curve, saturation
+from scylla_sim.serving.closed_form import curve, saturation
 from scylla_sim.serving.limits import Limit
+from scylla_sim.serving.loop_state import Replica
 
 ROWS = np.unique(np.round(np.geomspace(1.0, 256.0, 50)))
 LOADS = np.concatenate([[0.0], np.geomspace(0.05, 256.0, 80)])

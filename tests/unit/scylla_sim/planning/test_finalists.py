@@ -6,13 +6,14 @@ import pytest
 
 from scylla_sim.planning import finalists
 from scylla_sim.planning.closed_form_errors import error_rows
-from scylla_sim.planning.finalists import confirm, holds, simulated
+from scylla_sim.planning.finalists import confirm, fewest_that, holds, simulated
 from scylla_sim.planning.traffic import Traffic, candidates
-from scylla_sim.planning.traffic_rows import traffic_point
+from scylla_sim.planning.traffic_rows import doubts_at, traffic_point
 from scylla_sim.planning.traffic_search import Option
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving.limits import Limit
+from scylla_sim.serving.workload import Lengths
 
 LENGTHS = ServedLoad(1000, 200)
 LIMITS = (Limit("tpot", "p95", 0.02), Limit("ttft", "p95", 0.2))
@@ -62,3 +63,27 @@ def test_a_run_that_falls_behind_does_not_hold(monkeypatch):
     rate = 1.6 * one.saturation_per_s
     assert not holds(simulated(one, traffic, rate, seeds=1), traffic, rate)
     assert holds(simulated(one, traffic, 0.2 * rate, seeds=1), traffic, 0.2 * rate)
+
+
+@pytest.mark.parametrize("start", [1, 30, 37, 38, 90, 500])
+def test_the_fewest_replicas_are_found_from_any_start(start):
+    assert fewest_that(lambda count: count >= 37, start) == 37
+    assert fewest_that(lambda count: True, start) == 1
+
+
+def test_a_search_without_success_ends():
+    asked = []
+    assert fewest_that(lambda count: bool(asked.append(count)), 10) is None
+    assert len(asked) < 30
+
+
+def test_variable_lengths_are_simulated_and_doubted():
+    lengths = (Lengths.parse("input_len", "lognormal:1000,1"), Lengths.parse("output_len", "uniform:100,300"))
+    traffic = Traffic(1.0, LENGTHS, input_lengths=lengths[0], output_lengths=lengths[1])
+    one = served(traffic)
+    rate = 0.6 * one.saturation_per_s
+    same = simulated(one, Traffic(1.0, LENGTHS), rate, seeds=1, count=2000)
+    varied = simulated(one, traffic, rate, seeds=1, count=2000)
+    assert varied["ttft_s p95"] > 1.5 * same["ttft_s p95"]
+    assert doubts_at(one, traffic, rate) == ("variable lengths",)
+    assert doubts_at(one, replace(traffic, burstiness=0.5), rate) == ("variable lengths", "bursts")

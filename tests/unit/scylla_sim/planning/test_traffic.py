@@ -7,8 +7,9 @@ from scylla_sim.planning.traffic import SATURATION, Traffic, candidates, highest
 from scylla_sim.planning.traffic_rows import amplification, rate_gain, traffic_point
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
-from scylla_sim.serving.closed_form import Replica, curve, saturation
+from scylla_sim.serving.closed_form import curve, saturation
 from scylla_sim.serving.limits import Limit
+from scylla_sim.serving.loop_state import Replica
 from scylla_sim.stats.estimate import Estimate
 
 LENGTHS = ServedLoad(2000, 300)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scylla_sim.checks import InputError
-from scylla_sim.serving.closed_form import Replica, curve, saturation
+from scylla_sim.serving.closed_form import curve, saturation
+from scylla_sim.serving.loop_state import Replica
 
 ROWS = np.arange(1.0, 257.0)
 
@@ -88,3 +89,14 @@ def test_at_rate_inverts_the_curve_and_broadcasts():
 def test_one_output_token_is_refused():
     with pytest.raises(InputError, match="output_len=1 must be at least 2; one token has no time per output token"):
         linear(output=1.0)
+
+
+def test_prompts_one_at_a_time_are_a_queue_with_constant_service():
+    """Iterations of 5 ms, and prompts of 4 iterations and 20 ms more: M/D/1 with 40 ms of service."""
+    one = replace(linear(slope=0.0, prompt=0.02), prompt_iterations=np.full(256, 4.0))
+    found = curve(one, np.linspace(0.0, 250.0, 400)).at_rate([15.0])
+    service, rate = 4 * 0.005 + 0.02, 15.0
+    busy = rate * service
+    iteration = 0.005 / (1.0 - rate * 0.02)
+    assert found.wait_s[0] == pytest.approx(service + 0.5 * iteration + busy * service / (2 * (1 - busy)), rel=5e-3)
+    assert found.wait_floor_s[0] == pytest.approx(service, rel=1e-6)

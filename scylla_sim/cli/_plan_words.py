@@ -1,0 +1,160 @@
+"""Words and tables of ``scylla-sim plan --rate``: the answer, the rows, and what the plan assumes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from scylla_sim.cli._plan_traffic import Planned
+from scylla_sim.planning.traffic_rows import SIMULATION, TrafficPoint
+from scylla_sim.prediction.footer import interval_coverage
+from scylla_sim.prediction.verdict import UNDECIDED
+from scylla_sim.text import digits
+from scylla_sim.text.tables import Column
+from scylla_sim.units import GIGA
+
+TABLE_COLUMNS = (
+    Column("gpus", "GPUs [90 %]", ends=("gpus_lower", "gpus_upper"), decimals=0, right=True),
+    Column("where", "each"),
+    Column("precision", fold=True),
+    Column("draft", fold=True),
+    Column("lengths", "K", fold=True, right=True),
+    Column("load", "load %", scale=100.0, decimals=0),
+    Column("tpot_mean_s", "TPOT ms", scale=1e3),
+    Column("tpot_p95_s", "p95", scale=1e3),
+    Column("ttft_p95_s", "TTFT p95", scale=1e3),
+    Column("cost_per_million_tokens", "per M", fold=True),
+    Column("gain", "gain [90 %]", ends=("gain_lower", "gain_upper"), decimals=2, fold=True),
+    Column("binds_short", "binds", fold=True),
+    Column("method", "by", fold=True),
+    Column("evidence", fold=True),
+)
+"""Columns of the table; ``gain`` is the rate over that of the same GPUs without speculation."""
+
+
+def row_of(point: TrafficPoint) -> dict[str, Any]:
+    """Return a point as a row of a table, with its latencies as columns."""
+    found = asdict(point)
+    found |= {name: round(seconds, 9) for name, seconds in found.pop("latency_s").items()}
+    found["schedule"] = " ".join(f"{start}:{length}" for start, length in point.schedule)
+    found["doubts"] = ", ".join(point.doubts)
+    for name in ("replicas_lower", "replicas_upper", "gpus_lower", "gpus_upper", "tpot_mean_upper_s"):
+        found[name] = found[name] if np.isfinite(found[name]) else None
+    return found
+
+
+def shown(point: TrafficPoint) -> dict[str, Any]:
+    """Return a row with the texts of the printed table."""
+    found = row_of(point)
+    found["where"] = f"{point.tp}x {point.hardware}"
+    found["lengths"] = lengths_in_words(point)
+    found["binds_short"] = point.binds.partition(" <=")[0]
+    found["gpus_upper"] = "no limit" if found["gpus_upper"] is None else int(found["gpus_upper"])
+    found["gpus_lower"] = int(point.gpus_lower)
+    if point.draft == "none":
+        found["gain"] = found["gain_lower"] = found["gain_upper"] = None
+    return found
+
+
+def lengths_in_words(point: TrafficPoint) -> str:
+    """Return the draft length, or those of a schedule from the first batch on."""
+    if point.draft == "none":
+        return "-"
+    lengths = dict.fromkeys(length for _, length in point.schedule)
+    return "/".join(str(length) for length in lengths) if point.schedule else str(point.draft_len)
+
+
+def answer(done: Planned) -> str:
+    """Return the best row in words."""
+    if not done.rows:
+        return "No candidate meets the limits."
+    best = done.rows[0]
+    draft = "plain decoding" if best.draft == "none" else f"{best.draft} with K = {lengths_in_words(best)}"
+    most = "no limit" if not np.isfinite(best.gpus_upper) else f"{best.gpus_upper:.0f}"
+    first = "Cheapest" if done.prices else "Fewest GPUs"
+    cost = best.cost_per_million_tokens
+    price = "" if cost is None else f" {digits.number(cost)} per million output tokens."
+    ms = {name: digits.number(1e3 * seconds) for name, seconds in best.latency_s.items()}
+    each = f"{best.replicas} x ({best.tp}x {best.hardware})"
+    times = (
+        f"{name} {ms[f'{name.lower()}_mean_s']} ms, p95 {ms[f'{name.lower()}_p95_s']}" for name in ("TPOT", "TTFT")
+    )
+    lines = [
+        f"{first}: {best.gpus} GPUs [{best.gpus_lower:.0f}-{most}], {each}, {draft}, "
+        f"at {100 * best.load:.0f} % of saturation.{price}",
+        f"{'; '.join(times)}. {digits.number(best.running)} requests decode in a replica.",
+        f"They hold {100 * best.kv_use:.0f} % of its KV pool; weights take "
+        f"{digits.number(best.weights_bytes / GIGA)} GB of each GPU. A step 1 % slower makes TPOT "
+        f"{best.amplification:.1f} % longer.",
+    ]
+    if best.verdict == UNDECIDED:
+        lines.append("Speculation is undecided here: its gain over plain decoding is below the error.")
+    elif best.draft != "none" and np.isfinite(best.gain):
+        gain = digits.interval(best.gain, best.gain_lower, best.gain_upper, decimals=2)
+        lines.append(f"Speculation serves {gain} times the rate of plain decoding on the same GPUs.")
+    return "\n".join(lines)
+
+
+def assumptions(done: Planned) -> list[str]:
+    """Return what a plan assumes, for the footer."""
+    traffic, load = done.traffic, done.traffic.load
+    limited = {limit.metric for limit in traffic.limits}
+    engine = done.gathered.groups[0].deployment.engine
+    missing = [name.upper() for name in ("ttft", "tpot") if name not in limited]
+    cached = f", {load.prefix_hit:.0%} of each prompt cached" if load.cached_tokens else ""
+    kv = ", ".join(dict.fromkeys(row.kv_precision for row in done.rows))
+    prompt, output = (one.describe() for one in traffic.lengths)
+    arrivals = "Poisson" if traffic.burstiness == 1.0 else f"gamma, burstiness {traffic.burstiness:g}"
+    most = f"up to {traffic.max_num_seqs} requests or what memory holds"
+    limits = [*map(str, traffic.limits), f"load <= {100 * traffic.max_load:g} % of saturation"]
+    found = [
+        f"{done.model.name}, {traffic.rate_per_s:g} requests/s ({arrivals}, the same rate to every replica), "
+        f"{prompt} in, {output} out{cached}; engine {engine.name}, KV cache {kv}, "
+        f"{traffic.max_num_batched_tokens} tokens an iteration, {most}. No spare replicas.",
+        f"Limits: {'; '.join(limits)}." + (f" No limit on {' and '.join(missing)}." if missing else ""),
+    ]
+    if any(row.method == SIMULATION for row in done.rows):
+        found.append("Rows by simulation have latencies of simulated runs; rows by formula are estimates.")
+    doubtful = [row for row in done.rows if row.doubts and row.method != SIMULATION]
+    if doubtful:
+        reasons = ", ".join(dict.fromkeys(reason for row in doubtful for reason in row.doubts))
+        found.append(f"The formula does not hold in {len(doubtful)} rows ({reasons}): simulate them (--finalists).")
+    configs = [config for each in done.gathered.groups for config in each.configs]
+    drafting = [config for config in configs if config.draft.kind != "none"]
+    uncertain = any(config.tau_lower < config.tau_upper for config in drafting)
+    tp = max(each.deployment.tp for each in done.gathered.groups)
+    covered = interval_coverage(engine, tp=tp, acceptance=uncertain if drafting else None, load=True)
+    found.append(f"{covered.rstrip('.')}. Rates and lengths are taken as exact.")
+    hidden = len(done.plan.feasible) - len(done.rows)
+    if hidden:
+        found.append(f"Best of each GPU and TP (--all: {hidden} more).")
+    return found
+
+
+def summary(done: Planned) -> list[str]:
+    """Return how many candidates were considered and why others are left out, for stderr."""
+    plan = done.plan
+    total = len(plan.options) + plan.too_large
+    lines = [
+        f"{total} configurations: {len(plan.feasible)} feasible, {plan.too_large} do not fit in memory, "
+        f"{plan.too_slow} miss a limit without any load",
+        *done.gathered.skipped_lines(),
+    ]
+    if not plan.feasible and plan.options:
+        lines.append(closest(done))
+    return lines
+
+
+def closest(done: Planned) -> str:
+    """Return the lowest unloaded latencies of all candidates, or that none fits in memory."""
+    if not done.plan.options:
+        return "none fits in memory"
+    at = [option.served.curve.at_rate([0.0]) for option in done.plan.options]
+    tpot, ttft = min(float(one.tpot_s[0]) for one in at), min(float(one.ttft_s[0]) for one in at)
+    asked = "; ".join(map(str, done.traffic.limits))
+    return (
+        f"without load, the fastest take {digits.number(1e3 * tpot)} ms per token and "
+        f"{digits.number(1e3 * ttft)} ms to the first ({asked})"
+    )
