@@ -14,12 +14,10 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.acceptance import positions
 from scylla_sim.checks import FloatArray
-from scylla_sim.prediction.cycle import Cycle
 from scylla_sim.prediction.scenario import Scenario
-from scylla_sim.prediction.uncertainty import with_interval
+from scylla_sim.prediction.uncertainty import seconds_interval
 from scylla_sim.specs import catalog
-from scylla_sim.specs.engine import Engine
-from scylla_sim.stats.estimate import Estimate, exact
+from scylla_sim.stats.estimate import Estimate
 
 FIT_STEPS = 4
 """Steps of `fitted_tokens_per_cycle`; one is exact where the speed-up is proportional to the tokens per cycle."""
@@ -128,7 +126,8 @@ def predicted_columns(served: Scenario) -> Columns:
     result = served.predict()
     (out,), (row,) = result.predictions, result.rows()
     draft, verify, plain = (float(np.sum(step.datasheet_s)) for step in (out.draft, out.verify, out.plain))
-    cycle_s, step_s = _seconds(out.cycle.decoding, out.engine), _seconds(out.plain_cycle.decoding, out.engine)
+    cycle_s = seconds_interval(out.cycle.decoding, out.engine)
+    step_s = seconds_interval(out.plain_cycle.decoding, out.engine)
     rates = {
         name: Estimate.of(row[name], row[f"{name}_lower"], row[f"{name}_upper"])
         for name in ("speedup", "tokens_per_s", "plain_tokens_per_s")
@@ -144,12 +143,6 @@ def predicted_columns(served: Scenario) -> Columns:
         "verdict": str(row["verdict"]),
         "evidence": str(row["evidence"]),
     }
-
-
-def _seconds(cycle: Cycle, engine: Engine) -> Estimate:
-    """Return the seconds of a cycle with their interval, whatever its tokens are."""
-    rate = with_interval(1.0 / cycle.seconds, replace(cycle, tokens_per_cycle=exact(1.0)), engine)
-    return Estimate(1.0 / rate.value, 1.0 / rate.upper, 1.0 / rate.lower)
 
 
 def _ends(name: str, estimate: Estimate) -> dict[str, float]:

@@ -9,6 +9,7 @@ is fully correlated between all operations and steps; `scylla_sim.prediction.ste
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.cycle import EXACT, NO_LOAD, Cycle
 from scylla_sim.prediction.step_time import LAUNCH, NAMED, ErrorSource, Step
 from scylla_sim.specs.engine import Engine
-from scylla_sim.stats.estimate import Estimate, root_sum
+from scylla_sim.stats.estimate import Estimate, exact, root_sum
 
 _SAME_AT_EVERY_SIZE = (LAUNCH, NAMED)
 """Kinds of error sources with full correlation: an engine has one launch time, and named sources are shared."""
@@ -188,3 +189,9 @@ def speedup_interval(value: FloatArray, ours: Cycle, engine: Engine, plain: Cycl
     """
     found = with_interval(value, ours, engine, plain)
     return Estimate(value, found.lower, np.minimum(found.upper, np.maximum(value, ours.tokens_per_cycle.upper)))
+
+
+def seconds_interval(cycle: Cycle, engine: Engine) -> Estimate:
+    """Return the seconds of a cycle with their 90 % interval, whatever its tokens are."""
+    rate = with_interval(1.0 / cycle.seconds, replace(cycle, tokens_per_cycle=exact(1.0)), engine)
+    return Estimate(1.0 / rate.value, 1.0 / rate.upper, 1.0 / rate.lower)
