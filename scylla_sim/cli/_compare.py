@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance.measured_serving import MeasuredServing
-from scylla_sim.checks import fail, whole
+from scylla_sim.checks import InputError, fail, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import count, emit, emit_text
+from scylla_sim.engines import acceptance_json
 from scylla_sim.prediction import compare
 from scylla_sim.prediction.compare import Comparison
 from scylla_sim.prediction.footer import footer
@@ -29,32 +30,35 @@ QUANTITIES = {
 """Compared quantity -> name and factor of its text."""
 
 
-def add_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the option of the measured run."""
-    parser.add_argument(
-        "--compare",
-        metavar="FILE",
-        help="acceptance.json with measured times (key served): prints predicted beside measured, at its "
-        "concurrency and lengths, and the part that explains the difference",
-    )
+def measured_file(option: str, path: str) -> tuple[MeasuredServing, Row]:
+    """Return the measured times of a file, and all its facts.
 
-
-def served_of(option: str, path: str) -> MeasuredServing:
-    """Return the measured times of a file.
+    Parameters
+    ----------
+    option
+        Name of the option, for error messages.
+    path
+        ``acceptance.json``, or a benchmark result that ``scylla-sim ingest`` reads.
 
     Raises
     ------
     InputError
-        For a file without them.
+        For a file without measured times.
     """
-    value: dict[str, Any] = read_json(path)
-    if not value.get("served"):
-        hint = "make it from a benchmark result: scylla-sim ingest RESULT --out FILE"
-        raise fail(option, path, "holds no measured times (key served)", hint)
-    return MeasuredServing.of(value["served"])
+    try:
+        facts: Row = read_json(path)
+    except InputError:
+        facts = {}
+    if not {"served", "acceptance_rate"} & set(facts):
+        facts = acceptance_json.read_content(path).facts | {"read_from_source": True}
+    if not facts.get("served"):
+        raise fail(option, path, "holds no measured times (TPOT, ITL or throughput)", "give a benchmark result")
+    return MeasuredServing.of(facts["served"]), facts
 
 
-def placed(scenario: Scenario, measured: MeasuredServing, path: str, *, option: str) -> tuple[Scenario, list[str]]:
+def placed(
+    scenario: Scenario, measured: MeasuredServing, facts: Row, *, path: str, option: str
+) -> tuple[Scenario, list[str]]:
     """Return a scenario at the concurrency and lengths of a measured run, and notes on what is assumed.
 
     The acceptance is that of the file unless the scenario states one.
@@ -85,8 +89,8 @@ def placed(scenario: Scenario, measured: MeasuredServing, path: str, *, option: 
         context = scenario.contexts()[0]
         notes.append(f"{path} states no lengths: prefills are left out, and context {context} is assumed")
     states = scenario.acceptance is not None or scenario.tokens_per_cycle is not None
-    if scenario.draft != "none" and not states and "acceptance_rate" in read_json(path):
-        given["acceptance"] = path
+    if scenario.draft != "none" and not states and "acceptance_rate" in facts:
+        given["acceptance"] = facts["acceptance_rate"] if facts.get("read_from_source") else path
     return replace(scenario, **given), notes
 
 
@@ -95,10 +99,10 @@ def execute(args: argparse.Namespace) -> int:
     for name in ("breakdown", "draw", "measured_plain_tpot"):
         if getattr(args, name):
             raise fail(name, getattr(args, name), "must not be given with --compare")
-    measured = served_of("compare", args.compare)
+    measured, facts = measured_file("compare", args.compare)
     tp = int(whole("tp", count("tp", args.tp), 1))
     scenario = Scenario(**_options.scenario_options(args, tp=tp))
-    scenario, notes = placed(scenario, measured, args.compare, option="compare")
+    scenario, notes = placed(scenario, measured, facts, path=args.compare, option="compare")
     result = scenario.predict()
     if len(result.predictions) != 1 or result.predictions[0].batch.size != 1:
         raise fail("compare", args.compare, "needs one configuration", "give one value of each option")

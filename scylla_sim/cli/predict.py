@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import product
 
 from scylla_sim.checks import InputError, fail, one_of, whole
-from scylla_sim.cli import _compare, _options
+from scylla_sim.cli import _options
 from scylla_sim.console import add_output, counts, emit, emit_text, name_list
 from scylla_sim.prediction.breakdown import ALL_COLUMNS, breakdown_report
 from scylla_sim.prediction.device_choice import calibration_for
@@ -60,13 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="with --breakdown: every operation in the table too")
     parser.add_argument("--draw", action="store_true", help="also draw the speed-up over the batch, as text")
-    _compare.add_argument(parser)
+    parser.add_argument(
+        "--compare",
+        metavar="FILE",
+        help="benchmark result, or acceptance.json with measured times: prints predicted beside measured, at its "
+        "concurrency and lengths, and the part that explains the difference",
+    )
     add_output(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Predict and print."""
     if args.compare is not None:
+        from scylla_sim.cli import _compare  # readers of engines, which other predictions do not need
+
         return _compare.execute(args)
     _check_output(args)
     scenarios = _scenarios(args)

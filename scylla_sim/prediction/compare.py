@@ -184,7 +184,9 @@ def _quantities(out: Prediction, measured: MeasuredServing) -> list[Compared]:
         found.append(Compared(TPOT, float(measured.tpot_s or measured.tpot_median_s or 0.0), tpot))
     if measured.itl_median_s is not None:
         found.append(
-            Compared(ITL, measured.itl_median_s, _scalar(seconds_interval(out.cycle.decoding, out.engine)))
+            Compared(
+                ITL, measured.itl_median_s, _scalar(seconds_interval(out.cycle.decoding, out.engine)), median=True
+            )
         )
     elif measured.itl_s is not None:
         found.append(Compared(ITL, measured.itl_s, _scalar(seconds_interval(out.cycle, out.engine))))
