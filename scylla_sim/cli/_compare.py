@@ -77,9 +77,8 @@ def placed(
             raise fail("batch", batches, f"must be one value with --{option}", "the file states no concurrency")
         notes.append(f"{path} states no concurrency; batch {batches[0]:g} is assumed")
     elif batches != [1]:
-        raise fail(
-            "batch", batches, f"must not be given with --{option}", f"{path} states a concurrency of {load:g}"
-        )
+        hint = f"{path} states a concurrency of {load:g}"
+        raise fail("batch", int(batches[0]), f"must not be given with --{option}", hint)
     else:
         given["batch"] = max(round(load), 1)
         notes += [f"concurrency {load:g} is predicted as batch {given['batch']}"] if load != given["batch"] else []

@@ -8,6 +8,7 @@ from typing import Any
 
 from scylla_sim.acceptance import generation
 from scylla_sim.checks import in_range, whole
+from scylla_sim.cli import _fit_overhead
 from scylla_sim.console import add_output, emit_text, note
 from scylla_sim.engines import acceptance_json
 from scylla_sim.engines.acceptance_json import DEFAULT_METHOD
@@ -49,11 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
     parser.add_argument("--generation", type=int, metavar="N", help="also show the cycles of N tokens, p50 and p99")
     parser.add_argument("--evidence", choices=EVIDENCE, help="evidence level of the file, kept in the result")
+    _fit_overhead.add_arguments(parser)
     add_output(parser, default="json")
 
 
-def execute(args: argparse.Namespace) -> None:
-    """Print the rates and their summary."""
+def execute(args: argparse.Namespace) -> int | None:
+    """Print the rates and their summary, or fit the overheads of an engine."""
+    if args.fit_overhead is not None:
+        return _fit_overhead.execute(args)
     level = float(in_range("level", args.level, 0.5, 0.999))
     found = acceptance_json.read_content(
         args.file,
@@ -72,6 +76,7 @@ def execute(args: argparse.Namespace) -> None:
     for text in found.notes:
         note(f"note: {text}")
     _emit(args, facts | {"evidence": args.evidence}, found.rows)
+    return 0
 
 
 def _emit(args: argparse.Namespace, facts: Row, rows: list[Row]) -> None:

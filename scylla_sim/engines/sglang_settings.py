@@ -22,7 +22,7 @@ from scylla_sim.engines.setting import BY_BATCH, DRAFT_PATH, FIXED, Flags, idle_
 from scylla_sim.planning.crossover import Span
 from scylla_sim.planning.schedule import Schedule
 from scylla_sim.specs.draft import Draft
-from scylla_sim.specs.engine_support import OLDER
+from scylla_sim.specs.engine_support import older
 
 ENGINE = "sglang"
 ADAPTIVE_FILE = "adaptive.json"
@@ -85,8 +85,8 @@ def settings(draft: Draft, found: Schedule, *, draft_tp: int | None, preset: str
         return [*results, left_out(ENGINE, BY_BATCH, only)]
     if is_plain(found):
         return [*results, off(ENGINE, BY_BATCH)]
-    if preset in OLDER:
-        reason = f"a draft length by batch needs sources of mid-2026; {preset} stands for {OLDER[preset]}"
+    if older(preset):
+        reason = f"a draft length by batch needs sources of mid-2026; {preset} stands for {older(preset)}"
         return [*results, left_out(ENGINE, BY_BATCH, reason)]
     return [*results, _by_batch(algorithm, draft, found)]
 

@@ -34,7 +34,7 @@ from scylla_sim.engines.setting import (
 )
 from scylla_sim.planning.schedule import Schedule
 from scylla_sim.specs.draft import Draft
-from scylla_sim.specs.engine_support import OLDER
+from scylla_sim.specs.engine_support import older
 
 ENGINE = "vllm"
 MAX_LOOKUP = 4
@@ -108,8 +108,8 @@ def settings(draft: Draft, found: Schedule, *, draft_tp: int | None, preset: str
     results = [off(ENGINE, FIXED) if found.fixed_chain_gain <= 1.0 else static]
     if is_plain(found):
         return [*results, off(ENGINE, BY_BATCH)]
-    if preset in OLDER:
-        reason = f"a draft length by batch needs vLLM {BY_BATCH_VERSION}; {preset} stands for {OLDER[preset]}"
+    if older(preset):
+        reason = f"a draft length by batch needs vLLM {BY_BATCH_VERSION}; {preset} stands for {older(preset)}"
         return [*results, left_out(ENGINE, BY_BATCH, reason)]
     results.append(_by_batch(config, found, tree))
     return [*results, *_adaptive(config, found)]

@@ -36,10 +36,10 @@ def shipped_sd(quantity: str) -> float:
 def applies(engine: Engine) -> bool:
     """Return whether an engine stands for deployments of others: its overheads have intervals.
 
-    The engine ``ideal`` describes kernels alone. An engine with exact overheads, such as one fitted to the user's
-    own runs, describes one deployment.
+    The engine ``ideal`` describes kernels alone. An engine with exact overheads, or one fitted to the
+    user's own runs, describes one deployment.
     """
-    return any(lower < upper for lower, upper in engine.intervals.values())
+    return not engine.fitted_runs and any(lower < upper for lower, upper in engine.intervals.values())
 
 
 def deviation(engine: Engine, quantity: str) -> float:

@@ -32,6 +32,8 @@ def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None, load:
     covered, missing = ["kernels"], []
     if between_sources.applies(engine):
         covered += ["engine versions", *(["TP"] if tp > 1 else []), "deployments"]
+    elif engine.fitted_runs:
+        covered.append(f"engine (fitted to {engine.fitted_runs} run{'s' * (engine.fitted_runs > 1)})")
     else:
         missing.append("the engine")
     if acceptance is not None:

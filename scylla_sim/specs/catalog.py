@@ -122,6 +122,15 @@ def _with_base(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, **own}
 
 
+def _only_table(option: str, path: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the content of the one table of a TOML file."""
+    entries = {key: value for key, value in _read_toml(path).items() if key != "sources"}
+    if len(entries) != 1 or not isinstance(next(iter(entries.values())), Mapping):
+        raise fail(option, path, "must hold exactly one table, for example [my-gpu]")
+    ((name, entry),) = entries.items()
+    return name, entry
+
+
 def hardware(name: str) -> Hardware:
     """Return hardware by catalog name, or from a TOML file with one table in the format of the catalog.
 
@@ -137,10 +146,7 @@ def hardware(name: str) -> Hardware:
     (3350000000000.0, 132)
     """
     if name.endswith(".toml"):
-        entries = {key: value for key, value in _read_toml(name).items() if key != "sources"}
-        if len(entries) != 1 or not isinstance(next(iter(entries.values())), Mapping):
-            raise fail("hardware", name, "must hold exactly one table, for example [my-gpu]")
-        ((entry_name, entry),) = entries.items()
+        entry_name, entry = _only_table("hardware", name)
         return hardware_from(entry_name, _with_base(entry_name, entry))
     return _catalog_hardware(canonical_name("hardware", name))
 
@@ -272,16 +278,24 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
 def engine(name: str) -> Engine:
     """Return an engine preset by name or alias, with the intervals and sources of its overheads.
 
+    The path of a TOML file gives the engine of its one table, in the format of the catalog. Its key ``inherits``
+    names a preset for all fields that the table does not have.
+
     Raises
     ------
     InputError
-        For an unknown name.
+        For an unknown name or field, and for a file that cannot be read.
 
     Examples
     --------
     >>> engine("vllm").name, engine("vllm-2025").framework
     ('vllm-2026', 'vllm')
     """
+    if name.endswith(".toml"):
+        entry_name, entry = _only_table("engine", name)
+        own = {key: value for key, value in entry.items() if key != "inherits"}
+        base = canonical_name("engines", str(entry["inherits"])) if "inherits" in entry else ""
+        return engine_from(entry_name, {**(_engine_entry(base) if base else {}), **own})
     return _catalog_engine(canonical_name("engines", name))
 
 

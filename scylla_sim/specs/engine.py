@@ -177,6 +177,9 @@ class Engine:
         Lower and upper end of an overhead, in its unit; an overhead without an entry is exact.
     sources
         Source of an overhead.
+    fitted_runs
+        Number of the user's own runs that the overheads were fitted to; 0 for a preset. Such an engine describes
+        one deployment, so its predictions hold no differences between deployments.
 
     Notes
     -----
@@ -209,6 +212,7 @@ class Engine:
     memory: MemoryUse = MemoryUse()
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    fitted_runs: int = 0
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -220,6 +224,7 @@ class Engine:
                 raise fail(name, value, f"must lie in its own interval, {lower:g} to {upper:g}")
         whole("max_graph_tokens", self.max_graph_tokens, 0)
         whole("max_graph_batch", self.max_graph_batch, 0)
+        whole("fitted_runs", self.fitted_runs, 0)
 
     def overhead(self, name: str) -> Estimate:
         """Return one of `OVERHEADS`, with its interval.

@@ -54,6 +54,21 @@ OLDER = {
 """Presets of versions without a draft length by batch -> the versions."""
 
 
+FITTED = "-fitted"
+"""End of the name of an engine that was fitted to the user's runs, behind the name of its preset."""
+
+
+def older(engine: str) -> str:
+    """Return the versions of an older preset, or of an engine fitted from one; empty for others.
+
+    Examples
+    --------
+    >>> older("vllm-2025-fitted"), older("vllm-2026")
+    ('vLLM up to 0.10', '')
+    """
+    return OLDER.get(engine.removesuffix(FITTED), "")
+
+
 def unsupported(framework: str, draft: Draft) -> str:
     """Return why a framework cannot run a draft; empty if it can, or if this is not known.
 
@@ -85,8 +100,8 @@ def no_trees(engine: Engine, draft: Draft, target: Model | None = None) -> str:
     >>> no_trees(Engine("sglang-2026", framework="sglang"), head)
     ''
     """
-    if engine.framework == "vllm" and engine.name in OLDER:
-        return f"this package knows no setting for trees of {OLDER[engine.name]}"
+    if engine.framework == "vllm" and older(engine.name):
+        return f"this package knows no setting for trees of {older(engine.name)}"
     if engine.framework == "vllm":
         return "vLLM drafts chains only, without tree attention (vLLM #42121)"
     if engine.framework != "trtllm":
@@ -115,7 +130,7 @@ def support_notes(engine: Engine, draft: Draft, *, trees: bool) -> list[str]:
     >>> support_notes(Engine("vllm-2026", framework="vllm"), Draft("ngram", "ngram"), trees=False)
     []
     """
-    tree = no_trees(engine, draft) if trees and engine.name not in OLDER else ""
+    tree = no_trees(engine, draft) if trees and not older(engine.name) else ""
     return [
         f"the prediction is hypothetical: {reason}"
         for reason in (unsupported(engine.framework, draft), tree)

@@ -29,7 +29,7 @@ _RESERVE_SIZES = (
 )
 """Fields of `Reserve` that a table gives in MiB, without the suffix."""
 
-_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch", "memory_reserve")
+_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch", "memory_reserve", "fitted_runs")
 """Fields of an engine without an interval."""
 
 
@@ -47,8 +47,9 @@ def engine_from(name: str, entry: Mapping[str, Any]) -> Engine:
     values = {field: quantity(name, field, item) for field, item in given.items()}
     intervals = {field: _interval(name, field, item) for field, item in given.items()}
     sources = {field: str(item["source"]) for field, item in given.items()}
-    tokens, batch = (
-        int(entry.get(limit, {"value": 0})["value"]) for limit in ("max_graph_tokens", "max_graph_batch")
+    tokens, batch, runs = (
+        int(entry.get(limit, {"value": 0})["value"])
+        for limit in ("max_graph_tokens", "max_graph_batch", "fitted_runs")
     )
     return Engine(
         name=name,
@@ -56,6 +57,7 @@ def engine_from(name: str, entry: Mapping[str, Any]) -> Engine:
         eager=False,
         max_graph_tokens=tokens,
         max_graph_batch=batch,
+        fitted_runs=runs,
         memory=MemoryUse(
             **{use: _interval(name, key, entry[key]) for key, use in _MEMORY_FIELDS.items() if key in entry},
             reserve=_reserve(entry["memory_reserve"]) if "memory_reserve" in entry else None,
