@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from scylla_sim.acceptance import positions
 from scylla_sim.acceptance.speculative_config import no_drafting
-from scylla_sim.checks import whole
+from scylla_sim.checks import fail, whole
 from scylla_sim.cli import _options, _schedule_text
 from scylla_sim.cli._schedule_search import candidates_of, last_batch
 from scylla_sim.cli._schedule_text import label
@@ -72,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--all", action="store_true", help="also print every crossover, and all settings with their notes"
+    )
+    parser.add_argument(
+        "--draw", action="store_true", help="also draw the speed-up of the main candidates over the batch, as text"
     )
     add_output(parser)
 
@@ -138,6 +141,8 @@ def _measured_plain(scenario: Scenario, model: Model, target: Deployment) -> dic
 
 def execute(args: argparse.Namespace) -> int:
     """Find the best configuration of every batch and context, and print it."""
+    if args.draw and args.format != "table":
+        raise fail("draw", True, "must be given with --format table")
     scenario = Scenario(**_options.scenario_options(args))
     target, draft_target = scenario.deployments()
     model = scenario.target_model()
@@ -193,8 +198,22 @@ def execute(args: argparse.Namespace) -> int:
         target.engine, tp=target.tp, acceptance=uncertain, load=scenario.load() is not None
     )
     needed = _break_even_rows(found, scenario, fixed) if args.break_even else []
-    _print(args, found, rows, flags, needed=needed, engine=target.engine.framework, coverage=coverage)
+    drawn = _drawn(scenario, found) if args.draw else ""
+    _print(args, found, rows, flags, drawn=drawn, needed=needed, engine=target.engine.framework, coverage=coverage)
     return 0
+
+
+def _drawn(scenario: Scenario, found: Schedule) -> str:
+    """Return a chart of the chains of the main candidates, at the first context."""
+    from scylla_sim.cli._speedup_chart import speedup_chart
+
+    configs = [item.config for item in _schedule_text.main_crossovers(found) if item.config is not None]
+    lengths = sorted({config.draft_len for config in configs if config.top_k == 1})
+    if not lengths:
+        raise fail("draw", True, "needs a chain among the candidates", "give --top-k 1")
+    context = None if scenario.context is None else scenario.contexts()[:1]
+    chains = replace(scenario, draft_len=lengths, top_k=1, verify_tokens=None, context=context)
+    return speedup_chart([chains]).rstrip("\n")
 
 
 def _break_even_rows(found: Schedule, scenario: Scenario, fixed: dict[str, Any]) -> list[dict[str, Any]]:
@@ -230,6 +249,7 @@ def _print(
     rows: list[dict[str, Any]],
     flags: list[Flags],
     *,
+    drawn: str,
     needed: list[dict[str, Any]],
     engine: str,
     coverage: str,
@@ -259,6 +279,7 @@ def _print(
         _schedule_text.undecided(found.choices),
         _schedule_text.crossover_lines(crossovers),
         _schedule_text.context_lines(found.contexts) if found.contexts else "",
+        f"\n{drawn}\n" if drawn else "",
         f"\n{_schedule_text.break_even_table(needed)}\n" if needed else "",
         f"\n{_schedule_text.crossover_table(found.crossovers)}\n" if args.all else "",
         _schedule_text.settings_text(found, flags, everything=args.all),

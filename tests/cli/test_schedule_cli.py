@@ -308,3 +308,11 @@ def test_verdicts_are_named_under_the_table_and_beside_the_fixed_length(capsys):
     assert ("undecided whether the draft helps at batch" in out) == bool(undecided)
     assert "One setting for all batches: K = 1" in out
     assert "slower at batch" in out or "undecided at batch" in out
+
+
+def test_draw_shows_the_main_candidates(capsys):
+    command = [*COMMAND, "--acceptance", "0.6", "--draft-len", "1,3", "--batch", "1", "--max-batch", "32"]
+    code, out, _ = run(capsys, *command, "--draw")
+    assert code == 0 and max(map(len, out.splitlines())) <= 100
+    assert "speed-up over plain decoding" in out
+    assert "draw=True must be given with --format table" in refused(capsys, *command, "--draw", "--format", "csv")

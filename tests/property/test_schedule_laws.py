@@ -10,9 +10,11 @@ from hypothesis.extra import numpy as arrays
 from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
+from scylla_sim.planning.context_crossover import faster_ranges
 from scylla_sim.planning.crossover import MIN_SWITCH_GAIN, spans_of
 from scylla_sim.planning.schedule import schedule
 from scylla_sim.prediction.steps import Deployment
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090"])
@@ -111,3 +113,26 @@ def test_spans_score_no_less_than_one_candidate_or_the_best_of_each_batch(score)
     assert total - switch_cost * (len(spans) - 1) >= (score @ weight).max() - 1e-9
     hops = int((np.diff(score.argmax(axis=0)) != 0).sum())
     assert total - switch_cost * (len(spans) - 1) >= float(score.max(axis=0) @ weight) - switch_cost * hops - 1e-9
+
+
+@few
+@given(devices, engines, rates, contexts)
+def test_a_candidate_breaks_even_exactly_where_its_speed_up_is_one(device, engine, rate, context):
+    deployment = Deployment(device_calibration.shipped(device), catalog.engine(engine))
+    items = [chain(length, rate) for length in (1, 4)]
+    found = schedule(MODEL, items, deployment, batch=[1, 32], context=[context], max_batch=1)
+    for item in found.break_even:
+        out = predict(MODEL, item.config, deployment, batch=item.batch_size, context=context)
+        assert item.lower <= item.tokens_per_cycle <= item.upper
+        assert np.isclose(out.speedup, item.config.tokens_per_cycle / item.tokens_per_cycle)
+
+
+@given(arrays.arrays(float, st.integers(2, 30), elements=st.floats(0.1, 10)))
+def test_contexts_where_drafting_pays_are_disjoint_and_hold_every_faster_node(speedup):
+    context = np.round(np.geomspace(128, 1e6, speedup.size))
+    ranges = faster_ranges(context, speedup)
+    for (_, last), (first, _) in pairwise(ranges):
+        assert last <= first
+    for at, one in zip(context, speedup):
+        held = any(first - 1 <= at <= last + 1 for first, last in ranges)
+        assert held or one <= 1.0
