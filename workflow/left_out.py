@@ -41,8 +41,8 @@ STEADY = "request rate"
 LARGEST_RATE_BATCH = 8
 """Largest batch whose throughput is fitted; that of larger ones holds the ramp and the drain of a run.
 
-Source: swiss-ai/apertus-speculative-decoding, plain decoding of an 8B on GH200: 24 of 32 and 105 of 128 requests run
-in the mean, because the longest answers end a run alone.
+Source: swiss-ai/apertus-speculative-decoding, plain decoding of an 8B on GH200: 24 of 32 and 105 of 128 requests
+run in the mean, because the longest answers end a run alone.
 """
 FIELDS = (SPEEDUP, CYCLE, PLAIN, RATE, PLAIN_RATE)
 BETWEEN = {name: quantity for quantity, columns in MEASURED.items() for name in columns}
