@@ -82,10 +82,12 @@ def draw_served(path: str, run: Run, *, pool: float) -> None:
     for axes, name, label in ((wait, "ttft_s", "TTFT"), (wait, "e2e_s", "E2E"), (token, "tpot_s", "TPOT")):
         values = np.sort(each[name][np.isfinite(each[name])])
         axes.plot(values, (np.arange(values.size) + 1.0) / values.size, label=label)
-    gaps = np.repeat(run.gap_s, run.gap_weight > 0)
-    token.plot(np.sort(gaps), (np.arange(gaps.size) + 1.0) / max(gaps.size, 1), label="iterations")
+    order = np.argsort(run.gap_s, kind="stable")
+    tokens = np.cumsum(run.gap_weight[order])
+    token.plot(run.gap_s[order], tokens / max(int(tokens[-1]), 1), label="ITL")
+    wait.set_xscale("log")
     for axes in (wait, token):
-        axes.set(xlabel="seconds", ylabel="share of requests", xscale="log")
+        axes.set(xlabel="seconds", ylabel="share of requests or gaps")
         axes.legend(fontsize="small")
     batch.step(run.starts_s, run.running, where="post", linewidth=0.7)
     batch.set(xlabel="seconds", ylabel="requests running")

@@ -1,0 +1,66 @@
+"""Metrics of a run by hand, and their intervals over seeds and steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from serving_models import equal_requests, flat_model
+
+from scylla_sim.serving.limits import Limit
+from scylla_sim.serving.metrics import counted, metrics, over_seeds, summary
+from scylla_sim.serving.simulation import Run, plain_work, simulate
+
+
+def two_requests() -> Run:
+    """Two requests: tokens at 10, 20, 40, 50 ms and at 40, 50, 60, 70 ms; the second arrives at 15 ms."""
+    model, requests = flat_model(), equal_requests(np.array([0.0, 0.015]), 100, 4)
+    return simulate(model, requests, plain_work(requests, model))
+
+
+def test_latencies_rates_and_means_over_time_by_hand() -> None:
+    run = two_requests()
+    limits = [Limit("ttft", "p95", 0.02), Limit("tpot", "mean", 1.0)]
+    found = summary(run, counted(run, warmup=0.0, cooldown=0.0), limits=limits, pool=1000.0)
+    assert found["ttft_s mean"] == pytest.approx((0.010 + 0.025) / 2)
+    assert found["tpot_s mean"] == pytest.approx((0.040 + 0.030) / 2 / 3)
+    assert found["e2e_s p50"] == pytest.approx((0.050 + 0.055) / 2)
+    # gaps: 10, 20 and 10 ms of the first request, 10 ms three times of the second
+    assert found["itl_s mean"] == pytest.approx((0.01 * 5 + 0.02) / 6)
+    assert found["requests_per_s"] == pytest.approx(2 / 0.07)
+    assert found["output_tokens_per_s"] == pytest.approx(8 / 0.07)
+    assert found["goodput_per_s"] == pytest.approx(1 / 0.07)  # the second one waits 25 ms
+    assert found["running"] == pytest.approx((0.050 + 0.050) / 0.07)  # admitted at 0 and 20 ms
+    assert found["waiting"] == pytest.approx(0.005 / 0.07)
+    assert found["busy"] == pytest.approx(1.0)
+    assert found["kv_use max"] == pytest.approx((103 + 101) / 1000, abs=0.003)
+
+
+def test_the_first_and_the_last_requests_are_not_counted() -> None:
+    model, requests = flat_model(), equal_requests(np.arange(20) * 0.5, 100, 4)
+    run = simulate(model, requests, plain_work(requests, model))
+    slow = replace(run, first_s=run.first_s + np.where(np.arange(20) < 4, 100.0, 0.0))
+    time = counted(slow, warmup=0.2, cooldown=0.1)
+    assert time.requests.tolist() == [4 <= who < 18 for who in range(20)]
+    assert (time.start_s, time.end_s) == (2.0, 8.5)
+    found = summary(slow, time)
+    assert found["ttft_s p99"] == pytest.approx(0.01)
+    assert found["busy"] == pytest.approx(0.04 / 0.5)
+    assert found["requests_per_s"] == pytest.approx(2.0)
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    """Mean 10, deviation 2, 4 seeds: 10 +- 2.353 * 2 / 2."""
+    spread = np.array([-1.0, -1.0, 1.0, 1.0]) * np.sqrt(3.0)
+    found = over_seeds(10.0 + spread)
+    assert float(found.up) == pytest.approx(2.353, abs=1e-3)
+    assert float(over_seeds([5.0]).up) == 0.0
+
+
+def test_both_errors_add_in_quadrature() -> None:
+    runs = [{"x": 10.0 + shift * np.sqrt(3.0)} for shift in (-1.0, -1.0, 1.0, 1.0)]
+    found = metrics(runs, [{"x": 8.0}], [{"x": 14.0}])["x"]
+    assert float(found.value.upper) == pytest.approx(10.0 + np.hypot(2.353, 4.0), abs=1e-3)
+    assert float(found.value.lower) == pytest.approx(10.0 - np.hypot(2.353, 2.0), abs=1e-3)
+    assert (found.fast, found.slow) == (8.0, 14.0)
