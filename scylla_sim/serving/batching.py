@@ -114,7 +114,7 @@ class BatchingLoop:
         """Take prompts into an iteration; return their tokens, attention seconds, and those that end in it."""
         tokens, chunks_s = 0, 0.0
         ended: list[int] = []
-        reading, waiting = self.reading, self.waiting
+        reading, waiting, done, prompt = self.reading, self.waiting, self.done, self.prompt
         while room > 0:
             if not reading:
                 free = self.batch + len(ended) < self.seats
@@ -124,14 +124,14 @@ class BatchingLoop:
                 if self.admit[reading[0]] == inf:
                     self.admit[reading[0]] = self.now
             who = reading[0]
-            old = self.done[who]
-            chunk = self.prompt[who] - old
+            old = done[who]
+            chunk = prompt[who] - old
             if chunk > room:
                 chunk = room
             chunks_s += self.lists.chunk_s(chunk, old)
             tokens, room = tokens + chunk, room - chunk
-            self.done[who] = old + chunk
-            if self.done[who] == self.prompt[who]:
+            done[who] = old + chunk
+            if old + chunk == prompt[who]:
                 ended.append(reading.popleft())
         return tokens, chunks_s, ended
 
