@@ -136,7 +136,7 @@ def assumptions(served: Served, scenario: Scenario, load: Load, settings: Settin
         f"scheduler: {WORDS[served.policy]}, max_num_seqs {model.max_num_seqs}, max_num_batched_tokens "
         f"{model.max_num_batched_tokens}; KV pool {interval(*_thousands(pool))} thousand tokens (range of the "
         "engine's defaults), first come first served, preemption by recompute",
-        f"{settings.seeds} runs of {served.run.requests.count} requests; the first "
+        f"{_runs_text(len(served.cases), served.run.requests.count)}; the first "
         f"{_percent(settings.warmup)} and the last {_percent(settings.cooldown)} of the requests are not counted",
         f"{interval_coverage(target.engine, tp=target.tp, acceptance=uncertain if drafting else None, load=True)}; "
         "and seeds; all steps move together",
@@ -149,6 +149,10 @@ def assumptions(served: Served, scenario: Scenario, load: Load, settings: Settin
     if model.max_num_batched_tokens > MAX_STEP_TOKENS:
         found.insert(3, f"iterations beyond {MAX_STEP_TOKENS} tokens take time in proportion to their tokens")
     return found
+
+
+def _runs_text(runs: int, count: int) -> str:
+    return f"{runs} runs of {count} requests" if runs > 1 else f"one run of {count} requests"
 
 
 def _percent(share: float) -> str:

@@ -7,13 +7,14 @@ at both ends of their interval, because errors of a step grow through the queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from scylla_sim.acceptance.profiles import cycle_distribution, iid_rate
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, fail, whole
+from scylla_sim.prediction import unused_options
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving.batching import MIXED, PREFILL_FIRST, Work
@@ -171,6 +172,8 @@ def configs_of(scenario: Scenario, schedule: Mapping[int, int] | None) -> tuple[
         by_length = dict(zip(lengths, found))
         return {start: by_length[length] for start, length in schedule.items()}, notes
     found, notes = scenario.speculative_configs()
+    if found[0].draft.kind == "none":
+        notes = [*notes, *unused_options.notes_without_draft(vars(scenario))]
     if len(found) > 1:
         raise fail("draft_len", [one.draft_len for one in found], "must be one value", "compare runs of each")
     return {1: found[0]}, notes
@@ -219,37 +222,30 @@ def serve(
     (True, True)
     """
     settings = settings or Settings()
-    whole("seeds", settings.seeds, 1)
-    count = (
-        load.default_count(REQUESTS) if settings.requests is None else int(whole("requests", settings.requests, 1))
-    )
+    count = load.default_count(REQUESTS)
+    if settings.requests is not None:
+        count = int(whole("requests", settings.requests, 1))
     configs, notes = configs_of(scenario, settings.schedule)
-    by_class = [
-        configs_of(replace(scenario, **load.acceptance.get(name, {})), settings.schedule)[0]
-        for name in load.class_names
-    ]
+    by_class = [_class_configs(scenario, load, name, configs, settings) for name in load.class_names]
     policy = policy_of(scenario, settings.policy)
-    draws = [_draw(load, count, settings.seed + index) for index in range(settings.seeds)]
-    model = model_of(scenario, configs, [requests for requests, _ in draws], settings)
-    works = [work_of(one, configs, by_class, rng, seats=settings.max_num_seqs) for one, rng in draws]
-    ends = {end: model if end == "value" else model.at_end(end) for end in ENDS}
-    total = len(ENDS) * (len(draws) + (load.concurrency is None))
-    done = 0
+    cases = _cases(load, count, configs, by_class, settings)
+    model = model_of(scenario, configs, [requests for requests, _ in cases], settings)
+    total, done = len(ENDS) * (len(cases) + (load.concurrency is None)), 0
     found: dict[str, list[dict[str, float]]] = {end: [] for end in ENDS}
     saturation: dict[str, float] = {}
     runs: list[Run] = []
-    for end, at in ends.items():
+    for end in ENDS:
+        at = model if end == "value" else model.at_end(end)
         if load.concurrency is None:
             saturation[end] = saturation_rate(at, load, configs, by_class, settings, policy)
             progress(done := done + 1, total)
-        for (requests, _), work in zip(draws, works):
+        for requests, work in cases:
             run = simulate(at, requests, work, policy=policy)
             time = counted(run, warmup=settings.warmup, cooldown=settings.cooldown)
             found[end].append(summary(run, time, limits=limits, pool=float(at.kv_tokens.value)))
             runs += [run] if end == "value" else []
             progress(done := done + 1, total)
-    offered = (draws[0][0].count - 1) / float(draws[0][0].arrival_s[-1]) if saturation and count > 1 else 0.0
-    offered = load.rate or offered
+    offered = _offered(load, cases[0][0])
     return Served(
         metrics=metrics(*(found[end] for end in ENDS)),
         saturation=(saturation["value"], saturation["upper"], saturation["lower"]) if saturation else None,
@@ -258,7 +254,7 @@ def serve(
         configs=configs,
         by_class=by_class,
         policy=policy,
-        cases=[(requests, work) for (requests, _), work in zip(draws, works)],
+        cases=cases,
         summaries=found["value"],
         run=runs[0],
         model=model,
@@ -266,10 +262,45 @@ def serve(
     )
 
 
-def _draw(load: Load, count: int, seed: int) -> tuple[Requests, np.random.Generator]:
-    """Return the requests of one run, and the generator that goes on with their acceptance."""
-    rng = np.random.default_rng(seed)
-    return load.draw(rng, count), rng
+def _class_configs(scenario: Scenario, load: Load, name: str, configs: Configs, settings: Settings) -> Configs:
+    """Return the configurations with the acceptance of one class, at the draft lengths of the scenario."""
+    own = load.acceptance.get(name, {})
+    if not own:
+        return configs
+    if configs[1].draft.kind == "none":
+        key, value = next(iter(own.items()))
+        raise fail(key, value, f"of class {name!r} needs a draft")
+    cleared = replace(scenario, acceptance=None, tokens_per_cycle=None, **own)
+    if not settings.schedule:
+        cleared = replace(cleared, draft_len=configs[1].draft_len)
+    return configs_of(cleared, settings.schedule)[0]
+
+
+def _cases(
+    load: Load, count: int, configs: Configs, by_class: Sequence[Configs], settings: Settings
+) -> list[tuple[Requests, Work]]:
+    """Return the requests of each seed and their work; one seed is enough where nothing is random."""
+    found = []
+    for index in range(int(whole("seeds", settings.seeds, 1))):
+        rng = np.random.default_rng(settings.seed + index)
+        requests = load.draw(rng, count)
+        found.append((requests, work_of(requests, configs, by_class, rng, seats=settings.max_num_seqs)))
+        if index and _equal(found[0], found[1]):
+            return found[:1]
+    return found
+
+
+def _equal(one: tuple[Requests, Work], other: tuple[Requests, Work]) -> bool:
+    """Return whether two runs have the same requests and cycles."""
+    pairs = [(getattr(one[0], item.name), getattr(other[0], item.name)) for item in fields(Requests)]
+    return all(np.array_equal(*pair) for pair in [*pairs, (one[1].cycles, other[1].cycles)])
+
+
+def _offered(load: Load, requests: Requests) -> float:
+    """Return the requests per second that arrive; 0 in a closed loop, and for a single request."""
+    if load.concurrency is not None or requests.count < 2:
+        return 0.0
+    return load.rate or (requests.count - 1) / max(float(requests.arrival_s[-1]), 1e-9)
 
 
 def model_of(

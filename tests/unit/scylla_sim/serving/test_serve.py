@@ -110,7 +110,15 @@ def test_engines_schedule_prompts_in_their_own_way() -> None:
     assert policy_of(replace(PLAIN, engine="sglang"), "mixed") == "mixed"
 
 
+def test_one_run_is_enough_where_nothing_is_random() -> None:
+    load = Load([a_class()], concurrency=4)
+    assert len(serve(PLAIN, load, SMALL).cases) == 1
+    assert len(serve(EAGLE, load, SMALL).cases) == 2
+
+
 def test_bad_combinations_are_refused() -> None:
+    with pytest.raises(InputError, match="acceptance=0.5 of class 'all' needs a draft"):
+        serve(PLAIN, Load([a_class()], rate=1.0, acceptance={"all": {"acceptance": 0.5}}), SMALL)
     with pytest.raises(InputError, match="draft_len=3 must not be given beside a schedule"):
         configs_of(EAGLE, {1: 2})
     with pytest.raises(InputError, match="needs a draft"):
