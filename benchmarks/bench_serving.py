@@ -11,8 +11,9 @@ import time
 import numpy as np
 
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.serving.configs import configs_of
 from scylla_sim.serving.load import Load
-from scylla_sim.serving.serve import Settings, configs_of, model_of, saturation_rate, work_of
+from scylla_sim.serving.serve import Settings, model_of, saturation_rate, work_of
 from scylla_sim.serving.simulation import simulate
 from scylla_sim.serving.workload import Lengths, RequestClass
 

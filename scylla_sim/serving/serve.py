@@ -13,11 +13,11 @@ import numpy as np
 
 from scylla_sim.acceptance.profiles import cycle_distribution, iid_rate
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.checks import FloatArray, fail, whole
-from scylla_sim.prediction import unused_options
+from scylla_sim.checks import FloatArray, whole
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
-from scylla_sim.serving.batching import MIXED, PREFILL_FIRST, Work
+from scylla_sim.serving.batching import Work
+from scylla_sim.serving.configs import Configs, class_configs, configs_of, policy_of
 from scylla_sim.serving.iteration import MAX_NUM_SEQS, IterationModel, iteration_model
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.load import Load
@@ -33,9 +33,6 @@ ENDS = ("value", "lower", "upper")
 """Ends of the step model at which each seed runs: the estimate, fast steps, slow steps."""
 FULL_SEATS = 4
 """Requests for each seat in the run that measures the rate at saturation."""
-
-Configs = Mapping[int, SpeculativeConfig]
-"""First batch of a range of batches -> configuration."""
 
 
 @dataclass(frozen=True)
@@ -154,38 +151,6 @@ def work_of(
     return Work(cycles, gained, of_batch.astype(np.int64))
 
 
-def configs_of(scenario: Scenario, schedule: Mapping[int, int] | None) -> tuple[Configs, list[str]]:
-    """Return the configuration of each range of batches, and remarks.
-
-    Raises
-    ------
-    InputError
-        If the scenario has several configurations, or a draft length beside a schedule.
-    """
-    if schedule:
-        if scenario.draft_len is not None:
-            raise fail("draft_len", scenario.draft_len, "must not be given beside a schedule")
-        if scenario.draft == "none":
-            raise fail("schedule", dict(schedule), "needs a draft", "give draft")
-        lengths = list(dict.fromkeys(schedule.values()))
-        found, notes = replace(scenario, draft_len=lengths).speculative_configs()
-        by_length = dict(zip(lengths, found))
-        return {start: by_length[length] for start, length in schedule.items()}, notes
-    found, notes = scenario.speculative_configs()
-    if found[0].draft.kind == "none":
-        notes = [*notes, *unused_options.notes_without_draft(vars(scenario))]
-    if len(found) > 1:
-        raise fail("draft_len", [one.draft_len for one in found], "must be one value", "compare runs of each")
-    return {1: found[0]}, notes
-
-
-def policy_of(scenario: Scenario, policy: str | None) -> str:
-    """Return how an engine schedules prompts: SGLang reads them first, other engines beside decodes."""
-    if policy is not None:
-        return policy
-    return PREFILL_FIRST if scenario.deployments()[0].engine.framework == "sglang" else MIXED
-
-
 def serve(
     scenario: Scenario,
     load: Load,
@@ -226,7 +191,10 @@ def serve(
     if settings.requests is not None:
         count = int(whole("requests", settings.requests, 1))
     configs, notes = configs_of(scenario, settings.schedule)
-    by_class = [_class_configs(scenario, load, name, configs, settings) for name in load.class_names]
+    by_class = [
+        class_configs(scenario, load, name, configs=configs, schedule=settings.schedule)
+        for name in load.class_names
+    ]
     policy = policy_of(scenario, settings.policy)
     cases = _cases(load, count, configs, by_class, settings)
     model = model_of(scenario, configs, [requests for requests, _ in cases], settings)
@@ -260,20 +228,6 @@ def serve(
         model=model,
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _class_configs(scenario: Scenario, load: Load, name: str, configs: Configs, settings: Settings) -> Configs:
-    """Return the configurations with the acceptance of one class, at the draft lengths of the scenario."""
-    own = load.acceptance.get(name, {})
-    if not own:
-        return configs
-    if configs[1].draft.kind == "none":
-        key, value = next(iter(own.items()))
-        raise fail(key, value, f"of class {name!r} needs a draft")
-    cleared = replace(scenario, acceptance=None, tokens_per_cycle=None, **own)
-    if not settings.schedule:
-        cleared = replace(cleared, draft_len=configs[1].draft_len)
-    return configs_of(cleared, settings.schedule)[0]
 
 
 def _cases(

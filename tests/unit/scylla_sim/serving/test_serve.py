@@ -11,10 +11,11 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import InputError
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving import report
+from scylla_sim.serving.configs import configs_of, policy_of
 from scylla_sim.serving.gain import SATURATION, gains
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.load import Load
-from scylla_sim.serving.serve import Served, Settings, configs_of, emitted, policy_of, serve, work_of
+from scylla_sim.serving.serve import Served, Settings, emitted, serve, work_of
 from scylla_sim.serving.workload import Lengths, RequestClass
 from scylla_sim.specs.draft import Draft
 
