@@ -262,7 +262,8 @@ def iteration_model(
     if configs is None or isinstance(configs, SpeculativeConfig):
         configs = {1: no_drafting(Draft("none", "none")) if configs is None else configs}
     widest = max(config.verify_tokens for config in configs.values())
-    _check(configs, budget=budget, seats=seats)
+    if min(configs) != 1:
+        raise fail("schedule", min(configs), "must start at batch 1")
     grid = np.arange(contexts, dtype=np.float64) * (longest / (contexts - 1.0))
     ends = np.geomspace(min(256.0, longest), max(longest, 257.0), OFFSETS - 1)
     offsets = np.concatenate([[0.0], ends])
@@ -291,15 +292,3 @@ def iteration_model(
             context=float(longest if mean_context is None else mean_context),
         ),
     )
-
-
-def _check(configs: Mapping[int, SpeculativeConfig], *, budget: int, seats: int) -> None:
-    """Check that a schedule starts at batch 1, and that an iteration can hold the decodes of all seats."""
-    starts = sorted(configs)
-    if starts[0] != 1:
-        raise fail("schedule", starts[0], "must start at batch 1")
-    ends = [*(start - 1 for start in starts[1:]), seats]
-    most = max(configs[start].verify_tokens * min(end, seats) for start, end in zip(starts, ends))
-    if most > budget:
-        rule = f"must be at least {most}, the tokens that {seats} decodes verify"
-        raise fail("max_num_batched_tokens", budget, rule, "or lower max_num_seqs")

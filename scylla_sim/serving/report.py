@@ -8,6 +8,7 @@ from typing import Any
 from scylla_sim.prediction.footer import interval_coverage
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.serving.batching import MIXED, PREFILL_FIRST
 from scylla_sim.serving.gain import Gain
 from scylla_sim.serving.limits import Limit
@@ -128,7 +129,6 @@ def assumptions(served: Served, scenario: Scenario, load: Load, settings: Settin
     model, config = served.model, served.configs[1]
     pool = model.kv_tokens
     drafting = config.draft.kind != "none"
-    uncertain = any(one.tau_lower < one.tau_upper for one in served.configs.values())
     found = [
         f"{scenario.target_model().name} on {target.tp}x {target.calibration.hardware.name}, "
         f"{precision_name(target.dtype)}, {_draft_text(served)}, engine {target.engine.name}",
@@ -138,8 +138,7 @@ def assumptions(served: Served, scenario: Scenario, load: Load, settings: Settin
         "engine's defaults), first come first served, preemption by recompute",
         f"{_runs_text(len(served.cases), served.run.requests.count)}; the first "
         f"{_percent(settings.warmup)} and the last {_percent(settings.cooldown)} of the requests are not counted",
-        f"{interval_coverage(target.engine, tp=target.tp, acceptance=uncertain if drafting else None, load=True)}; "
-        "and seeds; all steps move together",
+        f"{_coverage(served, target)} Seeds are covered too, and all steps move together.",
         "not modelled: tokenizing, network and front end, contents of the prefix cache, several replicas",
     ]
     if drafting:
@@ -149,6 +148,13 @@ def assumptions(served: Served, scenario: Scenario, load: Load, settings: Settin
     if model.max_num_batched_tokens > MAX_STEP_TOKENS:
         found.insert(3, f"iterations beyond {MAX_STEP_TOKENS} tokens take time in proportion to their tokens")
     return found
+
+
+def _coverage(served: Served, target: Deployment) -> str:
+    """Return what the intervals of the steps cover."""
+    configs = served.configs.values()
+    acceptance = any(one.tau_lower < one.tau_upper for one in configs) if served.configs[1].draft_len else None
+    return interval_coverage(target.engine, tp=target.tp, acceptance=acceptance, load=True)
 
 
 def _runs_text(runs: int, count: int) -> str:

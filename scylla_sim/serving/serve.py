@@ -251,10 +251,12 @@ def _equal(one: tuple[Requests, Work], other: tuple[Requests, Work]) -> bool:
 
 
 def _offered(load: Load, requests: Requests) -> float:
-    """Return the requests per second that arrive; 0 in a closed loop, and for a single request."""
+    """Return the requests per second that arrive; 0 in a closed loop, and for a trace of one request."""
+    if load.rate is not None:
+        return load.rate
     if load.concurrency is not None or requests.count < 2:
         return 0.0
-    return load.rate or (requests.count - 1) / max(float(requests.arrival_s[-1]), 1e-9)
+    return (requests.count - 1) / max(float(requests.arrival_s[-1]), 1e-9)
 
 
 def model_of(

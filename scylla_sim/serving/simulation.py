@@ -78,7 +78,7 @@ def simulate(model: IterationModel, requests: Requests, work: Work, *, policy: s
     Raises
     ------
     InputError
-        If the largest request does not fit in the KV pool.
+        If the largest request does not fit in the KV pool, or a ``mixed`` iteration cannot hold all decodes.
 
     Examples
     --------
@@ -95,7 +95,8 @@ def simulate(model: IterationModel, requests: Requests, work: Work, *, policy: s
     >>> float(run.running.max()), run.preemptions, bool((run.finish_s > run.first_s).all())
     (8.0, 0, True)
     """
-    one_of("policy", policy, POLICIES)
+    if one_of("policy", policy, POLICIES) == MIXED:
+        _check_budget(model)
     pool = float(model.kv_tokens.value)
     needed = requests.longest + int(model.decoding.verify_tokens.max())
     if needed > pool:
@@ -111,6 +112,15 @@ def simulate(model: IterationModel, requests: Requests, work: Work, *, policy: s
     )
     loop.run(policy)
     return _run_of(loop, requests)
+
+
+def _check_budget(model: IterationModel) -> None:
+    """Check that the token budget holds the decodes of all seats."""
+    widths = model.decoding.verify_tokens
+    most = int(np.max(widths * np.arange(widths.size)))
+    if most > model.max_num_batched_tokens:
+        rule = f"must be at least {most}, the tokens that {model.max_num_seqs} decodes verify"
+        raise fail("max_num_batched_tokens", model.max_num_batched_tokens, rule, "or lower max_num_seqs")
 
 
 def _run_of(loop: BatchingLoop, requests: Requests) -> Run:

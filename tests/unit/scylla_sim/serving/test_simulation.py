@@ -143,6 +143,13 @@ def test_a_request_beyond_the_pool_is_refused() -> None:
         run_plain(flat_model(pool=250.0), equal_requests(np.zeros(2), 100, 200))
 
 
+def test_a_budget_below_the_decodes_is_refused_beside_prompts_only() -> None:
+    model, requests = flat_model(seats=16, budget=12), equal_requests(np.zeros(2), 10, 5)
+    with pytest.raises(InputError, match=r"max_num_batched_tokens=12 must be at least 16, the tokens that 16 dec"):
+        run_plain(model, requests)
+    assert np.isfinite(run_plain(model, requests, policy=PREFILL_FIRST).finish_s).all()
+
+
 def test_a_closed_loop_keeps_its_clients_busy() -> None:
     requests = equal_requests(closed_loop_arrivals(60, 4), 10, 20)
     run = run_plain(flat_model(), requests)
