@@ -14,8 +14,6 @@ from checkout import ROOT
 from scylla_sim import cli
 from scylla_sim.text.digits import WIDTH
 
-LATER: set[str] = set()
-"""Verbs whose tables are still wider."""
 NO_TABLE = {"blind", "explore"}
 """Verbs that write files or serve a page."""
 ELSEWHERE = {"calibrate", "design"}
@@ -43,7 +41,7 @@ def can_run(words: list[str]) -> bool:
     return all(Path(word).exists() for word in words[2:] if re.fullmatch(r"\w+\.(log|txt|csv|json)", word))
 
 
-@pytest.mark.parametrize("verb", sorted(set(cli.VERBS) - LATER - NO_TABLE - ELSEWHERE))
+@pytest.mark.parametrize("verb", sorted(set(cli.VERBS) - NO_TABLE - ELSEWHERE))
 def test_the_examples_of_a_verb_fit_the_terminal(verb, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "paper").symlink_to(ROOT / "paper")
