@@ -77,8 +77,7 @@ class Counts:
         >>> Counts(100, (40, 20, 10, 0)).draft_len, Counts(100, (40, 20, 10, 0), drafted=255).draft_len
         (4, 3)
         """
-        mean = self.total_drafted / self.cycles
-        return min(max(ceil(mean * (1 - LENGTH_TOLERANCE)), 1), len(self.accepted))
+        return min(length_of(self.total_drafted, sum(self.accepted), self.cycles), len(self.accepted))
 
     def rates(self, level: float = 0.9) -> Estimate:
         """Return conditional rates with Jeffreys intervals, shape (positions,).
@@ -100,6 +99,17 @@ class Counts:
         error = np.sqrt(max(float(emitted @ tokens**2) - tau**2, 0.0) / self.cycles)
         half = student_quantile(level, max(self.cycles - 1, 1)) * error
         return Estimate.of(tau, max(tau - half, 1.0), min(tau + half, float(emitted.size)))
+
+
+def length_of(drafted: int, accepted: int, cycles: int) -> int:
+    """Return the mean draft rounded up, and never less than the mean of the accepted tokens.
+
+    Examples
+    --------
+    >>> length_of(301, 200, 100), length_of(301, 301, 100), length_of(320, 200, 100)
+    (3, 4, 4)
+    """
+    return max(ceil(drafted / cycles * (1 - LENGTH_TOLERANCE)), ceil(accepted / cycles), 1)
 
 
 def total(parts: Sequence[Counts]) -> Counts:

@@ -42,6 +42,9 @@ MARKER_OLD = "Speculative metrics:"
 V0 = "System efficiency"
 """Field that only records of V0 have."""
 
+SHARE = "Draft acceptance rate"
+"""Field of every record with positions."""
+
 SOURCE = "vLLM log"
 
 ROUNDING = 0.0005
@@ -153,7 +156,8 @@ def _read(record: str, number: int) -> Window | tuple[int, int]:
     """Return the counts of one record, or its accepted and drafted tokens if it has no positions."""
     fields = [pattern.search(record) for pattern in _FIELDS.values()]
     length, accepted, drafted, rates = fields
-    if length is not None and accepted is not None and drafted is not None and rates is not None:
+    whole = SHARE in record  # in front of the rates in 0.9, and behind them since: a cut may leave fewer rates
+    if whole and length is not None and accepted is not None and drafted is not None and rates is not None:
         shares = [float(part) for part in rates[1].split(", ")]
         return _window(number, float(length[1]), int(accepted[1]), int(drafted[1]), shares)
     if V0 in record:
@@ -163,7 +167,7 @@ def _read(record: str, number: int) -> Window | tuple[int, int]:
         for pattern in _TOTALS:
             if (match := pattern.search(record)) is not None:
                 return int(match[1]), int(match[2])
-    missing = next(name for name, match in zip(_FIELDS, fields, strict=True) if match is None)
+    missing = next((name for name, match in zip(_FIELDS, fields, strict=True) if match is None), f"'{SHARE}'")
     hint = "is it cut, or has the format of vLLM's metrics changed?"
     raise fail("line", number, f"has no {missing}", hint)
 

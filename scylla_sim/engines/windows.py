@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
 from scylla_sim.acceptance.draft_shape import MAX_DRAFT_LEN
 from scylla_sim.checks import FloatArray, fail, positive, whole
-from scylla_sim.engines.counts import LENGTH_TOLERANCE
+from scylla_sim.engines.counts import length_of
 from scylla_sim.stats.estimate import Estimate, exact
 from scylla_sim.stats.quantiles import student_quantile
 
@@ -59,9 +58,9 @@ class Windows:
     @property
     def counted_len(self) -> int | None:
         """Mean drafted tokens per cycle, rounded up; ``None`` if they were not counted."""
-        if not self.cycles or self.drafted is None:
+        if not self.cycles or self.drafted is None or self.accepted is None:
             return None
-        return max(ceil(self.drafted / self.cycles * (1 - LENGTH_TOLERANCE)), 1)
+        return length_of(self.drafted, self.accepted, self.cycles)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from scylla_sim.checks import fail
 from scylla_sim.specs.draft import Block, Draft, TokenHead
 from scylla_sim.specs.draft_method import Config, declared_method
 from scylla_sim.specs.hf_config import model_from_config
+from scylla_sim.specs.hf_types import check_types
 from scylla_sim.specs.model import Model
 
 _LAYER_DEFAULTS: Mapping[str, Config] = {
@@ -297,4 +298,5 @@ def draft_from_config(name: str, config: Config) -> Draft:
     if method is None:
         model = model_from_config(name, config)
         return Draft(name, "model", method="draft_model", model=model, reads_target_head=False)
+    check_types(config, name)
     return READERS[method](name, config)

@@ -85,6 +85,15 @@ def test_a_cut_anywhere_in_a_line_never_changes_the_counts(cut):
     assert read(f"{LINE[:cut]}{LINE}").found == read(LINE).found, "the next record begins on the same line"
 
 
+@pytest.mark.parametrize("end", ["0.000", "0.000, 0.0", "0.000, 0.000", "0.000, 0.000, Avg Dra"])
+def test_a_cut_in_rates_of_zero_leaves_no_shorter_draft(end):
+    """Without its last rates the record would be consistent: 30 drafted tokens in 15 drafts of two."""
+    whole = line("1.70", 7, 30, "0.700, 0.000, 0.000")
+    cut = whole[: whole.index("0.700, ") + len("0.700, ")] + end
+    found = read(f"{whole}\n{cut}")
+    assert (found.found.cycles, found.skipped) == (10, 1)
+
+
 def test_all_records_on_a_line_are_read():
     found = read("".join(WINDOWS)).found
     assert (found.cycles, found.windows) == (778, 3)
