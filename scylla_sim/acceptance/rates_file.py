@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,22 @@ def is_file(text: str) -> bool:
     (False, True)
     """
     return _numbers(text) is None
+
+
+def holds_rates(path: str) -> bool:
+    """Return whether a file is a JSON file of rates, by its first characters; false if it cannot be read.
+
+    Examples
+    --------
+    >>> holds_rates("no such file")
+    False
+    """
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(1 << 16).lstrip(b"\xef\xbb\xbf \t\r\n") if Path(path).is_file() else b""
+    except (OSError, ValueError):
+        return False
+    return start.startswith(b"{") and b'"acceptance_rate"' in start
 
 
 def _number(content: Mapping[str, Any], key: str, low: float, high: float = np.inf) -> float:

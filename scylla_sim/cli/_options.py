@@ -257,7 +257,7 @@ def scenario_options(args: argparse.Namespace, **replaced: Any) -> dict[str, Any
 def read_acceptance(given: dict[str, Any]) -> None:
     """Replace a file of an engine by the acceptance that it holds; files of rates are left to the scenario."""
     name = given.get("acceptance")
-    if not isinstance(name, str) or not rates_file.is_file(name):
+    if not isinstance(name, str) or not rates_file.is_file(name) or rates_file.holds_rates(name):
         return
     from scylla_sim.engines import acceptance_json  # only here, because most predictions read no log
 

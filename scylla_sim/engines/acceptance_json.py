@@ -277,7 +277,7 @@ def read_acceptance(
 
 @cache
 def measured_file(path: str, draft_len: int | None, draft: str | None) -> MeasuredAcceptance | None:
-    """Return the acceptance of a file of an engine; ``None`` for a JSON file of rates, and for a missing file.
+    """Return the acceptance of a file of an engine; ``None`` for a missing file.
 
     Parameters
     ----------
@@ -295,8 +295,5 @@ def measured_file(path: str, draft_len: int | None, draft: str | None) -> Measur
     """
     if path != STDIN and not Path(path).exists():
         return None
-    with open_text(path) as text:
-        if logs.OWN in text.start() and text.start().startswith("{"):
-            return None
     method = draft if draft in positions.laws() else None
     return read_acceptance(path, draft_len=draft_len, method=method)

@@ -272,9 +272,10 @@ def _notes(read: Records) -> tuple[str, ...]:
 
 def _facts(text: TextFile) -> Measurement:
     """Return a measurement with method, model, version and served figures, where the log has them."""
+    start = [line for _, line in text.lines(b"with config: model=")]
 
-    def only(needle: bytes, pattern: re.Pattern[str]) -> str | None:
-        values = {match[1] for _, line in text.lines(needle) for match in pattern.finditer(line)}
+    def only(pattern: re.Pattern[str]) -> str | None:
+        values = {match[1] for line in start for match in pattern.finditer(line)}
         return values.pop() if len(values) == 1 else None
 
     speeds = [
@@ -287,13 +288,12 @@ def _facts(text: TextFile) -> Measurement:
     if len(busy):
         rate, running = busy.mean(axis=0)
         served = MeasuredServing(output_tokens_per_s=float(rate), concurrency=float(running))
-    config = b"with config: model="
     return Measurement(
         SOURCE,
         Counts(1, (0,)),
         engine="vllm",
-        model=only(config, _MODEL),
-        method=only(b"SpeculativeConfig(", _CONFIG),
-        version=only(config, _VERSION),
+        model=only(_MODEL),
+        method=only(_CONFIG),
+        version=only(_VERSION),
         served=served,
     )
