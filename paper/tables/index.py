@@ -69,6 +69,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "transfer": transfer.transfer,
     "serving-runs": serving_runs.serving_runs,
     "serving-runs-fitted": serving_runs.serving_runs_fitted,
+    "serving-runs-left-out": serving_runs.left_out,
     **served.SCORES,
     "served-regret": served.regret,
     "served-left-out": served_left_out.left_out,

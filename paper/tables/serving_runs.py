@@ -1,137 +1,119 @@
-"""Tables ``serving-runs`` and ``serving-runs-fitted``: time per output token of serving runs of dense models."""
+"""Tables ``serving-runs*``: latencies of closed-loop serving runs, and the runs that are left out."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from paper.render.table import EVIDENCE, Column, Table, ms_column, percent_column
 from paper.render.values import joined
-from paper.sources.results import Results, ResultTable, commits, value
+from paper.sources import serving_scores
+from paper.sources.results import Results, commits
+from paper.sources.serving_scores import HALF, OTHERS, RUNS
 from paper.tables.errors import ERROR_COLUMNS, ROOFLINE_NOTE, WIDTH, word
 from scylla_sim.records import Row
-from scylla_sim.units import MILLI
 
+_GROUP = (
+    Column("quantity", "quantity"),
+    Column("framework", "engine"),
+    Column("device", "device"),
+    Column("checkpoint", "checkpoint"),
+    Column("precision", "precision"),
+)
 _ERRORS = (
     Column("n", "runs", digits=0),
     *ERROR_COLUMNS,
-    percent_column("coverage", "inside 90 % interval of the kernels", digits=0),
+    percent_column("coverage", "inside 90 % interval", digits=0),
     WIDTH,
 )
-_SOURCES = ["runs of the Python package aiconfigurator-core (Apache-2.0), systems/silicon_sample.csv"]
-_RUN_NOTES = (
-    "Predicted time per output token of aggregated serving: a decode step at the mean context, plus the prefills "
-    "of the other requests in flight, batch - 1 of them for each output.",
-    "Runs with more than 5 s to the first token are left out as saturated. Where the source leaves the precision "
-    "blank (H100 only), bf16 is assumed.",
-    ROOFLINE_NOTE,
+_SCALARS = (
+    ms_column("host_s", "host"),
+    percent_column("slow", "slower prompts", digits=0, signed=True),
+    ms_column("first_token_s", "first token"),
+)
+_SOURCES = [
+    "runs of the Python package aiconfigurator-core (Apache-2.0), systems/silicon_sample.csv",
+    "arrivals and settings: gpu_validate/silicon/serving_protocols.toml, which names the source of each",
+]
+_NOTES = (
+    "A closed loop of the stated concurrency (scylla_sim/serving/closed_loop.py), with the engine preset of the "
+    "version and with the arrivals of the source.",
+    "TTFT and requests/s are compared only where the source documents the arrivals. Requests/s is the concurrency "
+    "over TTFT + (output - 1) TPOT, measured and predicted alike.",
+    "Table serving-runs-left-out counts the runs that are left out, by rule.",
+    ROOFLINE_NOTE + " It has the same arrivals, and no host work.",
 )
 
 
-def _runs(results: Results, scalars: str) -> list[tuple[str, ResultTable]]:
-    """Return comparisons of serving runs by ``DEVICE-PRECISION``; ``scalars`` is fitted or unfitted."""
-    paths = results.require(f"compare/endtoend-*-{scalars}.json")
-    stems = [PurePosixPath(path).stem.removeprefix("endtoend-").removesuffix(f"-{scalars}") for path in paths]
-    return [(stem, results.table(path)) for stem, path in zip(stems, paths)]
-
-
-def _impossible(results: Results, path: str) -> dict[tuple[str, str, str], tuple[int, float]]:
-    """Return by (engine, checkpoint, dtype) the runs faster than their datasheet allows.
-
-    Returns
-    -------
-    dict
-        Number of such runs, and the largest ratio of the shortest possible to the measured time.
-    """
-    words = results.columns(path, ("engine", "checkpoint", "dtype"))
-    times = results.numbers(path, ("tpot_ms", "least_s"))
-    found: dict[tuple[str, str, str], tuple[int, float]] = {}
-    for engine, checkpoint, dtype, tpot, least in zip(*words.values(), *times.values()):
-        ratio = least / (MILLI * tpot)
-        count, most = found.get((engine, checkpoint, dtype), (0, 0.0))
-        found[engine, checkpoint, dtype] = (count + (ratio > 1), max(most, ratio))
-    return found
+def _rows(results: Results, scalars: str) -> list[Row]:
+    """Return the scores with their labels in words."""
+    found = serving_scores.table(results, scalars)
+    return [
+        {
+            **row,
+            "framework": word("framework", row["framework"]),
+            "precision": row["precision"] or "bf16",
+            "evidence": "silicon",
+        }
+        for row in found
+    ]
 
 
 def serving_runs(results: Results) -> Table:
-    """Return errors of serving runs without a fit to them, for every engine, checkpoint and weight dtype."""
-    rows: list[Row] = []
-    tables = _runs(results, "unfitted")
-    for stem, table in tables:
-        device = stem.removesuffix("-all")
-        least = _impossible(results, f"endtoend/{stem}-unfitted.csv")
-        for row in table.rows:
-            key = tuple(str(value(row, name, table.path)) for name in ("engine", "checkpoint", "dtype"))
-            if "all" not in key:
-                count, most = least[key[0], key[1], key[2]]
-                rows.append({"device": device, **row, "impossible": count, "least_share": most})
+    """Return errors of serving runs with nothing fitted to their group."""
     return Table(
         "serving-runs",
-        "Time per output token of serving runs, without a fit to serving runs",
-        (
-            Column("device", "device"),
-            Column("engine", "engine"),
-            Column("checkpoint", "checkpoint"),
-            Column("dtype", "weights"),
-            *_ERRORS,
-            percent_column("least_share", "largest ratio of shortest possible to measured time", digits=0),
-            Column("impossible", "runs below shortest possible time", digits=0),
-            EVIDENCE,
-        ),
-        rows,
-        joined({"measured": "silicon", "predicted": "kernels calibrated on kernels"}),
-        commits(table for _, table in tables),
+        "Latency and throughput of serving runs, with nothing fitted to the group",
+        (*_GROUP, *_ERRORS, *_SCALARS[:2], EVIDENCE),
+        _rows(results, OTHERS),
+        joined({"measured": "silicon", "predicted": "calibrated kernels, engine preset, scalars of other groups"}),
+        commits([results.table(RUNS)]),
         sources=_SOURCES,
         notes=[
-            *_RUN_NOTES,
-            "The interval covers the kernels only. It does not cover schedulers, host time and bursts.",
-            "Shortest possible time: all FLOPs of decode and prefill at the datasheet peak, or the bytes of the "
-            "decode step at full bandwidth, whichever takes longer. A run below it did less work than the source "
-            "states, for example because a prefix cache held the prompts. Runs close to it probably did too.",
-            "8-bit layers of TensorRT-LLM are estimated like those of vLLM, which quantize their input at every "
-            "call.",
+            *_NOTES,
+            "Host time and slower prompts are medians of fits to the other groups of the same engine. The time "
+            "between client and scheduler is 30 ms everywhere.",
         ],
     )
 
 
 def serving_runs_fitted(results: Results) -> Table:
-    """Return errors with two scalars per engine, fitted to one half of the runs and scored on the other."""
-    rows: list[Row] = []
-    tables = _runs(results, "fitted")
-    for stem, table in tables:
-        device, _, chosen = stem.rpartition("-")
-        path = f"endtoend/{stem}-fitted.csv"
-        engines = results.columns(path, ("engine",))["engine"]
-        scalars = dict(zip(engines, zip(*results.numbers(path, ("share", "host_s")).values())))
-        for row in table.rows:
-            engine, half = (str(value(row, name, table.path)) for name in ("engine", "half"))
-            if half == "all":
-                continue
-            share, host = scalars.get(engine, (None, None))
-            rows.append(
-                {"device": device, "chosen": word("dtype", chosen), **row} | {"share": share, "host_s": host}
-            )
+    """Return errors with three scalars per group, fitted to one half of it and scored on the other."""
     return Table(
         "serving-runs-fitted",
-        "Time per output token of serving runs, with two scalars per engine",
-        (
-            Column("device", "device"),
-            Column("chosen", "weights"),
-            Column("half", "half"),
-            Column("engine", "engine"),
-            Column("share", "share of prefills in the wait", digits=2),
-            ms_column("host_s", "host"),
-            *_ERRORS,
-            EVIDENCE,
-        ),
-        rows,
-        joined({"measured": "silicon", "predicted": "calibrated kernels, two scalars per engine"}),
-        commits(table for _, table in tables),
+        "Latency and throughput of serving runs, with three scalars fitted to the other half of the group",
+        (*_GROUP, *_ERRORS, *_SCALARS, EVIDENCE),
+        _rows(results, HALF),
+        joined({"measured": "silicon", "predicted": "calibrated kernels, engine preset, three scalars per group"}),
+        commits([results.table(RUNS)]),
         sources=_SOURCES,
         notes=[
-            *_RUN_NOTES,
-            "The scalars of an engine minimize the mean error of the runs in the half `fit`. A hash assigns each "
-            "group of (GPUs, input length, output length) to one half.",
-            "A share near one half means that requests arrive in waves: each waits for the earlier half of its "
-            "wave before its first token.",
+            *_NOTES,
+            "The scalars minimize the mean error of TPOT and TTFT on half of the group. A hash assigns each (GPUs, "
+            "input length, output length) to one half. The other half is scored here.",
+        ],
+    )
+
+
+def left_out(results: Results) -> Table:
+    """Return how many aggregated runs are scored, and why the others are not."""
+    rows = serving_scores.left_out(results)
+    frameworks = [name for name in rows[0] if name not in ("reason", "n")]
+    return Table(
+        "serving-runs-left-out",
+        "Aggregated serving runs by rule of exclusion",
+        (
+            Column("reason", "runs"),
+            *(Column(name, word("framework", name), digits=0) for name in frameworks),
+            Column("n", "all", digits=0),
+            EVIDENCE,
+        ),
+        [{**row, "evidence": "silicon"} for row in rows],
+        joined({"measured": "silicon", "rules": "this project"}),
+        commits([results.table(RUNS)]),
+        sources=_SOURCES,
+        notes=[
+            "The rules apply in this order: no parallelism other than tensor parallelism on one node, no queue, no "
+            "copy of another row, and work that the datasheet allows.",
+            "Shortest possible time: all FLOPs of decode and prefill at the datasheet peak, or the bytes of the "
+            "decode step at full bandwidth, whichever takes longer. A run below it did less work than the source "
+            "states, for example because a prefix cache held the prompts.",
         ],
     )

@@ -1,16 +1,13 @@
 """Serving runs and cycles without a fit to them, and calibrations transferred to other GPUs."""
 
-RUN_DEVICES = [SOURCE, *(d for d in ["h200-sxm", "b200-sxm"] if d in DEVICES)]
 TRANSFERRED_TO = [d for d in DEVICES if d != SOURCE]
 
 # Draft-verify cycles, each with the device whose calibration it takes.
 CYCLE_DEVICES = {name: scenario["options"]["hardware"] for name, scenario in SCENARIOS["endtoend"].items()}
 
 ENDTOEND = [
-    expand(
-        "results/compare/endtoend-{device}-all-{scalars}.json", device=RUN_DEVICES, scalars=["unfitted", "fitted"]
-    ),
-    f"results/compare/endtoend-{SOURCE}-bfloat16-fitted.json",
+    "results/serving/runs.json",
+    "results/serving/excluded.csv",
     expand("results/compare/transfer-carried-{device}.json", device=TRANSFERRED_TO),
     expand("results/compare/transfer-few-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
     expand("results/transfer/calibration-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
@@ -20,48 +17,24 @@ ENDTOEND = [
 ]
 
 
-wildcard_constraints:
-    scalars="unfitted|fitted",
-    precision="all|bfloat16",
-
-
+# All runs in one job: nothing fitted to their group, and three scalars fitted to half of it.
 rule serving_runs:
     output:
-        "results/silicon/{device}/runs-{precision}.csv",
+        runs="results/serving/runs.csv",
+        excluded="results/serving/excluded.csv",
+        scored="results/serving/runs.json",
     log:
-        "results/logs/silicon/{device}-runs-{precision}.log",
-    conda:
-        "../../environment.yml"
-    params:
-        code=VALIDATOR,
-        dtype=lambda w: "" if w.precision == "all" else f"--dtype {w.precision}",
-    shell:
-        "python -m gpu_validate silicon --device {wildcards.device} --op end_to_end {params.dtype} "
-        "--out {output} > {log} 2>&1"
-
-
-rule score_serving_runs:
-    input:
-        runs="results/silicon/{device}/runs-{precision}.csv",
-        calibration="results/calibration/{device}.json",
-    output:
-        predicted="results/endtoend/{device}-{precision}-{scalars}.csv",
-        compared="results/compare/endtoend-{device}-{precision}-{scalars}.json",
-    log:
-        "results/logs/compare/endtoend-{device}-{precision}-{scalars}.log",
+        "results/logs/serving/runs.log",
     conda:
         "../../environment.yml"
     params:
         code=VALIDATOR,
         simulator=SIMULATOR,
-        fit=lambda w: "--fit-half" if w.scalars == "fitted" else "",
-        by=lambda w: "half,engine" if w.scalars == "fitted" else "engine,checkpoint,dtype",
     shell:
         "python workflow/commands.py "
-        "'scylla_sim tpot --runs {input.runs} --calibration {input.calibration} {params.fit} "
-        "--out {output.predicted}' "
-        "'gpu_validate compare --predicted {output.predicted} --measured {output.predicted} --by {params.by} "
-        "--format json --out {output.compared}' > {log} 2>&1"
+        "'gpu_validate silicon --device all --op end_to_end --excluded {output.excluded} --out {output.runs}' "
+        "'scylla_sim tpot --runs {output.runs} --fit-others --fit-half --allow-long-context --format json "
+        "--out {output.scored}' > {log} 2>&1"
 
 
 rule cycles:

@@ -46,7 +46,7 @@ def test_the_ladder_fits_one_tau_and_states_the_reported_one(results: Results) -
 @pytest.mark.parametrize(
     ("make", "missing", "said"),
     [
-        (serving_runs.serving_runs, "compare/endtoend-h100-sxm-all-unfitted.json", r"make it with: snakemake"),
+        (serving_runs.serving_runs, "serving/runs.json", r"make it with: snakemake"),
         (
             published_cycles.specbundle,
             "endtoend/specbundle-3-1.json",
