@@ -21,7 +21,7 @@ VERBS = {
     "cycles": "predict draft-verify cycles listed in a CSV file",
     "blind": "predict the rows of a measurement before it is made, and hash the predictions",
     "served": "predict published serving runs beside their measurements and baselines, listed in a CSV file",
-    "tpot": "predict the time per output token of serving runs, prefills of other requests included",
+    "tpot": "predict TPOT, TTFT, E2E and requests per second of closed-loop serving runs, listed in a CSV file",
     "calibrate": "fit the kernel parameters of a device to measured rows",
     "laws": "fit and compare acceptance laws on a CSV file",
     "decay": "predict tokens per cycle of longer drafts from shorter ones",

@@ -16,7 +16,7 @@ from scylla_sim.console import note
 from scylla_sim.number_columns import AT_LEAST_ONE, COUNT, POSITIVE, NumberRule, line_of, parse_numbers
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
-from scylla_sim.serving.closed_loop import NO_LIMIT, ClosedLoad, closed_load
+from scylla_sim.serving.closed_load import NO_LIMIT, ClosedLoad, closed_load
 from scylla_sim.serving.closed_loop_runs import RunCosts, joined, run_costs
 from scylla_sim.specs.dtypes import canonical_dtype, precision_name
 from scylla_sim.units import MILLI
@@ -38,6 +38,7 @@ OPTIONAL: Mapping[str, tuple[NumberRule, float]] = {
     "poll_iterations": (COUNT, 1.0),
     "hold_iterations": (NOT_NEGATIVE, 0.0),
     "hold_tokens": (POSITIVE, NO_LIMIT),
+    "cached_len": (NOT_NEGATIVE, 0.0),
 }
 """Column of the protocol -> its rule, and the value of an empty cell or an absent column."""
 YES_NO = {"yes": True, "no": False, "": False}
@@ -84,6 +85,7 @@ def load_of(path: str, columns: _columns.Columns, numbers: Mapping[str, FloatArr
         hold_tokens=given["hold_tokens"],
         prefill_first=flags(path, columns, "prefill_first"),
         max_num_seqs=given["max_num_seqs"],
+        cached_len=given["cached_len"],
     )
 
 

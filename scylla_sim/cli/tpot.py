@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim.checks import FloatArray
+from scylla_sim.checks import FloatArray, fail
 from scylla_sim.cli import _columns
 from scylla_sim.cli._loop_columns import (
     LABELS,
@@ -23,7 +23,8 @@ from scylla_sim.cli._loop_columns import (
 )
 from scylla_sim.console import add_output, emit_columns, note
 from scylla_sim.number_columns import COUNT
-from scylla_sim.serving.closed_loop import ClosedLoad, closed_loop
+from scylla_sim.serving.closed_load import ClosedLoad
+from scylla_sim.serving.closed_loop import closed_loop
 from scylla_sim.serving.closed_loop_runs import QUANTITIES, ROOFLINE, VALUE, RunCosts, estimates, excluded
 from scylla_sim.serving.scalar_fit import MIN_FIT_ROWS, Measured, fit, in_fit_half, medians_of_others
 from scylla_sim.serving.serving_scalars import ServingScalars, serving_scalars
@@ -43,12 +44,19 @@ columns of the protocol, all optional:
   max_num_seqs, max_num_batched_tokens    limits of the scheduler
   prefill_first           yes: prompts run in iterations of their own
   poll_iterations, hold_iterations, hold_tokens    how the scheduler takes in prompts
+  cached_len              tokens of each prompt in the prefix cache
   documented              no: ttft_ms is not used in a fit
 """
 
 SHIPPED, OTHERS, HALF = "shipped", "others", "half"
 """Origins of the scalars: the package, the other groups of the file, half of the group."""
 SCALARS = ("host_s", "slow", "first_token_s")
+WRITTEN = (
+    *("predicted_s", "naive_s", "lower_s", "upper_s", "least_s", "seats", "scalars", "half", "excluded"),
+    *(f"{name}{end}" for name in (*QUANTITIES[1:], *SCALARS) for end in ("", "_lower", "_upper")),
+    *(f"naive_{name}" for name in QUANTITIES[1:]),
+)
+"""Columns that this verb adds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -205,6 +213,9 @@ def execute(args: argparse.Namespace) -> int:
     """Print the columns of the file with predicted times, their intervals, and the scalars behind them."""
     fits = [name for name, chosen in ((OTHERS, args.fit_others), (HALF, args.fit_half)) if chosen]
     columns = _columns.read_rows(args.runs, (*LABELS, *NUMBERS, *((MEASURED,) if fits else ())))
+    for column in columns:
+        if column in WRITTEN:
+            raise fail("column", column, f"in {args.runs} is one that tpot writes", f"rename it: measured_{column}")
     numbers = _columns.read_numbers(args.runs, columns, NUMBERS, COUNT)
     _columns.check_contexts(
         args,
@@ -222,7 +233,7 @@ def execute(args: argparse.Namespace) -> int:
         tpot_s,
         documented_ttft_s(args.runs, columns),
         in_fit_half(numbers["tp"], numbers["input_len"], numbers["output_len"]),
-        excluded(costs, tpot_s),
+        excluded(costs, tpot_s, [rows for _, rows in _groups(columns)]),
     )
     size = tpot_s.size
     choices = {SHIPPED: _shipped, OTHERS: _others, HALF: _halves}

@@ -10,7 +10,7 @@ Notes
 ==============  ============================================================================================
 Quantity        Formula
 ==============  ============================================================================================
-TPOT            ``(K D + (n - 1) P share) / (O - 1)``; ``share`` of the others' prompts fall into the decoding
+TPOT            ``(K D + (n - 1) (1 - start_share / 2) P share) / (O - 1)``; ``share``: those within the decoding
 TTFT            ``(1 - start_share) steady + start_share wave + queue + c0``
 steady          rest of the running iterations, and one iteration with the own prompt
 wave            mean over the requests that all start together: prompts in order, as many as the budget allows
@@ -24,96 +24,19 @@ The rest of the running iterations is that of a gated queue: an arrival waits fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scylla_sim.checks import FloatArray, in_range
+from scylla_sim.checks import FloatArray
+from scylla_sim.serving.closed_load import ClosedLoad
 from scylla_sim.serving.iteration import IterationModel
 
 _ROUNDS = 40
 """Steps of the fixed point between rate and latency; the last one changes less than a millionth."""
-NO_LIMIT = 1e12
-"""Number of tokens or requests that no run reaches."""
 MAX_SHARE = 0.98
 """Largest share of the time that other prompts take in the formula of the wait."""
-
-
-@dataclass(frozen=True)
-class ClosedLoad:
-    """A closed loop of requests, one element a loop; `closed_load` makes one from numbers.
-
-    Attributes
-    ----------
-    concurrency
-        Requests in flight.
-    input_len, output_len
-        Mean tokens of a prompt and of an answer.
-    start_share
-        Share of all requests that start together at the beginning, in [0, 1]; 0 is a long run.
-    poll_iterations
-        Iterations between which the scheduler takes in new requests.
-    hold_iterations
-        Iterations for which the scheduler holds prompts back to collect more of them.
-    hold_tokens
-        Prompt tokens that end the holding early.
-    max_num_seqs
-        Requests that the scheduler runs together, beside the limit of the model of iterations.
-    prefill_first
-        Whether prompts run in iterations of their own, while decoding waits.
-    """
-
-    concurrency: FloatArray
-    input_len: FloatArray
-    output_len: FloatArray
-    start_share: FloatArray
-    poll_iterations: FloatArray
-    hold_iterations: FloatArray
-    hold_tokens: FloatArray
-    max_num_seqs: FloatArray
-    prefill_first: NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        for name in ("concurrency", "input_len", "poll_iterations", "max_num_seqs"):
-            in_range(name, getattr(self, name), 1)
-        in_range("output_len", self.output_len, 2, hint="one token has no time per output token")
-        in_range("hold_iterations", self.hold_iterations, 0)
-        in_range("start_share", self.start_share, 0, 1)
-
-    @property
-    def context(self) -> FloatArray:
-        """Mean context of decoding: the prompt and half of the answer."""
-        return self.input_len + 0.5 * self.output_len
-
-    def at(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> ClosedLoad:
-        """Return some of the closed loops."""
-        return ClosedLoad(*(getattr(self, item.name)[rows] for item in fields(self)))
-
-
-def closed_load(
-    concurrency: ArrayLike,
-    input_len: ArrayLike,
-    output_len: ArrayLike,
-    *,
-    start_share: ArrayLike = 0.0,
-    poll_iterations: ArrayLike = 1.0,
-    hold_iterations: ArrayLike = 0.0,
-    hold_tokens: ArrayLike = NO_LIMIT,
-    max_num_seqs: ArrayLike = NO_LIMIT,
-    prefill_first: ArrayLike = False,
-) -> ClosedLoad:
-    """Return closed loops from numbers or arrays that broadcast; see `ClosedLoad`.
-
-    Examples
-    --------
-    >>> closed_load([1, 8], 1000, 200).output_len.tolist()
-    [200.0, 200.0]
-    """
-    given = (concurrency, input_len, output_len, start_share, poll_iterations, hold_iterations, hold_tokens)
-    numbers = [np.asarray(value, dtype=np.float64) for value in (*given, max_num_seqs)]
-    return ClosedLoad(*np.broadcast_arrays(*numbers, np.asarray(prefill_first, dtype=bool)))
 
 
 @dataclass(frozen=True)
@@ -189,6 +112,7 @@ def loop_costs(model: IterationModel, load: ClosedLoad) -> LoopCosts:
     --------
     >>> from scylla_sim.calibration import device_calibration
     >>> from scylla_sim.prediction.steps import Deployment
+    >>> from scylla_sim.serving.closed_load import closed_load
     >>> from scylla_sim.serving.iteration import iteration_model
     >>> from scylla_sim.specs import catalog
     >>> deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
@@ -197,7 +121,7 @@ def loop_costs(model: IterationModel, load: ClosedLoad) -> LoopCosts:
     >>> costs.seats.tolist(), costs.cycles.tolist(), bool((costs.prompt_s < costs.alone_s).all())
     ([1.0, 16.0], [255.0, 255.0], True)
     """
-    tokens, context, first = np.rint(load.input_len), load.context, load.prefill_first
+    tokens, context, first = np.maximum(np.rint(load.new_len), 1.0), load.context, load.prefill_first
     seats = seats_of(model, load)
     running = np.where(seats >= 1.0, seats, _wanted(model, load))
     half = np.maximum(0.5 * running, 1.0)
@@ -207,11 +131,12 @@ def loop_costs(model: IterationModel, load: ClosedLoad) -> LoopCosts:
     room = np.maximum(model.max_num_batched_tokens - np.where(first, 0.0, verified * running), 1.0)
     none = np.zeros_like(running)
     beside = np.where(first, none, running)
-    prompt = _chunked(model, tokens, room, batch=beside, context=context)
+    prompt = _chunked(model, load, room, batch=beside)
     together = model.max_num_batched_tokens / tokens
     count = np.clip(np.floor(together), 1.0, running)
     filled = np.minimum(count * tokens, model.max_num_batched_tokens).astype(np.intp)
-    own = count * model.attention_s(np.minimum(tokens, model.max_num_batched_tokens).astype(np.intp))
+    one = np.minimum(tokens, model.max_num_batched_tokens).astype(np.intp)
+    own = count * model.attention_s(one, load.cached_len)
     wave = model.seconds(np.where(first, none, half), context, tokens=filled, attention_s=own, sampled=count)
     wave = (wave - np.where(first, 0.0, half_decode)) / count
     return LoopCosts(
@@ -222,23 +147,20 @@ def loop_costs(model: IterationModel, load: ClosedLoad) -> LoopCosts:
         prompt_s=prompt,
         wave_prompt_s=np.where(together < 1.0, prompt, wave),
         together=np.minimum(together, running),
-        alone_s=_chunked(
-            model, tokens, np.full_like(room, model.max_num_batched_tokens), batch=none, context=context
-        ),
+        alone_s=_chunked(model, load, np.full_like(room, model.max_num_batched_tokens), batch=none),
         chunks=np.ceil(tokens / room),
         cycles=(load.output_len - 1.0) / model.decoding.tokens_per_cycle[index],
     )
 
 
-def _chunked(
-    model: IterationModel, tokens: FloatArray, room: FloatArray, *, batch: FloatArray, context: FloatArray
-) -> FloatArray:
+def _chunked(model: IterationModel, load: ClosedLoad, room: FloatArray, *, batch: FloatArray) -> FloatArray:
     """Return the seconds that a prompt adds to iterations of ``batch`` decodes, in chunks of ``room`` tokens."""
     total, done = np.zeros_like(batch), np.zeros_like(batch)
+    tokens, context = np.maximum(np.rint(load.new_len), 1.0), load.context
     decode = model.decode_s(batch, context)
     while (left := tokens - done).max() > 0:
         chunk = np.clip(left, 0.0, room).astype(np.intp)
-        attention = model.attention_s(chunk, done)
+        attention = model.attention_s(chunk, load.cached_len + done)
         with_prompt = model.seconds(
             batch, context, tokens=chunk, attention_s=attention, sampled=(chunk >= left).astype(np.intp)
         )
@@ -270,6 +192,7 @@ def closed_loop(
 
     Examples
     --------
+    >>> from scylla_sim.serving.closed_load import closed_load
     >>> n, one = np.array([1.0, 10.0]), np.ones(2)
     >>> costs = LoopCosts(n, n, 0.01 * one, 0.01 * one, 0.1 * one, 0.1 * one, one, 0.1 * one, one, 100 * one)
     >>> found = closed_loop(costs, closed_load(n, 1000, 101))
@@ -281,7 +204,8 @@ def closed_loop(
     decode, half = costs.decode_s + host, costs.half_decode_s + host
     prompt = costs.prompt_s * (1.0 + longer)
     work = costs.cycles * decode
-    decoding = work + (n - 1.0) * prompt
+    others = (n - 1.0) * (1.0 - 0.5 * load.start_share) * prompt  # in the last round, only later prompts interrupt
+    decoding = work + others
     steady = wait = costs.alone_s * (1.0 + longer) + host
     iteration = decode
     for _ in range(_ROUNDS):
@@ -289,7 +213,7 @@ def closed_loop(
         share = np.minimum(rate * (n - 1.0) / n * prompt, MAX_SHARE)
         active = np.clip(rate * decoding, 0.5 * n, n)
         iteration = np.where(alone, decode, half + (decode - half) * (2.0 * active / n - 1.0))
-        decoding = costs.cycles * iteration + (n - 1.0) * prompt * decoding / (wait + decoding)
+        decoding = costs.cycles * iteration + others * decoding / (wait + decoding)
         wait = np.where(
             alone, steady, _steady(costs, load, iteration=iteration, prompt=prompt, share=share, rate=rate)
         )
@@ -328,7 +252,7 @@ def _steady(
     square = (period**2 + 2.0 * period * share * mean + prompt * share * mean) / (1.0 - share**2)
     rest = (0.5 + share) * square / mean
     held = load.hold_iterations * iteration / (1.0 - share)
-    held = np.minimum(held, load.hold_tokens / (load.input_len * rate))
+    held = np.minimum(held, load.hold_tokens / (load.new_len * rate))
     held = held * (1.0 + 0.5 * rate * held) / (1.0 + rate * held)
     own = prompt + np.where(load.prefill_first, 0.0, costs.chunks * iteration)
     return np.asarray(rest + held + own)

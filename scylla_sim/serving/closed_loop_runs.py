@@ -18,7 +18,8 @@ from scylla_sim.checks import FloatArray
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS, prefill_step
 from scylla_sim.prediction.step_time import Step
 from scylla_sim.prediction.steps import Deployment, target_step
-from scylla_sim.serving.closed_loop import ClosedLoad, LoopCosts, LoopTimes, closed_loop, loop_costs
+from scylla_sim.serving.closed_load import ClosedLoad
+from scylla_sim.serving.closed_loop import LoopCosts, LoopTimes, closed_loop, loop_costs
 from scylla_sim.serving.iteration import IterationModel, iteration_model
 from scylla_sim.serving.serving_scalars import ServingScalars
 from scylla_sim.specs.model import Model
@@ -122,7 +123,7 @@ def run_costs(
         for error, other in _at_ends(one, end).items():
             ends[error, end] = loop_costs(other, load)
     plain = target_step(model, deployment, batch=value.running, context=load.context)
-    prompt_s, prompt_compute_s = _datasheet_prompt(model, deployment, load.input_len)
+    prompt_s, prompt_compute_s = _datasheet_prompt(model, deployment, load)
     ends[ROOFLINE] = _roofline(model, deployment, load, value, prompt=prompt_s)
     memory, compute = _datasheet_sums(plain)
     return RunCosts(ends, memory, compute + (value.running - 1.0) / load.output_len * prompt_compute_s)
@@ -147,10 +148,10 @@ def _datasheet_sums(step: Step) -> tuple[FloatArray, FloatArray]:
     return sum((part.memory_s for part in step.parts), zero), sum((part.compute_s for part in step.parts), zero)
 
 
-def _datasheet_prompt(model: Model, deployment: Deployment, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _datasheet_prompt(model: Model, deployment: Deployment, load: ClosedLoad) -> tuple[FloatArray, FloatArray]:
     """Return the roofline seconds and the compute seconds of prompts; long ones are priced in equal parts."""
-    parts = np.ceil(tokens / MAX_STEP_TOKENS)
-    step = prefill_step(model, deployment, tokens=tokens / parts)
+    parts = np.ceil(load.new_len / MAX_STEP_TOKENS)
+    step = prefill_step(model, deployment, tokens=load.new_len / parts, cached=load.cached_len)
     return parts * step.datasheet_s, parts * _datasheet_sums(step)[1]
 
 
@@ -219,22 +220,32 @@ MAX_PEAK_SHARE = 0.75
 
 Source: the best tenth of Hopper's fp8 GEMMs in aiconfigurator-core reaches 0.67 to 0.72.
 """
-NO_ROOM, TOO_FAST, TOO_MUCH = (
+SUSPECT_SHARE = 0.2
+"""Share of impossible runs from which all runs of a group are left out: they did less work than stated."""
+NO_ROOM, TOO_FAST, TOO_MUCH, SUSPECT = (
     "weights leave no room for a KV pool",
     "faster than the datasheet allows",
     f"more than {MAX_PEAK_SHARE:.0%} of the datasheet peak",
+    f"a group with {SUSPECT_SHARE:.0%} or more such runs",
 )
 
 
-def excluded(costs: RunCosts, tpot_s: FloatArray) -> NDArray[np.str_]:
+def excluded(costs: RunCosts, tpot_s: FloatArray, groups: Sequence[NDArray[np.intp]] = ()) -> NDArray[np.str_]:
     """Return why a measured run cannot have done the stated work on the stated GPUs; empty for a possible run.
 
     Parameters
     ----------
     tpot_s
         Measured seconds per output token; NaN where there is none.
+    groups
+        Rows of each group of runs that `SUSPECT_SHARE` is applied to.
     """
     with np.errstate(invalid="ignore"):
         found = np.where(costs.compute_s > MAX_PEAK_SHARE * tpot_s, TOO_MUCH, "")
         found = np.where(costs.least_s > tpot_s, TOO_FAST, found)
-    return np.where(costs.ends[VALUE].seats < 1.0, NO_ROOM, found)
+    impossible = found != ""
+    found = np.where(costs.ends[VALUE].seats < 1.0, NO_ROOM, found).astype(np.str_)
+    for rows in groups:
+        if impossible[rows].mean() >= SUSPECT_SHARE:
+            found = np.where(np.isin(np.arange(found.size), rows) & (found == ""), SUSPECT, found)
+    return found

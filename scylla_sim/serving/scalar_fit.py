@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.checks import FloatArray, fail, whole
-from scylla_sim.serving.closed_loop import ClosedLoad, LoopCosts, closed_loop
+from scylla_sim.serving.closed_load import ClosedLoad
+from scylla_sim.serving.closed_loop import LoopCosts, closed_loop
 from scylla_sim.serving.serving_scalars import UNITS, ServingScalars
 from scylla_sim.stats.estimate import Estimate
 from scylla_sim.stats.split import column_hash
@@ -82,7 +83,7 @@ def fit(runs: Measured, *, default: ServingScalars, source: str = "fitted to the
 
     Examples
     --------
-    >>> from scylla_sim.serving.closed_loop import closed_load
+    >>> from scylla_sim.serving.closed_load import closed_load
     >>> from scylla_sim.serving.serving_scalars import serving_scalars
     >>> n = np.array([1.0, 2.0, 4.0, 8.0])
     >>> costs = LoopCosts(n, n, *[np.full(4, s) for s in (0.01, 0.01, 0.1, 0.1, 1.0, 0.1, 1.0, 100.0)])

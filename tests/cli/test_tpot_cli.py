@@ -120,6 +120,7 @@ def test_an_engine_without_runs_on_a_device_is_named(capsys, runs, tmp_path):
         (("llama-3.1-8b", "llama-9"), (), "model='llama-9' is not known"),
         (("bf16", "bf15"), (), "dtype='bf15' is not known"),
         (("vllm-2026", "vlm"), (), "engine='vlm' is not known"),
+        ((",rounds", ",ttft_s"), (), "column='ttft_s' in"),
         ((",rounds", ",prefill_first"), (), "prefill_first='10' must be yes or no on line 2"),
         (("128,1,1,10", "128,1,1,0"), (), "rounds='0' must be a number of at least 1 on line 2"),
     ],

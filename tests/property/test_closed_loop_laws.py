@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scylla_sim.serving.closed_loop import LoopCosts, closed_load, closed_loop
+from scylla_sim.serving.closed_load import closed_load
+from scylla_sim.serving.closed_loop import LoopCosts, closed_loop
 
 NAMES = ("decode_s", "half_decode_s", "prompt_s", "wave_prompt_s", "together", "alone_s", "chunks", "cycles")
 
@@ -21,7 +22,8 @@ def loops(draw):
         "together": min(draw(st.floats(0.1, 20.0)), n[0]),
         "alone_s": prompt + decode,
     }
-    values |= {"chunks": float(draw(st.integers(1, 5))), "cycles": draw(st.floats(1.0, 2000.0))}
+    least = max(10.0, 0.5 * n[0] * prompt / decode)  # prompts take at most about two thirds of the time
+    values |= {"chunks": float(draw(st.integers(1, 5))), "cycles": draw(st.floats(1.0, 20.0)) * least}
     costs = LoopCosts(seats=n, running=n, **{name: np.array([values[name]]) for name in NAMES})
     load = closed_load(
         n + draw(st.integers(0, 50)), 1000, values["cycles"] + 1.0, start_share=draw(st.floats(0, 1))

@@ -9,7 +9,8 @@ from scylla_sim.prediction.overheads import overhead_seconds, step_overhead_coun
 from scylla_sim.prediction.prefill import prompt_step
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.steps import Deployment, target_step
-from scylla_sim.serving.closed_loop import LoopCosts, closed_load, closed_loop, loop_costs
+from scylla_sim.serving.closed_load import closed_load
+from scylla_sim.serving.closed_loop import LoopCosts, closed_loop, loop_costs
 from scylla_sim.serving.iteration import iteration_model
 from scylla_sim.specs import catalog
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from scylla_sim.checks import InputError
-from scylla_sim.serving.closed_loop import LoopCosts, closed_load, closed_loop
+from scylla_sim.serving.closed_load import closed_load
+from scylla_sim.serving.closed_loop import LoopCosts, closed_loop
 from scylla_sim.serving.scalar_fit import Measured, combined, fit, in_fit_half, medians_of_others
 from scylla_sim.serving.serving_scalars import ServingScalars, serving_scalars
 from scylla_sim.stats.estimate import Estimate, exact
