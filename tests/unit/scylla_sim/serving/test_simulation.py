@@ -138,6 +138,14 @@ def test_a_full_pool_makes_requests_wait_and_preempts() -> None:
     assert tight.running.max() <= 7
 
 
+def test_a_preempted_request_is_the_first_to_start_again() -> None:
+    """Two of three requests fit until they hold 165 tokens each; the third would fit once the second is out."""
+    run = run_plain(flat_model(pool=330.0), equal_requests(np.zeros(3), 100, 100))
+    assert run.preemptions == 1
+    assert run.admit_s[2] >= run.finish_s[0]
+    assert run.finish_s[1] < run.finish_s[2]
+
+
 def test_a_request_beyond_the_pool_is_refused() -> None:
     with pytest.raises(InputError, match=r"kv_tokens=250 must hold the largest request, 301 tokens"):
         run_plain(flat_model(pool=250.0), equal_requests(np.zeros(2), 100, 200))
