@@ -16,6 +16,7 @@ VERBS = {
     "schedule": "find the best draft length per batch and context, the crossover batch, and engine settings",
     "plan": "rank deployments that fit in memory and meet a latency limit, by throughput or cost",
     "serve-sim": "simulate continuous batching under a load: latency percentiles, goodput, saturation",
+    "explore": "serve a page that draws predictions while sliders move, or write it as one file",
     "kernels": "predict the seconds of kernels listed in a CSV file",
     "steps": "predict the seconds of decode and verify steps listed in a CSV file",
     "cycles": "predict draft-verify cycles listed in a CSV file",

@@ -28,7 +28,8 @@ RANKS = {
         "serving": 9,
         "planning": 10,
         "engines": 11,
-        "cli": 12,
+        "explore": 12,
+        "cli": 13,
     },
     "gpu_validate": {
         "device": 0,
@@ -71,6 +72,7 @@ LAZY = {
     },
     "matplotlib": {"cli._plot"},
     "pandas": {"prediction.result"},
+    "plotly": {"explore.html"},
 }
 """Libraries that the simulator may import inside a function, and the modules that do."""
 

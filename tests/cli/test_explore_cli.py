@@ -1,0 +1,180 @@
+"""The exported page in a browser, and its arithmetic beside the package's. Skipped without Chromium."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checkout import ROOT
+
+import scylla_sim
+from scylla_sim import cli
+from scylla_sim.acceptance import positions
+from scylla_sim.explore.page_data import page_data
+from scylla_sim.planning.crossover import crossover_batch
+from scylla_sim.prediction.scenario import Scenario
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page was not tested")
+OPTIONS = ["--model", "llama-3.1-8b", "--hardware", "h100-sxm", "--draft", "eagle3", "--engine", "vllm"]
+CHAIN = Scenario("llama-3.1-8b", hardware="h100-sxm", draft="eagle3")
+SIZES = [1, 5, 37, 64, 129, 256, 300]
+
+
+def browse(page: Path, fragment: str = "", *options: str) -> tuple[str, list[str]]:
+    """Return the document of a page after its scripts ran without a network, and the lines of its console."""
+    assert CHROMIUM is not None
+    done = subprocess.run(
+        [
+            *(CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"),
+            *("--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND"),
+            *("--enable-logging=stderr", "--v=0", f"--user-data-dir={page.parent / 'profile'}"),
+            *(*options, "--dump-dom", f"{page.as_uri()}{fragment}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def text_of(document: str, name: str) -> str:
+    """Return the text of the element with an id."""
+    found = re.search(rf'id="{name}"[^>]*>(.*?)</p>', document, flags=re.DOTALL)
+    assert found is not None, name
+    return html.unescape(re.sub(r"<[^>]+>", "", found[1])).strip()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("explorer") / "page.html"
+    assert cli.main(["explore", *OPTIONS, "--export", str(path)]) == 0
+    return path
+
+
+@needs_browser
+def test_the_headline_is_what_predict_says(exported: Path) -> None:
+    document, console = browse(exported, "#batch=64&context=2048&rates=0.62&K=3&unsure=0")
+    assert console == []
+    (row,) = scylla_sim.predict(
+        "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=3, acceptance=0.62, batch=64, context=2048
+    ).rows()
+    speedup, lower, upper = (f"{row[name]:.2f}" for name in ("speedup", "speedup_lower", "speedup_upper"))
+    said = f"K = 3 is {speedup}\u00d7 faster [{lower}-{upper}] at batch 64"
+    assert text_of(document, "headline").startswith(said)
+    assert "--batch 64 --context 2048" in re.sub(r"\s+\\\s+", " ", document.split('id="command">')[1][:400])
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("fragment", "said"),
+    [
+        ("#batch=256&context=1024&rates=0.62&K=5", "slower, 0."),
+        ("#batch=16&context=1024&rates=0.62&K=0", "Plain decoding takes"),
+        ("#batch=abc&K=99&rates=7&context=-5", "K = 8"),
+    ],
+)
+def test_other_states_open_from_the_address(exported: Path, fragment: str, said: str) -> None:
+    document, console = browse(exported, fragment)
+    assert console == [] and said in text_of(document, "headline")
+
+
+@needs_browser
+def test_a_phone_needs_no_sideways_scroll(exported: Path) -> None:
+    frame = exported.with_name("frame.html")
+    frame.write_text(
+        '<iframe id="f" src="page.html" width="390" height="3000"></iframe><p id="said"></p><script>'
+        'onload = () => setTimeout(() => { const d = document.getElementById("f").contentDocument.documentElement;'
+        'document.getElementById("said").textContent = `${d.scrollWidth} of ${d.clientWidth}`; }, 2000)</script>'
+    )
+    said = text_of(browse(frame)[0], "said")
+    assert re.fullmatch(r"(\d+) of \1", said), said
+
+
+def computed(tmp_path: Path, data: dict[str, Any], script: str) -> Any:
+    """Return the value of a JavaScript expression over ``model`` and ``tauOf``."""
+    page = tmp_path / "model.html"
+    source = (ROOT / "scylla_sim/explore/assets/model.js").read_text()
+    page.write_text(
+        f'<p id="said"></p><script>{source}</script><script>const model = new Model({json.dumps(data)});'
+        f'document.getElementById("said").textContent = JSON.stringify({script})</script>'
+    )
+    document, console = browse(page)
+    assert console == []
+    return json.loads(text_of(document, "said"))
+
+
+@needs_browser
+def test_the_arithmetic_of_the_page_is_that_of_the_package(tmp_path: Path) -> None:
+    data = page_data(CHAIN)
+    rng = np.random.default_rng(1)
+    points = [
+        (int(k), int(b), int(s), round(float(a), 3))
+        for k, b, s, a in zip(
+            rng.integers(1, 9, 300),
+            rng.integers(1, 513, 300),
+            np.exp(rng.uniform(np.log(128), np.log(65536), 300)),
+            rng.uniform(0.2, 0.95, 300),
+        )
+    ]
+    asked = "POINTS.map(([K, b, s, a]) => { const v = model.at(K, model.index(b), s, [a], 0);"
+    asked += " return [v.speedup, v.lower, v.upper, v.slower, v.tau]; })"
+    found = np.array(computed(tmp_path, data, asked.replace("POINTS", json.dumps(points))))
+    exact = []
+    for k, b, s, a in points:
+        (row,) = scylla_sim.predict(
+            "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=k, acceptance=a, batch=b, context=s
+        ).rows()
+        names = ("speedup", "speedup_lower", "speedup_upper", "p_slower", "tokens_per_cycle")
+        exact.append([row[name] for name in names])
+    wanted = np.array(exact)
+    assert found[:, :3] == pytest.approx(wanted[:, :3], rel=0.01)
+    assert np.median(np.abs(found[:, 0] / wanted[:, 0] - 1.0)) < 1e-3
+    assert found[:, 3] == pytest.approx(wanted[:, 3], abs=0.05)
+    assert found[:, 4] == pytest.approx(wanted[:, 4], rel=1e-9)
+
+
+@needs_browser
+def test_crossover_and_schedule_are_those_of_the_package(tmp_path: Path) -> None:
+    data = page_data(CHAIN)
+    pairs = [(k, s, a) for k in (1, 3, 5) for s in (512, 4096) for a in (0.4, 0.7)]
+    asked = f"{json.dumps(pairs)}.map(([K, s, a]) => model.crossover(K, s, [a], 0))"
+    found = computed(tmp_path, data, asked)
+    for (k, s, a), batch in zip(pairs, found):
+        result = scylla_sim.predict(
+            "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=k, acceptance=a,
+            batch=list(range(1, 513)), context=s,
+        )  # fmt: skip
+        (out,) = result.predictions
+        most = int(out.max_sequences[0].ravel()[0])
+        exact = crossover_batch(out.speedup.ravel()[: min(most, 512)])
+        near = batch == exact if exact is None or batch is None else abs(batch - exact) <= max(1, 0.02 * exact)
+        assert near or (exact is None and batch > 512), (k, s, a, batch, exact)
+
+
+@needs_browser
+def test_tokens_per_cycle_follow_the_law_of_positions(tmp_path: Path) -> None:
+    law = positions.law_of("eagle3")
+    given = [[0.8], [0.76, 0.74], [0.9, 0.5, 0.4]]
+    found = computed(
+        tmp_path, page_data(CHAIN), f"{json.dumps(given)}.map(rates => tauOf(rates, 5, model.data.law, 0))"
+    )
+    for rates, (tau, lower, upper) in zip(given, found):
+        assert tau == pytest.approx(1.0 + np.cumprod(law.continued(rates, 5)).sum(), rel=1e-12)
+        assert lower < tau < upper
+
+
+def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    assert cli.main(["explore", *OPTIONS, "--export", "never.html"]) == 2
+    assert "explore needs plotly" in capsys.readouterr().err and not Path("never.html").exists()

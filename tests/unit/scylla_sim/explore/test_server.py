@@ -1,0 +1,94 @@
+"""The local server: the page, data of other deployments, dropped logs, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection
+
+import pytest
+
+from scylla_sim.checks import InputError
+from scylla_sim.explore.server import HOST, Explorer, chosen, server_of
+from scylla_sim.prediction.scenario import Scenario
+
+CHAIN = Scenario("llama-3.1-8b", hardware="h100-sxm", draft="eagle3")
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    server = server_of(Explorer(CHAIN), 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def ask(port: int, path: str, *, body: bytes | None = None, host: str = "localhost") -> tuple[int, str]:
+    connection = HTTPConnection(HOST, port, timeout=60)
+    connection.request("GET" if body is None else "POST", path, body=body, headers={"Host": f"{host}:{port}"})
+    answer = connection.getresponse()
+    found = answer.status, answer.read().decode()
+    connection.close()
+    return found
+
+
+def test_the_page_loads_its_library_from_the_server(port: int) -> None:
+    status, text = ask(port, "/")
+    assert status == 200 and 'src="/plotly.js"' in text and '"choices":' in text
+    assert ask(port, "/plotly.js")[0] == 200
+    assert ask(port, "/etc/passwd")[0] == 404
+
+
+def test_other_choices_give_other_data(port: int) -> None:
+    status, text = ask(port, "/data?hardware=l40s&draft=ngram&precision=fp8")
+    data = json.loads(text)
+    assert status == 200
+    assert (data["hardware"], data["draft"], data["precision"], data["model"]) == (
+        "l40s",
+        "ngram",
+        "fp8",
+        "llama-3.1-8b",
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("model=/etc/passwd", "model="),
+        ("draft=../x.json", "draft="),
+        ("tp=-1", "whole number"),
+        ("tp=16", "tp=16"),
+        ("port=1", "option="),
+        ("precision=fp3", "precision="),
+    ],
+)
+def test_what_is_not_on_offer_is_refused_with_one_line(port: int, query: str, words: str) -> None:
+    status, text = ask(port, f"/data?{query}")
+    assert status == 400 and words in text and "\n" not in text
+
+
+def test_pages_of_elsewhere_are_refused(port: int) -> None:
+    assert ask(port, "/", host="evil.example")[0] == 403
+
+
+def test_a_dropped_file_gives_its_rates(port: int) -> None:
+    rates = b'{"acceptance_rate": [0.8, 0.7], "kind": "conditional"}'
+    assert ask(port, "/ingest", body=rates) == (200, '{"rates": [0.8, 0.7]}')
+    status, text = ask(port, "/ingest", body=b"\x00\xff nonsense")
+    assert status == 400 and "the file" in text and "/tmp" not in text
+
+
+def test_the_scenario_keeps_paths_that_the_user_gave() -> None:
+    given = Scenario("mine/config.json", hardware="h100-sxm")
+    assert chosen(given, {"model": "mine/config.json", "tp": "2"}).tp == 2
+    with pytest.raises(InputError):
+        chosen(given, {"model": "other/config.json"})
+
+
+def test_a_taken_port_is_one_line(port: int) -> None:
+    with pytest.raises(InputError, match="cannot be used"):
+        server_of(Explorer(CHAIN), port)
