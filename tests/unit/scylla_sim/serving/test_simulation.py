@@ -139,9 +139,9 @@ def test_a_full_pool_makes_requests_wait_and_preempts() -> None:
 
 
 def test_a_preempted_request_is_the_first_to_start_again() -> None:
-    """Two of three requests fit until they hold 165 tokens each; the third would fit once the second is out."""
-    run = run_plain(flat_model(pool=330.0), equal_requests(np.zeros(3), 100, 100))
-    assert run.preemptions == 1
+    """Two of three requests fit until they hold 145 tokens each; the third would fit once the second is out."""
+    run = run_plain(flat_model(pool=290.0), equal_requests(np.zeros(3), 100, 100))
+    assert run.preemptions > 0
     assert run.admit_s[2] >= run.finish_s[0]
     assert run.finish_s[1] < run.finish_s[2]
 
