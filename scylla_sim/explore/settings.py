@@ -7,7 +7,7 @@ from typing import Any
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.engines.flags import SERVERS, flags
-from scylla_sim.engines.setting import BY_BATCH, FIXED, Flags
+from scylla_sim.engines.setting import BY_BATCH, FIXED, Flags, idle_note
 from scylla_sim.explore.grid import configs_of
 from scylla_sim.planning.crossover import Span
 from scylla_sim.planning.schedule import Schedule
@@ -39,7 +39,8 @@ def _settings(scenario: Scenario, spans: list[Span]) -> list[Flags]:
 def _text(item: Flags) -> str:
     """Return the command and the file of a setting."""
     file = f"\n{item.file_name}:\n{item.file}" if item.file else ""
-    return f"{SERVERS[item.engine]} ... {item.options}{file}" if item.options else ""
+    server = f"{item.environment} {SERVERS[item.engine]}".lstrip()
+    return f"{server} ... {item.options}{file}" if item.options else ""
 
 
 def _template(scenario: Scenario, chains: list[SpeculativeConfig]) -> tuple[str, tuple[str, ...]]:
@@ -53,7 +54,7 @@ def _template(scenario: Scenario, chains: list[SpeculativeConfig]) -> tuple[str,
         return "", ()
     longest = f'"num_speculative_tokens": {chains[1].draft_len},'
     text = _text(found[0]).replace(ranges, RANGES).replace(longest, longest.replace("2,", f"{LONGEST},"))
-    return text, tuple(note for note in found[0].notes if "7" not in note)
+    return text, tuple(note for note in found[0].notes if note != idle_note(_schedule(spans)))
 
 
 def settings_of(scenario: Scenario) -> dict[str, Any]:
