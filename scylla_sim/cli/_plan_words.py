@@ -117,6 +117,9 @@ def assumptions(done: Planned) -> list[str]:
     ]
     if any(row.method == SIMULATION for row in done.rows):
         found.append("Rows by simulation have latencies of simulated runs; rows by formula are estimates.")
+    unclear = [f"{row.tp}x {row.hardware} {row.draft}" for row in done.rows if row.verdict == UNDECIDED]
+    if unclear:
+        found.append(f"Undecided whether speculation raises the rate: {', '.join(dict.fromkeys(unclear))}.")
     doubtful = [row for row in done.rows if row.doubts and row.method != SIMULATION]
     if doubtful:
         reasons = ", ".join(dict.fromkeys(reason for row in doubtful for reason in row.doubts))

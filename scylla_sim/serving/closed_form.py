@@ -214,10 +214,9 @@ def curve(replica: Replica, mean_rows: ArrayLike) -> Curve:
     m = in_range("mean_rows", np.atleast_1d(mean_rows), 0)
     loop = solve(replica, m)
     tokens = replica.output_len[..., None] - 1.0
-    found = two_nodes(np.maximum(m + loop.spread - 1.0, 0.0), loop.spread)
-    stay = mean_over(replica.work_s, replica.rows, (1.0 + found[0][0], 1.0 + found[0][1]), found[1]) / (
-        1.0 - loop.share
-    )
+    others, weights = two_nodes(np.maximum(m + loop.spread - 1.0, 0.0), loop.spread)
+    work = mean_over(replica.work_s, replica.rows, (1.0 + others[0], 1.0 + others[1]), weights)
+    stay = work / (1.0 - loop.share)
     # the own prompt makes one iteration longer, so more prompts follow in the first iteration of decoding
     stay = stay + loop.share * loop.prompt_s / ((1.0 - loop.share) * (1.0 - loop.share**2))
     per_rate = np.divide(loop.stay_s, loop.rate, out=np.zeros_like(loop.rate), where=loop.rate > 0.0)

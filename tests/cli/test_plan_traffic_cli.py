@@ -59,6 +59,19 @@ def test_best_of_each_deployment_with_the_gain_over_plain_decoding(capsys):
     assert worse["gain"] < 1.0
 
 
+def test_a_gain_below_its_error_is_called_undecided(capsys):
+    options = [*SMALL, "--hardware", "a100-sxm", "--rate", "10/s", "--input-len", "700", "--output-len", "256"]
+    options += ["--draft", "eagle3", "--draft-len", "3", "--tpot", "p95:40ms", "--finalists", "0"]
+    (row,) = rows(capsys, *options)
+    assert row["gain_lower"] < 1.0 < row["gain_upper"]
+    assert row["verdict"] == "undecided"
+    _, out, _ = run(capsys, *options)
+    assert "Speculation is undecided here: its gain over plain decoding is below the error." in " ".join(
+        out.split()
+    )
+    assert "Undecided whether speculation raises the rate: 1x a100-sxm eagle3." in " ".join(out.split())
+
+
 def test_a_gpu_that_cannot_run_a_candidate_is_skipped_and_counted(capsys):
     options = [*LOAD, "--hardware", "h100-sxm,rtx-4090", "--tp", "1,3,16", "--finalists", "0"]
     code, out, err = run(capsys, *options)
