@@ -60,7 +60,7 @@ test: $(INSTALLED)
 	python -m mypy
 	MYPYPATH=workflow python -m mypy --strict workflow/guard.py workflow/scenarios.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
-	  workflow/fit_overheads.py workflow/command_line_page.py
+	  workflow/fit_overheads.py workflow/command_line_page.py workflow/closed_form_errors.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

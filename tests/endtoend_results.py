@@ -56,6 +56,14 @@ def write_runs(folder: Path, put: Put) -> None:
         {**loop, **rate, "id": "drafted", "draft": "eagle3", "draft_len": 5, "e2e_s": 8.0, "measured_e2e_s": 12.5},
     ]
     put(folder, "serving/closed-loops.json", loops)
+    found = [
+        {"case": "8B", "share": share, "latency": latency, "statistic": statistic, "doubts": doubts}
+        | {"simulated_s": 0.02, "relative_error": error}
+        for share, doubts in ((0.3, ""), (0.8, "budget"))
+        for latency in ("tpot", "ttft")
+        for statistic, error in (("mean", -0.01), ("p50", 0.02), ("p90", 0.0), ("p95", -0.1), ("p99", 0.2))
+    ]
+    put(folder, "serving/closed-form.json", found)
     cells = [{"framework": "vllm", "excluded": reason} for reason in ("several nodes", "expert parallelism")]
     write_text(folder / "serving/excluded.csv", format_csv(cells))
 

@@ -14,6 +14,7 @@ from paper.render.table import Table
 from paper.sources.results import Results
 from paper.tables import (
     acceptance,
+    closed_form,
     closed_loops,
     decay,
     elsewhere,
@@ -72,6 +73,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "serving-runs-fitted": serving_runs.serving_runs_fitted,
     "serving-runs-left-out": serving_runs.left_out,
     "serving-speculation": closed_loops.serving_speculation,
+    "closed-form": closed_form.closed_form,
     **served.SCORES,
     "served-regret": served.regret,
     "served-left-out": served_left_out.left_out,

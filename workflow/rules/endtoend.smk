@@ -9,6 +9,7 @@ ENDTOEND = [
     "results/serving/runs.json",
     "results/serving/excluded.csv",
     "results/serving/closed-loops.json",
+    "results/serving/closed-form.json",
     expand("results/compare/transfer-carried-{device}.json", device=TRANSFERRED_TO),
     expand("results/compare/transfer-few-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
     expand("results/transfer/calibration-{device}.json", device=[SOURCE, *TRANSFERRED_TO]),
@@ -41,6 +42,21 @@ rule serving_runs:
         "--out {output.scored}' "
         "'scylla_sim tpot --runs {input} --allow-long-context --format json --out {output.published}' "
         "> {log} 2>&1"
+
+
+rule closed_form_errors:
+    input:
+        "workflow/closed_form_errors.py",
+    output:
+        "results/serving/closed-form.json",
+    log:
+        "results/logs/serving/closed-form.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+    shell:
+        "python {input} {output} > {log} 2>&1"
 
 
 rule cycles:
