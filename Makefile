@@ -12,6 +12,7 @@
 # make clean         remove results and caches, and keep .venv
 # make help          print this list
 # ARGS passes options to Snakemake: make reproduce ARGS="--configfile mine.yaml"
+# VERBOSE=1 prints every job of Snakemake instead of one line with stage, jobs and time left
 # PYTHON names the interpreter for .venv: make PYTHON=/path/to/python3.12
 
 SHELL := bash
@@ -26,8 +27,9 @@ SHAPES := results/blind-shapes
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
 COMMA := ,
 # Targets come before QUIET, because Snakemake would read them as values of its list options.
-SNAKEMAKE = python -m snakemake
-QUIET = $(ARGS) --quiet host rules reason
+# The folder on PYTHONPATH holds the logger of this line, snakemake_logger_plugin_progress.
+SNAKEMAKE = PYTHONPATH=workflow$${PYTHONPATH:+:$$PYTHONPATH} python -m snakemake
+QUIET = $(ARGS) $(if $(VERBOSE),,--logger progress)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -58,7 +60,8 @@ test: $(INSTALLED)
 	python -m ruff check
 	python -m ruff format --check
 	python -m mypy
-	MYPYPATH=workflow python -m mypy --strict workflow/guard.py workflow/scenarios.py \
+	MYPYPATH=workflow python -m mypy --strict workflow/commands.py \
+	  workflow/snakemake_logger_plugin_progress/*.py workflow/guard.py workflow/scenarios.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
 	  workflow/fit_overheads.py workflow/command_line_page.py workflow/closed_form_errors.py
 	python -m snakefmt --check Snakefile workflow/rules
