@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -44,13 +45,19 @@ class TauSeries:
 
     def parameter(self) -> float:
         """Return the exponent of the series, or the log odds of its later rate for a method with two states."""
-        if self.method in TWO_STATES:
-            return _logit(_later_rate(self))
-        return own_exponent(self.draft_lens, self.tokens_per_cycle)
+        return _parameter(self)
 
     def tau(self, draft_len: int) -> float:
         """Return tau at a draft length of the series."""
         return self.tokens_per_cycle[self.draft_lens.index(draft_len)]
+
+
+@cache
+def _parameter(series: TauSeries) -> float:
+    """Return the parameter of a series, once for all fits that contain it."""
+    if series.method in TWO_STATES:
+        return _logit(_later_rate(series))
+    return own_exponent(series.draft_lens, series.tokens_per_cycle)
 
 
 def _logit(rate: float) -> float:
