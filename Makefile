@@ -57,6 +57,7 @@ reproduce: $(INSTALLED)
 	@python -m paper summary --results results
 
 test: $(INSTALLED)
+	@echo 'make test takes about 10 minutes on two free cores; pytest prints its share of the tests.'
 	python -m ruff check
 	python -m ruff format --check
 	python -m mypy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,8 +54,16 @@ def snakemake(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return run_in(folder, "snakemake", "--configfile", "overlay.yaml", *options)
 
 
+def reduce(checkout: Path) -> None:
+    """Leave out a committed record of a GPU and the calibration of a second GPU, which add no rule."""
+    shutil.rmtree(checkout / "gpu_validate/recorded/h100-sxm")
+    scenarios = checkout / "workflow/config/scenarios.yaml"
+    scenarios.write_text(scenarios.read_text().replace("h200-sxm", "h100-sxm"))
+
+
 def complete(checkout: Path) -> None:
     """Record this machine, then run the workflow on this record and on that of a GPU that does not exist."""
+    reduce(checkout)
     write_records(checkout / "gpu_validate/recorded")
     done = measure(checkout, "--suite", "all", "--device", "cpu", "--out", "gpu_validate/recorded/quick")
     assert done.returncode == 0, done.stderr

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 from checkout import ROOT
 from empty_gpu_records import measured_gpu
 
@@ -171,3 +173,25 @@ def test_records_of_another_gpu_are_refused_and_unknown_folders_named(
         guard.check_gpu_records(records.parent)
     said = capsys.readouterr().err
     assert "mi300 is not in the catalog and is left out of the tables; did you mean mi300x?" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ({"scal": "ci"}, "config: scal is not a setting; did you mean scale?"),
+        ({"scale": "tiny"}, "config: scale='tiny' must be one of ci, small, full"),
+        ({"device": "gpu"}, "config: device='gpu' must be one of auto, cuda, cpu"),
+        ({"measurements": "rekorded"}, "config: measurements='rekorded' must be one of live, recorded"),
+        ({"train_rows": "many"}, "config: train_rows='many' must be of type integer"),
+        ({"train_rows": -1}, "config: train_rows=-1 is refused: -1 is less than the minimum of 32"),
+        ({"silicon_devices": "h100-sxm"}, "config: silicon_devices='h100-sxm' must be of type array"),
+        ({"silicon_ops": ["experts"]}, "config: silicon_ops=['experts'] must contain gemm"),
+    ],
+)
+def test_a_bad_setting_is_refused_in_one_line(
+    guard: ModuleType, setting: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = yaml.safe_load((ROOT / "workflow/config/config.yaml").read_text())
+    with pytest.raises(SystemExit, match="2"):
+        guard.check_config(shipped | setting, ROOT / "workflow/schemas/config.schema.yaml")
+    assert capsys.readouterr().err == f"{line}\n"
