@@ -29,9 +29,12 @@ def _gemm(results: Results) -> str:
 
 
 def _local(results: Results) -> str:
-    """Return the median errors of this machine's kernels and steps."""
+    """Return the median errors of this machine's kernels, steps and cycles, good or bad."""
     last: dict[str, Row] = {row["suite"]: row for row in local.local(results).rows}
-    errors = ", ".join(f"{name} {percent(row['median_ape'])}" for name, row in last.items())
+    cycles = {row["part"]: row["median_ape"] for row in local.local_cycles(results).rows}
+    found = {name: row["median_ape"] for name, row in last.items()}
+    found |= {name: cycles[name] for name in ("whole cycle", "speed-up")}
+    errors = ", ".join(f"{name} {percent(error)}" for name, error in found.items())
     return f"{errors} on {local.local_device(results)}"
 
 

@@ -168,6 +168,7 @@ def use_this_python() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
+@cache
 def _file_of(module: str) -> Path | None:
     """Return the file of a module or package, or ``None``."""
     base = Path(*module.split("."))

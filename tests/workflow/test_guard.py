@@ -111,6 +111,7 @@ def test_the_hash_of_a_package_follows_its_imports(
 
     def hashes() -> dict[str, str]:
         guard._imported.cache_clear()
+        guard._file_of.cache_clear()
         return {package: guard.code_hash(package) for package in guard.PACKAGES}
 
     def changed_by(name: str) -> set[str]:

@@ -10,6 +10,11 @@ COMPARED = {
 # Suites that are measured in two passes.
 REPEATED = ["step", "specdecode"]
 VERBS = {"kernels": "kernels", "step": "steps --engine ideal", "specdecode": "cycles --engine ideal"}
+# Record of a suite, by the setting `measurements`. Snakemake's own `branch` with `lookup` imports pandas in every run.
+MEASURED_RECORD = {
+    "live": "results/measured/{suite}.json",
+    "recorded": f"gpu_validate/recorded/{config['recorded_device']}/{{suite}}.json",
+}[config["measurements"]]
 EVIDENCE_OF_RUN = f"--evidence {config['measurements']}"
 
 
@@ -36,13 +41,7 @@ rule measure:
 
 rule record:
     input:
-        branch(
-            lookup(dpath="measurements", within=config),
-            cases={
-                "live": "results/measured/{suite}.json",
-                "recorded": f"gpu_validate/recorded/{config['recorded_device']}/{{suite}}.json",
-            },
-        ),
+        MEASURED_RECORD,
     output:
         "results/measure/{suite}.json",
     log:
