@@ -16,7 +16,7 @@ PROGRAMS = {
 def help_of(module: str, *verb: str) -> str:
     """Return the help text of a program, or of one of its verbs."""
     command = (sys.executable, "-m", module, *verb, "--help")
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def verbs_of(module: str) -> list[str]:
