@@ -17,6 +17,7 @@ smallscale: [small]
 silicon_devices: [h100-sxm]
 train_rows: 48
 gemm_train_rows: 48
+simulated_requests: 200
 """
 
 _SHORT = """\

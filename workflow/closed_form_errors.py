@@ -1,7 +1,7 @@
 """Errors of the closed form of a served load against simulation, as a result file.
 
-Usage: ``python workflow/closed_form_errors.py OUT.json``. Each row is a deployment, a share of saturation, a
-latency and a statistic; see `scylla_sim.planning.closed_form_errors.error_rows`.
+Usage: ``python workflow/closed_form_errors.py OUT.json REQUESTS``. A simulated run has REQUESTS. Each row is
+a deployment, a share of saturation, a latency and a statistic; see `scylla_sim.planning.closed_form_errors`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ CASES: dict[str, tuple[dict[str, Any], ServedLoad, int]] = {
 """Name -> scenario, lengths of the requests, and tokens of an iteration."""
 
 
-def rows() -> list[Row]:
-    """Return the errors of all cases."""
+def rows(requests: int) -> list[Row]:
+    """Return the errors of all cases, with some requests in each simulated run."""
     found: list[Row] = []
     for name, (options, load, budget) in CASES.items():
         scenario = Scenario(**options)
         traffic = Traffic(1.0, load, max_num_seqs=256, max_num_batched_tokens=budget)
         configs, _ = scenario.speculative_configs()
         for one in candidates(scenario.target_model(), configs, scenario.deployments(), traffic):
-            found += error_rows(name, one, traffic)
+            found += error_rows(name, one, traffic, count=requests)
     return found
 
 
 if __name__ == "__main__":
-    write_text(Path(sys.argv[1]), dump_json(table("scylla-sim/closed-form-errors/1", rows())))
+    write_text(Path(sys.argv[1]), dump_json(table("scylla-sim/closed-form-errors/1", rows(int(sys.argv[2])))))

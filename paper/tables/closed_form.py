@@ -54,7 +54,7 @@ def closed_form(results: Results) -> Table:
         notes=[
             "Load is the request rate relative to saturation. Arrivals are Poisson, and all requests have the same "
             "lengths: 1,000 in and 200 out for 8B, 2,000 in and 300 out for 70B. GPUs: 1 and 4 H100.",
-            "Each simulated value is the mean of 3 runs of 8,000 requests.",
+            "Each simulated value is the mean of 3 runs; simulated_requests of config.yaml is the length of a run.",
             "plan names the reasons of the last column, and simulates its best candidates.",
         ],
     )

@@ -55,8 +55,9 @@ rule closed_form_errors:
         "../../environment.yml"
     params:
         code=SIMULATOR,
+        requests=config["simulated_requests"],
     shell:
-        "python {input} {output} > {log} 2>&1"
+        "python workflow/closed_form_errors.py {output} {params.requests} > {log} 2>&1"
 
 
 rule cycles:
