@@ -37,7 +37,9 @@ SATURATION = "saturation"
 _LOADS = np.concatenate([[0.0], np.geomspace(2e-5, 1.0, 220)])
 """Mean decoding requests of a curve, over the largest."""
 _RATES = np.concatenate([[0.0], np.geomspace(1e-4, 0.1, 150, endpoint=False), np.linspace(0.1, 1.0, 361)])
-"""Rates between which limits are interpolated, over the highest one; latencies rise fast from an idle replica."""
+"""Rates at which limits are checked, over the highest one; latencies rise fast from an idle replica."""
+_BETWEEN = 65
+"""Rates between the last that meets a limit and the next one, at which the limit is checked again."""
 _CONTEXTS = 3
 Z_999 = 3.0902
 """Quantile of the normal distribution at 0.999."""
@@ -175,8 +177,9 @@ def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tup
         first = int(over[0])
         if first == 0:
             return 0.0, str(limit)
-        share = (limit.seconds - value[first - 1]) / (value[first] - value[first - 1])
-        reached = float(rates[first - 1] + share * (rates[first] - rates[first - 1]))
+        between = np.linspace(rates[first - 1], rates[first], _BETWEEN)  # a median can jump between two rates
+        kept = statistic(found.at_rate(between), limit) <= limit.seconds
+        reached = float(between[max(int(np.argmin(kept)) - 1, 0)])
         if reached < best:
             best, binds = reached, str(limit)
     return best, binds

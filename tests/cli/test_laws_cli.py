@@ -119,7 +119,8 @@ def test_a_drawing_is_the_same_every_time(fig_1, tmp_path, suffix, capsys):
 
 
 def test_without_matplotlib_drawing_says_what_to_install(fig_1, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("matplotlib", *(name for name in sys.modules if name.startswith("matplotlib."))):
+        monkeypatch.setitem(sys.modules, name, None)
     target = tmp_path / "a.svg"
     args = ["laws", str(fig_1), "--x", "tokens", "--y", "tau", "--forms", "log1p", "--draw", str(target)]
     assert main(args) == 2

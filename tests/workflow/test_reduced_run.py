@@ -57,7 +57,7 @@ def test_a_second_run_has_nothing_to_do(finished_checkout: Path) -> None:
 
 def test_a_deleted_file_is_made_again_with_its_dependents(finished_checkout: Path) -> None:
     (finished_checkout / "results/laws/theorem-1.2.json").unlink()
-    assert set(planned(finished_checkout)) == {"laws", "tables", "figures", "claims", "all"}
+    assert set(planned(finished_checkout)) == {"laws", "tables", "figures", "claims", "overview", "all"}
     assert snakemake(finished_checkout).returncode == 0
     assert planned(finished_checkout) == []
 
@@ -66,7 +66,7 @@ def test_editing_a_package_reruns_its_own_jobs_only(finished_checkout: Path) -> 
     source = finished_checkout / "paper/render/table.py"
     text = source.read_text()
     source.write_text(text + "\n# edited\n")
-    assert set(planned(finished_checkout)) == {"tables", "figures", "claims", "all"}
+    assert set(planned(finished_checkout)) == {"tables", "figures", "claims", "overview", "all"}
     source.write_text(text)
     assert planned(finished_checkout) == []
 
