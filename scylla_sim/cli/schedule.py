@@ -147,7 +147,7 @@ def execute(args: argparse.Namespace) -> int:
     target, draft_target = scenario.deployments()
     model = scenario.target_model()
     candidates, notes = candidates_of(scenario, target.engine, model)
-    batch = whole("batch", scenario.batch, 1).tolist()
+    batch = sorted({*whole("batch", scenario.batch, 1).tolist()})
     last, beyond, limit_notes = last_batch(args, target, batch)
     found = schedule(
         model,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from scylla_sim.checks import InputError, fail, whole
+from scylla_sim.checks import InputError, fail, in_range, whole
 from scylla_sim.cli import _options, _plot
 from scylla_sim.console import add_output, assignments, count, emit, emit_text, note
 from scylla_sim.prediction.model_notes import deployment_notes, model_notes
@@ -159,13 +159,32 @@ def _schedule(text: str | None) -> dict[int, int] | None:
     return found
 
 
+ROUNDS = 5
+"""Requests of each client in a closed loop, at least; fewer measure the start of the loop only."""
+
+
+def _requests(args: argparse.Namespace) -> int | None:
+    """Return the requests of a run; ``None`` for the default, or for all of a trace."""
+    least = ROUNDS * (args.concurrency or 0)
+    if args.requests is None:
+        return least if args.trace is None and least > REQUESTS else None
+    found = int(whole("requests", _count(args, "requests"), 1))
+    if found < least:
+        raise fail(
+            "requests", found, f"must be at least {least}", f"{ROUNDS} for each of {args.concurrency} clients"
+        )
+    return found
+
+
 def _settings(args: argparse.Namespace) -> Settings:
+    if in_range("warmup", args.warmup, 0, 0.9) + args.cooldown >= 1.0:
+        raise fail("cooldown", args.cooldown, f"must leave requests that count after warmup={args.warmup:g}")
     return Settings(
         max_num_seqs=args.max_num_seqs,
         max_num_batched_tokens=int(whole("max_num_batched_tokens", _count(args, "max_num_batched_tokens"), 1)),
         policy=args.scheduling,
         schedule=_schedule(args.schedule),
-        requests=None if args.requests is None else int(whole("requests", _count(args, "requests"), 1)),
+        requests=_requests(args),
         seeds=args.seeds,
         seed=int(whole("seed", args.seed, 0)),
         warmup=args.warmup,

@@ -83,7 +83,13 @@ def test_traces_classes_and_a_closed_loop(capsys, tmp_path):
         ([*LOAD, "--memory-share", "0.2"], "must hold the largest request"),
         ([*LOAD, "--max-num-batched-tokens", "4"], "max_num_batched_tokens=4 must be at least 8"),
         ([*LOAD, "--warmup", "2"], "warmup=2 must lie in [0, 0.9]"),
+        ([*LOAD, "--warmup", "0.6", "--cooldown", "0.4"], "cooldown=0.4 must leave requests that count"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_in_one_line(capsys, extra, line):
     assert line in refused(capsys, *SHORT, *extra)
+
+
+def test_a_closed_loop_needs_several_requests_of_each_client(capsys):
+    lengths = ["--input-len", "300", "--output-len", "40", "--concurrency", "40"]
+    assert "requests=60 must be at least 200" in refused(capsys, *SHORT, *lengths)
