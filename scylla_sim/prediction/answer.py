@@ -37,6 +37,12 @@ def answer(rows: Rows, varied: Sequence[Column], *, pays_up_to: str = "") -> str
     first, last = points[0], points[-1]
     if varied:
         return " ".join(_fastest(rows, varied, point, at[point]) for point in dict.fromkeys((first, last)))
+    return _one(rows, points, at, pays_up_to) + _memory(rows, at)
+
+
+def _one(rows: Rows, points: Sequence[tuple[int, int]], at: Mapping[tuple[int, int], str], pays_up_to: str) -> str:
+    """Return the answer for one configuration."""
+    first, last = points[0], points[-1]
     ends = [next(row for row in rows if (row["batch_size"], row["context_len"]) == p) for p in (first, last)]
     if ends[0]["verdict"] == BASELINE:
         return _plain(ends[: len(points)], [at[first], at[last]])
@@ -45,6 +51,15 @@ def answer(rows: Rows, varied: Sequence[Column], *, pays_up_to: str = "") -> str
         return f"{text}."
     pays = f", pays up to {pays_up_to}" if pays_up_to else ""
     return f"{text}{pays}, and is {_times(ends[1])} at {at[last]}."
+
+
+def _memory(rows: Rows, at: Mapping[tuple[int, int], str]) -> str:
+    """Return a sentence on what may not fit in memory; empty if everything fits."""
+    over = [at[row["batch_size"], row["context_len"]] for row in rows if not row.get("fits_memory", True)]
+    if not over:
+        return ""
+    where = "any of these batches" if len(over) == len(rows) > 1 else f"{over[0]}{' and more' if over[1:] else ''}"
+    return f" It may not fit in memory at {where}."
 
 
 def _drafting(row: Mapping[str, Any]) -> str:
@@ -71,7 +86,10 @@ def _plain(rows: Rows, at: Sequence[str]) -> str:
 def _fastest(rows: Rows, varied: Sequence[Column], point: tuple[int, int], at: str) -> str:
     """Return the configuration with the most tokens per second at one batch and context."""
     here = [row for row in rows if (row["batch_size"], row["context_len"]) == point]
-    best = max(here, key=lambda row: float(row["tokens_per_s"]))
+    fitting = [row for row in here if row.get("fits_memory", True)]
+    if not fitting:
+        return f"Nothing is sure to fit in memory at {at}."
+    best = max(fitting, key=lambda row: float(row["tokens_per_s"]))
     named = ", ".join(f"{column.heading} {column.cell(best)}" for column in varied)
     rate = f"{number(best['tokens_per_s'])} tokens/s"
     speed = "" if best["verdict"] == BASELINE else f", {_times(best)}"
