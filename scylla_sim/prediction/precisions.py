@@ -7,7 +7,7 @@ choice that the user did not make is returned as a note.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scylla_sim.checks import fail, one_of
 from scylla_sim.kernels.device_rates import rates
@@ -160,6 +160,9 @@ def draft_precisions(
             return target
         note = f"the weights of draft {draft.name} are taken as bf16; see --draft-precision"
         return Precisions(HALF, {}, target.kv_dtype, (note,))
+    elif draft.kind == "model" and target.dtype not in (HALF, "float32"):
+        note = f"draft {draft.name} runs in {precision}, as the target does; see --draft-precision"
+        return replace(target, notes=(*target.notes, note))
     else:
         return target
     notes: tuple[str, ...] = ()
