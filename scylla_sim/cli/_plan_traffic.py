@@ -210,8 +210,11 @@ def planned(args: argparse.Namespace, *, best_only: bool = False) -> tuple[Plann
     chosen = chosen[:1] if best_only else chosen[: args.top or None]
     rows = points(model, chosen, traffic)
     seed = 0 if args.seed is None else int(whole("seed", args.seed, 0))
+    compared = chosen[0].key if chosen else None
     rows = [
-        confirm(row, option, traffic, seed=seed) if i < finalists else row
+        confirm(row, option, traffic, seed=seed)
+        if i < finalists or (finalists and row.draft == "none" and option.key == compared)
+        else row
         for i, (row, option) in enumerate(zip(rows, chosen))
     ]
     rows.sort(key=lambda row: row.gpus if row.cost_per_million_tokens is None else row.cost_per_million_tokens)

@@ -11,6 +11,7 @@ from scylla_sim.cli._plan_traffic import Planned
 from scylla_sim.planning.traffic_rows import SIMULATION, TrafficPoint
 from scylla_sim.prediction.footer import interval_coverage
 from scylla_sim.prediction.verdict import UNDECIDED
+from scylla_sim.specs.dtypes import precision_name
 from scylla_sim.text import digits
 from scylla_sim.text.tables import Column
 from scylla_sim.units import GIGA
@@ -69,7 +70,7 @@ def lengths_in_words(point: TrafficPoint) -> str:
 def answer(done: Planned) -> str:
     """Return the best row in words."""
     if not done.rows:
-        return "No candidate meets the limits."
+        return f"No candidate meets the limits: {closest(done)}."
     best = done.rows[0]
     draft = "plain decoding" if best.draft == "none" else f"{best.draft} with K = {lengths_in_words(best)}"
     most = "no limit" if not np.isfinite(best.gpus_upper) else f"{best.gpus_upper:.0f}"
@@ -104,7 +105,7 @@ def assumptions(done: Planned) -> list[str]:
     engine = done.gathered.groups[0].deployment.engine
     missing = [name.upper() for name in ("ttft", "tpot") if name not in limited]
     cached = f", {load.prefix_hit:.0%} of each prompt cached" if load.cached_tokens else ""
-    kv = ", ".join(dict.fromkeys(row.kv_precision for row in done.rows))
+    kv = ", ".join(dict.fromkeys(precision_name(each.deployment.kv_dtype) for each in done.gathered.groups))
     prompt, output = (one.describe() for one in traffic.lengths)
     arrivals = "Poisson" if traffic.burstiness == 1.0 else f"gamma, burstiness {traffic.burstiness:g}"
     most = f"up to {traffic.max_num_seqs} requests or what memory holds"
@@ -115,6 +116,9 @@ def assumptions(done: Planned) -> list[str]:
         f"{traffic.max_num_batched_tokens} tokens an iteration, {most}. No spare replicas.",
         f"Limits: {'; '.join(limits)}." + (f" No limit on {' and '.join(missing)}." if missing else ""),
     ]
+    lengths = {config.draft_len for each in done.gathered.groups for config in each.configs} - {0}
+    if len(lengths) == 1:
+        found.append(f"Only draft length {lengths.pop()} was considered; --draft-len 1,2,3,5 compares others.")
     if any(row.method == SIMULATION for row in done.rows):
         found.append("Rows by simulation have latencies of simulated runs; rows by formula are estimates.")
     unclear = [f"{row.tp}x {row.hardware} {row.draft}" for row in done.rows if row.verdict == UNDECIDED]

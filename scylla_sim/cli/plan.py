@@ -170,7 +170,7 @@ def _for_a_rate(args: argparse.Namespace) -> int:
             args,
             "plan",
             [{"rank": i + 1, **row} for i, row in enumerate(rows)],
-            columns=_plan_words.TABLE_COLUMNS,
+            columns=_plan_words.TABLE_COLUMNS if rows else [],
             lead=_plan_words.answer(done),
             footer="\n".join(_plan_words.assumptions(done)),
         )

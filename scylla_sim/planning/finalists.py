@@ -1,7 +1,8 @@
 """Check the best candidates of a plan by simulation, and correct their replicas.
 
 The closed form gives the first number of replicas. A simulation of one replica then decides: as long as a limit
-fails, there are more replicas; as long as all hold with one less, there is one less.
+fails, there are more replicas; as long as all hold with one less, there is one less. The load is a share of the
+simulated saturation, which the closed form exceeds where the KV pool is full: it has no preemptions.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import numpy as np
 
 from scylla_sim.planning.capacity import cost_per_million
 from scylla_sim.planning.traffic import SATURATION, Served, Traffic, prefill_first
-from scylla_sim.planning.traffic_rows import LATENCIES, SIMULATION, TrafficPoint
+from scylla_sim.planning.traffic_rows import LATENCIES, SIMULATION, TrafficPoint, amplification, at_ends
 from scylla_sim.planning.traffic_search import Option
 from scylla_sim.serving.batching import MIXED, PREFILL_FIRST
+from scylla_sim.serving.load import Load
 from scylla_sim.serving.metrics import counted, summary
-from scylla_sim.serving.serve import COOLDOWN, WARMUP, work_of
+from scylla_sim.serving.serve import COOLDOWN, WARMUP, Settings, saturation_rate, work_of
 from scylla_sim.serving.simulation import simulate
-from scylla_sim.serving.workload import Requests, cached_tokens, gamma_arrivals
+from scylla_sim.serving.workload import RequestClass, Requests, cached_tokens, gamma_arrivals
 
 SEEDS = 3
 """Runs of each candidate and number of replicas."""
@@ -57,6 +59,15 @@ def simulated(
         time = counted(run, warmup=WARMUP, cooldown=COOLDOWN)
         found.append(summary(run, time, pool=float(served.model.kv_tokens.value)))
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+
+def simulated_saturation(served: Served, traffic: Traffic, *, seed: int = 0) -> float:
+    """Return the requests per second of one replica that always has more of them waiting."""
+    prompt, answer = traffic.lengths
+    load = Load([RequestClass("all", prompt, answer, prefix_hit=traffic.load.prefix_hit)], rate=traffic.rate_per_s)
+    settings = Settings(max_num_seqs=served.model.max_num_seqs, seed=seed)
+    policy = PREFILL_FIRST if prefill_first(served.deployment) else MIXED
+    return saturation_rate(served.model, load, served.configs, [served.configs], settings, policy)
 
 
 def _requests(traffic: Traffic, rng: np.random.Generator, rate_per_s: float, count: int) -> Requests:
@@ -123,7 +134,8 @@ def confirm(point: TrafficPoint, option: Option, traffic: Traffic, *, seed: int 
     The ends of the replicas move with their value, because their errors are those of the steps.
     """
     runs: dict[int, dict[str, float]] = {}
-    highest = traffic.max_load * option.served.saturation_per_s
+    full = simulated_saturation(option.served, traffic, seed=seed)
+    highest = traffic.max_load * full
 
     def good(replicas: int) -> bool:
         rate = traffic.rate_per_s / replicas
@@ -136,7 +148,8 @@ def confirm(point: TrafficPoint, option: Option, traffic: Traffic, *, seed: int 
     count = fewest_that(good, point.replicas)
     if count is None:
         return point
-    return _with_runs(point, option, traffic, count, runs[count])
+    simulated_option = replace(option, served=replace(option.served, saturation_per_s=full))
+    return _with_runs(point, simulated_option, traffic, count, runs[count])
 
 
 def _binds(found: Mapping[str, float], traffic: Traffic, load: float) -> str:
@@ -151,6 +164,7 @@ def _with_runs(
 ) -> TrafficPoint:
     """Return a point with another number of replicas and the metrics of a run."""
     ratio, rate = count / point.replicas, traffic.rate_per_s / count
+    _, (fast, slow) = at_ends(option.served, traffic, rate)
     tokens = traffic.rate_per_s * traffic.load.output_len
     gpus = count * point.tp
     cost = None if option.price is None else float(cost_per_million(option.price, gpus, np.asarray(tokens)))
@@ -167,6 +181,10 @@ def _with_runs(
         gpus_lower=max(fewest, 1.0) * point.tp,
         gpus_upper=most * point.tp,
         rate_per_s=rate,
+        saturation_per_s=option.served.saturation_per_s,
+        amplification=amplification(option.served, rate),
+        tpot_mean_lower_s=fast,
+        tpot_mean_upper_s=slow,
         load=rate / option.served.saturation_per_s,
         binds=_binds(found, traffic, rate / option.served.saturation_per_s),
         running=found["running"],

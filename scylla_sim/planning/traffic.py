@@ -216,7 +216,7 @@ def _seats(
     if alone.lower < longest:
         return 0
     pool = kv_pool_tokens(model, configs, *where, context=float(load.context))
-    fits = float(pool.upper) / load.context
+    fits = float(pool.upper) / load.input_len  # engines admit a prompt where its tokens fit, and preempt later
     return int(min(traffic.max_num_seqs, max(fits, 1.0), traffic.max_num_batched_tokens // widest))
 
 

@@ -169,9 +169,7 @@ def amplification(served: Served, rate_per_s: float) -> float:
     return 1.0 + float(np.log(at.tpot_s[1] / at.tpot_s[0]) / np.log((1.0 + step) / (1.0 - step)))
 
 
-def _at_ends(
-    served: Served, traffic: Traffic, rate_per_s: float
-) -> tuple[tuple[float, float], tuple[float, float]]:
+def at_ends(served: Served, traffic: Traffic, rate_per_s: float) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return replicas and mean time per token at both ends of the steps, fast and slow."""
     counts, times = [], []
     for end in ("lower", "upper"):
@@ -240,7 +238,7 @@ def traffic_point(
     speculates = config.draft.kind != "none"
     gain = rate_gain(served, plain, out.speedup_estimate, traffic) if speculates else Estimate.of(1.0, 1.0, 1.0)
     p_slower = float(probability_below(1.0, gain)) if np.isfinite(gain.value) else 0.0
-    (fewest, most), (fast, slow) = _at_ends(served, traffic, rate)
+    (fewest, most), (fast, slow) = at_ends(served, traffic, rate)
     tokens = traffic.rate_per_s * traffic.load.output_len
     gpus = int(count) * tp
     cost = None if price is None else float(cost_per_million(price, gpus, np.asarray(tokens)))

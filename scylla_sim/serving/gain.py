@@ -37,7 +37,7 @@ class Gain:
     value
         Ratio, above 1 if the draft helps, with its 90 % interval; ``None`` if a queue grows without end.
     verdict
-        One of the words of `scylla_sim.prediction.verdict`.
+        One of the words of `scylla_sim.prediction.verdict`; undecided if the interval contains 1.
     """
 
     metric: str
@@ -125,4 +125,5 @@ def _gain(name: str, ratios: Sequence[FloatArray]) -> Gain:
     down, up = centre - min(*others, centre), max(*others, centre) - centre
     value = with_deviations(seeds.value, [seeds.down, np.asarray(down)], [seeds.up, np.asarray(up)])
     kept = Estimate(value.value, np.maximum(value.lower, 1e-3 * centre), value.upper)
-    return Gain(name, kept, verdict(float(probability_below(1.0, kept))))
+    inside = bool(kept.lower <= 1.0 <= kept.upper) and bool(kept.lower < kept.upper)
+    return Gain(name, kept, UNDECIDED if inside else verdict(float(probability_below(1.0, kept))))

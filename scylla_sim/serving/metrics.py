@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -207,4 +207,23 @@ def metrics(
         most = 1.0 if name in SHARES else np.inf
         kept = Estimate(both.value, np.maximum(both.lower, 0.0), np.minimum(both.upper, most))
         found[name] = Metric(kept, seeds, *ends)
-    return found
+    return found | _ordered(found)
+
+
+def _ordered(found: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the percentiles of each latency with ends that rise with the percentile.
+
+    A percentile is at least every lower one, so the lower end of that one is a lower end of it too. In the same way,
+    no upper end lies above that of a higher percentile.
+    """
+    ordered = {}
+    for latency in LATENCIES:
+        names = [name for name in (f"{latency} p{one}" for one in PERCENTILES) if name in found]
+        if not names:
+            continue
+        value = np.array([float(found[name].value.value) for name in names])
+        lower = np.maximum.accumulate([float(found[name].value.lower) for name in names])
+        upper = np.minimum.accumulate([float(found[name].value.upper) for name in names[::-1]])[::-1]
+        ends = zip(names, value, np.minimum(lower, value), np.maximum(upper, value))
+        ordered |= {name: replace(found[name], value=Estimate.of(*three)) for name, *three in ends}
+    return ordered

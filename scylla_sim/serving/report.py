@@ -92,7 +92,7 @@ def _cell(row: dict[str, Any] | None, scale: float = 1.0) -> str:
         return "-"
     if row["value"] is None:
         return "grows"
-    upper = "inf" if row["upper"] is None else scale * row["upper"]
+    upper = "grows" if row["upper"] is None else scale * row["upper"]
     return interval(scale * row["value"], scale * row["lower"], upper)
 
 
@@ -190,7 +190,7 @@ def gain_table(found: Sequence[Gain]) -> list[dict[str, Any]]:
 
 
 def _gain_text(value: Estimate | None) -> str:
-    return "-" if value is None else interval(float(value.value), float(value.lower), float(value.upper))
+    return "queue grows" if value is None else interval(float(value.value), float(value.lower), float(value.upper))
 
 
 def gain_rows(found: Sequence[Gain]) -> list[dict[str, Any]]:

@@ -295,14 +295,14 @@ def saturation_rate(
 
 
 def throughput_by_residence(run: Run) -> float:
-    """Return the requests per second of a run by Little's law: mean requests that run over their mean residence.
+    """Return the requests per second of a run by Little's law: mean requests inside over their mean residence.
 
     The middle half of the requests, by their start, counts. Answers of equal length end in waves, which rates of
-    finished requests would follow.
+    finished requests would follow. A preempted request stays inside: its wait belongs to its residence too.
     """
     order = np.argsort(run.admit_s, kind="stable")
     middle = order[order.size // 4 : (3 * order.size) // 4 + 1]
     start, end = float(run.admit_s[middle[0]]), float(run.admit_s[middle[-1]])
-    overlap = np.clip(np.minimum(run.ends_s, end) - np.maximum(run.starts_s, start), 0.0, None)
+    inside = np.clip(np.minimum(run.finish_s, end) - np.maximum(run.admit_s, start), 0.0, None)
     residence = float(np.mean(run.finish_s[middle] - run.admit_s[middle]))
-    return float(overlap @ run.running) / (end - start) / residence
+    return float(inside.sum()) / (end - start) / residence

@@ -121,7 +121,9 @@ def test_prices_of_a_file_may_name_other_hardware(capsys, tmp_path):
 def test_no_candidate_states_the_closest_latency(capsys):
     code, out, err = run(capsys, *LOAD, "--tpot", "1ms")
     assert code == 0
-    assert out.startswith("No candidate meets the limits.")
+    assert out.startswith("No candidate meets the limits: without load")
+    assert "GPUs [90 %]" not in out
+    assert "KV cache bf16" in out
     assert "1 miss a limit without any load" in err
     assert "without load, the fastest take 6.2" in err
 

@@ -8,7 +8,7 @@ from scylla_sim.planning import finalists
 from scylla_sim.planning.closed_form_errors import error_rows
 from scylla_sim.planning.finalists import confirm, fewest_that, holds, simulated
 from scylla_sim.planning.traffic import Traffic, candidates
-from scylla_sim.planning.traffic_rows import doubts_at, traffic_point
+from scylla_sim.planning.traffic_rows import amplification, doubts_at, traffic_point
 from scylla_sim.planning.traffic_search import Option
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
@@ -87,3 +87,17 @@ def test_variable_lengths_are_simulated_and_doubted():
     assert varied["ttft_s p95"] > 1.5 * same["ttft_s p95"]
     assert doubts_at(one, traffic, rate) == ("variable lengths",)
     assert doubts_at(one, replace(traffic, burstiness=0.5), rate) == ("variable lengths", "bursts")
+
+
+def test_a_finalist_takes_load_and_amplification_from_its_final_rate():
+    """A full KV pool preempts, so the simulated saturation lies below the closed form; the load follows it."""
+    scenario = Scenario("llama-3.3-70b", hardware="h100-sxm", tp=2, precision="fp8")
+    traffic = Traffic(3.6, ServedLoad(1500, 400))
+    (one,) = candidates(scenario.target_model(), scenario.speculative_configs()[0], scenario.deployments(), traffic)
+    full = finalists.simulated_saturation(one, traffic)
+    assert 0.8 * one.saturation_per_s < full < 0.92 * one.saturation_per_s
+    point = confirm(traffic_point(scenario.target_model(), one, one, traffic), Option(one, one), traffic)
+    assert point.replicas == 2
+    assert point.saturation_per_s == pytest.approx(full)
+    assert point.load == pytest.approx(1.8 / full)
+    assert point.amplification == pytest.approx(amplification(one, 1.8))
