@@ -213,10 +213,10 @@ def metrics(
 def _ordered(found: Mapping[str, Metric]) -> dict[str, Metric]:
     """Return the percentiles of each latency with ends that rise with the percentile.
 
-    A percentile is at least every lower one, so the lower end of that one is a lower end of it too. In the same way,
-    no upper end lies above that of a higher percentile.
+    A percentile is at least every lower one, so the lower end of that one is a lower end of it too. In the same
+    way, no upper end lies above that of a higher percentile.
     """
-    ordered = {}
+    ordered: dict[str, Metric] = {}
     for latency in LATENCIES:
         names = [name for name in (f"{latency} p{one}" for one in PERCENTILES) if name in found]
         if not names:

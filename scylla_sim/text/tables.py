@@ -275,6 +275,8 @@ def _lines(
     headings: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool], widths: Sequence[int]
 ) -> str:
     """Return the lines of a table; a cell of several lines continues below."""
+    if not headings:
+        return ""
     titles = [_wrapped_heading(heading, width) for heading, width in zip(headings, widths)]
     height = max(map(len, titles))
     blocks = [[[""] * (height - len(title)) + title for title in titles]]
