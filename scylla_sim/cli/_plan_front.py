@@ -7,6 +7,7 @@ from typing import Any
 from scylla_sim.cli._plot import draw_series
 from scylla_sim.planning.pareto import FrontPoint, front
 from scylla_sim.planning.traffic_search import TrafficPlan
+from scylla_sim.text.charts import Curve, chart
 from scylla_sim.text.tables import Column
 
 TABLE_COLUMNS = (
@@ -23,6 +24,7 @@ TABLE_COLUMNS = (
     Column("ttft_p95_s", "p95", scale=1e3),
 )
 """Columns of the table of the front."""
+X_NAME, Y_NAME = "tokens/s of a user", "tokens/s of a GPU"
 
 
 def _where(point: FrontPoint) -> dict[str, Any]:
@@ -49,10 +51,22 @@ def rows(plan: TrafficPlan) -> list[dict[str, Any]]:
     ]
 
 
-def draw(path: str, plan: TrafficPlan) -> None:
-    """Draw the front, with one series for each candidate on it."""
+def _series(plan: TrafficPlan) -> dict[str, list[tuple[float, float]]]:
+    """Return the points of the front by candidate."""
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows(plan):
         name = f"{row['where']}, {row['draft']}" + ("" if row["lengths"] == "-" else f" K = {row['lengths']}")
         series.setdefault(name, []).append((row["tokens_per_s_per_user"], row["tokens_per_s_per_gpu"]))
-    draw_series(path, series, x_name="tokens/s of a user", y_name="tokens/s of a GPU")
+    return series
+
+
+def draw(path: str, plan: TrafficPlan) -> None:
+    """Draw the front, with one series for each candidate on it."""
+    draw_series(path, _series(plan), x_name=X_NAME, y_name=Y_NAME)
+
+
+def as_text(plan: TrafficPlan) -> str:
+    """Return the front as a chart for a terminal; empty without a candidate."""
+    series = {name: sorted(points) for name, points in _series(plan).items()}
+    curves = [Curve(name, [x for x, _ in points], [y for _, y in points]) for name, points in series.items()]
+    return chart(curves, x_name=X_NAME, y_name=Y_NAME).rstrip("\n") if curves else ""

@@ -38,7 +38,7 @@ TRAFFIC_OPTIONS = (
         "max_num_seqs",
         "max_num_batched_tokens",
     ),
-    *("draft_schedule", "pareto", "plot", "what_if", "finalists", "seed"),
+    *("draft_schedule", "pareto", "plot", "draw", "what_if", "finalists", "seed"),
 )
 """Options that need ``--rate``."""
 
@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pareto", action="store_true", help="print the front of tokens/s/user and tokens/s/GPU")
     parser.add_argument("--plot", metavar="FILE", help="draw the front, as SVG or PNG")
+    parser.add_argument("--draw", action="store_true", help="also draw the front, as text")
     parser.add_argument(
         "--what-if",
         action="append",

@@ -10,7 +10,7 @@ from typing import Any
 from scylla_sim.checks import fail, whole
 from scylla_sim.cli import _options, _plan_front, _plan_traffic, _plan_what_if, _plan_words
 from scylla_sim.cli._plan_candidates import Gathered, gather, hardware_names, prices_of
-from scylla_sim.console import add_output, counts, emit, note
+from scylla_sim.console import add_output, counts, emit, emit_text, note
 from scylla_sim.planning.capacity import RANKINGS, OperatingPoint, Search, derived_batches, search
 from scylla_sim.prediction.footer import interval_coverage
 from scylla_sim.prediction.served_load import DEFAULT_CONTEXT
@@ -155,6 +155,8 @@ def execute(args: argparse.Namespace) -> int:
 def _for_a_rate(args: argparse.Namespace) -> int:
     """Plan for a request rate, and print the answer."""
     changes = _plan_what_if.changes_of(args)
+    if args.draw and (args.format != "table" or args.out is not None):
+        raise fail("draw", True, "must be given with --format table and without --out")
     done, notes = _plan_traffic.planned(args)
     _options.print_notes(notes)
     if args.plot:
@@ -174,6 +176,8 @@ def _for_a_rate(args: argparse.Namespace) -> int:
             lead=_plan_words.answer(done),
             footer="\n".join(_plan_words.assumptions(done)),
         )
+    if args.draw:
+        emit_text(args, _plan_front.as_text(done.plan) + "\n")
     for line in _plan_words.summary(done):
         note(line)
     return 0

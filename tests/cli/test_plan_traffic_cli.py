@@ -173,3 +173,11 @@ def test_decoding_only_says_so_and_derives_its_batches(capsys):
     assert "batches considered: 1, 2, 3, 4, 6, 8, 12, 16, 24, 32," in err
     (row,) = json.loads(run(capsys, *SMALL, "--context", "512", "--format", "json")[1])["rows"]
     assert row["batch_size"] > 512
+
+
+def test_the_front_is_drawn_as_text(capsys):
+    code, out, _ = run(capsys, *LOAD, "--draw", "--finalists", "0")
+    assert code == 0
+    assert "tokens/s of a GPU" in out and "tokens/s of a user" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert "draw=True must be given with --format table" in refused(capsys, *LOAD, "--draw", "--format", "csv")
