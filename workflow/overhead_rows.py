@@ -17,7 +17,6 @@ from scylla_sim.checks import FloatArray
 from scylla_sim.prediction.served_runs import ServedRun, scenario
 from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.specs.engine import Engine
-from scylla_sim.stats.estimate import Estimate
 
 FITTED = (
     *("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "fused_pass_host_s", "tree_host_s"),
@@ -147,16 +146,3 @@ def _between_nodes(seconds: FloatArray, at: float) -> FloatArray:
     share = (at - NODES[right - 1]) / (NODES[right] - NODES[right - 1])
     found: FloatArray = (1.0 - share) * seconds[:, right - 1] + share * seconds[:, right]
     return found
-
-
-def with_fit(found: Equation, engine: Engine, overlap: Mapping[str, Estimate]) -> Prediction:
-    """Return the prediction of a run with another engine and another overlap, without new kernels.
-
-    The verification at an overlap is that of the nearest node.
-    """
-    if not found.overlap:
-        prediction = found.predictions[0]
-    else:
-        nearest = np.argmin(np.abs(np.array(NODES) - float(overlap[found.overlap].value)))
-        prediction = found.predictions[int(nearest)]
-    return replace(prediction, deployment=replace(prediction.deployment, engine=engine))

@@ -87,11 +87,6 @@ def methods() -> list[str]:
     return [*(name for name in _data() if name != "sources"), "eagle2"]
 
 
-def source_text(name: str) -> str:
-    """Return the full reference of a source."""
-    return str(_data()["sources"][name])
-
-
 def _to_scale(tau: FloatArray, longest: float) -> FloatArray:
     """Return the log odds of (tau - 1) / (longest - 1), a scale without ends."""
     share = np.clip((tau - 1.0) / (longest - 1.0), 1e-3, 1 - 1e-3)

@@ -13,6 +13,8 @@ from scylla_sim.specs.dtypes import DTYPES, precision_name
 from scylla_sim.specs.model import Model
 from scylla_sim.specs.quantization import HALF
 
+_MIN_RATIO = 1.03
+"""Least ratio to the time in 16 bits that is worth a note; smaller ones are within the error of the kernels."""
 _MIN_SHARE = 0.1
 """Least share of the additional time that an operation must have to be named."""
 
@@ -46,7 +48,7 @@ def slower_note(
     half = target_step(model, replace(deployment, dtype=HALF, op_dtypes={}), **at)
     ratio = given.seconds / half.seconds
     worst = int(np.argmax(ratio))
-    if ratio[worst] <= 1.0:
+    if ratio[worst] < _MIN_RATIO:
         return []
     names, reason = _slowest(given, half, worst, deployment)
     precision, rows = precision_name(deployment.dtype), int(sizes[worst] * scored[worst])

@@ -1,4 +1,4 @@
-"""Commands of the jobs that run several of them. `workflow/commands.py` runs the commands of a job in one process."""
+"""Lists of commands for jobs with several commands, which `workflow/commands.py` runs in one process."""
 
 
 def silicon_tables(device, part):
