@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--axis",
         choices=AXES,
         default="all",
-        help="drafts to train: for the law of tokens or layers, or all; rates: sweep learning rates; default: all",
+        help="drafts to train: for the law of tokens or layers, or all; joint: ten times the tokens; "
+        "rates: sweep learning rates; default: all",
     )
     parser.add_argument(
         "--scale",
@@ -169,7 +170,7 @@ def _write(args: argparse.Namespace, work: Work, device: Device, begin_s: float,
         raise InputError("nothing is measured yet: no draft reached its first point; allow more time")
     corpus = corpus_of(work)
     domains = {split: corpus.windows(split)[1] for split in ("tune", "test")}
-    results = report.results(found, domains)
+    results = report.results(found, domains, every_point=args.axis == "joint")
     cpu_s, missing = outcomes.cpu_seconds(work), outcomes.left_out(work)
     record = record_file.build(
         SUITE,

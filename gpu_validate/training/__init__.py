@@ -1,6 +1,6 @@
 """Training of small targets and drafts, and exact measurement of the tokens that a target accepts."""
 
-AXES = ("tokens", "layers", "all", "rates")
+AXES = ("tokens", "layers", "all", "joint", "rates")
 """Values of ``train --axis``; defined here, so that ``--help`` does not import torch."""
 
 SCALES = ("ci", "small", "full", "gpu")

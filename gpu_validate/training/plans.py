@@ -8,7 +8,7 @@ from gpu_validate.training import AXES, SCALES
 from gpu_validate.training.corpus import Sources
 from gpu_validate.training.sizes import SIZES, SLOW_RATE, UNROLLED, Size, model
 from gpu_validate.training.trainer import DraftTraining, Training
-from scylla_sim.checks import one_of
+from scylla_sim.checks import fail, one_of
 from scylla_sim.specs.model import Model
 
 MAIN = "main"
@@ -129,13 +129,22 @@ def plan_of(scale: str, axis: str = "all") -> Plan:
         One of `gpu_validate.training.SCALES`.
     axis
         Drafts to train. ``tokens``: the smallest and the largest number of layers. ``layers``: all numbers of
-        layers. ``all``: also the counter-examples. ``rates``: all numbers of layers at every learning rate, on the
-        tuning windows.
+        layers. ``all``: also the counter-examples. ``joint``: all numbers of layers with more tokens, without
+        counter-examples. ``rates``: all numbers of layers at every learning rate, on the tuning windows.
+
+    Raises
+    ------
+    InputError
+        For an unknown scale or axis, or a scale without a plan of ``joint``.
     """
     size = SIZES[one_of("scale", scale, SCALES)]
     one_of("axis", axis, AXES)
+    grid = size.joint_grid if axis == "joint" else size.grid
+    if not grid:
+        having = ", ".join(name for name, other in SIZES.items() if other.joint_grid)
+        raise fail("axis", axis, f"has no plan at scale {scale}", f"scales that have one: {having}")
     target = Target("main", size.target, size.target_training)
-    training = replace(size.target_training, per_domain=size.per_domain, tokens=size.grid[-1], lr=0.0)
+    training = replace(size.target_training, per_domain=size.per_domain, tokens=grid[-1], lr=0.0)
     targets = [target]
     if axis == "rates":
         tasks = _sweep(size, training)
@@ -151,7 +160,7 @@ def plan_of(scale: str, axis: str = "all") -> Plan:
                 training,
                 tuple(_arm(size, MAIN, layers) for layers in group),
                 seed,
-                size.grid,
+                grid,
             )
             for seed in size.seeds
             for group in groups

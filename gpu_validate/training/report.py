@@ -27,9 +27,10 @@ from gpu_validate.training.corpus import DOMAINS
 from gpu_validate.training.outcomes import Snapshot
 from gpu_validate.training.plans import MAIN
 from scylla_sim.acceptance.tree_search import best_tree
-from scylla_sim.acceptance.trees import chain
+from scylla_sim.acceptance.trees import DraftTree, chain
 
 TREE_NODES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+FIXED_NODES = (4, 8, 16, 24, 32, 48, 60)
 Result = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -194,7 +195,67 @@ def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
                 yield row, {"count": cycles, "stderr": stderr, "stopping_reason": "max_samples"}
 
 
-def results(snapshots: Sequence[Snapshot], domains: Mapping[str, NDArray[np.int64]]) -> list[Result]:
+def fixed_tree(nodes: int, draft_len: int) -> DraftTree:
+    """Return the tree of a number of nodes that every draft of ``--axis joint`` is measured with.
+
+    It is the best tree of a profile that no draft was asked for: the choice of rank r is right with probability
+    0.55 * 0.35^r at every depth. The same tree at every point shows how its tokens move with the training.
+
+    Examples
+    --------
+    >>> fixed_tree(16, 6).draft_len
+    5
+    """
+    return best_tree(np.tile(0.55 * 0.35 ** np.arange(PROFILE_WIDTH), (draft_len, 1)), nodes)
+
+
+def fixed_tree_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
+    """Yield tokens per cycle of `fixed_tree` with `FIXED_NODES` nodes, for the main drafts at every point."""
+    for snapshot in snapshots:
+        for temperature, ranks in enumerate(snapshot.outcome.ranks):
+            for nodes in FIXED_NODES:
+                row = {
+                    "op": "acceptance",
+                    **_facts(snapshot),
+                    "temperature": temperature,
+                    "drafting": "fixed-tree",
+                    "draft_len": ranks.shape[-1],
+                    "nodes": nodes,
+                    "domain": "all",
+                }
+                count = accepted(fixed_tree(nodes, ranks.shape[-1]), ranks).astype(np.float64)
+                yield _result(row, mean_over_windows(count, domains), count.size)
+
+
+def profile_tables(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
+    """Yield the rank profile of every draft at every point, by temperature and, at temperature 0, by domain.
+
+    A row holds the whole profile, shape (draft_len, ranks), and the cycles that reached each depth.
+    """
+    for snapshot in snapshots:
+        for temperature, ranks in enumerate(snapshot.outcome.ranks):
+            for domain in ("all", *DOMAINS) if temperature == 0 else ("all",):
+                inside = ranks if domain == "all" else ranks[domains == DOMAINS.index(domain)]
+                facts = _facts(snapshot)
+                named = [str(facts[name]) for name in ("decoder_layers", "train_tokens", "seed")]
+                reached = first_choices(inside)
+                row = {
+                    "case": "-".join(["profile", *named, str(temperature), domain]),
+                    "op": "profile",
+                    **facts,
+                    "temperature": temperature,
+                    "domain": domain,
+                    "profile": rank_profile(inside, PROFILE_WIDTH).round(6).tolist(),
+                    "reached": reached.tolist(),
+                }
+                rate = float((inside[..., 0] == 0).mean())
+                stderr = float(np.sqrt(rate * (1 - rate) / reached[0]))
+                yield row, {"count": int(reached[0]), "stderr": stderr, "stopping_reason": "max_samples"}
+
+
+def results(
+    snapshots: Sequence[Snapshot], domains: Mapping[str, NDArray[np.int64]], *, every_point: bool = False
+) -> list[Result]:
     """Return all rows of a plan.
 
     Parameters
@@ -203,7 +264,11 @@ def results(snapshots: Sequence[Snapshot], domains: Mapping[str, NDArray[np.int6
         Measured drafts, at least one.
     domains
         Split -> index of each window's domain, ``(windows,)``.
+    every_point
+        Whether trees and rank profiles are those of every point, as ``--axis joint`` wants, or of the last one.
     """
     split = snapshots[0].task.split
     found = list(curve_results(snapshots, domains[split]))
+    if every_point:
+        return [*found, *fixed_tree_results(snapshots, domains[split]), *profile_tables(snapshots, domains[split])]
     return [*found, *tree_results(snapshots, domains[split]), *profile_results(snapshots)]

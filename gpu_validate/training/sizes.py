@@ -70,6 +70,8 @@ class Size:
         Drafted tokens of a cycle.
     learning_rate
         Learning rate of the drafts.
+    joint_grid
+        Training tokens of ``--axis joint``; empty if the scale has no such plan.
     sweep
         Learning rates of ``--axis rates``.
     """
@@ -88,6 +90,7 @@ class Size:
     anchors: int
     draft_len: int
     learning_rate: float = LEARNING_RATE
+    joint_grid: tuple[int, ...] = ()
     sweep: tuple[float, ...] = SWEEP
 
 
@@ -111,6 +114,7 @@ SIZES = {
         seeds=(0,),
         anchors=16,
         draft_len=6,
+        joint_grid=_doublings(1 << 14, 5),
     ),
     "small": Size(
         sources=Sources(("networkx", "numpy", "sympy"), bible=True, train_bytes=4_000_000, window=160, windows=60),
@@ -126,6 +130,7 @@ SIZES = {
         seeds=(0, 1, 2),
         anchors=16,
         draft_len=6,
+        joint_grid=(*_doublings(1 << 15, 9), 10 << 20),
     ),
     "full": Size(
         sources=Sources(

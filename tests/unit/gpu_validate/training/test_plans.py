@@ -7,10 +7,11 @@ import pytest
 
 from gpu_validate.training import AXES, SCALES
 from gpu_validate.training.plans import MAIN, Task, plan_of
+from scylla_sim.checks import InputError
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", [axis for axis in AXES if axis != "joint"])
 def test_plans_name_every_task_once_and_cover_what_the_axis_asks(scale: str, axis: str) -> None:
     made = plan_of(scale, axis)
     names = [task.name for task in made.tasks]
@@ -39,6 +40,15 @@ def test_scale_small_covers_a_decade_and_a_half_with_three_seeds() -> None:
     assert {task.seed for task in main} == {0, 1, 2}
     width = made.targets[0].spec.hidden_size
     assert all(a.draft.spec.hidden_size < width for task in main for a in task.arms)
+
+
+def test_the_joint_plan_adds_a_decade_of_tokens_and_no_counter_example() -> None:
+    usual, joint = plan_of("small"), plan_of("small", "joint")
+    assert joint.tasks[0].grid[:6] == usual.tasks[0].grid
+    assert joint.tasks[0].grid[-1] == 10 * usual.tasks[0].grid[-1] == joint.tasks[0].training.tokens
+    assert {arm.name for task in joint.tasks for arm in task.arms} == {MAIN}
+    with pytest.raises(InputError, match="axis='joint' has no plan at scale full; scales that have one: ci, small"):
+        plan_of("full", "joint")
 
 
 def test_given_seed_replaces_the_seeds_of_the_plan() -> None:
