@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from scylla_sim.checks import fail, in_range
+from scylla_sim.cli._joint_rows import joint_footer, joint_rows, short_joint
 from scylla_sim.cli._law_rows import law_rows, refuse
 from scylla_sim.console import add_output, assignments, count, counts, emit, note
 from scylla_sim.laws.forms import ALL_FORMS
 from scylla_sim.laws.groups import groups
+from scylla_sim.laws.joint import JOINT_FORMS
 from scylla_sim.laws.points import Selection, SizeColumn, number
 from scylla_sim.records import EVIDENCE, Row
 
@@ -21,11 +24,16 @@ options:
   --factor task,temperature        one slope for all rows, and one offset per task and per temperature
   --x layers,tokens                terms that add, one per column, for example --forms log-linear+log1p
   --by layers --replicates seed    one law per number of layers, with its spread over seeds
+  --x tokens,layers --joint        laws of both together; --corner 262144,4 scores each law at drafts with more
+                                   tokens and more layers than those that it is fitted to
   --train-tokens tokens            also SDSL's laws: affine in the draft's perplexity or in its logarithm; the
                                    perplexity is from arXiv 2203.15556, without the term of the parameters
 
 laws (ln is the natural logarithm):
 """ + "".join(f"  {name:24}{form.formula}\n" for name, form in ALL_FORMS.items())
+EPILOG += """
+joint laws (t = ln(T / T0), T0 the smallest T; d = ln D; T training tokens, D decoder layers):
+""" + "".join(f"  {name:24}{law.formula}\n" for name, law in JOINT_FORMS.items())
 
 
 MAX_REFITS = 100_000
@@ -69,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="training tokens of the draft; adds the same laws; tokens_b:1B counts billions",
     )
     parser.add_argument(
-        "--tuning-tokens", metavar="COUNT", help="tokens added to --train-tokens of every draft; default 0"
+        "--tuning-tokens",
+        metavar="COUNT",
+        help="tokens added to --train-tokens, or with --joint to the first column, of every draft; default 0",
     )
     parser.add_argument(
         "--by", metavar="COL,...", help="fit every group of rows with equal values of these columns"
@@ -78,6 +88,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replicates",
         metavar="COL",
         help="column of seeds of a repeated experiment: fit the mean curve, and show the spread of the parameters",
+    )
+    parser.add_argument(
+        "--joint", action="store_true", help="fit laws of tokens and layers together; --x names the two columns"
+    )
+    parser.add_argument(
+        "--draft-len", metavar="K", help="drafted tokens of a cycle, for joint laws of the acceptance rate"
+    )
+    parser.add_argument(
+        "--corner",
+        metavar="T,D",
+        help="with --joint, fit up to T tokens and D layers, and score the points with more of both; default: all "
+        "but the last third of the values",
     )
     parser.add_argument("--predict", metavar="X,...", help="also evaluate every law at these x")
     parser.add_argument("--level", type=float, default=0.9, help="coverage of the intervals; default 0.9")
@@ -116,7 +138,7 @@ def _selection(args: argparse.Namespace) -> Selection:
     """Return the columns and rows that the options select."""
     x = tuple(args.x.split(","))
     tuning = None
-    if args.tuning_tokens is not None:
+    if args.tuning_tokens is not None and not args.joint:
         if args.train_tokens is None:
             raise fail("tuning_tokens", args.tuning_tokens, "needs --train-tokens, to which it is added")
         tuning = float(in_range("tuning_tokens", count("tuning_tokens", args.tuning_tokens), 0))
@@ -146,14 +168,22 @@ def execute(args: argparse.Namespace) -> None:
         refuse(args, ("draw",), "--by")
     if args.replicates:
         refuse(args, ("factor", "bootstrap"), "--replicates")
-    found = [(labels, law_rows(part, targets, args)) for labels, part in groups(selection, _names(args.by))]
+    if args.joint:
+        refuse(args, ("factor", "weight", "predict", "draw", "bootstrap"), "--joint")
+    elif args.draft_len or args.corner:
+        raise fail("draft_len" if args.draft_len else "corner", args.draft_len or args.corner, "needs --joint")
+    parts = groups(selection, _names(args.by))
+    found = [
+        (labels, joint_rows(part, args) if args.joint else law_rows(part, targets, args)) for labels, part in parts
+    ]
     rows = [{**labels, **row} for labels, group in found for row in group]
     for row in rows:
         if row["message"]:
             note(f"note: {row['form']}: {row['message']}")
     shown = rows
     if args.format == "table":
-        shown = [{**labels, **_short(row, list(targets))} for labels, group in found for row in group]
+        short = short_joint if args.joint else partial(_short, targets=list(targets))
+        shown = [{**labels, **short(row)} for labels, group in found for row in group]
     emit(args, "laws", shown, footer=_footer(args, found), inputs=[args.file])
 
 
@@ -170,6 +200,8 @@ def _short(row: Row, targets: list[str]) -> Row:
 
 
 def _footer(args: argparse.Namespace, found: list[tuple[dict[str, str], list[Row]]]) -> str:
+    if args.joint:
+        return joint_footer(found[0][1]) + "\n".join(_verdict(rows) for _, rows in found)
     unit = "" if args.x_scale == "1" else f", x in units of {args.x_scale}"
     verdicts = [
         ", ".join(f"{name} {value}" for name, value in labels.items()) + ": " * bool(labels) + _verdict(rows)

@@ -315,3 +315,69 @@ def test_blank_columns_and_too_many_refits_are_refused(options, message, fig_1, 
     assert main(["laws", str(fig_1), "--y", "tau", *options]) == 2
     shown = capsys.readouterr().err
     assert message in shown and shown.count("\n") == 1
+
+
+@pytest.fixture
+def drafts(tmp_path):
+    """Drafts that obey c + (a + b ln D) ln T, for two seeds."""
+    path = tmp_path / "drafts.csv"
+    lines = ["seed,tokens,layers,tau"]
+    for seed, tokens, layers in itertools.product((0, 1), (1, 2, 4, 8, 16, 32), (1, 2, 3, 4, 6, 8)):
+        tau = 1.8 + 0.01 * seed + (0.3 + 0.1 * math.log(layers)) * math.log(tokens)
+        lines.append(f"{seed},{tokens},{layers},{tau}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+JOINT = ("--x", "tokens,layers", "--y", "tau", "--joint")
+
+
+def test_joint_laws_are_scored_on_a_corner_with_their_seeds(drafts, capsys):
+    forms = ("--forms", "sum,interaction,rate-sum", "--draft-len", "6")
+    rows = rows_of(capsys, drafts, *JOINT, "--replicates", "seed", *forms)
+    law = rows["interaction"]
+    assert next(iter(rows)) == "interaction" and len(rows) == 3
+    assert (law["a"], law["b"], law["c"]) == pytest.approx((0.3, 0.1, 1.805), abs=1e-4)
+    assert (law["fitted_tokens"], law["fitted_layers"], law["corner_n"]) == (8, 4, 4)
+    assert law["corner_error"] == pytest.approx(0, abs=1e-4)
+    # the sum does not know that layers help more with more tokens
+    assert rows["sum"]["corner_bias"] < -0.05
+    assert law["c_replicates_lower"] < law["c"] < law["c_replicates_upper"] and law["replicates"] == 2
+
+
+def test_joint_laws_in_a_table(drafts, capsys):
+    assert main(["laws", str(drafts), *JOINT, "--where", "seed=0", "--corner", "8,3"]) == 0
+    out, err = capsys.readouterr()
+    assert "rate-sum, rate-interaction, rate-chinchilla are laws of the acceptance rate and need --draft-len" in err
+    assert "corner: drafts with more than 8 tokens and 3 layers" in out and "best by AICc: interaction" in out
+
+
+def test_a_law_with_too_few_points_is_named_and_the_others_are_fitted(tmp_path, capsys):
+    path = tmp_path / "few.csv"
+    path.write_text(
+        "tokens,layers,tau\n" + "".join(f"{t},{d},{1.5 + t / 9 + d / 9}\n" for t in (1, 2, 4) for d in (1, 2))
+    )
+    rows = rows_of(capsys, path, *JOINT)
+    assert not rows["chinchilla"]["converged"] and rows["chinchilla"]["message"] == "needs at least 7 points"
+    assert rows["sum"]["converged"] and "corner_error" not in rows["sum"]
+
+
+def test_shared_tokens_are_added_to_those_of_every_draft(drafts, capsys):
+    rows = rows_of(capsys, drafts, *JOINT, "--where", "seed=0", "--tuning-tokens", "3", "--forms", "sum")
+    assert rows["sum"]["unit"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--x", "tokens", "--y", "tau", "--joint"), "x=tokens must be two columns with --joint"),
+        ((*JOINT, "--factor", "seed"), "factor=seed cannot be combined with --joint"),
+        ((*JOINT, "--corner", "8"), "corner=8 must be two numbers"),
+        ((*JOINT, "--corner", "64,1"), "leaves no point"),
+        (("--x", "tokens", "--y", "tau", "--draft-len", "6"), "draft_len=6 needs --joint"),
+        ((*JOINT, "--forms", "power"), "form"),
+    ],
+)
+def test_joint_options_that_do_not_fit(drafts, capsys, options, message):
+    assert main(["laws", str(drafts), "--where", "seed=0", *options]) == 2
+    assert message in capsys.readouterr().err.replace("'", "")

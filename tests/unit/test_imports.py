@@ -68,6 +68,7 @@ LAZY = {
     "scipy": {
         "calibration.group_fit",
         "engines.overhead_fit",
+        "laws.joint",
         "laws.variable_projection",
     },
     "matplotlib": {"cli._plot"},
