@@ -104,14 +104,14 @@ def constants(section: str) -> dict[str, float]:
     Parameters
     ----------
     section
-        ``loss`` or ``sdsl`` (see `scylla_sim.laws.sdsl`), or ``reference``.
+        ``loss`` or ``sdsl`` (see `scylla_sim.laws.sdsl`), ``joint`` or ``reference``.
 
     Examples
     --------
     >>> constants("loss")["irreducible"]
     1.69
     """
-    entry: Mapping[str, Any] = _data()[one_of("section", section, ("loss", "sdsl", "reference"))]
+    entry: Mapping[str, Any] = _data()[one_of("section", section, ("loss", "sdsl", "joint", "reference"))]
     return {key: float(item["value"]) for key, item in entry.items()}
 
 
@@ -144,32 +144,73 @@ def joint_fit() -> Solution:
     >>> joint_fit().values.round(4).tolist()
     [0.3372, 0.0859, 5.0651]
     """
+    return solve_linear(*_joint_points())
+
+
+def _joint_points() -> tuple[FloatArray, FloatArray]:
+    """Return (ln D, ln(T + 1), 1) and tau of every printed point."""
     tokens, tau_tokens = points("tokens")
     layers, tau_layers = points("layers")
     both_layers = np.concatenate([np.ones_like(tokens), layers[1:]])
     both_tokens = np.concatenate([tokens, np.zeros(layers.size - 1)])
     design = with_constant(np.log(both_layers), np.log1p(both_tokens))
-    return solve_linear(design, np.concatenate([tau_tokens, tau_layers[1:]]))
+    return design, np.concatenate([tau_tokens, tau_layers[1:]])
+
+
+@cache
+def _bounded_fit() -> FloatArray:
+    """Return (a, b, c) of the sum for the logit of (tau - 1) / draft_len, which stays below the longest cycle.
+
+    Fig. 1 does not tell this law from the sum of `joint_fit`.
+    """
+    design, tau = _joint_points()
+    share = (tau - 1.0) / reference()["draft_len"]
+    return solve_linear(design, np.log(share / (1.0 - share))).values
+
+
+def _range(name: str) -> tuple[float, float]:
+    low, high = _data()["range"][name]["value"]
+    return float(low), float(high)
 
 
 def _outside(name: str, x: FloatArray) -> NDArray[np.bool_]:
-    low, high = _data()["range"][name]["value"]
+    low, high = _range(name)
     return np.asarray((x < low) | (x > high))
 
 
+def _disagreement(depth: FloatArray, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the lowest and the highest tau of the laws that Fig. 1 allows, for ``tokens`` in billions.
+
+    The lowest stops rising at the end of the data and stays below the longest cycle. In the highest, more tokens
+    make layers more useful, as in the drafts of this project.
+    """
+    longest = reference()["draft_len"] + 1.0
+    at_depth = np.log(np.minimum(depth, _range("layers")[1]))
+    at_tokens = np.log1p(np.minimum(tokens, constants("joint")["flat_tokens"]))
+    ended = with_constant(at_depth, at_tokens)
+    bounded = 1.0 + (longest - 1.0) / (1.0 + np.exp(-(ended @ _bounded_fit())))
+    growth = constants("joint")["interaction"] * joint_fit().values[0]
+    product = with_constant(np.log(depth), np.log1p(tokens)) @ joint_fit().values
+    product = product + growth * np.log(depth) * np.log1p(tokens)
+    return np.minimum(ended @ joint_fit().values, bounded), np.minimum(product, longest)
+
+
 def _value(
-    solution: Solution,
-    design: FloatArray,
-    extrapolated: NDArray[np.bool_],
-    level: float,
-    remarks: tuple[str, ...] = (),
+    depth: FloatArray, tokens: FloatArray, extrapolated: NDArray[np.bool_], level: float, remarks: tuple[str, ...]
 ) -> LawValue:
+    """Return tau of the sum, with the interval of a new draft around all laws that Fig. 1 allows."""
+    solution, design = joint_fit(), with_constant(np.log(depth), np.log1p(tokens))
     mean = design @ solution.values
     variance = np.einsum("...i,ij,...j->...", design, solution.covariance, design) + solution.variance
     half = student_quantile(level, solution.dof) * np.sqrt(variance)
+    both = (depth > 1) & (tokens > 0) | extrapolated
+    low, high = _disagreement(depth, tokens)
+    lower = np.where(both, np.minimum(low, mean), mean) - half
+    upper = np.where(both, np.maximum(high, mean), mean) + half
     if extrapolated.any():
         remarks += ("the law is extrapolated beyond 1-100 B tokens or 1-10 layers",)
-    return LawValue(Estimate(mean, np.maximum(mean - half, 1.0), mean + half), extrapolated, remarks)
+    longest = np.maximum(reference()["draft_len"] + 1.0, mean)
+    return LawValue(Estimate(mean, np.maximum(lower, 1.0), np.minimum(upper, longest)), extrapolated, remarks)
 
 
 def tokens_per_cycle(
@@ -195,8 +236,10 @@ def tokens_per_cycle(
 
     Notes
     -----
-    The two logarithms add; see `joint_fit`. Fig. 1 is flat above about 50 billion tokens, whereas a logarithm keeps
-    rising.
+    The two logarithms add; see `joint_fit`. Fig. 1 shows no draft with more layers and more tokens, so it does not
+    tell this law from others. For such drafts, and beyond the data, the interval holds three laws: the sum, a sum
+    that stays below the longest cycle and stops rising where the data end, and a product. In the product, the slope
+    in ln D grows with the tokens as it does for drafts of this project (`gpu_validate`, scale small).
 
     Source: arXiv 2505.07858, Theorems 1.1 and 1.2, one least-squares fit to both panels of Fig. 1.
 
@@ -204,7 +247,7 @@ def tokens_per_cycle(
     --------
     >>> law = tokens_per_cycle(layers=5, train_tokens=10e9)
     >>> [round(float(v), 2) for v in (law.tau.lower, law.tau.value, law.tau.upper)]
-    [5.7, 5.81, 5.93]
+    [5.68, 5.81, 6.33]
     """
     depth, tokens = np.broadcast_arrays(
         in_range("draft_layers", 1 if layers is None else layers, 1),
@@ -216,8 +259,11 @@ def tokens_per_cycle(
     if train_tokens is None:
         remarks += ("the draft has no pretraining; the default of the paper is 10 B tokens",)
     if ((depth > 1) & (tokens > 0)).any():
-        remarks += ("the effects of layers and pretraining are assumed to add; the paper shows no draft with both",)
-    return _value(joint_fit(), with_constant(np.log(depth), np.log1p(tokens)), outside, level, remarks)
+        remarks += (
+            "the effects of layers and pretraining are assumed to add; the paper shows no draft with both, and the "
+            "interval holds other laws of both",
+        )
+    return _value(depth, tokens, outside, level, remarks)
 
 
 def optimal_paths(batch_size: ArrayLike) -> FloatArray:

@@ -1,5 +1,7 @@
 """The refits of Fig. 1 and the theorems, with the printed numbers in the test."""
 
+import json
+
 import numpy as np
 import pytest
 from checkout import ROOT
@@ -80,6 +82,38 @@ def test_joint_law_fits_both_panels():
     )
     assert gain == pytest.approx(float(same)), "the logarithms add"
     assert any("assumed to add" in text for text in theorems.tokens_per_cycle(layers=5, train_tokens=1e10).remarks)
+
+
+def test_the_interval_of_more_layers_and_more_tokens_holds_laws_that_fig_1_allows():
+    both = theorems.tokens_per_cycle(layers=5, train_tokens=10e9).tau
+    depth, tokens = np.log(5), np.log(11)
+    a, b, c = theorems.joint_fit().values
+    assert float(both.value) == pytest.approx(a * depth + b * tokens + c)
+    assert float(both.upper) > float(both.value) + 0.31 * a * depth * tokens
+    # a panel of the figure alone needs no other law
+    for layers, pretraining in ((5, 0), (1, 10e9)):
+        found = theorems.tokens_per_cycle(layers=layers, train_tokens=pretraining).tau
+        assert float(found.upper - found.value) == pytest.approx(float(found.value - found.lower))
+
+
+def test_beyond_the_data_the_interval_is_wide_and_below_the_longest_cycle():
+    far = theorems.tokens_per_cycle(layers=[1, 20, 40], train_tokens=[1e13, 10e9, 1e13]).tau
+    ends = theorems.tokens_per_cycle(layers=[1, 10, 10], train_tokens=[50e9, 10e9, 50e9]).tau
+    assert (far.lower <= ends.value).all() and (far.upper - far.lower > 0.7).all()
+    assert (far.upper <= np.maximum(7, far.value)).all()
+
+
+def test_the_growth_of_the_slope_is_that_of_the_recorded_drafts():
+    record = json.loads((ROOT / "gpu_validate/recorded/cpu/smallscale.json").read_text())
+    wanted = {"op": "acceptance", "arm": "main", "drafting": "chain", "domain": "all"}
+    slopes = []
+    for tokens in (1 << 17, 1 << 20):
+        rows = [r for r in record["values"] if all(r.get(k) == v for k, v in wanted.items())]
+        rows = [r for r in rows if r["train_tokens"] == tokens]
+        layers = np.log([r["decoder_layers"] for r in rows])
+        slopes.append(np.polyfit(layers, [r["tokens_per_cycle"] for r in rows], 1)[0])
+    growth = (slopes[1] - slopes[0]) / np.log(8) / slopes[1]
+    assert growth == pytest.approx(theorems.constants("joint")["interaction"], abs=0.005)
 
 
 def test_extrapolation_is_flagged():
