@@ -12,7 +12,7 @@ from scylla_sim.checks import whole
 from scylla_sim.cli import _options
 from scylla_sim.console import note
 from scylla_sim.explore.html import page, plotly_script
-from scylla_sim.explore.page_data import page_data
+from scylla_sim.explore.page_data import load_data, page_data
 from scylla_sim.explore.server import HOST, Explorer, server_of
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.records import write_text
@@ -70,7 +70,8 @@ def execute(args: argparse.Namespace) -> int:
     runs = args.runs or _shipped_runs()
     if args.export:
         library = plotly_script()
-        write_text(args.export, page(page_data(scenario, runs=runs), library=library))
+        data = page_data(scenario, runs=runs) | {"load": load_data(scenario, checked=True)}
+        write_text(args.export, page(data, library=library))
         note(f"wrote {args.export}")
         return 0
     explorer = Explorer(scenario, runs)

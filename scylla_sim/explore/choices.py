@@ -10,11 +10,11 @@ from scylla_sim.ops.forward import check_tensor_parallel
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
-from scylla_sim.specs.engine_support import unsupported
+from scylla_sim.specs.engine_support import no_trees, unsupported
 from scylla_sim.specs.model import Model
 
 TREES = ("eagle2", "scylla")
-"""Draft methods that are trees; the page has chains."""
+"""Draft methods that are trees."""
 RANKS = (1, 2, 4, 8)
 """TP ranks on offer."""
 MAX_DRAFT_SHARE = 0.3
@@ -51,11 +51,10 @@ def _drafts(scenario: Scenario) -> list[tuple[str, str]]:
     for name in catalog.names("drafts"):
         if name == "none":
             continue
-        if name in TREES:
-            found.append((name, "a tree; this page has chains"))
-            continue
         draft = catalog.draft(name)
         reason = "the model has no MTP layers" if draft.is_hypothetical_mtp(target) else ""
+        if name in TREES:
+            reason = no_trees(engine, draft, target)
         found.append((name, reason or unsupported(engine.framework, draft)))
     return found + [(name, unsupported(engine.framework, catalog.draft(name))) for name in _draft_models(target)]
 

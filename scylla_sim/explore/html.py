@@ -13,6 +13,10 @@ PLOTLY_PATH = "/plotly.js"
 """Path at which the server has the drawing library."""
 
 
+MODEL_SCRIPTS, PAGE_SCRIPTS = ("model.js", "load.js"), ("text.js", "charts.js", "load_card.js", "page.js")
+"""Scripts of the arithmetic, and of the page around it."""
+
+
 def _asset(name: str) -> str:
     return (resources.files("scylla_sim") / "explore" / "assets" / name).read_text("utf-8")
 
@@ -51,7 +55,8 @@ def page(data: Mapping[str, Any], *, library: str | None = None) -> str:
     Parameters
     ----------
     data
-        Result of `scylla_sim.explore.page_data.page_data`, with ``choices`` where a server answers them.
+        Result of `scylla_sim.explore.page_data.page_data`, with ``choices`` where a server answers them, and
+        ``load``, the result of `load_data`, where there is no server.
     library
         plotly.js to paste in; ``None`` loads it from `PLOTLY_PATH`.
     """
@@ -59,9 +64,9 @@ def page(data: Mapping[str, Any], *, library: str | None = None) -> str:
     parts = {
         "/*STYLE*/": _asset("style.css"),
         "<!--PLOTLY-->": script,
-        "/*MODEL*/": _asset("model.js"),
+        "/*MODEL*/": "".join(_asset(name) for name in MODEL_SCRIPTS),
         "/*DATA*/null": as_script(data),
-        "/*PAGE*/": _asset("page.js"),
+        "/*PAGE*/": "".join(_asset(name) for name in PAGE_SCRIPTS),
     }
     text = _asset("page.html")
     for marker, content in parts.items():

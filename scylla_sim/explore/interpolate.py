@@ -57,7 +57,7 @@ def _weights(nodes: FloatArray, at: FloatArray) -> tuple[np.ndarray, FloatArray]
 
 
 def smooth_at(grid: Grid, name: str, batch: FloatArray, context: FloatArray) -> FloatArray:
-    """Return a smooth array at batches and contexts, shape (lengths, points)."""
+    """Return a smooth array at batches and contexts, shape (shapes, points)."""
     values = grid.values[name]
     i, u = _weights(grid.nodes, batch)
     j, v = _weights(grid.contexts, context)
@@ -72,16 +72,16 @@ def _dense_at(grid: Grid, name: str, batch: FloatArray) -> FloatArray:
 
 
 def seconds_at(grid: Grid, batch: FloatArray, context: FloatArray) -> FloatArray:
-    """Return the seconds of a cycle by draft length, shape (lengths, points); a cycle is no shorter than a step."""
+    """Return the seconds of a cycle by draft shape, shape (shapes, points); a cycle is no shorter than a step."""
     names = (*VERIFY_SECONDS, *DRAFT_SECONDS, "overhead")
-    total = np.zeros((grid.lengths.size, *np.shape(batch)))
+    total = np.zeros((len(grid.shapes), *np.shape(batch)))
     for name in names:
         total += _dense_at(grid, name, batch) if name in DENSE else smooth_at(grid, name, batch, context)
     return np.maximum(total, total[:1])
 
 
 def error_of(grid: Grid, scenario: Scenario, *, points: int = POINTS, seed: int = 0) -> GridError:
-    """Return the errors of a grid at random batches, contexts and draft lengths."""
+    """Return the errors of a grid at random batches and contexts, for every draft shape."""
     rng = np.random.default_rng(seed)
     batch = rng.integers(1, LARGEST_BATCH, points, endpoint=True).astype(np.float64)
     low, high = CONTEXT_RANGE[0], grid.contexts[-1]
@@ -112,7 +112,7 @@ def _refined(nodes: FloatArray, at: float, *, whole: bool) -> FloatArray:
 def checked_grid(scenario: Scenario) -> tuple[Grid, GridError]:
     """Return a grid of a scenario and its error, with more nodes while the error is above `MAX_ERROR`."""
     grid = build(scenario)
-    if grid.lengths.size == 1:
+    if len(grid.shapes) == 1:
         return grid, GridError(0.0, 0.0, 0, 1.0, float(grid.contexts[0]))
     error = error_of(grid, scenario)
     for _ in range(ROUNDS):

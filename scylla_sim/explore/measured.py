@@ -22,7 +22,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """One published speed-up of a chain, and its prediction.
+    """One published speed-up, and its prediction.
 
     Attributes
     ----------
@@ -30,8 +30,8 @@ class MeasuredRow:
         Key of the publication.
     engine
         Preset of the run.
-    batch, context, draft_len
-        Where it was measured.
+    batch, context, draft_len, top_k, verify_tokens
+        Where it was measured; ``top_k`` is 1 for a chain.
     measured, predicted
         Speed-up over decoding without a draft.
     """
@@ -41,6 +41,8 @@ class MeasuredRow:
     batch: int
     context: int
     draft_len: int
+    top_k: int
+    verify_tokens: int
     measured: float
     predicted: float
 
@@ -68,7 +70,7 @@ def _run(row: Mapping[str, str]) -> ServedRun:
 
 
 def nearest_rows(scenario: Scenario, runs: str | None) -> list[dict[str, Any]]:
-    """Return the published chains of the model, GPU, TP ranks and draft of a scenario, at most `MAX_ROWS`.
+    """Return the published runs of the model, GPU, TP ranks and draft of a scenario, at most `MAX_ROWS`.
 
     Parameters
     ----------
@@ -99,10 +101,7 @@ def nearest_rows(scenario: Scenario, runs: str | None) -> list[dict[str, Any]]:
     same = [
         row
         for row in rows
-        if all(row[name] == value for name, value in wanted.items())
-        and row["top_k"] == "1"
-        and row["speedup"]
-        and row["tokens_per_cycle"]
+        if all(row[name] == value for name, value in wanted.items()) and row["speedup"] and row["tokens_per_cycle"]
     ]
     return [_predicted(row) for row in same[:MAX_ROWS]]
 
@@ -112,6 +111,14 @@ def _predicted(row: Mapping[str, str]) -> dict[str, Any]:
     predicted = float(predict_run(run, float(row["tokens_per_cycle"]))["speedup"])
     return vars(
         MeasuredRow(
-            row["source"], run.engine, run.batch, run.context, run.draft_len, float(row["speedup"]), predicted
+            row["source"],
+            run.engine,
+            run.batch,
+            run.context,
+            run.draft_len,
+            run.top_k,
+            run.verify_tokens,
+            float(row["speedup"]),
+            predicted,
         )
     )

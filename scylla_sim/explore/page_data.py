@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import base64
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from scylla_sim.acceptance import positions
-from scylla_sim.checks import FloatArray
-from scylla_sim.explore.grid import DENSE, SMOOTH, Grid
+from scylla_sim.acceptance.profiles import RANK_EXPONENT
+from scylla_sim.explore.grid import DENSE, SMOOTH, Grid, build
 from scylla_sim.explore.interpolate import GridError, checked_grid
+from scylla_sim.explore.load_error import load_error
+from scylla_sim.explore.load_tables import load_tables
 from scylla_sim.explore.measured import nearest_rows
+from scylla_sim.explore.packing import packed
 from scylla_sim.explore.settings import settings_of
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.prediction.evidence import overhead_evidence
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.specs.dtypes import precision_name
-
-CODES = 65534
-"""Codes of a positive value in 16 bits; code 0 is zero."""
-SMALLEST = 1e-12
-"""Values below are stored as zero."""
-
-
-def packed(values: FloatArray) -> dict[str, object]:
-    """Return values as 16-bit logarithms in base64, with the ends of their range.
-
-    The relative error is below 0.01 % for values over six decades.
-
-    Parameters
-    ----------
-    values
-        Values of any shape, at least 0.
-
-    Examples
-    --------
-    >>> packed(np.array([0.0, 1.0, 2.0]))["codes"]
-    'AAABAP//'
-    """
-    positive = values > SMALLEST
-    logs = np.log(np.where(positive, values, 1.0))
-    low = float(logs[positive].min()) if positive.any() else 0.0
-    high = float(logs[positive].max()) if positive.any() else 0.0
-    codes = np.where(positive, 1.0 + np.round((logs - low) / max(high - low, SMALLEST) * CODES), 0.0)
-    return {"low": low, "high": high, "codes": base64.b64encode(codes.astype("<u2").tobytes()).decode()}
 
 
 def _grid_values(grid: Grid) -> dict[str, Any]:
@@ -52,16 +25,23 @@ def _grid_values(grid: Grid) -> dict[str, Any]:
         "batches": grid.batches.astype(int).tolist(),
         "nodes": grid.nodes.astype(int).tolist(),
         "contexts": grid.contexts.astype(int).tolist(),
-        "lengths": grid.lengths.tolist(),
+        "shapes": [[shape.draft_len, shape.top_k, shape.verify_tokens] for shape in grid.shapes],
         "dense": {name: packed(grid.values[name]) for name in DENSE},
         "smooth": {name: packed(grid.values[name]) for name in SMOOTH},
         "most": grid.most.astype(int).tolist(),
+        "most_upper": grid.most_upper.astype(int).tolist(),
     }
 
 
 def _law(scenario: Scenario) -> dict[str, Any]:
     law = positions.law_of(scenario.draft_model().method_name, scenario.position_exponent)
-    return {"exponent": law.exponent, "spread": law.spread, "later": law.later_rate, "text": law.describe()}
+    return {
+        "exponent": law.exponent,
+        "spread": law.spread,
+        "later": law.later_rate,
+        "ranks": RANK_EXPONENT,
+        "text": law.describe(),
+    }
 
 
 def page_data(scenario: Scenario, *, runs: str | None = None) -> dict[str, Any]:
@@ -93,7 +73,7 @@ def page_data(scenario: Scenario, *, runs: str | None = None) -> dict[str, Any]:
         "options": _options(scenario),
         "grid": _grid_values(grid),
         "law": _law(scenario),
-        "undecided": grid.undecided,
+        "undecided": list(grid.undecided),
         "idle_draft": engine.idle_draft,
         "evidence": {"kernels": grid.evidence, "engine": overhead_evidence(engine, "host_s")},
         "device": {
@@ -105,6 +85,19 @@ def page_data(scenario: Scenario, *, runs: str | None = None) -> dict[str, Any]:
         "settings": settings_of(scenario),
         "measured": nearest_rows(scenario, runs),
     }
+
+
+def load_data(scenario: Scenario, *, checked: bool) -> dict[str, Any]:
+    """Return what the page needs for latencies under load.
+
+    Parameters
+    ----------
+    checked
+        Whether to measure the error of the page too, which takes a second or more.
+    """
+    tables = load_tables(scenario)
+    error = asdict(load_error(scenario, build(scenario), tables)) if checked else None
+    return {**tables.as_json(), "error": error}
 
 
 def _error(error: GridError) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +16,7 @@ from scylla_sim.checks import InputError, fail, one_of
 from scylla_sim.explore.choices import choices_of
 from scylla_sim.explore.dropped import rates_of
 from scylla_sim.explore.html import PLOTLY_PATH, as_script, page, plotly_script
-from scylla_sim.explore.page_data import page_data
+from scylla_sim.explore.page_data import load_data, page_data
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.specs import catalog
 
@@ -74,14 +74,26 @@ class Explorer:
 
     def data(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return the data of the page for the choices of a visitor."""
-        key = tuple(sorted(query.items()))
+
+        def made(scenario: Scenario) -> dict[str, Any]:
+            return page_data(scenario, runs=self.runs) | {"choices": choices_of(scenario)}
+
+        return self._known("data", query, made)
+
+    def load(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Return the seconds of prompts for the choices of a visitor."""
+        return self._known("load", query, lambda scenario: load_data(scenario, checked=False))
+
+    def _known(
+        self, kind: str, query: Mapping[str, str], make: Callable[[Scenario], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return kept data, or make and keep them."""
+        key = (("", kind), *sorted(query.items()))
         with self._lock:  # one prediction at a time: they share the cores anyway
             if key not in self._kept:
-                scenario = chosen(self.scenario, query)
-                found = page_data(scenario, runs=self.runs) | {"choices": choices_of(scenario)}
-                self._kept[key] = found
+                self._kept[key] = make(chosen(self.scenario, query))
             self._kept.move_to_end(key)
-            while len(self._kept) > KEPT:
+            while len(self._kept) > 2 * KEPT:
                 self._kept.popitem(last=False)
             return self._kept[key]
 
@@ -100,6 +112,8 @@ class Explorer:
             return "text/javascript", plotly_script().encode()
         if parts.path == "/data":
             return "application/json", as_script(self.data(dict(parse_qsl(parts.query)))).encode()
+        if parts.path == "/load":
+            return "application/json", as_script(self.load(dict(parse_qsl(parts.query)))).encode()
         if parts.path == "/":
             return "text/html; charset=utf-8", page(self.data({})).encode()
         raise KeyError(parts.path)

@@ -1,4 +1,4 @@
-"""Engine settings of the page: one text for each draft length, and a template for a draft length by batch."""
+"""Engine settings of the page: one text for each draft shape, and a template for a draft length by batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.engines.flags import SERVERS, flags
 from scylla_sim.engines.setting import BY_BATCH, FIXED, Flags, idle_note
-from scylla_sim.explore.grid import configs_of
+from scylla_sim.explore.grid import configs_of, why_no_trees
 from scylla_sim.planning.crossover import Span
 from scylla_sim.planning.schedule import Schedule
 from scylla_sim.prediction.scenario import Scenario
@@ -63,16 +63,20 @@ def settings_of(scenario: Scenario) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``fixed``, one text for each draft length from 1 on; ``by_batch``, a template with `RANGES` and `LONGEST`,
-        empty where the page cannot fill one; ``reason`` where the engine cannot run the draft; ``notes``.
+        ``fixed``, one text for each draft shape of the grid but the first; ``by_batch``, a template with `RANGES`
+        and `LONGEST`, empty where the page cannot fill one; ``reason`` where the engine cannot run the draft;
+        ``notes``; ``left_out``, what is not offered and why.
     """
-    chains = [config for config in configs_of(scenario) if config.draft_len]
-    if not chains:
-        return {"fixed": [], "by_batch": "", "reason": "no draft is chosen", "notes": []}
-    items = [_settings(scenario, [Span(1, 1, config)]) for config in chains]
+    configs = [config for config in configs_of(scenario) if config.draft_len]
+    if not configs:
+        return {"fixed": [], "by_batch": "", "reason": "no draft is chosen", "notes": [], "left_out": ""}
+    trees = why_no_trees(scenario)
+    left_out = {"left_out": f"trees: {trees}" if trees else ""}
+    items = [_settings(scenario, [Span(1, 1, config)]) for config in configs]
     fixed = [next((_text(item) for item in found if item.scope == FIXED), "") for found in items]
     notes = items[0][0].notes
     if not any(fixed):
-        return {"fixed": [], "by_batch": "", "reason": notes[0] if notes else "no setting is known", "notes": []}
-    by_batch, more = _template(scenario, chains)
-    return {"fixed": fixed, "by_batch": by_batch, "reason": "", "notes": [*notes, *more][:_NOTES]}
+        reason = notes[0] if notes else "no setting is known"
+        return {"fixed": [], "by_batch": "", "reason": reason, "notes": [], **left_out}
+    by_batch, more = _template(scenario, [config for config in configs if config.top_k == 1])
+    return {"fixed": fixed, "by_batch": by_batch, "reason": "", "notes": [*notes, *more][:_NOTES], **left_out}

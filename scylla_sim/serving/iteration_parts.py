@@ -212,7 +212,7 @@ def prompts(
     sampled = _sampled(plain, deployment, heads, max_rows)
     beside = _busy(step, heads) - sampled[1]  # the head outside a CUDA graph, which the step of a prompt may be
     rows_s = np.concatenate([[0.0], np.broadcast_to(_busy(step, rows) + beside, tokens.shape)])
-    rows_s[1:] += _draft_rows(draft, model, draft_deployment, tokens)
+    rows_s[1:] += draft_rows_seconds(draft, model, draft_deployment, tokens)
     whole = with_overheads(step, deployment.engine, step_overhead_counts(deployment.tp))
     at = min(TYPICAL_TOKENS, count) - 1
     return Prompts(
@@ -275,7 +275,7 @@ def _least(step: Step, model: Model, deployment: Deployment, tokens: FloatArray)
     return np.maximum(np.where(eager, launch_s, 0.0), engine.prefill_layer_s * model.num_layers)
 
 
-def _draft_rows(draft: Draft, model: Model, deployment: Deployment, tokens: FloatArray) -> FloatArray:
+def draft_rows_seconds(draft: Draft, model: Model, deployment: Deployment, tokens: FloatArray) -> FloatArray:
     """Return the seconds in which a draft reads a prompt; block drafters and MLP stages are taken to read none.
 
     Its attention is that of a fresh prompt, also for later chunks.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import html
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,15 @@ from checkout import ROOT
 import scylla_sim
 from scylla_sim import cli
 from scylla_sim.acceptance import positions
-from scylla_sim.explore.page_data import page_data
+from scylla_sim.explore import server
+from scylla_sim.explore.grid import configs_of
+from scylla_sim.explore.html import MODEL_SCRIPTS
+from scylla_sim.explore.html import page as html_page
+from scylla_sim.explore.page_data import load_data, page_data
 from scylla_sim.planning.crossover import crossover_batch
+from scylla_sim.planning.traffic import Traffic, candidates
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.served_load import ServedLoad
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -28,18 +38,21 @@ CHROMIUM = next(
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page was not tested")
 OPTIONS = ["--model", "llama-3.1-8b", "--hardware", "h100-sxm", "--draft", "eagle3", "--engine", "vllm"]
 CHAIN = Scenario("llama-3.1-8b", hardware="h100-sxm", draft="eagle3")
-SIZES = [1, 5, 37, 64, 129, 256, 300]
 
 
-def browse(page: Path, fragment: str = "", *options: str) -> tuple[str, list[str]]:
+PROFILE = Path(tempfile.mkdtemp(prefix="explorer-"))
+atexit.register(shutil.rmtree, PROFILE, ignore_errors=True)
+
+
+def browse(page: Path | str, fragment: str = "", *options: str) -> tuple[str, list[str]]:
     """Return the document of a page after its scripts ran without a network, and the lines of its console."""
     assert CHROMIUM is not None
     done = subprocess.run(
         [
             *(CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000"),
-            *("--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND"),
-            *("--enable-logging=stderr", "--v=0", f"--user-data-dir={page.parent / 'profile'}"),
-            *(*options, "--dump-dom", f"{page.as_uri()}{fragment}"),
+            *("--allow-file-access-from-files", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+            *("--enable-logging=stderr", "--v=0", f"--user-data-dir={PROFILE}"),
+            *(*options, "--dump-dom", f"{page if isinstance(page, str) else page.as_uri()}{fragment}"),
         ],
         capture_output=True,
         text=True,
@@ -102,9 +115,9 @@ def test_a_phone_needs_no_sideways_scroll(exported: Path) -> None:
 
 
 def computed(tmp_path: Path, data: dict[str, Any], script: str) -> Any:
-    """Return the value of a JavaScript expression over ``model`` and ``tauOf``."""
+    """Return the value of a JavaScript expression over ``model`` and the functions of its scripts."""
     page = tmp_path / "model.html"
-    source = (ROOT / "scylla_sim/explore/assets/model.js").read_text()
+    source = "".join((ROOT / "scylla_sim/explore/assets" / name).read_text() for name in MODEL_SCRIPTS)
     page.write_text(
         f'<p id="said"></p><script>{source}</script><script>const model = new Model({json.dumps(data)});'
         f'document.getElementById("said").textContent = JSON.stringify({script})</script>'
@@ -115,16 +128,17 @@ def computed(tmp_path: Path, data: dict[str, Any], script: str) -> Any:
 
 
 @needs_browser
-def test_the_arithmetic_of_the_page_is_that_of_the_package(tmp_path: Path) -> None:
-    data = page_data(CHAIN)
-    rng = np.random.default_rng(1)
+@pytest.mark.parametrize(("engine", "count"), [("vllm", 300), ("sglang", 100)])
+def test_the_arithmetic_of_the_page_is_that_of_the_package(tmp_path: Path, engine: str, count: int) -> None:
+    scenario = replace(CHAIN, engine=engine)
+    data, rng = page_data(scenario), np.random.default_rng(1)
     points = [
         (int(k), int(b), int(s), round(float(a), 3))
         for k, b, s, a in zip(
-            rng.integers(1, 9, 300),
-            rng.integers(1, 513, 300),
-            np.exp(rng.uniform(np.log(128), np.log(65536), 300)),
-            rng.uniform(0.2, 0.95, 300),
+            rng.integers(1, len(data["grid"]["shapes"]), count),
+            rng.integers(1, 513, count),
+            np.exp(rng.uniform(np.log(128), np.log(65536), count)),
+            rng.uniform(0.2, 0.95, count),
         )
     ]
     asked = "POINTS.map(([K, b, s, a]) => { const v = model.at(K, model.index(b), s, [a], 0);"
@@ -132,9 +146,9 @@ def test_the_arithmetic_of_the_page_is_that_of_the_package(tmp_path: Path) -> No
     found = np.array(computed(tmp_path, data, asked.replace("POINTS", json.dumps(points))))
     exact = []
     for k, b, s, a in points:
-        (row,) = scylla_sim.predict(
-            "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=k, acceptance=a, batch=b, context=s
-        ).rows()
+        length, top_k, tokens = data["grid"]["shapes"][k]
+        given = replace(scenario, draft_len=length, top_k=top_k, verify_tokens=tokens, acceptance=a)
+        (row,) = replace(given, batch=b, context=s).predict().rows()
         names = ("speedup", "speedup_lower", "speedup_upper", "p_slower", "tokens_per_cycle")
         exact.append([row[name] for name in names])
     wanted = np.array(exact)
@@ -145,10 +159,36 @@ def test_the_arithmetic_of_the_page_is_that_of_the_package(tmp_path: Path) -> No
 
 
 @needs_browser
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_latencies_under_load_are_those_of_the_package(tmp_path: Path, engine: str) -> None:
+    scenario = replace(CHAIN, engine=engine)
+    data = page_data(scenario)
+    loads = [(0, 1.0, 500, 100), (3, 2.2, 1000, 200), (6, 3.1, 4000, 300), (1, 1.5, 100, 20)]
+    shares = [0.1, 0.5, 0.85]
+    asked = (
+        f"(load => {json.dumps(loads)}.map(([K, tau, asked, made]) => {{ const c = load.curve(K, tau, asked, made);"
+        f" return [c.saturation, ...{json.dumps(shares)}.flatMap(share => {{ const at = load.latencies(c, share *"
+        f" c.saturation); return [at.ttft50, at.ttft95, at.tpot50, at.tpot95]; }})]; }}))"
+        f"(new Load(model, {json.dumps(load_data(scenario, checked=False))}))"
+    )
+    found = np.array(computed(tmp_path, data, asked))
+    for line, (k, tau, prompt, answer) in zip(found, loads):
+        length, top_k, tokens = data["grid"]["shapes"][k]
+        config = replace(configs_of(scenario)[k], tokens_per_cycle=tau, tau_lower=tau, tau_upper=tau)
+        assert (config.draft_len, config.top_k, config.verify_tokens) == (length, top_k, tokens)
+        traffic = Traffic(1.0, ServedLoad(prompt, answer))
+        (one,) = candidates(scenario.target_model(), [config], scenario.deployments(), traffic)
+        at = one.curve.at_rate(np.array(shares) * one.saturation_per_s)
+        wanted = np.stack([quantile(p) for quantile in (at.ttft_quantile, at.tpot_quantile) for p in (0.5, 0.95)])
+        assert line[0] == pytest.approx(one.saturation_per_s, rel=0.01)
+        assert pytest.approx(wanted, rel=0.03) == line[1:].reshape(len(shares), 4).T, (k, prompt, answer)
+
+
+@needs_browser
 def test_crossover_and_schedule_are_those_of_the_package(tmp_path: Path) -> None:
     data = page_data(CHAIN)
     pairs = [(k, s, a) for k in (1, 3, 5) for s in (512, 4096) for a in (0.4, 0.7)]
-    asked = f"{json.dumps(pairs)}.map(([K, s, a]) => model.crossover(K, s, [a], 0))"
+    asked = f"{json.dumps(pairs)}.map(([K, s, a]) => model.crossovers(K, s, [a], 0).speedup)"
     found = computed(tmp_path, data, asked)
     for (k, s, a), batch in zip(pairs, found):
         result = scylla_sim.predict(
@@ -167,11 +207,44 @@ def test_tokens_per_cycle_follow_the_law_of_positions(tmp_path: Path) -> None:
     law = positions.law_of("eagle3")
     given = [[0.8], [0.76, 0.74], [0.9, 0.5, 0.4]]
     found = computed(
-        tmp_path, page_data(CHAIN), f"{json.dumps(given)}.map(rates => tauOf(rates, 5, model.data.law, 0))"
+        tmp_path, page_data(CHAIN), f"{json.dumps(given)}.map(rates => tauOf(rates, [5, 1, 6], model.data.law, 0))"
     )
     for rates, (tau, lower, upper) in zip(given, found):
         assert tau == pytest.approx(1.0 + np.cumprod(law.continued(rates, 5)).sum(), rel=1e-12)
         assert lower < tau < upper
+
+
+DROP = """<script>
+setTimeout(() => {
+  const files = new DataTransfer();
+  files.items.add(new File(['{"acceptance_rate": [0.81, 0.72, 0.7], "kind": "conditional"}'], "acceptance.json"));
+  document.dispatchEvent(new DragEvent("drop", {dataTransfer: files}));
+}, 500);
+</script></body>"""
+"""What a visitor does who drops a file on the page."""
+
+
+@needs_browser
+def test_a_dropped_file_moves_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "page", lambda data: html_page(data).replace("</body>", DROP))
+    running = server.server_of(server.Explorer(CHAIN), 0)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    picture = tmp_path / "page.png"
+    try:
+        address = f"http://{server.HOST}:{running.server_address[1]}/"
+        document, console = browse(address, "", f"--screenshot={picture}")
+    finally:
+        running.shutdown()
+        running.server_close()
+        thread.join()
+    assert console == [] and picture.stat().st_size > 50_000
+    assert text_of(document, "rates-note") == "3 positions read from acceptance.json"
+    assert "--acceptance 0.81,0.72,0.7" in document
+    (row,) = scylla_sim.predict(
+        "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=3, acceptance=[0.81, 0.72, 0.7], batch=16
+    ).rows()
+    assert text_of(document, "headline").startswith(f"K = 3 is {row['speedup']:.2f}\u00d7 faster")
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

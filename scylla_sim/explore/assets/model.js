@@ -43,16 +43,38 @@ function chainTau(rates) {
   return tau;
 }
 
-// [tau, lower, upper] of a chain; `unsure` is the half width of the interval of the rates.
-function tauOf(given, K, law, unsure) {
+// Probabilities of the first ranks: their odds are rank^exponent times those of the first rank.
+function rankProfile(rate, topK, exponent) {
+  const within = rank => { const weight = rate * rank ** exponent; return weight / (1 - rate + weight); };
+  return Array.from({length: topK}, (_, at) => at === 0 ? rate : within(at + 1) - within(at));
+}
+
+// The best candidates of a beam of `topK` paths; the target verifies `tokens`, root included.
+function treeTau(rates, topK, tokens, exponent) {
+  const falling = (a, b) => b - a, all = [];
+  let beam = [1];
+  for (const rate of rates) {
+    const ranks = rankProfile(rate, topK, exponent), found = beam.flatMap(path => ranks.map(rank => path * rank));
+    all.push(...found);
+    beam = found.sort(falling).slice(0, topK);
+  }
+  return all.sort(falling).slice(0, tokens - 1).reduce((sum, path) => sum + path, 1);
+}
+
+// [tau, lower, upper] of a draft shape; `unsure` is the half width of the interval of the rates.
+function tauOf(given, shape, law, unsure) {
+  const [K, topK, tokens] = shape, longest = Math.min(K, tokens - 1) + 1;
   if (K === 0) return [1, 1, 1];
-  const at = (rates, deviations) => chainTau(ratesOf(rates, K, law, deviations));
+  const at = (rates, deviations) => {
+    const found = ratesOf(rates, K, law, deviations);
+    return topK === 1 ? chainTau(found) : treeTau(found, topK, tokens, law.ranks);
+  };
   const moved = amount => given.map(rate => Math.min(1, Math.max(0, rate + amount)));
   const tau = at(given, 0), uncertain = given.length < K && law.spread > 0;
   const ends = uncertain ? [at(given, -Z_LAW), at(given, Z_LAW)] : [tau, tau];
   const down = Math.hypot(tau - Math.min(tau, ...ends), tau - at(moved(-unsure), 0));
   const up = Math.hypot(Math.max(tau, ...ends) - tau, at(moved(unsure), 0) - tau);
-  return [tau, Math.max(tau - down, 1), Math.min(tau + up, Math.max(K + 1, tau))];
+  return [tau, Math.max(tau - down, 1), Math.min(tau + up, Math.max(longest, tau))];
 }
 const Z_LAW = 1.645;  // half width of a 90 % interval, as scylla_sim.acceptance.positions has it
 
@@ -69,7 +91,9 @@ class Model {
     this.batches = data.grid.batches;
     this.nodes = data.grid.nodes;
     this.contexts = data.grid.contexts;
-    this.lengths = data.grid.lengths.length;  // draft lengths 0 to this, exclusive
+    this.shapes = data.grid.shapes;  // [draft length, top-k, verified tokens]; the first is no draft
+    this.lengths = this.shapes.length;
+    this.chains = this.shapes.filter(([, topK]) => topK === 1).length;  // index of a chain = its draft length
     this.dense = {};
     this.smooth = {};
     for (const [name, packed] of Object.entries(data.grid.dense)) this.dense[name] = decode(packed);
@@ -118,7 +142,7 @@ class Model {
   // Result of `tauOf`, kept for the last rates.
   tau(K, given, unsure) {
     if (this.given !== given || this.unsure !== unsure) [this.given, this.unsure, this.taus] = [given, unsure, []];
-    return this.taus[K] ??= tauOf(given, K, this.data.law, unsure);
+    return this.taus[K] ??= tauOf(given, this.shapes[K], this.data.law, unsure);
   }
 
   // Speed-up with its interval, the seconds of cycle and step, and tau.
@@ -130,36 +154,42 @@ class Model {
     const lower = speedup / (1 + Math.hypot(this.interpolated("below", K, i, context), 1 - low / tau));
     const above = speedup * (1 + Math.hypot(this.interpolated("above", K, i, context), high / tau - 1));
     const upper = Math.min(above, Math.max(speedup, high));
-    return {speedup, lower, upper, cycle, plain, tau, slower: this.slower(speedup, lower, upper)};
+    return {speedup, lower, upper, cycle, plain, tau, slower: this.slower(K, speedup, lower, upper)};
   }
 
-  slower(speedup, lower, upper) {  // probability that the speed-up is below 1
+  slower(K, speedup, lower, upper) {  // probability that the speed-up is below 1
     const distance = -Math.log(speedup);
     const spread = distance < 0 ? Math.log(speedup / lower) : Math.log(upper / speedup);
     const found = spread > 0 ? normalCdf(Z90 * distance / spread) : distance > 0 ? 1 : 0;
-    return this.data.undecided ? Math.max(found, FASTER_BELOW) : found;
+    return this.data.undecided[K] ? Math.max(found, FASTER_BELOW) : found;
   }
 
   // Sequences that fit in memory: a pool of tokens divided by the tokens of a sequence.
-  most(K, context) {
-    const [j, v] = below(this.contexts, context), row = this.data.grid.most[K];
+  most(K, context, end = "most") {
+    const [j, v] = below(this.contexts, context), row = this.data.grid[end][K];
     if (row[j] <= 0 || row[j + 1] <= 0) return v < 0.5 ? row[j] : row[j + 1];
     return Math.floor(1 / ((1 - v) / row[j] + v / row[j + 1]));
   }
 
-  // First batch from which the speed-up (or an end) never exceeds 1 again; null if it does at the last batch.
-  crossover(K, context, given, unsure, key = "speedup") {
-    const most = Math.min(this.most(K, context), this.lastBatch);
-    let last = -1, end = -1;
+  // First batch from which the speed-up, and each end of its interval, never exceeds 1 again; null if it does at
+  // the last batch, undefined if not even one request fits. Kept for the last point.
+  crossovers(K, context, given, unsure) {
+    const asked = [K, context, given, unsure];
+    if (this.asked && asked.every((value, at) => value === this.asked[at])) return this.crossed;
+    const most = Math.min(this.most(K, context), this.lastBatch), last = {speedup: -1, lower: -1, upper: -1};
+    let end = -1;
     for (let i = 0; i < this.batches.length && this.batches[i] <= most; i++) {
+      const value = this.at(K, i, context, given, unsure);
       end = i;
-      if (this.at(K, i, context, given, unsure)[key] > 1) last = i;
+      for (const key in last) if (value[key] > 1) last[key] = i;
     }
-    if (end < 0) return undefined;
-    return last === end ? null : this.batches[last + 1];
+    const batch = at => end < 0 ? undefined : at === end ? null : this.batches[at + 1];
+    this.asked = asked;
+    this.crossed = {speedup: batch(last.speedup), lower: batch(last.lower), upper: batch(last.upper)};
+    return this.crossed;
   }
 
-  best(i, context, given) {
+  best(i, context, given) {  // index of the fastest shape; 0 for decoding without a draft
     let best = 0, most = 1;
     for (let K = 1; K < this.lengths; K++) {
       const {speedup} = this.at(K, i, context, given, 0);
@@ -168,20 +198,22 @@ class Model {
     return best;
   }
 
-  // Ranges [first batch, last batch, K] that maximize throughput minus the cost of switches; empty: do not draft.
+  // Ranges [first batch, last batch, K] of chains that maximize throughput minus the cost of switches; empty: do not
+  // draft.
   schedule(context, given) {
-    const most = Math.min(...this.data.grid.lengths.map(K => this.most(K, context)), this.lastBatch);
+    const chains = this.chains, fits = this.shapes.slice(0, chains).map((_, K) => this.most(K, context));
+    const most = Math.min(...fits, this.lastBatch);
     const count = this.batches.filter(batch => batch <= most).length;
-    if (count === 0 || this.lengths === 1) return [];
+    if (count === 0 || chains === 1) return [];
     const idle = 1 / (1 + this.data.idle_draft), cost = MIN_SWITCH_GAIN * Math.LN2;
     const score = (K, i) => Math.log(K === 0 ? idle : this.at(K, i, context, given, 0).speedup);
     const weight = i => Math.log((i + 1 < this.batches.length ? this.batches[i + 1] : this.batches[i] + 1)
       / this.batches[i]);
-    let total = new Float64Array(this.lengths);
+    let total = new Float64Array(chains);
     const from = [];
     for (let i = 0; i < count; i++) {
-      const leader = total.indexOf(Math.max(...total)), next = new Float64Array(this.lengths), came = [];
-      for (let K = 0; K < this.lengths; K++) {
+      const leader = total.indexOf(Math.max(...total)), next = new Float64Array(chains), came = [];
+      for (let K = 0; K < chains; K++) {
         const stays = total[K] >= total[leader] - cost;
         came.push(stays ? K : leader);
         next[K] = (stays ? total[K] : total[leader] - cost) + weight(i) * score(K, i);
@@ -211,4 +243,4 @@ class Model {
   }
 }
 
-if (typeof module !== "undefined") module.exports = {Model, tauOf, normalCdf, decode};
+if (typeof module !== "undefined") module.exports = {Model, tauOf, normalCdf, decode, below};

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from scylla_sim.explore import grid as grids
-from scylla_sim.explore.grid import Grid, build, draft_lengths
+from scylla_sim.explore.grid import TREES, Grid, build, configs_of, draft_lengths, why_no_trees
 from scylla_sim.explore.interpolate import MAX_ERROR, checked_grid, error_of, seconds_at
-from scylla_sim.explore.page_data import CODES, packed
+from scylla_sim.explore.packing import CODES, packed
 from scylla_sim.prediction.scenario import Scenario
 
 CHAIN = Scenario("llama-3.1-8b", hardware="h100-sxm", draft="eagle3")
@@ -60,6 +60,13 @@ def test_lengths_follow_the_draft() -> None:
     assert draft_lengths(CHAIN) == list(range(1, 9))
     medusa = replace(CHAIN, draft="medusa")
     assert draft_lengths(medusa) == list(range(1, medusa.draft_model().max_len + 1))
+
+
+def test_trees_are_those_that_the_engine_can_verify() -> None:
+    assert "tree attention" in why_no_trees(CHAIN) and "heads" in why_no_trees(replace(CHAIN, draft="ngram"))
+    shapes = [(one.draft_len, one.top_k, one.verify_tokens) for one in configs_of(replace(CHAIN, engine="sglang"))]
+    assert shapes[:3] == [(0, 1, 1), (1, 1, 2), (2, 1, 3)] and tuple(shapes[-4:]) == TREES
+    assert all(one.top_k == 1 for one in configs_of(CHAIN))
 
 
 def test_contexts_end_with_the_positions_of_the_model() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def test_text_of_the_user_cannot_end_the_script(data: dict[str, Any]) -> None:
 def test_choices_that_cannot_run_have_a_reason() -> None:
     found = {name: dict(items) for name, items in choices_of(CHAIN).items()}
     assert found["draft"]["eagle3"] == "" and "MTP" in found["draft"]["mtp"] and "tree" in found["draft"]["eagle2"]
+    assert dict(choices_of(replace(CHAIN, engine="sglang"))["draft"])["eagle2"] == ""
     assert found["draft"]["llama-3.2-1b"] == "" and "qwen3-8b" not in found["draft"]
     assert found["tp"]["8"] == "" and found["precision"]["fp8"] == ""
     assert dict(choices_of(Scenario("qwen2.5-7b", hardware="h100-sxm"))["tp"])["8"] != ""
@@ -62,6 +64,12 @@ def test_settings_hold_every_length_and_a_template() -> None:
     option = json.loads(re.search(r"'(\{.*\})'", filled)[1])  # type: ignore[index]
     assert option["num_speculative_tokens"] == 3
     assert option["num_speculative_tokens_per_batch_size"] == [[1, 8, 3], [9, 99, 1]]
+
+
+def test_settings_of_trees_are_those_of_the_engine() -> None:
+    found = settings_of(Scenario("llama-3.1-8b", hardware="h100-sxm", draft="eagle3", engine="sglang"))
+    assert "--speculative-eagle-topk 4 --speculative-num-draft-tokens 8" in found["fixed"][8]
+    assert found["left_out"] == "" and "trees: vLLM" in settings_of(CHAIN)["left_out"]
 
 
 def test_settings_name_the_reason_where_an_engine_cannot_draft() -> None:

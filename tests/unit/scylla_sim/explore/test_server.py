@@ -55,6 +55,12 @@ def test_other_choices_give_other_data(port: int) -> None:
     )
 
 
+def test_seconds_of_prompts_come_when_they_are_asked_for(port: int) -> None:
+    status, text = ask(port, "/load?draft=ngram")
+    assert status == 200 and {"tokens", "rows", "attention"} <= json.loads(text).keys()
+    assert '"load":' not in ask(port, "/")[1]
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [

@@ -1,0 +1,142 @@
+// Charts of the page. Plotly draws axes and lines; the stacked bars are plain HTML.
+"use strict";
+
+const COLORS = {ink: "#1b2733", soft: "#66737f", blue: "#0b62a4", good: "#0a7554", bad: "#b0380a"};
+const PARTS = [  // key, name, colour, colour of the number on it
+  ["draft", "draft", "#e69f00", "#1b2733"], ["gemm", "GEMM", "#0b62a4", "#fff"],
+  ["attention", "attention", "#7cc4ee", "#1b2733"], ["other", "other kernels", "#aab4bd", "#1b2733"],
+  ["engine", "engine", "#b9500f", "#fff"],
+];
+const AXIS = {gridcolor: "#edf0f3", zeroline: false, automargin: false, fixedrange: true};
+const CONFIG = {displayModeBar: false, responsive: false};
+let sizes = {};  // of the charts in pixels; reading them from the document would force a layout
+
+function measureCharts() {
+  const plots = [...document.querySelectorAll(".plot")];
+  sizes = Object.fromEntries(plots.map(plot => [plot.id, [plot.clientWidth, plot.clientHeight]]));
+}
+
+function react(id, traces, x, y, more = {}) {
+  const [width, height] = sizes[id];
+  return Plotly.react(id, traces, {
+    width, height, margin: {l: 54, r: 14, t: 8, b: 40}, hovermode: "closest", showlegend: false,
+    paper_bgcolor: "#fff", plot_bgcolor: "#fff",
+    font: {family: "Segoe UI, Roboto, Helvetica Neue, Liberation Sans, Arial, sans-serif", size: 12, color: COLORS.ink},
+    xaxis: {...AXIS, ...x, title: {text: x.label, standoff: 4}},
+    yaxis: {...AXIS, ...y, title: {text: y.label || "", standoff: 4}}, ...more,
+  }, CONFIG);
+}
+const note = (x, y, text, more) => ({x, y, text, showarrow: false, font: {size: 11, color: COLORS.soft}, ...more});
+const swatch = (color, text, line) => `<span class="key"><i class="${line ? "line" : "box"}" `
+  + `style="${line ? `border-top:2.5px ${line} ${color}` : `background:${color}`}"></i>${text}</span>`;
+
+function drawSpeedup(now) {
+  const {K, context, rates, unsure, batch} = state, traces = [], legend = [];
+  const contexts = [512, context, 16384].filter((one, at) => at === 1 || Math.abs(Math.log(one / context)) > 0.3)
+    .filter(one => one <= model.contexts[model.contexts.length - 1]).sort((a, b) => a - b);
+  for (const one of contexts) {
+    const most = Math.min(model.most(K, one), model.lastBatch);
+    if (most < 1) continue;
+    const at = [], ends = model.index(most);
+    for (let i = 0; i <= ends; i += i < 32 ? 1 : i < 128 ? 4 : i < 512 ? 12 : 8) at.push(i);
+    if (at[at.length - 1] !== ends) at.push(ends);
+    const values = at.map(i => model.at(K, i, one, rates, unsure)), x = at.map(i => model.batches[i]);
+    const chosen = one === context;
+    const [color, dash, line] = chosen ? [COLORS.blue, "solid", "solid"] : one < context
+      ? [COLORS.soft, "dot", "dotted"] : [COLORS.good, "dash", "dashed"];
+    if (chosen) traces.push({x: [...x, ...x.slice().reverse()], line: {width: 0}, mode: "lines", hoverinfo: "skip",
+      y: [...values.map(v => v.upper), ...values.map(v => v.lower).reverse()],
+      fill: "toself", fillcolor: "rgba(11,98,164,.14)"});
+    const full = most < model.lastBatch;  // a tick ends the line where memory is full
+    traces.push({x, y: values.map(v => v.speedup), mode: full ? "lines+markers" : "lines",
+      line: {color, dash, width: chosen ? 2.6 : 1.5},
+      marker: {symbol: "line-ns-open", color, size: x.map((_, n) => n === x.length - 1 ? 11 : 0), line: {width: 2}},
+      hovertemplate: `batch %{x}: %{y:.2f}×<extra>${short(one)} context</extra>`});
+    legend.push(swatch(color, short(one), line));
+  }
+  traces.push({x: [batch], y: [now.speedup], mode: "markers", hoverinfo: "skip",
+    marker: {size: 11, color: COLORS.blue, line: {color: "#fff", width: 2}}});
+  const y = traces.flatMap(trace => trace.y), low = Math.min(0.6, ...y) * 0.95, high = Math.max(1.3, ...y) * 1.08;
+  const cross = K ? model.crossovers(K, context, rates, unsure).speedup : null;
+  const shapes = [{type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: {color: COLORS.ink, width: 1}}];
+  const notes = [note(0.005, 1, "plain decoding", {xref: "paper", xanchor: "left", yanchor: "top"})];
+  if (cross > 1) {
+    shapes.push({type: "line", x0: cross, x1: cross, yref: "paper", y0: 0, y1: 1,
+      line: {color: COLORS.bad, width: 1, dash: "dot"}});
+    notes.push(note(Math.log10(cross), 1, `plain wins from ${cross}`, {yref: "paper", yanchor: "top",
+      xanchor: cross > 40 ? "right" : "left", font: {size: 11, color: COLORS.bad}}));
+  }
+  byId("speedup-legend").innerHTML = `context ${legend.join("")}<span class="key"><b class="tick"></b>memory full</span>`;
+  const ticks = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+  react("speedup-plot", traces, {label: "batch", type: "log", range: [-0.02, Math.log10(1100)],
+    tickvals: sizes["speedup-plot"][0] < 420 ? ticks.filter((_, at) => at % 2 === 0) : ticks},
+  {range: [low, high], ticksuffix: "×", nticks: 7}, {shapes, annotations: notes});
+}
+
+function drawParts(now, i) {
+  const {K, context} = state, plain = model.parts(0, i, context), cycle = model.parts(K, i, context);
+  const rows = [["plain step", "1 token", plain, 1]];
+  if (K) rows.push(["cycle", `${two(now.tau)} tokens`, cycle, 1], ["cycle", "per token", cycle, now.tau]);
+  const longest = 1.16 * Math.max(plain.total, cycle.total), room = sizes["parts-plot"][0] - 92;  // pixels
+  byId("parts-plot").innerHTML = rows.map(([name, under, parts, tau]) => {
+    const pieces = PARTS.map(([key, label, color, ink]) => {
+      const share = parts[key] / tau / longest, ms = three(1e3 * parts[key] / tau);
+      return `<i style="width:${(100 * share).toFixed(2)}%;background:${color};color:${ink}" `
+        + `title="${label}: ${ms} ms">${share * room > 34 ? ms : ""}</i>`;
+    });
+    return `<div class="bar"><span>${name}<small>${under}</small></span>`
+      + `<div>${pieces.join("")}<b>${three(1e3 * parts.total / tau)} ms</b></div></div>`;
+  }).join("");
+  byId("parts-legend").innerHTML = PARTS.map(([, name, color]) => swatch(color, name)).join("");
+}
+
+function drawRoofline(i) {
+  const {K, context} = state, {peak_flop_per_s: peak, bytes_per_s: rate} = model.data.device, tera = 1e12;
+  const ridge = peak / rate, last = Math.max(2000, 4 * ridge), points = [[model.roofline(0, i, context), "plain"]];
+  if (K) points.push([model.roofline(K, i, context), `verify ${model.shapes[K][2]} tokens`]);
+  const traces = [
+    {x: [0.5, ridge, last], y: [0.5 * rate / tera, peak / tera, peak / tera], mode: "lines", hoverinfo: "skip",
+      line: {color: COLORS.ink, width: 1.5}},
+    {x: points.map(([at]) => at.intensity), y: points.map(([at]) => at.rate / tera), mode: "lines+markers",
+      text: points.map(([, text]) => text), line: {color: COLORS.soft, width: 1, dash: "dot"},
+      marker: {size: 11, color: [COLORS.soft, COLORS.blue]},
+      hovertemplate: "%{text}: %{x:.3g} FLOP/byte, %{y:.3g} TFLOP/s<extra></extra>"}];
+  const notes = points.map(([at, text], n) => note(Math.log10(at.intensity), Math.log10(at.rate / tera), text,
+    {xanchor: "left", yanchor: "top", xshift: 7, yshift: -3, font: {size: 12, color: n ? COLORS.blue : COLORS.soft}}));
+  notes.push(
+    note(Math.log10(ridge), Math.log10(peak / tera), `bound by compute right of ${Math.round(ridge)}`,
+      {yanchor: "bottom", xanchor: "right"}),
+    note(Math.log10(3), Math.log10(3 * rate / tera), `${two(rate / tera)} TB/s`, {xanchor: "right", yanchor: "bottom"}));
+  const ticks = [1, 10, 100, 1000, 10000];
+  react("roofline-plot", traces,
+    {label: "FLOP per byte moved", type: "log", range: [Math.log10(0.5), Math.log10(last)], tickvals: ticks},
+    {label: "TFLOP/s", type: "log", range: [Math.log10(0.4 * rate / tera), Math.log10(3 * peak / tera)],
+      tickvals: ticks}, {annotations: notes});
+}
+
+const PARETO = [1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
+function drawPareto(now, i) {
+  const {K, context, rates, batch} = state, best = model.best(i, context, rates), ranks = model.data.tp;
+  const legend = [];
+  const curve = (shape, name, color, width) => {
+    const most = Math.min(model.most(shape, context), model.lastBatch);
+    const at = PARETO.filter(b => b <= Math.max(1, most)).map(b => model.index(b));
+    const rate = at.map(one => { const v = model.at(shape, one, context, rates, 0); return v.tau / v.cycle; });
+    legend.push(swatch(color, name, "solid"));
+    return {x: rate, y: at.map((one, n) => model.batches[one] * rate[n] / ranks), mode: "lines+markers",
+      text: at.map(one => model.batches[one]), line: {color, width}, marker: {size: 4.5},
+      hovertemplate: `batch %{text}: %{x:.0f} per user, %{y:.0f} per GPU<extra>${name}</extra>`};
+  };
+  const traces = [curve(0, "plain", COLORS.soft, 2)];
+  if (K) traces.push(curve(K, shapeName(K), COLORS.blue, 2.6));
+  if (best && best !== K) traces.push(curve(best, `${shapeName(best)}, best here`, COLORS.good, 1.6));
+  const x = now.tau / now.cycle, y = batch * x / ranks;
+  const right = 1.08 * Math.max(...traces.flatMap(one => one.x)), top = 1.1 * Math.max(...traces.flatMap(one => one.y));
+  traces.push({x: [x], y: [y], mode: "markers", hoverinfo: "skip", cliponaxis: false,
+    marker: {size: 11, color: K ? COLORS.blue : COLORS.soft, line: {color: "#fff", width: 2}}});
+  byId("pareto-legend").innerHTML = legend.join("");
+  react("pareto-plot", traces, {label: "tokens/s per user", range: [0, right], nticks: 6},
+    {label: "tokens/s per GPU", range: [0, top], nticks: 6}, {margin: {l: 58, r: 14, t: 8, b: 40},
+      annotations: [note(x, y, `batch ${batch}`, {xanchor: "left", yanchor: "bottom", xshift: 5, yshift: 3,
+        bgcolor: "rgba(255,255,255,.75)", font: {size: 12, color: COLORS.ink}})]});
+}

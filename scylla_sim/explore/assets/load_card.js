@@ -1,0 +1,107 @@
+// The part of the page on latency under load: sliders of rate and lengths, two charts, and a sentence.
+"use strict";
+
+let load = null, loadAsked = "";
+const RATES = 48;  // points of a curve
+
+// Tables of prompts come with the exported file, and from the server when this part of the page is first seen.
+async function readyLoad() {
+  if (model.data.load) {
+    load ??= new Load(model, model.data.load);
+    return load.model === model;
+  }
+  const query = String(deploymentQuery());
+  if (load !== null && load.model === model) return true;
+  if (loadAsked === query) return false;
+  loadAsked = query;
+  const answer = await fetch(`/load?${query}`);
+  loadAsked = "";
+  if (!answer.ok) { byId("load-headline").textContent = await answer.text(); return false; }
+  if (query !== String(deploymentQuery())) return false;
+  load = new Load(model, await answer.json());
+  return true;
+}
+
+function loadCurves() {
+  const {K, rates, unsure, input, output} = state, tau = model.tau(K, rates, unsure)[0];
+  const curves = [{name: "plain", color: COLORS.soft, curve: load.curve(0, 1, input, output)}];
+  if (K) curves.push({name: shapeName(K), color: COLORS.blue, curve: load.curve(K, tau, input, output)});
+  return curves;
+}
+
+function loadHeadline(curves, rate) {
+  const [plain, drafted] = curves, {input, output} = state, ours = drafted ?? plain;
+  if (ours.curve === null || plain.curve === null)
+    return `Two requests of ${whole(input + output)} tokens do not fit in the memory of ${gpus()}.`;
+  const full = curve => `${three(curve.saturation)} requests/s`;
+  const [now, before] = [load.latencies(ours.curve, rate), load.latencies(plain.curve, rate)];
+  const limit = drafted ? `It saturates at ${full(ours.curve)}, plain decoding at ${full(plain.curve)}.`
+    : `It saturates at ${full(plain.curve)}.`;
+  if (now === null) return `${capital(ours.name)} cannot serve ${three(rate)} requests/s. ${limit}`;
+  const beside = key => !drafted ? "" : before === null ? " (plain: the queue grows for ever)"
+    : ` (plain ${seconds(before[key])})`;
+  return `At ${three(rate)} requests/s, ${ours.name} has a TTFT p95 of ${seconds(now.ttft95)}${beside("ttft95")} and a `
+    + `TPOT p95 of ${seconds(now.tpot95)}${beside("tpot95")}. ${limit}`;
+}
+
+// Where the formulas do not hold, as `scylla_sim.serving.replica.doubtful` finds it.
+function doubts(K, now) {
+  const {input, output} = state, [, , width] = model.shapes[K], context = Math.max(Math.round(input + 0.5 * output), 1);
+  const {budget, max_num_seqs: seats, highest} = load.data, rows = Math.min(now.tail, seats);
+  const pool = 0.5 * (model.most(K, context) + model.most(K, context, "most_upper")) * context;
+  return [[input + width * rows > budget, "the token budget"], [rows * (context + width) > pool, "the KV pool"],
+    [now.tail > seats, "the seats"], [now.share > highest, `a load above ${100 * highest} %`]]
+    .filter(([holds]) => holds).map(([, text]) => text);
+}
+
+function drawLoad() {
+  const curves = loadCurves(), {K, input, output} = state, last = curves[curves.length - 1].curve;
+  const highest = Math.max(...curves.map(({curve}) => curve === null ? 0 : curve.saturation));
+  if (!state.rate && highest > 0) state.rate = Number((highest / 2).toPrecision(2));
+  const rate = state.rate;
+  byId("request-rate").max = 1000;
+  byId("request-rate").value = highest > 0 ? toSlider(Math.max(rate, highest / 100), highest / 100, 1.1 * highest) : 0;
+  byId("request-rate-value").textContent = `${three(rate)} / s`;
+  byId("input").value = toSlider(input, LENGTHS.input[0], LENGTHS.input[1]);
+  byId("output").value = toSlider(output, LENGTHS.output[0], LENGTHS.output[1]);
+  byId("input-value").textContent = whole(input);
+  byId("output-value").textContent = whole(output);
+  loadRange = [highest / 100, 1.1 * highest];
+  byId("load-headline").textContent = loadHeadline(curves, rate);
+  byId("load-command").textContent = command("serve-sim",
+    [`--rate ${Number(rate.toPrecision(4))}/s`, `--input-len ${input}`, `--output-len ${output}`]);
+  byId("load-legend").innerHTML = curves.map(({name, color}) => swatch(color, name, "solid")).join("")
+    + swatch(COLORS.soft, "median", "solid") + swatch(COLORS.soft, "95 %", "dashed");
+  const now = last && load.latencies(last, rate), reasons = now ? doubts(K, now) : [], {error} = load.data;
+  byId("load-note").textContent = "Poisson arrivals, one replica, one length of prompts and answers; formulas without an "
+    + "interval, up to 90 % of saturation. "
+    + (reasons.length ? `They do not hold here because of ${reasons.join(" and ")}: run serve-sim. ` : "")
+    + (error ? `Against the package at ${error.loads} loads, the page errs by at most ${(100 * error.ttft).toFixed(1)} % `
+      + `(TTFT) and ${(100 * error.tpot).toFixed(1)} % (TPOT).` : "");
+  for (const [id, key, label] of [["ttft-plot", "ttft", "TTFT (ms)"], ["tpot-plot", "tpot", "TPOT (ms)"]])
+    drawLatency(id, key, label, curves, rate, highest);
+}
+
+function drawLatency(id, key, label, curves, rate, highest) {
+  const traces = [], points = [];
+  let top = 0;
+  for (const {name, color, curve} of curves) {
+    if (curve === null) continue;
+    const x = Array.from({length: RATES}, (_, i) => load.data.highest * curve.saturation * (i + 0.2) / (RATES - 0.8));
+    const found = x.map(one => load.latencies(curve, one));
+    for (const [which, dash] of [["50", "solid"], ["95", "dash"]]) {
+      const y = found.map(one => 1e3 * one[key + which]);
+      top = Math.max(top, y[Math.floor(0.9 * y.length)]);
+      traces.push({x, y, mode: "lines", line: {color, dash, width: 2},
+        hovertemplate: `%{x:.3g}/s: %{y:.3g} ms<extra>${name}, ${which} %</extra>`});
+    }
+    const here = load.latencies(curve, rate);
+    if (here !== null) for (const which of ["50", "95"]) points.push([1e3 * here[key + which], color]);
+  }
+  traces.push({x: points.map(() => rate), y: points.map(([y]) => y), mode: "markers", hoverinfo: "skip",
+    marker: {size: 9, color: points.map(([, color]) => color), line: {color: "#fff", width: 1.5}}});
+  const shapes = [{type: "line", x0: rate, x1: rate, yref: "paper", y0: 0, y1: 1,
+    line: {color: COLORS.soft, width: 1, dash: "dot"}}];
+  react(id, traces, {label: "requests/s", range: [0, highest], nticks: 6},
+    {label, range: [0, 1.25 * Math.max(top, ...points.map(([y]) => y))], nticks: 6}, {shapes});
+}

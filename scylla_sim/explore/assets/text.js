@@ -1,0 +1,149 @@
+// Numbers and sentences of the page. The arithmetic is in model.js, the state in page.js.
+"use strict";
+
+const byId = id => document.getElementById(id);
+const thin = text => text.replace(/\B(?=(\d{3})+(?!\d))/g, "\u2009");
+const three = x => x >= 1000 ? thin(String(Math.round(Number(x.toPrecision(3)))))
+  : x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2);
+const two = x => x.toFixed(2);
+const times = x => `${two(x)}×`;
+const whole = x => thin(String(Math.round(x)));
+const short = x => x >= 1024 && x % 1024 === 0 ? `${x / 1024}k` : x >= 10000 ? `${Math.round(x / 1000)}k` : whole(x);
+const seconds = s => s >= 1 ? `${three(s)} s` : `${three(1e3 * s)} ms`;
+const escaped = text => text.replace(/[&<>"]/g, c => ({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})[c]);
+
+function shapeName(K) {  // of a draft shape, inside a sentence
+  const [length, topK, tokens] = model.shapes[K];
+  return K === 0 ? "plain decoding" : topK === 1 ? `K = ${length}` : `a tree of ${tokens} tokens`;
+}
+const capital = text => text[0].toUpperCase() + text.slice(1);
+
+function gpus() {
+  const {tp, hardware} = model.data;
+  return tp > 1 ? `${tp} ${hardware}` : hardware;
+}
+
+function headline(now, i) {
+  const {K, batch, context, rates, unsure} = state;
+  if (model.most(K, context) < 1) {
+    return `<span class="bad">The model and one request of ${whole(context)} tokens do not fit in the memory of `
+      + `${model.data.tp > 1 ? gpus() : `one ${gpus()}`}.</span>`;
+  }
+  if (K === 0) {
+    const best = model.best(i, context, rates);
+    const advice = best === 0 ? "Do not speculate here." : `${capital(shapeName(best))} would be `
+      + `<span class="good">${times(model.at(best, i, context, rates, 0).speedup)}</span> as fast.`;
+    return `Plain decoding takes ${three(1e3 * now.plain)} ms a token at batch ${batch}. ${advice}`;
+  }
+  const interval = `<span class="interval">[${two(now.lower)}-${two(now.upper)}]</span>`;
+  const verdict = now.slower > SLOWER_ABOVE ? `is <span class="bad">slower, ${times(now.speedup)}</span> ${interval}`
+    : now.slower >= FASTER_BELOW ? `is about as fast, ${times(now.speedup)} ${interval}`
+    : `is <span class="good">${times(now.speedup)} faster</span> ${interval}`;
+  const cross = model.crossovers(K, context, rates, unsure).speedup;
+  const end = cross === null ? "drafting pays at every batch that fits" : cross === 1 ? "drafting pays at no batch"
+    : `drafting ${batch < cross ? "stops" : "stopped"} paying at batch ${cross}`;
+  return `${capital(shapeName(K))} ${verdict} at batch ${batch}; ${end}.`;
+}
+
+function summary(i) {
+  const {data} = model, {K, context, rates, batch} = state, best = model.best(i, context, rates);
+  const most = model.most(K, context);
+  const other = best === K ? (K ? "Nothing else is faster here" : "Plain decoding is the fastest here")
+    : best === 0 ? "Plain decoding is the fastest here"
+    : `${capital(shapeName(best))} would be ${times(model.at(best, i, context, rates, 0).speedup)}`;
+  const full = batch > most && most > 0
+    ? ` <span class="problem">${batch} requests do not fit in memory: ${whole(most)} do.</span>` : "";
+  return `${escaped(data.model)} on ${gpus()}, ${data.precision}, draft ${escaped(data.draft)}, ${data.engine}, `
+    + `${whole(context)} tokens of context. ${other}.${full}`;
+}
+
+function showFacts(now, i) {
+  const {K, context, rates, unsure, batch} = state, part = model.parts(K, i, context);
+  const last = Math.min(model.most(K, context), model.lastBatch);
+  const {speedup: cross, lower: early, upper: late} = model.crossovers(K, context, rates, unsure);
+  const pays = K === 0 ? undefined : cross === null ? `none to ${whole(last)}`
+    : `${cross} <small>[${early ?? "?"}-${late === null ? `${last}+` : late}]</small>`;
+  const from = K === 0 ? null : contextThatPays(K, i);
+  const {kernels, engine} = model.data.evidence;
+  const items = [
+    [`${three(1e3 * now.cycle / now.tau)} ms`, `per token (${three(1e3 * now.plain)} plain)`],
+    [three(batch * now.tau / now.cycle), `tokens/s (${three(batch / now.plain)} plain)`],
+    [pays ?? "-", "batch from which plain decoding wins"],
+    [K === 0 ? "-" : from === null ? "no context" : from <= model.contexts[0] ? "any context" : `from ${short(from)}`,
+      "contexts where drafting pays at this batch"],
+    [`${short(model.most(K, context))} <small>(${short(model.most(0, context))} plain)</small>`,
+      "requests that fit in memory"],
+    [`${(100 * part.engine / part.total).toFixed(0)} %`, `engine overhead (${engine}); kernels: ${kernels}`],
+  ];
+  byId("facts").innerHTML = items.map(([value, text]) => `<div class="fact"><b>${value}</b><span>${text}</span></div>`)
+    .join("");
+}
+
+function contextThatPays(K, i) {  // shortest context with a speed-up above 1 whose batch fits
+  const [first, last] = [model.contexts[0], model.contexts[model.contexts.length - 1]];
+  for (let step = 0; step <= 48; step++) {
+    const context = Math.round(first * (last / first) ** (step / 48));
+    if (model.most(K, context) < model.batches[i]) return null;
+    if (model.at(K, i, context, state.rates, 0).speedup > 1) return context;
+  }
+  return null;
+}
+
+// The command that computes the same, in lines that can be pasted.
+function command(verb, more) {
+  const {K, rates} = state, [length, topK, tokens] = model.shapes[K];
+  const words = Object.entries(model.data.options).filter(([name]) => K > 0 || !name.startsWith("draft"))
+    .map(([name, value]) => `--${name} ${value}`);
+  if (K > 0) words.push(`--draft-len ${length}`, `--acceptance ${rates.join(",")}`);
+  if (topK > 1) words.push(`--top-k ${topK}`, `--verify-tokens ${tokens}`);
+  const lines = [`scylla-sim ${verb}`];
+  for (const word of [...words, ...more])
+    if ((lines[lines.length - 1] + word).length > 62) lines.push(`    ${word}`);
+    else lines[lines.length - 1] += ` ${word}`;
+  return lines.join(" \\\n");
+}
+
+function showSettings() {
+  const {settings} = model.data, {K, context, rates, batch} = state, [, topK] = model.shapes[K];
+  const ranges = model.schedule(context, rates), lengths = ranges.map(range => range[2]);
+  let text = settings.reason;
+  if (settings.fixed.length > 0) {
+    if (topK > 1) text = settings.fixed[K - 1];
+    else if (!lengths.some(length => length > 0)) text = "Leave speculation off: plain decoding is the fastest.";
+    else if (ranges.length > 1 && settings.by_batch)
+      text = settings.by_batch.replace("@LONGEST@", Math.max(...lengths))
+        .replace("@RANGES@", JSON.stringify(ranges).replace(/,/g, ", "));
+    else text = settings.fixed[Math.max(model.best(model.index(batch), context, rates), 1) - 1];
+  }
+  byId("settings").textContent = text || "This package knows no setting for this tree.";
+  const notes = [...settings.notes, ...(settings.left_out ? [`Not offered: ${settings.left_out}`] : [])];
+  byId("settings-notes").innerHTML = notes.map(note => `<li>${escaped(capital(note))}</li>`).join("");
+  byId("command").textContent = command("predict", [`--batch ${batch}`, `--context ${context}`]);
+}
+
+function showMeasured() {
+  const rows = model.data.measured, {batch, context, K} = state, [length, topK] = model.shapes[K];
+  const apart = row => Math.abs(Math.log(row.batch / batch)) + Math.abs(Math.log(row.context / context));
+  const distance = row => apart(row) + Math.abs(row.draft_len - length) / 3 + 2 * (row.top_k > 1 !== topK > 1);
+  if (rows.length === 0) {
+    byId("measured").textContent = "No published run of this deployment: nothing to compare with.";
+    return;
+  }
+  const row = rows.reduce((best, one) => distance(one) < distance(best) ? one : best);
+  const error = 100 * (row.predicted / row.measured - 1), far = apart(row) > Math.LN2;
+  const shape = row.top_k > 1 ? `a tree of ${row.verify_tokens} tokens` : `K = ${row.draft_len}`;
+  byId("measured").innerHTML = `Nearest measured row${far ? " (not near)" : ""}: ${shape}, batch ${row.batch}, `
+    + `context ${row.context}, ${row.engine}: measured ${times(row.measured)}, predicted ${times(row.predicted)}, `
+    + `<b>${error > 0 ? "+" : ""}${error.toFixed(1)} %</b> (${escaped(row.source)}).`;
+}
+
+function footnote() {
+  const {error, load, law, notes} = model.data, last = model.contexts[model.contexts.length - 1];
+  const shared = model.lengths > 1
+    ? `Between grid points the speed-up is interpolated: at ${error.points} random points it is at most `
+      + `${(100 * error.speedup).toFixed(1)} % off, and the ends of its interval ${(100 * error.band).toFixed(1)} %. `
+      + `Later positions follow ${law.text}. ` : "";
+  return `Batches 1 to ${model.lastBatch}, contexts ${short(model.contexts[0])} to ${short(last)}. ${shared}`
+    + "The 90 % interval covers kernels, engine versions, differences between deployments and acceptance. "
+    + `Outside of the part on load, decoding only: no prefill, no queue. ${notes.join(". ")}`;
+}
