@@ -45,6 +45,38 @@ def fits(by: dict[str, Any], slope: float, n: int, *, replicates: int = 3) -> li
     return rows
 
 
+def joint(replicates: int) -> list[dict[str, Any]]:
+    """Return rows of joint laws in which a law of the rate is best, and the sum worst."""
+    rows = []
+    for form, delta in (("rate-chinchilla", 0.0), ("interaction", 19.0), ("sum", 64.0)):
+        row = {
+            "form": form,
+            "formula": form,
+            "n": 12,
+            "r2": 0.99 - delta / 1000,
+            "delta_aicc": delta,
+            "unit": 1024.0,
+        }
+        row |= {
+            "loo_rmse": 0.05 + delta / 1000,
+            "converged": True,
+            "evidence": "small-scale",
+            "replicates": replicates,
+        }
+        row |= {
+            "fitted_tokens": 2048.0,
+            "fitted_layers": 2.0,
+            "corner_n": 2,
+            "corner_error": 0.1,
+            "corner_bias": -0.1,
+        }
+        row |= {"more_tokens_error": 0.1}
+        if replicates > 1:
+            row |= {"corner_error_replicates_lower": -0.05, "corner_error_replicates_upper": 0.2}
+        rows.append(row)
+    return rows
+
+
 def write_run(folder: Path, put: Put, run: str, replicates: int) -> None:
     """Write laws, points, optimum and loops of one training run."""
     for what, each in GROUPS.items():
@@ -52,6 +84,7 @@ def write_run(folder: Path, put: Put, run: str, replicates: int) -> None:
         if what == "optimum":
             rows = [{**row, "loo_rmse": 5.0} for row in rows]
         put(folder, law_path(what, run), rows)
+    put(folder, law_path("joint", run), joint(replicates))
     points = [
         {"arm": "main", "domain": "all", "temperature": 0, "drafting": "chain", "decoder_layers": depth}
         | {"train_tokens": tokens, "seed": seed, "tokens_per_cycle": tau(depth, tokens, seed)}

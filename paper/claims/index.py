@@ -181,6 +181,14 @@ CLAIMS = (
     ),
     Claim(
         "premise",
+        "the effects of training tokens and decoder layers on τ add, for drafts trained here",
+        "the effects of tokens and layers add",
+        small_scale.SUM_RULE,
+        (),
+        small_scale.add_up,
+    ),
+    Claim(
+        "premise",
         "at small batch, verifying a few tokens takes about as long as a plain step on a measured GPU",
         "verifying a few tokens is nearly free",
         gpu.FLAT_RULE,

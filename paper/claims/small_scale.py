@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from paper.claims.verdict import CONTRADICTED, NOT_CHECKED, PARTLY, REPRODUCED, RIVAL_RATIO, Verdict
 from paper.render.values import percent, span
 from paper.sources.results import Results
+from paper.tables.law_fits import RIVAL_MARGIN
 from paper.tables.small_scale import groups, law_path, laws, runs_with, slope, verdict
 from scylla_sim.records import Row
 
@@ -21,6 +22,10 @@ TOKENS_RULE = (
 LAYERS_RULE = (
     f"Reproduced: at the largest number of tokens, R² is at least {MIN_LAYERS_R2:g} and the slope interval over "
     f"{MIN_SEEDS} or more seeds is above 0; partly: with fewer seeds or a lower R²; otherwise contradicted"
+)
+SUM_RULE = (
+    f"Reproduced: the sum of both theorems is best by AICc, or within {RIVAL_MARGIN:g} of the best joint law; "
+    "contradicted: a rival is better; the corner is no part of the rule"
 )
 NOTHING_TRAINED = Verdict(NOT_CHECKED, "there are no trained drafts, neither of this run nor recorded")
 
@@ -77,6 +82,30 @@ def layers(results: Results) -> Verdict:
         f"log-linear: {verdict(forms)}; after {int(every[0][0]['train_tokens']):,} tokens, slope {first:.2f}",
         "small-scale",
         (law_path("layers", run),),
+    )
+
+
+def add_up(results: Results) -> Verdict:
+    """Judge whether the effects of tokens and layers on tau add, as a design from both theorems assumes."""
+    if not runs_with(results, "joint"):
+        return NOTHING_TRAINED
+    run, table = laws(results, "joint")[0]
+    found = {row["form"]: row for row in table.rows if row.get("converged") and row.get("delta_aicc") is not None}
+    if "sum" not in found:
+        return Verdict(NOT_CHECKED, "the sum has no AICc")
+    total, best = found["sum"], min(found.values(), key=lambda row: row["delta_aicc"])
+    behind = total["delta_aicc"] - best["delta_aicc"]
+    return Verdict(
+        CONTRADICTED if behind > RIVAL_MARGIN else REPRODUCED,
+        f"{total['n']} drafts: the sum has R² {total['r2']:.3f}, {best['form']} ({best['formula']}) has "
+        f"{best['r2']:.3f} and {behind:.0f} AICc less; "
+        + "; ".join(
+            f"error in the corner of more tokens and layers {row['corner_error']:.2f} ({row['form']})"
+            for row in (total, best)
+            if "corner_error" in row
+        ),
+        "small-scale",
+        (law_path("joint", run),),
     )
 
 

@@ -35,6 +35,13 @@ def test_seeds_slope_and_fit_decide_on_the_laws(own_results: Path) -> None:
     assert status(claims.tokens) == status(claims.layers) == "contradicted"
 
 
+def test_a_rival_contradicts_that_tokens_and_layers_add(own_results: Path) -> None:
+    found = claims.add_up(Results(own_results))
+    assert found.status == "contradicted" and "64 AICc less" in found.finding
+    edit(own_results, "joint", lambda row: row.update(delta_aicc=0.0 if row["form"] == "sum" else 1.0))
+    assert claims.add_up(Results(own_results)).status == "reproduced"
+
+
 def test_twice_the_error_of_the_inverse_contradicts_the_logarithm(own_results: Path) -> None:
     assert claims.optimum(Results(own_results)).status == "contradicted"
     edit(own_results, "optimum", lambda row: row.update(loo_rmse=0.07))
@@ -45,4 +52,4 @@ def test_twice_the_error_of_the_inverse_contradicts_the_logarithm(own_results: P
 
 def test_claims_without_trained_drafts_are_not_checked(tmp_path: Path) -> None:
     found = [row for row in judged(Results(tmp_path)) if "trained here" in row["claim"]]
-    assert len(found) == 3 and {row["status"] for row in found} == {"not checked"}
+    assert len(found) == 4 and {row["status"] for row in found} == {"not checked"}
