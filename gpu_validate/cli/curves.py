@@ -44,10 +44,8 @@ def execute(args: argparse.Namespace) -> None:
         raise fail("record", args.record, f"is of suite {record['suite']}, {args.table} needs {suite}")
     if args.number != 1 and args.table != "loops":
         raise fail("pass", args.number, "needs --table loops")
-    try:
+    with record_file.complete_rows(args.record):
         rows = make(record, args.number) if args.table == "loops" else make(record)
-    except KeyError as missing:
-        raise fail("record", args.record, f"lacks {missing}", "it was written by another version") from None
     if not rows:
         raise InputError(f"table={args.table!r} has no row in {args.record}")
     folders = write_models(record, Path(args.models)) if args.models else {}

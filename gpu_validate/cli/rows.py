@@ -80,9 +80,11 @@ def execute(args: argparse.Namespace) -> None:
     _warn_of_other_device(record, args.device)
     sources = name_list(args.kernel_source)
     labels: dict[str, Any] = {"device": args.device, "evidence": args.evidence, "sources": sources}
-    exported = export(record, args.part, number=args.number, **labels)
+    with record_file.complete_rows(args.record):
+        exported = export(record, args.part, number=args.number, **labels)
     if args.hardware:
-        write_hardware(Path(args.hardware), record)
+        with record_file.complete_rows(args.record):
+            write_hardware(Path(args.hardware), record)
         note(f"wrote {args.hardware}")
     if args.repeat:
         repeated = any(row.get("pass", 1) == REPEAT_PASS for row in record["values"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_validate.records import record_file
+from gpu_validate.records.record_types import check_models
 from scylla_sim.records import Row, dump_json, write_text
 from scylla_sim.stats.split import half_of
 from scylla_sim.units import MILLI
@@ -112,9 +113,16 @@ def write_models(record: Mapping[str, Any], folder: Path) -> dict[str, str]:
     -------
     dict
         Name of each model -> its folder.
+
+    Raises
+    ------
+    InputError
+        If a model's name is not one component of a path, or its shape is not one.
     """
+    specs = record["provenance"].get("specs", [])
+    check_models(specs, "the record")
     found = {}
-    for spec in record["provenance"].get("specs", []):
+    for spec in specs:
         config = {
             "model_type": "llama",
             "num_hidden_layers": spec["num_layers"],

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gpu_validate.device.facts import Device
+from gpu_validate.records.record_types import check_provenance, check_rows
 from scylla_sim.checks import fail, one_of
 from scylla_sim.records import EVIDENCE, dump_json, provenance, read_json, write_text
 
@@ -40,6 +42,21 @@ def checksum(record: Mapping[str, Any]) -> str:
     """Return the hex SHA-256 of a record in canonical form, without its checksum."""
     body = {key: value for key, value in record.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextmanager
+def complete_rows(path: Path | str) -> Iterator[None]:
+    """Name the record if its rows lack a key that their use needs.
+
+    Raises
+    ------
+    InputError
+        Instead of a `KeyError`.
+    """
+    try:
+        yield
+    except KeyError as missing:
+        raise fail("record", str(path), f"lacks {missing}", "it was written by another version") from None
 
 
 def _reason(samples: Sequence[Mapping[str, Any]]) -> str:
@@ -119,19 +136,18 @@ def read(path: Path | str) -> dict[str, Any]:
         raise fail("record", str(path), "does not match its checksum", "it was edited; measure again")
     one_of("evidence", str(record["evidence"]), EVIDENCE)
     values, samples = record["values"], record["samples"]
-    kind = str(record["suite"]) if record["suite"] in _VALUE_KEYS else ""
+    if not isinstance(record["suite"], str):
+        raise fail("suite", record["suite"], f"must be text in {path}")
+    kind = record["suite"] if record["suite"] in _VALUE_KEYS else ""
     for name, rows, keys in (("values", values, _VALUE_KEYS[kind]), ("samples", samples, _SAMPLE_KEYS[kind])):
-        if not isinstance(rows, list) or not rows:
-            raise fail("record", str(path), f"has no {name}")
+        check_rows(rows, name, str(path))
         for row in rows:
             missing = [key for key in keys if key not in row]
             if missing:
                 raise fail("record", str(path), f"has {name} without {missing[0]!r}")
     if [row["case"] for row in values] != [row["case"] for row in samples]:
         raise fail("record", str(path), "has samples that do not belong to its values")
-    for key in ("versions", "device", "utc"):
-        if key not in record["provenance"]:
-            raise fail("record", str(path), f"has no provenance.{key}")
+    check_provenance(record["provenance"], str(path))
     return record
 
 
