@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def _parser(verb: str) -> console.Parser:
     return parser
 
 
+def _is_folder(path: Path) -> bool:
+    """Return whether a path is a folder that can be read; a name that no file can have is none."""
+    try:
+        os.scandir(path).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _scores(results: Results, reason: str | None) -> int:
     """Freeze the scores, or print the groups that are worse than frozen; return the exit code."""
     if reason is not None:
@@ -60,7 +70,7 @@ def _execute(verb: str, arguments: list[str]) -> int | None:
     """Run a verb and print the paths of the written files, the summary, or the scores that are worse."""
     args = _parser(verb).parse_args(arguments)
     results = Results(Path(args.results))
-    if not results.root.is_dir():
+    if not _is_folder(results.root):
         raise fail("results", args.results, "is not a folder", "run the workflow first, or give its folder")
     if verb == "summary":
         module = importlib.import_module("paper.summary")

@@ -34,6 +34,25 @@ def show(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+MAX_LINE = 500
+"""Characters of an error line; the middle of a longer one is left out."""
+
+
+def one_line(text: str) -> str:
+    r"""Return a message as one line of at most `MAX_LINE` characters, without its middle if it is longer.
+
+    Examples
+    --------
+    >>> one_line("two\nlines"), len(one_line("columns: " + "x" * 10_000))
+    ('two lines', 500)
+    """
+    line = " ".join(text.split())
+    if len(line) <= MAX_LINE:
+        return line
+    end = MAX_LINE // 4
+    return f"{line[: MAX_LINE - end - 5]} ... {line[-end:]}"
+
+
 def fail(name: str, value: Any, rule: str, hint: str = "") -> InputError:
     """Return the error for a bad value; the caller raises it.
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim import __version__
-from scylla_sim.checks import InputError, fail, one_of
+from scylla_sim.checks import InputError, fail, one_line, one_of, show
 from scylla_sim.records import dump_json, format_columns, format_csv, table, write_text
 from scylla_sim.text.digits import encodable, wrapped
 from scylla_sim.text.tables import Column, text_table
@@ -95,7 +95,7 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
     try:
         return call() or 0
     except InputError as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{prog}: error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
@@ -107,8 +107,11 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"{prog}: {error.strerror}: {error.filename or 'stdout'}", file=sys.stderr)
-        return 1
+        if error.filename is None:
+            print(f"{prog}: {error.strerror}: stdout", file=sys.stderr)
+            return 1
+        print(f"{prog}: error: {one_line(f'file={show(error.filename)} {error.strerror}')}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; finished work is kept", file=sys.stderr)
         return 130

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim import __version__
-from scylla_sim.checks import InputError, fail
+from scylla_sim.checks import fail
 from scylla_sim.text.formats import parse_json
 
 EVIDENCE = ("live", "recorded", "silicon", "published", "small-scale", "theory")
@@ -193,6 +193,10 @@ def read_text(path: Path | str, *, option: str = "file") -> str:
         raise fail(option, str(path), f"cannot be read ({error})") from None
 
 
+CUT_OFF = "if the workflow wrote it, delete it and run again"
+"""Hint for a file that is cut off or otherwise damaged."""
+
+
 def dump_json(value: Any) -> str:
     """Return a value as JSON text with all digits and the order of keys; NaN raises `ValueError`."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
@@ -206,9 +210,9 @@ def read_json(path: Path | str, *, schema: str | None = None) -> dict[str, Any]:
     InputError
         If the file is missing, is not JSON, or has another schema.
     """
-    value = parse_json(read_text(path), str(path))
+    value = parse_json(read_text(path), str(path), hint=CUT_OFF)
     if not isinstance(value, dict):
-        raise fail("file", str(path), "must hold a JSON object")
+        raise fail("file", str(path), "must hold a JSON object", CUT_OFF)
     if schema is not None and value.get("schema") != schema:
         raise fail("schema", value.get("schema"), f"must be {schema!r} in {path}", "written by another version?")
     return value
@@ -284,18 +288,17 @@ def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, l
     except OSError as error:
         raise fail("file", str(path), f"cannot be read ({error.strerror})") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise fail("file", str(path), f"is not CSV text ({error})") from None
+        raise fail("file", str(path), f"is not CSV text ({error})", CUT_OFF) from None
     if not header or not all(header):
-        raise fail("file", str(path), "must begin with a line of column names")
+        raise fail("file", str(path), "must begin with a line of column names", CUT_OFF)
     if len(set(header)) != width:
         twice = next(name for name in header if header.count(name) > 1)
         raise fail("column", twice, f"appears twice in {path}")
     if block:
         at = next(i for i, line in enumerate(block) if len(line) != width)
-        raise InputError(
-            f"line={lines + at + 2} has {len(block[at])} fields, not {width}, in {path}; is a comma missing?"
-        )
+        rule = f"has {len(block[at])} fields, not {width}, in {path}"
+        raise fail("line", lines + at + 2, rule, f"is a comma missing? {CUT_OFF}")
     for name in needed:
         if name not in header:
-            raise fail("column", name, f"is missing from {path}", f"columns: {', '.join(header)}")
+            raise fail("column", name, f"is missing from {path}", f"columns: {', '.join(header)[:300]}")
     return dict(zip(header, columns))

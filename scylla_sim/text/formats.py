@@ -61,13 +61,15 @@ LENIENT_JSON = JSONDecoder(
 """Decoder of files of other programs, with ``None`` for NaN, infinity and numbers beyond float64."""
 
 
-def parse_json(text: str, name: str, *, option: str = "file", lenient: bool = False) -> Any:
+def parse_json(text: str, name: str, *, option: str = "file", hint: str = "", lenient: bool = False) -> Any:
     """Return the value of a JSON text.
 
     Parameters
     ----------
     name, option
         Name of the file, and the option that gave it, for error messages.
+    hint
+        Advice for a text that is not JSON.
     lenient
         Whether the file is one of another program: NaN, infinity and keys that appear twice are then no error.
 
@@ -86,13 +88,20 @@ def parse_json(text: str, name: str, *, option: str = "file", lenient: bool = Fa
     try:
         return (LENIENT_JSON if lenient else STRICT_JSON).decode(text.removeprefix("\ufeff"))
     except RecursionError:
-        raise fail(option, name, "is not JSON that can be read (nested too deeply)") from None
+        raise fail(option, name, "is not JSON that can be read (nested too deeply)", hint) from None
     except ValueError as error:  # InputError and JSONDecodeError are among them
-        raise fail(option, name, f"is not JSON ({error})") from None
+        raise fail(option, name, f"is not JSON ({error})", hint) from None
 
 
-def parse_toml(text: str, name: str) -> dict[str, Any]:
+def parse_toml(text: str, name: str, *, option: str = "file", hint: str = "") -> dict[str, Any]:
     """Return the tables of a TOML text.
+
+    Parameters
+    ----------
+    name, option
+        Name of the file, and the option that gave it, for error messages.
+    hint
+        Advice for a text that is not TOML.
 
     Raises
     ------
@@ -110,9 +119,9 @@ def parse_toml(text: str, name: str) -> dict[str, Any]:
         value = tomllib.loads(text.removeprefix("\ufeff"), parse_float=_real)
         _check_whole(value)
     except RecursionError:
-        raise fail("file", name, "is not TOML (nested too deeply)") from None
+        raise fail(option, name, "is not TOML (nested too deeply)", hint) from None
     except ValueError as error:
-        raise fail("file", name, f"is not TOML ({error})") from None
+        raise fail(option, name, f"is not TOML ({error})", hint) from None
     return value
 
 
