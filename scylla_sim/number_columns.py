@@ -16,6 +16,21 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.units import parse_count
 
+MAX_SIZE = 1e60
+"""Largest magnitude of a cell, and the inverse of the smallest but 0; products of a few stay within float64."""
+
+
+def in_bounds(values: FloatArray) -> NDArray[np.bool_]:
+    """Return whether each value is finite, and 0 or of a magnitude in [1 / `MAX_SIZE`, `MAX_SIZE`].
+
+    Examples
+    --------
+    >>> in_bounds(np.array([0.0, -1e300, 5e-324, np.nan, 2.0])).tolist()
+    [True, False, False, False, True]
+    """
+    size = np.abs(values)
+    return np.asarray((size <= MAX_SIZE) & ((size >= 1.0 / MAX_SIZE) | (size == 0.0)))
+
 
 @dataclass(frozen=True)
 class NumberRule:
@@ -44,7 +59,7 @@ class NumberRule:
     def holds(self, values: FloatArray) -> NDArray[np.bool_]:
         """Return whether each value is finite and obeys the rule."""
         with np.errstate(invalid="ignore"):
-            good = np.isfinite(values) & (values > self.low if self.above else values >= self.low)
+            good = in_bounds(values) & (values > self.low if self.above else values >= self.low)
             good &= values <= self.high
             if self.whole:
                 good &= values == np.floor(values)
@@ -164,5 +179,7 @@ def parse_numbers(
     if bad.any():
         first = int(np.argmax(bad))
         row = first if rows is None else int(rows[first])
-        raise fail(name, texts[first].strip(), f"must be {rule} {place(row)}".rstrip())
+        beyond = np.isfinite(values[first]) and not in_bounds(values[first : first + 1])[0]
+        wanted = f"0 or of a size from {1.0 / MAX_SIZE:g} to {MAX_SIZE:g}" if beyond else str(rule)
+        raise fail(name, texts[first].strip(), f"must be {wanted} {place(row)}".rstrip())
     return values if empty is None else np.where(blank, empty, values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,9 +16,11 @@ from scylla_sim.ops import forward
 from scylla_sim.planning.capacity import Candidates
 from scylla_sim.prediction.model_notes import deployment_notes
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.records import read_text
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 from scylla_sim.specs.model import Model
+from scylla_sim.text.formats import parse_toml
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ def prices_of(text: str | None, hardware: list[str]) -> dict[str, float]:
 
 
 def _prices_of_file(path: Path, hardware: list[str]) -> dict[str, float]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise fail("price", str(path), f"is not TOML ({error})", "write lines such as h100-sxm = 2.5") from None
+    table = parse_toml(
+        read_text(path, option="price"), str(path), option="price", hint="write lines such as h100-sxm = 2.5"
+    )
     found = {
         catalog.canonical_name("hardware", name): _price(f"{name}={value}", value) for name, value in table.items()
     }

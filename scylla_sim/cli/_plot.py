@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim.checks import FloatArray, InputError
+from scylla_sim.checks import FloatArray, InputError, one_of
 from scylla_sim.laws.fit import Fit
 from scylla_sim.records import write_bytes
 from scylla_sim.serving.metrics import latencies
 from scylla_sim.serving.simulation import Run
+
+FORMATS = ("svg", "png", "pdf")
+"""Suffixes of a figure."""
 
 
 def draw_laws(
@@ -143,6 +146,6 @@ def _save(figure: Any, path: str) -> None:
     drawn = io.BytesIO()
     # A fixed salt and no date make the file reproducible.
     with matplotlib.rc_context({"svg.hashsalt": "scylla-sim"}):
-        kind = Path(path).suffix[1:]
+        kind = one_of("format of the figure", Path(path).suffix[1:].lower(), FORMATS, hint=f"file={path[:80]!r}")
         figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None, dpi=150)
     write_bytes(path, drawn.getvalue())

@@ -8,12 +8,13 @@ import numpy as np
 
 from scylla_sim.acceptance import trees
 from scylla_sim.checks import FloatArray, fail
-from scylla_sim.number_columns import COUNT, NumberRule, line_of, parse_numbers
+from scylla_sim.number_columns import NumberRule, line_of, parse_numbers
 from scylla_sim.records import read_columns
 
 RANKS = ("depth", "rank", "probability")
 """Columns of a file of rank profiles."""
-RANK = NumberRule(0.0, whole=True)
+DEPTH = NumberRule(1.0, 1000.0, whole=True)
+RANK = NumberRule(0.0, 1e6, whole=True)
 PROBABILITY = NumberRule(0.0, 1.0)
 
 Key = tuple[str, ...]
@@ -54,7 +55,7 @@ def read_profiles(path: str, shapes: Mapping[str, list[str]]) -> tuple[list[str]
     shared = [name for name in columns if name in shapes and name not in (*RANKS, "evidence")]
     depths, ranks, probabilities = (
         parse_numbers(name, columns[name], place, rule=rule)
-        for name, rule in zip(RANKS, (COUNT, RANK, PROBABILITY))
+        for name, rule in zip(RANKS, (DEPTH, RANK, PROBABILITY))
     )
     cells: dict[Key, dict[tuple[int, int], float]] = {}
     for index, (depth, rank) in enumerate(zip(depths.astype(int).tolist(), ranks.astype(int).tolist())):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +23,7 @@ from scylla_sim.serving.serve import COOLDOWN, REQUESTS, SEEDS, WARMUP, Served, 
 from scylla_sim.serving.traces import read_trace
 from scylla_sim.serving.workload import FORMS, Lengths, RequestClass
 from scylla_sim.text.digits import wrapped
+from scylla_sim.text.formats import parse_json
 from scylla_sim.text.tables import text_table
 from scylla_sim.units import parse_rate
 
@@ -149,16 +149,21 @@ def _schedule(text: str | None) -> dict[int, int] | None:
     hint = "such as 1:4,65:2"
     try:
         if text.lstrip().startswith("["):
-            return {int(first): int(length) for first, _, length in json.loads(text)}
+            rows = parse_json(text, text[:20], option="schedule")
+            return {int(whole("schedule", row[0], 1)): int(whole("schedule", row[2], 0)) for row in rows}
         pairs = assignments("schedule", text.replace(":", "="))
         found = {int(first): int(length) for first, length in pairs.items()}
-    except ValueError as error:
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError) as error:
         raise fail("schedule", text, f"is not understood ({error})", hint) from None
     whole("schedule", list(found), 1)
     whole("schedule", list(found.values()), 0)
     return found
 
 
+MAX_SEATS = 100_000
+"""Largest number of requests that run together."""
 ROUNDS = 5
 """Requests of each client in a closed loop, at least; fewer measure the start of the loop only."""
 
@@ -180,7 +185,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     if in_range("warmup", args.warmup, 0, 0.9) + args.cooldown >= 1.0:
         raise fail("cooldown", args.cooldown, f"must leave requests that count after warmup={args.warmup:g}")
     return Settings(
-        max_num_seqs=args.max_num_seqs,
+        max_num_seqs=int(whole("max_num_seqs", args.max_num_seqs, 1, MAX_SEATS)),
         max_num_batched_tokens=int(whole("max_num_batched_tokens", _count(args, "max_num_batched_tokens"), 1)),
         policy=args.scheduling,
         schedule=_schedule(args.schedule),

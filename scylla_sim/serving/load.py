@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from scylla_sim.checks import InputError, fail, in_range, one_of, positive, whole
+from scylla_sim.checks import InputError, fail, in_range, number, one_of, positive, whole
+from scylla_sim.records import read_text
 from scylla_sim.serving.traces import Trace, lengths_of
 from scylla_sim.serving.workload import (
     Lengths,
@@ -21,6 +21,7 @@ from scylla_sim.serving.workload import (
     draw_lengths,
     gamma_arrivals,
 )
+from scylla_sim.text.formats import parse_toml
 
 ACCEPTANCE_KEYS = ("acceptance", "tokens_per_cycle")
 """Keys of a class that replace those of the scenario."""
@@ -147,11 +148,8 @@ def read_classes(path: Path | str) -> tuple[list[RequestClass], dict[str, dict[s
     InputError
         For a file that is not TOML, a key that is missing or not known, and a name that occurs twice.
     """
-    try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("class", [])
-    except tomllib.TOMLDecodeError as error:
-        raise fail("classes", str(path), f"is not TOML ({error})") from None
-    if not isinstance(tables, list) or not tables:
+    tables = parse_toml(read_text(path, option="classes"), str(path), option="classes").get("class", [])
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise fail("classes", str(path), "must have one table [[class]] for each class")
     found: list[RequestClass] = []
     acceptance: dict[str, dict[str, Any]] = {}
@@ -165,7 +163,7 @@ def read_classes(path: Path | str) -> tuple[list[RequestClass], dict[str, dict[s
         if name in [one.name for one in found]:
             raise fail("class", name, "must occur once")
         prompt, answer = (Lengths.parse(key, table[key]) for key in ("input_len", "output_len"))
-        share, hit = float(table.get("share", 1.0)), float(table.get("prefix_hit", 0.0))
+        share, hit = (number(key, table.get(key, value), 0) for key, value in (("share", 1.0), ("prefix_hit", 0.0)))
         found.append(RequestClass(name, prompt, answer, share, hit))
         acceptance[name] = {key: table[key] for key in ACCEPTANCE_KEYS if key in table}
     return found, {name: options for name, options in acceptance.items() if options}

@@ -13,16 +13,16 @@ Sources: Azure/AzurePublicDataset (AzureLLMInferenceDataset2023 and 2024), kvcac
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from scylla_sim.checks import FloatArray, InputError, fail
-from scylla_sim.number_columns import COUNT, NumberRule, line_of, parse_numbers
-from scylla_sim.records import read_columns
+from scylla_sim.checks import FloatArray, InputError, fail, in_range
+from scylla_sim.number_columns import NumberRule, line_of, parse_numbers
+from scylla_sim.records import read_columns, read_text
 from scylla_sim.serving.workload import IntArray, Requests
+from scylla_sim.text.formats import parse_json
 from scylla_sim.units import MILLI
 
 OWN = ("arrival_s", "input_tokens", "output_tokens")
@@ -31,7 +31,11 @@ MOONCAKE = ("timestamp", "input_length", "output_length")
 NEEDED = f"{','.join(OWN)}[,cached_tokens], {','.join(AZURE)}, or JSON lines with {','.join(MOONCAKE)}"
 """Formats that `read_trace` knows, for error messages."""
 
-AT_LEAST_ZERO = NumberRule(0.0, whole=True)
+MAX_VALUE = 1e12
+"""Largest time, in the unit of its column, and the largest number of tokens."""
+AT_LEAST_ZERO = NumberRule(0.0, MAX_VALUE, whole=True)
+TOKENS = NumberRule(1.0, MAX_VALUE, whole=True)
+ARRIVAL = NumberRule(-MAX_VALUE, MAX_VALUE)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ def read_trace(path: Path | str) -> Trace:
     if not set(OWN) <= set(columns):
         raise fail("trace", str(path), f"has the columns {','.join(columns)}", f"give {NEEDED}")
     place = line_of(path)
-    arrival = parse_numbers("arrival_s", columns["arrival_s"], place)
-    prompt, answer = (parse_numbers(name, columns[name], place, rule=COUNT) for name in OWN[1:])
+    arrival = parse_numbers("arrival_s", columns["arrival_s"], place, rule=ARRIVAL)
+    prompt, answer = (parse_numbers(name, columns[name], place, rule=TOKENS) for name in OWN[1:])
     cached = np.zeros(arrival.size)
     if "cached_tokens" in columns:
         cached = parse_numbers("cached_tokens", columns["cached_tokens"], place, rule=AT_LEAST_ZERO, empty=0.0)
@@ -95,12 +99,12 @@ def _azure(columns: dict[str, list[str]], path: Path | str) -> Trace:
 def _mooncake(path: Path) -> Trace:
     """Return the requests of a trace of Mooncake."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, option="trace").split("\n"), 1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-            rows.append([float(entry[key]) for key in MOONCAKE])
+            entry = parse_json(line, f"line {number} of {path.name}", option="trace")
+            rows.append([float(in_range(key, entry[key], 0, MAX_VALUE)) for key in MOONCAKE])
         except (ValueError, KeyError, TypeError) as error:
             rule = f"is not understood ({type(error).__name__}: {error})"
             raise fail(f"line {number} of {path.name}", line, rule, f"give {NEEDED}") from None

@@ -81,7 +81,8 @@ def declared_method(config: Config, name: str) -> str | None:
         if kind not in SPECULATORS:
             raise _unknown("speculators_model_type", kind, name)
         return SPECULATORS[kind]
-    architecture = str((config.get("architectures") or [""])[0])
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else ""
     if architecture in ARCHITECTURES:
         return ARCHITECTURES[architecture]
     if config.get("model_type") in ("medusa", "mlp_speculator"):
