@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ MEMORY_BYTES = 3 << 30
 """Memory that one input may take beyond that of the process that forks."""
 LONGEST_LINE = 600
 """Characters of an error line."""
-_NUMBERS = re.compile(rb"(?<![\w-])(nan|inf|-inf|NaN|Infinity)(?![\w-])")
+_NUMBERS = re.compile(rb"(?<![\w\"'-])(nan|inf|-inf|NaN|Infinity)(?![\w\"'-])")
 
 
 @dataclass(frozen=True)
@@ -77,27 +78,23 @@ def file_cases(reader: inputs.Reader, chance: random.Random) -> list[Case]:
     return [Case(f"file {reader.name}", name, words, reader.file, data) for name, data in found]
 
 
-def option_cases() -> list[Case]:
-    """Return every odd option of every verb."""
-    found = [Case(verb, name, tuple(words)) for verb in commands.verbs() for name, words in commands.options(verb)]
-    return found + [Case("other command lines", name, tuple(words)) for name, words in commands.others()]
+def option_cases(verb: str) -> list[Case]:
+    """Return every odd option of a verb, or the other command lines for an empty name."""
+    found = commands.options(verb) if verb else commands.others()
+    return [Case(verb or "other command lines", name, tuple(words)) for name, words in found]
 
 
 def chosen(count: int, seed: int, only: str) -> list[Case]:
     """Return a sample of the inputs: half of them files and half options, the same number of every group."""
     chance = random.Random(seed)
-    files = [case for reader in inputs.readers() for case in file_cases(reader, chance)]
+    files = [(f"file {reader.name}", partial(file_cases, reader, chance)) for reader in inputs.readers()]
+    options = [(verb, partial(option_cases, verb)) for verb in (*commands.verbs(), "")]
     found: list[Case] = []
-    for part in (files, option_cases()):
-        groups: dict[str, list[Case]] = {}
-        for case in part:
-            if only in f"{case.group} {case.name}":
-                groups.setdefault(case.group, []).append(case)
-        left, waiting = (count + 1) // 2, sorted(groups.values(), key=len)
-        for index, group in enumerate(waiting):
-            share = min(len(group), left // (len(waiting) - index))
-            found += chance.sample(group, share)
-            left -= share
+    for part in (files, options):
+        share = -(-count // 2) // len(part)
+        for _, make in part:
+            group = [case for case in make() if only in f"{case.group} {case.name}"]
+            found += chance.sample(group, min(len(group), count if only else share))
     return found
 
 

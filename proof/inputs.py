@@ -63,10 +63,10 @@ TREES = _csv(
     "device,dtype,model,draft,draft_len,top_k,verify_tokens,batch_size,context_len,paths",
     "h100-sxm,bf16,llama-3.1-8b,eagle3,2,2,4,8,1024,0 1 0.0",
 )
-RANKS = _csv("depth,rank,probability", "1,1,0.6", "1,2,0.2", "2,1,0.5", "2,2,0.2")
+RANKS = _csv("depth,rank,probability", "1,0,0.6", "1,1,0.2", "2,0,0.5", "2,1,0.2")
 TPOT = _csv(
-    "device,engine,model,dtype,tp,batch,input_len,output_len,tpot_ms,half",
-    *(f"h100-sxm,vllm,llama-3.1-70b,fp8,4,{batch},1024,1024,{9 + batch / 8},fit" for batch in (8, 16, 32)),
+    "device,engine,model,dtype,tp,batch,input_len,output_len,tpot_ms",
+    *(f"h100-sxm,vllm,llama-3.1-70b,fp8,4,{batch},1024,1024,{9 + batch / 8}" for batch in (8, 16, 32)),
 )
 LAW = _csv("tokens,tau,w,seed", *(f"{10**i},{5 + i / 10},{i + 1},{i % 2}" for i in range(7)))
 DECAY = _csv(
@@ -136,13 +136,13 @@ RATES = {
     **{"draft_len": 3, "draft_len_max": 3, "evidence": "recorded"},
 }
 VLLM = (
-    b"INFO 09-08 14:09:24 [metrics.py:120] SpecDecoding metrics: Mean acceptance length: 2.10, Accepted throughput: "
-    b"1.00 tokens/s, Drafted throughput: 2.00 tokens/s, Accepted: 110 tokens, Drafted: 300 tokens, Per-position "
-    b"acceptance rate: 0.600, 0.300, 0.200, Avg Draft acceptance rate: 36.7%\n"
+    b"INFO 09-08 14:09:24 [metrics.py:120] SpecDecoding metrics: Mean acceptance length: 2.10, Accepted "
+    b"throughput: 1.00 tokens/s, Drafted throughput: 2.00 tokens/s, Accepted: 110 tokens, Drafted: 300 tokens, "
+    b"Per-position acceptance rate: 0.600, 0.300, 0.200, Avg Draft acceptance rate: 36.7%\n"
 )
 SGLANG = (
-    b"[2026-08-22 10:27:11 TP0] Decode batch, #running-req: 4, #token: 9, accept len: 2.50, accept rate: 0.39, cuda "
-    b"graph: True, gen throughput (token/s): 178.86, #queue-req: 0\n"
+    b"[2026-08-22 10:27:11 TP0] Decode batch, #running-req: 4, #token: 9, accept len: 2.50, accept rate: 0.39, "
+    b"cuda graph: True, gen throughput (token/s): 178.86, #queue-req: 0\n"
 )
 PAGE = b"".join(
     f'vllm:spec_decode_num_{name}_total{{engine="0",model_name="m"{label}}} {value}\n'.encode()
@@ -174,12 +174,15 @@ def _short(value: Any) -> Any:
     return {key: _short(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def record(name: str) -> dict[str, Any]:
-    """Return a committed record with its first two cases."""
+def record(name: str, *cases: int) -> dict[str, Any]:
+    """Return a committed record with a few of its cases."""
     found = json.loads((ROOT / f"gpu_validate/recorded/{name}.json").read_text())
-    found |= {"values": found["values"][:2], "samples": found["samples"][:2]}
+    found |= {part: [found[part][case] for case in cases] for part in ("values", "samples")}
     about = found["provenance"]
-    found["provenance"] = {**about, **{key: _short(about[key]) for key in ("specs", "states", "drifting") if key in about}}
+    found["provenance"] = {
+        **about,
+        **{key: _short(about[key]) for key in ("specs", "states", "drifting") if key in about},
+    }
     return signed(found)
 
 
@@ -215,7 +218,7 @@ def readers() -> list[Reader]:
         "cycles": (CYCLES, "scylla-sim cycles --shapes {f}"),
         "cycles-trees": (TREES, "scylla-sim cycles --shapes {f} --ranks {d}/ranks.csv"),
         "ranks": (RANKS, "scylla-sim cycles --shapes {d}/cycles-trees.csv --ranks {f}"),
-        "tpot": (TPOT, "scylla-sim tpot --runs {f} --fit-half"),
+        "tpot": (TPOT, "scylla-sim tpot --runs {f}"),
         "laws": (LAW, "scylla-sim laws {f} --x tokens --y tau --weight w --forms log-linear,linear"),
         "decay": (DECAY, "scylla-sim decay {f} --by series"),
         "counts": (COUNTS, INGEST),
@@ -223,17 +226,22 @@ def readers() -> list[Reader]:
         "compare": (PREDICTED, "gpu-validate compare --predicted {f} --measured {f}"),
         "merge": (PREDICTED, "gpu-validate merge --measured {f} --predicted blind={f} --out {o}/m.csv"),
         "trace": (TRACE, "scylla-sim serve-sim --hardware h100-sxm --model llama-3.1-8b --trace {f}"),
-        "optimum": (TREE_ACCEPTANCE, "gpu-validate optimum --acceptance {f} --verify {d}/verify.csv --out {o}/o.csv"),
+        "optimum": (
+            TREE_ACCEPTANCE,
+            "gpu-validate optimum --acceptance {f} --verify {d}/verify.csv --out {o}/o.csv",
+        ),
         "verify": (VERIFY, "gpu-validate optimum --acceptance {d}/optimum.csv --verify {f} --out {o}/o.csv"),
     }
     found = [Reader(name, f"{name}.csv", data, line, odd.csv_files) for name, (data, line) in tables.items()]
     logs = {
-        "vllm-log": VLLM,
-        "sglang-log": SGLANG,
-        "vllm-metrics": PAGE,
-        "llama-log": LLAMA,
+        "vllm-log": (VLLM, ""),
+        "sglang-log": (SGLANG, " --draft-len 3"),
+        "vllm-metrics": (PAGE, ""),
+        "llama-log": (LLAMA, ""),
     }
-    found += [Reader(name, f"{name}.txt", data, INGEST, odd.text_files) for name, data in logs.items()]
+    found += [
+        Reader(name, f"{name}.txt", data, f"{INGEST}{more}", odd.text_files) for name, (data, more) in logs.items()
+    ]
     replay = "scylla-sim serve-sim --hardware h100-sxm --model llama-3.1-8b --trace {f}"
     found += [
         Reader("mooncake", "mooncake.jsonl", MOONCAKE, replay, odd.text_files),
@@ -252,13 +260,15 @@ def readers() -> list[Reader]:
     drafted = f"{PREDICT} --draft {{f}} --acceptance 0.7"
     found.append(Reader("config-draft", "head/config.json", _json(HEAD), drafted, odd.json_files))
     curves = "gpu-validate curves --record {f} --models {o}/models --out {o}/curves.csv --table"
-    for name, of, line in (
-        ("record-kernels", "cpu/kernels", "gpu-validate rows --record {f} --out {o}/rows.csv --hardware {o}/hw.toml"),
-        ("record-step", "cpu/step", "gpu-validate rows --record {f}"),
-        ("record-cycles", "cpu/specdecode", "gpu-validate rows --record {f}"),
-        ("record-decode", "h100-sxm/decode", "gpu-validate rows --record {f}"),
-        ("record-loops", "cpu/trained", f"{curves} loops"),
-        ("record-training", "cpu/smallscale", "gpu-validate curves --record {f} --table acceptance --out {o}/a.csv"),
+    rows = "gpu-validate rows --record {f}"
+    for name, of, cases, line in (
+        ("record-kernels", "cpu/kernels", (0, 1, 2, 200), f"{rows} --out {{o}}/rows.csv"),
+        ("record-hardware", "cpu/kernels", (0, 1, 2, 200), f"{rows} --out {{o}}/r.csv --hardware {{o}}/hw.toml"),
+        ("record-step", "cpu/step", (0, 1), rows),
+        ("record-cycles", "cpu/specdecode", (0, 1, 2, 3), rows),
+        ("record-decode", "h100-sxm/decode", (0, 1), rows),
+        ("record-loops", "cpu/trained", (0, 7), f"{curves} loops"),
+        ("record-training", "cpu/smallscale", (0, 1), f"{curves} acceptance"),
     ):
-        found.append(Reader(name, f"{name}.json", _json(record(of)), line, record_files))
+        found.append(Reader(name, f"{name}.json", _json(record(of, *cases)), line, record_files))
     return found

@@ -79,7 +79,9 @@ def csv_files(data: bytes) -> Iterator[tuple[str, bytes]]:
     yield "open-quote", "\n".join([head, f'"{first}', *rest]).encode()
     names, cells = head.split(","), first.split(",")
     for index, name in enumerate(names):
-        left = [",".join(part for i, part in enumerate(line.split(",")) if i != index) for line in text.splitlines()]
+        left = [
+            ",".join(part for i, part in enumerate(line.split(",")) if i != index) for line in text.splitlines()
+        ]
         yield f"without-{name}", ("\n".join(left) + "\n").encode()
         for odd in CELLS:
             quoted = f'"{odd}"' if "," in odd else odd
@@ -98,27 +100,35 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
             yield from _places(value[index], (*path, index))
 
 
+_MISSING = object()
+
+
+def _changed(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    """Return a parsed file with the value at a path replaced, or without it."""
+    if not path:
+        return odd
+    changed = copy.copy(value)
+    if len(path) == 1 and odd is _MISSING:
+        del changed[path[0]]
+    else:
+        changed[path[0]] = _changed(value[path[0]], path[1:], odd)
+    return changed
+
+
 def json_values(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield a name and a version of a parsed file in which one value is odd or one key is missing."""
     for path in _places(value):
-        if not path:
-            yield from ((f"whole={odd!r:.20}", odd) for odd in VALUES)
-            continue
-        *above, last = path
-        name = ".".join(map(str, path))
+        name = ".".join(map(str, path)) or "whole"
         for odd in VALUES:
-            changed = copy.deepcopy(value)
-            holder = changed
-            for key in above:
-                holder = holder[key]
-            holder[last] = odd
-            yield f"{name}={odd!r:.20}", changed
-        changed = copy.deepcopy(value)
-        holder = changed
-        for key in above:
-            holder = holder[key]
-        del holder[last]
-        yield f"without-{name}", changed
+            yield f"{name}={odd!r:.20}", _changed(value, path, odd)
+        if path:
+            yield f"without-{name}", _changed(value, path, _MISSING)
+
+
+def one_json_value(value: Any, chance: random.Random) -> Any:
+    """Return a version of a parsed file in which one value is odd or one key is missing."""
+    path = chance.choice(list(_places(value)))
+    return _changed(value, path, chance.choice(VALUES if not path else (*VALUES, _MISSING)))
 
 
 def json_files(data: bytes) -> Iterator[tuple[str, bytes]]:
