@@ -10,6 +10,7 @@
 # make blind         predict and hash what `gpu-validate campaign` would measure on the GPUs in BLIND
 # make docs          build the documentation as a site in site/
 # make clean         remove results and caches, and keep .venv
+# make test-slurm    run part of the workflow on a Slurm of one node; needs root and Debian's packages
 # make help          print this list
 # ARGS passes options to Snakemake: make reproduce ARGS="--configfile mine.yaml"
 # VERBOSE=1 prints every job of Snakemake instead of one line with stage, jobs and time left
@@ -18,7 +19,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test coverage figures calibrations overheads between-sources frozen blind docs clean help
+.PHONY: reproduce test coverage figures calibrations overheads between-sources frozen blind docs clean test-slurm help
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
@@ -109,6 +110,9 @@ docs: $(INSTALLED)
 	@python workflow/command_line_page.py > docs/command-line.md
 	@zensical build --strict --clean
 	@echo 'The site is in site/. Read it with: python -m http.server -d site'
+
+test-slurm: $(INSTALLED)
+	@python -m proof.slurm --out proof/slurm.json
 
 clean:
 	rm -rf results site docs/command-line.md .snakemake build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov
