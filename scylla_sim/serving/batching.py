@@ -5,16 +5,16 @@ alone as long as any wait (``prefill-first``). Requests start in the order of th
 free and the KV pool holds their prompt. A request that cannot grow preempts the one that started last, which
 computes its tokens again.
 
-The loop uses lists, and one heap entry per request. The entry is the number of cycles at which the request ends,
+The loop uses lists, and one entry per request in a sorted list: the number of cycles at which the request ends,
 drawn before the run (`scylla_sim.serving.workload.draw_cycles`). Between its start and its end a request grows
 evenly in the KV cache.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import deque
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from math import inf
 
 import numpy as np
@@ -62,7 +62,9 @@ class BatchingLoop:
         self.count, self.following = len(self.arrival), 0
         self.closed = bool(np.isinf(requests.arrival_s[-1]))
         scale = work.tokens_per_cycle / work.tokens_per_cycle[0]  # exactly 1 without a schedule
-        self.work = (work.cycles * scale[:, None]).tolist()
+        weighted = work.cycles * scale[:, None]
+        self.work = weighted.tolist()
+        self.rates = ((requests.output_tokens - 1) / np.maximum(weighted, 1e-300)).tolist()  # tokens of a cycle
         self.weight = scale[work.of_batch].tolist()
         self.of_batch = [*work.of_batch.tolist()[1:], int(work.of_batch[-1])]  # once one more decodes
         self.lists, self.seats, self.budget, self.pool = lists, seats, budget, pool
@@ -72,12 +74,12 @@ class BatchingLoop:
         self.most_kv = 0.0
         self.waiting: deque[int] = deque()
         self.reading: deque[int] = deque()
-        self.heap: list[tuple[float, int]] = []
+        self.line: list[tuple[float, int]] = []  # cycles at which requests end, ascending
         self.order: list[int] = []
         self.admit, self.first, self.finish = ([inf] * self.count for _ in range(3))
         self.end: list[float] = [-1.0] * self.count  # cycle at which a decoding request ends
         self.begin, self.rate = [0.0] * self.count, [0.0] * self.count
-        self.left: list[float] = [-1.0] * self.count  # work that a preempted request has left
+        self.left = [0.0] * self.count  # work that a preempted request has left
         self.gaps: list[float] = []
         self.times: list[float] = []
         self.spans: list[tuple[float, float, int, float, int, int]] = []
@@ -85,84 +87,87 @@ class BatchingLoop:
     def run(self, policy: str) -> None:
         """Run until all requests are done."""
         first = policy == PREFILL_FIRST
+        arrival, width, weight = self.arrival, self.lists.width, self.weight
         while True:
-            while self.following < self.count and self.arrival[self.following] <= self.now:
-                self.waiting.append(self.following)
-                self.following += 1
-            while self._full():
+            if self.following < self.count and arrival[self.following] <= self.now:
+                come = bisect_right(arrival, self.now, self.following)
+                self.waiting.extend(range(self.following, come))
+                self.following = come
+            while self.decoding_kv + self.reading_kv + self.growth * weight[self.batch] > self.pool:
+                if self.batch + len(self.reading) < 2:  # a single request always fits
+                    break
                 self._preempt()
             if self.waiting or self.reading:
-                room = self.budget if first else self.budget - self.lists.width[self.batch]
-                tokens, chunks_s, ended = self._schedule(room)
+                tokens, chunks_s, ended = self._schedule(self.budget if first else self.budget - width[self.batch])
                 if tokens:
                     self._read(tokens, chunks_s, ended, alone=first)
                     continue
             if self.batch:
                 self._decode()
             elif self.following < self.count:
-                self.now = self.arrival[self.following]
+                self.now = arrival[self.following]
             else:
                 return
 
-    def _full(self) -> bool:
-        """Return whether the next iteration would overflow the pool; a single request always fits."""
-        more = self.growth * self.weight[self.batch]
-        several = self.batch + len(self.reading) > 1
-        return several and self.decoding_kv + self.reading_kv + more > self.pool
-
     def _schedule(self, room: int) -> tuple[int, float, list[int]]:
-        """Take prompts into an iteration; return their tokens, attention seconds, and those that end in it."""
-        tokens, chunks_s = 0, 0.0
+        """Take prompts into an iteration; return their tokens, attention seconds, and those that end in it.
+
+        A prompt starts if a seat is free and the pool holds it, with one more cycle of all that then decode.
+        """
+        all_room, chunks_s, now, admit = room, 0.0, self.now, self.admit
         ended: list[int] = []
         reading, waiting, done, prompt = self.reading, self.waiting, self.done, self.prompt
+        fresh_s, chunk_s, widest, pool = self.lists.attention[0], self.lists.chunk_s, self.widest, self.pool
+        decoding_kv, reading_kv, free = self.decoding_kv, self.reading_kv, self.seats - self.batch
+        more = self.growth * self.weight[self.batch]
         while room > 0:
-            if not reading:
-                free = self.batch + len(ended) < self.seats
-                if not (waiting and free and self._admit(waiting[0], len(ended))):
+            if reading:
+                who = reading[0]
+                whole = prompt[who]
+            elif waiting and free > len(ended):
+                who = waiting[0]
+                whole = prompt[who]
+                needed = decoding_kv + reading_kv + (more + (len(ended) + 1) * widest) + whole
+                if needed > pool and (self.batch or reading_kv):
                     break
+                reading_kv += whole
                 reading.append(waiting.popleft())
-                if self.admit[reading[0]] == inf:
-                    self.admit[reading[0]] = self.now
-            who = reading[0]
+                if admit[who] == inf:
+                    admit[who] = now
+            else:
+                break
             old = done[who]
-            chunk = prompt[who] - old
+            chunk = whole - old
             if chunk > room:
-                chunk = room
-            chunks_s += self.lists.chunk_s(chunk, old)
-            tokens, room = tokens + chunk, room - chunk
-            done[who] = old + chunk
-            if old + chunk == prompt[who]:
+                done[who], chunk = old + room, room
+            else:
+                done[who] = whole
                 ended.append(reading.popleft())
-        return tokens, chunks_s, ended
-
-    def _admit(self, who: int, starting: int) -> bool:
-        """Reserve the pool for a prompt and return whether it fits, with one more cycle of all that then decode."""
-        more = self.growth * self.weight[self.batch] + (starting + 1) * self.widest
-        alone = not self.batch and not self.reading_kv
-        fits = alone or self.decoding_kv + self.reading_kv + more + self.prompt[who] <= self.pool
-        if fits:
-            self.reading_kv += self.prompt[who]
-        return fits
+            chunks_s += chunk_s(chunk, old) if old else fresh_s[chunk]
+            room -= chunk
+        self.reading_kv = reading_kv
+        return all_room - room, chunks_s, ended
 
     def _read(self, tokens: int, chunks_s: float, ended: list[int], *, alone: bool) -> None:
         """Run one iteration with prompts."""
-        batch = 0 if alone else self.batch
-        lists = self.lists
+        batch, lists = 0 if alone else self.batch, self.lists
         x = self.decoding_kv / (batch * lists.context_step) if batch else 0.0
         seconds = lists.mixed_s(batch, x, tokens=tokens, chunks_s=chunks_s, sampled=len(ended))
-        kv = self.decoding_kv + self.reading_kv
-        self._record(self.now + seconds, kv, self.batch + len(ended) + len(self.reading), batch)
-        self.times.append(self.now + seconds)
+        kv, now, start = self.decoding_kv + self.reading_kv, self.now + seconds, len(self.gaps)
+        self.spans.append((self.now, now, self.batch + len(ended) + len(self.reading), kv, start, batch))
+        if kv > self.most_kv:
+            self.most_kv = kv
+        self.times.append(now)
         self.gaps.append(seconds + (self.stall if batch else 0.0))
         self.stall = 0.0 if batch or not self.batch else self.stall + seconds
-        self.now += seconds
+        self.now = now
         if batch:
             step = self.weight[batch]
             self.cycle += step
             self.decoding_kv += self.growth * step
             self._leave()
-        for who in ended:
-            self._start(who)
+        if ended:
+            self._start(ended)
 
     def _decode(self) -> None:
         """Run iterations of decodes until a request ends, one may start, or the pool is full."""
@@ -171,7 +176,7 @@ class BatchingLoop:
         base, slope = lists.base[batch], lists.slope[batch]
         x, more = self.decoding_kv / size, self.growth * step / size
         full = (self.pool - self.reading_kv) / size - more if batch > 1 else inf
-        stop = self.heap[0][0]
+        stop = self.line[0][0]
         open_seat = batch < self.seats and not self.waiting and not self.reading and not self.closed
         arrival = self.arrival[self.following] if open_seat and self.following < self.count else inf
         gaps, times, start = self.gaps, self.times, len(self.gaps)
@@ -190,65 +195,83 @@ class BatchingLoop:
             gaps[start] += self.stall
             self.stall = 0.0
         self.cycle, self.decoding_kv = cycle, x * size
-        self._record(now, (kv + self.decoding_kv) / 2.0 + self.reading_kv, batch + len(self.reading), batch, start)
+        kv = (kv + self.decoding_kv) / 2.0 + self.reading_kv
+        self.spans.append((self.now, now, batch + len(self.reading), kv, start, batch))
+        if kv > self.most_kv:
+            self.most_kv = kv
         self.now = now
         self._leave()
 
-    def _record(self, end: float, kv: float, running: int, decodes: int, start: int | None = None) -> None:
-        """Note an interval between changes, and the decodes of its iterations."""
-        first = len(self.gaps) if start is None else start
-        self.spans.append((self.now, end, running, kv, first, decodes))
-        if kv > self.most_kv:
-            self.most_kv = kv
-
-    def _start(self, who: int) -> None:
-        """Begin to decode a request whose prompt was read in this iteration."""
-        self.reading_kv -= self.prompt[who]
-        if self.first[who] == inf:
-            self.first[who] = self.now
-            if self.answer[who] == 1:
-                self._finished(who)
-                return
-        work = self.left[who]
-        if work < 0.0:
-            work = self.work[self.of_batch[self.batch]][who]
-            self.rate[who] = (self.answer[who] - 1) / work
-        self.begin[who] = self.cycle
-        self.end[who] = self.cycle + work - _EARLY
-        heappush(self.heap, (self.end[who], who))
-        self.order.append(who)
-        self.batch += 1
-        self.growth += self.rate[who]
-        self.decoding_kv += self.prompt[who]
+    def _start(self, ended: list[int]) -> None:
+        """Begin to decode the requests whose prompts were read in this iteration."""
+        now, cycle, batch, growth, decoding_kv = self.now, self.cycle, self.batch, self.growth, self.decoding_kv
+        first, prompt, answer, begin, ends = self.first, self.prompt, self.answer, self.begin, self.end
+        rate, works, rates, of_batch, line, order = (
+            *(self.rate, self.work, self.rates),
+            *(self.of_batch, self.line, self.order),
+        )
+        for who in ended:
+            tokens = prompt[who]
+            self.reading_kv -= tokens
+            if first[who] == inf:
+                first[who] = now
+                if answer[who] == 1:
+                    self.finish[who] = now
+                    if self.closed:
+                        self._follow(1)
+                    continue
+                row = of_batch[batch]
+                work, rate[who] = works[row][who], rates[row][who]
+            else:  # it was preempted
+                work = self.left[who]
+            begin[who] = cycle
+            ends[who] = end = cycle + work - _EARLY
+            insort(line, (end, who))
+            order.append(who)
+            batch += 1
+            growth += rate[who]
+            decoding_kv += tokens
+        self.batch, self.growth, self.decoding_kv = batch, growth, decoding_kv
 
     def _leave(self) -> None:
         """Remove the requests that have ended."""
         kv = self.decoding_kv + self.reading_kv
         if kv > self.most_kv:
             self.most_kv = kv
-        heap, cycle = self.heap, self.cycle
-        while heap and heap[0][0] <= cycle:
-            end, who = heappop(heap)
-            if self.end[who] == end:
-                self._stop(who)
-                self._finished(who)
+        line, cycle, ends = self.line, self.cycle, self.end
+        gone, past = [], 0
+        for end, who in line:
+            if end > cycle:
+                break
+            past += 1
+            if ends[who] == end:
+                ends[who] = -1.0
+                gone.append(who)
+        del line[:past]
+        if gone:
+            self._stop(gone)
+            if self.closed:
+                self._follow(len(gone))
 
-    def _stop(self, who: int) -> None:
-        """Take a request out of the batch."""
-        self.end[who] = -1.0
-        self.batch -= 1
-        self.growth -= self.rate[who]
-        self.decoding_kv -= self.prompt[who] + self.rate[who] * (self.cycle - self.begin[who])
-        if not self.batch:
-            self.growth = self.decoding_kv = 0.0  # rounding
+    def _stop(self, gone: list[int]) -> None:
+        """Take requests out of the batch; one that is preempted ends again later."""
+        now, cycle, prompt, rates, begin = self.now, self.cycle, self.prompt, self.rate, self.begin
+        growth, decoding_kv, finish = self.growth, self.decoding_kv, self.finish
+        for who in gone:
+            finish[who] = now
+            rate = rates[who]
+            growth -= rate
+            decoding_kv -= prompt[who] + rate * (cycle - begin[who])
+        self.batch -= len(gone)
+        self.growth, self.decoding_kv = (growth, decoding_kv) if self.batch else (0.0, 0.0)  # rounding
 
-    def _finished(self, who: int) -> None:
-        """Note the end of a request, after which a client of a closed loop sends its next one."""
-        self.finish[who] = self.now
-        if self.closed and self.following < self.count:
-            self.arrival[self.following] = self.now
-            self.waiting.append(self.following)
-            self.following += 1
+    def _follow(self, count: int) -> None:
+        """Let clients of a closed loop, whose requests have ended, send their next ones."""
+        come = range(self.following, min(self.following + count, self.count))
+        for who in come:
+            self.arrival[who] = self.now
+        self.waiting.extend(come)
+        self.following = come.stop
 
     def _preempt(self) -> None:
         """Return the request that started last to the head of the queue; its tokens are computed again."""
@@ -263,7 +286,8 @@ class BatchingLoop:
             who = self.order.pop()
             self.left[who] = self.end[who] + _EARLY - self.cycle
             emitted = int(self.rate[who] * (self.cycle - self.begin[who]))
-            self._stop(who)
+            self.end[who] = -1.0
+            self._stop([who])
             self.prompt[who] += emitted
             self.done[who] = 0
         self.waiting.appendleft(who)

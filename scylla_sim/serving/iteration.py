@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +25,7 @@ from scylla_sim.prediction.overheads import overhead_seconds, step_overhead_coun
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.serving.iteration_parts import Decoding, Prompts, decoding, kv_pool_tokens, prompts
+from scylla_sim.serving.step_lists import StepLists, step_lists
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate
@@ -72,6 +74,11 @@ class IterationModel:
     def context_step(self) -> float:
         """Distance between two contexts of the table."""
         return float(self.contexts[1])
+
+    @cached_property
+    def lists(self) -> StepLists:
+        """The tables as plain lists, for the simulation."""
+        return step_lists(self.decoding, self.prompts, host_s=self.host_s, context_step=self.context_step)
 
     def decode_s(self, batch: ArrayLike, context: ArrayLike) -> FloatArray:
         """Return the seconds of an iteration of decodes only.

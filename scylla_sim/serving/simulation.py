@@ -9,7 +9,6 @@ import numpy as np
 from scylla_sim.checks import FloatArray, fail, one_of
 from scylla_sim.serving.batching import MIXED, POLICIES, BatchingLoop, Work
 from scylla_sim.serving.iteration import IterationModel
-from scylla_sim.serving.step_lists import step_lists
 from scylla_sim.serving.workload import IntArray, Requests
 
 
@@ -104,7 +103,7 @@ def simulate(model: IterationModel, requests: Requests, work: Work, *, policy: s
         raise fail("kv_tokens", int(pool), rule, "use more GPUs, a smaller precision or shorter requests")
     loop = BatchingLoop(
         requests,
-        step_lists(model),
+        model.lists,
         work,
         seats=model.max_num_seqs,
         budget=model.max_num_batched_tokens,

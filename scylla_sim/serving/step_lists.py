@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.serving.iteration import IterationModel
+from scylla_sim.serving.iteration_parts import Decoding, Prompts
 
 Rows = list[list[float]]
 """Values by batch and cell of the context."""
@@ -88,8 +88,8 @@ def _cells(table: FloatArray) -> tuple[Rows, Rows]:
     )
 
 
-def step_lists(model: IterationModel) -> StepLists:
-    """Return the look-ups of an iteration model.
+def step_lists(decoding: Decoding, prompts: Prompts, *, host_s: float, context_step: float) -> StepLists:
+    """Return the look-ups of the parts of an iteration model; see `scylla_sim.serving.iteration.IterationModel`.
 
     Examples
     --------
@@ -99,26 +99,26 @@ def step_lists(model: IterationModel) -> StepLists:
     >>> from scylla_sim.specs import catalog
     >>> deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
     >>> model = iteration_model(catalog.model("llama-3.1-8b"), None, deployment, max_context=2048, max_num_seqs=4)
-    >>> lists, x = step_lists(model), 700 / model.context_step
+    >>> lists, x = model.lists, 700 / model.context_step
     >>> found = lists.base[3][int(x)] + lists.slope[3][int(x)] * x
     >>> abs(found / float(model.decode_s(3, 700)) - 1) < 1e-12
     True
     """
-    d, p = model.decoding, model.prompts
+    d, p = decoding, prompts
     seconds = d.seconds.value.copy()
-    seconds[0] = model.host_s
+    seconds[0] = host_s
     base, slope = _cells(seconds)
     busy = (base, slope) if not d.waiting_s.any() else _cells(seconds - d.waiting_s)
     return StepLists(
         base,
         slope,
         *busy,
-        beside=[model.host_s, *d.beside_s[1:].tolist()],
+        beside=[host_s, *d.beside_s[1:].tolist()],
         rows=p.rows_s.tolist(),
         head=p.head_s.tolist(),
         least=p.least_s.tolist(),
         attention=p.attention_s.tolist(),
         offsets=p.offsets.tolist(),
         width=(d.verify_tokens * np.arange(d.verify_tokens.size)).astype(int).tolist(),
-        context_step=model.context_step,
+        context_step=context_step,
     )
