@@ -273,7 +273,7 @@ def draft_pass(
     *,
     batch: ArrayLike,
     context: ArrayLike,
-    width: int = 1,
+    width: ArrayLike = 1,
     scored: int | None = None,
 ) -> Step:
     """Estimate one pass of a draft over ``width`` tokens of each sequence, with logits for ``scored`` of them."""
@@ -281,7 +281,7 @@ def draft_pass(
     ops = draft_ops(
         draft, target, batch=b, context=s, width=width, scored=scored, tp=deployment.tp, dtype=deployment.dtype
     )
-    positions = width if draft.block is None else draft.block.positions(width)
+    positions = np.asarray(width) if draft.block is None else draft.block.positions(int(np.asarray(width)))
     return step_of_ops(ops, deployment, b * positions, b)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,11 +18,11 @@ from scylla_sim.checks import FloatArray, positive
 from scylla_sim.ops.memory import MemoryPlan, max_sequences
 from scylla_sim.prediction import evidence
 from scylla_sim.prediction.cycle import NO_LOAD, Cycle, bound
-from scylla_sim.prediction.expert_overlap import with_overlap
 from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.served_load import ServedLoad, prefill_per_token, prompt_of
+from scylla_sim.prediction.stacked_steps import draft_passes, verifications
 from scylla_sim.prediction.step_time import EMPTY, Step
-from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
+from scylla_sim.prediction.steps import Deployment, draft_step, target_step
 from scylla_sim.prediction.uncertainty import speedup_interval, with_interval
 from scylla_sim.prediction.verdict import FASTER_BELOW, probability_below
 from scylla_sim.specs.draft import Draft
@@ -305,19 +305,9 @@ def predict_each(
     b, s = np.broadcast_arrays(b_alone, s_alone)
     measured = None if measured_plain_s is None else np.broadcast_to(measured_plain_s, b.shape)
     plain = target_step(target, deployment, batch=b_alone, context=s_alone)
-    related = {tree: with_overlap(target, tree=tree) for tree in (False, True)}
-
-    @cache
-    def verified(tokens: int, tree: bool) -> Step:
-        if tokens == 1:
-            return plain
-        return target_step(related[tree], deployment, batch=b_alone, context=s_alone, tokens=tokens)
-
-    @cache
-    def one_pass(draft: Draft, width: int, scored: int | None) -> Step:
-        where = draft_deployment or deployment
-        return draft_pass(draft, related[False], where, batch=b_alone, context=s_alone, width=width, scored=scored)
-
+    configs, grid = list(configs), {"batch": b_alone, "context": s_alone}
+    verified = verifications(target, configs, deployment, **grid)
+    one_pass = draft_passes(target, configs, draft_deployment or deployment, **grid)
     memory = MemoryPlan(
         target,
         Draft("none", "none"),
@@ -340,7 +330,7 @@ def predict_each(
             deployment=deployment,
             draft_tp=(draft_deployment or deployment).tp,
             draft=draft_step(config.draft, passes, draft_len=config.draft_len, width=config.top_k),
-            verify=verified(config.verify_tokens, target.moe is not None and config.top_k > 1),
+            verify=plain if config.verify_tokens == 1 else verified(config),
             plain=plain,
             max_sequences=fit(replace(memory, draft=config.draft, slots=config.verify_tokens)),
             plain_max_sequences=plain_fit,
