@@ -7,13 +7,15 @@ without limits, because time per token can meet a limit while the queue diverges
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 
 import numpy as np
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, in_range, positive
+from scylla_sim.planning.candidate_tables import CONTEXTS, Configs, sparse_models
 from scylla_sim.planning.crossover import spans_of
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.served_load import ServedLoad
@@ -40,12 +42,8 @@ _RATES = np.concatenate([[0.0], np.geomspace(1e-4, 0.1, 150, endpoint=False), np
 """Rates at which limits are checked, over the highest one; latencies rise fast from an idle replica."""
 _BETWEEN = 65
 """Rates between the last that meets a limit and the next one, at which the limit is checked again."""
-_CONTEXTS = 3
 Z_999 = 3.0902
 """Quantile of the normal distribution at 0.999."""
-
-Configs = Mapping[int, SpeculativeConfig]
-"""First batch of each range of batches -> configuration; one range for one draft length."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,8 @@ class Served:
         Configurations by batch.
     deployment, draft_deployment
         Where target and draft run.
-    model
-        Seconds of its iterations.
+    made
+        Function that returns `model`; it is called once, if at all.
     saturation_per_s
         Rate beyond which the queue of one replica grows for ever.
     rate_per_s
@@ -131,11 +129,16 @@ class Served:
     configs: Configs
     deployment: Deployment
     draft_deployment: Deployment
-    model: IterationModel
+    made: Callable[[], IterationModel] = field(repr=False)
     saturation_per_s: float
     rate_per_s: float
     binds: str
     curve: Curve = field(repr=False)
+
+    @cached_property
+    def model(self) -> IterationModel:
+        """Seconds of its iterations, for simulation and for intervals."""
+        return self.made()
 
     def replicas(self, traffic: Traffic) -> float:
         """Return the replicas that the load needs; infinite if a limit fails without load."""
@@ -200,9 +203,23 @@ def served(
     configs: Configs, where: tuple[Deployment, Deployment], model: IterationModel, traffic: Traffic
 ) -> Served:
     """Return a candidate under a load, with the highest rate that its limits allow."""
-    found, full = steady_states(model, where[0], traffic)
+    return _served(configs, where, model, traffic, made=lambda: model)
+
+
+def _served(
+    configs: Configs,
+    where: tuple[Deployment, Deployment],
+    tables: IterationModel,
+    traffic: Traffic,
+    *,
+    made: Callable[[], IterationModel],
+) -> Served:
+    """Return a candidate under a load from tables that may have the entries of the closed form only."""
+    found, full = steady_states(tables, where[0], traffic)
+    if not (np.isfinite(full) and np.isfinite(found.tpot_s).all()):
+        raise RuntimeError("the closed form reads an entry that its tables do not have; see candidate_tables")
     best, binds = highest_rate(found, full, traffic)
-    return Served(configs, *where, model, full, best, binds, found)
+    return Served(configs, *where, made, full, best, binds, found)
 
 
 def _seats(
@@ -242,28 +259,41 @@ def candidates(
     seats = _seats(model, configs, where, traffic)
     if seats == 0:
         return
-    load = traffic.load
-    first: IterationModel | None = None
-    made: list[IterationModel] = []
-    for config in configs:
-        if first is None:
-            widest = max(configs, key=lambda one: one.verify_tokens)
-            first = iteration_model(
-                model,
-                widest,
-                *where,
-                max_context=traffic.longest,
-                mean_context=float(load.context),
-                max_num_seqs=seats,
-                max_num_batched_tokens=traffic.max_num_batched_tokens,
-                contexts=_CONTEXTS,
-            )
-        made.append(_with_configs(first, model, {1: config}, where, traffic))
-        yield served({1: config}, where, made[-1], traffic)
-    if schedule and len(configs) > 1 and first is not None:
-        by_batch = _schedule(configs, made, load)
+    widest = max(configs, key=lambda one: one.verify_tokens)
+
+    @cache
+    def first() -> IterationModel:
+        return iteration_model(
+            model,
+            widest,
+            *where,
+            max_context=traffic.longest,
+            mean_context=float(traffic.load.context),
+            max_num_seqs=seats,
+            max_num_batched_tokens=traffic.max_num_batched_tokens,
+            contexts=CONTEXTS,
+        )
+
+    def whole(by_batch: Configs) -> Callable[[], IterationModel]:
+        return lambda: _with_configs(first(), model, by_batch, where, traffic)
+
+    tables = sparse_models(
+        model,
+        configs,
+        where,
+        load=traffic.load,
+        longest=traffic.longest,
+        seats=seats,
+        budget=traffic.max_num_batched_tokens,
+        prefill_first=prefill_first(where[0]),
+    )
+    for config, one in zip(configs, tables):
+        yield _served({1: config}, where, one, traffic, made=whole({1: config}))
+    if schedule and len(configs) > 1:
+        by_batch = _schedule(configs, [whole({1: config})() for config in configs], traffic.load)
         if len(by_batch) > 1:
-            yield served(by_batch, where, _with_configs(first, model, by_batch, where, traffic), traffic)
+            made = whole(by_batch)
+            yield _served(by_batch, where, made(), traffic, made=made)
 
 
 def _with_configs(

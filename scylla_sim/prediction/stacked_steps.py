@@ -42,22 +42,18 @@ def steps_of_widths(
     widths
         Tokens of each sequence, each above 1.
     deployment
-        Where the step runs. Steps that run partly as a CUDA graph are evaluated alone.
+        Where the step runs. Steps of one array all run as a CUDA graph, or partly, or not at all, because
+        the evidence of a kernel differs inside and outside a graph.
     batch
         Sequences, in the shape of the grid.
-
-    Notes
-    -----
-    The evidence of a kernel differs inside and outside a CUDA graph.
     """
-    groups: dict[bool | None, list[int]] = {}
+    groups: dict[tuple[bool, bool], list[int]] = {}
     for width in dict.fromkeys(widths):
         eager = deployment.eager(width * batch, batch)
-        groups.setdefault(bool(eager.any()) if eager.all() or not eager.any() else None, []).append(width)
+        groups.setdefault((bool(eager.any()), bool(eager.all())), []).append(width)
     found: dict[int, Step] = {}
-    for eager_or_not, members in groups.items():
-        alone = eager_or_not is None or len(members) == 1 or batch.size == 1
-        if alone or len(members) * batch.size > MAX_STACKED:
+    for members in groups.values():
+        if len(members) == 1 or batch.size == 1 or len(members) * batch.size > MAX_STACKED:
             found |= {width: step(np.asarray(float(width))) for width in members}
         else:
             together = step(np.array(members, dtype=np.float64).reshape(-1, *[1] * batch.ndim))

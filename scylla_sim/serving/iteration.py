@@ -97,11 +97,10 @@ class IterationModel:
         b, c = np.broadcast_arrays(
             in_range("batch", batch, 0, self.max_num_seqs), np.asarray(context, dtype=np.float64)
         )
-        low, weight = _place(b, table.shape[0])
-        column, share = _place(c / self.context_step, table.shape[1])
-        left, right = ((1.0 - weight) * table[low, at] + weight * table[low + 1, at] for at in (column, column + 1))
-        found: FloatArray = (1.0 - share) * left + share * right
-        return found
+        low, high, weight = _place(b, table.shape[0])
+        column, next_column, share = _place(c / self.context_step, table.shape[1])
+        left, right = (_mixed(table[low, at], table[high, at], weight) for at in (column, next_column))
+        return _mixed(left, right, share)
 
     def attention_s(self, tokens: ArrayLike, offset: ArrayLike = 0) -> FloatArray:
         """Return the seconds of the operations of one prompt's chunk alone, such as its attention.
@@ -115,8 +114,7 @@ class IterationModel:
         q, old = np.broadcast_arrays(np.asarray(tokens, dtype=np.intp), np.asarray(offset, dtype=np.float64))
         at = np.clip(np.searchsorted(knots, old, side="right") - 1, 0, knots.size - 2)
         share = np.clip((old - knots[at]) / (knots[at + 1] - knots[at]), 0.0, 1.0)
-        found: FloatArray = (1.0 - share) * table[at, q] + share * table[at + 1, q]
-        return found
+        return _mixed(table[at, q], table[at + 1, q], share)
 
     def seconds(
         self,
@@ -211,16 +209,33 @@ def _ratio(times: Estimate, end: str) -> FloatArray:
     return ratio
 
 
-def _place(x: FloatArray, size: int) -> tuple[NDArray[np.intp], FloatArray]:
-    """Return the lower of two neighbours in a table of ``size`` entries, and the weight of the upper one."""
-    low = np.clip(np.floor(x), 0, size - 2).astype(np.intp)
-    return low, np.clip(x - low, 0.0, 1.0)
+def _place(x: FloatArray, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
+    """Return two neighbours in a table of ``size`` entries, and the weight of the upper one, 0 at an entry."""
+    low = np.clip(np.floor(x), 0, size - 1).astype(np.intp)
+    high = np.minimum(low + 1, size - 1)
+    return low, high, np.where(high > low, np.clip(x - low, 0.0, 1.0), 0.0)
+
+
+def _mixed(low: FloatArray, high: FloatArray, weight: FloatArray) -> FloatArray:
+    """Return values between two others; with weight 0 the upper one may be NaN."""
+    return np.asarray(np.where(weight > 0.0, (1.0 - weight) * low + weight * high, low))
 
 
 def _at(table: FloatArray, x: FloatArray) -> FloatArray:
     """Return entries of a table over whole numbers from 0, interpolated between them."""
-    low, weight = _place(x, table.size)
-    return np.asarray((1.0 - weight) * table[low] + weight * table[low + 1])
+    low, high, weight = _place(x, table.size)
+    return _mixed(table[low], table[high], weight)
+
+
+def context_grid(longest: int, count: int) -> FloatArray:
+    """Return the mean contexts of a table: multiples of one step, from 0 to the longest request."""
+    return np.arange(count, dtype=np.float64) * (longest / (count - 1.0))
+
+
+def offset_grid(longest: int) -> FloatArray:
+    """Return the earlier tokens of a prompt between which the attention of a chunk is interpolated."""
+    ends = np.geomspace(min(256.0, longest), max(longest, 257.0), OFFSETS - 1)
+    return np.concatenate([[0.0], ends])
 
 
 def iteration_model(
@@ -271,9 +286,7 @@ def iteration_model(
     widest = max(config.verify_tokens for config in configs.values())
     if min(configs) != 1:
         raise fail("schedule", min(configs), "must start at batch 1")
-    grid = np.arange(contexts, dtype=np.float64) * (longest / (contexts - 1.0))
-    ends = np.geomspace(min(256.0, longest), max(longest, 257.0), OFFSETS - 1)
-    offsets = np.concatenate([[0.0], ends])
+    grid = context_grid(longest, contexts)
     return IterationModel(
         decoding=decoding(
             model, configs, deployment, draft_deployment, max_batch=seats, contexts=np.maximum(grid, 1.0)
@@ -286,7 +299,7 @@ def iteration_model(
             draft_deployment or deployment,
             max_tokens=budget + seats * widest,
             max_rows=seats * (widest + 1),
-            offsets=offsets,
+            offsets=offset_grid(longest),
         ),
         host_s=float(overhead_seconds(deployment.engine, step_overhead_counts(deployment.tp))),
         max_num_seqs=seats,

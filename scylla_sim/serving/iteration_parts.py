@@ -184,6 +184,7 @@ def prompts(
     max_tokens: int,
     max_rows: int,
     offsets: FloatArray,
+    only: tuple[FloatArray, FloatArray] | None = None,
 ) -> Prompts:
     """Return the operations that prompts add to an iteration.
 
@@ -197,6 +198,9 @@ def prompts(
         Largest number of sampled tokens of an iteration.
     offsets
         Earlier tokens of a prompt, ascending from 0, shape (offsets,).
+    only
+        Tokens of a step, and tokens of a chunk, that are tabulated; all others are NaN. Ascending whole numbers up
+        to the lesser of ``max_tokens`` and `MAX_STEP_TOKENS`, which is the last step. Default: all.
 
     Notes
     -----
@@ -206,24 +210,32 @@ def prompts(
     plain = model if model.moe is None else replace(model, moe=replace(model.moe, expert_overlap=None))
     rows, heads = _split_ops(plain, deployment)
     count = min(max_tokens, MAX_STEP_TOKENS)
-    tokens = np.arange(1.0, count + 1.0)
+    tokens, chunks = only or (np.arange(1.0, count + 1.0),) * 2
     step = prefill_step(plain, deployment, tokens=tokens)
     others = {part.name for part in step.parts if part.kind != LAUNCH} - rows - heads
     sampled = _sampled(plain, deployment, heads, max_rows)
     beside = _busy(step, heads) - sampled[1]  # the head outside a CUDA graph, which the step of a prompt may be
-    rows_s = np.concatenate([[0.0], np.broadcast_to(_busy(step, rows) + beside, tokens.shape)])
-    rows_s[1:] += draft_rows_seconds(draft, model, draft_deployment, tokens)
+    rows_s = np.broadcast_to(_busy(step, rows) + beside, tokens.shape)
+    rows_s = rows_s + draft_rows_seconds(draft, model, draft_deployment, tokens)
     whole = with_overheads(step, deployment.engine, step_overhead_counts(deployment.tp))
-    at = min(TYPICAL_TOKENS, count) - 1
+    at = min(int(np.searchsorted(tokens, TYPICAL_TOKENS)), tokens.size - 1)
     return Prompts(
-        rows_s=_beyond(rows_s, max_tokens),
+        rows_s=_beyond(_spread(rows_s, tokens), max_tokens),
         head_s=sampled,
-        attention_s=_attention(plain, deployment, others, tokens, offsets, max_tokens),
+        attention_s=_attention(plain, deployment, others, chunks, offsets, max_tokens),
         offsets=offsets,
-        least_s=_beyond(np.concatenate([[0.0], _least(step, model, deployment, tokens)]), max_tokens),
+        least_s=_beyond(_spread(_least(step, model, deployment, tokens), tokens), max_tokens),
         lower=float(whole.lower[at] / whole.value[at]),
         upper=float(whole.upper[at] / whole.value[at]),
     )
+
+
+def _spread(seconds: FloatArray, tokens: FloatArray) -> FloatArray:
+    """Return seconds over all tokens from 0, which take none; tokens that were not asked for are NaN."""
+    found = np.full((*seconds.shape[:-1], int(tokens[-1]) + 1), np.nan)
+    found[..., 0] = 0.0
+    found[..., tokens.astype(np.intp)] = seconds
+    return found
 
 
 def _beyond(seconds: FloatArray, max_tokens: int) -> FloatArray:
@@ -255,10 +267,11 @@ def _attention(
     ops = prefill_ops(model, tokens=q, cached=old, tp=deployment.tp, dtype=deployment.dtype)
     own = [op for op in ops if op.name in names]
     seconds = np.broadcast_to(_busy(step_of_ops(own, deployment, q, np.ones_like(q))), q.shape) if own else 0.0 * q
-    found = np.zeros((offsets.size, max_tokens + 1))
-    found[:, 1 : tokens.size + 1] = seconds
-    for start in range(tokens.size, max_tokens, tokens.size):  # further chunks, each after the earlier ones
-        size = min(tokens.size, max_tokens - start)
+    last = min(max_tokens, MAX_STEP_TOKENS)
+    found = np.full((offsets.size, max_tokens + 1), np.nan)
+    found[:, : int(tokens[-1]) + 1] = _spread(seconds, tokens)
+    for start in range(last, max_tokens if tokens.size == last else last, last):
+        size = min(last, max_tokens - start)  # further chunks, each after the earlier ones
         for at, place in enumerate(np.interp(offsets + start, offsets, np.arange(offsets.size))):
             low = min(int(place), offsets.size - 2)
             later = seconds[low, :size] + (place - low) * (seconds[low + 1, :size] - seconds[low, :size])

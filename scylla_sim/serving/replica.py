@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,7 @@ BUDGET, SEATS, POOL, LOAD = "token budget", "seats", "KV pool", "load above 90 %
 """Reasons for which the closed form does not hold."""
 
 
+@lru_cache(maxsize=4096)
 def cycles_of(tokens_per_cycle: float, draft_len: int, *, tokens: float) -> tuple[float, float]:
     """Return mean and relative standard deviation of the cycles that a request needs for some tokens.
 
@@ -38,9 +41,9 @@ def cycles_of(tokens_per_cycle: float, draft_len: int, *, tokens: float) -> tupl
     return mean, float(np.sqrt(tokens * max(second - first**2, 0.0) / first**3)) / mean
 
 
-def _rows(model: IterationModel) -> NDArray[np.int64]:
+def table_rows(seats: int) -> NDArray[np.int64]:
     """Return the numbers of decodes at which a replica is tabulated: all small ones, and every 4 % above."""
-    return np.unique(np.round(np.geomspace(1.0, model.max_num_seqs, 160))).astype(np.int64)
+    return np.unique(np.round(np.geomspace(1.0, seats, 160))).astype(np.int64)
 
 
 def replica(
@@ -62,7 +65,7 @@ def replica(
         Whether prompts run in iterations of their own, without decodes beside them.
     """
     whole("output_len", load.output_len, 2, hint="one token has no time per output token")
-    rows = _rows(model)
+    rows = table_rows(model.max_num_seqs)
     n, new, context = rows.astype(np.float64), load.new_tokens, float(load.context)
     decoding = model.decoding
     width = decoding.verify_tokens[rows]
