@@ -65,7 +65,8 @@ test: $(INSTALLED)
 	MYPYPATH=workflow python -m mypy --strict workflow/commands.py \
 	  workflow/snakemake_logger_plugin_progress/*.py workflow/guard.py workflow/scenarios.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
-	  workflow/fit_overheads.py workflow/command_line_page.py workflow/closed_form_errors.py
+	  workflow/fit_overheads.py workflow/command_line_page.py workflow/theory_figures.py \
+	  workflow/closed_form_errors.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -108,6 +109,7 @@ blind: $(INSTALLED)
 docs: $(INSTALLED)
 	@python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.txt
 	@python workflow/command_line_page.py > docs/command-line.md
+	@python workflow/theory_figures.py docs/theory
 	@zensical build --strict --clean
 	@echo 'The site is in site/. Read it with: python -m http.server -d site'
 
