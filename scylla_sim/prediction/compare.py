@@ -123,7 +123,8 @@ class Comparison:
         if self.waiting < 1.0 - 2 * SAME:
             share = f"{100 * self.waiting:.0f} %"
             wait = f" Only {share} of the requests in flight decode; the others wait or are prefilled."
-        return self._explanation() + wait
+        inside = all(item.inside for item in self.quantities) and not self.agrees
+        return "Every measured value lies in its 90 % interval. " * inside + self._explanation() + wait
 
     def _explanation(self) -> str:
         if self.agrees:
