@@ -123,13 +123,16 @@ class Comparison:
         if self.waiting < 1.0 - 2 * SAME:
             share = f"{100 * self.waiting:.0f} %"
             wait = f" Only {share} of the requests in flight decode; the others wait or are prefilled."
-        inside = all(item.inside for item in self.quantities) and not self.agrees
-        return "Every measured value lies in its 90 % interval. " * inside + self._explanation() + wait
+        return self._explanation() + wait
 
     def _explanation(self) -> str:
         if self.agrees:
             return f"Prediction and measurement agree within {100 * SAME:.0f} %."
         able = sorted((part for part in self.parts if part.explains), key=lambda part: part.share)
+        inside = all(item.inside for item in self.quantities)
+        start = "Every measured value lies in its 90 % interval. " if inside else ""
+        if not able and inside:
+            return f"{start}No single part explains the difference; several together may."
         if not able:
             nearest = min(self.parts, key=lambda part: part.share)
             most = ""
@@ -138,7 +141,7 @@ class Comparison:
             return f"No single part explains the difference within its interval.{most}"
         first, *others = able
         also = f"; so would {' or '.join(f'{part.name} ({_percent(part)})' for part in others)}" if others else ""
-        return f"{first.name.capitalize()} would explain the difference: {_percent(first)} of its interval{also}."
+        return f"{start}{first.name.capitalize()} would explain the difference: {_percent(first)} of its interval{also}."
 
 
 def _percent(part: Part) -> str:
