@@ -46,6 +46,18 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(item.name): next(iter(item.specifier)).version for item in items}
 
 
+def test_the_lock_holds_the_pins_with_their_hashes() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    lines = re.sub(r"^#.*\n|\\\n", "", text, flags=re.MULTILINE).splitlines()
+    locked = {}
+    for line in lines:
+        item, *hashes = line.split("--hash=sha256:")
+        requirement = Requirement(item)
+        assert hashes and all(re.fullmatch(r"[0-9a-f]{64}", one.strip()) for one in hashes), item
+        locked[canonicalize_name(requirement.name)] = next(iter(requirement.specifier)).version
+    assert {name: locked.get(name) for name in pins()} == pins()
+
+
 def test_the_extra_test_includes_every_extra(project: dict[str, Any]) -> None:
     extras = project["project"]["optional-dependencies"]
     test = next(Requirement(line) for line in extras["test"] if line.startswith(project["project"]["name"]))

@@ -24,6 +24,12 @@ def test_the_readme_describes_every_file(name: str) -> None:
     assert f"`{name}.csv`" in (FOLDER / "README.md").read_text()
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_the_readme_states_the_licence_of_the_sources_of_every_file(name: str) -> None:
+    section = (FOLDER / "README.md").read_text().partition("\n## Licences")[2].partition("\n## ")[0]
+    assert f"`{name}.csv`" in section
+
+
 def test_the_folder_stays_small() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 500_000
 
