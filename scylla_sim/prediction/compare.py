@@ -141,7 +141,8 @@ class Comparison:
             return f"No single part explains the difference within its interval.{most}"
         first, *others = able
         also = f"; so would {' or '.join(f'{part.name} ({_percent(part)})' for part in others)}" if others else ""
-        return f"{start}{first.name.capitalize()} would explain the difference: {_percent(first)} of its interval{also}."
+        found = f"{first.name.capitalize()} would explain the difference: {_percent(first)} of its interval"
+        return f"{start}{found}{also}."
 
 
 def _percent(part: Part) -> str:
