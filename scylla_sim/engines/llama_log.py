@@ -29,6 +29,7 @@ _N = r"(\d{1,12})"
 _EVAL = re.compile(rf"(?<!prompt )\beval time =\s*(\d{{1,12}}\.\d+) ms /\s*{_N} (?:tokens|runs)")
 _DRAFT = re.compile(rf"draft acceptance(?: rate)? = \d\.\d+ \(\s*{_N} accepted \\?/\s*{_N} generated\)")
 _CUT = re.compile(r"draft acceptance(?: rate)? =")
+_LINES = re.compile(rb" =(?:(?<=eval time =)|(?<=draft acceptance =)|(?<=draft acceptance rate =))")
 _MEAN = re.compile(r"mean len =\s*(\d{1,6}\.\d{2})(?!\d)")
 _METHOD = re.compile(r"statistics\s+([\w-]{1,40}):")
 _TIMINGS = re.compile(r'"timings"\s*:\s*\{([^{}]*)\}')
@@ -98,7 +99,7 @@ def read_llama_log(text: TextFile) -> list[Measurement]:
         notes.append(f"{share} are cut or damaged and skipped; the first: {problems[0]}")
     if known and len(known) < len(requests):
         notes.append(f"{len(requests) - len(known)} of {len(requests)} requests are left out: {WHY}")
-    methods = {match[1] for _, line in text.lines(b"statistics ") for match in _METHOD.finditer(line)}
+    methods = {match[1] for line in text.texts(b"statistics ") for match in _METHOD.finditer(line)}
     timed = [item for item in known if item.seconds > 0 and item.tokens]
     served = None
     if timed:
@@ -129,7 +130,7 @@ def _requests(text: TextFile, problems: list[str]) -> Iterator[Request]:
     The server prints the lines of a request together, so the last time belongs to the next draft.
     """
     pending, found = (0.0, 0), False
-    for number, line in text.lines(b" = "):
+    for number, line in text.lines(_LINES):
         marks = sorted(
             [(match.start(), match) for match in (*_EVAL.finditer(line), *_CUT.finditer(line))],
             key=lambda pair: pair[0],

@@ -1,6 +1,6 @@
 """Acceptance from the output of an engine or of a benchmark: recognize the kind of a file and read it.
 
-The content decides the kind. Every line with ``ccept`` is compared with the marks of `KINDS`; spreadsheets and
+The content decides the kind. Lines with the parts of `KINDS` are compared with their marks; spreadsheets and
 GuideLLM's reports are known by their first characters. Exports of logs as JSON (Loki, CloudWatch, Docker) need no
 reader of their own, because the records inside are unchanged.
 
@@ -103,8 +103,8 @@ KINDS = {
 }
 """Kinds of files with lines that show them."""
 
-NEEDLE = b"ccept"
-"""Bytes in every line that shows a kind."""
+STEMS = (b"ccept", b"Spec")
+"""Bytes in the parts of `KINDS`, of which each part has one: a pattern that begins with fixed bytes is fast."""
 
 OWN = '"acceptance_rate"'
 """Key of ``acceptance.json``, which needs no reader."""
@@ -113,6 +113,23 @@ LOOKED_FOR = (
     "vLLM's or SGLang's log, /metrics page or benchmark, TensorRT-LLM's iteration statistics, llama.cpp's log, a "
     "GuideLLM or SpecForge result, or a CSV file position,accepted,drafted"
 )
+
+
+def _searches() -> list[re.Pattern[bytes]]:
+    """Return patterns of the parts of all kinds, one for each stem."""
+    found = []
+    for stem in STEMS:
+        ends = []
+        for part in (part.encode() for kind in KINDS.values() for part in kind.parts):
+            if stem in part:
+                at = part.index(stem)
+                ends.append(b"(?<=" + re.escape(part[: at + len(stem)]) + b")" + re.escape(part[at + len(stem) :]))
+        found.append(re.compile(stem + b"(?:" + b"|".join(ends) + b")"))
+    return found
+
+
+SEARCHES = _searches()
+"""Patterns of lines that are compared with the marks of kinds."""
 
 
 def kinds_of(text: TextFile) -> dict[str, Kind]:
@@ -128,11 +145,13 @@ def kinds_of(text: TextFile) -> dict[str, Kind]:
         return {"counts": _text(("position",), counts_csv.read_counts)}
     found: dict[str, Kind] = {}
     missing = [(part, name) for name, kind in KINDS.items() for part in kind.parts]
-    for _, line in text.lines(NEEDLE):
-        shown = {name for part, name in missing if part in line and KINDS[name].mark.search(line) is not None}
-        if shown:
-            found |= {name: KINDS[name] for name in KINDS if name in shown}
-            missing = [(part, name) for part, name in missing if name not in shown]
+    for search in SEARCHES:
+        for line in text.texts(search):
+            shown = {name for part, name in missing if part in line and KINDS[name].mark.search(line) is not None}
+            if shown:
+                found |= {name: KINDS[name] for name in shown}
+                missing = [(part, name) for part, name in missing if name not in shown]
+    found = {name: kind for name, kind in KINDS.items() if name in found}
     if '"steps"' in start and "benchmark result" in found:
         found["SpecForge benchmark"] = KINDS["SpecForge benchmark"]
         del found["benchmark result"]

@@ -70,7 +70,7 @@ def _number(text: str, place: str) -> float:
 
 def _text_samples(text: TextFile, prefix: str) -> Iterator[tuple[str, Labels, float, float | None]]:
     """Yield name, labels, value and time of each sample of a page whose name starts with ``prefix``."""
-    for number, line in text.lines(prefix.encode()):
+    for number, line in text.lines(re.escape(prefix).encode()):
         if _COMMENT.search(line) is not None:
             continue
         match = _SAMPLE.search(line)

@@ -109,7 +109,7 @@ def _numbers(record: str, number: int) -> tuple[float, float, float]:
 def _measurement(text: TextFile, kept: np.ndarray, problems: list[str]) -> Measurement:
     """Return the measurement of the windows that were kept, with the settings that the server printed."""
     settings: dict[str, set[str]] = {"steps": set(), "top_k": set(), "method": set(), "model": set()}
-    for _, line in text.lines(b"speculative_num_steps="):
+    for line in text.texts(b"speculative_num_steps="):
         for name, pattern in (("steps", _STEPS), ("top_k", _TOP_K), ("method", _METHOD), ("model", _MODEL)):
             settings[name] |= {match[1] for match in pattern.finditer(line)}
     one = {name: values.pop() if len(values) == 1 else None for name, values in settings.items()}

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,8 +25,11 @@ from scylla_sim.checks import fail
 STDIN = "-"
 """Name of standard input."""
 
-BLOCK = 1 << 22
-"""Bytes that are read at once."""
+BLOCK = 1 << 16
+"""Bytes that are read at once; larger blocks are slower, because each gets fresh memory from the system."""
+
+START = 1 << 16
+"""Bytes at the start of a file that show some kinds."""
 
 MAX_WHOLE_BYTES = 1 << 28
 """Size of the largest file that is read at once, such as a JSON document or a metrics page."""
@@ -89,21 +94,50 @@ class TextFile:
         if decoder is not None and (last := decoder.decode(b"", final=True)):
             yield last.encode("utf-8", "replace")
 
-    def lines(self, needle: bytes) -> Iterator[tuple[int, str]]:
-        r"""Yield the number and the text of every line that contains some bytes.
+    def whole_lines(self) -> Iterator[bytes]:
+        """Yield the text in pieces that end at the end of a line, each about one block long.
+
+        Raises
+        ------
+        InputError
+            For a line above `MAX_WHOLE_BYTES`.
+        """
+        parts: list[bytes] = []
+        size = 0
+        for block in self.blocks():
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield b"".join([*parts, block[:end]])
+                parts, size, block = [], 0, block[end:]
+            parts.append(block)
+            size = self._checked(size + len(block), "lines of ")
+        yield b"".join(parts)
+
+    def lines(self, pattern: bytes | re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
+        r"""Yield the number and the text of every line with a match of a pattern, which matches no line break.
+
+        Patterns that begin with fixed bytes are searched several times as fast as others.
 
         Examples
         --------
         >>> list(TextFile.of("one\ntwo 2\nthree 2").lines(b"2"))
         [(2, 'two 2'), (3, 'three 2')]
         """
-        number, rest = 1, b""
-        for block in self.blocks():
-            text = rest + block
-            end = text.rfind(b"\n") + 1
-            whole, rest = text[:end], text[end:]
-            number = yield from _marked(whole, needle, number)
-        yield from _marked(rest, needle, number)
+        mark, number = re.compile(pattern), 1
+        for piece in self.whole_lines():
+            counted = 0
+            for begin, end in _ranges(piece, mark):
+                number += piece.count(b"\n", counted, begin)
+                counted = begin
+                yield number, piece[begin:end].decode("utf-8", "replace")
+            number += piece.count(b"\n", counted)
+
+    def texts(self, pattern: bytes | re.Pattern[bytes]) -> Iterator[str]:
+        """Yield the lines of `lines` without their numbers, which take time to count."""
+        mark = re.compile(pattern)
+        for piece in self.whole_lines():
+            for begin, end in _ranges(piece, mark):
+                yield piece[begin:end].decode("utf-8", "replace")
 
     def whole(self) -> str:
         """Return the whole text.
@@ -116,27 +150,29 @@ class TextFile:
         parts, size = [], 0
         for block in self.blocks():
             parts.append(block)
-            size += len(block)
-            if size > MAX_WHOLE_BYTES:
-                raise fail("file", self.name, f"must have at most {MAX_WHOLE_BYTES >> 20} MiB", "cut it into parts")
+            size = self._checked(size + len(block))
         return b"".join(parts).decode("utf-8", "replace")
 
+    def _checked(self, size: int, what: str = "") -> int:
+        """Return a number of bytes to hold in memory."""
+        if size > MAX_WHOLE_BYTES:
+            rule = f"must have {what}at most {MAX_WHOLE_BYTES >> 20} MiB"
+            raise fail("file", self.name, rule, "cut it into parts")
+        return size
+
     def start(self) -> str:
-        """Return the first characters that are not blank, at most 64 Ki."""
-        return next(self.blocks(), b"")[: 1 << 16].decode("utf-8", "replace").lstrip()
+        """Return the first characters that are not blank, of at most `START` bytes."""
+        return b"".join(islice(self.blocks(), 2))[:START].decode("utf-8", "replace").lstrip()
 
 
-def _marked(text: bytes, needle: bytes, number: int) -> Generator[tuple[int, str], None, int]:
-    """Yield the lines of a text that contain some bytes; return the number of the line behind it."""
-    at = counted = 0
-    while (hit := text.find(needle, at)) >= 0:
-        begin = text.rfind(b"\n", 0, hit) + 1
-        end = text.find(b"\n", hit)
+def _ranges(text: bytes, mark: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield the beginning and the end of every line with a match of a pattern."""
+    end = 0
+    while (hit := mark.search(text, end)) is not None:
+        begin = text.rfind(b"\n", 0, hit.start()) + 1
+        end = text.find(b"\n", hit.start())
         end = len(text) if end < 0 else end
-        number += text.count(b"\n", counted, begin)
-        counted, at = begin, end
-        yield number, text[begin:end].decode("utf-8", "replace")
-    return number + text.count(b"\n", counted)
+        yield begin, end
 
 
 @contextmanager

@@ -65,6 +65,7 @@ _TOTALS = (
 )
 _IDLE = re.compile(r"length: nan|Drafted: 0 tokens|draft tokens: 0,")
 _TIME = re.compile(r"\d\d:\d\d:\d\d")
+_LINES = re.compile(b"metrics:(?:(?<=SpecDecoding metrics:)|(?<=Speculative metrics:))")
 _MARKERS = re.compile(f"{MARKER}|{MARKER_OLD}")
 _SPEED = re.compile(r"Avg generation throughput: (\d{1,9}\.\d+) tokens/s, Running: (\d{1,9}) reqs")
 _CONFIG = re.compile(r"SpeculativeConfig\(method='([\w-]{1,40})'")
@@ -127,7 +128,7 @@ def records(text: TextFile) -> Records:
 
 def _marked(text: TextFile) -> Iterator[tuple[int, str]]:
     """Yield the number of the line and the text of every record; the first has the text in front of it."""
-    for number, line in text.lines(b"metrics:"):
+    for number, line in text.lines(_LINES):
         begins = [match.start() for match in _MARKERS.finditer(line)]
         for i, begin in enumerate(begins):
             yield number, line[begin if i else 0 : begins[i + 1] if i + 1 < len(begins) else None]
@@ -272,7 +273,7 @@ def _notes(read: Records) -> tuple[str, ...]:
 
 def _facts(text: TextFile) -> Measurement:
     """Return a measurement with method, model, version and served figures, where the log has them."""
-    start = [line for _, line in text.lines(b"with config: model=")]
+    start = list(text.texts(b"with config: model="))
 
     def only(pattern: re.Pattern[str]) -> str | None:
         values = {match[1] for line in start for match in pattern.finditer(line)}
@@ -280,7 +281,7 @@ def _facts(text: TextFile) -> Measurement:
 
     speeds = [
         (float(match[1]), float(match[2]))
-        for _, line in text.lines(b"Avg generation throughput: ")
+        for line in text.texts(b"Avg generation throughput: ")
         for match in _SPEED.finditer(line)
     ]
     busy = np.array([pair for pair in speeds if min(pair) > 0]).reshape(-1, 2)

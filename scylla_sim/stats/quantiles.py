@@ -19,6 +19,7 @@ Z_90 = 1.6448536269514722
 
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
 _LOG_GAMMA = np.vectorize(math.lgamma, otypes=[np.float64])
+_NEARLY_NORMAL, _TAIL, _NEWTON_STEPS = 1e3, 1e-4, 5
 _MAX_TERMS = 500
 _TINY = 1e-300
 
@@ -97,7 +98,9 @@ def incomplete_beta(x: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatArray:
 
 
 def beta_quantile(probability: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatArray:
-    """Return the quantile of Beta(a, b) by bisection; arguments broadcast.
+    """Return the quantile of Beta(a, b); arguments broadcast.
+
+    It is found by bisection, and by Newton's method where the distribution is nearly normal.
 
     Examples
     --------
@@ -107,12 +110,36 @@ def beta_quantile(probability: ArrayLike, a: ArrayLike, b: ArrayLike) -> FloatAr
     probability, a, b = np.broadcast_arrays(
         in_range("probability", probability, 0, 1), positive("a", a), positive("b", b)
     )
+    near = (np.minimum(a, b) >= _NEARLY_NORMAL) & (probability > _TAIL) & (probability < 1.0 - _TAIL)
+    found = np.empty(probability.shape)
+    for rows, method in ((near, _newton_quantile), (~near, _bisected_quantile)):
+        if rows.any():
+            found[rows] = method(probability[rows], a[rows], b[rows])
+    return found
+
+
+def _bisected_quantile(probability: FloatArray, a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return quantiles of Beta(a, b) by bisection."""
     low, high = np.zeros(probability.shape), np.ones(probability.shape)
     for _ in range(60):
         middle = (low + high) / 2
         below = incomplete_beta(middle, a, b) < probability
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return (low + high) / 2
+
+
+def _newton_quantile(probability: FloatArray, a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return quantiles of Beta(a, b) for large a and b by Newton's method, from the normal distribution."""
+    from statistics import NormalDist  # only here, because most predictions need no such quantile
+
+    mean = a / (a + b)
+    sd = np.sqrt(mean * (1.0 - mean) / (a + b + 1.0))
+    x = mean + sd * np.array([NormalDist().inv_cdf(each) for each in probability.tolist()])
+    log_size = _LOG_GAMMA(a + b) - _LOG_GAMMA(a) - _LOG_GAMMA(b)
+    for _ in range(_NEWTON_STEPS):
+        density = np.exp(log_size + (a - 1.0) * np.log(x) + (b - 1.0) * np.log1p(-x))
+        x = x - (incomplete_beta(x, a, b) - probability) / density
+    return np.asarray(x)
 
 
 def weighted_quantile(values: ArrayLike, probability: ArrayLike, *, weights: ArrayLike) -> FloatArray:

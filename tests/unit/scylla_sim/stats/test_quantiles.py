@@ -17,6 +17,13 @@ def test_beta_quantile_agrees_with_scipy():
     assert beta_quantile(q, a, b) == pytest.approx(stats.beta.ppf(q, a, b), rel=1e-8)
 
 
+def test_beta_quantile_of_millions_of_counts_agrees_with_scipy():
+    a, b = np.array([999.0, 1000.0, 40_000.5, 4_064_882.5]), np.array([3e5, 1000.0, 90_000.5, 1_424_804.5])
+    sd = np.sqrt(a * b / (a + b + 1.0)) / (a + b)
+    for q in (1e-6, 0.05, 0.5, 0.999):
+        assert (beta_quantile(q, a, b) - stats.beta.ppf(q, a, b)) / sd == pytest.approx(0.0, abs=1e-6)
+
+
 @pytest.mark.parametrize("dof", [1, 2, 5, 30, 1000])
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
 def test_student_quantile_agrees_with_scipy(level, dof):
