@@ -12,7 +12,7 @@ from scylla_sim.acceptance.measured_serving import MeasuredServing
 from scylla_sim.checks import InputError, fail, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import count, emit, emit_text
-from scylla_sim.engines import acceptance_json
+from scylla_sim.engines import acceptance_json, plain_runs
 from scylla_sim.prediction import compare
 from scylla_sim.prediction.compare import Comparison
 from scylla_sim.prediction.footer import footer
@@ -50,10 +50,21 @@ def measured_file(option: str, path: str) -> tuple[MeasuredServing, Row]:
     except InputError:
         facts = {}
     if not {"served", "acceptance_rate"} & set(facts):
-        facts = acceptance_json.read_content(path).facts | {"read_from_source": True}
+        facts = _facts(path)
     if not facts.get("served"):
         raise fail(option, path, "holds no measured times (TPOT, ITL or throughput)", "give a benchmark result")
     return MeasuredServing.of(facts["served"]), facts
+
+
+def _facts(path: str) -> Row:
+    """Return the facts of a file of an engine: acceptance and served figures, or these of a run without a draft."""
+    try:
+        return acceptance_json.read_content(path).facts | {"read_from_source": True}
+    except InputError:
+        plain = plain_runs.read_plain(path)
+        if plain is None:
+            raise
+    return {"served": plain.as_dict(), "counts_no_drafts": True}
 
 
 def placed(
@@ -69,6 +80,9 @@ def placed(
         For options that contradict the file.
     """
     notes: list[str] = []
+    if facts.get("counts_no_drafts"):
+        plain = "taken as a run without a draft" if scenario.draft == "none" else "its acceptance is not known"
+        notes.append(f"{path} counts no drafts; {plain}")
     given: dict[str, Any] = {}
     load = measured.concurrency or measured.max_concurrency
     batches = np.atleast_1d(np.asarray(scenario.batch)).tolist()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance.measured_serving import MeasuredServing
-from scylla_sim.checks import InputError, fail, in_range, whole
+from scylla_sim.checks import fail, in_range, whole
 from scylla_sim.engines.counts import Counts
 from scylla_sim.engines.documents import documents, objects
 from scylla_sim.engines.measurement import Measurement
@@ -48,6 +48,9 @@ _LABELS = (*_SPEC, _INPUT[1], _OUTPUT[1], "Max request concurrency", *(names[1] 
 _LINE = re.compile(rf"(?:^|\s)({'|'.join(map(re.escape, _LABELS))}):[ \t]+(\d{{1,15}}(?:\.\d+)?)[ \t\r]*$")
 _POSITION = re.compile(r"\bPosition (\d{1,4}):[ \t]+(\d{1,3}\.\d+|\d{1,3}|nan)[ \t\r]*$")
 _TITLE = "Serving Benchmark Result"
+MARKS = ('"mean_tpot_ms"', _TITLE)
+"""Texts that show a benchmark with or without acceptance."""
+PLAIN_HINT = "was speculation on? a run without a draft goes to predict --compare or ingest --fit-overhead"
 _END = re.compile("={40,}\\s*$")
 
 Values = Mapping[str, Any]
@@ -130,10 +133,12 @@ def read_bench_json(text: TextFile) -> list[Measurement]:
             )
         )
     found += [
-        _sglang(item) for item in objects(values, "accept_length") if item.get("output_throughput") is not None
+        _sglang(item)
+        for item in objects(values, "accept_length")
+        if item.get("output_throughput") is not None and item["accept_length"] is not None
     ]
     if not found:
-        raise fail("file", text.name, "holds a benchmark without acceptance", "was speculation on?")
+        raise fail("file", text.name, "is a benchmark without acceptance", PLAIN_HINT)
     return found
 
 
@@ -152,6 +157,25 @@ def _sglang(item: Values) -> Measurement:
         served=_served(item, 0),
         notes=("SGLang's accept length is that of the server since it started",),
     )
+
+
+def plain_runs(text: TextFile) -> list[MeasuredServing]:
+    """Return the served figures of the results in a file, JSON or text; none if a result counts drafts.
+
+    Examples
+    --------
+    >>> [run.tpot_s for run in plain_runs(TextFile.of('{"mean_tpot_ms": 8.0, "accept_length": null}'))]
+    [0.008]
+    """
+    if text.start()[:1] in ("{", "["):
+        found: list[Values] = list(objects(documents(text), "mean_tpot_ms"))
+        drafts, column = (_KEYS[0], "accept_length"), 0
+    else:
+        found = [values for values, _ in _tables(text.whole())]
+        drafts, column = ("Drafts", "Accept length"), 1
+    if any(item.get(key) is not None for item in found for key in drafts):
+        return []
+    return [run for run in (_served(item, column) for item in found) if run is not None]
 
 
 def _one_length(value: Any, draft_len: int | None) -> Windows:
@@ -185,7 +209,7 @@ def read_bench_text(text: TextFile) -> list[Measurement]:
             served, windows = _served(values, 1), _one_length(values["Accept length"], None)
             found.append(Measurement(SOURCE_SGLANG, windows, engine="sglang", served=served, notes=(note,)))
     if not found:
-        raise InputError(f"file={text.name!r} holds a benchmark without acceptance; was speculation on?")
+        raise fail("file", text.name, "is a benchmark without acceptance", PLAIN_HINT)
     return found
 
 

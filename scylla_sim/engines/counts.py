@@ -17,6 +17,9 @@ from scylla_sim.stats.quantiles import student_quantile
 LENGTH_TOLERANCE = 0.01
 """Share by which the mean draft may exceed a whole number and still count as it: logs print rounded rates."""
 
+ROUNDING = 0.0005
+"""Largest error of a printed rate."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -99,6 +102,34 @@ class Counts:
         error = np.sqrt(max(float(emitted @ tokens**2) - tau**2, 0.0) / self.cycles)
         half = student_quantile(level, max(self.cycles - 1, 1)) * error
         return Estimate.of(tau, max(tau - half, 1.0), min(tau + half, float(emitted.size)))
+
+
+def from_rates(rates: Sequence[float], cycles: int, accepted: int) -> tuple[int, ...]:
+    """Return counts per position of cumulative rates, which engines print with three decimals.
+
+    They add up to ``accepted`` as far as the rounding of the rates allows.
+
+    Examples
+    --------
+    >>> from_rates([0.667, 0.333], 3000, 3001)
+    (2002, 999)
+    """
+    exact = [rate * cycles for rate in rates]
+    counts = [round(value) for value in exact]
+    slack = ROUNDING * cycles + 0.5
+    while (rest := accepted - sum(counts)) != 0:
+        sign = 1 if rest > 0 else -1
+        ends = [cycles, *counts, 0]
+        # how far a count may move: to the end of its rounding, and not past its neighbours
+        room = [
+            min(int(slack + sign * (exact[i] - counts[i])), sign * (ends[i if sign > 0 else i + 2] - counts[i]))
+            for i in range(len(counts))
+        ]
+        at = max(range(len(room)), key=room.__getitem__)
+        if room[at] < 1:
+            break
+        counts[at] += sign * min(room[at], max(abs(rest) // len(counts), 1))
+    return tuple(counts)
 
 
 def length_of(drafted: int, accepted: int, cycles: int) -> int:

@@ -2,26 +2,29 @@
 
 A request prints its generated tokens and times, and then its drafted and accepted tokens. The first token comes
 from the prompt, and every later step gives one token more than it accepts. So a request of n tokens that accepted a
-of them took n - 1 - a steps, steps without a draft included.
+of them took n - 1 - a steps, steps without a draft included. Rates by position are cumulative: accepted tokens of
+the position over the drafts that were verified.
 
 Source: ggml-org/llama.cpp, ``tools/server/server-context.cpp`` (``print_timing``: "draft acceptance", before 2026
-"draft acceptance rate") and ``tools/server/README.md`` (``timings``: ``predicted_n``, ``draft_n``,
-``draft_n_accepted``); "statistics" lines of ``common/speculative.cpp`` add up over requests and give the method.
+"draft acceptance rate"; since pull request 24536 of June 2026 "acceptance rate per position"),
+``tools/server/README.md`` (``timings``: ``predicted_n``, ``draft_n``, ``draft_n_accepted``) and
+``common/speculative.cpp`` ("statistics" lines add up over requests and give the method).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scylla_sim.acceptance.measured_serving import MeasuredServing
 from scylla_sim.checks import InputError, fail
+from scylla_sim.engines.counts import Counts, from_rates, total
 from scylla_sim.engines.measurement import Measurement
 from scylla_sim.engines.text_file import TextFile
-from scylla_sim.engines.windows import Totals, of_cycles
+from scylla_sim.engines.windows import Totals, Windows, of_cycles
 
 SOURCE = "llama.cpp log"
 
@@ -30,7 +33,8 @@ _EVAL = re.compile(rf"(?<!prompt )\beval time =\s*(\d{{1,12}}\.\d+) ms /\s*{_N} 
 _DRAFT = re.compile(rf"draft acceptance(?: rate)? = \d\.\d+ \(\s*{_N} accepted \\?/\s*{_N} generated\)")
 _CUT = re.compile(r"draft acceptance(?: rate)? =")
 _LINES = re.compile(rb" =(?:(?<=eval time =)|(?<=draft acceptance =)|(?<=draft acceptance rate =))")
-_MEAN = re.compile(r"mean len =\s*(\d{1,6}\.\d{2})(?!\d)")
+_MEAN = re.compile(r"mean (?:len|acceptance length) =\s*(\d{1,6}\.\d{2})(?!\d)")
+_RATES = re.compile(r"acceptance rate per position = \((\d\.\d{2,3}(?:, \d\.\d{2,3})*)\)")
 _METHOD = re.compile(r"statistics\s+([\w-]{1,40}):")
 _TIMINGS = re.compile(r'"timings"\s*:\s*\{([^{}]*)\}')
 _TIMING = {
@@ -45,13 +49,14 @@ WHY = "these requests have no line with their generated tokens, so their steps a
 
 @dataclass(frozen=True)
 class Request:
-    """One request: its tokens and seconds if they are known, and its drafted and accepted tokens."""
+    """One request: its drafted and accepted tokens, and what is known of its tokens, seconds and positions."""
 
     drafted: int
     accepted: int
     tokens: int | None = None
     seconds: float = 0.0
     mean_len: float | None = None
+    rates: tuple[float, ...] = ()
 
     @property
     def steps(self) -> float | None:
@@ -67,6 +72,25 @@ class Request:
         if self.mean_len is not None and self.mean_len > 1:
             return float(round(self.accepted / (self.mean_len - 1)))
         return None
+
+    def counts(self) -> Counts | None:
+        """Return the counts per position; ``None`` if they are unknown or contradict the accepted tokens.
+
+        Examples
+        --------
+        >>> Request(259, 167, tokens=256, rates=(0.805, 0.632, 0.483)).counts().accepted
+        (70, 55, 42)
+        """
+        total = sum(self.rates)
+        if not self.steps or total <= 0 or any(b > a for a, b in zip((1.0, *self.rates), self.rates)):
+            return None
+        verified = round(self.accepted / total)
+        accepted = from_rates(self.rates, verified, self.accepted)
+        cycles = max(int(self.steps), verified)
+        if sum(accepted) != self.accepted or self.drafted > cycles * len(self.rates):
+            return None
+        same = self.drafted == cycles * len(self.rates)
+        return Counts(cycles, accepted, None if same else self.drafted, whole_drafts=same)
 
 
 def read_llama_log(text: TextFile) -> list[Measurement]:
@@ -100,28 +124,42 @@ def read_llama_log(text: TextFile) -> list[Measurement]:
     if known and len(known) < len(requests):
         notes.append(f"{len(requests) - len(known)} of {len(requests)} requests are left out: {WHY}")
     methods = {match[1] for line in text.texts(b"statistics ") for match in _METHOD.finditer(line)}
-    timed = [item for item in known if item.seconds > 0 and item.tokens]
-    served = None
-    if timed:
-        total = sum(item.tokens or 0 for item in timed)
-        mean = sum(item.seconds for item in timed) / total
-        served = MeasuredServing(tpot_s=mean, output_len=total / len(timed), requests=len(timed))
-    drafted, accepted = (
-        [float(getattr(item, key)) for item in known or requests] for key in ("drafted", "accepted")
+    item = Measurement(
+        SOURCE,
+        _windows(known or requests),
+        engine="llama.cpp",
+        method=methods.pop() if len(methods) == 1 else None,
+        skipped=len(problems),
+        served=_served(known),
+        notes=tuple(notes),
     )
-    return [
-        Measurement(
-            SOURCE,
-            of_cycles([item.steps or 1.0 for item in known], accepted, drafted)
-            if known
-            else Totals(np.array(drafted), np.array(accepted), WHY),
-            engine="llama.cpp",
-            method=methods.pop() if len(methods) == 1 else None,
-            skipped=len(problems),
-            served=served,
-            notes=tuple(notes),
-        )
-    ]
+    counts = [each for each in (request.counts() for request in known) if each is not None]
+    lengths = sorted({len(each.accepted) for each in counts})
+    if len(counts) < len(requests) or not lengths:
+        return [item]
+    found = [(n, total([each for each in counts if len(each.accepted) == n])) for n in lengths]
+    if len(found) == 1:
+        return [replace(item, found=found[0][1])]
+    return [replace(item, found=each, served=None, series=f"draft_len={n}") for n, each in found]
+
+
+def _windows(requests: Sequence[Request]) -> Windows | Totals:
+    """Return one window for each request."""
+    drafted, accepted = ([float(getattr(item, key)) for item in requests] for key in ("drafted", "accepted"))
+    steps = [item.steps for item in requests if item.steps]
+    if len(steps) < len(requests):
+        return Totals(np.array(drafted), np.array(accepted), WHY)
+    return of_cycles(steps, accepted, drafted)
+
+
+def _served(requests: Sequence[Request]) -> MeasuredServing | None:
+    """Return the mean time per token of the requests that print it."""
+    timed = [item for item in requests if item.seconds > 0 and item.tokens]
+    if not timed:
+        return None
+    tokens = sum(item.tokens or 0 for item in timed)
+    mean = sum(item.seconds for item in timed) / tokens
+    return MeasuredServing(tpot_s=mean, output_len=tokens / len(timed), requests=len(timed))
 
 
 def _requests(text: TextFile, problems: list[str]) -> Iterator[Request]:
@@ -144,8 +182,15 @@ def _requests(text: TextFile, problems: list[str]) -> Iterator[Request]:
                 problems.append(f"line={number} has no accepted and generated tokens; is it cut?")
                 continue
             (ms, tokens), pending, found = pending, (0.0, 0), True
-            mean_len = None if mean is None else float(mean[1])
-            yield Request(int(draft[2]), int(draft[1]), tokens or None, 1e-3 * ms, mean_len)
+            rates = _RATES.search(line, at)
+            yield Request(
+                int(draft[2]),
+                int(draft[1]),
+                tokens or None,
+                1e-3 * ms,
+                None if mean is None else float(mean[1]),
+                () if rates is None else tuple(map(float, rates[1].split(", "))),
+            )
     if not found:
         for number, line in text.lines(b'"draft_n_accepted"'):
             yield from _answers(line, number, problems)

@@ -155,7 +155,7 @@ def kinds_of(text: TextFile) -> dict[str, Kind]:
     if '"steps"' in start and "benchmark result" in found:
         found["SpecForge benchmark"] = KINDS["SpecForge benchmark"]
         del found["benchmark result"]
-    if start.startswith("{") and ('"generative_benchmark"' in start or '"guidellm_version"' in start):
+    if guidellm.is_guidellm(start):
         found["GuideLLM report"] = _text(("guidellm",), guidellm.read_guidellm)
     return found
 
@@ -191,6 +191,8 @@ def read(text: TextFile, before: TextFile | None = None) -> list[Measurement]:
     if not found:
         if OWN in text.start():
             raise fail("file", text.name, "is a file of rates already", "give it to --acceptance")
+        if any(mark in text.start() for mark in bench_serve.MARKS):
+            raise fail("file", text.name, "is a benchmark without acceptance", bench_serve.PLAIN_HINT)
         raise fail("file", text.name, "holds no acceptance", f"looked for {LOOKED_FOR}")
     ((name, kind),) = found.items()
     if before is None:

@@ -28,7 +28,7 @@ import numpy as np
 
 from scylla_sim.acceptance.measured_serving import MeasuredServing
 from scylla_sim.checks import InputError, fail
-from scylla_sim.engines.counts import Counts
+from scylla_sim.engines.counts import ROUNDING, Counts, from_rates
 from scylla_sim.engines.measurement import Measurement
 from scylla_sim.engines.text_file import TextFile
 from scylla_sim.engines.windows import Totals
@@ -46,9 +46,6 @@ SHARE = "Draft acceptance rate"
 """Field of every record with positions."""
 
 SOURCE = "vLLM log"
-
-ROUNDING = 0.0005
-"""Largest error of a printed rate."""
 
 _WHOLE = r"(\d{1,15})"
 _FIELDS = {
@@ -187,36 +184,10 @@ def _window(number: int, length: float, accepted: int, drafted: int, rates: list
         known = total if ROUNDING * positions <= 0.005 else length - 1
         drafts = max(drafts, accepted / known) if known > 0 else drafts
     cycles = min(max(round(drafts), -(-drafted // positions), 1), drafted)
-    counts = _per_position(rates, cycles, accepted)
+    counts = from_rates(rates, cycles, accepted)
     if accepted > drafted or abs(sum(counts) - accepted) > positions * (1 + ROUNDING * cycles):
         raise fail("line", number, f"accepts {accepted} of {drafted} tokens, and {sum(counts)} by its rates")
     return Window(cycles, counts, drafted, whole)
-
-
-def _per_position(rates: list[float], cycles: int, accepted: int) -> tuple[int, ...]:
-    """Return whole counts per position that add up to ``accepted`` as far as the rounding of the rates allows.
-
-    Examples
-    --------
-    >>> _per_position([0.667, 0.333], 3000, 3001)
-    (2002, 999)
-    """
-    exact = [rate * cycles for rate in rates]
-    counts = [round(value) for value in exact]
-    slack = ROUNDING * cycles + 0.5
-    while (rest := accepted - sum(counts)) != 0:
-        sign = 1 if rest > 0 else -1
-        ends = [cycles, *counts, 0]
-        # how far a count may move: to the end of its rounding, and not past its neighbours
-        room = [
-            min(int(slack + sign * (exact[i] - counts[i])), sign * (ends[i if sign > 0 else i + 2] - counts[i]))
-            for i in range(len(counts))
-        ]
-        at = max(range(len(room)), key=room.__getitem__)
-        if room[at] < 1:
-            break
-        counts[at] += sign * min(room[at], max(abs(rest) // len(counts), 1))
-    return tuple(counts)
 
 
 def read_vllm_log(text: TextFile) -> list[Measurement]:

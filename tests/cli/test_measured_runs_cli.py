@@ -89,6 +89,19 @@ def test_compare_reads_a_benchmark_result(capsys, tmp_path):
     assert rows["output_tokens_per_s"]["measured"] == pytest.approx(76.73)
 
 
+def test_plain_runs_are_compared_and_fitted(capsys, tmp_path):
+    paths = []
+    for concurrency, tpot_ms in ((1, 9.0), (16, 10.5)):
+        result = {"completed": 8, "total_input_tokens": 8192, "total_output_tokens": 2048}
+        paths.append(tmp_path / f"{concurrency}.json")
+        paths[-1].write_text(json.dumps({**result, "max_concurrency": concurrency, "mean_tpot_ms": tpot_ms}))
+    plain = [*WHERE, "--engine", "vllm-2025"]
+    code, out, err = run(capsys, "predict", *plain, "--compare", paths[0])
+    assert code == 0 and "counts no drafts; taken as a run without a draft" in err and "no draft" in out
+    code, out, err = run(capsys, "ingest", paths[0], "--fit-overhead", paths[1], *plain, "--format", "table")
+    assert code == 0 and "cycles of 2 runs" in err and "host" in out
+
+
 def test_a_fit_to_one_task_improves_another_task(capsys, published, tmp_path):
     """The preset of the wrong year, corrected by four runs of gsm8k, predicts those of humaneval better."""
     first, *others = [path for (task, _), path in published.items() if task == "gsm8k"]

@@ -130,7 +130,7 @@ def test_contradicting_json_is_named(change, message):
         ),
         (
             SGLANG.replace("Accept length:                           2.86", ""),
-            "holds a benchmark without acceptance",
+            "is a benchmark without acceptance",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from scylla_sim.engines.specforge import read_specforge
 from scylla_sim.engines.text_file import TextFile
 from scylla_sim.engines.trtllm_metrics import read_trtllm_metrics
 from scylla_sim.engines.trtllm_stats import read_trtllm_stats
+from scylla_sim.engines.windows import Windows
 
 
 def iteration(number, drafted, accepted, requests, **more):
@@ -86,6 +87,29 @@ def test_steps_of_llama_cpp_follow_from_its_tokens():
     assert read_llama_log(TextFile.of(two))[0].found.cycles == 1309 + 500
 
 
+# As published with pull request 24536: the statistics line counts 87 drafts, 70 of which accepted position 1.
+POSITIONS = """slot print_timing: id  1 | task 0 |        eval time =    2296.72 ms /   256 tokens
+slot print_timing: id  1 | task 0 | draft acceptance = 0.64479 (  167 accepted /   259 generated), """
+POSITIONS += "mean acceptance length =  2.92, acceptance rate per position = (0.805, 0.632, 0.483)\n"
+
+
+def test_llama_cpp_prints_rates_by_position():
+    (found,) = read_llama_log(TextFile.of(POSITIONS))
+    assert (found.found.accepted, found.found.cycles, found.found.total_drafted) == ((70, 55, 42), 88, 259)
+    (both,) = read_llama_log(TextFile.of(POSITIONS * 2))
+    assert (both.found.accepted, both.found.cycles, both.found.windows) == ((140, 110, 84), 176, 2)
+    shorter = POSITIONS.replace("167 accepted", "60 accepted").replace("(0.805, 0.632, 0.483)", "(0.702, 0.351)")
+    names = [item.series for item in read_llama_log(TextFile.of(POSITIONS + shorter.replace("259", "114")))]
+    assert names == ["draft_len=2", "draft_len=3"]
+
+
+def test_rates_of_llama_cpp_that_contradict_its_tokens_are_left_out():
+    wrong = POSITIONS.replace("0.632", "0.932")
+    (found,) = read_llama_log(TextFile.of(wrong))
+    assert isinstance(found.found, Windows)
+    assert float(found.found.tau().value) == pytest.approx(1 + 167 / 88)
+
+
 def test_other_forms_of_llama_cpp():
     short = "task 0 | draft acceptance = 0.69718 (  297 accepted /   426 generated), mean len =  2.39"
     assert read_llama_log(TextFile.of(short))[0].found.cycles == 214, "213 drafts, from a rounded mean"
@@ -123,27 +147,55 @@ def test_counters_of_sglang_are_better_than_its_gauges():
         read_sglang_metrics(TextFile.of(gauges.replace("2.5", "0.0")))
 
 
-def test_guidellm_counts_tokens_of_streamed_pieces():
-    def distribution(mean):
-        return {"successful": {"mean": mean, "median": mean, "count": 40}}
+def guidellm_report(tokens_per_piece):
+    """Return a report with the parts of version 0.5; the times are those of a published run of 4 requests."""
+
+    def distribution(mean, count=4):
+        parts = {"mean": mean, "median": mean, "count": count}
+        return {"successful": parts, "errored": {**parts, "mean": 0.0}, "total": parts}
 
     metrics = {
-        "iter_tokens_per_iteration": distribution(2.4),
-        "inter_token_latency_ms": distribution(5.0),
-        "time_per_output_token_ms": distribution(5.5),
-        "output_tokens_per_second": distribution(200.0),
-        "request_concurrency": distribution(1.0),
-        "output_token_count": distribution(128.0),
+        "request_totals": {"successful": 4, "errored": 0, "incomplete": 0, "total": 4},
+        "request_concurrency": distribution(3.99984),
+        "prompt_token_count": distribution(99.0),
+        "output_token_count": distribution(1024.0),
+        "time_to_first_token_ms": distribution(171.7655),
+        "time_per_output_token_ms": distribution(24.3229, 4096),
+        "inter_token_latency_ms": distribution(24.17878, 4092),
+        "output_tokens_per_second": distribution(165.595, 4096),
+        "iter_tokens_per_iteration": distribution(tokens_per_piece, 4087),
     }
-    report = {"metadata": {"version": 2, "guidellm_version": "0.5"}, "benchmarks": [{"metrics": metrics}]}
+    config = {"run_index": 0, "strategy": {"type_": "concurrent", "streams": 4}, "backend": {"model": "a/model"}}
+    benchmark = {"type_": "generative_benchmark", "config": config, "metrics": metrics}
+    return {
+        "metadata": {"version": 1, "guidellm_version": "0.5.0"},
+        "args": {"rate": [4.0]},
+        "benchmarks": [benchmark],
+    }
+
+
+def test_guidellm_counts_tokens_of_streamed_pieces():
+    report = guidellm_report(2.4)
     (found,) = read_guidellm(TextFile.of(json.dumps(report)))
-    assert float(found.found.tau().value) == 2.4
-    assert (found.served.tpot_s, found.served.itl_s, found.served.requests) == (0.0055, 0.005, 40)
+    assert (float(found.found.tau().value), found.model, found.served.requests) == (2.4, "a/model", 4)
     report["benchmarks"] *= 2
-    assert [item.series for item in read_guidellm(TextFile.of(json.dumps(report)))] == [
-        "benchmark 1",
-        "benchmark 2",
-    ]
+    series = [item.series for item in read_guidellm(TextFile.of(json.dumps(report)))]
+    assert series == ["benchmark 1", "benchmark 2"]
+
+
+def test_the_inter_token_latency_of_guidellm_is_the_time_per_token_behind_the_first():
+    (found,) = read_guidellm(TextFile.of(json.dumps(guidellm_report(2.4))))
+    first, rest = found.served.ttft_s, 1023 * found.served.tpot_s
+    assert (first + rest) / 1024 == pytest.approx(0.0243229, rel=1e-5), "its time per output token has the first"
+    assert found.served.itl_s is None, "the time between two pieces is not in the report"
+
+
+def test_guidellm_without_a_draft_is_a_plain_run():
+    with pytest.raises(InputError, match="one token a piece: no draft was used.* goes to predict --compare"):
+        read_guidellm(TextFile.of(json.dumps(guidellm_report(1.0012))))
+    none = guidellm_report(0.0)
+    with pytest.raises(InputError, match="holds no streamed answers; run GuideLLM with streaming"):
+        read_guidellm(TextFile.of(json.dumps(none)))
 
 
 def test_specforge_runs_and_bundles():
