@@ -1,4 +1,4 @@
-"""Text of ``scylla-sim schedule``: the answer first, then tables, crossovers and engine settings."""
+"""Text of ``scylla-sim schedule`` under its answer: tables, crossovers and engine settings."""
 
 from __future__ import annotations
 
@@ -6,102 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from scylla_sim.acceptance.speculative_config import SpeculativeConfig
+from scylla_sim.cli._schedule_answer import label, listed
 from scylla_sim.engines import flags as engines_flags
 from scylla_sim.engines.setting import BY_BATCH, FIXED, Flags
 from scylla_sim.planning.choices import Choice
 from scylla_sim.planning.context_crossover import ContextCrossover, Range
-from scylla_sim.planning.crossover import Crossover, Span
+from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import Schedule
 from scylla_sim.prediction.verdict import FASTER, FASTER_BELOW, SLOWER, UNDECIDED, verdict
 from scylla_sim.text.digits import interval, number, wrapped
 from scylla_sim.text.tables import Column, text_table
 
-LIMITS = {
-    "memory": "batches above {last} do not fit in memory",
-    "max_batch": "the search ends at batch {last}",
-    "max_num_seqs": "the server runs at most {last} sequences (max_num_seqs)",
-}
-"""Reason for the end of a search -> its words."""
 FEW = 3
 """Number of candidates of which all crossovers are printed; of more, those of the chosen ones."""
-
-
-def label(item: SpeculativeConfig) -> str:
-    """Return a short name of a candidate.
-
-    The name is ``plain``, the draft length of a chain, or ``length x top-k / verified tokens`` of a tree.
-    """
-    if item.draft.kind == "none":
-        return "plain"
-    return str(item.draft_len) if item.top_k == 1 else f"{item.draft_len}x{item.top_k}/{item.verify_tokens}"
-
-
-def listed(items: Sequence[str], word: str = "and") -> str:
-    """Return items as words of one sentence.
-
-    Examples
-    --------
-    >>> listed(["a", "b", "c"]), listed(["a"])
-    ('a, b and c', 'a')
-    """
-    return f" {word} ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
-
-
-def _ranges(spans: Sequence[Span]) -> str:
-    """Return how many tokens to draft in each range of batches."""
-    parts = []
-    for at, span in enumerate(spans):
-        item, last = span.config, at == len(spans) - 1
-        tree = f"a tree of {label(item)}" if item.top_k > 1 else str(item.draft_len)
-        what = "none" if item.draft_len == 0 else tree
-        unit = "" if at or item.draft_len == 0 or item.top_k > 1 else f" token{'s' * (item.draft_len > 1)}"
-        beyond = last and item.draft_len == 0 and at
-        batch = "" if at else "batch "
-        parts.append(f"{what}{unit} beyond" if beyond else f"{what}{unit} up to {batch}{span.last}")
-    return ", ".join(parts)
-
-
-def answer(found: Schedule, *, engine: str) -> str:
-    """Return the answer in one or two sentences: what to draft up to which batch, and what it gains.
-
-    Parameters
-    ----------
-    found
-        The schedule.
-    engine
-        Framework of the engine, which changes chains by batch but no trees; empty for none.
-    """
-    if not found.spans:
-        return "Target, draft and one sequence do not fit in memory."
-    trees = bool(engine) and any(span.config.top_k > 1 for span in found.spans)
-    spans = found.chain_spans if trees and found.chain_spans else found.spans
-    ends = LIMITS[found.limit].format(last=spans[-1].last)
-    if all(span.config.draft.kind == "none" for span in spans):
-        best = ""
-        if found.fixed is not None:
-            speed = number(found.fixed_gain, decimals=2)
-            best = f"; the best draft, K = {label(found.fixed)}, is {speed} times as fast"
-        return f"Do not speculate: plain decoding is faster on balance up to batch {spans[-1].last}{best}; {ends}."
-    tree = (
-        f" A fixed tree, {label(found.spans[0].config)}, is faster up to batch {found.spans[0].last}."
-        if trees
-        else ""
-    )
-    return f"Draft {_ranges(spans)}; {ends}.{tree}{_gains(found)}"
-
-
-def _gains(found: Schedule) -> str:
-    """Return the speed-up of the first and of the last choice that speculates; empty if none does."""
-    speculating = [choice for choice in found.choices if choice.config.draft.kind != "none"]
-    shown = speculating if len(speculating) < 2 else [speculating[0], speculating[-1]]
-    several = len({choice.context_len for choice in found.choices}) > 1
-    gains = [
-        f"{interval(each.speedup, each.speedup_lower, each.speedup_upper, decimals=2)} at batch {each.batch_size}"
-        f"{f', context {each.context_len}' if several else ''}"
-        for each in shown
-    ]
-    return f"\nSpeed-up over plain decoding: {', '.join(gains)}." if gains else ""
 
 
 def choice_table(rows: Sequence[Mapping[str, Any]], *, load: bool, fixed: str) -> str:
@@ -146,9 +63,15 @@ def choice_table(rows: Sequence[Mapping[str, Any]], *, load: bool, fixed: str) -
 
 
 def _without_room(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line that names the rows that do not fit in memory; empty if all do."""
-    named = [f"{row['batch_size']} (context {row['context_len']})" for row in rows if not row["fits_memory"]]
-    return wrapped(f"does not fit in memory: batch {', '.join(named)}", indent="  ") if named else ""
+    """Return lines that name the rows that do not fit in memory, with a draft or at all; empty if all do."""
+    text = ""
+    for words, left_out in (
+        ("does not fit in memory", [row for row in rows if not row["fits_memory"]]),
+        ("no draft fits in memory", [row for row in rows if row["fits_memory"] and not row["draft_fits_memory"]]),
+    ):
+        named = [f"{row['batch_size']} (context {row['context_len']})" for row in left_out]
+        text += wrapped(f"{words}: batch {', '.join(named)}", indent="  ") if named else ""
+    return text
 
 
 def main_crossovers(found: Schedule) -> list[Crossover]:
@@ -200,7 +123,7 @@ def _contexts(item: ContextCrossover) -> str:
     opens, closes = first <= item.searched_from, last >= item.searched_to
     if opens == closes:
         every = opens and closes and item.limit == "memory"
-        return "at every context that fits in memory" if every else item.in_words()
+        return "at every context that fits in memory with the draft" if every else item.in_words()
     side = 1 if opens else 0
     ends = [_end(ranges, side, item) for ranges in (item.surely, item.possibly)]
     low, high = ends if opens else ends[::-1]

@@ -9,9 +9,9 @@ from typing import Any
 from scylla_sim.acceptance import positions
 from scylla_sim.acceptance.speculative_config import no_drafting
 from scylla_sim.checks import fail, whole
-from scylla_sim.cli import _options, _schedule_text
+from scylla_sim.cli import _options, _schedule_answer, _schedule_text
+from scylla_sim.cli._schedule_answer import label
 from scylla_sim.cli._schedule_search import candidates_of, last_batch
-from scylla_sim.cli._schedule_text import label
 from scylla_sim.console import add_output, emit, emit_text, note
 from scylla_sim.engines import flags as engines_flags
 from scylla_sim.engines.setting import Flags
@@ -111,6 +111,7 @@ def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[st
         "prefill_per_token_s": choice.prefill_per_token_s,
         "prefill_share": choice.prefill_share,
         "plain_prefill_share": choice.plain_prefill_share,
+        "draft_fits_memory": choice.draft_fits,
     }
 
 
@@ -168,8 +169,27 @@ def execute(args: argparse.Namespace) -> int:
             *deployment_notes(model, candidates, target, draft_target),
         ]
     )
-    draft = candidates[0].draft
-    fixed = {
+    uncertain = any(item.tau_lower < item.tau_upper for item in candidates)
+    served = scenario.load() is not None
+    fixed = _fixed(target, draft_target, model, candidates[0].draft)
+    best = {item.context_len: item for item in found.crossovers if item.config is None}
+    _print(
+        args,
+        found,
+        [_row(choice, best[choice.context_len], fixed) for choice in found.choices],
+        _settings(found, target, draft_target, model, candidates[0].draft),
+        drawn=_drawn(scenario, found) if args.draw else "",
+        needed=_break_even_rows(found, scenario, fixed) if args.break_even else [],
+        engine=target.engine.framework,
+        coverage=interval_coverage(target.engine, tp=target.tp, acceptance=uncertain, load=served),
+        experts=model.moe is not None,
+    )
+    return 0
+
+
+def _fixed(target: Deployment, draft_target: Deployment, model: Model, draft: Draft) -> dict[str, Any]:
+    """Return the columns with one value in all rows."""
+    return {
         "hardware": target.calibration.hardware.name,
         "model": model.name,
         "tp": target.tp,
@@ -178,29 +198,19 @@ def execute(args: argparse.Namespace) -> int:
         "draft": draft.name,
         "draft_tp": draft_target.tp,
     }
-    best = {item.context_len: item for item in found.crossovers if item.config is None}
-    rows = [_row(choice, best[choice.context_len], fixed) for choice in found.choices]
+
+
+def _settings(
+    found: Schedule, target: Deployment, draft_target: Deployment, model: Model, draft: Draft
+) -> list[Flags]:
+    """Return the settings of the engine, or of all engines for an engine without a framework."""
     engines = [target.engine.framework] if target.engine.framework else engines_flags.ENGINES
-    flags = [
-        item
+    draft_tp = draft_target.tp if draft_target.tp < target.tp else None
+    each = (
+        engines_flags.flags(engine, draft, found=found, target=model, draft_tp=draft_tp, preset=target.engine.name)
         for engine in engines
-        for item in engines_flags.flags(
-            engine,
-            draft,
-            found=found,
-            target=model,
-            draft_tp=draft_target.tp if draft_target.tp < target.tp else None,
-            preset=target.engine.name,
-        )
-    ]
-    uncertain = any(item.tau_lower < item.tau_upper for item in candidates)
-    coverage = interval_coverage(
-        target.engine, tp=target.tp, acceptance=uncertain, load=scenario.load() is not None
     )
-    needed = _break_even_rows(found, scenario, fixed) if args.break_even else []
-    drawn = _drawn(scenario, found) if args.draw else ""
-    _print(args, found, rows, flags, drawn=drawn, needed=needed, engine=target.engine.framework, coverage=coverage)
-    return 0
+    return [item for items in each for item in items]
 
 
 def _drawn(scenario: Scenario, found: Schedule) -> str:
@@ -253,6 +263,7 @@ def _print(
     needed: list[dict[str, Any]],
     engine: str,
     coverage: str,
+    experts: bool,
 ) -> None:
     """Print rows, crossovers and engine settings in the format of ``--format``; CSV has the rows only."""
     if args.format == "csv":
@@ -262,7 +273,7 @@ def _print(
     if args.format == "json":
         value = table("scylla-sim/schedule/1", rows, inputs=_options.input_files(args))
         provenance = value.pop("provenance")
-        value["answer"] = " ".join(_schedule_text.answer(found, engine=engine).split())
+        value["answer"] = " ".join(_schedule_answer.answer(found, engine=engine).split())
         value["crossovers"] = [_crossover_row(item) for item in found.crossovers]
         value["contexts"] = [asdict(item) | {"words": item.in_words()} for item in found.contexts]
         value |= {"break_even": needed} if args.break_even else {}
@@ -274,8 +285,9 @@ def _print(
     crossovers = _schedule_text.main_crossovers(found)
     under = footer(rows, [choice.evidence_shares for choice in found.choices], coverage)
     parts = [
-        wrapped(_schedule_text.answer(found, engine=engine), indent="  "),
+        wrapped(_schedule_answer.answer(found, engine=engine), indent="  "),
         _schedule_text.choice_table(rows, load=load, fixed=fixed),
+        _schedule_answer.rise_line(found, experts=experts),
         _schedule_text.undecided(found.choices),
         _schedule_text.crossover_lines(crossovers),
         _schedule_text.context_lines(found.contexts) if found.contexts else "",

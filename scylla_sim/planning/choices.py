@@ -39,11 +39,14 @@ class Choice:
     loss_at_most
         Largest relative gain of another candidate over the choice, at the upper end of those intervals.
     gain_over_fixed
-        Relative gain over the one configuration that is best for all batches and contexts (`Schedule.fixed`).
+        Relative gain over the one configuration that is best for all batches and contexts (`Schedule.fixed`);
+        ``None`` where that does not fit in memory, and the choice does.
     bound
         Cost that dominates the cycle: memory, compute, communication or overhead.
     fits_memory
         Whether target, draft and caches fit in memory.
+    draft_fits
+        Whether a candidate that drafts fits in memory; if not, the baseline is the choice for that reason.
     evidence, evidence_shares
         Level of evidence of the weakest large part of a cycle, and the share of the cycle at each level.
     prefill_per_token_s
@@ -66,9 +69,10 @@ class Choice:
     lead: float
     may_be_best: tuple[SpeculativeConfig, ...]
     loss_at_most: float
-    gain_over_fixed: float
+    gain_over_fixed: float | None
     bound: str
     fits_memory: bool
+    draft_fits: bool
     evidence: str
     evidence_shares: Mapping[str, float]
     prefill_per_token_s: float
@@ -119,14 +123,22 @@ def choices_of(
                 lead=0.0 if runner_up is None else best / float(rate[(runner_up, *at)]) - 1.0,
                 may_be_best=tuple(candidates[i] for i in may_be_best),
                 loss_at_most=max(float(gains.max()) - 1.0, 0.0),
-                gain_over_fixed=0.0 if fixed is None else best / float(rate[(fixed, *at)]) - 1.0,
+                gain_over_fixed=_gain(best, fixed, rate[(slice(None), *at)], allowed[(slice(None), *at)]),
                 bound=str(bounds[j][at]),
                 fits_memory=bool(fits[(j, *at)]),
+                draft_fits=bool(fits[(slice(1, None), *at)].any()),
                 evidence=str(levels[j][at]),
                 evidence_shares=shares[j][at],
             )
         )
     return choices
+
+
+def _gain(best: float, fixed: int | None, rate: FloatArray, allowed: FloatArray) -> float | None:
+    """Return the relative gain over the fixed configuration; ``None`` if only that does not fit in memory."""
+    if fixed is None:
+        return 0.0
+    return best / float(rate[fixed]) - 1.0 if np.isfinite(allowed[fixed]) else None
 
 
 def _upper_ratios(found: Sequence[Prediction], best: NDArray[np.int64]) -> FloatArray:

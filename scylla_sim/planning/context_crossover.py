@@ -63,7 +63,7 @@ class ContextCrossover:
         'from context 1900 on'
         """
         if not self.searched_to:
-            return "nothing fits in memory"
+            return "at no context, because no draft fits in memory"
         if not self.faster:
             return "at no context"
         parts = []

@@ -64,7 +64,10 @@ class Schedule:
     fixed_p_slower
         For each batch, the probabilities over the contexts that ``fixed`` is slower than the baseline.
     limit
-        Reason why ``spans`` end: ``memory``, ``max_batch`` or ``max_num_seqs``.
+        Reason why ``spans`` end: ``memory``, ``draft_memory`` if larger batches fit without the draft,
+        ``max_batch`` or ``max_num_seqs``.
+    plain_last
+        Last batch of the search that fits in memory without a draft, at the shortest context; 0 if none does.
     break_even
         Tokens per cycle at which each candidate breaks even, for each batch and context.
     contexts
@@ -83,6 +86,7 @@ class Schedule:
     idle_draft: Estimate = NOT_IDLE
     fixed_p_slower: Mapping[int, Sequence[float]] = field(default_factory=dict)
     limit: str = "max_batch"
+    plain_last: int = 0
     break_even: Sequence[BreakEven] = ()
     contexts: Sequence[ContextCrossover] = ()
 
@@ -173,6 +177,14 @@ def _searched(load: _Load, context: int, sizes: FloatArray, beyond: str) -> tupl
     return [crossover(context, None, best, some, beyond=beyond), *crossovers], score
 
 
+def _limit(spans: Sequence[Span], plain_last: int, searched: int, beyond: str) -> str:
+    """Return the reason for the end of the spans, see `Schedule.limit`."""
+    last = spans[-1].last if spans else 0
+    if last == searched:
+        return beyond
+    return "draft_memory" if plain_last > last else "memory"
+
+
 def _contexts(load: _Load, batch: Sequence[int]) -> list[ContextCrossover]:
     """Return the contexts at which the best candidate pays, for each batch."""
     grid = np.meshgrid(np.unique(np.asarray(batch, dtype=float)), nodes(load.target.max_context), indexing="ij")
@@ -251,6 +263,7 @@ def schedule(
     searched = [_searched(with_idle, size, sizes, beyond) for size in dict.fromkeys(context)]
     scores = [score for _, score in searched]
     spans = spans_over(with_idle.candidates, scores, everything[1:])
+    plain_last = max(int(np.isfinite(score[0]).sum()) for score in scores)
     return Schedule(
         choices=choices_of(load.candidates, found, rate, fits=fits, fixed=fixed),
         crossovers=[item for crossovers, _ in searched for item in crossovers],
@@ -262,7 +275,8 @@ def schedule(
         spans=spans,
         chain_spans=spans_over(with_idle.candidates, scores, chains[1:]),
         idle_draft=deployment.engine.overhead("idle_draft"),
-        limit=beyond if spans and spans[-1].last == sizes.size else "memory",
+        limit=_limit(spans, plain_last, sizes.size, beyond),
+        plain_last=plain_last,
         break_even=break_evens(found),
         contexts=() if served is not None else _contexts(load, batch),
     )

@@ -242,6 +242,26 @@ def test_a_model_that_does_not_fit_gets_no_settings(capsys):
     }
 
 
+def test_memory_that_only_the_draft_lacks_is_named(capsys):
+    where = ["--hardware", "l4", "--model", "llama-3.1-8b", "--draft", "llama-3.2-1b", "--acceptance", "0.7"]
+    code, out, _ = run(capsys, "schedule", *where, "--draft-len", "2", "--batch", "1,64", "--max-batch", "64")
+    assert code == 0
+    words = " ".join(out.split())
+    assert "Target, draft and one sequence do not fit in memory; without the draft, batches up to 9 do." in words
+    assert "no draft fits in memory: batch 1 (context 1024)" in words
+    assert "does not fit in memory: batch 64 (context 1024)" in words
+    assert "-37 %" not in out, "a gain over a setting that does not fit"
+
+
+def test_a_length_that_rises_with_the_batch_says_why(capsys):
+    where = ["--hardware", "h100-sxm", "--model", "qwen3-30b-a3b", "--draft", "eagle3", "--acceptance", "0.7"]
+    _, out, _ = run(capsys, "schedule", *where, "--draft-len", "3,5", "--batch", "1", "--format", "table")
+    words = " ".join(out.split())
+    assert "Draft 3 tokens up to batch 10, 5 up to 59" in words
+    assert "memory with the draft (63 without)" in words
+    assert "K rises again from batch 11 on: sequences share more of the experts" in words
+
+
 def test_moe_model_on_a_gpu_without_data_has_its_evidence(capsys):
     moe = ["schedule", "--hardware", "h100-pcie", "--model", "gpt-oss-20b", "--router-skew", "0.5"]
     moe += ["--draft", "eagle3", "--acceptance", "0.7", "--draft-len", "1,3", "--max-batch", "16"]
