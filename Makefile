@@ -1,6 +1,7 @@
 # make               install the pinned packages and this project into .venv
 # make reproduce     measure, predict, and write results/paper/, the report and a summary
 # make test          run every check; the last line is pytest's
+# make prove         plant wrong formulas one by one, and list those that no test finds
 # make coverage      run the tests and print the lines and branches that none of them reaches
 # make figures       draw the paper's figures only
 # make calibrations  fit the shipped calibrations again and copy them into the package
@@ -19,7 +20,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test coverage figures calibrations overheads between-sources frozen blind docs clean test-slurm help
+.PHONY: reproduce test prove coverage figures calibrations overheads between-sources frozen blind docs clean test-slurm help
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
@@ -67,9 +68,14 @@ test: $(INSTALLED)
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
 	  workflow/fit_overheads.py workflow/command_line_page.py workflow/theory_figures.py \
 	  workflow/closed_form_errors.py
+	MYPYPATH=proof python -m mypy --strict proof/prove.py proof/mutations.py proof/forked_pytest.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# A second run continues where the first one stopped. ARGS="--fresh --record" tries all anew and keeps the result.
+prove: $(INSTALLED)
+	@python proof/prove.py $(ARGS)
 
 coverage: $(INSTALLED)
 	@python -m coverage erase

@@ -6,45 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from scylla_sim.acceptance import dynamic_trees, positions, profiles, tree_search, trees
 from scylla_sim.acceptance import profiles as acceptance_profiles
-
-rates = hnp.arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 1))
-
-
-@st.composite
-def rank_profiles(draw, max_depth=5, max_ranks=4, min_ranks=1):
-    """Rank probabilities, not sorted, each depth summing to at most 1."""
-    shape = (draw(st.integers(1, max_depth)), draw(st.integers(min_ranks, max_ranks)))
-    raw = draw(hnp.arrays(np.float64, shape, elements=st.floats(0, 1)))
-    total = draw(hnp.arrays(np.float64, (shape[0], 1), elements=st.floats(0, 1)))
-    return raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-12) * total
+from scylla_sim.testing.strategies import profiles as profiles_of_chains
+from scylla_sim.testing.strategies import rank_profiles, trees_within
 
 
-@st.composite
-def trees_within(draw, profile, max_nodes=12):
-    """Return a random tree that the profile covers."""
-    depth, ranks = profile.shape
-    paths: list[tuple[int, ...]] = []
-    free = [(rank,) for rank in range(ranks)]
-    for _ in range(draw(st.integers(1, max_nodes))):
-        if not free:
-            break
-        path = free.pop(draw(st.integers(0, len(free) - 1)))
-        paths.append(path)
-        if len(path) < depth:
-            free += [(*path, rank) for rank in range(ranks)]
-    return trees.from_paths(paths)
-
-
-@given(rates)
-def test_a_chain_yields_between_one_and_draft_len_plus_one(alpha):
-    assert 1 <= profiles.tokens_per_cycle(alpha) <= len(alpha) + 1
-
-
-@given(rates, st.data())
+@given(profiles_of_chains(), st.data())
 def test_a_higher_rate_never_lowers_tau(alpha, data):
     better = alpha.copy()
     i = data.draw(st.integers(0, len(alpha) - 1))
@@ -52,35 +21,10 @@ def test_a_higher_rate_never_lowers_tau(alpha, data):
     assert profiles.tokens_per_cycle(better) >= profiles.tokens_per_cycle(alpha) - 1e-12
 
 
-@given(rates)
-def test_a_longer_draft_never_lowers_tau(alpha):
-    taus = [float(profiles.tokens_per_cycle(alpha[:length])) for length in range(1, len(alpha) + 1)]
-    assert (np.diff([1.0, *taus]) >= -1e-12).all()
-
-
 @given(st.floats(0, 1), st.integers(1, 30))
 def test_the_closed_form_is_the_sum(alpha, gamma):
     summed = profiles.tokens_per_cycle(np.full(gamma, alpha))
     assert acceptance_profiles.iid_tokens_per_cycle(alpha, gamma) == pytest.approx(float(summed), rel=1e-9)
-
-
-@given(rates)
-def test_cumulative_and_conditional_invert_each_other(alpha):
-    """The conversion is exact except at positions that no cycle reaches."""
-    cumulative = profiles.to_cumulative(alpha)
-    back = profiles.to_conditional(cumulative)
-    assert profiles.to_cumulative(back) == pytest.approx(cumulative, abs=1e-12)
-    assert profiles.tokens_per_cycle(back) == pytest.approx(1 + cumulative.sum())
-
-
-@given(rates)
-def test_the_distribution_has_the_mean_and_ordered_quantiles(alpha):
-    pmf = profiles.cycle_distribution(alpha)
-    assert pmf.sum() == pytest.approx(1)
-    assert (pmf >= -1e-12).all()
-    assert pmf @ np.arange(1, len(pmf) + 1) == pytest.approx(float(profiles.tokens_per_cycle(alpha)))
-    p50, p99 = (profiles.cycle_quantile(alpha, q) for q in (0.5, 0.99))
-    assert 1 <= p50 <= p99 <= len(alpha) + 1
 
 
 @given(st.floats(0, 1), st.integers(1, 20))
@@ -103,13 +47,6 @@ def test_a_better_draft_is_better_within_every_top_k(one, other, top_k):
     low, high = sorted((one, other))
     worse, better = (np.cumsum(profiles.rank_profile(a, top_k)) for a in (low, high))
     assert (worse <= better + 1e-12).all()
-
-
-@given(st.data())
-def test_a_tree_yields_between_one_and_its_depth_plus_one(data):
-    p = data.draw(rank_profiles())
-    tree = data.draw(trees_within(p))
-    assert 1 <= trees.tokens_per_cycle(tree, p) <= tree.draft_len + 1 + 1e-12
 
 
 @given(st.data())

@@ -8,14 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.calibration import device_calibration, op_time
+from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.fitted_kernel import Band, FittedKernel
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.gemm import GEMM_TILES
-from scylla_sim.kernels.mla import MLA
 from scylla_sim.kernels.model import evaluate
-from scylla_sim.kernels.operation import KernelQuery
-from scylla_sim.kernels.registry import roofline_seconds
 from scylla_sim.ops import forward
 from scylla_sim.ops.expert_routing import (
     TILE_ROWS,
@@ -29,8 +26,8 @@ from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, targ
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
-from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.layers import MoE
+from scylla_sim.testing.strategies import experts
 
 devices = st.sampled_from(["h100-sxm", "h200-sxm", "a100-sxm", "b200-sxm", "l40s", "rtx-3090", "h800-sxm"])
 models = st.sampled_from(["llama-3.1-8b", "qwen2.5-7b", "llama-2-7b", "llama-3.2-1b"])
@@ -47,85 +44,6 @@ def seconds(device, model, **shape):
     return float(target_step(spec, Deployment(device_calibration.shipped(device), IDEAL), **shape).seconds)
 
 
-@given(devices, models, batches, contexts, tokens)
-def test_verification_is_never_cheaper_than_decoding(device, model, batch, context, n):
-    verify = seconds(device, model, batch=batch, context=context, tokens=n)
-    assert verify >= seconds(device, model, batch=batch, context=context) * (1 - 1e-12)
-
-
-@given(devices, models, batches, contexts, st.integers(0, 10000))
-def test_a_longer_context_is_never_cheaper(device, model, batch, context, more):
-    longer = seconds(device, model, batch=batch, context=context + more)
-    assert longer >= seconds(device, model, batch=batch, context=context) * (1 - 1e-12)
-
-
-@given(devices, models, batches, st.integers(0, 256), contexts)
-def test_a_larger_batch_is_never_cheaper(device, model, batch, more, context):
-    larger = seconds(device, model, batch=batch + more, context=context)
-    assert larger >= seconds(device, model, batch=batch, context=context) * (1 - 1e-12)
-
-
-@given(models, batches, contexts, tokens)
-def test_one_rank_communicates_nothing(model, batch, context, n):
-    ops = forward.forward_ops(catalog.model(model), batch=batch, context=context, tokens=n, tp=1)
-    assert all(op.kind != "all_reduce" for op in ops)
-
-
-@given(
-    st.sampled_from(["gemm", "decode_attention", "latent_attention", "all_reduce", "elementwise"]),
-    st.floats(0.1, 10),
-    st.integers(1, 4096),
-    st.integers(64, 8192),
-)
-def test_scaling_both_rates_scales_every_roofline_time(op, factor, m, n):
-    base = catalog.hardware("h100-sxm")
-    faster = Hardware(
-        name="faster",
-        family="x",
-        memory_bytes=base.memory_bytes,
-        memory_bytes_per_s=base.memory_bytes_per_s * factor,
-        peak_flop_per_s={name: peak * factor for name, peak in base.peak_flop_per_s.items()},
-        link_bytes_per_s=base.link_bytes_per_s * factor,
-    )
-    columns = {
-        name: np.asarray(float(value))
-        for name, value in {
-            **{"m": m, "n": n, "k": 4096, "batch": m, "kv_len": n, "q_len": 1, "num_heads": 32},
-            **{"num_kv_heads": 8, "head_dim": 128, "window": 0, "num_gpus": 4, "bytes": 1000 * m},
-            **{"kv_rank": 512, "rope_dim": 64},
-        }.items()
-    }
-    slow = roofline_seconds(op, columns, rates(base, "bfloat16", "bfloat16"))
-    fast = roofline_seconds(op, columns, rates(faster, "bfloat16", "bfloat16"))
-    assert np.isclose(float(fast) * factor, float(slow))
-
-
-gemms = st.sampled_from(
-    [
-        (device, dtype)
-        for device in ("h100-sxm", "b200-sxm", "l40s", "l4")
-        for dtype in ("bfloat16", "fp8", "fp8_block")
-    ]
-    + [("a100-sxm", "bfloat16"), ("b200-sxm", "nvfp4"), ("a100-sxm", "sq")]
-)
-
-
-@given(
-    gemms, st.integers(1, 1024), st.integers(64, 16384), st.integers(64, 16384), st.sampled_from([1, 64, 500, 4000])
-)
-def test_a_gemm_is_monotone_in_every_dimension(gemm, m, n, k, more):
-    device, dtype = gemm
-    kernel = device_calibration.shipped(device).kernel("gemm", dtype=dtype).without_l2_reuse
-    form, r = kernel.model, rates(catalog.hardware(device), dtype)
-    at = {
-        "m": np.array([m, m + more, m, m]),
-        "n": np.array([n, n, n + more, n]),
-        "k": np.array([k, k, k, k + more]),
-    }
-    t = evaluate(form, kernel.parameters, {name: value.astype(float) for name, value in at.items()}, r)
-    assert (t[1:] >= t[0] * (1 - 1e-12)).all()
-
-
 @given(devices, st.integers(1, 10**9), st.integers(0, 10**9), st.integers(1, 65536), st.integers(1, 65536))
 def test_elementwise_time_grows_with_bytes_and_rows(device, size, more, rows, more_rows):
     kernel = device_calibration.shipped(device).kernel("elementwise")
@@ -137,62 +55,6 @@ def test_elementwise_time_grows_with_bytes_and_rows(device, size, more, rows, mo
     t = kernel.seconds(columns, rates(catalog.hardware(device), "bfloat16"))
     assert (t[1:3] >= t[0] * (1 - 1e-12)).all()
     assert t[3] <= t[0] * (1 + 1e-12)
-
-
-@given(
-    devices,
-    st.sampled_from(["bfloat16", "fp8"]),
-    st.sampled_from([64, 128, 256]),
-    st.sampled_from([1, 2, 8, 32]),
-    st.sampled_from([1, 4, 8, 16]),
-    batches,
-    contexts,
-    tokens,
-    st.integers(1, 1000),
-)
-def test_attention_is_monotone_in_batch_context_and_queries(device, kv, size, kv_heads, group, b, s, q, more):
-    kernel = (
-        device_calibration.shipped(device).kernel("decode_attention", kv_dtype=kv, head_dim=size).without_l2_reuse
-    )
-    at = {"batch": [b, b + more, b, b], "kv_len": [s, s, s + more, s], "q_len": [q, q, q, q + more]}
-    fixed = {"num_heads": kv_heads * group, "num_kv_heads": kv_heads, "head_dim": size, "window": 0}
-    columns = {name: np.asarray(value, dtype=float) for name, value in (at | fixed).items()}
-    t = kernel.seconds(columns, rates(catalog.hardware(device), "bfloat16", kv))
-    assert (t[1:] >= t[0] * (1 - 1e-12)).all()
-
-
-@given(
-    devices,
-    st.sampled_from(["bfloat16", "fp8"]),
-    st.integers(1, 128),
-    *(st.integers(1, limit) for limit in (1024, 131072, 64, 1024, 65536, 8)),
-    st.booleans(),
-)
-def test_mla_is_monotone_and_inside_its_interval(
-    device, kv_dtype, heads, batch, context, n, more, longer, tokens, serving
-):
-    shape = {"batch": [batch, batch + more, batch, batch], "kv_len": [context, context, context + longer, context]}
-    fixed = {"num_heads": heads, "kv_rank": 512, "rope_dim": 64}
-    c = {name: np.array(value, float) for name, value in {**shape, "q_len": [n, n, n, n + tokens]}.items()}
-    c |= {name: np.full(4, float(value)) for name, value in fixed.items()}
-    calibration = device_calibration.shipped(device)
-    execution, kernel = op_time.choose(MLA.executions, calibration, c, KernelQuery("bfloat16", kv_dtype))
-    kernel = kernel.without_l2_reuse if serving else kernel
-    t = op_time.estimate(execution, kernel, c, rates(calibration.hardware, "bfloat16", kv_dtype)).seconds
-    assert (t.value[1:] >= t.value[0] * (1 - 1e-12)).all()
-    assert (t.lower <= t.value).all() and (t.value <= t.upper).all()
-
-
-@given(devices, batches, contexts, st.integers(1, 8), st.floats(0, 1), st.sampled_from(["ideal", "vllm", "sglang"]))
-def test_speedup_never_exceeds_tokens_per_cycle(device, batch, context, length, share, engine):
-    low, tau, high = (1 + part * share * length for part in (0.9, 1, 1.1))
-    deployment = Deployment(device_calibration.shipped(device), catalog.engine(engine))
-    drafting = SpeculativeConfig(catalog.draft("eagle3"), length, 1, length + 1, tau, low, high)
-    out = predict(catalog.model("llama-3.1-8b"), drafting, deployment, batch=batch, context=context)
-    assert float(out.speedup) <= tau * (1 + 1e-9)
-    assert out.speedup_estimate.lower <= out.speedup <= out.speedup_estimate.upper <= high
-    assert 0 <= out.p_slower <= 1
-    assert (out.p_slower > 0.5) == (out.speedup < 1)
 
 
 @given(devices, batches, contexts, st.integers(1, 8))
@@ -232,13 +94,7 @@ def test_arrays_and_scalars_agree(shapes):
     assert np.allclose(together, alone, rtol=1e-14)
 
 
-@st.composite
-def mixtures(draw):
-    count = draw(st.integers(1, 512))
-    return MoE(count, draw(st.integers(1, count)), 64, router_skew=draw(skews))
-
-
-@given(mixtures(), st.integers(1, 10000), st.integers(0, 10000))
+@given(experts(), st.integers(1, 10000), st.integers(0, 10000))
 def test_distinct_experts_are_bounded_and_grow_with_tokens(experts, total, more):
     few, many = distinct_experts(experts, [total, total + more])
     chosen = experts.experts_per_token
@@ -246,13 +102,13 @@ def test_distinct_experts_are_bounded_and_grow_with_tokens(experts, total, more)
     assert few <= many * (1 + 1e-12)
 
 
-@given(mixtures(), st.integers(1, 10000), st.floats(0, 4))
+@given(experts(), st.integers(1, 10000), st.floats(0, 4))
 def test_more_skew_never_uses_more_experts(experts, total, more):
     skewed = replace(experts, router_skew=experts.router_skew + more)
     assert distinct_experts(skewed, total) <= distinct_experts(experts, total) * (1 + 1e-12)
 
 
-@given(mixtures())
+@given(experts())
 def test_routing_probabilities_are_probabilities_of_the_chosen_number(experts):
     p = routing_probabilities(experts)
     assert ((p >= 0) & (p <= 1)).all()
@@ -282,7 +138,7 @@ def test_tiles_of_zero_skew_are_those_of_the_uniform_router(count, data, total, 
     assert np.isclose(float(filled_tiles(almost, total, rows)), uniform, rtol=1e-6)
 
 
-@given(mixtures(), st.integers(1, 10000), st.integers(0, 10000))
+@given(experts(), st.integers(1, 10000), st.integers(0, 10000))
 def test_tiles_hold_all_rows_and_grow_with_tokens(experts, total, more):
     few, many = (routed_loads(experts, tokens) for tokens in (total, total + more))
     for rows in TILE_ROWS:
@@ -363,7 +219,7 @@ def test_verification_is_never_cheaper_than_decoding_in_any_backend(device, mode
     assert verify >= decode * (1 - 1e-12)
 
 
-@given(mixtures(), st.integers(1, 300), st.integers(1, 16), st.floats(0, 1), st.floats(0, 1))
+@given(experts(), st.integers(1, 300), st.integers(1, 16), st.floats(0, 1), st.floats(0, 1))
 def test_more_overlap_never_uses_more_experts(experts, sequences, tokens, one, other):
     less, more = sorted((one, other))
     rows = sequences * tokens
@@ -377,7 +233,7 @@ def test_more_overlap_never_uses_more_experts(experts, sequences, tokens, one, o
         assert few[f"tiles_{height}"] * height >= experts.experts_per_token * rows * (1 - 1e-9)
 
 
-@given(mixtures(), st.integers(1, 300), st.integers(1, 16), st.floats(0, 1))
+@given(experts(), st.integers(1, 300), st.integers(1, 16), st.floats(0, 1))
 def test_no_overlap_is_independent_tokens_and_one_token_has_none(experts, sequences, tokens, share):
     alone, rows = routed_loads(experts, sequences), sequences * tokens
     one_token = routed_loads(experts, sequences, independent_tokens(sequences, 1, share))

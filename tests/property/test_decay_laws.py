@@ -61,13 +61,6 @@ def test_the_law_reproduces_the_measured_length_and_stays_possible(method, share
         assert float(found.lower) == float(found.upper) == tau
 
 
-@settings(deadline=None)
-@given(st.sampled_from(METHODS), st.floats(0.02, 0.98), st.integers(1, 8), st.integers(1, 11))
-def test_longer_drafts_never_yield_fewer_tokens(method, share, known, asked):
-    law, tau = positions.law_of(method), 1 + share * known
-    assert law.tokens_per_cycle(tau, known, asked + 1) >= law.tokens_per_cycle(tau, known, asked)
-
-
 @given(st.sampled_from(METHODS), st.lists(rates, min_size=1, max_size=6), st.integers(1, 12))
 def test_given_positions_are_kept_and_more_deviations_accept_more(method, given_rates, length):
     law = positions.law_of(method)

@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from scylla_sim.acceptance import generation
 from scylla_sim.acceptance import profiles as acceptance_profiles
+from scylla_sim.testing.strategies import profiles
 
-profiles = hnp.arrays(np.float64, st.integers(1, 6), elements=st.floats(0, 1))
 
-
-@given(profiles, st.integers(1, 200))
+@given(profiles(max_len=6), st.integers(1, 200))
 def test_cycles_are_a_distribution_with_the_right_ends(alpha, tokens):
     p = generation.cycles_distribution(alpha, tokens)
     assert p.sum() == pytest.approx(1)
@@ -21,7 +19,7 @@ def test_cycles_are_a_distribution_with_the_right_ends(alpha, tokens):
     assert p[: -(-tokens // (len(alpha) + 1))].sum() < 1e-12, "not even all accepted gets there sooner"
 
 
-@given(profiles, st.integers(1, 200))
+@given(profiles(max_len=6), st.integers(1, 200))
 def test_the_mean_satisfies_the_renewal_equation(alpha, tokens):
     """m(n) = 1 + sum over j of P(a cycle emits j) m(n - j)."""
     step = acceptance_profiles.cycle_distribution(alpha)
@@ -32,7 +30,7 @@ def test_the_mean_satisfies_the_renewal_equation(alpha, tokens):
     assert p @ np.arange(p.size) == pytest.approx(mean[tokens], rel=1e-9)
 
 
-@given(profiles, st.integers(1, 300))
+@given(profiles(max_len=6), st.integers(1, 300))
 def test_a_generation_has_at_most_tau_tokens_per_cycle(alpha, tokens):
     worth = generation.generation_tokens_per_cycle(alpha, tokens)
     tau = float(acceptance_profiles.tokens_per_cycle(alpha))
@@ -48,7 +46,7 @@ def test_certain_acceptance_gives_a_certain_number_of_cycles(gamma, tokens):
 
 
 @settings(max_examples=10, deadline=None)
-@given(profiles, st.integers(5, 60), st.integers(0, 2**32 - 1))
+@given(profiles(max_len=6), st.integers(5, 60), st.integers(0, 2**32 - 1))
 def test_a_simulation_agrees(alpha, tokens, seed):
     """The mean of 4,000 generations agrees within 5 standard errors.
 

@@ -14,8 +14,9 @@ from gpu_validate.decoding.sequences import SamplingPolicy
 from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models.decoder import Decoder, KVCache
 from gpu_validate.models.eagle import EagleDraft
-from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree
+from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
 from scylla_sim.specs.model import Model
+from scylla_sim.testing import strategies
 
 VOCAB = 11
 NEW_TOKENS = 14
@@ -45,19 +46,10 @@ def _models(
     return target, draft
 
 
-@st.composite
-def trees(draw: st.DrawFn) -> DraftTree:
+def trees() -> st.SearchStrategy[DraftTree]:
     """Chains, full trees, and any tree of up to ten nodes with ranks that may be skipped."""
-    kind = draw(st.sampled_from(("chain", "full", "any")))
-    if kind == "chain":
-        return chain(draw(st.integers(1, 6)))
-    if kind == "full":
-        return full_tree(draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)))
-    paths: set[tuple[int, ...]] = set()
-    for _ in range(draw(st.integers(1, 10))):
-        parent = draw(st.sampled_from([(), *sorted(paths)]))
-        paths.add((*parent, draw(st.integers(0, 4))))
-    return from_paths(sorted(paths))
+    full = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(full_tree)
+    return st.one_of(st.integers(1, 6).map(chain), full, strategies.trees(depth=6, ranks=5, max_nodes=10))
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,27 +10,10 @@ from scylla_sim.planning.traffic import Traffic, highest_rate
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving.closed_form import curve, saturation
 from scylla_sim.serving.limits import Limit
-from scylla_sim.serving.loop_state import Replica
+from scylla_sim.testing.strategies import replicas
 
-ROWS = np.unique(np.round(np.geomspace(1.0, 256.0, 50)))
 LOADS = np.concatenate([[0.0], np.geomspace(0.05, 256.0, 80)])
 LENGTHS = ServedLoad(1000, 200)
-
-
-@st.composite
-def replicas(draw):
-    prompts = np.full(ROWS.size, draw(st.floats(1e-3, 0.3)))
-    return Replica(
-        rows=ROWS,
-        cycle_s=draw(st.floats(2e-3, 3e-2)) + draw(st.floats(1e-6, 3e-4)) * ROWS,
-        cycles=np.full(ROWS.size, 199.0),
-        prompt_s=prompts,
-        next_prompt_s=prompts,
-        alone_s=prompts[0],
-        output_len=np.array(200.0),
-        max_rows=np.array(256.0),
-        cycles_cv=np.array(0.0),
-    )
 
 
 limits = st.builds(

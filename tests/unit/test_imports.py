@@ -28,7 +28,7 @@ RANKS = {
         "serving": 9,
         "planning": 10,
         "engines": 11,
-        "explore": 12,
+        **dict.fromkeys(("testing", "explore"), 12),
         "cli": 13,
     },
     "gpu_validate": {
@@ -76,6 +76,10 @@ LAZY = {
     "plotly": {"explore.html"},
 }
 """Libraries that the simulator may import inside a function, and the modules that do."""
+
+
+STRATEGIES = "testing.strategies"
+"""The one module that imports Hypothesis, and that no other module imports."""
 
 
 def name_of(path: Path) -> str:
@@ -195,12 +199,20 @@ def test_printing_reads_files_only(module: str) -> None:
     assert not used(module, "gpu_validate")
 
 
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_only_tests_use_what_is_made_for_tests(module: str) -> None:
+    inside = module.startswith("scylla_sim.testing")
+    assert inside or not {name for name in imports(module) if name.startswith("scylla_sim.testing")}
+    assert module == f"scylla_sim.{STRATEGIES}" or f"scylla_sim.{STRATEGIES}" not in imports(module)
+
+
 @pytest.mark.parametrize("module", of("scylla_sim"))
 def test_the_simulator_imports_no_other_package(module: str) -> None:
     assert not used(module, "gpu_validate") | used(module, "paper")
-    assert libraries(module, early_only=True) <= {"numpy"}
     name = module.removeprefix("scylla_sim.")
-    for library in libraries(module) - {"numpy"}:
+    allowed = {"numpy", "hypothesis"} if name == STRATEGIES else {"numpy"}
+    assert libraries(module, early_only=True) <= allowed
+    for library in libraries(module) - allowed:
         assert name in LAZY.get(library, set()), f"{module} imports {library}"
 
 
@@ -218,7 +230,7 @@ def test_the_workflow_hashes_what_a_package_imports(package: str, monkeypatch: p
     assert files <= set(guard.code_files(package))
 
 
-@pytest.mark.parametrize(("package", "most"), [("scylla_sim", 23), ("gpu_validate", 13), ("paper", 12)])
+@pytest.mark.parametrize(("package", "most"), [("scylla_sim", 24), ("gpu_validate", 13), ("paper", 12)])
 def test_the_top_level_of_a_package_is_short(package: str, most: int) -> None:
     entries = [path for path in (ROOT / package).iterdir() if path.name != "__pycache__"]
     assert len(entries) <= most
