@@ -34,7 +34,7 @@ FIGURES = {
 
 QUESTIONS: dict[str, Sequence[str]] = {
     "Are the laws right?": ("theorem-1.1", "theorem-1.2", "theorem-1.3-forms", "small-scale-tokens"),
-    "Does the throughput of the paper come out?": ("table5",),
+    "Does the throughput of the paper come out?": ("table5", "table5-sensitivity"),
     "Can I trust a prediction?": ("silicon-gemm", "silicon-decode-attention", "served-left-out", "serving-runs"),
     "How many tokens will a longer draft yield?": ("decay",),
 }
