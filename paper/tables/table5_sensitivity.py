@@ -159,8 +159,8 @@ def table5_sensitivity(results: Results) -> Table:
         commits(tables),
         sources=[row["source"] for row in published.rows("table5")],
         notes=[
-            f"Table 5 is partly reproduced if a speculative column has a mean error of at most {percent(COLUMN_ERROR, 0)}. "
-            "The plain column does not count: the context was inferred from it.",
+            "Table 5 is partly reproduced if a speculative column has a mean error of at most "
+            f"{percent(COLUMN_ERROR, 0)}. The plain column does not count: the context was inferred from it.",
             "Reported in the range: speculative cells whose reported throughput lies between the predictions with "
             "the lowest and the highest published tokens per cycle.",
             f"Assumptions that change the verdict: {', '.join(moved) or 'none'}. EAGLE-2 is nearest with "
