@@ -7,7 +7,7 @@ from paper.render.values import mean, percent
 from paper.sources import published
 from paper.sources.results import Results
 from paper.tables.table5 import METHODS, scylla_errors, table5_rows
-from paper.tables.table5_sensitivity import COLUMN_ERROR, LARGE_BATCH, SPECULATIVE, column_status
+from paper.tables.table5_sensitivity import COLUMN_ERROR, LARGE_BATCH, SPECULATIVE, VERDICTS, a_column_holds
 
 GAIN_REPRODUCED, GAIN_PARTLY = 0.15, 0.35
 """Accepted relative differences of a predicted gain from the claimed one. A higher gain is partly reproduced."""
@@ -109,7 +109,7 @@ def table5(results: Results) -> Verdict:
     )
     text = ", ".join(f"{METHODS[method]} {percent(errors[method], 0)}" for method in SPECULATIVE)
     return Verdict(
-        column_status(errors),
+        VERDICTS[a_column_holds(errors)],
         f"mean error {text}, {percent(deepest, 0)} with the deepest draft; {inside} of {len(cells)} cells are in "
         "the range of published tau",
         ", ".join(tables["plain"].levels()),
