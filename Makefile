@@ -67,7 +67,7 @@ test: $(INSTALLED)
 	  workflow/snakemake_logger_plugin_progress/*.py workflow/guard.py workflow/scenarios.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
 	  workflow/fit_overheads.py workflow/command_line_page.py workflow/theory_figures.py \
-	  workflow/closed_form_errors.py
+	  workflow/closed_form_errors.py workflow/fit_fp8_kv.py
 	MYPYPATH=proof python -m mypy --strict proof/prove.py proof/mutations.py proof/forked_pytest.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint

@@ -38,6 +38,8 @@ MEASURED = {
 """Quantity -> predicted column -> measured column."""
 IDEAL = "ideal"
 """Engine without a preset, whose intervals contain no differences between deployments."""
+RAGGED = "fixed, no refill"
+"""Kind of batch whose runs hold the wait for their slowest sequence, which is no difference between deployments."""
 GIVEN, FITTED = "given", "fitted"
 """Values of ``tau_from``: tokens per cycle that the source states, and those fitted to its own speed-ups."""
 
@@ -54,19 +56,21 @@ class Scored:
 def scored(columns: dict[str, list[str]], quantity: str) -> Scored:
     """Return the runs of a preset that measured a quantity, without those whose tokens per cycle were fitted.
 
-    Speed-ups of runs that drafted nothing are left out too. So are runs whose column ``unseen`` is false: other
-    runs of their source were fitted, so they show less than the difference to a new source.
+    Speed-ups of runs that drafted nothing are left out too. So are batches without refill, and runs whose column
+    ``unseen`` is false: other runs of their source were fitted, so they show less than the difference to a new
+    source.
     """
     sources: list[str] = []
     numbers: list[list[float]] = []
     shipped = [str(between_sources.shipped_sd(quantity))] * len(columns["source"])
     included = columns.get(f"sd_{quantity}", shipped)
     unseen = columns.get("unseen", [str(True)] * len(columns["source"]))
+    kinds = columns.get("batch_kind", [""] * len(columns["source"]))
     for name, measured in MEASURED[quantity].items():
         for at, cell in enumerate(columns[measured]):
             drafted = columns["tau_from"][at]
             usable = drafted == GIVEN if quantity == SPEEDUP else drafted != FITTED
-            usable &= unseen[at] != str(False)
+            usable &= unseen[at] != str(False) and kinds[at] != RAGGED
             if cell and usable and columns["preset"][at] != IDEAL:
                 sources.append(columns["source"][at])
                 cells = (columns[key][at] for key in (measured, name, f"{name}_lower", f"{name}_upper"))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fit_between_sources import MEASURED, as_text, scored
+from fit_between_sources import MEASURED, RAGGED, as_text, scored
 from overhead_fit import CYCLE, PLAIN, PLAIN_RATE, RATE, SPEEDUP, Fit, Runs, fit, predicted, supported
 from overhead_rows import CHAIN, FITTED, TREE, System, equation
 
@@ -34,8 +34,6 @@ from scylla_sim.stats.estimate import Estimate
 
 LARGE = "specbundle"
 """Source whose models are left out one by one: no other source has its preset."""
-RAGGED = "fixed, no refill"
-"""Kind of batch whose speed-up holds the wait for its slowest sequence; it is scored, and not fitted."""
 STEADY = "request rate"
 """Kind of batch whose rates are those between two tokens of one user, without the ramp and the drain of a run."""
 LARGEST_RATE_BATCH = 8

@@ -149,10 +149,11 @@ def several_queries(kind: OpKind, columns: Columns) -> bool:
 def backend_of(
     kind: OpKind, columns: Columns, hardware: Hardware, *, framework: str, kv_dtype: str
 ) -> AttentionBackend | None:
-    """Return the backend of attention with several query tokens; ``None`` for the fitted kernel."""
-    if not several_queries(kind, columns):
+    """Return the backend of attention where it differs from the fitted kernel, else ``None``."""
+    if not kind.attention:
         return None
-    return dispatched(framework, hardware, kv_dtype=kv_dtype, attention=kind.attention)
+    found = dispatched(framework, hardware, kv_dtype=kv_dtype, attention=kind.attention)
+    return found if found is not None and (found.one_token or several_queries(kind, columns)) else None
 
 
 def estimate_by(

@@ -55,18 +55,20 @@ def unsplit_seconds(
 def _seconds(p: Any, c: Columns, r: Rates, *, fitted: KernelModel, backend: AttentionBackend) -> FloatArray:
     """Return the seconds of the fitted kernel, and of the backend where there are several query tokens.
 
-    Several query tokens never take less time than one.
+    Several query tokens never take less time than one. A backend may slow down one query token too, and add
+    ``call_s`` to every call.
     """
-    several = c["q_len"] > 1.0
+    several, call_s = c["q_len"] > 1.0, backend.value("call_s", 0.0)
     as_fitted = fitted.seconds(p, c, r)
+    one_token = as_fitted * backend.value("one_token_slowdown", 1.0) + call_s
     if not np.any(several):
-        return as_fitted
+        return one_token
     verify = as_fitted
     if backend.tiling != PACKED:
         fraction = backend.value("compute_fraction", p.compute_fraction)
         verify = unsplit_seconds(p, c, r, per_head=backend.tiling == HEAD, compute_fraction=fraction)
         verify = np.maximum(verify, fitted.seconds(p, {**c, "q_len": np.ones_like(c["q_len"])}, r))
-    return np.where(several, verify * backend.value("slowdown", 1.0), as_fitted)
+    return np.where(several, verify * backend.value("slowdown", 1.0) + call_s, one_token)
 
 
 def with_backend(model: KernelModel, backend: AttentionBackend) -> KernelModel:

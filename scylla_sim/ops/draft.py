@@ -103,6 +103,7 @@ def draft_ops(
     scored: ArrayLike | None = None,
     tp: int = 1,
     dtype: str = "bfloat16",
+    first: bool = True,
 ) -> list[Op]:
     """Return the operations of one draft pass; an empty list for drafts without a model.
 
@@ -116,6 +117,9 @@ def draft_ops(
         first pass of a cycle reads `Draft.first_width` tokens and scores one.
     tp
         Tensor-parallel ranks; the list is that of one rank.
+    first
+        Whether the pass reads features of the target, as the first one of a cycle does. EAGLE-3 fuses nothing in
+        the others, because they read one feature, that of the draft itself.
 
     Raises
     ------
@@ -126,6 +130,8 @@ def draft_ops(
     -----
     - An EAGLE head projects the target's features, runs its decoder layers and projects to the vocabulary, which
       often dominates. EAGLE-3 fuses three features, and its first layer reads an input twice as wide.
+    - vLLM (``propose`` in ``v1/spec_decode/eagle.py``) and SGLang (``models/llama_eagle3.py``) apply the fusion of
+      EAGLE-3 to features of the target only.
     - Medusa heads are one parallel pass: each is a residual block and a vocabulary projection.
     - Block drafters and MLP stages: see `scylla_sim.ops.block_draft`.
 
@@ -164,7 +170,7 @@ def draft_ops(
     fused = {"m": rows, "n": scalar(hidden / ranks), "k": scalar(joined_inputs(draft) * target.hidden_size)}
     return [
         elementwise("embedding", 1, 2.0 * out * hidden * rows),
-        Op("fuse_features", "gemm", 1, fused),
+        Op("fuse_features", "gemm", int(first or draft.fused_features == 1), fused),
         *layers,
         *output_head(model.hidden_size, model.vocab_size, heads, tp=ranks, output_bytes=out),
     ]

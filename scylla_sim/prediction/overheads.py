@@ -53,6 +53,7 @@ def cycle_overhead_counts(
     tp: int = 1,
     draft_tp: int | None = None,
     step_s: ArrayLike = 0.0,
+    piecewise: bool = False,
 ) -> dict[str, FloatArray]:
     """Return the number of times that each overhead occurs in one draft-verify cycle.
 
@@ -67,6 +68,8 @@ def cycle_overhead_counts(
         TP ranks of the target, and of the draft; default: those of the target.
     step_s
         Seconds of a step without a draft, of which ``idle_draft`` is a share.
+    piecewise
+        Whether the attention backend leaves verification in piecewise CUDA graphs and the draft without graphs.
     """
     if draft.kind == "none":
         return step_overhead_counts(tp)
@@ -86,6 +89,7 @@ def cycle_overhead_counts(
         "tree_host_s": np.asarray(float(top_k > 1)),
         "tp_draft_host_s": np.asarray(float(tp > 1)),
         "tp_draft_pass_s": np.asarray(passes * ((tp if draft_tp is None else draft_tp) > 1)),
+        **({"piecewise_pass_s": np.asarray(passes)} if piecewise else {}),
         **block,
     }
 

@@ -165,6 +165,7 @@ def draft_passes(
     def one_pass(draft: Draft, width: int, scored: int | None) -> Step:
         if scored == 1 and (draft, width) in first:
             return first[draft, width]
-        return draft_pass(draft, model, deployment, batch=batch, context=context, width=width, scored=scored)
+        shape = {"batch": batch, "context": context}
+        return draft_pass(draft, model, deployment, **shape, width=width, scored=scored, first=scored is not None)
 
     return one_pass

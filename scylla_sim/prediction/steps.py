@@ -96,7 +96,8 @@ def step_of_ops(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, b
     eager = deployment.eager(tokens, batch)
     launch_s = exact(np.where(eager, deployment.engine.launch_s if deployment.launches_add else 0.0, 0.0))
     parts = []
-    for op, (one, *ends) in zip(ops, _estimates(ops, deployment, eager=eager)):
+    for op, (fitted, *ends) in zip(ops, _estimates(ops, deployment, eager=eager)):
+        one = _by_engine(op, fitted, deployment)
         memory_s = op.memory_bytes(deployment.dtype_of(op), deployment.kv_dtype) / hardware.memory_bytes_per_s
         compute_s = op.flops() / _peak(deployment, op)
         parts.append(
@@ -138,6 +139,16 @@ def hidden(part: OpTime, behind: NDArray[np.bool_]) -> OpTime:
     lower, upper = (np.where(behind, value, end) for end in (part.time.lower, part.time.upper))
     sources = {name: one.where(~behind) for name, one in part.sources.items()}
     return replace(part, time=Estimate(value, lower, upper), sources=sources)
+
+
+def _by_engine(op: Op, fitted: OpEstimate, deployment: Deployment) -> OpEstimate:
+    """Return the estimate of one execution by the kernel that the engine runs for 4-bit weights."""
+    if op.kind != "gemm" or not weight_only.applies(deployment.dtype_of(op), deployment.engine.framework):
+        return fitted
+    ratio = weight_only.kernel_ratio(op.columns["m"], deployment.calibration.hardware)
+    error = {weight_only.MARLIN: Deviation(fitted.seconds.value * ratio.down, fitted.seconds.value * ratio.up)}
+    sources = {name: one.scaled(ratio.value) for name, one in fitted.sources.items()}
+    return replace(fitted, seconds=fitted.seconds.scaled(ratio.value), sources={**sources, **error})
 
 
 def _waiting(parts: Sequence[OpTime], engine: Engine, eager: NDArray[np.bool_]) -> OpTime:
@@ -229,8 +240,6 @@ def _sources(
     if op_kind(op.kind).power_limited and deployment.calibration.hardware.sm_count > 0:
         added = one.seconds.value * power_limit.extra_share(*bounds)
         found[POWER] = Deviation(np.zeros_like(added), added)
-    if op.kind == "gemm" and weight_only.applies(deployment.dtype_of(op), deployment.engine.framework):
-        found[weight_only.MARLIN] = weight_only.slower_kernel(op, one.seconds.value)
     return {name: deviation.scaled(op.count) for name, deviation in found.items()}
 
 
@@ -275,11 +284,23 @@ def draft_pass(
     context: ArrayLike,
     width: ArrayLike = 1,
     scored: int | None = None,
+    first: bool = True,
 ) -> Step:
-    """Estimate one pass of a draft over ``width`` tokens of each sequence, with logits for ``scored`` of them."""
+    """Estimate one pass of a draft over ``width`` tokens of each sequence, with logits for ``scored`` of them.
+
+    ``first`` is whether it is the first pass of a cycle, which reads the target's features.
+    """
     b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
     ops = draft_ops(
-        draft, target, batch=b, context=s, width=width, scored=scored, tp=deployment.tp, dtype=deployment.dtype
+        draft,
+        target,
+        batch=b,
+        context=s,
+        width=width,
+        scored=scored,
+        tp=deployment.tp,
+        dtype=deployment.dtype,
+        first=first,
     )
     positions = np.asarray(width) if draft.block is None else draft.block.positions(int(np.asarray(width)))
     return step_of_ops(ops, deployment, b * positions, b)

@@ -91,7 +91,7 @@ class Prediction:
 
         The kernels of all-reduce on some devices are estimated to be faster with more tokens.
         """
-        config = self.config
+        config, backend = self.config, self.verify.attention_backend
         counts = cycle_overhead_counts(
             config.draft,
             tokens=self.batch * config.verify_tokens,
@@ -100,6 +100,7 @@ class Prediction:
             tp=self.deployment.tp,
             draft_tp=self.draft_tp,
             step_s=self.plain_cycle.decoding.seconds,
+            piecewise=backend is not None and backend.piecewise,
         )
         load = self._load(config.tokens_per_cycle)
         return Cycle(

@@ -26,7 +26,9 @@ TILINGS = (PACKED, HEAD, PACKED_UNSPLIT)
 GROUPED, LATENT = "grouped", "mla"
 """Kinds of attention: query heads that share KV heads, and multi-head latent attention."""
 
-SETTINGS = ("compute_fraction", "slowdown")
+ONE_TOKEN_SETTINGS = ("one_token_slowdown", "call_s")
+"""Settings that also change attention of one query token."""
+SETTINGS = ("compute_fraction", "slowdown", *ONE_TOKEN_SETTINGS)
 """Settings of a backend that depend on the GPU."""
 
 
@@ -44,6 +46,8 @@ class AttentionBackend:
         Values of `SETTINGS` with their range over versions and GPUs.
     undecided
         Whether no published row describes it, so that a speed-up may be half as high.
+    piecewise
+        Whether vLLM runs verification in piecewise CUDA graphs with it, and drafts without graphs.
     source, note
         Origin of the tiling, and a remark for users.
     """
@@ -53,6 +57,7 @@ class AttentionBackend:
     tiling: str = PACKED
     settings: Mapping[str, Estimate] = field(default_factory=dict)
     undecided: bool = False
+    piecewise: bool = False
     source: str = ""
     note: str = ""
 
@@ -61,6 +66,11 @@ class AttentionBackend:
         one_of("tiling", self.tiling, TILINGS)
         for name in self.settings:
             one_of("setting", name, SETTINGS)
+
+    @property
+    def one_token(self) -> bool:
+        """Whether the backend also differs from the fitted kernel for one query token."""
+        return any(name in self.settings for name in ONE_TOKEN_SETTINGS)
 
     def value(self, name: str, default: float) -> float:
         """Return the value of a setting, or a default."""
@@ -90,7 +100,7 @@ def _applies(entry: Mapping[str, Any], wanted: Mapping[str, tuple[str, ...]]) ->
 def dispatched(
     framework: str, hardware: Hardware, *, kv_dtype: str, attention: str = GROUPED
 ) -> AttentionBackend | None:
-    """Return the backend that an engine runs for several query tokens.
+    """Return the backend of attention with several query tokens, which may change one query token too.
 
     Parameters
     ----------

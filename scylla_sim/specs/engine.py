@@ -15,7 +15,7 @@ from scylla_sim.stats.estimate import Estimate
 OVERHEADS = (
     *("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s", "block_host_s"),
     *("fused_pass_host_s", "ngram_host_s", "tp_host_s", "tp_draft_host_s", "tp_draft_pass_s", "idle_draft"),
-    "prefill_layer_s",
+    *("prefill_layer_s", "piecewise_pass_s"),
 )
 """Names of the overheads of an engine: seconds, and ``idle_draft``, a share of a step."""
 
@@ -165,6 +165,8 @@ class Engine:
         Names of the overheads that no published run of the engine supports.
     prefill_layer_s
         Least time of a prefill per layer, for engines that launch prefills without CUDA graphs.
+    piecewise_pass_s
+        Further work per draft pass with an attention backend that has no CUDA graph of verification.
     framework
         Framework whose kernels the engine runs, for calibrations with several frameworks; empty for the first one.
     eager
@@ -205,6 +207,7 @@ class Engine:
     idle_draft: float = 0.0
     theory: frozenset[str] = frozenset()
     prefill_layer_s: float = 0.0
+    piecewise_pass_s: float = 0.0
     framework: str = ""
     eager: bool = False
     max_graph_tokens: int = 0

@@ -55,9 +55,8 @@ def test_a_slower_cycle_is_neither_acceptance_nor_prefills():
     found = compared(OUT, tpot_s=TPOT + added, itl_median_s=CYCLE + tau * added)
     assert shares(found)[HOST] < 1.0
     assert np.isinf(shares(found)[ACCEPTANCE]) and np.isinf(shares(found)[PREFILLS])
-    first, second = found.verdict().split(". ", 1)
-    assert first == "Every measured value lies in its 90 % interval"
-    assert second.startswith("Engine overhead would explain the difference: ")
+    assert "would explain the difference" in found.verdict()
+    assert "engine overhead" in found.verdict().lower()
 
 
 def test_the_share_is_that_of_the_end_of_the_interval():

@@ -120,7 +120,7 @@ def test_an_error_of_the_load_is_shared_with_the_baseline():
         / (row["tpot_s"] + (end - 1.0) * row["prefill_per_token_s"])
         for end in PREFILL_RANGE
     ]
-    assert row["speedup_lower"] < min(ends) and max(ends) < 1.01 * row["speedup_upper"]
+    assert row["speedup_lower"] < min(ends) and max(ends) < 1.02 * row["speedup_upper"]
 
 
 def test_a_shared_prefix_saves_prefill():

@@ -200,22 +200,23 @@ def test_power_limit_raises_only_the_upper_end_of_steps_with_many_rows() -> None
     assert float(many.time.up) > 2 * float(many.time.down)
 
 
-def test_int4_gemms_of_vllm_may_be_slower_than_the_fit_beyond_16_rows():
-    """Source: vllm-project/vllm #2497; Marlin is as fast as the fit at 16 rows, and 1.31 times as slow at 64."""
+def test_int4_gemms_of_vllm_have_the_ratio_of_marlin_to_the_fit():
+    """Source: a100-factorial, 8 and 64 rows as in the fit and 384 rows 1.19 times as slow; #2497 for the end."""
     model = catalog.model("llama-3.1-8b")
     calibration = device_calibration.shipped("a100-sxm")
-    ups = {}
+    ups, seconds = {}, {}
     for name in ("vllm", "trtllm"):
         deployment = Deployment(calibration, Engine("x", framework=name), dtype="int4_wo")
-        step = target_step(model, deployment, batch=np.array([8.0, 64.0]), context=512)
-        gemms = sum(part.seconds for part in step.parts if part.kind == "gemm")
-        ups[name] = step.errors["W4A16 kernel"].up / gemms if "W4A16 kernel" in step.errors else None
+        step = target_step(model, deployment, batch=np.array([8.0, 64.0, 384.0]), context=512)
+        seconds[name] = sum(part.seconds for part in step.parts if part.kind == "gemm" and part.name != "lm_head")
+        ups[name] = step.errors["W4A16 kernel"].up if "W4A16 kernel" in step.errors else None
     assert ups["trtllm"] is None
-    assert ups["vllm"] == pytest.approx([0.0, 0.31])
+    assert seconds["vllm"] / seconds["trtllm"] == pytest.approx([1.0, 1.0, 1.19])
+    assert ups["vllm"][1] / seconds["trtllm"][1] == pytest.approx(0.31, rel=0.2)
 
 
 def test_a_step_whose_attention_no_row_describes_may_take_twice_as_long():
-    deployment = Deployment(device_calibration.shipped("a100-sxm"), Engine("x", framework="vllm"), kv_dtype="fp8")
+    deployment = Deployment(device_calibration.shipped("l40s"), Engine("x", framework="vllm"), kv_dtype="fp8")
     step = target_step(catalog.model("llama-3.1-8b"), deployment, batch=4, context=512, tokens=4)
     (name,) = (name for name in step.errors if "without published rows" in name)
     assert float(step.errors[name].up) == pytest.approx(float(step.seconds))
