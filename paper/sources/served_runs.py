@@ -86,12 +86,13 @@ def kind(row: Row) -> str:
     Examples
     --------
     >>> row = {"draft": "eagle3", "draft_len": 3, "precision": "fp8", "kv_precision": "bf16", "assumed": "tp"}
-    >>> kind(row), kind(row | {"draft_len": 0}), kind(row | {"kv_precision": "fp8"})
+    >>> kind(row), kind(row | {"draft_len": 0}), kind(row | {"draft": "none", "kv_precision": "fp8"})
     ('chain or tree', 'drafting nothing', '4-bit weights or 8-bit KV')
     """
     draft = str(row["draft"])
+    low_bits = row["precision"] == "int4" or row["kv_precision"] == "fp8"
     if draft == "none":
-        return PLAIN
+        return LOW_BITS if low_bits else PLAIN
     if int(row["draft_len"]) == 0:
         return NOTHING
     if draft == "ngram":
@@ -100,7 +101,7 @@ def kind(row: Row) -> str:
         return BLOCK
     if "draft" in str(row["assumed"]).split(";"):
         return STAND_IN
-    return LOW_BITS if row["precision"] == "int4" or row["kv_precision"] == "fp8" else MAIN
+    return LOW_BITS if low_bits else MAIN
 
 
 def batch_range(batch: float) -> str:
