@@ -24,6 +24,8 @@ SHELL := bash
 
 INSTALLED := .venv/installed
 REPORT := results/paper/report.html
+COMPLETE := results/complete
+SOURCES := Makefile Snakefile $(INSTALLED) profiles workflow scylla_sim gpu_validate paper
 BLIND ?= h200-sxm
 SHAPES := results/blind-shapes
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
@@ -51,10 +53,19 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# A file or folder newer than the last complete run without ARGS starts Snakemake, which decides by content. A deleted
+# file makes its folder newer.
 reproduce: $(INSTALLED)
-	@$(SNAKEMAKE) $(QUIET)
-	@if [ ! -e $(REPORT) ] || [ -n "$$(find results workflow -type f -newer $(REPORT) -print -quit)" ]; then \
-	  $(SNAKEMAKE) --report $(REPORT) $(ARGS) --quiet all; \
+	@if [ -z "$(ARGS)$(VERBOSE)" ] && [ -e $(COMPLETE) ] \
+	  && [ -z "$$(find $(SOURCES) results -newer $(COMPLETE) -not -name __pycache__ -not -name '*.pyc' -print -quit)" ]; then \
+	  echo 'Nothing has changed since the last run.'; \
+	else \
+	  rm -f $(COMPLETE); \
+	  $(SNAKEMAKE) $(QUIET); \
+	  if [ ! -e $(REPORT) ] || [ -n "$$(find results workflow -type f -newer $(REPORT) -print -quit)" ]; then \
+	    $(SNAKEMAKE) --report $(REPORT) $(ARGS) --quiet all; \
+	  fi; \
+	  if [ -z "$(ARGS)" ]; then touch $(COMPLETE); fi; \
 	fi
 	@python -m paper summary --results results
 
