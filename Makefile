@@ -23,6 +23,7 @@ SHELL := bash
 .PHONY: reproduce test prove coverage figures calibrations overheads between-sources frozen blind docs clean test-slurm help
 
 INSTALLED := .venv/installed
+TESTED := .venv/test-minutes
 REPORT := results/paper/report.html
 COMPLETE := results/complete
 SOURCES := Makefile Snakefile $(INSTALLED) profiles workflow scylla_sim gpu_validate paper
@@ -70,7 +71,9 @@ reproduce: $(INSTALLED)
 	@python -m paper summary --results results
 
 test: $(INSTALLED)
-	@echo 'make test takes about 10 minutes on two free cores; pytest prints its share of the tests.'
+	@if [ -e $(TESTED) ]; then echo "The last complete make test took $$(cat $(TESTED)) min on this machine."; \
+	else echo 'make test takes about 10 minutes on two free cores.'; fi
+	@date +%s > $(TESTED).start
 	python -m ruff check
 	python -m ruff format --check
 	python -m mypy
@@ -83,6 +86,7 @@ test: $(INSTALLED)
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@echo $$((($$(date +%s) - $$(cat $(TESTED).start) + 59) / 60)) > $(TESTED)
 
 # A second run continues where the first one stopped. ARGS="--fresh --record" tries all anew and keeps the result.
 prove: $(INSTALLED)

@@ -85,3 +85,14 @@ def test_a_failed_run_is_not_complete(folder: Path) -> None:
     done = subprocess.run(["make", "reproduce", "VERBOSE=1"], cwd=folder, capture_output=True, check=False)
     assert done.returncode != 0
     assert not (folder / "results/complete").exists()
+
+
+def test_make_test_says_how_long_it_takes_and_ends_with_pytest(folder: Path) -> None:
+    def said() -> list[str]:
+        done = subprocess.run(["make", "test"], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    first, second = said(), said()
+    assert first[0] == "make test takes about 10 minutes on two free cores."
+    assert second[0].startswith("The last complete make test took ") and second[0].endswith(" min on this machine.")
+    assert "pytest" in first[-1]
