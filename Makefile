@@ -69,6 +69,7 @@ reproduce: $(INSTALLED)
 	  if [ -z "$(ARGS)" ]; then touch $(COMPLETE); fi; \
 	fi
 	@python -m paper summary --results results
+	@if [ -z "$(ARGS)" ]; then python workflow/printed_numbers.py results/paper README.md; fi
 
 test: $(INSTALLED)
 	@if [ -e $(TESTED) ]; then echo "The last complete make test took $$(cat $(TESTED)) min on this machine."; \
@@ -81,7 +82,7 @@ test: $(INSTALLED)
 	  workflow/snakemake_logger_plugin_progress/*.py workflow/guard.py workflow/scenarios.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
 	  workflow/fit_overheads.py workflow/command_line_page.py workflow/theory_figures.py \
-	  workflow/closed_form_errors.py workflow/fit_fp8_kv.py
+	  workflow/printed_numbers.py workflow/closed_form_errors.py workflow/fit_fp8_kv.py
 	MYPYPATH=proof python -m mypy --strict proof/prove.py proof/mutations.py proof/forked_pytest.py
 	python -m snakefmt --check Snakefile workflow/rules
 	python -m snakemake --lint
