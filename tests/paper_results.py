@@ -142,6 +142,8 @@ def write_steps(folder: Path) -> None:
     ):
         rows = [cycle(b, 10240, tokens_per_s=50 + slope * b, **more) for b in BATCHES]
         put(folder, f"steps/table5-{name}.json", rows)
+        if name in ("plain", "eagle2", "scylla"):
+            write_table5_assumptions(folder, name, slope, more)
     grid = [(b, s) for b in (1, 8) for s in (512, 1024)]
     put(folder, "steps/llama-8b-plain.json", [cycle(b, s, evidence="silicon") for b, s in grid])
     drafted = {"draft": "eagle3", "draft_len": 3, "verify_tokens": 4, "draft_s": 1e-3, "cycle_s": 9e-3}
@@ -153,6 +155,24 @@ def write_steps(folder: Path) -> None:
         for b, g in slope.items()
     ]
     put(folder, "steps/readme.json", readme)
+
+
+def write_table5_assumptions(folder: Path, method: str, slope: float, more: dict[str, Any]) -> None:
+    """Write Table 5 with throughput halved at twice the context, and half of a cycle as communication."""
+    contexts = [
+        cycle(b, s, tokens_per_s=(50 + slope * b) * 10240 / s, **more) for s in (5120, 20480) for b in BATCHES
+    ]
+    put(folder, f"steps/table5-{method}-contexts.json", contexts)
+    for name in ("engine", "h100"):
+        rows = [cycle(b, 10240, tokens_per_s=50 + slope * b, **more) for b in BATCHES]
+        put(folder, f"steps/table5-{method}-{name}.json", rows)
+    whole = more.get("cycle_s", cycle(1, 10240)["cycle_s"])
+    parts = [
+        {"batch_size": b, "kind": kind, "seconds": whole / 2, "evidence": "transferred"}
+        for b in BATCHES
+        for kind in ("gemm", "all_reduce")
+    ]
+    put(folder, f"steps/table5-{method}-parts.json", parts)
 
 
 def write_turning_points(folder: Path) -> None:

@@ -36,7 +36,7 @@ def crossover(results: Results) -> Canvas:
         size=(6.6, 4.6),
     )
     axes = drawing.axes[0]
-    draw_formula(axes, quoted_optimum, 1, 64, color=ORANGE, linestyle=(0, (5, 2)), linewidth=1.5)
+    draw_formula(axes, quoted_optimum, 1, 64, color=ORANGE, linestyle=(0, (5, 2)), linewidth=1.5, zorder=5)
     ends = [(quoted_optimum(64), "quoted formula", ORANGE)]
     labels = (("paper", "roofline, paper's constants", BLUE), ("dense", "roofline, dense peak", GREEN))
     for name, text, colour in labels:
@@ -50,7 +50,7 @@ def crossover(results: Results) -> Canvas:
             axes, lambda x: row["a"] * math.log(x) + row["c"], low, high, color=RED, linestyle=":", linewidth=1.6
         )
         ends.append((row["a"] * math.log(high) + row["c"], f"a ln b + c (R² {row['r2']:.2f})", RED))
-    label_ends(axes, 64, [end for end in ends if end[0] > 0], 0.085, log=True)
+    label_ends(axes, 64, [end for end in ends if end[0] > 0], 0.11, log=True)
     for point in published.rows("fig5_turning_points"):
         at = (point["batch_size"], point["k_opt"])
         if point["inside"] == "yes":
@@ -63,6 +63,6 @@ def crossover(results: Results) -> Canvas:
     axes.set_yscale("log")
     axes.set_yticks([10, 20, 50, 100, 200, 500], ["10", "20", "50", "100", "200", "500"])
     powers_of_two(axes, [1, 2, 4, 8, 16, 32, 64])
-    axes.set(xlabel="batch", ylabel="verified paths k at the compute-bound crossover", ylim=(7, 700))
+    axes.set(xlabel="batch", ylabel="verified paths k at the crossover", ylim=(7, 700))
     axes.minorticks_off()
     return drawing

@@ -52,7 +52,8 @@ def fig5(results: Results) -> Canvas:
                 axes.plot(list(dots), list(dots.values()), ".", color=_colour(batch), markersize=3.6, alpha=0.75)
             k, y = min(curve.items())
             label_line(axes, k, y, f"{batch}", _colour(batch), dx=-5)
-        axes.set(title=title, xlabel="verified paths k", xlim=(2, 82), ylim=(0, 1290))
+        axes.text(-3.2, 668, "batch", fontsize=8, color=GREY)
+        axes.set(title=title, xlabel="verified paths k", xlim=(-4, 82), ylim=(0, 1290))
         errors = {batch: row["error"] for batch, row in curve_errors(files[name]).items() if row["error"] > EXACT}
         axes.text(
             80,

@@ -15,10 +15,22 @@ MIN_KERNELS = 5
 """Smallest number of kernels in a bin for which quantiles are drawn."""
 
 KINDS = {
-    "gemm": (("m",), "rows m of the GEMM", [1, 8, 64, 512]),
-    "decode_attention": (("batch", "kv_len"), "cached tokens of the batch", [2**4, 2**10, 2**16, 2**22]),
+    "gemm": (("m",), "bf16 GEMM", "rows m of the GEMM", [1, 8, 64, 512]),
+    "decode_attention": (
+        ("batch", "kv_len"),
+        "decode attention",
+        "cached tokens of the batch",
+        [2**4, 2**10, 2**16, 2**22],
+    ),
 }
-"""Operation -> columns whose product is x, label of x, and ticks of x."""
+"""Operation -> columns whose product is x, its name, label of x, and ticks of x."""
+
+ORDER = ("h100-sxm", "h200-sxm", "b200-sxm", "a100-sxm", "l40s")
+"""Devices from left to right; others follow by name."""
+
+
+BAND_ALPHA = {BLUE: 0.22, ORANGE: 0.12}
+"""Opacity of the bands; that of the roofline is fainter where both overlap."""
 
 
 def _ratios(results: Results, path: str, along: tuple[str, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -65,7 +77,7 @@ def _bands(axes: Any, x: FloatArray, ratios: tuple[FloatArray, FloatArray]) -> N
     centres = [2 ** float(np.mean(np.log2(x[mask]))) for mask in groups]
     for ratio, colour in ((ratios[1], ORANGE), (ratios[0], BLUE)):
         low, middle, high = np.array([np.quantile(ratio[mask], [0.1, 0.5, 0.9]) for mask in groups]).T
-        axes.fill_between(centres, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.fill_between(centres, low, high, color=colour, alpha=BAND_ALPHA[colour], linewidth=0)
         axes.plot(centres, middle, color=colour)
     axes.axhline(1, color=INK, linewidth=0.9)
 
@@ -79,7 +91,14 @@ def _panel(axes: Any, ratios: tuple[FloatArray, FloatArray, FloatArray], ticks: 
     _bands(axes, x, (calibrated, roofline))
     errors = [100 * float(np.median(np.abs(ratio - 1))) for ratio in (calibrated, roofline)]
     for height, error, colour in ((0.95, errors[0], BLUE), (0.85, errors[1], ORANGE)):
-        axes.text(0.97, height, f"{error:.1f} %", transform=axes.transAxes, color=colour, ha="right", va="top")
+        axes.text(
+            *(0.97, height, f"{error:.1f} %"),
+            transform=axes.transAxes,
+            color=colour,
+            ha="right",
+            va="top",
+            bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5},
+        )
     powers_of_two(axes, ticks)
     axes.set_xticks(ticks, [binary(tick) for tick in ticks])
     axes.set(ylim=(0, 1.65), yticks=[0, 0.25, 0.5, 0.75, 1, 1.25, 1.5])
@@ -94,12 +113,13 @@ def kernels(results: Results) -> Canvas:
         If no device has predicted GEMMs.
     """
     devices = [PurePosixPath(path).parent.name for path in results.require("predicted/*/gemm.csv")]
-    devices = [name for name in devices if name != "local"]
+    rank = {name: place for place, name in enumerate(ORDER)}
+    devices = sorted((name for name in devices if name != "local"), key=lambda name: (rank.get(name, 99), name))
     drawing = canvas(
         "kernels",
         "Predicted over measured time on GPUs: calibrated kernels and the roofline baseline",
         "Kernels with shapes that the calibration did not use. Line: median; band: 10 to 90 % of the kernels; "
-        "numbers: median error. Top: bf16 GEMMs (n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6, m ≤ 512). Bottom: decode "
+        "numbers: median error. GEMM (n ≥ 1024, 1024 ≤ k ≤ 16384, n k ≥ 4e6, m ≤ 512); decode "
         "attention with bf16 and fp8 KV caches, no sliding window. Measured: aiconfigurator-core (evidence "
         "silicon). Roofline baseline: the larger of FLOPs / datasheet peak and bytes / datasheet bandwidth.",
         size=(2.15 * len(devices) + 0.6, 5.2),
@@ -108,15 +128,14 @@ def kernels(results: Results) -> Canvas:
         share_y=True,
         share_x="row",
     )
-    for i, (op, (along, label, ticks)) in enumerate(KINDS.items()):
+    for i, (op, (along, name, label, ticks)) in enumerate(KINDS.items()):
+        drawing.axes[i * len(devices)].set_ylabel(f"{name}\npredicted / measured")
         for j, device in enumerate(devices):
             axes = drawing.axes[i * len(devices) + j]
             _panel(axes, _ratios(results, f"predicted/{device}/{op}.csv", along), ticks)
             axes.set_xlabel(label if j == len(devices) // 2 else "")
             if i == 0:
                 axes.set_title(device)
-    for axes in (drawing.axes[0], drawing.axes[len(devices)]):
-        axes.set_ylabel("predicted / measured")
     first = drawing.axes[0]
     first.text(0.03, 0.95, "calibrated", transform=first.transAxes, color=BLUE, va="top")
     first.text(0.03, 0.85, "roofline", transform=first.transAxes, color=ORANGE, va="top")

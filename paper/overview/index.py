@@ -34,11 +34,35 @@ FIGURES = {
 
 QUESTIONS: dict[str, Sequence[str]] = {
     "Are the laws right?": ("theorem-1.1", "theorem-1.2", "theorem-1.3-forms", "small-scale-tokens"),
-    "Does the throughput of the paper come out?": ("table5",),
-    "Can I trust a prediction?": ("silicon-gemm", "silicon-decode-attention", "served-left-out", "serving-runs"),
+    "Does the throughput of the paper come out?": ("table5", "table5-sensitivity"),
+    "Can I trust a prediction?": ("silicon-gemm", "silicon-decode-attention", "serving-runs"),
     "How many tokens will a longer draft yield?": ("decay",),
 }
 """Question -> tables that answer it, folded into the page."""
+
+TOPICS: dict[str, Sequence[str]] = {
+    "Kernels of GPUs": ("silicon-", "verify-attention", "transfer"),
+    "A GPU that was measured after the prediction": ("gpu-",),
+    "This machine": ("local",),
+    "Served models": ("serving-", "served-", "closed-form", "llama-8b-", "verify-gap", "specbundle", "sglang-"),
+    "Drafts trained here": ("small-scale-",),
+    "Laws in other papers": ("data-", "layers-", "epochs-", "pretraining-", "rival-", "theorem-1.1", "theorem-1.2"),
+    "Acceptance by position and rank": ("positions", "ranks", "trees-", "decay", "acceptance"),
+    "Trees by batch, Fig. 5 and Table 5": ("theorem-1.3", "fig5", "table5"),
+}
+"""Topic -> beginnings of the names of its tables."""
+
+
+def topic_of(name: str) -> str:
+    """Return the topic of a table; empty if it has none.
+
+    Examples
+    --------
+    >>> topic_of("gpu-cycles"), topic_of("table5-ablation")
+    ('A GPU that was measured after the prediction', 'Trees by batch, Fig. 5 and Table 5')
+    """
+    return next((topic for topic, starts in TOPICS.items() if name.startswith(tuple(starts))), "")
+
 
 GROUPS = {"premise": "Premises of the paper", "simulator": "This simulator", "abstract": "Abstract"}
 """Place of a claim -> heading of its group, where it differs."""
@@ -110,18 +134,21 @@ def _words() -> str:
     return f'<table class="words">{statuses}{levels}</table>'
 
 
+def _image(path: Path, kind: str, caption: str) -> str:
+    """Return an image element that contains a file."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(caption)}">'
+
+
 def _figures(folder: Path) -> str:
     """Return the figures as thumbnails that open in full size; one that the folder lacks is left out."""
     small, large = [], []
     for name, caption in FIGURES.items():
-        path = folder / f"figure-{name}.svg"
-        if not path.exists():
+        path, thumbnail = folder / f"figure-{name}.svg", folder / f"thumbnail-{name}.png"
+        if not (path.exists() and thumbnail.exists()):
             continue
-        source = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
-        small.append(f'<a href="#{name}"><img src="{source}" alt="{caption}"><br>{caption}</a>')
-        large.append(
-            f'<a class="large" id="{name}" href="#figures"><img src="#" data-of="{name}" alt="{caption}"></a>'
-        )
+        small.append(f'<a href="#{name}">{_image(thumbnail, "png", caption)}<b>{caption}</b></a>')
+        large.append(f'<a class="large" id="{name}" href="#figures">{_image(path, "svg+xml", caption)}</a>')
     return f'<div class="figures" id="figures">{"".join(small)}</div>{"".join(large)}'
 
 
@@ -134,7 +161,7 @@ def _folded(table: Table) -> str:
 
 
 def _tables(results: Results) -> str:
-    """Return the tables of the questions, folded, and a list of all others with their titles."""
+    """Return the tables of the questions, folded, and all others by topic with their titles."""
     built: dict[str, Table] = {}
     for name in TABLES:
         try:
@@ -145,12 +172,16 @@ def _tables(results: Results) -> str:
     for question, names in QUESTIONS.items():
         lines.append(f"<h3>{question}</h3>{''.join(_folded(built[name]) for name in names if name in built)}")
     shown = {name for names in QUESTIONS.values() for name in names}
-    others = "".join(
-        f'<p><a href="table-{name}.html">{html.escape(table.caption)}</a></p>'
-        for name, table in built.items()
-        if name not in shown and table.rows
-    )
-    return f'{"".join(lines)}<h3>All other tables</h3><div class="lists">{others}</div>'
+    others = [name for name, table in built.items() if name not in shown and table.rows]
+    lines.append("<h2>All other tables</h2>")
+    for topic in TOPICS:
+        links = "".join(
+            f'<p><a href="table-{name}.html">{html.escape(built[name].caption)}</a></p>'
+            for name in others
+            if topic_of(name) == topic
+        )
+        lines.append(f'<h3>{topic}</h3><div class="lists">{links}</div>' if links else "")
+    return "".join(lines)
 
 
 def page(results: Results, folder: Path) -> str:
@@ -165,10 +196,6 @@ def page(results: Results, folder: Path) -> str:
     """
     rows = judged(results)
     style = (resources.files("paper") / "overview" / "style.css").read_text("utf-8")
-    script = (
-        "for(const i of document.querySelectorAll('[data-of]'))"
-        "i.src=document.querySelector(`a[href='#${i.dataset.of}'] img`).src"
-    )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{TITLE}</title>'
@@ -181,7 +208,7 @@ def page(results: Results, folder: Path) -> str:
         f'<div class="halves"><div><h2>The claims</h2>{_claims(rows)}</div>'
         f"<div><h2>How far off is the simulator?</h2>{_bars(bars(results))}<h2>Words</h2>{_words()}</div></div>\n"
         f"<h2>Figures</h2>{_figures(folder)}\n<h2>Tables</h2>{_tables(results)}\n"
-        f"<script>{script}</script></body></html>\n"
+        "</body></html>\n"
     )
 
 

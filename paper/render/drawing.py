@@ -18,6 +18,9 @@ INK, GREY, LIGHT = "#1f2933", "#6b7680", "#d5dade"
 BLUE, ORANGE, GREEN, RED, PURPLE = "#1f6fb2", "#d9730d", "#2a8f5c", "#c0392b", "#7a4fb5"
 """Colours that differ in lightness too, for readers with colour vision deficiency."""
 
+THUMBNAIL_SHARE, THUMBNAIL_DPI = 0.68, 110
+"""Width of a thumbnail over that of its figure, at the same size of the text, and its resolution."""
+
 BATCH_COLOURS = {1: "#3b1f6b", 4: "#38598c", 8: "#25858e", 16: "#2ab07f", 32: "#8bc34a", 64: "#e0a80d"}
 """Colour of each batch size, lighter for larger ones."""
 
@@ -80,20 +83,39 @@ class Canvas:
     figure: Any
     axes: list[Any]
 
-    def bytes(self, kind: str) -> bytes:
+    def thumbnail(self) -> bytes:
+        """Return a small PNG without title and caption, whose labels are larger beside its panels.
+
+        The figure is as before afterwards.
+        """
+        texts, size = (self.figure._suptitle, self.figure._supxlabel), self.figure.get_size_inches()
+        for text in texts:
+            text.set_in_layout(False)
+            text.set_visible(False)
+        self.figure.set_size_inches(THUMBNAIL_SHARE * size)
+        small = self.bytes("png", THUMBNAIL_DPI)
+        for text in texts:
+            text.set_in_layout(True)
+            text.set_visible(True)
+        self.figure.set_size_inches(size)
+        return small
+
+    def bytes(self, kind: str, dpi: int = 160) -> bytes:
         """Return the image as SVG or PNG."""
         drawn = io.BytesIO()
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         with styled():
-            self.figure.savefig(drawn, format=kind, metadata=metadata, dpi=160)
+            self.figure.savefig(drawn, format=kind, metadata=metadata, dpi=dpi)
         return drawn.getvalue()
 
     def write(self, folder: Path) -> list[Path]:
-        """Write ``figure-NAME.{svg,png}`` atomically and return the paths."""
+        """Write ``figure-NAME.{svg,png}`` and ``thumbnail-NAME.png`` atomically and return the paths."""
         paths = [folder / f"figure-{self.name}.{kind}" for kind in ("svg", "png")]
         for path in paths:
             write_bytes(path, self.bytes(path.suffix[1:]))
-        return paths
+        small = folder / f"thumbnail-{self.name}.png"
+        write_bytes(small, self.thumbnail())
+        return [*paths, small]
 
 
 def canvas(

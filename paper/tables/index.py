@@ -37,6 +37,7 @@ from paper.tables import (
     small_scale_joint,
     small_scale_measured,
     table5,
+    table5_sensitivity,
     theorem_1_1,
     theorem_1_2,
     theorem_1_3,
@@ -111,6 +112,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "small-scale-optimum": small_scale_measured.optimum,
     "small-scale-loops": small_scale_measured.loops,
     "table5": table5.table5,
+    "table5-sensitivity": table5_sensitivity.table5_sensitivity,
     "table5-ablation": table5.table5_ablation,
     "acceptance": acceptance.acceptance,
 }

@@ -32,7 +32,8 @@ def test_claims_and_summary(finished_results: Path, tmp_path: Path, capsys: pyte
 
 def test_figures_can_be_chosen(finished_results: Path, tmp_path: Path) -> None:
     assert main(["figures", "--results", str(finished_results), "--out", str(tmp_path), "--only", "table5"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-table5.png", "figure-table5.svg"]
+    names = ["figure-table5.png", "figure-table5.svg", "thumbnail-table5.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -51,6 +51,7 @@ rule figures:
             category="Figures",
         ),
         expand("results/paper/figure-{name}.png", name=FIGURES),
+        expand("results/paper/thumbnail-{name}.png", name=FIGURES),
     log:
         "results/logs/paper/figures.log",
     conda:

@@ -20,7 +20,8 @@ def drawn(finished_results: Path, tmp_path_factory: pytest.TempPathFactory) -> l
 
 def test_each_figure_is_a_vector_and_a_picture(drawn: list[Path]) -> None:
     names = {path.name for path in drawn}
-    assert names == {f"figure-{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
+    kinds = ("figure-{}.svg", "figure-{}.png", "thumbnail-{}.png")
+    assert names == {kind.format(name) for name in FIGURES for kind in kinds}
     for path in drawn:
         start = b"\x89PNG" if path.suffix == ".png" else b"<?xml"
         assert path.read_bytes().startswith(start)

@@ -10,7 +10,7 @@ import pytest
 
 from paper.claims.index import CLAIMS, judged
 from paper.overview.accuracy import bars
-from paper.overview.index import FIGURES, QUESTIONS, write
+from paper.overview.index import FIGURES, QUESTIONS, topic_of, write
 from paper.sources.results import Results
 from paper.tables.index import TABLES, build
 
@@ -21,6 +21,7 @@ PIXEL = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
 def text(finished_results: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("page")
     (folder / "figure-fig1.svg").write_text(PIXEL)
+    (folder / "thumbnail-fig1.png").write_bytes(b"small")
     return write(Results(finished_results), folder)[0].read_text()
 
 
@@ -40,14 +41,15 @@ def test_the_strip_counts_the_statuses(finished_results: Path, text: str) -> Non
 
 def test_the_page_loads_nothing(text: str) -> None:
     assert not re.search(r'(src|href)="(?!data:|#|table-|claims\.md)', text)
-    assert text.count("data:image/svg+xml") == 1
+    assert text.count("data:image/svg+xml") == text.count("data:image/png") == 1
     assert len(re.findall(r'href="#fig1"', text)) == 1 and 'id="small-scale"' not in text
 
 
 def test_tables_of_the_questions_are_folded_and_the_others_linked(text: str) -> None:
     shown = {name for names in QUESTIONS.values() for name in names}
     assert shown <= set(TABLES)
-    assert text.count("<details>") == len(shown)
+    assert text.count("<details>") == len(shown) == 10
+    assert all(topic_of(name) for name in TABLES if name not in shown)
     assert 'href="table-silicon-all-reduce.html"' in text and 'href="table-silicon-gemm.html"' not in text
 
 

@@ -1,4 +1,4 @@
-"""Placement of labels in figures."""
+"""Placement of labels in figures, and their thumbnails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from paper.render.drawing import spread
+from paper.render.drawing import canvas, spread, styled
 
 
 @pytest.mark.parametrize("heights", [[1.0], [3.0, 1.0, 2.0], [1.0, 1.0, 1.0, 5.0], [0.0, 0.3, 0.6, 0.7]])
@@ -16,3 +16,13 @@ def test_labels_keep_their_distance_and_order(heights: list[float]) -> None:
     gaps = [placed[b] - placed[a] for a, b in pairwise(order)]
     assert all(gap >= 0.5 - 1e-9 for gap in gaps)
     assert sum(placed) == pytest.approx(sum(heights))
+
+
+def test_a_thumbnail_is_smaller_and_leaves_the_figure_as_it_was() -> None:
+    with styled():
+        drawing = canvas("any", "A title", "A caption.", size=(4.0, 3.0))
+        drawing.axes[0].plot([1, 2], [1, 3])
+    before = drawing.bytes("png")
+    small = drawing.thumbnail()
+    assert len(small) < len(before)
+    assert drawing.bytes("png") == before
