@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from scylla_sim.checks import fail, in_range, one_of, whole
 from scylla_sim.specs.draft import Draft
+from scylla_sim.stats.estimate import Estimate
 
 ACCEPTANCE_EVIDENCE = ("given", "laws", "published", "none")
 """Origins of tau: given by the user, training laws, published values of the method, no draft."""
@@ -54,6 +55,11 @@ class SpeculativeConfig:
     tau_lower: float
     tau_upper: float
     acceptance_evidence: str = "given"
+
+    @property
+    def tau(self) -> Estimate:
+        """``tokens_per_cycle`` with its interval."""
+        return Estimate.of(self.tokens_per_cycle, self.tau_lower, self.tau_upper)
 
     def __post_init__(self) -> None:
         """Check the fields."""

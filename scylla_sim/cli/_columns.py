@@ -94,9 +94,11 @@ def read_numbers(
 
 def groups(*columns: Sequence[Any]) -> Iterator[tuple[tuple[Any, ...], NDArray[np.intp]]]:
     """Yield each distinct combination of cells, with the indices of its rows, in file order."""
-    keys = list(zip(*columns))
-    for key in dict.fromkeys(keys):
-        yield key, np.array([index for index, other in enumerate(keys) if other == key])
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for index, key in enumerate(zip(*columns)):
+        found.setdefault(key, []).append(index)
+    for key, rows in found.items():
+        yield key, np.array(rows)
 
 
 def deployment(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration.device_calibration import Calibration
@@ -72,25 +74,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, default="csv")
 
 
-def _predictions(
-    columns: Mapping[str, list[str]], numbers: Mapping[str, FloatArray], engine: Engine, given: Calibration | None
-) -> list[Prediction]:
-    """Return one prediction per row, with the given calibration or the shipped one of its device."""
-    found = []
-    for index, tau in enumerate(numbers[TAU].tolist()):
-        device, dtype, model, draft = (columns[name][index].strip() for name in LABELS)
-        length, width, verified = (int(numbers[name][index]) for name in SHAPE)
-        config = SpeculativeConfig(catalog.draft(draft), length, width, verified, tau, tau, tau)
-        batch, context = (numbers[name][index] for name in LOAD)
-        deployment = _columns.deployment(device, dtype, engine, given)
-        found.append(predict(catalog.model(model), config, deployment, batch=batch, context=context))
-    return found
+def _prediction(
+    columns: Mapping[str, list[str]],
+    numbers: Mapping[str, FloatArray],
+    at: NDArray[np.intp],
+    engine: Engine,
+    given: Calibration | None,
+) -> Prediction:
+    """Return the prediction of the rows ``at``, which have the same labels and the same shape."""
+    first = int(at.flat[0])
+    device, dtype, model, draft = (columns[name][first].strip() for name in LABELS)
+    length, width, verified = (int(numbers[name][first]) for name in SHAPE)
+    taus = numbers[TAU][at]
+    config, *_ = [
+        SpeculativeConfig(catalog.draft(draft), length, width, verified, tau, tau, tau)
+        for tau in taus.reshape(-1).tolist()
+    ]
+    deployment = _columns.deployment(device, dtype, engine, given)
+    batch, context = (numbers[name][at] for name in LOAD)
+    return replace(predict(catalog.model(model), config, deployment, batch=batch, context=context), each_tau=taus)
 
 
 def _fitted_engine(
-    path: str, columns: Mapping[str, list[str]], estimated: Sequence[Prediction], engine: Engine
+    path: str,
+    columns: Mapping[str, list[str]],
+    numbers: Mapping[str, FloatArray],
+    engine: Engine,
+    given: Calibration | None,
 ) -> Engine:
-    """Return the engine with overheads fitted to the measured rows; ``estimated`` has no overheads."""
+    """Return the engine with overheads fitted to the measured rows."""
     for name in ("half", *MEASURED):
         if name not in columns:
             raise fail("column", name, f"is needed with --fit-overheads in {path}")
@@ -101,7 +113,8 @@ def _fitted_engine(
     seen: list[overhead_fit.Observation] = []
     for at, index in enumerate(rows):
         times = {name: float(values[at]) for name, values in measured.items()}
-        seen += overhead_fit.observations(estimated[index], **times)
+        alone = _prediction(columns, numbers, np.array(index), Engine(engine.name), given)
+        seen += overhead_fit.observations(alone, **times)
     found = overhead_fit.fit_engine(f"{engine.name}, fitted", seen)
     overheads = ", ".join(f"{name} {getattr(found, name) / MICRO:.3g} us" for name in OVERHEADS)
     note(f"overheads fitted on {len(seen)} times: {overheads}")
@@ -111,7 +124,7 @@ def _fitted_engine(
 def _roofline_columns(out: Prediction) -> dict[str, FloatArray]:
     """Return the roofline of a prediction, with the same tokens per cycle and no overheads."""
     draft, verify, plain = (np.asarray(step.datasheet_s) for step in (out.draft, out.verify, out.plain))
-    tau, cycle = out.config.tokens_per_cycle, draft + verify
+    tau, cycle = out.cycle.tokens_per_cycle.value, draft + verify
     return {
         "naive_draft_s": draft,
         "naive_verify_s": verify,
@@ -143,23 +156,23 @@ def _predicted_columns(out: Prediction) -> dict[str, FloatArray]:
     }
 
 
-def _row(columns: Mapping[str, list[str]], index: int, out: Prediction) -> dict[str, Any]:
-    """Return one row of output."""
+def _rows(columns: Mapping[str, list[str]], at: NDArray[np.intp], out: Prediction) -> list[dict[str, Any]]:
+    """Return the rows of output at some indices."""
     config = out.config
     values = _predicted_columns(out) | _roofline_columns(out)
-    return {
-        **{name: columns[name][index].strip() for name in LABELS},
-        "batch_size": int(out.batch),
-        "context_len": int(out.context),
-        "draft_len": config.draft_len,
-        "top_k": config.top_k,
-        "verify_tokens": config.verify_tokens,
-        **{name: columns[name][index] for name in PASSED_ON if name in columns},
-        TAU: config.tokens_per_cycle,
-        **{name: float(value) for name, value in values.items()},
-        "evidence": out.evidence[0],
-        "verdict": verdict(float(out.p_slower), speculates=config.draft.kind != "none"),
+    size = at.size
+    cells: dict[str, Sequence[Any]] = {
+        **{name: [columns[name][index].strip() for index in at.tolist()] for name in LABELS},
+        "batch_size": out.batch.astype(np.int64).tolist(),
+        "context_len": out.context.astype(np.int64).tolist(),
+        **{name: [getattr(config, name)] * size for name in SHAPE},
+        **{name: [columns[name][index] for index in at.tolist()] for name in PASSED_ON if name in columns},
+        TAU: out.cycle.tokens_per_cycle.value.tolist(),
+        **{name: np.broadcast_to(value, (size,)).tolist() for name, value in values.items()},
+        "evidence": out.evidence,
+        "verdict": [verdict(p, speculates=config.draft.kind != "none") for p in out.p_slower.tolist()],
     }
+    return [dict(zip(cells, row)) for row in zip(*cells.values())]
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -175,9 +188,13 @@ def execute(args: argparse.Namespace) -> int:
         numbers |= _columns.read_numbers(args.shapes, columns, [TAU])
     engine, given = catalog.engine(args.engine), _columns.given_calibration(args)
     if args.fit_overheads:
-        estimated = _predictions(columns, numbers, Engine(engine.name), given)
-        engine = _fitted_engine(args.shapes, columns, estimated, engine)
-    rows = [_row(columns, index, out) for index, out in enumerate(_predictions(columns, numbers, engine, given))]
+        engine = _fitted_engine(args.shapes, columns, numbers, engine, given)
+    rows: list[dict[str, Any]] = [{}] * len(models)
+    kinds = [*(columns[name] for name in LABELS), *(numbers[name].tolist() for name in SHAPE)]
+    for _, at in _columns.groups(*kinds):
+        found = _rows(columns, at, _prediction(columns, numbers, at, engine, given))
+        for index, row in zip(at.tolist(), found):
+            rows[index] = row
     inputs = [name for name in (args.shapes, args.calibration, args.ranks) if name]
     emit(args, "cycles", rows, columns=TABLE_COLUMNS, inputs=inputs)
     return 0

@@ -55,10 +55,10 @@ class Prediction:
         versions and default settings of the engine.
     measured_plain_s
         Measured seconds per output token of plain decoding; ``None`` predicts them.
-    load
-        Lengths of the served requests; ``None`` predicts decoding only.
-    prompt
-        Prefill of one request of the load.
+    load, prompt
+        Lengths of the served requests, and the prefill of one; ``None`` predicts decoding only.
+    each_tau
+        Tokens per cycle of each point of the grid, without an interval; ``None`` for those of ``config``.
     """
 
     batch: FloatArray
@@ -74,6 +74,7 @@ class Prediction:
     measured_plain_s: FloatArray | None = None
     load: ServedLoad | None = None
     prompt: Step = EMPTY
+    each_tau: FloatArray | None = None
 
     @property
     def fits_memory(self) -> NDArray[np.bool_]:
@@ -102,9 +103,10 @@ class Prediction:
             step_s=self.plain_cycle.decoding.seconds,
             piecewise=backend is not None and backend.piecewise,
         )
-        load = self._load(config.tokens_per_cycle)
+        tau = config.tau if self.each_tau is None else exact(self.each_tau)
+        load = self._load(tau.value)
         return Cycle(
-            tokens_per_cycle=Estimate.of(config.tokens_per_cycle, config.tau_lower, config.tau_upper),
+            tokens_per_cycle=tau,
             verify=self.verify,
             verify_tokens=config.verify_tokens,
             draft=self.draft,
@@ -143,11 +145,10 @@ class Prediction:
         """Seconds that the engine adds to a step of the baseline."""
         return np.broadcast_to(overhead_seconds(self.engine, self.plain_cycle.overhead_counts), self.batch.shape)
 
-    def _load(self, tokens: float) -> Estimate:
+    def _load(self, tokens: ArrayLike) -> Estimate:
         """Return the prefill seconds of the load while each sequence gains some tokens."""
-        if self.load is None:
-            return NO_LOAD
-        return prefill_per_token(self.prompt, self.load, batch=self.batch).scaled(tokens)
+        one = self.load
+        return NO_LOAD if one is None else prefill_per_token(self.prompt, one, batch=self.batch).scaled(tokens)
 
     @property
     def cycle_s(self) -> FloatArray:
@@ -157,10 +158,9 @@ class Prediction:
     @property
     def tpot_s(self) -> FloatArray:
         """Seconds per output token of one sequence."""
-        predicted = self.cycle.seconds / self.config.tokens_per_cycle
-        if self.measured_plain_s is None:
-            return predicted
-        return predicted * (self.measured_plain_s / self.plain_cycle.seconds)
+        predicted = self.cycle.seconds / self.cycle.tokens_per_cycle.value
+        measured = self.measured_plain_s
+        return predicted if measured is None else predicted * (measured / self.plain_cycle.seconds)
 
     @property
     def plain_tpot_s(self) -> FloatArray:
