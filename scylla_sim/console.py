@@ -11,7 +11,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from scylla_sim import __version__
 from scylla_sim.checks import InputError, fail, one_line, one_of, show
-from scylla_sim.records import dump_json, format_columns, format_csv, table, write_text
+from scylla_sim.records import dump_json, format_csv, table, write_chunks
+from scylla_sim.text.blocks import Cells, csv_blocks, json_blocks
 from scylla_sim.text.digits import encodable, wrapped
 from scylla_sim.text.tables import Column, text_table
 from scylla_sim.units import parse_count
@@ -107,11 +108,10 @@ def run(prog: str, call: Callable[[], int | None]) -> int:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        if error.filename is None:
-            print(f"{prog}: {error.strerror}: stdout", file=sys.stderr)
-            return 1
-        print(f"{prog}: error: {one_line(f'file={show(error.filename)} {error.strerror}')}", file=sys.stderr)
-        return 2
+        named = error.filename is not None
+        text = f"error: file={show(error.filename)} {error.strerror}" if named else f"{error.strerror}: stdout"
+        print(f"{prog}: {one_line(text)}", file=sys.stderr)
+        return 2 if named else 1
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; finished work is kept", file=sys.stderr)
         return 130
@@ -313,10 +313,8 @@ def emit_columns(
 
     Parameters
     ----------
-    args
-        Options of `add_output`.
-    name
-        Name of the table in the JSON schema.
+    args, name
+        Options of `add_output`, and the name of the table in the JSON schema.
     given
         Columns of the file, as text, which are printed unchanged.
     added
@@ -324,22 +322,29 @@ def emit_columns(
     **facts
         Entries of the provenance in the JSON object.
     """
-    numbers = {key: column.tolist() for key, column in added.items()}
-    if args.format == "csv":
-        emit_text(args, format_columns({**given, **numbers}))
-        return
-    both: dict[str, Sequence[Any]] = {**given, **numbers}
-    rows = [dict(zip(both, values)) for values in zip(*both.values())]
-    emit(args, name, rows, **facts)
+    both: dict[str, Cells] = {**given, **added}
+    if args.format == "table":
+        texts = (column.tolist() for column in added.values())
+        emit(args, name, [dict(zip(both, values)) for values in zip(*given.values(), *texts)], **facts)
+    elif args.format == "csv":
+        emit_blocks(args, csv_blocks(both))
+    else:
+        emit_blocks(args, json_blocks(dump_json(table(f"scylla-sim/{name}/1", [], **facts)), both))
 
 
 def emit_text(args: argparse.Namespace, text: str) -> None:
     """Write text to ``--out``, or to stdout."""
+    emit_blocks(args, [text])
+
+
+def emit_blocks(args: argparse.Namespace, blocks: Iterable[str]) -> None:
+    """Write blocks of text to ``--out``, or to stdout."""
     if args.out is not None:
         if not args.out:
             raise fail("out", args.out, "must be the name of a file")
-        write_text(args.out, text)
+        write_chunks(args.out, (block.encode() for block in blocks))
         note(f"wrote {args.out}")
     else:
-        sys.stdout.write(encodable(text, sys.stdout.encoding or "utf-8"))
+        for block in blocks:
+            sys.stdout.write(encodable(block, sys.stdout.encoding or "utf-8"))
         sys.stdout.flush()

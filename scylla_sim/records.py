@@ -25,6 +25,7 @@ from typing import Any
 
 from scylla_sim import __version__
 from scylla_sim.checks import fail
+from scylla_sim.text.blocks import Cells, csv_blocks
 from scylla_sim.text.formats import parse_json
 
 EVIDENCE = ("live", "recorded", "silicon", "published", "small-scale", "theory")
@@ -138,7 +139,14 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write a file atomically; see `write_chunks`."""
+    write_chunks(path, [data])
+
+
+def write_chunks(path: Path | str, chunks: Iterable[bytes]) -> None:
     """Write a file atomically: readers get the old file or the new one, never a part.
+
+    Chunks that are made one after another never lie in memory together.
 
     Links are followed and an existing file keeps its mode. Devices and pipes are written directly.
 
@@ -156,7 +164,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     try:
         if target.exists() and not target.is_file() and not target.is_dir():
             with target.open("wb") as special:
-                special.write(data)
+                special.writelines(chunks)
             return
         mode = target.stat().st_mode & 0o777 if target.is_file() else None
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +173,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(chunks)
         umask = os.umask(0)
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask if mode is None else mode)
@@ -233,17 +241,15 @@ def format_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def format_columns(columns: Mapping[str, Sequence[str | float]]) -> str:
+def format_columns(columns: Mapping[str, Cells]) -> str:
     """Return columns of one length as CSV text; numbers keep all digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values()))
-    return text.getvalue()
+    return "".join(csv_blocks(columns))
 
 
 READ_BLOCK = 4096
 """Lines of a CSV file that are converted to columns at once."""
+MAX_KNOWN = 1 << 16
+"""Distinct cells of a CSV file that are kept as one object."""
 
 
 def _dialect(start: bytes) -> tuple[str, str]:
@@ -278,12 +284,15 @@ def read_columns(path: Path | str, *, needed: Iterable[str] = ()) -> dict[str, l
             width = len(header)
             columns: list[list[str]] = [[] for _ in header]
             filled = filter(None, reader)
+            # one object for equal cells: columns repeat their cells, and a million texts need 60 bytes each
+            known: dict[str, str] = {}
             # block by block, because a million live lists slow the garbage collector down
             while block := list(islice(filled, READ_BLOCK)):
                 if set(map(len, block)) != {width}:
                     break
                 for column, cells in zip(columns, zip(*block)):
-                    column.extend(cells)
+                    same = known.setdefault if len(known) < MAX_KNOWN else known.get
+                    column.extend(map(same, cells, cells))
                 lines += len(block)
     except OSError as error:
         raise fail("file", str(path), f"cannot be read ({error.strerror})") from None

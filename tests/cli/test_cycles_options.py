@@ -150,8 +150,8 @@ RANKS = "depth,rank,probability\n1,0,0.7\n1,1,0.1\n2,0,0.6\n2,1,0.1\n3,0,0.5\n3,
     ("ranks", "change", "message"),
     [
         (RANKS + "1,0,0.2\n", {}, "holds depth 1, rank 0 twice, again on line 8"),
-        (RANKS.replace("3,0", "0,0"), {}, "depth='0' must be a whole number of at least 1 on line 6"),
-        (RANKS.replace("3,0", "3,-1"), {}, "rank='-1' must be a whole number of at least 0 on line 6"),
+        (RANKS.replace("3,0", "0,0"), {}, "depth='0' must be a whole number in [1, 1000] on line 6"),
+        (RANKS.replace("3,0", "3,-1"), {}, "rank='-1' must be a whole number in [0, 1e+06] on line 6"),
         (
             RANKS,
             {"draft_len": 9, "verify_tokens": 10},
