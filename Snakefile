@@ -17,6 +17,7 @@ configfile: "workflow/config/config.yaml"
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 import guard
 import scenarios
+import sweeps
 
 guard.check_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 suites = ["kernels", "step", "specdecode", *(["smallscale", "trained"] if "here" in config["smallscale"] else [])]
@@ -39,6 +40,7 @@ include: "workflow/rules/gpu.smk"
 include: "workflow/rules/endtoend.smk"
 include: "workflow/rules/smallscale.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/sweeps.smk"
 
 
 rule all:

@@ -72,7 +72,9 @@ def test_a_bare_snakemake_makes_every_table_figure_and_input(checkout: Path) -> 
 def test_every_rule_is_used(checkout: Path) -> None:
     with measured_gpu(checkout):
         rules = set(run_in(checkout, "snakemake", "--list-rules").stdout.split())
-        planned = set(re.findall(r"^rule (\w+):", plan(checkout, "all", "calibrations"), flags=re.MULTILINE))
+        planned = set(
+            re.findall(r"^rule (\w+):", plan(checkout, "all", "calibrations", "sweeps"), flags=re.MULTILINE)
+        )
     assert len(rules) > 30
     assert planned == rules
 
