@@ -167,6 +167,24 @@ BENCH = {
 }
 
 
+AZURE = _csv(
+    "TIMESTAMP,ContextTokens,GeneratedTokens", "2023-11-16 18:15:46.68,374,44", "2023-11-16 18:15:50.68,396,20"
+)
+CLASSES = b"""[[class]]
+name = "chat"
+input_len = "500"
+output_len = "60"
+share = 0.7
+[[class]]
+name = "code"
+input_len = "800"
+output_len = "50"
+share = 0.3
+prefix_hit = 0.2
+"""
+PRICES = b"h100-sxm = 2.5\nl40s = 1.1\n"
+
+
 def _short(value: Any) -> Any:
     """Return a parsed file with at most two elements in each list and two groups in each object of kernels."""
     if isinstance(value, list):
@@ -206,6 +224,8 @@ def calibration() -> dict[str, Any]:
 
 
 PREDICT = "scylla-sim predict --hardware h100-sxm --model llama-3.1-8b"
+SERVE = "scylla-sim serve-sim --hardware h100-sxm --model llama-3.1-8b"
+PLAN = "scylla-sim plan --hardware h100-sxm,l40s --model llama-3.1-8b --context 1024"
 INGEST = "scylla-sim ingest {f}"
 
 
@@ -242,11 +262,16 @@ def readers() -> list[Reader]:
     found += [
         Reader(name, f"{name}.txt", data, f"{INGEST}{more}", odd.text_files) for name, (data, more) in logs.items()
     ]
-    replay = "scylla-sim serve-sim --hardware h100-sxm --model llama-3.1-8b --trace {f}"
+    replay = f"{SERVE} --trace {{f}}"
     found += [
         Reader("mooncake", "mooncake.jsonl", MOONCAKE, replay, odd.text_files),
         Reader("trtllm", "trtllm.json", _json(TRTLLM), INGEST, odd.json_files),
         Reader("bench", "bench.json", _json(BENCH), INGEST, odd.json_files),
+        Reader("azure", "azure.csv", AZURE, replay, odd.csv_files),
+        Reader(
+            "classes", "classes.toml", CLASSES, f"{SERVE} --rate 5/s --requests 50 --classes {{f}}", odd.toml_files
+        ),
+        Reader("prices", "prices.toml", PRICES, f"{PLAN} --price {{f}}", odd.toml_files),
         Reader("hardware", "gpu.toml", HARDWARE, PREDICT.replace("h100-sxm", "{f}"), odd.toml_files),
         Reader("rates", "rates.json", _json(RATES), f"{PREDICT} --draft eagle3 --acceptance {{f}}", odd.json_files),
         Reader(
