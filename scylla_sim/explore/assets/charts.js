@@ -31,7 +31,7 @@ const swatch = (color, text, line) => `<span class="key"><i class="${line ? "lin
   + `style="${line ? `border-top:2.5px ${line} ${color}` : `background:${color}`}"></i>${text}</span>`;
 
 function drawSpeedup(now) {
-  const {K, context, rates, unsure, batch} = state, traces = [], legend = [];
+  const {K, context, rates, unsure, batch} = state, traces = [], legend = [], full = [];
   const contexts = [512, context, 16384].filter((one, at) => at === 1 || Math.abs(Math.log(one / context)) > 0.3)
     .filter(one => one <= model.contexts[model.contexts.length - 1]).sort((a, b) => a - b);
   for (const one of contexts) {
@@ -47,15 +47,16 @@ function drawSpeedup(now) {
     if (chosen) traces.push({x: [...x, ...x.slice().reverse()], line: {width: 0}, mode: "lines", hoverinfo: "skip",
       y: [...values.map(v => v.upper), ...values.map(v => v.lower).reverse()],
       fill: "toself", fillcolor: "rgba(11,98,164,.14)"});
-    const full = most < model.lastBatch;  // a tick ends the line where memory is full
-    traces.push({x, y: values.map(v => v.speedup), mode: full ? "lines+markers" : "lines",
-      line: {color, dash, width: chosen ? 2.6 : 1.5},
-      marker: {symbol: "line-ns-open", color, size: x.map((_, n) => n === x.length - 1 ? 11 : 0), line: {width: 2}},
+    if (most < model.lastBatch) full.push([most, values[values.length - 1].speedup, color]);
+    traces.push({x, y: values.map(v => v.speedup), mode: "lines", line: {color, dash, width: chosen ? 2.6 : 1.5},
       hovertemplate: `batch %{x}: %{y:.2f}×<extra>${short(one)} context</extra>`});
     legend.push(swatch(color, short(one), line));
   }
-  traces.push({x: [batch], y: [now.speedup], mode: "markers", hoverinfo: "skip",
-    marker: {size: 11, color: COLORS.blue, line: {color: "#fff", width: 2}}});
+  full.push([batch, now.speedup, COLORS.blue]);  // ticks where memory is full, then the chosen point
+  const symbols = full.map((_, n) => n === full.length - 1 ? "circle" : "line-ns-open");
+  traces.push({x: full.map(([x]) => x), y: full.map(([, y]) => y), mode: "markers", hoverinfo: "skip",
+    marker: {symbol: symbols, size: 11, color: full.map(([, , color]) => color),
+      line: {color: full.map(([, , color], n) => n === full.length - 1 ? "#fff" : color), width: 2}}});
   const y = traces.flatMap(trace => trace.y), low = Math.min(0.6, ...y) * 0.95, high = Math.max(1.3, ...y) * 1.08;
   const cross = K ? model.crossovers(K, context, rates, unsure).speedup : null;
   const shapes = [{type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: {color: COLORS.ink, width: 1}}];
