@@ -99,3 +99,11 @@ def test_errors_of_kernels_and_overheads_add_in_quadrature():
 def test_counts_broadcast_over_a_grid():
     counts = step_overhead_counts(verified=np.array([1.0, 3.0]))
     assert overhead_seconds(Engine("x", host_s=1.0, token_s=1.0), counts).tolist() == [2.0, 4.0]
+
+
+def test_a_backend_without_graphs_costs_every_draft_pass():
+    eagle3 = catalog.draft("eagle3")
+    with_graphs = cycle_overhead_counts(eagle3, tokens=4, draft_len=3)
+    without = cycle_overhead_counts(eagle3, tokens=4, draft_len=3, piecewise=True)
+    assert "piecewise_pass_s" not in with_graphs
+    assert without == {**with_graphs, "piecewise_pass_s": 3.0}

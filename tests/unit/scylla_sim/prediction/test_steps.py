@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scylla_sim.acceptance.speculative_config import no_drafting
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.ops.draft import draft_ops
@@ -13,6 +13,7 @@ from scylla_sim.ops.op import Op
 from scylla_sim.prediction import steps
 from scylla_sim.prediction.cycle import bound
 from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, target_step
+from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
 
@@ -221,3 +222,24 @@ def test_a_step_whose_attention_no_row_describes_may_take_twice_as_long():
     (name,) = (name for name in step.errors if "without published rows" in name)
     assert float(step.errors[name].up) == pytest.approx(float(step.seconds))
     assert step.attention_backend.undecided
+
+
+def test_eagle3_fuses_the_features_of_the_target_once_per_cycle():
+    """Source: vLLM, v1/spec_decode/eagle.py: `combine_hidden_states` runs before the loop over passes."""
+    target = catalog.model("llama-3.1-8b")
+    for name, fusions in (("eagle3", 1), ("eagle", 4)):
+        config = SpeculativeConfig(catalog.draft(name), 4, 1, 5, 2.5, 2.5, 2.5)
+        out = predict(target, config, H100, batch=[1], context=512)
+        assert {part.name: part.count for part in out.draft.parts}["fuse_features"] == fusions
+
+
+def test_an_fp8_cache_without_fp8_arithmetic_is_cast_for_every_number_of_query_tokens():
+    model = catalog.model("llama-3.1-8b")
+    engines = {name: Engine("x", framework=name) for name in ("vllm", "")}
+    seconds = {}
+    for name, engine in engines.items():
+        where = Deployment(device_calibration.shipped("a100-sxm"), engine, kv_dtype="fp8")
+        steps = (target_step(model, where, batch=64, context=844, tokens=tokens) for tokens in (1, 6))
+        seconds[name] = [float(part.seconds) for step in steps for part in step.parts if part.name == "attention"]
+    extra = 32 * 25e-6
+    assert seconds["vllm"] == pytest.approx([1.2 * seconds[""][0] + extra, 3.4 * seconds[""][1] + extra])
