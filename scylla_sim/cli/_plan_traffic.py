@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from scylla_sim.checks import fail, number, whole
 from scylla_sim.cli import _options
 from scylla_sim.cli._plan_candidates import Gathered, gather, hardware_names, prices_of
-from scylla_sim.console import count
+from scylla_sim.console import count, name_list
 from scylla_sim.planning.finalists import confirm
 from scylla_sim.planning.traffic import MAX_LOAD, MAX_SEATS, Traffic
 from scylla_sim.planning.traffic_rows import TrafficPoint
@@ -205,6 +205,8 @@ def planned(args: argparse.Namespace, *, best_only: bool = False) -> tuple[Plann
     if args.expert_overlap is not None:
         model = model.with_expert_overlap(args.expert_overlap)
     gathered = gather(_without_lengths(args, longest), model, names)
+    if args.draft_schedule and set(name_list(args.draft)) <= {"none"}:
+        raise fail("draft_schedule", True, "needs a draft", "give --draft, for example --draft eagle3")
     found = search_traffic(model, gathered.groups, traffic, prices=prices, schedule=args.draft_schedule)
     finalists = FINALISTS if args.finalists is None else int(whole("finalists", args.finalists, 0))
     chosen = found.feasible if args.all else found.best_of_each()

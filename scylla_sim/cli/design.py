@@ -10,7 +10,7 @@ from typing import Any
 from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, count, emit
-from scylla_sim.planning.draft_design import LAWS, Budget, design
+from scylla_sim.planning.draft_design import LAW_TOKENS, LAWS, Budget, Design, design
 from scylla_sim.prediction.model_notes import draft_notes, model_notes
 from scylla_sim.prediction.precisions import head_notes
 from scylla_sim.prediction.scenario import Scenario
@@ -103,6 +103,7 @@ def execute(args: argparse.Namespace) -> int:
     ]
     notes = [*model_notes(model, context), *draft_notes(head, model, context), *scenario.precision_notes()]
     notes += [f"candidates are chains: {without_trees}"] if without_trees else []
+    notes += _short_training(found) if "theorems" in chosen else []
     notes += support_notes(deployment.engine, head, trees=False)
     _options.print_notes([*notes, *head_notes(draft_deployment.dtype), *(NOTES[law] for law in chosen)])
     rows: list[dict[str, Any]] = [{**asdict(item), "evidence": "published"} for item in found]
@@ -115,6 +116,17 @@ def execute(args: argparse.Namespace) -> int:
     footer = "as good: designs within 2 % of the best; law's ends: the best at both ends of the law's interval"
     emit(args, "design", rows, columns=TABLE_COLUMNS, lead=_answer(rows), footer=footer)
     return 0
+
+
+def _short_training(found: Sequence[Design]) -> list[str]:
+    """Return a note on designs whose pretraining is below the range of the law."""
+    least = min(item.train_tokens for item in found)
+    if least >= LAW_TOKENS:
+        return []
+    return [
+        f"the budget allows {least / 1e9:.3g} B tokens, and the law is stated from {LAW_TOKENS / 1e9:g} B on: below, "
+        "tau is near that of a head without pretraining, whose fine-tuning on dialogues is not in the budget"
+    ]
 
 
 def _answer(rows: Sequence[Mapping[str, Any]]) -> str:

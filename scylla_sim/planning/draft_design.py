@@ -17,7 +17,7 @@ import numpy as np
 from scylla_sim.acceptance import positions, tau_transfer
 from scylla_sim.acceptance.draft_shape import DraftShape
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.checks import FloatArray, one_of, positive
+from scylla_sim.checks import FloatArray, fail, one_of, positive
 from scylla_sim.laws import sdsl, theorems
 from scylla_sim.ops import memory
 from scylla_sim.prediction.steps import Deployment
@@ -36,6 +36,10 @@ TREE_SIZES = (8, 16, 32, 61)
 
 MAX_TOKENS = 100e9
 """Upper end of the range of Theorem 1.1. Larger budgets are not spent: the law is flat above 50 billion tokens."""
+MIN_TOKENS = 1e6
+"""Fewest pretraining tokens of a design; chosen, not derived: below it the law says nothing about pretraining."""
+LAW_TOKENS = 1e9
+"""Lower end of the range of Theorem 1.1. Its point at 0 tokens is a head that was only fine-tuned."""
 LAWS = ("theorems", "sdsl")
 """Sources of acceptance.
 
@@ -54,10 +58,12 @@ class Budget:
     flop: float = float("inf")
 
     def __post_init__(self) -> None:
-        """Check that both limits are positive."""
+        """Check that both limits are positive, and that the tokens train a head."""
         positive("train_tokens", self.tokens)
         if not self.flop > 0:
             positive("train_flop", self.flop)
+        if self.tokens < MIN_TOKENS:
+            raise fail("train_tokens", self.tokens, f"must be at least {MIN_TOKENS:g}", "fewer do not train a head")
 
 
 def training_flop_per_token(draft: Draft, target: Model) -> float:
@@ -76,8 +82,18 @@ def training_flop_per_token(draft: Draft, target: Model) -> float:
 
 
 def affordable_tokens(draft: Draft, target: Model, budget: Budget) -> float:
-    """Return the pretraining tokens that a budget allows for a draft, at most `MAX_TOKENS`."""
-    return min(budget.tokens, budget.flop / training_flop_per_token(draft, target), MAX_TOKENS)
+    """Return the pretraining tokens that a budget allows for a draft, at most `MAX_TOKENS`.
+
+    Raises
+    ------
+    InputError
+        If they are fewer than `MIN_TOKENS`.
+    """
+    each = training_flop_per_token(draft, target)
+    if budget.flop < MIN_TOKENS * each:
+        rule = f"must be at least {MIN_TOKENS * each:.2g} for {draft.name} with {draft.num_layers} layers"
+        raise fail("train_flop", budget.flop, rule, f"that is {MIN_TOKENS:g} tokens")
+    return min(budget.tokens, budget.flop / each, MAX_TOKENS)
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,7 @@ def test_records_of_another_gpu_are_refused_and_unknown_folders_named(
         ({"train_rows": -1}, "config: train_rows=-1 is refused: -1 is less than the minimum of 32"),
         ({"silicon_devices": "h100-sxm"}, "config: silicon_devices='h100-sxm' must be of type array"),
         ({"silicon_ops": ["experts"]}, "config: silicon_ops=['experts'] must contain gemm"),
+        ({"silicon_ops": ["gemm"]}, "config: silicon_ops=['gemm'] must contain context_attention"),
     ],
 )
 def test_a_bad_setting_is_refused_in_one_line(
