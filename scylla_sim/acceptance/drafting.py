@@ -104,10 +104,10 @@ def resolve(
     }
     given = [name for name, value in sources.items() if value is not None]
     remarks = [f"{name} is not used, because {given[0]} determines tau" for name in given[1:]]
-    evidence = "given"
     if task is not None and (given or layers is not None):
         raise fail("task", task, "selects published values", "they are not used beside a given acceptance")
     law = law or positions.law_of(draft.method_name)
+    evidence = "given"
     if tokens_per_cycle is not None:
         at = _from_tau(MeasuredAcceptance(tokens_per_cycle, measured_draft_len, spread=spread), s, law, remarks)
     elif rates is not None:
@@ -116,25 +116,17 @@ def resolve(
         at = _from_reference(reference_tau, s, law)
     elif layers is not None or train_tokens is not None or draft.method_name == "scylla":
         at, evidence = _from_laws(draft, s, layers, train_tokens, law, remarks), "laws"
-    elif draft.method_name in typical.methods():
-        at, evidence = _from_published(draft.method_name, s, task, law, remarks), "published"
     else:
-        hint = "or give tokens_per_cycle, reference_tokens_per_cycle, or draft_train_tokens of a head"
-        rule = f"must be given for draft={draft.name!r}, which has no published values, for example 0.7"
-        raise fail("acceptance", None, rule, hint)
-    tau, lower, upper = float(at.value), float(at.lower), float(at.upper)
+        at, evidence = _from_published(draft, s, task, law, remarks), "published"
+    return _config(draft, s, at, evidence), remarks
+
+
+def _config(draft: Draft, s: DraftShape, at: Estimate, evidence: str) -> SpeculativeConfig:
+    """Return a configuration with tau and its ends, which lie between 1 and the longest cycle."""
+    tau, lower, upper = float(at.value), max(float(at.lower), 1.0), float(at.upper)
     longest = min(s.draft_len, s.verify_tokens - 1) + 1.0
-    config = SpeculativeConfig(
-        draft,
-        s.draft_len,
-        s.top_k,
-        s.verify_tokens,
-        tau,
-        max(lower, 1.0),
-        min(upper, max(longest, tau)),
-        evidence,
-    )
-    return config, remarks
+    upper = min(upper, max(longest, tau))
+    return SpeculativeConfig(draft, s.draft_len, s.top_k, s.verify_tokens, tau, lower, upper, evidence)
 
 
 def _from_tau(measured: MeasuredAcceptance, s: DraftShape, law: PositionLaw, remarks: list[str]) -> Estimate:
@@ -195,8 +187,15 @@ def _from_laws(
     return transferred(tau, reference(), s, law)
 
 
-def _from_published(method: str, s: DraftShape, task: str | None, law: PositionLaw, remarks: list[str]) -> Estimate:
-    """Return the typical tau of a method with its ends, and remark that it was not measured."""
+def _from_published(
+    draft: Draft, s: DraftShape, task: str | None, law: PositionLaw, remarks: list[str]
+) -> Estimate:
+    """Return the typical tau of a draft's method with its ends, and remark that it was not measured."""
+    method = draft.method_name
+    if method not in typical.methods():
+        hint = "or give tokens_per_cycle, reference_tokens_per_cycle, or draft_train_tokens of a head"
+        rule = f"must be given for draft={draft.name!r}, which has no published values, for example 0.7"
+        raise fail("acceptance", None, rule, hint)
     found = typical.typical_tau(
         method,
         (s.draft_len, s.top_k, s.verify_tokens),

@@ -124,8 +124,8 @@ def _short_training(found: Sequence[Design]) -> list[str]:
     if least >= LAW_TOKENS:
         return []
     return [
-        f"the budget allows {least / 1e9:.3g} B tokens, and the law is stated from {LAW_TOKENS / 1e9:g} B on: below, "
-        "tau is near that of a head without pretraining, whose fine-tuning on dialogues is not in the budget"
+        f"the budget allows {least / 1e9:.3g} B tokens, and the law is stated from {LAW_TOKENS / 1e9:g} B on: "
+        "below, tau is near that of a head without pretraining, whose fine-tuning on dialogues is not in the budget"
     ]
 
 

@@ -91,7 +91,8 @@ def affordable_tokens(draft: Draft, target: Model, budget: Budget) -> float:
     """
     each = training_flop_per_token(draft, target)
     if budget.flop < MIN_TOKENS * each:
-        rule = f"must be at least {MIN_TOKENS * each:.2g} for {draft.name} with {draft.num_layers} layers"
+        layers = f"{draft.num_layers} layer{'s' * (draft.num_layers > 1)}"
+        rule = f"must be at least {MIN_TOKENS * each:.2g} for {draft.name} with {layers}"
         raise fail("train_flop", budget.flop, rule, f"that is {MIN_TOKENS:g} tokens")
     return min(budget.tokens, budget.flop / each, MAX_TOKENS)
 

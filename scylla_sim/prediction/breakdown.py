@@ -11,11 +11,11 @@ from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.registry import OPERATIONS
 from scylla_sim.prediction.answer import Rows
 from scylla_sim.prediction.evidence import overhead_evidence
-from scylla_sim.prediction.footer import evidence_line
+from scylla_sim.prediction.footer import deployment_line, evidence_line
 from scylla_sim.prediction.step_time import LAUNCH
 from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.records import Row
-from scylla_sim.text.digits import number, wrapped
+from scylla_sim.text.digits import interval, number, wrapped
 from scylla_sim.text.tables import Column, text_table
 
 OTHER_KERNELS = "other kernels"
@@ -155,7 +155,13 @@ def breakdown_report(rows: Rows, predictions: Sequence[Prediction], labels: Sequ
     found = [(groups(each), point) for each in predictions for point in range(each.batch.size)]
     table = _beside_plain(rows[0], found[0][0], labels[0]) if one else _points(rows, found, labels)
     evidence = evidence_line([shares for each in predictions for shares in each.evidence_shares])
-    return f"{table}{wrapped(evidence)}--all lists every operation.\n"
+    where = wrapped(deployment_line(rows), indent="  ")
+    return f"{table}{where}{wrapped(evidence)}--all lists every operation.\n"
+
+
+def _speedup(row: Mapping[str, Any]) -> str:
+    """Return the speed-up of a row with its interval."""
+    return interval(row["speedup"], row["speedup_lower"], row["speedup_upper"], decimals=2)
 
 
 def _beside_plain(row: Mapping[str, Any], found: dict[str, Group], label: str) -> str:
@@ -204,7 +210,7 @@ def _largest(
     texts = [f"{number(1e3 * (cycle - plain))} in {name}" for name, cycle, plain in largest]
     return (
         f"A cycle takes {number(1e3 * cycle_s)} ms and yields {number(float(row['tokens_per_cycle']))} tokens; "
-        f"a plain step takes {number(1e3 * plain_s)} ms. "
+        f"a plain step takes {number(1e3 * plain_s)} ms. Speed-up: {_speedup(row)}. "
         f"The largest differences are {' and '.join(texts)}."
     )
 
@@ -221,7 +227,10 @@ def _points(rows: Rows, found: Sequence[tuple[dict[str, Group], int]], labels: S
             for row, (parts, at) in zip(rows, found)
         ]
         lines.append({"part": name, **{str(i): value for i, value in enumerate(values)}})
-    columns = [Column(str(i), label, scale=1e3, decimals=2) for i, label in enumerate(labels)]
+    if any(row["draft_len"] for row in rows):
+        gains = {str(i): number(row["speedup"], decimals=2) for i, row in enumerate(rows)}
+        lines.append({"part": "speed-up", **gains})
+    columns = [Column(str(i), label, scale=1e3, decimals=2, right=True) for i, label in enumerate(labels)]
     return text_table(lines, [Column("part", "ms of a cycle"), *columns])
 
 

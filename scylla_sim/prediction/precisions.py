@@ -7,7 +7,7 @@ choice that the user did not make is returned as a note.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scylla_sim.checks import fail, one_of
 from scylla_sim.kernels.device_rates import rates
@@ -142,8 +142,8 @@ def draft_precisions(
     -----
     Without an option, a draft has the data type of its own checkpoint, or that of the target. It has 16 bits beside
     a target that is quantized to 4 bits, or whose precision is read from its checkpoint, because it is a file of
-    its own. So has a head, block drafter or MLP speculator that is read from a file without a quantization. An MTP
-    layer is part of the target's checkpoint.
+    its own. So has a draft model beside any target, and a head, block drafter or MLP speculator that is read from
+    a file without a quantization. An MTP layer is part of the target's checkpoint.
     """
     own = draft.quantization or (draft.model.quantization if draft.model is not None else None)
     if draft_precision is not None:
@@ -155,14 +155,11 @@ def draft_precisions(
         found = own
     elif draft.kind in ("none", "ngram") or draft.method_name == "mtp":
         return target
-    elif precision is None or DTYPES[target.dtype].keeps_head or draft.is_file_of_head:
+    elif precision is None or DTYPES[target.dtype].keeps_head or draft.is_file_of_head or draft.kind == "model":
         if target.dtype in (HALF, "float32"):
             return target
         note = f"the weights of draft {draft.name} are taken as bf16; see --draft-precision"
         return Precisions(HALF, {}, target.kv_dtype, (note,))
-    elif draft.kind == "model" and target.dtype not in (HALF, "float32"):
-        note = f"draft {draft.name} runs in {precision}, as the target does; see --draft-precision"
-        return replace(target, notes=(*target.notes, note))
     else:
         return target
     notes: tuple[str, ...] = ()

@@ -1,20 +1,29 @@
 """Seconds of the steps that read prompts.
 
 `prefill_step` estimates one step over the new tokens of some prompts, `prompt_step` all steps of one prompt. The
-operations are those of `scylla_sim.ops.forward.prefill_ops`.
+operations are those of `scylla_sim.ops.forward.prefill_ops`. `draft_prompt_step` estimates the pass in which a
+draft reads the prompt for its own KV cache.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scylla_sim.checks import fail, in_range, positive, whole
+from scylla_sim.ops.decoder import DECODING, FRESH
+from scylla_sim.ops.draft import draft_ops
 from scylla_sim.ops.forward import prefill_ops
-from scylla_sim.prediction.step_time import LAUNCH, OpTime, Step, step_of
+from scylla_sim.prediction.step_time import EMPTY, LAUNCH, OpTime, Step, step_of
 from scylla_sim.prediction.steps import Deployment, hidden, step_of_ops
+from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate
+
+MLA_DECODING = "latent_attention"
+"""Attention of an MLA draft, whose prefill has no data: it is left out."""
 
 MAX_STEP_TOKENS = 8192
 """Largest number of new tokens of one step: the largest GEMM rows that calibrations use.
@@ -117,3 +126,51 @@ def prompt_step(
         prefill_step(model, deployment, tokens=min(size, left - start), cached=first + start) for start in starts
     ]
     return steps[0] if len(steps) == 1 else step_of(tuple(part for step in steps for part in step.parts))
+
+
+def draft_prompt_step(
+    draft: Draft,
+    target: Model,
+    deployment: Deployment,
+    *,
+    tokens: int,
+    cached: int = 0,
+    chunk: int = MAX_STEP_TOKENS,
+) -> Step:
+    """Estimate the pass in which a draft reads one prompt, in chunks; empty for drafts without a KV cache.
+
+    A head reads the target's features of all tokens, a draft model the tokens. Block drafters and MLP stages are
+    taken to read no prompt. The attention of a head is that of a fresh prompt, also for later chunks.
+
+    Examples
+    --------
+    >>> from scylla_sim.calibration import device_calibration
+    >>> from scylla_sim.specs import catalog
+    >>> deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
+    >>> target = catalog.model("llama-3.1-8b")
+    >>> head = draft_prompt_step(catalog.draft("eagle3"), target, deployment, tokens=2048)
+    >>> 0.02 < float(head.seconds / prompt_step(target, deployment, tokens=2048).seconds) < 0.08
+    True
+    >>> draft_prompt_step(catalog.draft("ngram"), target, deployment, tokens=2048) == EMPTY
+    True
+    """
+    if draft.kind == "model" and draft.model is not None:
+        return prompt_step(draft.model, deployment, tokens=tokens, cached=cached, chunk=chunk)
+    if draft.kind != "head":
+        return EMPTY
+    parts: list[OpTime] = []
+    one = np.ones(())
+    for start in range(0, tokens, chunk):
+        q = np.asarray(float(min(chunk, tokens - start)))
+        ops = draft_ops(
+            *(draft, target),
+            batch=one,
+            context=cached + start + q,
+            width=q,
+            scored=one,
+            tp=deployment.tp,
+            dtype=deployment.dtype,
+        )
+        read = [replace(op, kind=FRESH) if op.kind == DECODING else op for op in ops if op.kind != MLA_DECODING]
+        parts += step_of_ops(read, deployment, q, one).parts
+    return step_of(tuple(parts))

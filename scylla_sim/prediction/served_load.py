@@ -2,6 +2,7 @@
 
 With ``batch`` requests in flight, each of them is prefilled once, and a prefill stops the decoding of all others.
 Prefills therefore add ``batch * prefill / output_len`` seconds to every output token, with and without speculation.
+A draft with a KV cache of its own reads each prompt too, which takes some per cent of the target's time.
 
 Source: 64 requests of 256 tokens on an A100 (``paper/published/served_runs.csv``). The time of a run beyond its
 decoding steps is the same per request at every concurrency from 1 to 64.
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray, fail, in_range, whole
-from scylla_sim.prediction.prefill import prompt_step
-from scylla_sim.prediction.step_time import Step
+from scylla_sim.prediction.prefill import draft_prompt_step, prompt_step
+from scylla_sim.prediction.step_time import EMPTY, Step
 from scylla_sim.prediction.steps import Deployment
+from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate, with_deviations
 
@@ -130,6 +132,13 @@ def load_of(input_len: int | None, output_len: int | None, prefix_hit: float | N
 def prompt_of(model: Model, deployment: Deployment, load: ServedLoad) -> Step:
     """Return the prefill of one request of a load."""
     return prompt_step(model, deployment, tokens=load.new_tokens, cached=load.cached_tokens)
+
+
+def draft_prompt_of(draft: Draft, target: Model, deployment: Deployment, load: ServedLoad | None) -> Step:
+    """Return the pass in which a draft reads the prompt of one request of a load; empty without a load."""
+    if load is None:
+        return EMPTY
+    return draft_prompt_step(draft, target, deployment, tokens=load.new_tokens, cached=load.cached_tokens)
 
 
 def prefill_per_token(prompt: Step, load: ServedLoad, *, batch: FloatArray) -> Estimate:

@@ -7,31 +7,27 @@ The autoregressive baseline takes one step and its host work per token. Quantiti
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, positive
-from scylla_sim.ops.memory import MemoryPlan, max_sequences
 from scylla_sim.prediction import evidence
 from scylla_sim.prediction.cycle import NO_LOAD, Cycle, bound
+from scylla_sim.prediction.memory_limits import Ends, MemoryLimits
 from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
-from scylla_sim.prediction.served_load import ServedLoad, prefill_per_token, prompt_of
+from scylla_sim.prediction.served_load import ServedLoad, draft_prompt_of, prefill_per_token, prompt_of
 from scylla_sim.prediction.stacked_steps import draft_passes, verifications
-from scylla_sim.prediction.step_time import EMPTY, Step
+from scylla_sim.prediction.step_time import EMPTY, Step, step_of
 from scylla_sim.prediction.steps import Deployment, draft_step, target_step
 from scylla_sim.prediction.uncertainty import speedup_interval, with_interval
 from scylla_sim.prediction.verdict import FASTER_BELOW, probability_below
-from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate, exact
-
-Ends = tuple[FloatArray, FloatArray]
-"""Lower and upper end of an array of quantities."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,10 @@ class Prediction:
         versions and default settings of the engine.
     measured_plain_s
         Measured seconds per output token of plain decoding; ``None`` predicts them.
-    load, prompt
-        Lengths of the served requests, and the prefill of one; ``None`` predicts decoding only.
+    load
+        Lengths of the served requests; ``None`` predicts decoding only.
+    prompt, draft_prompt
+        Prefill of one request of the load by the target, and by the draft.
     each_tau
         Tokens per cycle of each point of the grid, without an interval; ``None`` for those of ``config``.
     """
@@ -74,6 +72,7 @@ class Prediction:
     measured_plain_s: FloatArray | None = None
     load: ServedLoad | None = None
     prompt: Step = EMPTY
+    draft_prompt: Step = EMPTY
     each_tau: FloatArray | None = None
 
     @property
@@ -104,7 +103,7 @@ class Prediction:
             piecewise=backend is not None and backend.piecewise,
         )
         tau = config.tau if self.each_tau is None else exact(self.each_tau)
-        load = self._load(tau.value)
+        load = self._load(tau.value, self.draft_prompt)
         return Cycle(
             tokens_per_cycle=tau,
             verify=self.verify,
@@ -145,10 +144,12 @@ class Prediction:
         """Seconds that the engine adds to a step of the baseline."""
         return np.broadcast_to(overhead_seconds(self.engine, self.plain_cycle.overhead_counts), self.batch.shape)
 
-    def _load(self, tokens: ArrayLike) -> Estimate:
+    def _load(self, tokens: ArrayLike, draft_prompt: Step = EMPTY) -> Estimate:
         """Return the prefill seconds of the load while each sequence gains some tokens."""
-        one = self.load
-        return NO_LOAD if one is None else prefill_per_token(self.prompt, one, batch=self.batch).scaled(tokens)
+        if self.load is None:
+            return NO_LOAD
+        whole = step_of((*self.prompt.parts, *draft_prompt.parts)) if draft_prompt.parts else self.prompt
+        return prefill_per_token(whole, self.load, batch=self.batch).scaled(tokens)
 
     @property
     def cycle_s(self) -> FloatArray:
@@ -309,19 +310,11 @@ def predict_each(
     configs, grid = list(configs), {"batch": b_alone, "context": s_alone}
     verified = verifications(target, configs, deployment, **grid)
     one_pass = draft_passes(target, configs, draft_deployment or deployment, **grid)
-    memory = MemoryPlan(
-        target,
-        Draft("none", "none"),
-        tp=deployment.tp,
-        dtype=deployment.dtype,
-        draft_dtype=(draft_deployment or deployment).dtype,
-        kv_dtype=deployment.kv_dtype,
-        draft_tp=(draft_deployment or deployment).tp,
-        op_dtypes=deployment.op_dtypes,
-    )
-    fit = partial(max_sequences, hardware=deployment.calibration.hardware, use=deployment.engine.memory, context=s)
-    plain_fit = fit(memory)
+    drafting = draft_deployment or deployment
+    limits = MemoryLimits(target, deployment, drafting, s)
+    plain_fit = limits.max_sequences()
     prompt = EMPTY if load is None else prompt_of(target, deployment, load)
+    read_by = cache(partial(draft_prompt_of, target=target, deployment=drafting, load=load))
     for config in configs:
         passes = partial(one_pass, config.draft)
         yield Prediction(
@@ -329,13 +322,14 @@ def predict_each(
             context=s,
             config=config,
             deployment=deployment,
-            draft_tp=(draft_deployment or deployment).tp,
+            draft_tp=drafting.tp,
             draft=draft_step(config.draft, passes, draft_len=config.draft_len, width=config.top_k),
             verify=plain if config.verify_tokens == 1 else verified(config),
             plain=plain,
-            max_sequences=fit(replace(memory, draft=config.draft, slots=config.verify_tokens)),
+            max_sequences=limits.max_sequences(config),
             plain_max_sequences=plain_fit,
             measured_plain_s=measured,
             load=load,
             prompt=prompt,
+            draft_prompt=read_by(config.draft),
         )

@@ -263,7 +263,11 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
                 return replace(draft_from_config(label, config), quantization=quantization)
             return Draft(name=name, kind="model", model=model(name), reads_target_head=False)
         choices = [n for n in names("drafts") if n != "scylla"]
-        one_of("draft", name, [*choices, "scylla-Nl", *names("models")], hint="or a path to a config.json")
+        from difflib import get_close_matches  # errors only
+
+        near = get_close_matches(name.lower(), names("models"), n=5, cutoff=0.5)
+        hint = "or a model of scylla-sim catalog models, or a path to a config.json"
+        one_of("draft", name, [*choices, "scylla-Nl", *near], hint=hint)
     entry = {key: value for key, value in known[name].items() if key not in ("source", "note")}
     if layers is not None:
         if entry["kind"] != "head":

@@ -22,3 +22,9 @@ def test_a_head_of_mtp_layers_that_the_model_lacks_is_noted(capsys):
     assert out.startswith("Best draft at batch 1, 1 layer and ")
     assert "the config of llama-3.1-8b has no MTP layers; the prediction is for a hypothetical MTP head" in err
     assert "MTP" not in run(capsys, *DESIGN)[2]
+
+
+def test_little_pretraining_is_noted(capsys):
+    note = "note: the budget allows 0.05 B tokens, and the law is stated from 1 B on"
+    assert note in run(capsys, *DESIGN, "--train-tokens", "50M")[2]
+    assert "the law is stated" not in run(capsys, *DESIGN, "--train-tokens", "1B")[2]

@@ -159,6 +159,7 @@ def test_no_candidate_states_the_closest_latency(capsys):
         ),
         ([*LOAD, "--draft", "eagle3", "--acceptance", "0.7,eagle3=0.5"], "acceptance='0.7' must be DRAFT=RATES"),
         ([*LOAD, "--precision", "fp7"], "precision='fp7' is not known"),
+        ([*LOAD, "--draft", "none", "--draft-schedule"], "draft_schedule=True needs a draft"),
         ([*LOAD, "--tp", "3"], "tp=3 must divide num_heads=32 of llama-3.1-8b"),
     ],
 )

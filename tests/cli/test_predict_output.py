@@ -98,6 +98,7 @@ def test_the_breakdown_is_grouped_beside_the_plain_step(capsys):
     total = next(line for line in lines if line.startswith("total"))
     assert total.count("100 %") == 2
     row = rows(capsys, *EAGLE3, "--batch", "256")[0]
+    assert f"Speed-up: {row['speedup']:.2f} [" in " ".join(out.split())
     cycle, plain = (float(text) for text in (total.split()[1], total.split()[4]))
     assert cycle == pytest.approx(1e3 * row["cycle_s"], rel=0.01)
     assert plain == pytest.approx(1e3 * row["plain_tpot_s"], rel=0.01)
@@ -105,7 +106,10 @@ def test_the_breakdown_is_grouped_beside_the_plain_step(capsys):
 
 def test_the_breakdown_of_several_points_has_a_column_each(capsys):
     _, out, _ = run(capsys, *EAGLE3, "--batch", "1,64", "--context", "1024,4096", "--breakdown")
-    assert len(lines_of(out)) <= 15
+    assert len(lines_of(out)) <= 16
+    gains = [f"{row['speedup']:.2f}" for row in rows(capsys, *EAGLE3, "--batch", "1,64", "--context", "1024,4096")]
+    assert next(line for line in out.splitlines() if line.startswith("speed-up")).split()[1:] == gains
+    assert "llama-3.1-8b on 1x h100-sxm, bf16, engine vllm-2026; eagle3" in out
     assert "\nms of a cycle " in out
     assert out.count("batch 1,") == out.count("batch 64,") == out.count("4096") == 2
 

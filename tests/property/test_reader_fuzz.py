@@ -151,15 +151,65 @@ def bench_texts(draw: st.DrawFn) -> Sample:
     return Sample("benchmark text", (*lines, "=" * 50), n, 1 + sum(counts) / n, ordered=True)
 
 
-SAMPLES = st.one_of(vllm_logs(), vllm_pages(), sglang_logs(), trtllm_lines(), llama_logs(), bench_texts())
-RECORDS = st.one_of(vllm_logs(), sglang_logs(), trtllm_lines(), llama_logs())
+@st.composite
+def llama_positions(draw: st.DrawFn) -> Sample:
+    """Return requests of llama-server since June 2026, with rates by position."""
+    lines, cycles, tokens = [], 0, 0
+    length = draw(st.integers(1, 4))
+    for i in range(draw(st.integers(1, 3))):
+        n, counts = draw(chains(length))
+        assume(sum(counts) > 0)
+        cycles, tokens = cycles + n, tokens + sum(counts)
+        rates = ", ".join(f"{count / n:.3f}" for count in counts)
+        lines += [
+            f"slot print_timing: id  0 | task {i} |        eval time = 100.50 ms / {n + 1 + sum(counts)} tokens",
+            f"slot print_timing: draft acceptance = 0.50000 ( {sum(counts)} accepted / {n * length} generated), "
+            f"mean acceptance length = {1 + sum(counts) / n:.2f}, acceptance rate per position = ({rates})",
+        ]
+    return Sample("llama.cpp log", tuple(lines), cycles, 1 + tokens / cycles, ordered=True)
+
+
+@st.composite
+def bench_jsons(draw: st.DrawFn) -> Sample:
+    """Return the JSON result of ``vllm bench serve``."""
+    n, counts = draw(chains(draw(st.integers(1, 4))))
+    result = {
+        "mean_tpot_ms": 12.65,
+        "spec_decode_num_drafts": n,
+        "spec_decode_draft_tokens": n * len(counts),
+        "spec_decode_accepted_tokens": sum(counts),
+        "spec_decode_per_position_acceptance_rates": [count / n for count in counts],
+    }
+    text = json.dumps(result, indent=draw(st.sampled_from([None, 1])))
+    return Sample("benchmark result", tuple(text.split("\n")), n, 1 + sum(counts) / n, ordered=True)
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> Sample:
+    """Return a report of GuideLLM, or a run of SpecForge."""
+    tau = draw(st.integers(103, 390)) / 100
+    if draw(st.booleans()):
+        parts = {"successful": {"mean": tau, "median": tau, "count": 4}}
+        metrics = {"iter_tokens_per_iteration": parts, "output_token_count": parts}
+        value = {"metadata": {"guidellm_version": "0.5"}, "benchmarks": [{"metrics": metrics}]}
+        return Sample("GuideLLM report", (json.dumps(value),), 1, tau, ordered=True)
+    run = {"batch_size": 1, "steps": 4, "topk": 1, "metrics": [{"accept_length": tau, "output_throughput": 9.0}]}
+    return Sample("SpecForge benchmark", (json.dumps({"m": [run]}),), 1, tau, ordered=True)
+
+
+DOCUMENTS = st.one_of(bench_jsons(), reports())
+SAMPLES = st.one_of(
+    vllm_logs(), vllm_pages(), sglang_logs(), trtllm_lines(), llama_logs(), llama_positions(), bench_texts()
+)
+RECORDS = st.one_of(vllm_logs(), sglang_logs(), trtllm_lines(), llama_logs(), llama_positions())
 
 
 def read(text: str | bytes) -> Measurement:
     """Read a file as ``ingest`` does, down to its JSON text."""
     file = TextFile.of(text)
     item = choose(logs.read(file), None, "f")
-    content = content_of(item, draft_len=4 if item.source == "SGLang log" else None)
+    unknown = item.source in ("SGLang log", "GuideLLM report")
+    content = content_of(item, draft_len=4 if unknown else None)
     assert (
         1 <= content.facts["tokens_per_cycle"] <= content.facts.get("draft_len_max", content.facts["draft_len"]) + 1
     )
@@ -252,6 +302,17 @@ def test_a_page_or_table_that_is_cut_gives_all_or_one_line(data, sample):
 
 
 @FEW
+@given(st.data(), DOCUMENTS)
+def test_documents_in_any_encoding_are_read_whole_and_refused_if_cut(data, sample):
+    text = "\n".join(sample.lines)
+    encoded = text.encode(data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"])))
+    assert tau_of(read(encoded)) == pytest.approx(sample.tau)
+    with pytest.raises(InputError) as refused:
+        read(text[: data.draw(st.integers(0, len(text) - 1))])
+    assert "\n" not in str(refused.value)
+
+
+@FEW
 @given(st.data(), SAMPLES, SAMPLES)
 def test_two_files_in_one_add_up_or_are_refused(data, first, second):
     try:
@@ -268,7 +329,7 @@ def test_two_files_in_one_add_up_or_are_refused(data, first, second):
 
 
 @settings(FEW, max_examples=100)
-@given(st.data(), SAMPLES, SAMPLES)
+@given(st.data(), st.one_of(SAMPLES, DOCUMENTS), st.one_of(SAMPLES, DOCUMENTS))
 def test_damage_of_any_kind_is_never_a_traceback(data, first, second):
     text = "\n".join([*first.lines, *data.draw(st.sampled_from([(), second.lines]))])
     for _ in range(data.draw(st.integers(1, 4))):

@@ -107,3 +107,16 @@ def test_unknown_law_is_refused():
             budget=draft_design.Budget(tokens=1e9),
             law="chinchilla",
         )
+
+
+@pytest.mark.parametrize("limits", [{"tokens": 1.0}, {"tokens": 9e5}])
+def test_a_budget_that_trains_no_head_is_refused(limits):
+    with pytest.raises(InputError, match=r"train_tokens=.* must be at least 1e\+06; fewer do not train a head"):
+        draft_design.Budget(**limits)
+
+
+def test_flops_that_train_no_head_are_refused():
+    with pytest.raises(InputError, match=r"train_flop=10000000000 must be at least .* that is 1e\+06 tokens"):
+        draft_design.affordable_tokens(
+            catalog.draft("eagle2"), catalog.model("llama-3.1-8b"), draft_design.Budget(flop=1e10)
+        )

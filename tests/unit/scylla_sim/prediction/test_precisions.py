@@ -158,7 +158,7 @@ def test_draft_format_that_is_not_modelled_asks_for_the_draft_precision(tmp_path
 
 def test_a_draft_model_in_the_precision_of_the_target_is_noted() -> None:
     pair = Scenario("llama-3.1-8b", hardware="h100-sxm", draft="llama-3.2-1b", acceptance=0.7, precision="fp8")
-    note = "draft llama-3.2-1b runs in fp8, as the target does; see --draft-precision"
+    note = "the weights of draft llama-3.2-1b are taken as bf16; see --draft-precision"
     assert note in pair.precision_notes()
     assert note not in replace(pair, draft_precision="bf16").precision_notes()
     assert note not in replace(pair, precision="bf16").precision_notes()

@@ -10,7 +10,7 @@ import pytest
 import scylla_sim
 from scylla_sim.calibration.device_calibration import shipped
 from scylla_sim.checks import InputError
-from scylla_sim.prediction.prefill import MAX_STEP_TOKENS, prefill_step, prompt_step
+from scylla_sim.prediction.prefill import MAX_STEP_TOKENS, draft_prompt_step, prefill_step, prompt_step
 from scylla_sim.prediction.served_load import PREFILL_RANGE, ServedLoad
 from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.specs import catalog
@@ -90,17 +90,28 @@ def test_mla_expands_keys_and_values_in_a_prefill():
     assert ops["attention"].evidence == "theory"
 
 
+@pytest.mark.parametrize(
+    ("draft", "low", "high"), [("eagle3", 0.03, 0.06), ("eagle", 0.03, 0.06), ("llama-3.2-1b", 0.13, 0.22)]
+)
+def test_a_draft_reads_a_prompt_in_proportion_to_its_weights(draft, low, high):
+    """One of 32 layers, its features and one row of logits; 1.0 of 7.0 billion weights in layers."""
+    for tokens in (2048, 20_000):
+        own = draft_prompt_step(catalog.draft(draft), MODEL, IDEAL, tokens=tokens).seconds
+        assert low < float(own / prompt_step(MODEL, IDEAL, tokens=tokens).seconds) < high
+
+
 def test_each_output_token_takes_a_share_of_all_prefills():
     (decoding,), (loaded,) = (
         scylla_sim.predict("llama-3.1-8b", batch=64, context=1100, **CHAIN, **more).rows() for more in ({}, LENGTHS)
     )
-    prompt = prompt_step(MODEL, Deployment(shipped("h100-sxm"), catalog.engine("vllm")), tokens=1000)
-    x = 64 * float(prompt.seconds) / 200
+    where = Deployment(shipped("h100-sxm"), catalog.engine("vllm"))
+    x = 64 * float(prompt_step(MODEL, where, tokens=1000).seconds) / 200
+    y = 64 * float(draft_prompt_step(catalog.draft("eagle3"), MODEL, where, tokens=1000).seconds) / 200
     assert loaded["prefill_per_token_s"] == pytest.approx(x)
-    assert loaded["tpot_s"] == pytest.approx(decoding["tpot_s"] + x)
+    assert loaded["tpot_s"] == pytest.approx(decoding["tpot_s"] + x + y)
     assert 64 / loaded["plain_tokens_per_s"] == pytest.approx(64 / decoding["plain_tokens_per_s"] + x)
     assert loaded["cycle_s"] == pytest.approx(decoding["cycle_s"])
-    assert loaded["prefill_share"] == pytest.approx(x / loaded["tpot_s"])
+    assert loaded["prefill_share"] == pytest.approx((x + y) / loaded["tpot_s"])
     assert decoding["prefill_share"] == decoding["plain_prefill_share"] == 0.0
     assert 1.0 < loaded["speedup"] < decoding["speedup"] or decoding["speedup"] < 1.0
 
