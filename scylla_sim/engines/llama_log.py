@@ -16,12 +16,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 
 from scylla_sim.acceptance.measured_serving import MeasuredServing
 from scylla_sim.checks import InputError, fail
-from scylla_sim.engines.counts import Counts, from_rates, total
+from scylla_sim.engines.counts import ROUNDING, Counts, from_rates, total
 from scylla_sim.engines.measurement import Measurement
 from scylla_sim.engines.text_file import TextFile
 from scylla_sim.engines.windows import Totals, Windows, of_cycles
@@ -84,7 +85,8 @@ class Request:
         total = sum(self.rates)
         if not self.steps or total <= 0 or any(b > a for a, b in zip((1.0, *self.rates), self.rates)):
             return None
-        verified = round(self.accepted / total)
+        least = ceil(self.accepted / (total + ROUNDING * len(self.rates)))  # a verified draft is a step
+        verified = max(min(round(self.accepted / total), int(self.steps)), least)
         accepted = from_rates(self.rates, verified, self.accepted)
         cycles = max(int(self.steps), verified)
         if sum(accepted) != self.accepted or self.drafted > cycles * len(self.rates):

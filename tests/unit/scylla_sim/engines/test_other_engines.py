@@ -103,6 +103,13 @@ def test_llama_cpp_prints_rates_by_position():
     assert names == ["draft_len=2", "draft_len=3"]
 
 
+def test_drafts_of_llama_cpp_that_verified_are_at_most_its_steps():
+    few = POSITIONS.replace("256 tokens", "83 tokens").replace("167 accepted /   259", "1 accepted /    81")
+    few = few.replace("(0.805, 0.632, 0.483)", "(0.012)")
+    (found,) = read_llama_log(TextFile.of(few))
+    assert (found.found.cycles, found.found.accepted) == (81, (1,)), "the rate alone says 83"
+
+
 def test_rates_of_llama_cpp_that_contradict_its_tokens_are_left_out():
     wrong = POSITIONS.replace("0.632", "0.932")
     (found,) = read_llama_log(TextFile.of(wrong))
