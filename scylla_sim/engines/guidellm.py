@@ -50,6 +50,10 @@ def _statistic(metrics: Mapping[str, Any], name: str, statistic: str) -> float |
     return float(value) if good and value is not None else None
 
 
+PIECES = ("iter_tokens_per_iteration", "output_tokens_per_iteration")
+"""Distributions of the tokens of a piece, the better one first."""
+DISTRIBUTIONS = {*PIECES, *(name for name, *_ in _FIELDS.values())}
+"""Keys of the metrics of a benchmark."""
 PLAIN = 1.02
 """Most tokens of a piece on average in a run without a draft: text that is held back joins a piece now and then."""
 
@@ -67,17 +71,16 @@ def runs(text: TextFile) -> list[tuple[float | None, str, MeasuredServing]]:
     found = []
     for item in objects(documents(text), "metrics"):
         metrics = item["metrics"]
-        if not isinstance(metrics, dict):
-            continue
-        tokens = _statistic(metrics, "iter_tokens_per_iteration", "mean")
-        tokens = _statistic(metrics, "output_tokens_per_iteration", "mean") if tokens is None else tokens
+        if not isinstance(metrics, dict) or not DISTRIBUTIONS & metrics.keys():
+            continue  # settings have a key of this name too
+        pieces = [tokens for name in PIECES if (tokens := _statistic(metrics, name, "mean")) is not None]
         values = {field: _statistic(metrics, *where[:2]) for field, where in _FIELDS.items()}
         served = {name: value * _FIELDS[name][2] for name, value in values.items() if value}
         count = _statistic(metrics, "output_token_count", "count")
         backend = next(objects(item, "model"), {})
         model = backend.get("model")
         run = MeasuredServing(**served, requests=count or None)
-        found.append((tokens or None, model if isinstance(model, str) else "", run))
+        found.append((next(iter(pieces), None) or None, model if isinstance(model, str) else "", run))
     return found
 
 

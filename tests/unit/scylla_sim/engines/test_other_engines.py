@@ -155,7 +155,7 @@ def test_counters_of_sglang_are_better_than_its_gauges():
 
 
 def guidellm_report(tokens_per_piece):
-    """Return a report with the parts of version 0.5; the times are those of a published run of 4 requests."""
+    """Return a report as versions 0.5 to 0.8 write it, with the times of a published run of 4 requests."""
 
     def distribution(mean, count=4):
         parts = {"mean": mean, "median": mean, "count": count}
@@ -185,6 +185,7 @@ def test_guidellm_counts_tokens_of_streamed_pieces():
     report = guidellm_report(2.4)
     (found,) = read_guidellm(TextFile.of(json.dumps(report)))
     assert (float(found.found.tau().value), found.model, found.served.requests) == (2.4, "a/model", 4)
+    assert found.series == "", "settings have a key metrics too"
     report["benchmarks"] *= 2
     series = [item.series for item in read_guidellm(TextFile.of(json.dumps(report)))]
     assert series == ["benchmark 1", "benchmark 2"]
