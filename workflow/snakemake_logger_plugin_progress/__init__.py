@@ -23,8 +23,9 @@ from snakemake_logger_plugin_progress.line import WIDTH, Progress
 JOB_SECONDS = Path(__file__).parent / "job_seconds.json"
 """Seconds of one core that a job takes, by rule, for the rules that take longest.
 
-Source: some runs on a shared machine of two cores, and estimates for the other rules; each value may be off by a
-factor of two. Only the time left depends on them, and its estimate follows the speed of the run.
+Source: the first five minutes of a run from a clean clone on a shared machine of two cores. The rules that measure,
+train, compare and print ran later, beside other work, and have estimates; each value may be off by a factor of two.
+Only the time left depends on them, and its estimate follows the speed of the run.
 """
 LINE_EVERY_S = 15.0
 """Seconds between two lines where no terminal can rewrite one."""
