@@ -281,15 +281,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"SKIPPED: no Slurm here, so nothing ran: {error}", file=sys.stderr)
         return 0
     print(log)
-    rules = {rule for rule in WANTED if any(re.search(rf"rule_{rule}\b", name) for name in states)}
+    rules = {rule for rule in WANTED if any(re.search(rf"rule_{rule}(_wildcards|$)", name) for name in states)}
     good = rules == WANTED and set(states.values()) == {"COMPLETED"} and "missing:" not in log
     counts = {state: list(states.values()).count(state) for state in sorted(set(states.values()))}
     seconds = round(time.monotonic() - begun)
     print(f"{len(states)} jobs on Slurm: {counts}, {seconds} s; {'passed' if good else 'FAILED'}")
     if args.out:
-        version = subprocess.run(
-            ["sbatch", "--version"], capture_output=True, text=True, check=False
-        ).stdout.strip()
+        version = subprocess.run(["slurmd", "-V"], capture_output=True, text=True, check=False).stdout.strip()
         facts = {"slurm": version, "plugin": PLUGINS[0], "jobs": counts, "rules": sorted(rules), "seconds": seconds}
         write_text(args.out, dump_json({**facts, "passed": good}))
         write_text(str(Path(args.out).with_suffix(".log")), log)

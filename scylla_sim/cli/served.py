@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scylla_sim.checks import FloatArray, fail
+from scylla_sim.checks import FloatArray, fail, whole
 from scylla_sim.cli import _columns
 from scylla_sim.console import add_output, count, emit
 from scylla_sim.number_columns import AT_LEAST_ONE, COUNT, POSITIVE, NumberRule, line_of, parse_numbers
@@ -192,7 +192,9 @@ def execute(args: argparse.Namespace) -> int:
     measured = {name: _optional(args.runs, columns, name, POSITIVE) for name in MEASURED}
     tau, origin = _tokens_per_cycle(args.runs, columns, runs, measured["speedup"])
     if args.one_length is not None:
-        _from_one_length(columns, runs, tau, origin, int(count("one-length", args.one_length)))
+        _from_one_length(
+            columns, runs, tau, origin, int(whole("one_length", count("one-length", args.one_length), 1))
+        )
     predicted = [served_runs.predict_run(run, value) for run, value in zip(runs, tau.tolist())]
     baselines = _baselines(columns, predicted, tau, origin, measured["speedup"])
     rows: list[Row] = []

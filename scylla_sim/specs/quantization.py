@@ -12,6 +12,7 @@ from typing import Any
 
 from scylla_sim.specs import quantized_modules
 from scylla_sim.specs.dtypes import DTYPES, precision_name
+from scylla_sim.specs.hf_types import MAX_LAYERS
 from scylla_sim.specs.quantization_formats import Format, NotModelledError, compressed_tensors, modelopt, simple
 
 HALF = "bfloat16"
@@ -133,7 +134,8 @@ def from_config(config: Mapping[str, Any], beside: Mapping[str, Any] | None = No
 
 def _layers(config: Mapping[str, Any]) -> quantized_modules.Layers:
     """Return the layers of a model, as far as a config states them."""
-    count = int(config.get("num_hidden_layers") or 1)
+    given = config.get("num_hidden_layers")
+    count = given if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= MAX_LAYERS else 1
     types, interval = config.get("layer_types"), config.get("full_attention_interval")
     if isinstance(types, list):
         linear = tuple(layer for layer, kind in enumerate(types) if kind == "linear_attention")

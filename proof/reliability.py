@@ -1,0 +1,134 @@
+"""Write docs/reliability.md from the results of the proofs: ``python -m proof.reliability``.
+
+The results are the JSON files of this folder, which `proof.fuzz`, `proof.faults`, `proof.sweep`, `proof.slurm` and
+`proof/prove.py` write. A proof without a result is named as one that was not run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scylla_sim.records import write_text
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs/reliability.md"
+NOT_RUN = "This proof has no committed result yet.\n"
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = HERE / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |\n" for line in lines)
+
+
+def inputs_tried() -> str:
+    """Return the table of odd inputs, one line for each run of the fuzzer."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(HERE.glob("fuzz*.json"))]
+    if not runs:
+        return NOT_RUN
+    rows = [
+        [
+            run["seed"],
+            run["inputs"],
+            len(run["files"]),
+            len(run["options"]),
+            run["ends"].get("value", 0),
+            run["ends"].get("one line of error", 0),
+            len(run["faults"]),
+        ]
+        for run in runs
+    ]
+    text = _table(["seed", "inputs", "readers", "verbs", "a value", "one line of error", "faults"], rows)
+    faults = [[run["seed"], f"`{one['input'][:60]}`", one["fault"][:80]] for run in runs for one in run["faults"]]
+    return text + ("\n" + _table(["seed", "input", "fault"], faults) if faults else "")
+
+
+def faults_survived() -> str:
+    """Return the table of faults of a run."""
+    found = _read("faults")
+    if found is None:
+        return NOT_RUN
+    rows = []
+    for name, one in found["faults"].items():
+        end = "skipped" if "skipped" in one else "passed" if one["passed"] else "failed"
+        details = {key: value for key, value in one.items() if key not in ("passed", "different")}
+        rows.append([name, end, len(one.get("different", [])), ", ".join(f"{k} {v}" for k, v in details.items())])
+    return _table(["fault", "end", "files that differ", "details"], rows)
+
+
+def mutations_killed() -> str:
+    """Return the line about wrong formulas."""
+    found = _read("mutations")
+    return NOT_RUN if found is None else f"```json\n{json.dumps(found, indent=1)[:1500]}\n```\n"
+
+
+def sweeps_timed() -> str:
+    """Return the table of sweeps."""
+    found = _read("sweep")
+    if found is None:
+        return NOT_RUN
+    rows = [
+        [one["scenarios"], one["seconds"], one["processor_s"], one["ms_per_scenario"]] for one in found["sweeps"]
+    ]
+    head = ["scenarios", "seconds on two cores", "processor seconds", "ms of processor a scenario"]
+    return _table(head, rows) + f"\nLoad of the machine during the run: {found['load_per_core']} a core.\n"
+
+
+def on_slurm() -> str:
+    """Return the table of the run on Slurm."""
+    found = _read("slurm")
+    if found is None:
+        return NOT_RUN
+    jobs = ", ".join(f"{count} {state}" for state, count in found["jobs"].items())
+    rows = [[found["slurm"], found["plugin"], jobs, ", ".join(found["rules"]), found["seconds"]]]
+    return _table(["Slurm", "plugin", "jobs", "rules", "seconds"], rows)
+
+
+def page() -> str:
+    """Return the page."""
+    return f"""# Reliability
+
+`python -m proof.reliability` writes this page from the results in `proof/`.
+
+## Odd inputs
+
+`python -m proof.fuzz --inputs 2000 --out proof/fuzz.json` runs odd files and odd options through every verb.
+Each must end with a value, or with one line of error and exit code 2.
+
+{inputs_tried()}
+## Faults of a run
+
+`python -m proof.faults --out proof/faults.json` runs a part of the workflow with faults. The end must equal an
+undisturbed run byte for byte.
+
+{faults_survived()}
+## Wrong formulas
+
+`make prove` plants wrong formulas one by one, and a test must fail for each. See [Testing](testing.md).
+
+{mutations_killed()}
+## Sweeps
+
+`python -m proof.sweep --out proof/sweep.json` times sweeps of `workflow/config/sweeps.yaml`.
+
+{sweeps_timed()}
+## Slurm
+
+`make test-slurm` runs rules of the workflow on a Slurm of one node. Its log is `proof/slurm.log`.
+
+{on_slurm()}
+## Limits
+
+A cut CSV file whose last line is whole has fewer rows, and no reader can see it. Files that the workflow writes are
+atomic, so only a damaged disk or an editor cuts them.
+"""
+
+
+if __name__ == "__main__":
+    write_text(PAGE, page())
