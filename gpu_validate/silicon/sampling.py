@@ -105,8 +105,8 @@ def in_test(frame: pd.DataFrame, op: str) -> pd.Series:
     """Return which rows belong to the test part.
 
     The choice depends on the shape only: by `ALTERNATE` where it names the operation, else by the hash of the
-    columns in `SPLIT_BY`. MoE layers in mxfp4 are slices of the two models of gpt-oss: every second slice of one
-    model is tested, and of the other model the slices in between.
+    columns in `SPLIT_BY`. MoE layers of a data type with one or two models are slices of them: every second slice of
+    one model is tested, and of the other model the slices in between.
     """
     import numpy as np
     import pandas as pd
@@ -118,9 +118,12 @@ def in_test(frame: pd.DataFrame, op: str) -> pd.Series:
     columns = [frame[name].to_numpy(np.uint64) for name in SPLIT_BY[op]]
     chosen = pd.Series(hashed_share(columns, TEST_SHARE), index=frame.index)
     if op == "experts":
-        halvings = np.log2(low_bits.GPT_OSS["inter_size"] / frame["inter_size"]).round().astype(int)
-        smaller = (frame["num_experts"] == low_bits.GPT_OSS["num_experts"]).astype(int)
-        return chosen.where(frame["dtype"] != "mxfp4", (halvings + smaller) % 2 == 1)
+        of_dtype = frame.groupby("dtype")
+        models = frame.groupby(["hidden_size", "num_experts", "experts_per_token"], sort=False)
+        few = frame["dtype"].map({name: len(part[SPLIT_BY[op]].drop_duplicates()) < 3 for name, part in of_dtype})
+        halvings = np.log2(models["inter_size"].transform("max") / frame["inter_size"]).round().astype(int)
+        smaller = (frame["num_experts"] < of_dtype["num_experts"].transform("max")).astype(int)
+        return chosen.where(~few, (halvings + smaller) % 2 == 1)
     return chosen
 
 

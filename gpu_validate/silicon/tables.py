@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpu_validate.silicon import routing
-from gpu_validate.silicon.low_bits import KERNELS, LOW_BITS
+from gpu_validate.silicon.low_bits import GPT_OSS_HIDDEN, KERNELS, LOW_BITS
 from gpu_validate.silicon.shapes import SHAPES
 from scylla_sim.checks import InputError, fail, one_of
 
@@ -241,6 +241,8 @@ def _low_bits(device: str, op: str, dtype: str) -> pd.DataFrame:
     frame = read_version(device, op, framework, version, dtype)
     if op == "gemm":
         return frame.assign(calls_per_graph=0)  # the number is not known
+    if dtype == "mxfp4_fp8":
+        frame = frame[frame["hidden_size"] == GPT_OSS_HIDDEN]
     return frame[frame["kernel_source"].str.startswith(KERNELS.get(dtype, ""))]
 
 

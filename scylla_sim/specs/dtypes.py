@@ -92,6 +92,16 @@ _ALL = (
     Dtype("nvfp4_wo", 0.5625, 2.0, 2.0, peak="bf16", keeps_head=True, nearest="int4_wo"),
     # 32 values share one 8-bit exponent (OCP Microscaling); activations stay in 16 bits
     Dtype("mxfp4", 0.53125, 2.0, 2.0, peak="bf16", cli_name="mxfp4", keeps_head=True, nearest="int4_wo"),
+    # the same weights; inputs are quantized to fp8 with one exponent for each block of 32 (mxfp8)
+    Dtype(
+        *("mxfp4_fp8", 0.53125, 1.03125, 2.0),
+        peak="fp8",
+        cli_name="mxfp4_fp8",
+        quantizes_input=True,
+        keeps_head=True,
+        weights_only="mxfp4",
+        nearest="mxfp4",
+    ),
 )
 
 DTYPES = {item.name: item for item in _ALL}

@@ -90,7 +90,7 @@ def uniform(dtype: str, *, moe: bool) -> Quantization:
     if not DTYPES[dtype].keeps_head:
         return Quantization(precision_name(dtype), dtype)
     kept: Iterable[str] = ("lm_head", "router")
-    if dtype == "mxfp4" and moe:
+    if dtype in ("mxfp4", "mxfp4_fp8") and moe:
         kept = (op for op in quantized_modules.MODULES if op not in quantized_modules.EXPERTS)
     return Quantization(precision_name(dtype), dtype, tuple((op, HALF) for op in kept))
 

@@ -35,6 +35,7 @@ def test_command_line_names():
         "int8": "sq",
         "int8_wo": "int8_wo",
         "mxfp4": "mxfp4",
+        "mxfp4_fp8": "mxfp4_fp8",
         "nvfp4": "nvfp4",
     }
     assert list(dtypes.KV_PRECISIONS) == ["bf16", "fp8", "fp32", "nvfp4"]
