@@ -15,7 +15,7 @@ from scylla_sim.checks import fail
 
 SETTINGS = (
     *("documented", "shortest", "rounds", "engine", "kv_dtype", "max_num_seqs", "max_num_batched_tokens"),
-    *("tokens_per_input", "prefill_first", "poll_iterations", "hold_iterations", "hold_share"),
+    *("tokens_per_input", "prefill_first", "poll_iterations", "hold_iterations", "hold_share", "dtype"),
 )
 """Settings of a rule."""
 COLUMNS = (
@@ -75,12 +75,12 @@ def protocol(run: Run) -> dict[str, Any]:
     ----------
     run
         Values of ``origin``, ``framework``, ``version``, ``checkpoint``, ``device``, ``measured``, ``tp``,
-        ``batch``, ``input_len`` and ``output_len``.
+        ``batch``, ``input_len``, ``output_len`` and ``dtype``.
 
     Returns
     -------
     dict
-        `COLUMNS`. Cells that do not apply are empty, such as ``rounds`` of a protocol that is not documented.
+        `COLUMNS`, and ``dtype`` of the weights as the engine runs them. Cells that do not apply are empty, such as ``rounds`` of a protocol that is not documented.
     """
     found: dict[str, Any] = {}
     for rule in rules():
@@ -91,6 +91,7 @@ def protocol(run: Run) -> dict[str, Any]:
         budget = found["tokens_per_input"] * run["input_len"]
     seats = run["batch"] if found["max_num_seqs"] == "concurrency" else max(found["max_num_seqs"], run["batch"])
     return {
+        "dtype": found.get("dtype", run["dtype"]),
         "documented": "yes" if found["documented"] else "no",
         "engine": found["engine"],
         "kv_dtype": found["kv_dtype"],

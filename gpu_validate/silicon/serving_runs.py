@@ -53,7 +53,7 @@ MODELS = {
 }
 """(checkpoint, precision) of a run -> model of the catalog and dtype of the kernels CSV, or a file of
 ``model_configs`` of the package, whose dtypes hold if the second is empty. gpt-oss runs in MXFP4 under
-every label.
+every label; rules in ``serving_protocols.toml`` say where its activations have 8 bits.
 """
 
 SATURATED_TTFT_MS = 5000.0
@@ -120,7 +120,7 @@ def _reasons(frame: pd.DataFrame, raw: pd.DataFrame) -> pd.Series:
         "model is not known": frame["model"] == "",
         "pipeline parallelism": raw["pp_size"] > 1,
         "several nodes": frame["tp"] > GPUS_PER_NODE,
-        "data-parallel attention": raw["attention_dp_size"].fillna(1.0) > 1,
+        "data-parallel attention": (raw["attention_dp_size"].fillna(1.0) > 1) | (_expert_gpus(raw) > frame["tp"]),
         "expert parallelism": raw.get("moe_ep_size", 1.0 + 0.0 * frame["tp"]).fillna(1.0) > 1,
         "one output token or no time": (frame["output_len"] < 2)
         | ~(frame["tpot_ms"] > 0)
@@ -133,6 +133,12 @@ def _reasons(frame: pd.DataFrame, raw: pd.DataFrame) -> pd.Series:
     for reason, applies in reasons.items():
         found = found.where(~((found == "") & applies), reason)
     return found
+
+
+def _expert_gpus(raw: pd.DataFrame) -> pd.Series:
+    """Return the GPUs that share the experts of a run; more than those of attention mean that attention is copied."""
+    ones = raw["tp_size"].map(lambda _: 1.0)
+    return raw.get("moe_tp_size", ones).fillna(1.0) * raw.get("moe_ep_size", ones).fillna(1.0)
 
 
 def _copies(frame: pd.DataFrame) -> pd.Series:
@@ -175,7 +181,8 @@ def runs(path: Path, devices: dict[str, str]) -> pd.DataFrame:
     told: list[dict[str, Any]] = [
         serving_protocols.protocol({**row, "version": row["engine_version"]}) for row in frame.to_dict("records")
     ]
-    frame = pd.concat([frame, pd.DataFrame(told, columns=keys, index=frame.index)], axis=1)
+    protocols = pd.DataFrame(told, columns=["dtype", *keys], index=frame.index)
+    frame = pd.concat([frame.assign(dtype=protocols.pop("dtype")), protocols], axis=1)
     dropped = frame[frame["excluded"] != ""].assign(repeats=1)
     kept = frame[frame["excluded"] == ""]
     groups = kept.groupby(CONFIGURATION, sort=False)

@@ -6,7 +6,8 @@ from gpu_validate.silicon.serving_protocols import COLUMNS, protocol, rules
 
 LLAMA = {
     **{"origin": "inferencex", "framework": "vllm", "version": "", "checkpoint": "meta-llama/Llama-3.1-70B"},
-    **{"device": "h200-sxm", "measured": "2025-10-29", "tp": 4, "batch": 32, "input_len": 1024, "output_len": 1024},
+    **{"precision": "fp8", "device": "h200-sxm", "measured": "2025-10-29", "tp": 4, "batch": 32},
+    **{"input_len": 1024, "output_len": 1024, "dtype": "fp8"},
 }
 
 
@@ -16,7 +17,7 @@ def test_every_rule_names_its_source() -> None:
 
 def test_inferencex_runs_ten_rounds_of_lengths_from_four_fifths() -> None:
     found = protocol(LLAMA)
-    assert tuple(found) == COLUMNS
+    assert tuple(found) == ("dtype", *COLUMNS)
     assert (found["documented"], found["rounds"], found["shortest"]) == ("yes", 10, 0.8)
     assert (found["engine"], found["kv_dtype"]) == ("vllm-2026", "fp8")
     assert (found["max_num_seqs"], found["max_num_batched_tokens"]) == (32, 8192)
@@ -46,3 +47,16 @@ def test_a_budget_may_follow_the_input_and_the_day() -> None:
         protocol({**minimax, "measured": day})["max_num_batched_tokens"] for day in ("2026-03-28", "2026-04-03")
     ]
     assert found == [8192, 2048]
+
+
+def test_experts_of_gpt_oss_read_8_bit_inputs_on_blackwell_where_the_benchmark_asks_for_it():
+    gpt = {**LLAMA, "checkpoint": "openai/gpt-oss-120b", "dtype": "mxfp4", "precision": "fp4"}
+    run = [(name, device) for name in ("vllm", "trtllm") for device in ("b200-sxm", "h200-sxm")]
+    found = [protocol({**gpt, "framework": name, "device": device})["dtype"] for name, device in run]
+    assert found == ["mxfp4_fp8", "mxfp4", "mxfp4_fp8", "mxfp4"]
+
+
+def test_kimi_in_fp4_has_an_8_bit_cache_from_the_day_of_the_new_script():
+    kimi = {**LLAMA, "checkpoint": "moonshotai/Kimi-K2.5", "device": "b200-sxm", "precision": "fp4"}
+    found = [protocol({**kimi, "measured": day})["kv_dtype"] for day in ("2026-04-19", "2026-04-20")]
+    assert found == ["bfloat16", "fp8"]

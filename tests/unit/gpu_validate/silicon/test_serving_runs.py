@@ -9,15 +9,15 @@ from scylla_sim.checks import InputError
 
 HEADER = (
     "silicon_data_source,backend,backend_version,model_path,system,precision,mode,isl,osl,gemm_quant_mode,batch_size,"
-    "tp_size,pp_size,attention_dp_size,moe_ep_size,silicon_ttft_ms,silicon_tpot_ms"
+    "tp_size,pp_size,attention_dp_size,moe_tp_size,moe_ep_size,silicon_ttft_ms,silicon_tpot_ms"
 )
-GOOD = "other.csv,vllm,0.12.0,Qwen/Qwen3-32B,h100_sxm,,agg,1024,128,,8,2,1,,1,200,12.5"
-LLAMA = "other.csv,sglang,0.5,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,fp8,agg,1024,128,fp8_block,8,1,1,1,1,200,9"
+GOOD = "other.csv,vllm,0.12.0,Qwen/Qwen3-32B,h100_sxm,,agg,1024,128,,8,2,1,,,1,200,12.5"
+LLAMA = "other.csv,sglang,0.5,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,fp8,agg,1024,128,fp8_block,8,1,1,1,,1,200,9"
 H100 = {"h100-sxm": "h100_sxm"}
 REASONS = {
     "saturated: first token after more than 5 s": GOOD.replace(",200,", ",5001,").replace(",8,2,", ",64,2,"),
     "data-parallel attention": GOOD.replace(",8,2,1,,", ",8,2,1,4,"),
-    "expert parallelism": GOOD.replace(",,1,200", ",,8,200"),
+    "expert parallelism": GOOD.replace(",,1,200", ",,2,200"),
     "pipeline parallelism": GOOD.replace(",8,2,1,,", ",8,2,2,,"),
     "several nodes": GOOD.replace(",8,2,1,,", ",8,16,1,,"),
     "model is not known": GOOD.replace("Qwen/Qwen3-32B", "a/Model"),
@@ -64,6 +64,13 @@ def test_the_catalog_or_the_files_of_the_package_name_the_model(tmp_path: Path) 
 def test_runs_that_are_not_comparable_are_left_out_with_a_reason(tmp_path: Path, reason: str) -> None:
     kept, left_out = serving_runs.export(write(tmp_path, GOOD, REASONS[reason]), H100)
     assert (len(kept), left_out["excluded"].tolist()) == (1, [reason])
+
+
+def test_more_gpus_of_experts_than_of_attention_mean_copies_of_attention(tmp_path: Path) -> None:
+    """The labels of Qwen3-235B on H200: attention on 1 GPU, experts on 4, and no number of copies."""
+    copied = GOOD.replace(",8,2,1,,,1,", ",8,1,1,,4,1,")
+    kept, left_out = serving_runs.export(write(tmp_path, GOOD, copied), H100)
+    assert (len(kept), left_out["excluded"].tolist()) == (1, ["data-parallel attention"])
 
 
 @pytest.mark.parametrize("why", OTHERS)
