@@ -221,7 +221,10 @@ def model(name: str) -> Model:
 def _catalog_model(name: str) -> Model:
     """Return the model of a catalog entry."""
     hint = "or give a path to a config.json"
-    return model_from_config(name, _data("models")[one_of("model", name, names("models"), hint=hint)])
+    entry = dict(_data("models")[one_of("model", name, names("models"), hint=hint)])
+    skew = entry.pop("router_skew", None)
+    found = model_from_config(name, entry)
+    return found.with_router_skew(skew["value"]) if skew else found
 
 
 def draft(name: str, *, layers: int | None = None) -> Draft:

@@ -46,6 +46,13 @@ def test_expected_tiles_match_random_routings(skew, rows):
     assert expected == pytest.approx(tiles.mean(), abs=4 * tiles.std() / 4000**0.5)
 
 
+def test_tiles_of_many_numbers_of_tokens_are_interpolated_within_a_fifth_of_a_percent():
+    experts = MoE(num_experts=128, experts_per_token=4, intermediate_size=2880, router_skew=0.95)
+    some = np.array([3.0, 40.0, 700.0, 3001.0, 8191.0])
+    every = filled_tiles(experts, np.arange(1.0, 8193.0), 128)
+    assert every[some.astype(int) - 1] == pytest.approx(filled_tiles(experts, some, 128), rel=2e-3)
+
+
 def test_tiles_of_an_expert_that_takes_every_token():
     experts = MoE(num_experts=4, experts_per_token=4, intermediate_size=1)
     assert filled_tiles(experts, [1, 64, 65, 200], 64).round(9).tolist() == [4, 4, 8, 16]
