@@ -20,7 +20,8 @@ TTFT, mean           rest of the running iteration, then one iteration with the 
                      arrived in the same iteration; the prompt alone if the replica is idle
 TTFT, small budget   where the budget holds one prompt at a time: M/D/1 with vacations
 TTFT, percentiles    gamma above one iteration with the prompt, with the first two moments of the wait
-saturation           ``n / (K D(n) + n P)``, the largest over ``n`` up to the seats
+saturation           ``n / (K D(n) + n (P + A))``, the largest over ``n`` up to the seats and the KV pool; ``A`` seconds
+                     of tokens that are computed again because a full pool took them
 ===================  =======================================================================================
 
 The dispersion is derived in `scylla_sim.serving.load_loop`. `scylla_sim.serving.validity` says where these formulas
@@ -250,7 +251,7 @@ def curve(replica: Replica, mean_rows: ArrayLike) -> Curve:
 def saturation(replica: Replica) -> FloatArray:
     """Return the highest rate that a replica can serve, shape (...); at any higher rate its queue grows for ever.
 
-    It is the largest of ``n / (K D(n) + n P)`` over the rows up to ``max_rows``.
+    It is the largest of ``n / (K D(n) + n (P + A))`` over the rows up to ``max_rows``, with ``A`` for ``again_s``.
     """
     n = np.minimum(replica.rows, replica.max_rows[..., None])
     at = Lookup.of(replica.rows, n)
@@ -258,4 +259,5 @@ def saturation(replica: Replica) -> FloatArray:
     first, further = at(replica.prompt_s), at(replica.next_prompt_s)
     together = n * iteration / np.maximum(work, 1e-300)
     prompt = further - (further - first) * -np.expm1(-together) / together
+    prompt = prompt + np.asarray(replica.again_s)[..., None]
     return np.asarray((n / (work + n * prompt)).max(axis=-1))

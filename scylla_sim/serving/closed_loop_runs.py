@@ -27,7 +27,7 @@ from scylla_sim.stats.estimate import Estimate, with_deviations
 
 QUANTITIES = ("tpot_s", "ttft_s", "e2e_s", "requests_per_s")
 """Fields of `LoopTimes`."""
-VALUE, ROOFLINE = "value", "roofline"
+VALUE, ROOFLINE, ALONE = "value", "roofline", "alone"
 ERRORS = ("decoding", "prompts", "pool")
 """Independent errors of the parts: of decoding, of prompts, and of the size of the KV pool."""
 _CONTEXTS = 3
@@ -41,7 +41,8 @@ class RunCosts:
     Attributes
     ----------
     ends
-        `VALUE`, `ROOFLINE`, and (error, ``lower`` or ``upper``) -> parts.
+        `VALUE`, `ROOFLINE`, `ALONE`, and (error, ``lower`` or ``upper``) -> parts. `ALONE` is one request in flight
+        with all iterations at their fast end.
     memory_s, compute_s
         Datasheet seconds per output token: of the bytes of a decode step, and of the FLOPs of decoding and of the
         other requests' prompts.
@@ -122,6 +123,7 @@ def run_costs(
     for end in ("lower", "upper"):
         for error, other in _at_ends(one, end).items():
             ends[error, end] = loop_costs(other, load)
+    ends[ALONE] = loop_costs(one.at_end("lower"), _alone(load))
     plain = target_step(model, deployment, batch=value.running, context=load.context)
     prompt_s, prompt_compute_s = _datasheet_prompt(model, deployment, load)
     ends[ROOFLINE] = _roofline(model, deployment, load, value, prompt=prompt_s)
@@ -140,6 +142,12 @@ def _at_ends(model: IterationModel, end: str) -> dict[str, IterationModel]:
         "prompts": model.scaled(prompt=getattr(model.prompts, end)),
         "pool": replace(model, kv_tokens=Estimate(size, pool.lower, pool.upper)),
     }
+
+
+def _alone(load: ClosedLoad) -> ClosedLoad:
+    """Return the loops with one request in flight."""
+    ones = np.ones_like(load.concurrency)
+    return replace(load, concurrency=ones, start_share=0.0 * ones, poll_iterations=ones, hold_iterations=0.0 * ones)
 
 
 def _datasheet_sums(step: Step) -> tuple[FloatArray, FloatArray]:
@@ -189,7 +197,8 @@ def estimates(costs: RunCosts, load: ClosedLoad, scalars: ServingScalars) -> dic
     """Return TPOT, TTFT, E2E and requests per second, with their 90 % intervals.
 
     The errors of decoding, of prompts, of the KV pool and of the three scalars are independent. Each goes through
-    the loop at both of its ends, because the loop amplifies errors.
+    the loop at both of its ends, because the loop amplifies errors. No latency is below that of one request in flight
+    with everything at its fast end.
     """
     value = times(costs.ends[VALUE], load, scalars)
     moved = [[times(costs.ends[error, end], load, scalars) for end in ("lower", "upper")] for error in ERRORS]
@@ -201,7 +210,15 @@ def estimates(costs: RunCosts, load: ClosedLoad, scalars: ServingScalars) -> dic
                 for end in (one.lower, one.upper)
             ]
         )
-    return {name: _with_interval(name, value, moved) for name in QUANTITIES}
+    found = {name: _with_interval(name, value, moved) for name in QUANTITIES}
+    fast = {name: getattr(scalars, name) for name in ("host_s", "slow", "first_token_s")}
+    fastest = replace(scalars, **{name: Estimate(one.lower, one.lower, one.upper) for name, one in fast.items()})
+    alone = times(costs.ends[ALONE], _alone(load), fastest)
+    for name in ("tpot_s", "ttft_s", "e2e_s"):
+        one = found[name]
+        least = np.minimum(getattr(alone, name), one.value)
+        found[name] = Estimate(one.value, np.maximum(one.lower, least), one.upper)
+    return found
 
 
 def _with_interval(name: str, value: LoopTimes, moved: Sequence[Sequence[LoopTimes]]) -> Estimate:

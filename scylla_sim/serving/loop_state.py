@@ -44,6 +44,9 @@ class Replica:
     prompt_iterations
         Iterations of a prompt where the token budget holds one prompt at a time, at least 1; 0 where it holds
         several. Shape (..., rows).
+    again_s
+        Seconds of tokens that a request computes again at saturation, because it gave its place in a full KV pool
+        up, shape (...).
     """
 
     rows: FloatArray
@@ -56,11 +59,13 @@ class Replica:
     max_rows: FloatArray
     cycles_cv: FloatArray
     prompt_iterations: FloatArray = field(default_factory=lambda: np.zeros(1))
+    again_s: FloatArray = field(default_factory=lambda: np.zeros(()))
 
     def __post_init__(self) -> None:
         """Check the fields."""
         in_range("output_len", self.output_len, 2, hint="one token has no time per output token")
         in_range("max_rows", self.max_rows, 1)
+        in_range("again_s", self.again_s, 0)
 
     @property
     def work_s(self) -> FloatArray:

@@ -181,10 +181,20 @@ def over_seeds(values: ArrayLike) -> Estimate:
     return Estimate.of(mean, mean - half, mean + half)
 
 
+def unloaded(run: Run) -> dict[str, float]:
+    """Return the latencies of a run of one request at a time: no load is served faster."""
+    found: dict[str, float] = {}
+    for name, values in latencies(run).items():
+        found |= _statistics(name, values)
+    return found | _gap_statistics(run, Counted(np.ones(run.requests.count, dtype=np.bool_), 0.0, np.inf))
+
+
 def metrics(
     value: Sequence[Mapping[str, float]],
     fast: Sequence[Mapping[str, float]],
     slow: Sequence[Mapping[str, float]],
+    *,
+    floor: Mapping[str, float] | None = None,
 ) -> dict[str, Metric]:
     """Return all metrics of some runs.
 
@@ -193,8 +203,10 @@ def metrics(
     value, fast, slow
         One `summary` per seed, with steps at their value and at both ends; ends may be empty. All with the same
         seeds, so that they differ by their steps only.
+    floor
+        Least values of latencies: those of an empty replica with fast steps. No lower end lies below them.
     """
-    found = {}
+    found, least = {}, floor or {}
     for name in value[0]:
         seeds = over_seeds([one[name] for one in value])
         ends = [
@@ -205,7 +217,8 @@ def metrics(
         down, up = centre - min(*ends, centre), max(*ends, centre) - centre
         both = with_deviations(seeds.value, [seeds.down, np.asarray(down)], [seeds.up, np.asarray(up)])
         most = 1.0 if name in SHARES else np.inf
-        kept = Estimate(both.value, np.maximum(both.lower, 0.0), np.minimum(both.upper, most))
+        lower = np.maximum(both.lower, min(least.get(name, 0.0), centre))
+        kept = Estimate(both.value, lower, np.minimum(both.upper, most))
         found[name] = Metric(kept, seeds, *ends)
     return found | _ordered(found)
 

@@ -14,6 +14,13 @@ from scylla_sim.serving.closed_form import Curve
 from scylla_sim.serving.iteration import IterationModel
 from scylla_sim.serving.loop_state import Replica
 
+NEARLY_FULL = 1.08
+"""KV pool over the tokens that all seats hold, from which no request gives its place up; at 1 all of them do."""
+UNUSED = 0.75
+"""Tokens of a full pool that are free on average, over the shorter of prompt and answer.
+
+Source: this value and `NEARLY_FULL` were chosen on simulated pools of 3 to 100 requests (40 cases of 8B on H100).
+"""
 HIGHEST_VALID_LOAD = 0.9
 """Share of saturation up to which the closed form is used: means are 5 to 10 % too low there, and worse above."""
 BUDGET, SEATS, POOL, LOAD = "token budget", "seats", "KV pool", "load above 90 %"
@@ -85,7 +92,10 @@ def replica(
     fits = 2 * chunk <= room
     pool = float(model.kv_tokens.value) if kv_tokens is None else kv_tokens
     held = load.context + width
-    within = np.minimum(pool / held, model.max_num_batched_tokens / (new / cycles + width))
+    again_s, full = _again(model, load, rows=min(pool / held[-1], float(n[-1])), pool=pool)
+    usable = pool - full * UNUSED * min(new, load.output_len)  # room that is too small for the next prompt
+    within = np.minimum(usable / held, model.max_num_batched_tokens / (new / cycles + width))
+    seats = float(np.interp(0.0, n - within, n))
     return Replica(
         rows=n,
         cycle_s=model.decode_s(n, context),
@@ -94,10 +104,29 @@ def replica(
         next_prompt_s=np.where(fits, both - one, chunks * (one - without)),
         alone_s=np.array(model.prefill_s(new, load.cached_tokens)),
         output_len=np.array(float(load.output_len)),
-        max_rows=np.asarray(np.max(np.where(n <= within, n, 1.0))),
+        max_rows=np.asarray(max(seats, 1.0)),
         cycles_cv=np.array(float(relative.max())),
         prompt_iterations=np.where(fits, 0.0, chunks),
+        again_s=np.asarray(again_s),
     )
+
+
+def _again(model: IterationModel, load: ServedLoad, *, rows: float, pool: float) -> tuple[float, float]:
+    """Return the seconds of tokens that a request computes again, and how often a full pool takes its place.
+
+    A request starts as soon as the pool holds its prompt. An answer that ends frees its own tokens too, further
+    prompts take this room, and the growing answers push the newest requests out again. Per request, the pool takes
+    as many tokens as its answer has, in pieces of the prompt and half of the answer.
+    """
+    width = float(model.decoding.verify_tokens[-1])
+    spare = pool / ((load.context + width) * model.max_num_seqs)
+    full = float(np.clip((NEARLY_FULL - spare) / (NEARLY_FULL - 1.0), 0.0, 1.0))
+    piece = load.new_tokens + 0.5 * load.output_len
+    tokens = min(int(piece), model.max_num_batched_tokens)
+    attention = model.attention_s(tokens, load.cached_tokens)
+    batch, context = max(rows, 1.0), float(load.context)
+    one = model.seconds(batch, context, tokens=tokens, attention_s=attention) - model.decode_s(batch, context)
+    return full * float(one) * load.output_len / tokens, full
 
 
 def doubtful(

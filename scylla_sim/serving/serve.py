@@ -21,9 +21,9 @@ from scylla_sim.serving.configs import Configs, class_configs, configs_of, polic
 from scylla_sim.serving.iteration import MAX_NUM_SEQS, IterationModel, iteration_model
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.load import Load
-from scylla_sim.serving.metrics import Metric, counted, metrics, summary
+from scylla_sim.serving.metrics import Metric, counted, metrics, summary, unloaded
 from scylla_sim.serving.simulation import Run, simulate
-from scylla_sim.serving.workload import Requests, draw_cycles
+from scylla_sim.serving.workload import Requests, closed_loop_arrivals, draw_cycles
 
 REQUESTS, SEEDS = 2000, 5
 """Defaults: requests of a run, and number of runs."""
@@ -31,6 +31,8 @@ WARMUP, COOLDOWN = 0.2, 0.1
 """Shares of the requests that are run but not counted, at the begin and at the end."""
 ENDS = ("value", "lower", "upper")
 """Ends of the step model at which each seed runs: the estimate, fast steps, slow steps."""
+ALONE_REQUESTS = 200
+"""Requests that are served one by one, to know the latencies of an empty replica."""
 FULL_SEATS = 4
 """Requests for each seat in the run that measures the rate at saturation."""
 
@@ -215,7 +217,7 @@ def serve(
             progress(done := done + 1, total)
     offered = _offered(load, cases[0][0])
     return Served(
-        metrics=metrics(*(found[end] for end in ENDS)),
+        metrics=metrics(*(found[end] for end in ENDS), floor=_floor(model.at_end("lower"), *cases[0], policy)),
         saturation=(saturation["value"], saturation["upper"], saturation["lower"]) if saturation else None,
         stable={end: not saturation or offered < saturation[end] for end in ENDS},
         offered=offered,
@@ -242,6 +244,14 @@ def _cases(
         if index and _equal(found[0], found[1]):
             return found[:1]
     return found
+
+
+def _floor(model: IterationModel, requests: Requests, work: Work, policy: str) -> dict[str, float]:
+    """Return the latencies of the first requests if each has the replica for itself."""
+    count = min(requests.count, ALONE_REQUESTS)
+    first = {item.name: getattr(requests, item.name)[:count] for item in fields(Requests)}
+    alone = Requests(**{**first, "arrival_s": closed_loop_arrivals(count, 1)})
+    return unloaded(simulate(model, alone, replace(work, cycles=work.cycles[:, :count]), policy=policy))
 
 
 def _equal(one: tuple[Requests, Work], other: tuple[Requests, Work]) -> bool:
@@ -285,11 +295,18 @@ def saturation_rate(
     settings: Settings,
     policy: str,
 ) -> float:
-    """Return the requests per second of a replica that always has more of them waiting."""
+    """Return the requests per second of a replica that always has more of them waiting.
+
+    The first answers are cut at random, as if their requests had started earlier. Answers of equal length would
+    otherwise start and end together for ever, which random arrivals never do.
+    """
     seats = settings.max_num_seqs
     count = max(REQUESTS, FULL_SEATS * seats)
     rng = np.random.default_rng(settings.seed)
     requests = replace(load, rate=None, burstiness=1.0, concurrency=2 * seats).draw(rng, count)
+    tokens = requests.output_tokens.copy()
+    tokens[: 2 * seats] = np.ceil(tokens[: 2 * seats] * rng.random(tokens[: 2 * seats].size))
+    requests = replace(requests, output_tokens=np.maximum(tokens, 1))
     run = simulate(model, requests, work_of(requests, configs, by_class, rng, seats=seats), policy=policy)
     return throughput_by_residence(run)
 

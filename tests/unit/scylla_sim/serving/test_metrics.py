@@ -66,6 +66,15 @@ def test_both_errors_add_in_quadrature() -> None:
     assert (found.fast, found.slow) == (8.0, 14.0)
 
 
+def test_no_lower_end_is_below_the_latency_of_an_empty_replica():
+    """Seeds of 1 and 9 s have a wide interval; the floor of a latency below its value is kept."""
+    some = [{"ttft_s p50": 1.0, "requests_per_s": 1.0}, {"ttft_s p50": 9.0, "requests_per_s": 9.0}]
+    found = metrics(some, [], [], floor={"ttft_s p50": 0.8})
+    assert float(found["ttft_s p50"].value.lower) == 0.8
+    assert float(found["requests_per_s"].value.lower) == 0.0
+    assert float(metrics(some, [], [], floor={"ttft_s p50": 7.0})["ttft_s p50"].value.lower) == 5.0
+
+
 def test_ends_of_percentiles_rise_with_the_percentile() -> None:
     """Seeds scatter the 99th percentile more, yet it is never below the 90th one."""
     names = [f"ttft_s p{one}" for one in (50, 90, 95, 99)]

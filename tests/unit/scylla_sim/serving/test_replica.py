@@ -1,13 +1,21 @@
 """The closed form of a deployment: agreement with predictions, limits of the scheduler, reasons for doubt."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
+from scylla_sim.serving.batching import MIXED
 from scylla_sim.serving.closed_form import curve, saturation
+from scylla_sim.serving.gain import PLAIN
 from scylla_sim.serving.iteration import iteration_model
+from scylla_sim.serving.load import Load
 from scylla_sim.serving.replica import BUDGET, LOAD, POOL, SEATS, cycles_of, doubtful, replica
+from scylla_sim.serving.serve import Settings, saturation_rate
+from scylla_sim.serving.workload import Lengths, RequestClass
+from scylla_sim.stats.estimate import exact
 
 LENGTHS = ServedLoad(1000, 200)
 
@@ -53,7 +61,30 @@ def test_a_small_budget_limits_the_rate_to_what_it_can_read():
 
 
 def test_a_small_pool_limits_the_requests():
-    assert replica(deployed(), LENGTHS, kv_tokens=11_010.0).max_rows == 10.0
+    """10 requests of 1,100 tokens and one to verify; 0.75 of the shorter length is too little for a prompt."""
+    assert replica(deployed(), LENGTHS, kv_tokens=11_160.0).max_rows == pytest.approx(10.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("tokens", [11_000.0, 70_000.0, 72_000.0, 1e6])
+@pytest.mark.parametrize("lengths", [(1000, 200), (300, 600)])
+def test_saturation_in_a_full_pool_is_near_the_simulated_one(tokens, lengths):
+    """Pools of about 10 and 60 requests, almost all 64 seats, and all of them."""
+    load = ServedLoad(*lengths)
+    model = replace(deployed(max_num_seqs=64), kv_tokens=exact(tokens))
+    names = ("input_len", "output_len")
+    chat = RequestClass("all", *(Lengths.parse(name, size) for name, size in zip(names, lengths)))
+    settings = Settings(max_num_seqs=64)
+    simulated = saturation_rate(model, Load([chat], rate=1.0), PLAIN, [PLAIN], settings, MIXED)
+    assert float(saturation(replica(model, load))) == pytest.approx(simulated, rel=0.06)
+
+
+def test_a_full_pool_computes_tokens_again():
+    """Per request, as many tokens as the answer has, in pieces of the prompt and half of the answer."""
+    model = replace(deployed(), kv_tokens=exact(11_010.0))
+    piece = model.seconds(10.0, 1100.0, tokens=1100, attention_s=model.attention_s(1100))
+    again = float(piece - model.decode_s(10.0, 1100.0)) * 200 / 1100
+    assert replica(model, LENGTHS).again_s == pytest.approx(again, rel=1e-3)
+    assert replica(deployed(), LENGTHS).again_s == 0.0
 
 
 def test_reasons_for_doubt():
