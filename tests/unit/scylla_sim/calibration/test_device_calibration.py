@@ -129,9 +129,9 @@ def test_types_that_few_devices_measured_are_transferred_with_wider_bands():
 
 
 def test_experts_use_a_device_of_the_same_family_first():
-    b300 = device_calibration.shipped("b300-sxm")
+    pro = device_calibration.shipped("rtx-pro-6000")
     b200 = device_calibration.shipped("b200-sxm")
-    assert b300.kernel("experts", dtype="int4_wo").parameters == b200.kernel("experts", dtype="int4_wo").parameters
+    assert pro.kernel("experts", dtype="int4_wo").parameters == b200.kernel("experts", dtype="int4_wo").parameters
 
 
 def test_nearest_type_is_used_with_evidence_theory():
@@ -156,6 +156,8 @@ def test_device_without_fits_borrows_none():
         ("h100-sxm", "experts", "int4_wo"),
         ("h100-sxm", "experts", "mxfp4"),
         ("b200-sxm", "experts", "nvfp4"),
+        ("b200-sxm", "experts", "int4_wo"),
+        ("b200-sxm", "experts", "mxfp4_fp8"),
         ("rtx-pro-6000", "experts", "nvfp4"),
     ],
 )
