@@ -28,16 +28,16 @@ Notes
 GEMM
     Only TensorRT-LLM 1.0.0 on A100 measured weights in 4 bits, weights in 8 bits, and 8-bit integers (SmoothQuant).
 Experts in ``int4_wo``
-    Marlin kernels. The tables of A100 and Hopper hold ten models, those of data center Blackwell Kimi K2 alone. vLLM
-    0.19.0 measured ten models on B200 and H200 too, but through other code. On H200 its layers take 2.9 times as
-    long as those of SGLang 0.5.10 and of vLLM 0.24.0, which agree within a tenth (Kimi K2, 64 tokens). Served Kimi
-    K2.5 on B200 agrees with 0.24.0.
+    Marlin kernels. The tables of A100 and Hopper hold ten models, those of data center Blackwell Kimi K2 alone.
+    vLLM 0.19.0 measured ten models on B200 and H200 too, but through other code. On H200 its layers take 2.9 times
+    as long as those of SGLang 0.5.10 and of vLLM 0.24.0, which agree within a tenth (Kimi K2, 64 tokens). Served
+    Kimi K2.5 on B200 agrees with 0.24.0.
 Experts in ``mxfp4``
     The two models of gpt-oss, which differ in the number of experts only. The tables call the type
     ``w4a16_mxfp4``: activations have 16 bits.
 Experts in ``mxfp4_fp8``
-    The same models with 8-bit activations, ``w4a8_mxfp4_mxfp8``. Kernels of TensorRT-LLM, by FlashInfer. With 16-bit
-    activations, SGLang and vLLM agree within 2 % on these kernels.
+    The same models with 8-bit activations, ``w4a8_mxfp4_mxfp8``. Kernels of TensorRT-LLM, by FlashInfer. With
+    16-bit activations, SGLang and vLLM agree within 2 % on these kernels.
 """
 
 REPEATS: Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]] = {
@@ -53,8 +53,8 @@ REPEATS: Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]] = {
 
 Notes
 -----
-Marlin in ``int4_wo``, kernels of TensorRT-LLM (by FlashInfer or itself) on data center Blackwell, Marlin in ``mxfp4`` and
-CUTLASS in ``nvfp4`` on RTX PRO 6000. Elsewhere the second framework runs another kind of kernel.
+Marlin in ``int4_wo``, kernels of TensorRT-LLM on data center Blackwell (from it or FlashInfer), Marlin in
+``mxfp4`` and CUTLASS in ``nvfp4`` on RTX PRO 6000. Elsewhere the second framework runs another kind of kernel.
 """
 
 TABLE_DTYPES = {"w4a16_mxfp4": "mxfp4", "w4a8_mxfp4_mxfp8": "mxfp4_fp8"}

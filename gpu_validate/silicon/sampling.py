@@ -105,8 +105,8 @@ def in_test(frame: pd.DataFrame, op: str) -> pd.Series:
     """Return which rows belong to the test part.
 
     The choice depends on the shape only: by `ALTERNATE` where it names the operation, else by the hash of the
-    columns in `SPLIT_BY`. MoE layers of a data type with one or two models are slices of them: every second slice of
-    one model is tested, and of the other model the slices in between.
+    columns in `SPLIT_BY`. MoE layers of a data type with one or two models are slices of them: every second slice
+    of one model is tested, and of the other model the slices in between.
     """
     import numpy as np
     import pandas as pd

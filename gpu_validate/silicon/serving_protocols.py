@@ -80,7 +80,8 @@ def protocol(run: Run) -> dict[str, Any]:
     Returns
     -------
     dict
-        `COLUMNS`, and ``dtype`` of the weights as the engine runs them. Cells that do not apply are empty, such as ``rounds`` of a protocol that is not documented.
+        `COLUMNS`, and ``dtype`` of the weights as the engine runs them. Cells that do not apply are empty, such
+        as ``rounds`` of a protocol that is not documented.
     """
     found: dict[str, Any] = {}
     for rule in rules():

@@ -136,7 +136,7 @@ def _reasons(frame: pd.DataFrame, raw: pd.DataFrame) -> pd.Series:
 
 
 def _expert_gpus(raw: pd.DataFrame) -> pd.Series:
-    """Return the GPUs that share the experts of a run; more than those of attention mean that attention is copied."""
+    """Return the GPUs that share the experts; more than those of attention mean that attention is copied."""
     ones = raw["tp_size"].map(lambda _: 1.0)
     return raw.get("moe_tp_size", ones).fillna(1.0) * raw.get("moe_ep_size", ones).fillna(1.0)
 

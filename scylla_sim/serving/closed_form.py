@@ -20,8 +20,8 @@ TTFT, mean           rest of the running iteration, then one iteration with the 
                      arrived in the same iteration; the prompt alone if the replica is idle
 TTFT, small budget   where the budget holds one prompt at a time: M/D/1 with vacations
 TTFT, percentiles    gamma above one iteration with the prompt, with the first two moments of the wait
-saturation           ``n / (K D(n) + n (P + A))``, the largest over ``n`` up to the seats and the KV pool; ``A`` seconds
-                     of tokens that are computed again because a full pool took them
+saturation           ``n / (K D(n) + n (P + A))``, the largest over ``n`` up to the seats and the KV pool; ``A``:
+                     seconds of tokens that are computed again because a full pool took them
 ===================  =======================================================================================
 
 The dispersion is derived in `scylla_sim.serving.load_loop`. `scylla_sim.serving.validity` says where these formulas

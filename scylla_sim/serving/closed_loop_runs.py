@@ -197,8 +197,8 @@ def estimates(costs: RunCosts, load: ClosedLoad, scalars: ServingScalars) -> dic
     """Return TPOT, TTFT, E2E and requests per second, with their 90 % intervals.
 
     The errors of decoding, of prompts, of the KV pool and of the three scalars are independent. Each goes through
-    the loop at both of its ends, because the loop amplifies errors. No latency is below that of one request in flight
-    with everything at its fast end.
+    the loop at both of its ends, because the loop amplifies errors. No latency is below that of one request in
+    flight with everything at its fast end.
     """
     value = times(costs.ends[VALUE], load, scalars)
     moved = [[times(costs.ends[error, end], load, scalars) for end in ("lower", "upper")] for error in ERRORS]
@@ -211,8 +211,10 @@ def estimates(costs: RunCosts, load: ClosedLoad, scalars: ServingScalars) -> dic
             ]
         )
     found = {name: _with_interval(name, value, moved) for name in QUANTITIES}
-    fast = {name: getattr(scalars, name) for name in ("host_s", "slow", "first_token_s")}
-    fastest = replace(scalars, **{name: Estimate(one.lower, one.lower, one.upper) for name, one in fast.items()})
+    fastest = scalars
+    for name in ("host_s", "slow", "first_token_s"):
+        one = getattr(scalars, name)
+        fastest = fastest.with_scalar(name, Estimate(one.lower, one.lower, one.upper))
     alone = times(costs.ends[ALONE], _alone(load), fastest)
     for name in ("tpot_s", "ttft_s", "e2e_s"):
         one = found[name]
