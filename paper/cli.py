@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from paper.sources import frozen_scores
+from paper.sources import frozen_scores, frozen_serving, serving_scores
 from paper.sources.results import Results
 from scylla_sim import console
 from scylla_sim.checks import fail
@@ -57,11 +57,15 @@ def _is_folder(path: Path) -> bool:
 
 
 def _scores(results: Results, reason: str | None) -> int:
-    """Freeze the scores, or print the groups that are worse than frozen; return the exit code."""
+    """Freeze the scores of served and of serving runs, or print what is worse than frozen; return the exit code.
+
+    Scores whose result file is missing are left alone, but those of served runs are needed.
+    """
+    kept = [frozen_scores, *([frozen_serving] if (results.root / serving_scores.RUNS).is_file() else [])]
     if reason is not None:
-        print(frozen_scores.update(results, reason))
+        print("\n".join(str(one.update(results, reason)) for one in kept))
         return 0
-    worse = frozen_scores.check(results)
+    worse = [line for one in kept for line in one.check(results)]
     print("\n".join(worse or ["no group is worse than frozen by more than its noise"]))
     return 1 if worse else 0
 

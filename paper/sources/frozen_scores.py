@@ -44,8 +44,10 @@ def _by_key(rows: Sequence[Row]) -> dict[Key, Row]:
     return {(str(row["quantity"]), str(row["grouping"]), str(row["group"])): row for row in rows}
 
 
-def worsened(now: Sequence[Row], frozen: Sequence[Row]) -> list[str]:
+def worsened(now: Sequence[Row], frozen: Sequence[Row], *, statistic: str = "mean") -> list[str]:
     """Return one line for every group that is worse than frozen by more than its noise, or has other runs.
+
+    ``statistic`` is the word for the error in these lines.
 
     Examples
     --------
@@ -66,7 +68,7 @@ def worsened(now: Sequence[Row], frozen: Sequence[Row]) -> list[str]:
             lines.append(f"{label}: {new['n']} runs in place of {old['n']}")
         elif new["error"] > old["error"] + old["noise"]:
             was, noise = (f"{100 * old[name]:.1f} %" for name in ("error", "noise"))
-            lines.append(f"{label}: mean error {100 * new['error']:.1f} % in place of {was}, noise {noise}")
+            lines.append(f"{label}: {statistic} error {100 * new['error']:.1f} % in place of {was}, noise {noise}")
     return lines
 
 
@@ -94,8 +96,12 @@ def check(results: Results, path: Path = FROZEN) -> list[str]:
     return worsened(fresh(results), read(path))
 
 
+def write(now: Sequence[Row], reason: str, path: Path) -> Path:
+    """Write scores as the frozen ones, and return the path."""
+    write_text(path, format_csv(updated(now, read(path) if path.is_file() else [], reason)))
+    return path
+
+
 def update(results: Results, reason: str, path: Path = FROZEN) -> Path:
     """Write the scores of a results folder as the frozen ones, and return the path."""
-    rows = updated(fresh(results), read(path) if path.is_file() else [], reason)
-    write_text(path, format_csv(rows))
-    return path
+    return write(fresh(results), reason, path)

@@ -82,6 +82,14 @@ def score(members: Sequence[Row], quantity: str) -> Row:
     }
 
 
+def errors(members: Sequence[Row], quantity: str) -> FloatArray:
+    """Return the absolute relative errors of one quantity, of the runs that measured it."""
+    truth = np.array([measured(row, quantity) for row in members])
+    value = np.array([float(row[_PREDICTED[quantity][0]]) for row in members])
+    known = np.isfinite(truth)
+    return np.abs(value[known] / truth[known] - 1.0)
+
+
 def _inside(truth: FloatArray, lower: FloatArray, upper: FloatArray) -> float:
     return float(((lower <= truth) & (truth <= upper)).mean())
 

@@ -154,7 +154,9 @@ def _wait(replica: Replica, loop: LoopState) -> tuple[FloatArray, FloatArray, Fl
         least = decode + own
         excess = (0.5 + each) * seen
         excess2 = ((0.5 + each) ** 2 + _MOMENT_OF_UNIFORM) * squared + further * each * seen
-        one_by_one = _one_by_one(at(_whole(replica)), loop.rate, mean, decode=decode, own=own)
+        one_by_one = _one_by_one(
+            at(_over_rows(replica.prompt_iterations, replica)), loop.rate, mean, decode=decode, own=own
+        )
         least, excess, excess2 = (
             np.where(one_by_one[0] > 0.0, other, found)
             for other, found in zip(one_by_one, (least, excess, excess2))
@@ -169,11 +171,9 @@ def _wait(replica: Replica, loop: LoopState) -> tuple[FloatArray, FloatArray, Fl
     return average, np.minimum(floor, average), np.sqrt(np.maximum(second / total - average**2, 0.0))
 
 
-def _whole(replica: Replica) -> FloatArray:
-    """Return the iterations of a prompt over all rows."""
-    return np.broadcast_to(
-        replica.prompt_iterations, np.broadcast_shapes(replica.prompt_iterations.shape, replica.rows.shape)
-    )
+def _over_rows(values: FloatArray, replica: Replica) -> FloatArray:
+    """Return values of a replica, one or as many as rows, over all rows."""
+    return np.broadcast_to(values, np.broadcast_shapes(values.shape, replica.rows.shape))
 
 
 def _one_by_one(
@@ -259,5 +259,5 @@ def saturation(replica: Replica) -> FloatArray:
     first, further = at(replica.prompt_s), at(replica.next_prompt_s)
     together = n * iteration / np.maximum(work, 1e-300)
     prompt = further - (further - first) * -np.expm1(-together) / together
-    prompt = prompt + np.asarray(replica.again_s)[..., None]
+    prompt = prompt + at(_over_rows(replica.again_s, replica))
     return np.asarray((n / (work + n * prompt)).max(axis=-1))

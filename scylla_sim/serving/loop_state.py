@@ -46,7 +46,7 @@ class Replica:
         several. Shape (..., rows).
     again_s
         Seconds of tokens that a request computes again at saturation, because it gave its place in a full KV pool
-        up, shape (...).
+        up, shape (..., rows).
     """
 
     rows: FloatArray
@@ -59,7 +59,7 @@ class Replica:
     max_rows: FloatArray
     cycles_cv: FloatArray
     prompt_iterations: FloatArray = field(default_factory=lambda: np.zeros(1))
-    again_s: FloatArray = field(default_factory=lambda: np.zeros(()))
+    again_s: FloatArray = field(default_factory=lambda: np.zeros(1))
 
     def __post_init__(self) -> None:
         """Check the fields."""

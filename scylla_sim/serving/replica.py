@@ -19,8 +19,11 @@ NEARLY_FULL = 1.08
 UNUSED = 0.75
 """Tokens of a full pool that are free on average, over the shorter of prompt and answer.
 
-Source: this value and `NEARLY_FULL` were chosen on simulated pools of 3 to 100 requests (40 cases of 8B on H100).
+Source: this value, `NEARLY_FULL` and `SMOOTHING` were chosen on simulated pools of 3 to 100 requests (40 cases, 8B
+on H100), and tried on A100 with 500 seats.
 """
+SMOOTHING = 0.5
+"""Decay of the tokens that are computed again, by the answers that end in an iteration: many ends are even."""
 HIGHEST_VALID_LOAD = 0.9
 """Share of saturation up to which the closed form is used: means are 5 to 10 % too low there, and worse above."""
 BUDGET, SEATS, POOL, LOAD = "token budget", "seats", "KV pool", "load above 90 %"
@@ -92,7 +95,7 @@ def replica(
     fits = 2 * chunk <= room
     pool = float(model.kv_tokens.value) if kv_tokens is None else kv_tokens
     held = load.context + width
-    again_s, full = _again(model, load, rows=min(pool / held[-1], float(n[-1])), pool=pool)
+    full = _full(model, load, pool=pool)
     usable = pool - full * UNUSED * min(new, load.output_len)  # room that is too small for the next prompt
     within = np.minimum(usable / held, model.max_num_batched_tokens / (new / cycles + width))
     seats = float(np.interp(0.0, n - within, n))
@@ -107,26 +110,20 @@ def replica(
         max_rows=np.asarray(max(seats, 1.0)),
         cycles_cv=np.array(float(relative.max())),
         prompt_iterations=np.where(fits, 0.0, chunks),
-        again_s=np.asarray(again_s),
+        again_s=full * np.exp(-SMOOTHING * n / cycles) * load.output_len / size * (both - without),
     )
 
 
-def _again(model: IterationModel, load: ServedLoad, *, rows: float, pool: float) -> tuple[float, float]:
-    """Return the seconds of tokens that a request computes again, and how often a full pool takes its place.
+def _full(model: IterationModel, load: ServedLoad, *, pool: float) -> float:
+    """Return how much a full KV pool limits a replica at saturation: 0 if it holds all seats, and at most 1.
 
     A request starts as soon as the pool holds its prompt. An answer that ends frees its own tokens too, further
     prompts take this room, and the growing answers push the newest requests out again. Per request, the pool takes
-    as many tokens as its answer has, in pieces of the prompt and half of the answer.
+    as many tokens as its answer has, which are computed again.
     """
     width = float(model.decoding.verify_tokens[-1])
     spare = pool / ((load.context + width) * model.max_num_seqs)
-    full = float(np.clip((NEARLY_FULL - spare) / (NEARLY_FULL - 1.0), 0.0, 1.0))
-    piece = load.new_tokens + 0.5 * load.output_len
-    tokens = min(int(piece), model.max_num_batched_tokens)
-    attention = model.attention_s(tokens, load.cached_tokens)
-    batch, context = max(rows, 1.0), float(load.context)
-    one = model.seconds(batch, context, tokens=tokens, attention_s=attention) - model.decode_s(batch, context)
-    return full * float(one) * load.output_len / tokens, full
+    return float(np.clip((NEARLY_FULL - spare) / (NEARLY_FULL - 1.0), 0.0, 1.0))
 
 
 def doubtful(

@@ -79,12 +79,12 @@ def test_saturation_in_a_full_pool_is_near_the_simulated_one(tokens, lengths):
 
 
 def test_a_full_pool_computes_tokens_again():
-    """Per request, as many tokens as the answer has, in pieces of the prompt and half of the answer."""
+    """Per request, as many tokens as the answer has, at the price of two prompts read together."""
     model = replace(deployed(), kv_tokens=exact(11_010.0))
-    piece = model.seconds(10.0, 1100.0, tokens=1100, attention_s=model.attention_s(1100))
-    again = float(piece - model.decode_s(10.0, 1100.0)) * 200 / 1100
-    assert replica(model, LENGTHS).again_s == pytest.approx(again, rel=1e-3)
-    assert replica(deployed(), LENGTHS).again_s == 0.0
+    both = model.seconds(1, 1100, tokens=2000, attention_s=2.0 * model.attention_s(1000), sampled=2)
+    again = float(both - model.decode_s(1, 1100)) * 200 / 2000 * np.exp(-0.5 / 199)
+    assert replica(model, LENGTHS).again_s[0] == pytest.approx(again, rel=1e-9)
+    assert not replica(deployed(), LENGTHS).again_s.any()
 
 
 def test_reasons_for_doubt():
