@@ -61,7 +61,9 @@ def _scores(results: Results, reason: str | None) -> int:
 
     Scores whose result file is missing are left alone, but those of served runs are needed.
     """
-    kept = [frozen_scores, *([frozen_serving] if (results.root / serving_scores.RUNS).is_file() else [])]
+    kept = [frozen_scores]
+    if (results.root / serving_scores.RUNS).is_file() and (reason or frozen_serving.FROZEN.is_file()):
+        kept.append(frozen_serving)
     if reason is not None:
         print("\n".join(str(one.update(results, reason)) for one in kept))
         return 0
