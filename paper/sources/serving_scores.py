@@ -87,7 +87,8 @@ def errors(members: Sequence[Row], quantity: str) -> FloatArray:
     truth = np.array([measured(row, quantity) for row in members])
     value = np.array([float(row[_PREDICTED[quantity][0]]) for row in members])
     known = np.isfinite(truth)
-    return np.abs(value[known] / truth[known] - 1.0)
+    found: FloatArray = np.abs(value[known] / truth[known] - 1.0)
+    return found
 
 
 def _inside(truth: FloatArray, lower: FloatArray, upper: FloatArray) -> float:
