@@ -18,6 +18,7 @@ from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving.closed_load import NO_LIMIT, ClosedLoad, closed_load
 from scylla_sim.serving.closed_loop_runs import RunCosts, joined, run_costs
+from scylla_sim.serving.iteration import MAX_SEATS
 from scylla_sim.specs.dtypes import canonical_dtype, precision_name
 from scylla_sim.units import MILLI
 
@@ -70,6 +71,11 @@ def load_of(path: str, columns: _columns.Columns, numbers: Mapping[str, FloatArr
     """Return the closed loops of all runs, and note what an absent protocol means."""
     given = {name: optional_numbers(path, columns, name) for name in OPTIONAL}
     mean = 0.5 * (1.0 + given["shortest"])
+    together = np.minimum(numbers["batch"], given["max_num_seqs"])
+    if np.any(together > MAX_SEATS):
+        row = int(np.argmax(together))
+        where = f"must be at most {MAX_SEATS} {line_of(path)(row)}"
+        raise fail("batch", f"{together[row]:g}", where, "a column max_num_seqs may limit it")
     if not any(name in columns for name in PROTOCOL):
         note(
             f"note: no protocol columns ({', '.join(PROTOCOL)}): a long closed loop of equal lengths is assumed, "

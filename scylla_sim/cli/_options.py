@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scylla_sim.acceptance import rates_file
 from scylla_sim.acceptance.typical import TASKS
@@ -17,6 +17,8 @@ from scylla_sim.prediction.scenario import DEFAULT_ENGINE, THEOREM, Scenario
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 from scylla_sim.specs.model import Model
+
+Value = TypeVar("Value", float, int, str)
 
 NOT_MODELLED = {"pp": "pipeline parallelism", "ep": "expert parallelism", "nodes": "several nodes"}
 """Option that must not exceed 1 -> feature that larger values would need."""
@@ -279,3 +281,18 @@ def print_notes(notes: Iterable[str]) -> None:
     """Print notes on stderr, each once."""
     for text in dict.fromkeys(notes):
         note(f"note: {text}")
+
+
+def once(name: str, values: Sequence[Value]) -> tuple[list[Value], list[str]]:
+    """Return the values of a list, each once, and a note on those that were given several times.
+
+    Examples
+    --------
+    >>> once("tp", [1, 2, 1])
+    ([1, 2], ['tp: 1 is given twice or more and counts once'])
+    """
+    found = list(dict.fromkeys(values))
+    again = [f"{value:g}" if isinstance(value, float) else str(value) for value in found if values.count(value) > 1]
+    verb = "is" if len(again) == 1 else "are"
+    counts_once = "counts once" if len(again) == 1 else "count once"
+    return found, [f"{name}: {', '.join(again)} {verb} given twice or more and {counts_once}"] if again else []

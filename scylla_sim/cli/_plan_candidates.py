@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from scylla_sim.acceptance.measured import measured_acceptance
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import InputError, fail, in_range, one_of, whole
 from scylla_sim.cli import _options
@@ -22,6 +24,11 @@ from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 from scylla_sim.specs.model import Model
 from scylla_sim.text.formats import parse_toml
 
+CHAINS = tuple(range(1, 8))
+"""Draft lengths to consider by default, as ``schedule`` does."""
+MAX_NAMED = 4
+"""Candidates that a line names."""
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -35,15 +42,35 @@ class Gathered:
         Reason -> number of deployments that cannot run the model for it.
     notes
         Assumptions.
+    texts
+        Name of a device or a draft -> its text on the command line.
+    acceptance
+        Draft on the command line -> the text of its acceptance.
     """
 
     groups: list[Candidates]
     skipped: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    acceptance: dict[str, str | None] = field(default_factory=dict)
 
     def skipped_lines(self) -> list[str]:
         """Return one line for each reason, the most frequent first."""
         return [f"{count} skipped: {reason}" for reason, count in self.skipped.most_common()]
+
+
+def named(names: Iterable[str], *, every: bool = False) -> str:
+    """Return names in one line, each once and with its number; others are counted unless ``every`` is set.
+
+    Examples
+    --------
+    >>> named(["1x l4 bf16", "1x l4 bf16", "2x l4 bf16"])
+    '1x l4 bf16 (2), 2x l4 bf16'
+    """
+    counted = [name if count == 1 else f"{name} ({count})" for name, count in Counter(names).items()]
+    shown = counted if every else counted[:MAX_NAMED]
+    more = len(counted) - len(shown)
+    return ", ".join(shown) + (f" and {more} others (--all)" if more else "")
 
 
 def acceptance_of(text: str | None, drafts: Iterable[str]) -> dict[str, str | None]:
@@ -117,11 +144,33 @@ def hardware_names(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     if not names:
         raise fail("hardware", args.hardware, "must name at least one device")
     notes = [text for name in names for text in Scenario(args.model, hardware=name).name_notes()]
-    return list(dict.fromkeys(catalog.canonical_name("hardware", name) for name in names)), notes
+    known, twice = _options.once("hardware", [catalog.canonical_name("hardware", name) for name in names])
+    return known, notes + twice
 
 
 def _scenario(args: argparse.Namespace, draft: str, acceptance: str | None, **replaced: object) -> Scenario:
     return Scenario(**_options.scenario_options(args, draft=draft, acceptance=acceptance, **replaced))
+
+
+def lengths_of(scenario: Scenario) -> Any:
+    """Return the draft lengths to consider: those given, else 1 to 7, as far as draft and measurement go.
+
+    A tree, and tokens per cycle that hold at one length, keep their default.
+    """
+    draft = scenario.draft_model()
+    if scenario.draft_len is not None or scenario.tokens_per_cycle is not None or draft.kind == "none":
+        return scenario.draft_len
+    if scenario.draft_shapes()[0].top_k > 1:
+        return None
+    known = measured_acceptance(
+        scenario.acceptance,
+        scenario.acceptance_kind,
+        tokens_per_cycle=None,
+        measured_draft_len=scenario.measured_draft_len,
+    ).draft_len
+    most = min(length for length in (known, draft.max_len, CHAINS[-1]) if length)
+    longest = [draft.max_len] if draft.single_pass and not known and draft.max_len > most else []
+    return [length for length in CHAINS if length <= most] + longest
 
 
 def gather(args: argparse.Namespace, model: Model, names: list[str]) -> Gathered:
@@ -138,13 +187,14 @@ def gather(args: argparse.Namespace, model: Model, names: list[str]) -> Gathered
     for precision in precisions:
         if precision is not None:
             one_of("precision", precision, WEIGHT_PRECISIONS)
-    ranks = whole("tp", counts("tp", args.tp), 1).tolist()
+    ranks, twice = _options.once("tp", whole("tp", counts("tp", args.tp), 1).tolist())
     configs: dict[str, list[SpeculativeConfig]] = {}
-    found = Gathered([])
+    found = Gathered([], notes=twice, acceptance=acceptance)
     for draft in drafts:
         first = _scenario(args, draft, acceptance[draft], hardware=names[0], tp=1, precision=precisions[0])
-        configs[draft], remarks = first.speculative_configs()
+        configs[draft], remarks = replace(first, draft_len=lengths_of(first)).speculative_configs()
         found.notes.extend(remarks)
+        found.texts[configs[draft][0].draft.name] = draft
     for name in names:
         for precision in precisions:
             for tp in ranks:
@@ -164,6 +214,7 @@ def gather(args: argparse.Namespace, model: Model, names: list[str]) -> Gathered
                     )
                 except InputError as error:
                     found.skipped[f"{name}, {error}"] += len(configs)
+        found.texts.update({each.deployment.calibration.hardware.name: name for each in found.groups[-1:]})
     if not found.groups:
         raise InputError(next(iter(found.skipped)).partition(", ")[2])
     found.notes.extend(

@@ -11,12 +11,11 @@ from scylla_sim.checks import fail, number, whole
 from scylla_sim.cli import _options
 from scylla_sim.cli._plan_candidates import Gathered, gather, hardware_names, prices_of
 from scylla_sim.console import count, name_list
-from scylla_sim.planning.finalists import confirm
-from scylla_sim.planning.traffic import MAX_LOAD, MAX_SEATS, Traffic
+from scylla_sim.planning.decision import Decision, decide
+from scylla_sim.planning.traffic import MAX_LOAD, Traffic
 from scylla_sim.planning.traffic_rows import TrafficPoint
 from scylla_sim.planning.traffic_search import TrafficPlan, points, search_traffic
 from scylla_sim.prediction.model_notes import check_context, model_notes
-from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving.limits import parse_limit
 from scylla_sim.serving.workload import Lengths
@@ -68,10 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-load", type=float, metavar="X", help=f"highest share of saturation; default {MAX_LOAD:g}"
     )
     parser.add_argument(
-        "--max-num-seqs", metavar="N", help=f"requests that run together; default {MAX_SEATS}, or what memory holds"
+        "--max-num-seqs", metavar="N", help="requests that run together; default: that of the engine on each GPU"
     )
     parser.add_argument(
-        "--max-num-batched-tokens", metavar="N", help=f"tokens of an iteration; default {MAX_STEP_TOKENS}"
+        "--max-num-batched-tokens", metavar="N", help="tokens of an iteration; default: that of the engine"
     )
     parser.add_argument(
         "--draft-schedule", action="store_true", help="consider draft lengths by batch too, from --draft-len"
@@ -121,7 +120,7 @@ class Planned:
         Candidates, and those that cannot run.
     plan
         All candidates under the load.
-    rows
+    decision
         Operating points, best first; finalists are simulated.
     prices
         Price per GPU-hour by hardware.
@@ -131,8 +130,13 @@ class Planned:
     traffic: Traffic
     gathered: Gathered
     plan: TrafficPlan
-    rows: list[TrafficPoint]
+    decision: Decision
     prices: Mapping[str, float]
+
+    @property
+    def rows(self) -> list[TrafficPoint]:
+        """Operating points, best first."""
+        return self.decision.rows
 
 
 def _rate(text: str) -> float:
@@ -142,8 +146,8 @@ def _rate(text: str) -> float:
         raise fail("rate", text, f"is not understood ({error})") from None
 
 
-def _whole_option(name: str, text: str | None, default: int) -> int:
-    return default if text is None else int(whole(name, count(name, text), 1))
+def _whole_option(name: str, text: str | None) -> int | None:
+    return None if text is None else int(whole(name, count(name, text), 1))
 
 
 def traffic_of(args: argparse.Namespace) -> Traffic:
@@ -167,10 +171,8 @@ def traffic_of(args: argparse.Namespace) -> Traffic:
         load,
         limits,
         max_load=MAX_LOAD if args.max_load is None else args.max_load,
-        max_num_seqs=_whole_option("max_num_seqs", args.max_num_seqs, MAX_SEATS),
-        max_num_batched_tokens=_whole_option(
-            "max_num_batched_tokens", args.max_num_batched_tokens, MAX_STEP_TOKENS
-        ),
+        max_num_seqs=_whole_option("max_num_seqs", args.max_num_seqs),
+        max_num_batched_tokens=_whole_option("max_num_batched_tokens", args.max_num_batched_tokens),
         input_lengths=prompt,
         output_lengths=answer,
         burstiness=1.0 if args.burstiness is None else args.burstiness,
@@ -210,15 +212,10 @@ def planned(args: argparse.Namespace, *, best_only: bool = False) -> tuple[Plann
     found = search_traffic(model, gathered.groups, traffic, prices=prices, schedule=args.draft_schedule)
     finalists = FINALISTS if args.finalists is None else int(whole("finalists", args.finalists, 0))
     chosen = found.feasible if args.all else found.best_of_each()
-    chosen = chosen[:1] if best_only else chosen[: args.top or None]
-    rows = points(model, chosen, traffic)
+    chosen = chosen[: FINALISTS if best_only else args.top or None]
+    finalists = min(finalists, 1) if best_only else finalists
     seed = 0 if args.seed is None else int(whole("seed", args.seed, 0))
-    compared = chosen[0].key if chosen else None
-    rows = [
-        confirm(row, option, traffic, seed=seed)
-        if i < finalists or (finalists and row.draft == "none" and option.key == compared)
-        else row
-        for i, (row, option) in enumerate(zip(rows, chosen))
-    ]
-    rows.sort(key=lambda row: row.gpus if row.cost_per_million_tokens is None else row.cost_per_million_tokens)
-    return Planned(model, traffic, gathered, found, rows, prices), [*notes, *gathered.notes]
+    decision = decide(
+        points(model, chosen, traffic), chosen, traffic, finalists=finalists, seed=seed, gain=not best_only
+    )
+    return Planned(model, traffic, gathered, found, decision, prices), [*notes, *gathered.notes]

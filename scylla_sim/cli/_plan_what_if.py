@@ -90,6 +90,8 @@ def _multiplied(args: argparse.Namespace, name: str, value: str) -> str:
     if name not in NUMBERS:
         raise fail("what_if", f"{name}={value}", "must not be a factor", f"factors change {', '.join(NUMBERS)}")
     factor = _number(name, value[:-1])
+    if not 0.0 < factor < float("inf"):
+        raise fail("what_if", f"{name}={value}", "must have a factor above 0")
     if name == "rate":
         return f"{parse_rate(args.rate) * factor:.12g}/s"
     if name == "context":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from scylla_sim.cli._plan_candidates import named
 from scylla_sim.cli._plan_traffic import Planned
 from scylla_sim.planning.traffic_rows import SIMULATION, TrafficPoint
 from scylla_sim.prediction.footer import interval_coverage
@@ -94,7 +96,10 @@ def answer(done: Planned) -> str:
         lines.append("Speculation is undecided here: its gain over plain decoding is below the error.")
     elif best.draft != "none" and np.isfinite(best.gain):
         gain = digits.interval(best.gain, best.gain_lower, best.gain_upper, decimals=2)
-        lines.append(f"Speculation serves {gain} times the rate of plain decoding on the same GPUs.")
+        how = "in simulation" if best.gain_method == SIMULATION else "by formula"
+        lines.append(f"Speculation serves {gain} times the rate of plain decoding on the same GPUs, {how}.")
+    elif best.draft != "none":
+        lines.append("Plain decoding on the same GPUs meets the limits at no rate.")
     return "\n".join(lines)
 
 
@@ -108,19 +113,20 @@ def assumptions(done: Planned) -> list[str]:
     kv = ", ".join(dict.fromkeys(precision_name(each.deployment.kv_dtype) for each in done.gathered.groups))
     prompt, output = (one.describe() for one in traffic.lengths)
     arrivals = "Poisson" if traffic.burstiness == 1.0 else f"gamma, burstiness {traffic.burstiness:g}"
-    most = f"up to {traffic.max_num_seqs} requests or what memory holds"
     limits = [*map(str, traffic.limits), f"load <= {100 * traffic.max_load:g} % of saturation"]
     found = [
         f"{done.model.name}, {traffic.rate_per_s:g} requests/s ({arrivals}, the same rate to every replica), "
         f"{prompt} in, {output} out{cached}; engine {engine.name}, KV cache {kv}, "
-        f"{traffic.max_num_batched_tokens} tokens an iteration, {most}. No spare replicas.",
+        f"{_scheduler(done)}. No spare replicas.",
         f"Limits: {'; '.join(limits)}." + (f" No limit on {' and '.join(missing)}." if missing else ""),
     ]
     lengths = {config.draft_len for each in done.gathered.groups for config in each.configs} - {0}
     if len(lengths) == 1:
         found.append(f"Only draft length {lengths.pop()} was considered; --draft-len 1,2,3,5 compares others.")
+    speculates = any(row.draft != "none" for row in done.rows)
     if any(row.method == SIMULATION for row in done.rows):
-        found.append("Rows by simulation have latencies of simulated runs; rows by formula are estimates.")
+        gain = " Gains are by formula, but for that of the answer." if len(done.rows) > 1 and speculates else ""
+        found.append(f"Rows by simulation have latencies of simulated runs; rows by formula are estimates.{gain}")
     unclear = [f"{row.tp}x {row.hardware} {row.draft}" for row in done.rows if row.verdict == UNDECIDED]
     if unclear:
         found.append(f"Undecided whether speculation raises the rate: {', '.join(dict.fromkeys(unclear))}.")
@@ -140,13 +146,51 @@ def assumptions(done: Planned) -> list[str]:
     return found
 
 
-def summary(done: Planned) -> list[str]:
-    """Return how many candidates were considered and why others are left out, for stderr."""
+def next_steps(commands: Mapping[str, str]) -> list[str]:
+    """Return the commands that follow a plan, with a line above each."""
+    titles = {"simulate": "Simulate one replica of it:", "settings": "Print its engine settings:"}
+    return [line for name, command in commands.items() for line in (titles[name], *command.splitlines())]
+
+
+def _scheduler(done: Planned) -> str:
+    """Return the limits of the schedulers in words, and whose defaults they are."""
+    where = [each.deployment for each in done.gathered.groups]
+    limits = [done.traffic.limits_on(one) for one in where]
+    given = (done.traffic.max_num_seqs, done.traffic.max_num_batched_tokens)
+    names = ("max_num_seqs", "max_num_batched_tokens")
+    texts = []
+    for name, values, own in zip(names, zip(*limits), given):
+        low, high = min(values), max(values)
+        default = f" (default of {where[0].engine.name}{'' if low == high else ' by GPU'})" if own is None else ""
+        texts.append(f"{name} {low if low == high else f'{low}-{high}'}{default}")
+    return f"{' or what memory holds, '.join(texts)}"
+
+
+def left_out(done: Planned) -> dict[str, list[str]]:
+    """Return the candidates that have no row, by reason."""
+    refuted = [f"{one.tp}x {one.hardware} {one.precision} {one.draft}" for one in done.decision.refuted]
+    found = {
+        "do not fit in memory": list(done.plan.left_out),
+        "miss a limit without any load": done.plan.too_slow,
+        "miss a limit in simulation, not by formula": refuted,
+    }
+    return {reason: names for reason, names in found.items() if names}
+
+
+def summary(done: Planned, *, every: bool = False) -> list[str]:
+    """Return how many candidates were considered, and which others are left out and why, for stderr.
+
+    Parameters
+    ----------
+    every
+        Whether to name all that are left out instead of a line of them.
+    """
     plan = done.plan
-    total = len(plan.options) + plan.too_large
+    total = len(plan.options) + len(plan.left_out)
     lines = [
-        f"{total} configurations: {len(plan.feasible)} feasible, {plan.too_large} do not fit in memory, "
-        f"{plan.too_slow} miss a limit without any load",
+        f"{total} configurations: {len(plan.feasible)} feasible, {len(plan.left_out)} do not fit in memory, "
+        f"{len(plan.too_slow)} miss a limit without any load",
+        *(f"{reason}: {named(names, every=every)}" for reason, names in left_out(done).items()),
         *done.gathered.skipped_lines(),
     ]
     if not plan.feasible and plan.options:

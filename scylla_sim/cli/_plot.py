@@ -139,6 +139,11 @@ def _figure_class(option: str) -> Any:
     return Figure
 
 
+def check_format(path: str) -> str:
+    """Return the format that the suffix of a file chooses; raise for an unknown one."""
+    return one_of("format of the figure", Path(path).suffix[1:].lower(), FORMATS, hint=f"file={path[:80]!r}")
+
+
 def _save(figure: Any, path: str) -> None:
     """Write a figure; its suffix chooses SVG or PNG."""
     import matplotlib
@@ -146,6 +151,6 @@ def _save(figure: Any, path: str) -> None:
     drawn = io.BytesIO()
     # A fixed salt and no date make the file reproducible.
     with matplotlib.rc_context({"svg.hashsalt": "scylla-sim"}):
-        kind = one_of("format of the figure", Path(path).suffix[1:].lower(), FORMATS, hint=f"file={path[:80]!r}")
+        kind = check_format(path)
         figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None, dpi=150)
     write_bytes(path, drawn.getvalue())

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from scylla_sim.checks import fail, whole
-from scylla_sim.cli import _options, _plan_front, _plan_traffic, _plan_what_if, _plan_words
-from scylla_sim.cli._plan_candidates import Gathered, gather, hardware_names, prices_of
+from scylla_sim.cli import _options, _plan_front, _plan_traffic, _plan_what_if, _plan_words, _plot
+from scylla_sim.cli._plan_candidates import Gathered, gather, hardware_names, named, prices_of
+from scylla_sim.cli._plan_commands import commands
 from scylla_sim.console import add_output, counts, emit, emit_text, note
 from scylla_sim.planning.capacity import RANKINGS, OperatingPoint, Search, derived_batches, search
 from scylla_sim.prediction.footer import interval_coverage
@@ -71,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_long_context_argument(parser)
     parser.add_argument("--draft", default="none", metavar="NAME[,NAME]", help="drafts to consider; default none")
     parser.add_argument(
-        "--draft-len", metavar="N[,N]", help="draft lengths to consider; default: as measured, else 3"
+        "--draft-len",
+        metavar="N[,N]",
+        help="draft lengths to consider; default: 1 to 7, or as far as measured",
     )
     parser.add_argument("--draft-precision", help="of the drafts; default: of their checkpoints, or --precision")
     parser.add_argument(
@@ -130,19 +133,21 @@ def execute(args: argparse.Namespace) -> int:
     gathered = gather(args, model, names)
     _options.print_notes([*notes, *gathered.notes])
     rank = args.rank or ("cost_per_million_tokens" if prices else "tokens_per_s_per_gpu")
-    batch = (
-        derived_batches(model, gathered.groups, context=context)
-        if args.batch is None
-        else whole("batch", counts("batch", args.batch), 1).tolist()
-    )
+    batch, twice = derived_batches(model, gathered.groups, context=context), list[str]()
+    if args.batch is not None:
+        batch, twice = _options.once("batch", whole("batch", counts("batch", args.batch), 1).tolist())
+    _options.print_notes(twice)
     found = search(
         *(model, gathered.groups), batch=batch, context=context, tpot_limit_s=limit, prices=prices, rank=rank
     )
     _print(args, model, found, rank)
     note(
         f"{found.considered} configurations: {len(found.points)} feasible, "
-        f"{found.too_large} do not fit in memory, {found.too_slow} miss the latency limit"
+        f"{len(found.too_large)} do not fit in memory, {len(found.too_slow)} miss the latency limit"
     )
+    for reason, labels in (("do not fit in memory", found.too_large), ("miss the latency limit", found.too_slow)):
+        if labels:
+            note(f"{reason}: {named(labels, every=args.all)}")
     for line in gathered.skipped_lines():
         note(line)
     note(f"batches considered: {', '.join(map(str, batch))}")
@@ -155,6 +160,8 @@ def execute(args: argparse.Namespace) -> int:
 def _for_a_rate(args: argparse.Namespace) -> int:
     """Plan for a request rate, and print the answer."""
     changes = _plan_what_if.changes_of(args)
+    if args.plot:
+        _plot.check_format(args.plot)
     if args.draw and (args.format != "table" or args.out is not None):
         raise fail("draw", True, "must be given with --format table and without --out")
     done, notes = _plan_traffic.planned(args)
@@ -166,7 +173,7 @@ def _for_a_rate(args: argparse.Namespace) -> int:
     elif changes:
         _plan_what_if.emit_changes(args, changes, done)
     else:
-        table = args.format == "table"
+        table, following = args.format == "table", commands(args, done)
         rows = [(_plan_words.shown if table else _plan_words.row_of)(row) for row in done.rows]
         emit(
             args,
@@ -174,11 +181,13 @@ def _for_a_rate(args: argparse.Namespace) -> int:
             [{"rank": i + 1, **row} for i, row in enumerate(rows)],
             columns=_plan_words.TABLE_COLUMNS if rows else [],
             lead=_plan_words.answer(done),
-            footer="\n".join(_plan_words.assumptions(done)),
+            footer="\n".join([*_plan_words.assumptions(done), *_plan_words.next_steps(following)]),
+            commands=following,
+            left_out={**_plan_words.left_out(done), **{"skipped": done.gathered.skipped_lines()}},
         )
     if args.draw:
         emit_text(args, _plan_front.as_text(done.plan) + "\n")
-    for line in _plan_words.summary(done):
+    for line in _plan_words.summary(done, every=args.all):
         note(line)
     return 0
 

@@ -11,20 +11,17 @@ from scylla_sim.checks import InputError, fail, in_range, whole
 from scylla_sim.cli import _options, _plot
 from scylla_sim.console import add_output, assignments, count, emit, emit_text, note
 from scylla_sim.prediction.model_notes import deployment_notes, model_notes
-from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving import report
 from scylla_sim.serving.batching import POLICIES
 from scylla_sim.serving.gain import Gain, gains
-from scylla_sim.serving.iteration import MAX_NUM_SEQS
+from scylla_sim.serving.iteration import MAX_BUDGET, MAX_SEATS
 from scylla_sim.serving.limits import METRICS, Limit, parse_limit
 from scylla_sim.serving.load import Load, read_classes
 from scylla_sim.serving.serve import COOLDOWN, REQUESTS, SEEDS, WARMUP, Served, Settings, serve
 from scylla_sim.serving.traces import read_trace
 from scylla_sim.serving.workload import FORMS, Lengths, RequestClass
-from scylla_sim.text.digits import wrapped
 from scylla_sim.text.formats import parse_json
-from scylla_sim.text.tables import text_table
 from scylla_sim.units import parse_rate
 
 EPILOG = """example:
@@ -74,13 +71,12 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
 
 def _add_scheduler(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--max-num-seqs", type=int, default=MAX_NUM_SEQS, metavar="N", help=f"default {MAX_NUM_SEQS}"
+        "--max-num-seqs", metavar="N", help="requests that run together; default: that of the engine"
     )
     parser.add_argument(
         "--max-num-batched-tokens",
         metavar="N",
-        default=str(MAX_STEP_TOKENS),
-        help=f"tokens of an iteration, prompts and decodes; default {MAX_STEP_TOKENS}",
+        help="tokens of an iteration, prompts and decodes; default: that of the engine, 8192 on most GPUs",
     )
     parser.add_argument(
         "--scheduling", choices=POLICIES, help="of prompts; default: prefill-first for sglang, else mixed"
@@ -162,8 +158,6 @@ def _schedule(text: str | None) -> dict[int, int] | None:
     return found
 
 
-MAX_SEATS = 100_000
-"""Largest number of requests that run together."""
 ROUNDS = 5
 """Requests of each client in a closed loop, at least; fewer measure the start of the loop only."""
 
@@ -185,8 +179,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     if in_range("warmup", args.warmup, 0, 0.9) + args.cooldown >= 1.0:
         raise fail("cooldown", args.cooldown, f"must leave requests that count after warmup={args.warmup:g}")
     return Settings(
-        max_num_seqs=int(whole("max_num_seqs", args.max_num_seqs, 1, MAX_SEATS)),
-        max_num_batched_tokens=int(whole("max_num_batched_tokens", _count(args, "max_num_batched_tokens"), 1)),
+        max_num_seqs=_whole_or_none(args, "max_num_seqs", MAX_SEATS),
+        max_num_batched_tokens=_whole_or_none(args, "max_num_batched_tokens", MAX_BUDGET),
         policy=args.scheduling,
         schedule=_schedule(args.schedule),
         requests=_requests(args),
@@ -195,6 +189,11 @@ def _settings(args: argparse.Namespace) -> Settings:
         warmup=args.warmup,
         cooldown=args.cooldown,
     )
+
+
+def _whole_or_none(args: argparse.Namespace, name: str, most: int) -> int | None:
+    """Return a whole number from 1, or ``None`` for the default of the engine."""
+    return None if getattr(args, name) is None else int(whole(name, _count(args, name), 1, most))
 
 
 def _count(args: argparse.Namespace, name: str) -> float:
@@ -223,13 +222,15 @@ def execute(args: argparse.Namespace) -> int:
     if args.disaggregation_mode is not None:
         rule = "must not be given: prefill and decode on separate GPUs are not modelled"
         raise fail("disaggregation_mode", args.disaggregation_mode, rule)
+    if args.plot:
+        _plot.check_format(args.plot)
     load, settings, limits = _load(args), _settings(args), _limits(args)
     options = _options.scenario_options(args, input_len=None, output_len=None, prefix_hit=None)
     scenario = Scenario(**options)
     progress = _progress()
     served = serve(scenario, load, settings, limits=limits, progress=progress)
     speculates = served.configs[1].draft.kind != "none"
-    compared = gains(served, scenario, load, settings, progress=progress) if speculates else []
+    compared = gains(served, scenario, load, progress=progress) if speculates else []
     target, draft = scenario.deployments()
     model = scenario.target_model()
     _options.print_notes(
@@ -257,17 +258,8 @@ def _print(
     assumed: list[str],
 ) -> None:
     """Print the result in the format of ``--format``."""
-    headline = report.headline(served, load)
-    verdicts = report.limit_verdicts(served, limits)
     if args.format == "table":
-        parts = (
-            wrapped(" ".join([headline, *verdicts])),
-            text_table(report.latency_table(served)),
-            text_table(report.rate_table(served, goodput=bool(limits))),
-            *([text_table(report.gain_table(compared))] if compared else []),
-            "".join(wrapped(text, indent="  ") for text in assumed),
-        )
-        emit_text(args, "\n".join(parts))
+        emit_text(args, report.text(served, compared, load=load, limits=limits, assumed=assumed))
         return
     files = [name for name in (args.trace, args.classes) if name is not None]
     facts: dict[str, Any] = {
@@ -279,4 +271,4 @@ def _print(
         "limits_met": dict(zip(map(str, limits), report.limits_met(served, limits))),
     }
     emit(args, "serve-sim", report.rows(served), **facts)
-    note(" ".join([headline, *verdicts]))
+    note(" ".join([report.headline(served, load), *report.limit_verdicts(served, limits)]))

@@ -12,13 +12,15 @@ import numpy as np
 
 from scylla_sim.checks import FloatArray
 from scylla_sim.explore.packing import packed
-from scylla_sim.planning.traffic import MAX_LOAD, MAX_SEATS, prefill_first
+from scylla_sim.planning.traffic import MAX_LOAD
 from scylla_sim.prediction.overheads import overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.serving.configs import defaults_of
 from scylla_sim.serving.iteration import OFFSETS
 from scylla_sim.serving.iteration_parts import Prompts, draft_rows_seconds, prompts
 from scylla_sim.specs import catalog
+from scylla_sim.specs.scheduler import SchedulerDefaults
 
 TOKENS = np.array([*range(256), *range(256, 2048, 8), *range(2048, MAX_STEP_TOKENS + 1, 32)])
 """Prompt tokens of an iteration at which seconds are kept."""
@@ -38,14 +40,14 @@ class LoadTables:
         Seconds in which the draft reads prompt tokens, shape (tokens,).
     host_s
         Seconds of the engine in an iteration without decodes.
-    prefill_first
-        Whether prompts run in iterations of their own.
+    defaults
+        Limits of the engine's scheduler, and how it schedules prompts.
     """
 
     parts: Prompts
     draft_rows_s: FloatArray
     host_s: float
-    prefill_first: bool
+    defaults: SchedulerDefaults
 
     def as_json(self) -> dict[str, Any]:
         """Return the tables as the page reads them."""
@@ -61,9 +63,9 @@ class LoadTables:
             "tokens": TOKENS.tolist(),
             "offsets": parts.offsets.tolist(),
             "host_s": self.host_s,
-            "prefill_first": self.prefill_first,
-            "budget": MAX_STEP_TOKENS,
-            "max_num_seqs": MAX_SEATS,
+            "prefill_first": self.defaults.prefill_first,
+            "budget": min(self.defaults.max_num_batched_tokens, MAX_STEP_TOKENS),
+            "max_num_seqs": self.defaults.max_num_seqs,
             "highest": MAX_LOAD,
             **{name: packed(values) for name, values in arrays.items()},
         }
@@ -87,5 +89,5 @@ def load_tables(scenario: Scenario) -> LoadTables:
         replace(found, **at),
         np.where(TOKENS > 0, read, 0.0),
         float(overhead_seconds(target.engine, step_overhead_counts(target.tp))),
-        prefill_first(target),
+        defaults_of(target),
     )

@@ -75,6 +75,11 @@ class OperatingPoint:
     verdict: str
 
 
+def label_of(where: Deployment) -> str:
+    """Return a deployment in words, such as ``4x h100-sxm fp8``."""
+    return f"{where.tp}x {where.calibration.hardware.name} {precision_name(where.dtype)}"
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Draft configurations on one deployment.
@@ -93,6 +98,11 @@ class Candidates:
     deployment: Deployment
     draft_deployment: Deployment | None = None
 
+    @property
+    def label(self) -> str:
+        """The deployment in words."""
+        return label_of(self.deployment)
+
 
 @dataclass(frozen=True)
 class Search:
@@ -105,15 +115,15 @@ class Search:
     considered
         Number of candidates.
     too_large, too_slow
-        Numbers of candidates that do not fit in memory, and that miss the latency limit.
+        Names of the candidates that do not fit in memory, and that miss the latency limit.
     fastest_tpot_s
         Lowest seconds per output token of all candidates that fit; ``None`` if none fits.
     """
 
     points: list[OperatingPoint]
     considered: int
-    too_large: int
-    too_slow: int
+    too_large: Sequence[str]
+    too_slow: Sequence[str]
     fastest_tpot_s: float | None
 
 
@@ -225,7 +235,8 @@ def search(
         positive("tpot", tpot_limit_s)
     sizes = np.asarray(sorted(set(batch)), dtype=np.float64)
     found: list[OperatingPoint] = []
-    too_large = too_slow = 0
+    too_large: list[str] = []
+    too_slow: list[str] = []
     fastest: float | None = None
     for group in candidates:
         deployment = group.deployment
@@ -235,13 +246,13 @@ def search(
         ):
             fits = np.broadcast_to(out.fits_memory, sizes.shape)
             if not fits.any():
-                too_large += 1
+                too_large.append(group.label)
                 continue
             quickest = float(out.tpot_s[fits].min())
             fastest = quickest if fastest is None else min(fastest, quickest)
             allowed = fits if tpot_limit_s is None else fits & (out.tpot_s <= tpot_limit_s)
             if not allowed.any():
-                too_slow += 1
+                too_slow.append(group.label)
                 continue
             found.append(_best(out, allowed, deployment, price))
     return Search(

@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from scylla_sim.planning.capacity import cost_per_million
-from scylla_sim.planning.traffic import SATURATION, Served, Traffic, prefill_first
+from scylla_sim.planning.traffic import SATURATION, Served, Traffic
 from scylla_sim.planning.traffic_rows import LATENCIES, SIMULATION, TrafficPoint, amplification, at_ends
 from scylla_sim.planning.traffic_search import Option
-from scylla_sim.serving.batching import MIXED, PREFILL_FIRST
+from scylla_sim.serving.configs import policy_of
 from scylla_sim.serving.load import Load
 from scylla_sim.serving.metrics import counted, summary
 from scylla_sim.serving.serve import COOLDOWN, WARMUP, Settings, saturation_rate, work_of
@@ -25,8 +25,10 @@ from scylla_sim.serving.workload import RequestClass, Requests, cached_tokens, g
 
 SEEDS = 3
 """Runs of each candidate and number of replicas."""
-REQUESTS = 4000
-"""Requests of a run."""
+REQUESTS, MIN_REQUESTS = 4000, 800
+"""Requests of a run, and the fewest where a small budget cuts prompts into many chunks."""
+MAX_CHUNKS = 80_000
+"""Chunks of prompts in a run; with more of them a run has fewer requests."""
 MAX_STEPS = 20
 """Largest number of trials of a search."""
 RESOLUTION = 0.01
@@ -36,7 +38,13 @@ MIN_SHARE = 0.95
 
 
 def simulated(
-    served: Served, traffic: Traffic, rate_per_s: float, *, seed: int = 0, seeds: int = SEEDS, count: int = REQUESTS
+    served: Served,
+    traffic: Traffic,
+    rate_per_s: float,
+    *,
+    seed: int = 0,
+    seeds: int = SEEDS,
+    count: int | None = None,
 ) -> dict[str, float]:
     """Return the metrics of one replica at a rate, as means over some runs.
 
@@ -47,9 +55,10 @@ def simulated(
     seed, seeds
         Seed of the first run, and number of runs.
     count
-        Requests of a run.
+        Requests of a run; default: `REQUESTS`, or fewer with a small budget.
     """
-    policy = PREFILL_FIRST if prefill_first(served.deployment) else MIXED
+    count = _requests_of_run(served, traffic) if count is None else count
+    policy = policy_of(served.deployment)
     found = []
     for number in range(seed, seed + seeds):
         rng = np.random.default_rng(number)
@@ -61,12 +70,18 @@ def simulated(
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
+def _requests_of_run(served: Served, traffic: Traffic) -> int:
+    """Return the requests of a run, by the chunks in which the budget cuts their prompts."""
+    chunks = max(traffic.load.new_tokens / served.model.max_num_batched_tokens, 1.0)
+    return int(min(REQUESTS, max(MAX_CHUNKS / chunks, MIN_REQUESTS)))
+
+
 def simulated_saturation(served: Served, traffic: Traffic, *, seed: int = 0) -> float:
     """Return the requests per second of one replica that always has more of them waiting."""
     prompt, answer = traffic.lengths
     load = Load([RequestClass("all", prompt, answer, prefix_hit=traffic.load.prefix_hit)], rate=traffic.rate_per_s)
-    settings = Settings(max_num_seqs=served.model.max_num_seqs, seed=seed)
-    policy = PREFILL_FIRST if prefill_first(served.deployment) else MIXED
+    settings = Settings(seed=seed)
+    policy = policy_of(served.deployment)
     return saturation_rate(served.model, load, served.configs, [served.configs], settings, policy)
 
 
@@ -119,8 +134,8 @@ def fewest_that(good: Callable[[int], bool], start: int) -> int | None:
     return found
 
 
-def confirm(point: TrafficPoint, option: Option, traffic: Traffic, *, seed: int = 0) -> TrafficPoint:
-    """Return an operating point with the replicas and latencies of simulated runs.
+def confirm(point: TrafficPoint, option: Option, traffic: Traffic, *, seed: int = 0) -> TrafficPoint | None:
+    """Return an operating point with the replicas and latencies of simulated runs; ``None`` if no number suffices.
 
     Parameters
     ----------
@@ -147,7 +162,7 @@ def confirm(point: TrafficPoint, option: Option, traffic: Traffic, *, seed: int 
 
     count = fewest_that(good, point.replicas)
     if count is None:
-        return point
+        return None
     simulated_option = replace(option, served=replace(option.served, saturation_per_s=full))
     return _with_runs(point, simulated_option, traffic, count, runs[count])
 

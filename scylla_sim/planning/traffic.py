@@ -17,19 +17,17 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, in_range, positive
 from scylla_sim.planning.candidate_tables import CONTEXTS, Configs, sparse_models
 from scylla_sim.planning.crossover import spans_of
-from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.serving.closed_form import Curve, curve, saturation
+from scylla_sim.serving.configs import defaults_of
 from scylla_sim.serving.iteration import IterationModel, iteration_model
 from scylla_sim.serving.iteration_parts import decoding, kv_pool_tokens
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.replica import cycles_of, replica
-from scylla_sim.serving.workload import Lengths
+from scylla_sim.serving.workload import Lengths, check_burstiness
 from scylla_sim.specs.model import Model
 
-MAX_SEATS = 1024
-"""Most requests that run together; the default of ``max_num_seqs`` in vLLM on GPUs with at least 70 GiB."""
 MAX_LOAD = 0.9
 """Highest planned share of saturation. Beyond it, a step that is 1 % slower makes latency 10 % longer or more."""
 VARIABLE_LENGTHS, BURSTS = "variable lengths", "bursts"
@@ -61,7 +59,8 @@ class Traffic:
     max_load
         Highest share of saturation, in (0, 1).
     max_num_seqs, max_num_batched_tokens
-        Limits of the scheduler; fewer requests run together where the KV pool or the budget is smaller.
+        Limits of the scheduler; ``None`` for the defaults of the engine on the GPU. Fewer requests run together
+        where the KV pool or the budget is smaller.
     input_lengths, output_lengths
         Distributions of the lengths, for simulation; default: the means.
     burstiness
@@ -72,8 +71,8 @@ class Traffic:
     load: ServedLoad
     limits: Sequence[Limit] = ()
     max_load: float = MAX_LOAD
-    max_num_seqs: int = MAX_SEATS
-    max_num_batched_tokens: int = MAX_STEP_TOKENS
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
     input_lengths: Lengths | None = None
     output_lengths: Lengths | None = None
     burstiness: float = 1.0
@@ -82,7 +81,15 @@ class Traffic:
         """Check the fields."""
         positive("rate", self.rate_per_s)
         in_range("max_load", self.max_load, 0, 1, above=True)
-        positive("burstiness", self.burstiness)
+        check_burstiness(self.burstiness)
+
+    def limits_on(self, deployment: Deployment) -> tuple[int, int]:
+        """Return ``max_num_seqs`` and ``max_num_batched_tokens`` on a deployment."""
+        default = defaults_of(deployment)
+        return (
+            default.max_num_seqs if self.max_num_seqs is None else self.max_num_seqs,
+            default.max_num_batched_tokens if self.max_num_batched_tokens is None else self.max_num_batched_tokens,
+        )
 
     @property
     def lengths(self) -> tuple[Lengths, Lengths]:
@@ -188,14 +195,9 @@ def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tup
     return best, binds
 
 
-def prefill_first(deployment: Deployment) -> bool:
-    """Return whether an engine reads prompts in iterations of their own; SGLang does by default."""
-    return deployment.engine.framework == "sglang"
-
-
 def steady_states(model: IterationModel, deployment: Deployment, traffic: Traffic) -> tuple[Curve, float]:
     """Return the steady states of one replica, and its rate at saturation."""
-    one = replica(model, traffic.load, prefill_first=prefill_first(deployment))
+    one = replica(model, traffic.load, prefill_first=defaults_of(deployment).prefill_first)
     return curve(one, _LOADS * float(one.rows[-1])), float(saturation(one))
 
 
@@ -234,7 +236,8 @@ def _seats(
         return 0
     pool = kv_pool_tokens(model, configs, *where, context=float(load.context))
     fits = float(pool.upper) / load.input_len  # engines admit a prompt where its tokens fit, and preempt later
-    return int(min(traffic.max_num_seqs, max(fits, 1.0), traffic.max_num_batched_tokens // widest))
+    most, budget = traffic.limits_on(where[0])
+    return int(min(most, max(fits, 1.0), budget // widest))
 
 
 def candidates(
@@ -259,7 +262,7 @@ def candidates(
     seats = _seats(model, configs, where, traffic)
     if seats == 0:
         return
-    widest = max(configs, key=lambda one: one.verify_tokens)
+    widest, (_, budget) = max(configs, key=lambda one: one.verify_tokens), traffic.limits_on(where[0])
 
     @cache
     def first() -> IterationModel:
@@ -270,7 +273,7 @@ def candidates(
             max_context=traffic.longest,
             mean_context=float(traffic.load.context),
             max_num_seqs=seats,
-            max_num_batched_tokens=traffic.max_num_batched_tokens,
+            max_num_batched_tokens=budget,
             contexts=CONTEXTS,
         )
 
@@ -284,8 +287,8 @@ def candidates(
         load=traffic.load,
         longest=traffic.longest,
         seats=seats,
-        budget=traffic.max_num_batched_tokens,
-        prefill_first=prefill_first(where[0]),
+        budget=budget,
+        prefill_first=defaults_of(where[0]).prefill_first,
     )
     for config, one in zip(configs, tables):
         yield _served({1: config}, where, one, traffic, made=whole({1: config}))

@@ -10,9 +10,10 @@ import numpy as np
 from scylla_sim.checks import FloatArray
 from scylla_sim.ops.memory import MemoryPlan, weight_bytes
 from scylla_sim.planning.capacity import cost_per_million
-from scylla_sim.planning.traffic import Served, Traffic, highest_rate, prefill_first, steady_states
+from scylla_sim.planning.traffic import Served, Traffic, highest_rate, steady_states
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.prediction.verdict import probability_below, verdict
+from scylla_sim.serving.configs import defaults_of
 from scylla_sim.serving.replica import doubtful
 from scylla_sim.specs.dtypes import precision_name
 from scylla_sim.specs.model import Model
@@ -68,6 +69,8 @@ class TrafficPoint:
         Price of a million output tokens; ``None`` without a price.
     gain, gain_lower, gain_upper
         Allowed rate over that of plain decoding on the same GPUs, with its 90 % interval.
+    gain_method
+        How the gain was found, as ``method``.
     p_slower, verdict
         Probability that the gain is below 1, and a word for it.
     method, doubts
@@ -109,6 +112,7 @@ class TrafficPoint:
     gain: float
     gain_lower: float
     gain_upper: float
+    gain_method: str
     p_slower: float
     verdict: str
     method: str
@@ -196,7 +200,7 @@ def doubts_at(served: Served, traffic: Traffic, rate_per_s: float) -> tuple[str,
     share: FloatArray = np.array([rate_per_s / served.saturation_per_s])
     found = doubtful(at, served.model, traffic.load, share=share)
     reasons = (*(name for name, where in found.items() if where[0]), *traffic.varies)
-    return (*reasons, PREFILL_FIRST) if prefill_first(served.deployment) else reasons
+    return (*reasons, PREFILL_FIRST) if defaults_of(served.deployment).prefill_first else reasons
 
 
 def _memory(model: Model, served: Served) -> float:
@@ -278,6 +282,7 @@ def traffic_point(
         gain=float(gain.value),
         gain_lower=float(gain.lower),
         gain_upper=float(gain.upper),
+        gain_method=FORMULA,
         p_slower=p_slower,
         verdict=verdict(p_slower, speculates=speculates),
         method=FORMULA,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scylla_sim.acceptance.speculative_config import no_drafting
-from scylla_sim.planning.capacity import Candidates
+from scylla_sim.planning.capacity import Candidates, label_of
 from scylla_sim.planning.traffic import Served, Traffic, candidates
 from scylla_sim.planning.traffic_rows import TrafficPoint, traffic_point
 from scylla_sim.specs.draft import Draft
@@ -39,6 +39,14 @@ class Option:
         return where.calibration.hardware.name, where.tp, where.dtype, where.kv_dtype
 
     @property
+    def label(self) -> str:
+        """The deployment and the draft in words."""
+        lengths = dict.fromkeys(config.draft_len for config in self.served.configs.values())
+        draft = next(iter(self.served.configs.values())).draft
+        where = label_of(self.served.deployment)
+        return where if draft.kind == "none" else f"{where} {draft.name} K={'/'.join(map(str, lengths))}"
+
+    @property
     def gpus_per_request(self) -> float:
         """GPUs for each request per second, without rounding to whole replicas; infinite if a limit fails."""
         return self.served.deployment.tp / self.served.rate_per_s if self.served.rate_per_s else float("inf")
@@ -62,13 +70,13 @@ class TrafficPlan:
         The load.
     options
         All candidates that fit in memory, best first; those that miss a limit last.
-    too_large
-        Candidates that do not fit in memory.
+    left_out
+        Names of the deployments whose candidates do not fit in memory, one for each candidate.
     """
 
     traffic: Traffic
     options: Sequence[Option]
-    too_large: int
+    left_out: Sequence[str]
 
     @property
     def feasible(self) -> list[Option]:
@@ -76,9 +84,9 @@ class TrafficPlan:
         return [option for option in self.options if option.served.rate_per_s > 0.0]
 
     @property
-    def too_slow(self) -> int:
-        """Candidates that miss a limit even without load."""
-        return len(self.options) - len(self.feasible)
+    def too_slow(self) -> list[str]:
+        """Names of the candidates that miss a limit even without load."""
+        return [option.label for option in self.options if option.served.rate_per_s == 0.0]
 
     def best_of_each(self) -> list[Option]:
         """Return the best candidate of each deployment, best first."""
@@ -110,7 +118,7 @@ def search_traffic(
     """
     plain: dict[Key, Served | None] = {}
     options: list[Option] = []
-    too_large = 0
+    left_out: list[str] = []
     for group in sorted(groups, key=lambda one: one.configs[0].draft.kind != "none"):
         where = (group.deployment, group.draft_deployment or group.deployment)
         name = group.deployment.calibration.hardware.name
@@ -123,10 +131,10 @@ def search_traffic(
             found = [] if baseline is None else [baseline]
         else:
             found = list(candidates(model, group.configs, where, traffic, schedule=schedule))
-        too_large += len(group.configs) if not found else 0
+        left_out += [group.label] * (0 if found else len(group.configs))
         options += [Option(one, baseline or one, (prices or {}).get(name)) for one in found]
     options.sort(key=lambda option: option.effort(traffic, bool(prices)))
-    return TrafficPlan(traffic, options, too_large)
+    return TrafficPlan(traffic, options, left_out)
 
 
 def points(model: Model, chosen: Sequence[Option], traffic: Traffic) -> list[TrafficPoint]:

@@ -121,6 +121,8 @@ class Curve:
         upper = np.broadcast_to(upper, shape)
 
         def taken(values: FloatArray, index: NDArray[np.intp]) -> FloatArray:
+            if values.ndim == index.ndim == 1:
+                return values[index]
             return np.take_along_axis(np.broadcast_to(values, (*shape[:-1], rising.shape[-1])), index, axis=-1)
 
         low, high = taken(rising, upper - 1), taken(rising, upper)

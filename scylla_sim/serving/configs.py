@@ -9,8 +9,10 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import fail
 from scylla_sim.prediction import unused_options
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.serving.batching import MIXED, PREFILL_FIRST
 from scylla_sim.serving.load import Load
+from scylla_sim.specs.scheduler import SchedulerDefaults, scheduler_defaults
 
 Configs = Mapping[int, SpeculativeConfig]
 """First batch of a range of batches -> configuration."""
@@ -41,11 +43,16 @@ def configs_of(scenario: Scenario, schedule: Mapping[int, int] | None) -> tuple[
     return {1: found[0]}, notes
 
 
-def policy_of(scenario: Scenario, policy: str | None) -> str:
+def defaults_of(deployment: Deployment) -> SchedulerDefaults:
+    """Return the limits of the scheduler of a deployment whose user sets none."""
+    return scheduler_defaults(deployment.engine, deployment.calibration.hardware)
+
+
+def policy_of(deployment: Deployment, policy: str | None = None) -> str:
     """Return how an engine schedules prompts: SGLang reads them first, other engines beside decodes."""
     if policy is not None:
         return policy
-    return PREFILL_FIRST if scenario.deployments()[0].engine.framework == "sglang" else MIXED
+    return PREFILL_FIRST if defaults_of(deployment).prefill_first else MIXED
 
 
 def class_configs(

@@ -49,7 +49,6 @@ def gains(
     served: Served,
     scenario: Scenario,
     load: Load,
-    settings: Settings,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Gain]:
@@ -58,6 +57,7 @@ def gains(
     Errors that both share cancel: plain decoding keeps its steps, and speculation takes the ends of the interval of
     its speed-up (`scylla_sim.prediction.uncertainty`). Plain decoding has the memory of the draft for its cache.
     """
+    settings = served.settings
     plain = model_of(replace(scenario, draft="none"), PLAIN, [one for one, _ in served.cases], settings)
     drafting = {end: served.model.against_plain(end) for end in ("lower", "upper")}
     total, done = 3 * len(served.cases), 0

@@ -36,6 +36,8 @@ CONTEXTS = 33
 """Default number of contexts between which decoding is interpolated."""
 OFFSETS = 9
 """Number of earlier prompt tokens between which the attention of a chunk is interpolated."""
+MAX_SEATS = 4096
+"""Largest accepted ``max_num_seqs``."""
 MAX_BUDGET = 65_536
 """Largest accepted ``max_num_batched_tokens``."""
 
@@ -278,7 +280,7 @@ def iteration_model(
     >>> bool(alone < both < alone + found.prefill_s(512))
     True
     """
-    seats = int(whole("max_num_seqs", max_num_seqs, 1, 4096))
+    seats = int(whole("max_num_seqs", max_num_seqs, 1, MAX_SEATS))
     budget = int(whole("max_num_batched_tokens", max_num_batched_tokens, 1, MAX_BUDGET))
     longest = int(whole("max_context", max_context, 1))
     if configs is None or isinstance(configs, SpeculativeConfig):

@@ -17,6 +17,7 @@ from scylla_sim.serving.workload import (
     RequestClass,
     Requests,
     cached_tokens,
+    check_burstiness,
     closed_loop_arrivals,
     draw_lengths,
     gamma_arrivals,
@@ -73,6 +74,7 @@ class Load:
             raise fail("input_len", self.classes[0].input_len.describe() if self.classes else None, rule)
         if self.rate is not None:
             positive("rate", self.rate)
+            check_burstiness(self.burstiness)
         elif self.burstiness != 1.0:
             raise fail("burstiness", self.burstiness, "needs a rate", "a trace and a closed loop have their own")
         if self.concurrency is not None:

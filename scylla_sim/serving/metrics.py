@@ -43,7 +43,8 @@ class Counted:
 def counted(run: Run, *, warmup: float, cooldown: float) -> Counted:
     """Return what counts of a run: not its first requests, and not its last.
 
-    The time is that from the first arrival that counts to the last one. Without cooldown it ends with the run.
+    The time is that from the first arrival that counts to the last one. Without cooldown it ends with the run. If
+    fewer than half of the requests end in it, because a queue grows, it lies between the same shares of the ends.
 
     Parameters
     ----------
@@ -59,6 +60,9 @@ def counted(run: Run, *, warmup: float, cooldown: float) -> Counted:
     start = float(arrival[first]) if first else 0.0
     if end <= start:
         end = float(run.finish_s.max())
+    if np.sum((run.finish_s > start) & (run.finish_s <= end)) < 0.5 * np.sum(kept):
+        ends = np.sort(run.finish_s)
+        start, end = float(ends[first - 1]) if first else 0.0, float(ends[last - 1])
     return Counted(kept, start, end)
 
 

@@ -17,7 +17,8 @@ from scylla_sim.serving.metrics import LATENCIES, Metric
 from scylla_sim.serving.serve import Served, Settings
 from scylla_sim.specs.dtypes import precision_name
 from scylla_sim.stats.estimate import Estimate
-from scylla_sim.text.digits import interval, number
+from scylla_sim.text.digits import interval, number, wrapped
+from scylla_sim.text.tables import text_table
 
 GROWS = ("ttft_s", "e2e_s", "waiting", "goodput_per_s")
 """Metrics that have no value if the queue grows without end."""
@@ -57,6 +58,21 @@ def rows(served: Served) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def text(
+    served: Served, compared: Sequence[Gain], *, load: Load, limits: Sequence[Limit], assumed: Sequence[str]
+) -> str:
+    """Return the answer, the tables of latencies, rates and gains, and what is assumed."""
+    answer = " ".join([headline(served, load), *limit_verdicts(served, limits)])
+    parts = (
+        wrapped(answer),
+        text_table(latency_table(served)),
+        text_table(rate_table(served, goodput=bool(limits))),
+        *([text_table(gain_table(compared))] if compared else []),
+        "".join(wrapped(one, indent="  ") for one in assumed),
+    )
+    return "\n".join(parts)
 
 
 def _numbers(quantity: str, metric: Metric, served: Served) -> dict[str, float | None]:
@@ -129,13 +145,16 @@ def assumptions(served: Served, scenario: Scenario, load: Load, settings: Settin
     model, config = served.model, served.configs[1]
     pool = model.kv_tokens
     drafting = config.draft.kind != "none"
+    limits = ", ".join(
+        f"{name} {getattr(model, name)}" + (" (default of the engine)" if getattr(settings, name) is None else "")
+        for name in ("max_num_seqs", "max_num_batched_tokens")
+    )
     found = [
         f"{scenario.target_model().name} on {target.tp}x {target.calibration.hardware.name}, "
         f"{precision_name(target.dtype)}, {_draft_text(served)}, engine {target.engine.name}",
         f"load: {'; '.join(load.describe())}",
-        f"scheduler: {WORDS[served.policy]}, max_num_seqs {model.max_num_seqs}, max_num_batched_tokens "
-        f"{model.max_num_batched_tokens}; KV pool {interval(*_thousands(pool))} thousand tokens (range of the "
-        "engine's defaults), first come first served, preemption by recompute",
+        f"scheduler: {WORDS[served.policy]}, {limits}; KV pool {interval(*_thousands(pool))} thousand tokens "
+        "(range of the engine's defaults), first come first served, preemption by recompute",
         f"{_runs_text(len(served.cases), served.run.requests.count)}; the first "
         f"{_percent(settings.warmup)} and the last {_percent(settings.cooldown)} of the requests are not counted",
         f"{_coverage(served, target)} Seeds are covered too, and all steps move together.",

@@ -14,11 +14,10 @@ import numpy as np
 from scylla_sim.acceptance.profiles import cycle_distribution, iid_rate
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, whole
-from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving.batching import Work
-from scylla_sim.serving.configs import Configs, class_configs, configs_of, policy_of
-from scylla_sim.serving.iteration import MAX_NUM_SEQS, IterationModel, iteration_model
+from scylla_sim.serving.configs import Configs, class_configs, configs_of, defaults_of, policy_of
+from scylla_sim.serving.iteration import IterationModel, iteration_model
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.load import Load
 from scylla_sim.serving.metrics import Metric, counted, metrics, summary, unloaded
@@ -44,7 +43,8 @@ class Settings:
     Attributes
     ----------
     max_num_seqs, max_num_batched_tokens
-        As the options of vLLM: requests that run together, and tokens of an iteration.
+        As the options of vLLM: requests that run together, and tokens of an iteration. ``None`` for the defaults of
+        the engine on the GPU; `resolved` returns them.
     policy
         One of `scylla_sim.serving.batching.POLICIES`; ``None`` for that of the engine.
     schedule
@@ -55,8 +55,8 @@ class Settings:
         Shares of the requests that do not count, at the begin and at the end.
     """
 
-    max_num_seqs: int = MAX_NUM_SEQS
-    max_num_batched_tokens: int = MAX_STEP_TOKENS
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
     policy: str | None = None
     schedule: Mapping[int, int] | None = None
     requests: int | None = None
@@ -84,6 +84,8 @@ class Served:
         First batch of each range -> configuration: that of the scenario, and those of each class.
     policy
         How prompts are scheduled.
+    settings
+        Settings with the limits that hold.
     cases
         Requests of each seed, and the cycles that they need.
     summaries
@@ -103,6 +105,7 @@ class Served:
     configs: Configs
     by_class: Sequence[Configs]
     policy: str
+    settings: Settings
     cases: Sequence[tuple[Requests, Work]]
     summaries: Sequence[Mapping[str, float]]
     run: Run
@@ -197,7 +200,8 @@ def serve(
         class_configs(scenario, load, name, configs=configs, schedule=settings.schedule)
         for name in load.class_names
     ]
-    policy = policy_of(scenario, settings.policy)
+    policy = policy_of(scenario.deployments()[0], settings.policy)
+    settings = resolved(settings, scenario, configs)
     cases = _cases(load, count, configs, by_class, settings)
     model = model_of(scenario, configs, [requests for requests, _ in cases], settings)
     total, done = len(ENDS) * (len(cases) + (load.concurrency is None)), 0
@@ -224,6 +228,7 @@ def serve(
         configs=configs,
         by_class=by_class,
         policy=policy,
+        settings=settings,
         cases=cases,
         summaries=found["value"],
         run=runs[0],
@@ -232,15 +237,35 @@ def serve(
     )
 
 
+def resolved(settings: Settings, scenario: Scenario, configs: Configs) -> Settings:
+    """Return settings with the limits of the engine where the user sets none.
+
+    Fewer requests run together by default where an iteration does not hold the tokens that they verify.
+    """
+    found = defaults_of(scenario.deployments()[0])
+    budget, seats = settings.max_num_batched_tokens, settings.max_num_seqs
+    budget = found.max_num_batched_tokens if budget is None else budget
+    widest = max(config.verify_tokens for config in configs.values())
+    seats = max(min(found.max_num_seqs, budget // widest), 1) if seats is None else seats
+    return replace(settings, max_num_seqs=seats, max_num_batched_tokens=budget)
+
+
+def _limits(settings: Settings) -> tuple[int, int]:
+    """Return ``max_num_seqs`` and ``max_num_batched_tokens`` of `resolved` settings."""
+    if settings.max_num_seqs is None or settings.max_num_batched_tokens is None:
+        raise ValueError("settings must be resolved")
+    return settings.max_num_seqs, settings.max_num_batched_tokens
+
+
 def _cases(
     load: Load, count: int, configs: Configs, by_class: Sequence[Configs], settings: Settings
 ) -> list[tuple[Requests, Work]]:
     """Return the requests of each seed and their work; one seed is enough where nothing is random."""
-    found = []
+    found, (seats, _) = [], _limits(settings)
     for index in range(int(whole("seeds", settings.seeds, 1))):
         rng = np.random.default_rng(settings.seed + index)
         requests = load.draw(rng, count)
-        found.append((requests, work_of(requests, configs, by_class, rng, seats=settings.max_num_seqs)))
+        found.append((requests, work_of(requests, configs, by_class, rng, seats=seats)))
         if index and _equal(found[0], found[1]):
             return found[:1]
     return found
@@ -272,8 +297,8 @@ def _offered(load: Load, requests: Requests) -> float:
 def model_of(
     scenario: Scenario, configs: Configs, requests: Sequence[Requests], settings: Settings
 ) -> IterationModel:
-    """Return the iteration model of a scenario for the requests of all runs."""
-    longest = max(one.longest for one in requests)
+    """Return the iteration model of a scenario for the requests of all runs; settings are `resolved`."""
+    longest, (seats, budget) = max(one.longest for one in requests), _limits(settings)
     target, draft = scenario.deployments()
     return iteration_model(
         replace(scenario, context=longest).target_model(),
@@ -282,8 +307,8 @@ def model_of(
         draft,
         max_context=longest,
         mean_context=float(np.mean([one.mean_context for one in requests])),
-        max_num_seqs=settings.max_num_seqs,
-        max_num_batched_tokens=settings.max_num_batched_tokens,
+        max_num_seqs=seats,
+        max_num_batched_tokens=budget,
     )
 
 
@@ -300,7 +325,7 @@ def saturation_rate(
     The first answers are cut at random, as if their requests had started earlier. Answers of equal length would
     otherwise start and end together for ever, which random arrivals never do.
     """
-    seats = settings.max_num_seqs
+    seats = model.max_num_seqs
     count = max(REQUESTS, FULL_SEATS * seats)
     rng = np.random.default_rng(settings.seed)
     requests = replace(load, rate=None, burstiness=1.0, concurrency=2 * seats).draw(rng, count)

@@ -20,6 +20,8 @@ IntArray = NDArray[np.int64]
 MAX_TOKENS = 10_000_000
 """Largest accepted length; it bounds mistakes, not models."""
 
+MIN_BURSTINESS = 0.01
+"""Least accepted burstiness; a run of a few thousand requests has no rate below it."""
 FORMS = "300, uniform:LOW,HIGH or lognormal:MEAN,CV"
 """Accepted texts of `Lengths`."""
 
@@ -207,13 +209,19 @@ def gamma_arrivals(rng: np.random.Generator, count: int, *, rate: float, burstin
     Source of the parameter: option ``--burstiness`` of ``vllm bench serve``.
     """
     positive("rate", rate)
-    if not burstiness > 0.0:
-        raise fail("burstiness", burstiness, "must be above 0")
+    check_burstiness(burstiness)
     gaps = np.full(count, 1.0 / rate)
     if np.isfinite(burstiness):
         gaps = rng.gamma(burstiness, 1.0 / (rate * burstiness), count)
     gaps[0] = 0.0
     return np.cumsum(gaps)
+
+
+def check_burstiness(burstiness: float) -> None:
+    """Raise for a burstiness of no real arrivals: below `MIN_BURSTINESS`, or not a number."""
+    if not burstiness >= MIN_BURSTINESS:
+        hint = f"at {MIN_BURSTINESS:g} the gaps vary by ten times their mean"
+        raise fail("burstiness", burstiness, f"must be at least {MIN_BURSTINESS:g}", hint)
 
 
 def closed_loop_arrivals(count: int, concurrency: int) -> FloatArray:

@@ -1,6 +1,7 @@
 """``scylla-sim plan --rate``: GPUs for a load, changes, the front, and refusals."""
 
 import json
+import shlex
 
 import pytest
 from command_line import refused, rows, run
@@ -35,7 +36,8 @@ def test_the_answer_comes_first_and_every_assumption_is_printed(capsys):
             "2000 in, 300 out",
             "engine vllm",
             "KV cache bf16",
-            "8192 tokens an iteration",
+            "max_num_batched_tokens 8192 (default of vllm-2026)",
+            "max_num_seqs 1024 (default of vllm-2026) or what memory holds",
         ),
         *("No limit on TTFT", "load <= 90 % of saturation", "No spare replicas", "A step 1 % slower"),
     ):
@@ -79,6 +81,46 @@ def test_a_gpu_that_cannot_run_a_candidate_is_skipped_and_counted(capsys):
     assert "h100-sxm" in out
     assert "1 skipped: h100-sxm, tp=3 must divide num_heads=32" in err
     assert "1 skipped: h100-sxm, tp=16 must be at most 8" in err
+
+
+def test_candidates_without_a_row_are_named(capsys):
+    options = [*LOAD, "--hardware", "h100-sxm,rtx-4090", "--precision", "fp32", "--finalists", "0"]
+    _, _, err = run(capsys, *options)
+    assert "do not fit in memory: 1x rtx-4090 fp32" in err
+    facts = json.loads(run(capsys, *options, "--format", "json")[1])["provenance"]
+    assert facts["left_out"]["do not fit in memory"] == ["1x rtx-4090 fp32"]
+
+
+def test_a_plan_ends_with_commands_that_run(capsys):
+    options = [*LOAD, "--tpot", "p95:30ms", "--draft", "eagle3", "--acceptance", "0.6", "--finalists", "0"]
+    facts = json.loads(run(capsys, *options, "--format", "json")[1])["provenance"]["commands"]
+    simulate, settings = (shlex.split(facts[name].replace("\\\n", " ")) for name in ("simulate", "settings"))
+    assert simulate[:2] == ["scylla-sim", "serve-sim"]
+    assert settings[:2] == ["scylla-sim", "schedule"]
+    code, out, _ = run(capsys, *simulate[1:], "--requests", "60", "--seeds", "1", "--max-num-seqs", "32")
+    assert code == 0
+    assert "TPOT p95 <= 30 ms" in " ".join(out.split())
+    code, out, _ = run(capsys, *settings[1:], "--batch", "1,8")
+    assert code == 0
+    assert "num_speculative_tokens" in out
+
+
+def test_draft_lengths_up_to_the_measured_one_are_tried(capsys):
+    options = [*LOAD, "--tpot", "p95:30ms", "--draft", "eagle3", "--finalists", "0", "--all", "--top", "0"]
+    every = rows(capsys, *options, "--acceptance", "0.7")
+    assert sorted(row["draft_len"] for row in every) == [1, 2, 3, 4, 5, 6, 7]
+    measured = rows(capsys, *options, "--acceptance", "0.7,0.6")
+    assert sorted(row["draft_len"] for row in measured) == [1, 2]
+
+
+def test_the_answer_is_simulated_and_so_is_its_gain(capsys):
+    options = [*SMALL, "--rate", "40/s", *LENGTHS, "--tp", "1,2", "--tpot", "p95:20ms", "--ttft", "p95:1s"]
+    found = rows(
+        capsys, *options, "--draft", "eagle3", "--draft-len", "3", "--acceptance", "0.7", "--finalists", "1"
+    )
+    assert (found[0]["method"], found[0]["gain_method"]) == ("simulation", "simulation")
+    assert found[0]["gain_lower"] < found[0]["gain"] < found[0]["gain_upper"]
+    assert all(row["gpus"] >= found[0]["gpus"] for row in found)
 
 
 def test_changes_are_compared_with_the_plan(capsys):
@@ -133,6 +175,9 @@ def test_no_candidate_states_the_closest_latency(capsys):
     [
         ([*SMALL, "--rate", "5", *LENGTHS], "rate='5' is not understood ('5' is not a rate such as 5/s"),
         ([*SMALL, "--rate", "5/s"], "rate='5/s' needs input_len; give --input-len and --output-len"),
+        ([*LOAD, "--what-if", "rate=-2x"], "what_if='rate=-2x' must have a factor above 0"),
+        ([*LOAD, "--burstiness", "1e-9"], "burstiness=1e-09 must be at least 0.01; at 0.01 the gaps vary by ten"),
+        ([*LOAD, "--plot", "x.gif"], "format of the figure='gif' is not known; known: svg, png, pdf"),
         ([*LOAD, "--tpot", "40"], "'40' must have a unit, such as 40ms or 40s"),
         ([*SMALL, "--tpot", "40"], "'40' must have a unit, such as 40ms or 40s"),
         ([*SMALL, "--tpot", "p95:40ms"], "must limit the mean, because decoding alone has no percentiles"),

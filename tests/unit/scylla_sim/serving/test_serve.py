@@ -96,7 +96,7 @@ def test_a_seed_gives_the_same_result_twice(half_loaded: Served) -> None:
 def test_speculation_gains_at_a_low_load_and_hardly_at_saturation() -> None:
     load = Load([a_class()], rate=2.0)
     settings = replace(SMALL, max_num_seqs=128)
-    found = {one.metric: one for one in gains(serve(EAGLE, load, settings), EAGLE, load, settings)}
+    found = {one.metric: one for one in gains(serve(EAGLE, load, settings), EAGLE, load)}
     tpot, most = found["TPOT"], found[SATURATION]
     assert tpot.value is not None
     assert most.value is not None
@@ -106,9 +106,10 @@ def test_speculation_gains_at_a_low_load_and_hardly_at_saturation() -> None:
 
 
 def test_engines_schedule_prompts_in_their_own_way() -> None:
-    assert policy_of(PLAIN, None) == "mixed"
-    assert policy_of(replace(PLAIN, engine="sglang"), None) == "prefill-first"
-    assert policy_of(replace(PLAIN, engine="sglang"), "mixed") == "mixed"
+    sglang = replace(PLAIN, engine="sglang").deployments()[0]
+    assert policy_of(PLAIN.deployments()[0]) == "mixed"
+    assert policy_of(sglang) == "prefill-first"
+    assert policy_of(sglang, "mixed") == "mixed"
 
 
 def test_one_run_is_enough_where_nothing_is_random() -> None:

@@ -1,0 +1,49 @@
+"""The answer of a plan is simulated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scylla_sim.planning import decision, finalists
+from scylla_sim.planning.decision import decide
+from scylla_sim.planning.traffic import Traffic, candidates
+from scylla_sim.planning.traffic_rows import FORMULA, SIMULATION, TrafficPoint, traffic_point
+from scylla_sim.planning.traffic_search import Option
+from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.served_load import ServedLoad
+from scylla_sim.serving.limits import Limit
+
+TRAFFIC = Traffic(40.0, ServedLoad(1000, 200), (Limit("tpot", "p95", 0.02),))
+
+
+@pytest.fixture(scope="module")
+def row() -> tuple[TrafficPoint, Option]:
+    scenario = Scenario("llama-3.1-8b", hardware="h100-sxm")
+    configs, _ = scenario.speculative_configs()
+    (served,) = candidates(scenario.target_model(), configs, scenario.deployments(), TRAFFIC)
+    return traffic_point(scenario.target_model(), served, served, TRAFFIC), Option(served, served)
+
+
+def test_a_formula_that_comes_first_is_simulated_too(row, monkeypatch):
+    """Simulation makes the first finalist dearer than the second, which only a formula describes."""
+    point, option = row
+    dearer = {1: replace(point, gpus=9, method=SIMULATION), 2: replace(point, gpus=5, method=SIMULATION)}
+    monkeypatch.setattr(decision, "confirm", lambda point, *_, **__: dearer[point.replicas])
+    points = [replace(point, replicas=1, gpus=3, draft="x"), replace(point, replicas=2, gpus=4, draft="x")]
+    found = decide(points, [option, option], TRAFFIC, finalists=1)
+    assert [(one.gpus, one.method) for one in found.rows] == [(5, SIMULATION), (9, SIMULATION)]
+
+
+def test_a_candidate_that_simulation_refutes_has_no_row(row, monkeypatch):
+    monkeypatch.setattr(finalists, "holds", lambda *_: False)
+    monkeypatch.setattr(finalists, "simulated", lambda *_, **__: {})
+    found = decide([row[0]], [row[1]], TRAFFIC, finalists=1)
+    assert found.rows == []
+    assert found.refuted == [row[0]]
+
+
+def test_without_finalists_nothing_is_simulated(row):
+    (only,) = decide([row[0]], [row[1]], TRAFFIC, finalists=0).rows
+    assert only.method == FORMULA
