@@ -18,7 +18,7 @@ Start with `predict`. It takes names and plain values and returns a table of row
 
 ``print(result)`` shows the table, ``result.rows()`` returns dictionaries, and ``result.to_pandas()`` returns a data
 frame. ``help(scylla_sim.predict)`` explains every option. A `Scenario` holds the same options as a value.
-`read_acceptance` reads the log of an engine for ``acceptance=``.
+`read_acceptance` reads the log of an engine for ``acceptance=``. `serve` simulates requests that arrive at a rate.
 
 Every bad argument raises an `InputError`, a `ValueError` with a message of one line.
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from scylla_sim.prediction.predict import predict
     from scylla_sim.prediction.result import Result
     from scylla_sim.prediction.scenario import Scenario
+    from scylla_sim.serving.facade import ServeResult, serve
     from scylla_sim.specs.draft import Draft
     from scylla_sim.specs.engine import Engine
     from scylla_sim.specs.hardware import Hardware
@@ -57,9 +58,11 @@ __all__ = [
     "Model",
     "Result",
     "Scenario",
+    "ServeResult",
     "SpeculativeConfig",
     "predict",
     "read_acceptance",
+    "serve",
     "theorems",
 ]
 
@@ -72,9 +75,11 @@ _ORIGINS = {
     "Model": "scylla_sim.specs.model:Model",
     "Result": "scylla_sim.prediction.result:Result",
     "Scenario": "scylla_sim.prediction.scenario:Scenario",
+    "ServeResult": "scylla_sim.serving.facade:ServeResult",
     "SpeculativeConfig": "scylla_sim.acceptance.speculative_config:SpeculativeConfig",
     "predict": "scylla_sim.prediction.predict:predict",
     "read_acceptance": "scylla_sim.engines.acceptance_json:read_acceptance",
+    "serve": "scylla_sim.serving.facade:serve",
     "theorems": "scylla_sim.laws.theorems",
 }
 """Public name -> ``module:attribute``, or the module itself, for `__getattr__` (PEP 562)."""
