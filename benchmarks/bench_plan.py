@@ -1,6 +1,10 @@
-"""Benchmark plans of a request rate: steady states in closed form, and one whole search.
+"""Benchmark plans: whole searches from names to limits, and the steady states in them.
 
 Run ``python benchmarks/bench_plan.py``. It prints a table and, as its last line, JSON. It asserts nothing.
+
+A configuration is one model, GPU, number of TP ranks, precision, draft and draft length at one batch. With a
+request rate, the batch is one of the mean batches at which a candidate's steady state is solved. Without one, it is
+a whole number of sequences. Step tables are made within the measured time.
 """
 
 from __future__ import annotations
@@ -11,16 +15,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scylla_sim.planning.traffic import Traffic, candidates, highest_rate
+from scylla_sim.planning.capacity import Candidates, search
+from scylla_sim.planning.traffic import Traffic
+from scylla_sim.planning.traffic_search import search_traffic
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving.closed_form import curve, saturation
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.loop_state import Replica
+from scylla_sim.specs.model import Model
 
 DEPLOYMENTS, LOADS = 10_000, 100
-"""Deployments with seconds of their own, and loads of each."""
+"""Replicas of given step tables, and loads of each."""
 LIMITS = [Limit("tpot", "p95", 0.04), Limit("ttft", "p95", 1.0)]
+HARDWARE, TP, PRECISIONS = ("h100-sxm", "h200-sxm", "b200-sxm"), (2, 4, 8), ("bf16", "fp8")
+DRAFTS = {"none": None, "eagle3": [1, 2, 3, 4, 5, 6, 7], "llama-3.2-1b": [1, 2, 3, 4, 5, 6, 7]}
+"""Drafts and their lengths."""
+BATCHES = list(range(1, 513))
 
 
 def replicas(count: int) -> Replica:
@@ -37,40 +48,56 @@ def replicas(count: int) -> Replica:
 
 
 def steady_states() -> int:
-    """Evaluate curves, their percentiles and the saturation of all replicas."""
+    """Evaluate curves, their percentiles and the saturation of all replicas; their step tables are given."""
     many = replicas(DEPLOYMENTS)
     found = curve(many, np.geomspace(0.02, 512.0, LOADS))
     found.tpot_quantile(0.95), found.ttft_quantile(0.95), saturation(many)
     return found.rate_per_s.size
 
 
-def search() -> int:
-    """Plan the draft lengths of one deployment."""
-    scenario = Scenario(
-        "llama-3.3-70b",
-        hardware="h100-sxm",
-        tp=4,
-        precision="fp8",
-        draft="eagle3",
-        draft_len=[1, 2, 3, 5],
-        acceptance=0.7,
-    )
-    traffic = Traffic(200.0, ServedLoad(2000, 300), LIMITS)
-    configs, _ = scenario.speculative_configs()
-    found = list(candidates(scenario.target_model(), configs, scenario.deployments(), traffic, schedule=True))
-    return sum(bool(highest_rate(one.curve, one.saturation_per_s, traffic)) for one in found)
+def groups() -> tuple[Model, list[Candidates]]:
+    """Return the candidates of 18 deployments, with and without drafts."""
+    found = []
+    for hardware in HARDWARE:
+        for tp in TP:
+            for precision in PRECISIONS:
+                for draft, lengths in DRAFTS.items():
+                    options = {} if lengths is None else {"draft_len": lengths, "acceptance": 0.7}
+                    one = Scenario(
+                        "llama-3.3-70b", hardware=hardware, tp=tp, precision=precision, draft=draft, **options
+                    )
+                    configs, _ = one.speculative_configs()
+                    found.append(Candidates(configs, *one.deployments()))
+    return one.target_model(), found
+
+
+def plan_a_rate() -> int:
+    """Search all candidates of a request rate, from their names."""
+    model, every = groups()
+    found = search_traffic(model, every, Traffic(200.0, ServedLoad(2000, 300), LIMITS))
+    return sum(option.served.curve.rate_per_s.size for option in found.options)
+
+
+def plan_decoding() -> int:
+    """Search all candidates of decoding at 512 batches, from their names."""
+    model, every = groups()
+    return search(model, every, batch=BATCHES, context=2150, tpot_limit_s=0.04).considered * len(BATCHES)
 
 
 def main() -> None:
     """Print the CPU seconds of each case."""
-    cases: dict[str, Callable[[], int]] = {"steady states": steady_states, "candidates of a deployment": search}
+    cases: dict[str, Callable[[], int]] = {
+        "plan of a rate": plan_a_rate,
+        "plan of decoding": plan_decoding,
+        "steady states alone": steady_states,
+    }
     rows = []
     for name, call in cases.items():
         start = time.process_time()
         count = call()
         seconds = time.process_time() - start
-        rows.append({"case": name, "results": count, "seconds": seconds, "per_s": count / seconds})
-        print(f"{name:28} {count:9d} {seconds:8.3f} s {count / seconds:12,.0f} a second")
+        rows.append({"case": name, "configurations": count, "seconds": seconds, "per_s": count / seconds})
+        print(f"{name:20} {count:9d} configurations {seconds:8.2f} s {1e6 * seconds / count:7.1f} s a million")
     print(json.dumps(rows))
 
 

@@ -27,7 +27,7 @@ REPEATS = 3
 def main() -> None:
     """Time runs at several loads, with and without a draft, and print CPU seconds."""
     one = RequestClass("all", Lengths.parse("input_len", 1000), Lengths.parse("output_len", 200))
-    settings, rows = Settings(), []
+    settings, rows = Settings(max_num_seqs=256, max_num_batched_tokens=8192), []
     for draft in ("none", "eagle3"):
         scenario = Scenario(
             "llama-3.1-8b", hardware="h100-sxm", draft=draft, acceptance=0.7 if draft != "none" else None
@@ -42,7 +42,7 @@ def main() -> None:
         for share in LOADS:
             rng = np.random.default_rng(1)
             requests = Load([one], rate=share * most).draw(rng, REQUESTS)
-            work = work_of(requests, configs, [configs], rng, seats=settings.max_num_seqs)
+            work = work_of(requests, configs, [configs], rng, seats=model.max_num_seqs)
             times = []
             for _ in range(REPEATS):
                 start = time.process_time()
