@@ -61,9 +61,10 @@ def _child(root: Path, options: Sequence[str], log: IO[str], *, write_bytecode: 
     code = 3
     try:
         os.setsid()
+        parent = str(Path.cwd())
         os.chdir(root)
         os.environ["PYTHONPATH"] = str(root)
-        sys.path[:] = [str(root), *(entry for entry in sys.path if Path(entry or ".").name != "proof")]
+        sys.path[:] = [str(root), *(entry for entry in sys.path if entry not in ("", parent))]
         sys.dont_write_bytecode = not write_bytecode
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

@@ -1,9 +1,9 @@
 """Plant each wrong formula of `proof/mutations` in a copy of the checkout, and see whether its tests fail.
 
-    python proof/prove.py                      # all; a second run continues where the first one stopped
-    python proof/prove.py --only NAME,NAME     # some of them
-    python proof/prove.py --fresh --record     # all anew, and write proof/mutations.json
-    python proof/prove.py --check              # only whether every mutation still applies
+    python -m proof.prove                      # all; a second run continues where the first one stopped
+    python -m proof.prove --only NAME,NAME     # some of them
+    python -m proof.prove --fresh --record     # all anew, and write proof/mutations.json
+    python -m proof.prove --check              # only whether every mutation still applies
 
 An outcome is kept in results/prove/outcomes.jsonl. It is used again as long as the mutation, the changed file and
 the named tests stay the same. The exit code is 1 if fewer than the required share are killed.
@@ -25,8 +25,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import forked_pytest
-from mutations import Mutation, load, problems
+from proof import forked_pytest
+from proof.mutation import Mutation, load, problems
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "proof" / "mutations.json"
