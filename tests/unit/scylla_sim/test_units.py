@@ -47,3 +47,8 @@ def test_rate_with_a_unit(text, value):
 def test_bad_rates_are_refused(text):
     with pytest.raises(ValueError, match="is not a rate such as"):
         parse_rate(text)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("GiB", 2**30), ("MiB", 2**20), ("GB", 1e9)])
+def test_binary_and_decimal_units_differ(unit, factor):
+    assert UNITS[unit] == factor

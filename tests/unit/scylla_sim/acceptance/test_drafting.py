@@ -116,3 +116,14 @@ def test_a_draft_from_a_file_has_the_published_values_of_its_method():
     assert 5.0 < config.tokens_per_cycle < 7.5
     assert config.acceptance_evidence == "published"
     assert "values of dflash (task math;" in remarks[0]
+
+
+def test_tau_never_exceeds_the_drafted_tokens_and_one():
+    config, _ = drafting.resolve(
+        Draft("eagle3", "head", num_layers=1),
+        draft_shape.DraftShape(2, 1, 3),
+        rates=np.array([0.98, 0.98]),
+        spread=(0.5, 1.5),
+    )
+    assert config.tau_upper == 3.0
+    assert config.tau_lower >= 1.0

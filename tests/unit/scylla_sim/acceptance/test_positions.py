@@ -165,3 +165,21 @@ def test_several_laws_at_once_give_what_each_law_gives(method):
         found = positions.taus_by_law(several, wanted, known=3, draft_len=length)
         for one, row in zip(several, found, strict=True):
             np.testing.assert_array_equal(row, [float(one.tokens_per_cycle(each, 3, length)) for each in wanted])
+
+
+def test_later_positions_continue_from_the_last_given_one():
+    """Odds 1 at position 2; at position 4 they are 2^-0.5 of that."""
+    rates = positions.PositionLaw("x", 0.5, 0.0).continued([0.9, 0.5], 4)
+    odds = [rate / (1 - rate) for rate in rates[2:]]
+    assert odds == pytest.approx([1.5**-0.5, 2.0**-0.5])
+
+
+def test_a_match_in_the_prompt_continues_with_one_rate():
+    law = positions.PositionLaw("ngram", 0.0, 0.1, 0.8)
+    assert law.continued([0.3], 3).tolist() == [0.3, 0.8, 0.8]
+    assert law.continued([0.3, 0.6], 4).tolist() == [0.3, 0.6, 0.6, 0.6]
+
+
+def test_eagle_2_and_scylla_have_the_head_of_eagle():
+    assert positions.law_of("eagle2") == positions.law_of("scylla") == positions.laws()["eagle"]
+    assert positions.law_of("unheard of") == positions.laws()["other"]

@@ -85,3 +85,8 @@ def test_a_wider_beam_never_lowers_tau():
 def test_bad_trees_are_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_the_root_is_one_of_the_verified_tokens():
+    p = np.array([[0.6, 0.2], [0.5, 0.2]])
+    assert [tree_search.beam_tree(p, top_k=2, verify_tokens=n).num_nodes for n in (2, 4, 7)] == [1, 3, 6]

@@ -163,3 +163,14 @@ def test_unknown_methods_and_tasks_are_refused_by_name():
         found("hydra", chain(3))
     with pytest.raises(InputError, match=r"task='poems' is not known"):
         found("eagle3", chain(3), "poems")
+
+
+def test_the_typical_value_is_a_median_and_the_interval_that_of_a_new_value():
+    """Three values on the scale of log odds at -1, 0 and 4; the variance is shrunk to that of the prior."""
+    scaled = np.array([-1.0, 0.0, 4.0])
+    values = 1.0 + 3.0 / (1.0 + np.exp(-scaled))
+    found = typical._summary(values, 4.0, prior=0.5)
+    assert float(found.value) == pytest.approx(2.5)
+    variance = (1.0 + 16.0 + typical.PRIOR_SERIES * 0.25) / (3 + typical.PRIOR_SERIES)
+    half = typical.Z * np.sqrt(variance * (1 + 1 / 3))
+    assert float(found.upper) == pytest.approx(1.0 + 3.0 / (1.0 + np.exp(-half)))

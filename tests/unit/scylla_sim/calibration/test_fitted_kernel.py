@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from scylla_sim.calibration import fitted_kernel
-from scylla_sim.calibration.fitted_kernel import Band, FittedKernel, prior_kernel
+from scylla_sim.calibration.fitted_kernel import (
+    BLEND,
+    FAMILY_WIDENING,
+    SOURCE_WEIGHT,
+    TRANSFER_WIDENING,
+    Band,
+    FittedKernel,
+    prior_kernel,
+)
 from scylla_sim.checks import InputError
 from scylla_sim.kernels.attention import ATTENTION_ROOFLINE
 from scylla_sim.kernels.elementwise import ELEMENTWISE_CACHED
@@ -58,3 +66,28 @@ def test_parameters_of_another_model_are_refused():
         FittedKernel(GEMM_TILES, ELEMENTWISE_CACHED.prior)
     with pytest.raises(InputError, match="must be above 0"):
         FittedKernel(GEMM_TILES, GemmTiles(launch_s=0.0))
+
+
+BANDED = FittedKernel(GEMM_TILES, GEMM_TILES.prior, Band(0.8, 1.25), Band(0.5, 2.0), split_s=1e-5)
+
+
+def test_bands_widen_with_the_distance_of_the_device():
+    for same, power in ((True, FAMILY_WIDENING), (False, TRANSFER_WIDENING)):
+        moved = BANDED.transferred(same_family=same)
+        assert (moved.band.lower_ratio, moved.band.upper_ratio) == pytest.approx((0.8**power, 1.25**power))
+        assert moved.short_band.upper_ratio == pytest.approx(2.0**power)
+        assert moved.evidence == "transferred"
+
+
+def test_a_fit_moved_to_another_family_is_pooled_with_the_prior():
+    source = replace(BANDED, parameters=replace(GEMM_TILES.prior, launch_s=16.0 * GEMM_TILES.prior.launch_s))
+    assert source.transferred(same_family=True).parameters == source.parameters
+    pooled = source.transferred(same_family=False).parameters.launch_s
+    assert pooled == pytest.approx(16.0**SOURCE_WEIGHT * GEMM_TILES.prior.launch_s)
+
+
+def test_short_and_long_executions_have_their_band_and_blend_between():
+    seconds = np.array([1e-5 / BLEND, 1e-5, 1e-5 * BLEND])
+    found = BANDED.interval(seconds)
+    assert found.upper / seconds == pytest.approx([2.0, np.sqrt(2.0 * 1.25), 1.25])
+    assert found.lower / seconds == pytest.approx([0.5, np.sqrt(0.5 * 0.8), 0.8])

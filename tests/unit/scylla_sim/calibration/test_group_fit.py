@@ -163,3 +163,68 @@ def test_rows_of_a_large_group_weigh_less_than_as_many_groups():
     many_groups = np.concatenate([-np.arange(1.0, 4.0).repeat(6), small])[:, None]
     assert group_fit._band(errors, one_group).upper_ratio < 1.2
     assert group_fit._band(errors, many_groups).upper_ratio > 2.0
+
+
+ROWS = {name: np.arange(1.0, 9.0) for name in ("m", "n", "k")}
+
+
+def test_no_row_helps_to_predict_its_own_fold(monkeypatch):
+    folds, seen = np.array([0, 0, 0, 1, 1, 2, 2, 2]), []
+
+    def fitted(model, whole, columns, seconds, **options):
+        seen.append(seconds.tolist())
+        return whole
+
+    monkeypatch.setattr(group_fit, "_mode_without", fitted)
+    whole = group_fit._Mode(np.log(GEMM_TILES.starting_points()[0]), np.eye(len(GEMM_TILES.parameters)), 0.0)
+    seconds = np.arange(1.0, 9.0)
+    options = {"folds": folds, "r": rates(H100, "bfloat16"), "settings": GEMM.fit}
+    errors = group_fit._held_out_errors(GEMM_TILES, whole, ROWS, seconds, **options)
+    assert seen == [seconds[folds != fold].tolist() for fold in range(3)]
+    predicted = evaluate(GEMM_TILES, GEMM_TILES.prior, ROWS, rates(H100, "bfloat16"))
+    assert errors == pytest.approx(np.log(seconds / predicted))
+
+
+def band(log_error, groups):
+    found = group_fit._band(np.asarray(log_error), np.asarray(groups, dtype=float)[:, None])
+    return np.log([found.lower_ratio, found.upper_ratio])
+
+
+def test_a_band_holds_nine_of_ten_rows_of_single_groups():
+    """The middles of 100 equal weights are at 0.5 %, 1.5 % ...: 5 % lies between the fifth and the sixth row."""
+    errors = np.linspace(-1.0, 1.0, 100)
+    assert band(errors, np.arange(100)) == pytest.approx(
+        [(errors[4] + errors[5]) / 2, (errors[94] + errors[95]) / 2]
+    )
+
+
+def test_a_large_group_has_the_weight_of_the_root_of_its_rows():
+    """A group of 400 rows weighs 20 of 120, so 5 % above and below are its own; as one row it would be 1 of 101."""
+    errors = np.concatenate([np.linspace(-0.1, 0.1, 100), np.full(200, -1.0), np.full(200, 1.0)])
+    groups = np.concatenate([np.arange(100), np.full(400, 100)])
+    assert band(errors, groups) == pytest.approx([-1.0, 1.0])
+
+
+def test_rows_of_one_group_count_less_than_as_many_groups():
+    """100 equal rows weigh 10 of 310, which is less than 5 %, and not 100 of 400."""
+    errors = np.concatenate([np.linspace(-0.1, 0.1, 300), np.ones(100)])
+    low, high = band(errors, np.concatenate([np.arange(300), np.full(100, 300)]))
+    assert low == pytest.approx(-0.09, abs=0.01)
+    assert 0.09 < high < 0.1 + 1e-9
+
+
+def test_intervals_of_parameters_hold_90_percent():
+    sd = 0.1
+    mode = group_fit._Mode(np.log(GEMM_TILES.starting_points()[0]), sd**2 * np.eye(len(GEMM_TILES.parameters)), 0.0)
+    for name, item in group_fit._parameter_intervals(GEMM_TILES, mode).items():
+        value = getattr(GEMM_TILES.prior, name)
+        ends = [item["lower"], item["value"], item["upper"]]
+        assert ends == pytest.approx([value * np.exp(-1.645 * sd), value, value * np.exp(1.645 * sd)])
+
+
+def test_errors_are_relative_to_the_measurement(monkeypatch):
+    """A kernel that is measured at twice its prediction has an error of -50 %."""
+    twice = lambda model, whole, columns, seconds, **options: np.full(seconds.size, np.log(2.0))  # noqa: E731
+    monkeypatch.setattr(group_fit, "_held_out_errors", twice)
+    (group,) = fit(gemm_rows(64)).groups
+    assert (group.bias, group.median_error, group.p90_error) == pytest.approx((-0.5, 0.5, 0.5))

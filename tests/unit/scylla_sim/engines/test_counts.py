@@ -5,7 +5,7 @@ import pytest
 
 from scylla_sim.acceptance import profiles
 from scylla_sim.checks import InputError
-from scylla_sim.engines.counts import Counts
+from scylla_sim.engines.counts import Counts, total
 
 
 def test_rates_are_conditional_with_jeffreys_intervals():
@@ -41,3 +41,9 @@ def test_a_mean_draft_counts_as_the_next_length():
 def test_counts_that_rise_are_refused():
     with pytest.raises(InputError, match="must fall from cycles=10"):
         Counts(10, (12,))
+
+
+def test_the_sum_of_records_keeps_their_drafted_tokens():
+    parts = [Counts(10, (7, 4)), Counts(20, (9, 2), drafted=30)]
+    assert (total(parts).total_drafted, total(parts).cycles, total(parts).accepted) == (50, 30, (16, 6))
+    assert total([parts[0], parts[0]]).drafted is None

@@ -117,3 +117,11 @@ def test_speculation_stays_off_when_the_baseline_always_wins():
         for flags in engines_flags.flags(engine, item.draft, found=found, target=TARGET):
             assert flags.options == ""
             assert "leave speculation off" in flags.notes[0]
+
+
+def test_adaptive_verification_gets_the_longest_draft_of_the_schedule():
+    two, five, one = chain(2, 0.7), chain(5, 0.7), chain(1, 0.7)
+    found = made_up([two, five, one], [Span(1, 8, two), Span(9, 40, five), Span(41, 90, one)])
+    _, ranged, adaptive = engines_flags.flags("vllm", five.draft, found=found, target=TARGET)
+    assert '"num_speculative_tokens": 5' in adaptive.options
+    assert '"num_speculative_tokens": 5' in ranged.options

@@ -95,3 +95,9 @@ def test_a_run_that_is_left_out_is_predicted_with_the_others():
 def test_runs_without_an_uncertain_overhead_are_refused():
     with pytest.raises(InputError, match="must be runs that contain an overhead with an interval"):
         fitted_to_runs(Engine("exact", host_s=1e-3), cycles(1e-3, 0.0), source="")
+
+
+def test_overheads_minimize_relative_errors():
+    """Three times of 1 s and three of 100 s, each one host overhead h: (h - 1)^2 + (h / 100 - 1)^2 is least."""
+    observed = [Observation(0.0, {"host_s": 1.0}, seconds) for seconds in (1.0, 100.0) * 3]
+    assert fit_engine("mine", observed).host_s == pytest.approx((1 + 1 / 100) / (1 + 1 / 100**2))

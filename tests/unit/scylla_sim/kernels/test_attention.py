@@ -76,3 +76,13 @@ def test_reads_slow_down_per_doubling_of_kv_heads():
     assert attention(far, **long) / attention(near, **long) == pytest.approx(1.05**3, rel=0.01)
     alone = long | {"num_kv_heads": 1, "num_heads": 4}
     assert attention(far, **alone) == attention(near, **alone)
+
+
+def test_tensor_cores_compute_whole_tiles_of_query_rows():
+    """One and 64 query rows of one head take the same time where arithmetic is slow; 65 rows take two tiles."""
+    slow, head = {"compute_fraction": 1e-6}, {"num_heads": 1, "num_kv_heads": 1, "head_dim": 128, "window": 0}
+    one, whole, two = (
+        prior_seconds(ATTENTION_WAVES, H100, slow, batch=1, kv_len=4096, q_len=q, **head) for q in (1, 64, 65)
+    )
+    assert one == pytest.approx(whole, rel=1e-3)
+    assert two == pytest.approx(2.0 * whole, rel=1e-3)

@@ -1,10 +1,16 @@
 """Library GEMM models against hand-computed times."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from kernel_seconds import prior_seconds
 
-from scylla_sim.kernels.gemm import GEMM_TILES
+from scylla_sim.kernels.device_rates import rates
+from scylla_sim.kernels.gemm import AS_ONE_GEMM, GEMM_ROOFLINE, GEMM_TILES
+from scylla_sim.kernels.model import evaluate
 from scylla_sim.specs import catalog
+from scylla_sim.specs.hardware import Hardware
 
 H100 = catalog.hardware("h100-sxm")
 
@@ -61,3 +67,32 @@ def test_fill_depth_equals_extra_k():
     filled = prior_seconds(GEMM_TILES, H100, tiles, m=64, n=8192, k=3072)
     longer = prior_seconds(GEMM_TILES, H100, tiles | {"fill_depth": 1e-9}, m=64, n=8192, k=4096)
     assert filled == pytest.approx(longer, rel=1e-3)
+
+
+def test_partial_sums_are_moved_for_every_split():
+    """64 x 64 outputs with a long k split in eight; nothing else takes time but tiles that wait for operands."""
+    r = rates(H100, "bfloat16")
+    none = {"launch_s": 1e-15, "stage_s": 1e-15, "split_s": 1e-15, "crowding": 1e-9, "wave_weight": 1e-9}
+    wide = {"bandwidth_fraction": 1e9, "sustained_fraction": 1e9, "compute_fraction": 1e9, "fill_depth": 1e-3}
+    p = replace(GEMM_TILES.prior, intensity=1000.0, overlap_norm=50.0, stream_norm=50.0, **none, **wide)
+    shape = {name: np.asarray(value) for name, value in (("m", 64.0), ("n", 64.0), ("k", 2.0**15))}
+    tiles = 1000.0 * (64 + 64) * (2.0**15 / 8) * r.sm_count / r.flop_per_s
+    partial = 4.0 * 8 * 64 * 64 * 1000.0 / (2.0 * r.flop_per_s)
+    assert float(evaluate(GEMM_TILES, p, shape, r)) == pytest.approx(tiles + partial, rel=1e-5)
+    assert partial > 1e-4 * tiles
+
+
+def test_a_cpu_multiplies_four_rows_at_a_time_and_one_row_waits_for_memory():
+    cpu = Hardware("cpu", "cpu", 1e11, 1e11, {"fp32": 1e12})
+    slow = {"bandwidth_fraction": 1e6, "half_rows": 1e-9, "launch_s": 1e-15}
+    five, eight, one = (
+        prior_seconds(GEMM_ROOFLINE, cpu, slow, "float32", m=m, n=1000.0, k=1000.0) for m in (5.0, 8.0, 1.0)
+    )
+    assert five == pytest.approx(eight, rel=1e-6)
+    assert one < 1e-3 * five
+
+
+def test_a_grouped_gemm_has_the_weights_of_all_its_groups():
+    c = {name: np.asarray(value) for name, value in (("m", 60.0), ("n", 10.0), ("k", 4.0), ("groups", 3.0))}
+    found = {name: float(value) for name, value in AS_ONE_GEMM.columns(c).items()}
+    assert found == {"m": 20.0, "n": 30.0, "k": 4.0}

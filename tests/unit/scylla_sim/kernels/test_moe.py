@@ -1,11 +1,13 @@
 """MoE kernel models against measured rows and hand-computed times."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.moe import expert_gemm_seconds
+from scylla_sim.kernels.moe import MoeTiles, expert_gemm_seconds, tiled_expert_gemm_seconds
 from scylla_sim.ops.expert_routing import (
     even_loads,
 )
@@ -71,3 +73,14 @@ def test_partly_filled_tiles_take_longer_in_fp8_on_hopper():
     )
     assert few > 1.5 * full
     assert more == pytest.approx(few + full, rel=0.05)
+
+
+def test_rows_of_an_8_bit_layer_are_quantized_first():
+    """Five bytes for each input value at a tenth of the bandwidth; none in 16 bits."""
+    shape = {name: np.asarray(value) for name, value in (("m", 64.0), ("n", 512.0), ("k", 1024.0), ("groups", 4.0))}
+    shape |= {name: np.asarray(4.0) for name in ("tiles_16", "tiles_64", "tiles_128", "ragged")}
+    slow, fast = (replace(MoeTiles(), quantiser_ratio=ratio) for ratio in (0.1, 1e12))
+    for dtype, values in (("fp8", 5.0), ("bfloat16", 0.0)):
+        r = rates(catalog.hardware("h100-sxm"), dtype)
+        added = tiled_expert_gemm_seconds(slow, shape, r) - tiled_expert_gemm_seconds(fast, shape, r)
+        assert float(added) == pytest.approx(values * 64 * 1024 / (0.1 * r.bytes_per_s), rel=1e-6, abs=1e-15)

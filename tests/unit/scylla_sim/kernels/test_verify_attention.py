@@ -1,16 +1,21 @@
 """Verify attention by backend, compared with published kernel times and with tiles counted by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scylla_sim.calibration import device_calibration, kernel_table
 from scylla_sim.calibration.benchmark import benchmark_seconds
 from scylla_sim.calibration.op_time import op_seconds
-from scylla_sim.kernels.attention import AttentionWaves
+from scylla_sim.kernels.attention import ATTENTION_WAVES, AttentionWaves
 from scylla_sim.kernels.device_rates import rates
-from scylla_sim.kernels.verify_attention import unsplit_seconds
+from scylla_sim.kernels.model import evaluate
+from scylla_sim.kernels.verify_attention import unsplit_seconds, with_backend
 from scylla_sim.ops.op import Op
 from scylla_sim.specs import catalog
+from scylla_sim.specs.attention_backend import HEAD, PACKED, AttentionBackend
+from scylla_sim.stats.estimate import Estimate
 
 SHAPE = ("batch", "kv_len", "q_len", "num_heads", "num_kv_heads", "head_dim", "window")
 
@@ -85,3 +90,29 @@ def test_rows_of_a_table_are_predicted_with_the_backend_of_their_framework():
     found = benchmark_seconds(table, {"rtx-3090": device_calibration.shipped("rtx-3090")})
     assert found["predicted_s"][0] > 10 * found["predicted_s"][1]
     assert found["lower_s"][0] < 2.939e-3 < found["upper_s"][0]
+
+
+def seconds_of(model, *shape, device="a100-sxm"):
+    r = rates(catalog.hardware(device), "bfloat16", "bfloat16")
+    return float(evaluate(model, ATTENTION_WAVES.prior, columns(*shape), r))
+
+
+def test_several_query_tokens_never_take_less_time_than_one():
+    """The merge of a split head takes a second with one query token; the unsplit kernel merges nothing."""
+    quick = AttentionBackend("x", "x", HEAD, {"compute_fraction": Estimate.of(1e9, 1e9, 1e9)})
+    p = replace(ATTENTION_WAVES.prior, merge_s=1.0)
+    r = rates(catalog.hardware("a100-sxm"), "bfloat16", "bfloat16")
+    shape = columns(1, 32768, 2, 32, 8, 128)
+    assert float(unsplit_seconds(p, shape, r, per_head=True, compute_fraction=1e9)) < 0.1
+    assert float(evaluate(with_backend(ATTENTION_WAVES, quick), p, shape, r)) >= 1.0
+
+
+def test_the_slowdown_of_a_backend_multiplies_its_time():
+    for tiling in (PACKED, HEAD):
+        plain, slow = (
+            with_backend(ATTENTION_WAVES, AttentionBackend("x", "x", tiling, settings))
+            for settings in ({}, {"slowdown": Estimate.of(3.0, 3.0, 3.0)})
+        )
+        shape = (8, 4096, 4, 32, 8, 128)
+        assert seconds_of(slow, *shape) == pytest.approx(3.0 * seconds_of(plain, *shape))
+        assert seconds_of(slow, 8, 4096, 1, 32, 8, 128) == seconds_of(plain, 8, 4096, 1, 32, 8, 128)

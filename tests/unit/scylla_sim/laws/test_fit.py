@@ -159,3 +159,12 @@ def test_extrapolation_is_flagged():
 def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_bootstrap_errors_agree_with_standard_errors():
+    """Six points and two parameters: residuals that are not scaled would give 0.82 of the standard error."""
+    x = np.array([1.0, 2, 4, 8, 16, 32])
+    y = 0.4 * np.log(x) + 3.0 + 0.1 * np.array([1.0, -1, -1, 1, 1, -1])
+    law = fit.fit(x, y, "log-linear")
+    found = fit.bootstrap(x, y, law, samples=20_000, seed=3).std(axis=0)
+    assert found == pytest.approx(law.standard_errors, rel=0.03)

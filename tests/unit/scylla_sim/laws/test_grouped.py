@@ -97,3 +97,17 @@ def test_published_token_series_fit_both_logarithms_equally_well():
 def test_bad_input_is_named(form, levels, message):
     with pytest.raises(InputError, match=message):
         grouped.fit_grouped(X, np.log(X), form, levels)
+
+
+def test_r2_within_levels_leaves_out_what_the_offsets_explain():
+    """No slope within a task: offsets of 1.5 explain nearly everything, and x nothing."""
+    wobble = 0.01 * np.tile([1.0, -1, 0, -1, 1], 3)
+    law = grouped.fit_grouped(X, OFFSET + wobble, "log-linear", {"task": TASK})
+    assert law.r2 > 0.99
+    assert law.r2_within < 0.1
+
+
+def test_a_searched_shape_costs_a_degree_of_freedom():
+    y = 2 - 1.2 * np.exp(-X / 5) + OFFSET + 0.01 * np.sin(np.arange(X.size))
+    law = grouped.fit_grouped(X, y, "saturating-exponential", {"task": TASK})
+    assert law.dof == X.size - 5  # a, c, two offsets and s

@@ -181,3 +181,8 @@ def test_each_sublayer_of_nemotron_h_has_one_norm_and_one_all_reduce():
     assert ops["norms"].count == ops["all_reduce"].count == 4
     assert ops["up_proj"].count == ops["router"].count == ops["linear_state"].count == ops["attention"].count == 1
     assert "gate_up_proj" not in ops
+
+
+def test_every_rank_runs_the_whole_router():
+    ops = {op.name: op for op in forward.forward_ops(catalog.model("mixtral-8x7b"), batch=1, context=10, tp=2)}
+    assert float(ops["router"].columns["n"]) == 8.0

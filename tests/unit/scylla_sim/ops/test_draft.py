@@ -39,3 +39,22 @@ def test_a_head_of_a_sparse_attention_target_has_one_indexer_per_layer():
     mtp = catalog.draft("mtp")
     extra = memory.draft_parameters(mtp, target) - memory.draft_parameters(mtp, DEEPSEEK)
     assert extra == 1536 * 32 * 128 + 7168 * (128 + 32)
+
+
+def test_eagle_3_fuses_three_features_and_eagle_one_with_the_embedding():
+    for name, vectors in (("eagle3", 3), ("eagle", 2)):
+        ops = {op.name: op for op in draft_ops(catalog.draft(name), LLAMA8, batch=1, context=10)}
+        assert float(ops["fuse_features"].columns["k"]) == vectors * LLAMA8.hidden_size
+
+
+def test_a_reduced_vocabulary_shortens_the_projection_of_a_head():
+    small = replace(catalog.draft("eagle3"), vocab_size=1000)
+    ops = {op.name: op for op in draft_ops(small, LLAMA8, batch=1, context=10)}
+    assert float(ops["lm_head"].columns["n"]) == 1000.0
+
+
+def test_every_medusa_head_has_a_projection_of_its_own():
+    medusa = catalog.draft("medusa")
+    ops = {op.name: op for op in draft_ops(medusa, LLAMA8, batch=1, context=10)}
+    assert medusa.num_layers > 1
+    assert ops["lm_head"].count == medusa.num_layers

@@ -53,3 +53,19 @@ def test_kv_heads_are_replicated_beyond_their_number():
     assert forward.check_tensor_parallel(qwen, 4) == 4
     with pytest.raises(InputError, match="tp=8 must divide num_heads=28"):
         forward.check_tensor_parallel(qwen, 8)
+
+
+def test_every_scored_token_passes_the_vocabulary_projection():
+    model = catalog.model("llama-3.1-8b")
+    ops = {op.name: op for op in forward.forward_ops(model, batch=3, context=100, tokens=4)}
+    assert float(ops["lm_head"].columns["m"]) == 12.0
+    last = {op.name: op for op in forward.forward_ops(model, batch=3, context=100, tokens=4, scored=1)}
+    assert float(last["lm_head"].columns["m"]) == 3.0
+
+
+def test_gathering_the_logits_moves_half_of_an_all_reduce():
+    """2 bytes times 128,256 logits of 12 tokens, sent once instead of twice."""
+    ops = forward.forward_ops(catalog.model("llama-3.1-8b"), batch=3, context=100, tokens=4, tp=2)
+    (gather,) = (op for op in ops if op.name == "logits_gather")
+    assert float(gather.columns["bytes"]) == 0.5 * 2 * 128_256 * 12
+    assert (gather.kind, gather.count, float(gather.columns["num_gpus"])) == ("all_reduce", 1, 2.0)

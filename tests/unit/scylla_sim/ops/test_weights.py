@@ -23,3 +23,10 @@ def test_experts_in_mxfp4_leave_attention_in_16_bits():
 
 def test_no_exceptions_add_no_bytes():
     assert exception_bytes(catalog.model("llama-3.1-8b"), "fp8", {}) == 0.0
+
+
+def test_a_rank_has_its_share_of_the_exceptions():
+    model = catalog.model("llama-3.1-8b")
+    whole, half = (exception_bytes(model, "fp8", {"o_proj": "bfloat16"}, tp=tp) for tp in (1, 2))
+    assert whole == pytest.approx(32 * 4096 * 4096)
+    assert half == pytest.approx(whole / 2)

@@ -1,5 +1,7 @@
 """Ranking of configurations that fit in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,30 @@ def test_draft_runs_on_its_own_deployment():
     expected = [predict(LLAMA8, item, target, batch=1, context=4096, draft_deployment=d) for d in (own, None)]
     assert [point.tpot_s for point in points] == [float(out.tpot_s) for out in expected]
     assert points[0].tpot_s > points[1].tpot_s
+
+
+def test_a_price_counts_every_gpu():
+    """4 GPUs at 2 an hour produce 3.6 million tokens an hour: 8 / 3.6."""
+    assert float(capacity.cost_per_million(2.0, 4, np.array(1000.0))) == pytest.approx(8 / 3.6)
+
+
+def two_points():
+    model, calibration = catalog.model("llama-3.1-8b"), device_calibration.shipped("h100-sxm")
+    groups = [capacity.Candidates([NONE], Deployment(calibration, catalog.engine("ideal"), tp=tp)) for tp in (1, 4)]
+    return capacity.search(model, groups, batch=[1, 8], context=1000, prices={"h100-sxm": 2.0}).points
+
+
+def test_throughput_of_one_gpu_is_that_of_all_ranks_divided():
+    points = two_points()
+    assert [point.tp for point in points] == [1, 4], "one GPU serves more for each GPU"
+    for point in points:
+        assert point.tokens_per_s_per_gpu * point.tp == pytest.approx(point.tokens_per_s)
+        assert point.cost_per_million_tokens == pytest.approx(2.0 * point.tp / 3600 / point.tokens_per_s * 1e6)
+
+
+def test_rankings_begin_with_the_best():
+    one, four = two_points()
+    assert four.tpot_s < one.tpot_s
+    assert capacity._ranked([one, four], "tpot_s") == [four, one]
+    free = replace(four, cost_per_million_tokens=None)
+    assert capacity._ranked([free, one], "cost_per_million_tokens") == [one, free]

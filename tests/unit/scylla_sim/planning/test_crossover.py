@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
-from scylla_sim.planning.crossover import Span, crossover_batch, spans_of, spans_over
+from scylla_sim.planning.crossover import Span, crossover, crossover_batch, spans_of, spans_over
 from scylla_sim.specs.draft import Draft
+from scylla_sim.stats.estimate import Estimate
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,13 @@ def test_drafting_a_little_is_kept_where_it_loses_less_than_drafting_nothing():
 def test_a_server_starts_without_a_draft_that_loses_on_balance():
     barely = [1.001] * 2 + [0.5] * 38
     assert by_batch([[1.0] * 40, barely, [0.9] * 40]) == [Span(1, 40, PLAIN)]
+
+
+def test_the_ends_of_a_crossover_are_those_of_the_interval_and_memory_ends_it():
+    speedup = Estimate(
+        np.array([2.0, 1.5, 0.9, 0.8]), np.array([1.5, 0.9, 0.8, 0.7]), np.array([3.0, 2.0, 1.1, 0.9])
+    )
+    found = crossover(100, None, speedup, np.ones(4, dtype=bool))
+    assert (found.lower, found.batch, found.upper, found.limit) == (2, 3, 4, "max_batch")
+    found = crossover(100, None, speedup, np.array([True, True, False, False]))
+    assert (found.batch, found.searched_to, found.limit) == (None, 2, "memory")

@@ -120,3 +120,26 @@ def test_flops_that_train_no_head_are_refused():
         draft_design.affordable_tokens(
             catalog.draft("eagle2"), catalog.model("llama-3.1-8b"), draft_design.Budget(flop=1e10)
         )
+
+
+def test_training_takes_six_flops_for_each_weight_and_two_for_each_of_the_target():
+    llama, draft = catalog.model("llama-3.1-8b"), catalog.draft("scylla-2l")
+    expected = 6.0 * memory.draft_parameters(draft, llama) + 2.0 * llama.active_parameters
+    assert draft_design.training_flop_per_token(draft, llama) == expected
+    budget = draft_design.Budget(tokens=50e9, flop=10e9 * expected)
+    assert draft_design.affordable_tokens(draft, llama, budget) == pytest.approx(10e9)
+    assert draft_design.affordable_tokens(draft, llama, draft_design.Budget(tokens=3e9)) == 3e9
+
+
+def test_the_range_of_an_optimum_is_that_of_the_ends_of_the_law():
+    """The optimum moves from one layer at the lower end to three at the upper end."""
+    shapes = [draft_shape.DraftShape(n, 1, n + 1) for n in (1, 4)]
+    layers = len(draft_design.LAYERS)
+    rate = np.ones((3, layers, 2, 1))
+    rate[0, 0, 0], rate[1, 1, 0], rate[2, 2, 1] = 2.0, 2.0, 2.0
+    ones = np.ones((layers, 2, 1))
+    grid = draft_design._Grid(rate, rate, np.ones((3, layers, 2)), ones, ones, np.ones(layers))
+    found = draft_design._best_design(grid, shapes, [8], 0, "theorems")
+    assert (found.layers, found.draft_len) == (2, 1)
+    assert (found.optimum_layers, found.optimum_draft_len) == ((1, 3), (1, 4))
+    assert found.optimum_verify_tokens == (2, 5)

@@ -1,6 +1,7 @@
 """Schedules: choices, crossovers and spans agree with the predictions they are made from."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from scylla_sim.acceptance.profiles import iid_tokens_per_cycle
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
+from scylla_sim.planning import schedule as planning
 from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import schedule
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
+from scylla_sim.stats.estimate import exact
 
 LLAMA8 = catalog.model("llama-3.1-8b")
 H100 = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("vllm"))
@@ -140,3 +143,33 @@ def test_no_crossover_when_nothing_fits():
     assert huge.spans == []
     (choice,) = huge.choices
     assert not choice.fits_memory
+
+
+def test_the_fixed_configuration_has_the_highest_geometric_mean():
+    """Speed-ups 4 and 0.5 have the mean 2.25 and the geometric mean 1.41; 1.5 twice has 1.5."""
+    head = catalog.draft("eagle3")
+    candidates = [PLAIN, *(SpeculativeConfig(head, n, 1, n + 1, 2.0, 2.0, 2.0) for n in (1, 2))]
+    rate = np.array([[1.0, 1.0], [4.0, 0.5], [1.5, 1.5]])[:, :, None]
+    at, gain = planning._fixed(candidates, rate, np.ones_like(rate, dtype=bool), [0, 1, 2])
+    assert (at, gain) == (2, pytest.approx(1.5))
+
+
+def test_the_best_crossover_leaves_out_drafts_that_do_not_fit():
+    """A large draft is twice as fast at every batch, but fits at batch 1 only; the small one pays up to batch 2."""
+    sizes, head = np.arange(1.0, 5.0), catalog.draft("eagle3")
+
+    def made_up(config, speedup, fits):
+        value = np.asarray(speedup)
+        return SimpleNamespace(
+            config=config, speedup_estimate=exact(value), tokens_per_s=value, fits_memory=np.asarray(fits)
+        )
+
+    large, small = (SpeculativeConfig(head, n, 1, n + 1, 2.0, 2.0, 2.0) for n in (5, 1))
+    found = [
+        made_up(PLAIN, np.ones(4), [True] * 4),
+        made_up(large, 2.0 * np.ones(4), [True, False, False, False]),
+        made_up(small, [1.5, 1.2, 0.9, 0.8], [True] * 4),
+    ]
+    load = SimpleNamespace(predict=lambda batch, context: found)
+    best = planning._searched(load, 100, sizes, "max_batch")[0][0]
+    assert (best.batch, best.searched_to) == (3, 4)

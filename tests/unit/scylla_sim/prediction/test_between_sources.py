@@ -42,3 +42,9 @@ def test_estimate_of_simulated_sources_returns_their_spread():
     error = np.exp(rng.normal(0.0, 0.1, 4000))
     found = estimated_sd(required_sd(error, 1.0, 1.0, 1.0), ["a", "b"] * 2000)
     assert found == pytest.approx(0.1, rel=0.05)
+
+
+def test_a_source_is_estimated_from_the_others():
+    found = between_sources.estimated_without_each(np.array([0.1, 0.1, 0.3]), ["a", "a", "b"])
+    assert found.tolist() == [0.3, 0.3, 0.1]
+    assert np.isnan(between_sources.estimated_without_each(np.array([0.1]), ["a"])).all()

@@ -7,6 +7,7 @@ import pytest
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration import device_calibration
+from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import InputError
 from scylla_sim.ops.draft import draft_ops
 from scylla_sim.ops.op import Op
@@ -16,6 +17,7 @@ from scylla_sim.prediction.steps import Deployment, draft_pass, draft_step, targ
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.hardware import Hardware
 
 IDEAL = catalog.engine("ideal")
 H100 = Deployment(device_calibration.shipped("h100-sxm"), IDEAL)
@@ -224,6 +226,7 @@ def test_a_step_whose_attention_no_row_describes_may_take_twice_as_long():
     assert step.attention_backend.undecided
 
 
+<<<<<<< HEAD
 def test_eagle3_fuses_the_features_of_the_target_once_per_cycle():
     """Source: vLLM, v1/spec_decode/eagle.py: `combine_hidden_states` runs before the loop over passes."""
     target = catalog.model("llama-3.1-8b")
@@ -243,3 +246,16 @@ def test_an_fp8_cache_without_fp8_arithmetic_is_cast_for_every_number_of_query_t
         seconds[name] = [float(part.seconds) for step in steps for part in step.parts if part.name == "attention"]
     extra = 32 * 25e-6
     assert seconds["vllm"] == pytest.approx([1.2 * seconds[""][0] + extra, 3.4 * seconds[""][1] + extra])
+=======
+def test_launches_on_a_cpu_add_to_its_operations():
+    """One operation a millisecond: a step takes longer by as many milliseconds as it has operations."""
+    cpu = Hardware("cpu", "cpu", 1e11, 1e11, {"fp32": 1e12})
+    where = Deployment(Calibration("cpu", cpu, {}), Engine("x", eager=True), dtype="float32", kv_dtype="float32")
+    model = catalog.model("llama-3.2-1b")
+    free, paid = (
+        target_step(model, replace(where, engine=replace(where.engine, launch_s=seconds)), batch=1, context=10)
+        for seconds in (0.0, 1e-3)
+    )
+    count = sum(part.count for part in free.parts)
+    assert float(paid.seconds - free.seconds) == pytest.approx(1e-3 * count)
+>>>>>>> af766df (Test formulas by hand that no test would have missed)

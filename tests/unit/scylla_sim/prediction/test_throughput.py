@@ -12,6 +12,7 @@ from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
+from scylla_sim.specs.attention_backend import AttentionBackend
 from scylla_sim.specs.engine import Engine
 
 IDEAL = catalog.engine("ideal")
@@ -84,3 +85,61 @@ def test_power_limit_cancels_in_part_in_a_speedup() -> None:
     slowed = float((out.verify.errors["power"].up + out.draft.errors["power"].up) / out.cycle_s)
     assert slowed > 0.15
     assert float(1 - out.speedup_estimate.lower / out.speedup) < 0.6 * slowed
+
+
+EAGLE3 = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.4, 2.2, 2.6)
+VLLM = replace(H100, engine=catalog.engine("vllm"))
+
+
+def test_a_cycle_is_its_draft_its_verification_and_its_overheads():
+    out = predict(LLAMA8, EAGLE3, VLLM, batch=[4, 64], context=1000)
+    assert (out.draft.seconds > 0).all()
+    assert out.cycle_s == pytest.approx(out.draft.seconds + out.verify.seconds + out.overhead_s)
+    assert out.plain_tpot_s == pytest.approx(out.plain.seconds + out.plain_overhead_s)
+    assert out.cycle.overhead_counts["token_s"].tolist() == [16.0, 256.0]
+
+
+def test_a_cycle_takes_at_least_a_plain_step():
+    """A draft and a verification that take next to no time do not make it shorter."""
+    quick = replace(H100, engine=Engine("x"))
+    out = predict(LLAMA8, NONE, quick, batch=4, context=1000)
+    drafted = predict(LLAMA8, EAGLE3, quick, batch=4, context=1000)
+    free = replace(drafted, verify=replace(drafted.verify, time=drafted.verify.time.scaled(1e-3)))
+    free = replace(free, draft=replace(free.draft, time=free.draft.time.scaled(1e-3)))
+    assert float(free.cycle_s) == pytest.approx(float(out.plain.seconds))
+
+
+def test_a_batch_fits_in_memory_only_over_the_whole_range():
+    out = predict(LLAMA8, EAGLE3, VLLM, batch=1, context=1000)
+    lower, upper = (float(end) for end in out.max_sequences)
+    assert lower < upper
+    sizes = [lower, lower + 1.0, upper, upper + 1.0]
+    found = predict(LLAMA8, EAGLE3, VLLM, batch=sizes, context=1000).fits_memory
+    assert found.tolist() == [True, False, False, False]
+
+
+def test_the_draft_takes_memory_and_slots():
+    out = predict(LLAMA8, EAGLE3, VLLM, batch=1, context=1000)
+    assert out.max_sequences[0] < out.plain_max_sequences[0]
+
+
+def test_the_precision_of_the_draft_changes_its_time_only():
+    base = predict(LLAMA8, EAGLE3, VLLM, batch=64, context=1000)
+    narrow = replace(VLLM, dtype="fp8")
+    found = predict(LLAMA8, EAGLE3, VLLM, batch=64, context=1000, draft_deployment=narrow)
+    assert float(found.verify.seconds) == float(base.verify.seconds)
+    assert float(found.plain.seconds) == float(base.plain.seconds)
+    assert float(found.draft.seconds) != float(base.draft.seconds)
+
+
+def test_no_speed_up_is_sure_where_no_published_row_describes_the_attention():
+    out = predict(LLAMA8, EAGLE3, VLLM, batch=1, context=1000)
+    assert float(out.p_slower) < 0.3
+    parts = tuple(
+        replace(part, backend=AttentionBackend("x", "x", undecided=True))
+        if part.kind == "decode_attention"
+        else part
+        for part in out.verify.parts
+    )
+    unsure = replace(out, verify=replace(out.verify, parts=parts))
+    assert float(unsure.p_slower) == 0.3

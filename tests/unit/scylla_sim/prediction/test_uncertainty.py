@@ -10,11 +10,12 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration import device_calibration
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.registry import op_kind
+from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.cycle import EXACT, Cycle
 from scylla_sim.prediction.step_time import EMPTY, NAMED, ErrorSource, Step
 from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.prediction.throughput import predict
-from scylla_sim.prediction.uncertainty import with_interval
+from scylla_sim.prediction.uncertainty import seconds_interval, with_interval
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, exact
@@ -193,3 +194,30 @@ def test_measured_ratios_of_held_out_moe_layers_lie_in_their_interval(device, ra
 def renamed(verify):
     """Return the step with errors under names that no other step has."""
     return replace(verify, errors={f"other {name}": error for name, error in verify.errors.items()})
+
+
+def test_the_interval_of_an_overhead_widens_that_of_a_rate():
+    """One second of host work in a cycle of four, from 0.5 to 2: the rate is 1.14 times as high, or 0.8 times."""
+    engine = Engine("x", host_s=1.0, intervals={"host_s": (0.5, 2.0)})
+    cycle = Cycle(ONE, EMPTY, 1, EMPTY, 1, {"host_s": np.array(1.0)}, np.array(4.0))
+    between = between_sources.deviation(engine, between_sources.RATE)
+    found = with_interval(np.array(0.25), cycle, engine)
+    assert float(found.upper) == pytest.approx(0.25 * (1 + np.hypot(4 / 3.5 - 1, between)))
+    assert float(found.lower) == pytest.approx(0.25 / (1 + np.hypot(5 / 4 - 1, between)))
+
+
+def test_two_speculative_cycles_share_what_differs_between_deployments():
+    engine = catalog.engine("vllm")
+    one, plain = (Cycle(ONE, EMPTY, tokens, EMPTY, 1, {}, np.array(1.0)) for tokens in (4, 1))
+    both = with_interval(np.array(1.0), one, engine, replace(one, verify_tokens=2))
+    assert float(both.lower) == float(both.upper) == 1.0
+    assert float(with_interval(np.array(1.0), one, engine, plain).upper) > 1.0
+
+
+def test_the_interval_of_seconds_is_ordered():
+    engine = Engine("x", host_s=1.0, intervals={"host_s": (0.5, 2.0)})
+    cycle = Cycle(Estimate.of(2.0, 1.5, 2.5), EMPTY, 1, EMPTY, 1, {"host_s": np.array(1.0)}, np.array(4.0))
+    found = seconds_interval(cycle, engine)
+    assert float(found.lower) < float(found.value) < float(found.upper)
+    assert float(found.value) == 4.0
+    assert float(found.upper) >= 5.0, "one second more host work"

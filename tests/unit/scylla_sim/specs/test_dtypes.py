@@ -52,3 +52,18 @@ def test_unknown_dtype_is_refused():
             call("bf17")
     with pytest.raises(InputError, match="kv_dtype='int9' is not known"):
         dtypes.element_bytes("bfloat16", "int9")
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("bfloat16", 2.0),
+        ("fp8", 1.0),
+        ("mxfp4", (32 * 0.5 + 1) / 32),  # 32 values share one byte
+        ("int4_wo", (128 * 0.5 + 2 + 0.5) / 128),  # 128 values share a 16-bit scale and a 4-bit zero point
+        ("int4_wo_g64", (64 * 0.5 + 2 + 0.5) / 64),
+        ("int4_wo_g32", (32 * 0.5 + 2) / 32),
+    ],
+)
+def test_stored_bytes_contain_the_scales(name, stored):
+    assert dtypes.dtype_of(name).stored_bytes == stored

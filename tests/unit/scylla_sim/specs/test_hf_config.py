@@ -253,3 +253,9 @@ def test_unmodelled_options_are_refused_by_name(kind, change, line):
 )
 def test_mtp_layers_are_read_from_the_keys_of_each_family(config, layers):
     assert mtp_layers(config) == layers
+
+
+def test_without_kv_heads_every_query_head_has_its_own():
+    config = config_of("llama")
+    del config["num_key_value_heads"]
+    assert model_from_config("m", config).num_kv_heads == config["num_attention_heads"]

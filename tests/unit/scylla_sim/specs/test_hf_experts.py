@@ -50,3 +50,8 @@ def test_draft_head_of_a_model_without_dense_layers_has_the_active_width():
 def test_unmodelled_experts_are_refused_by_name(kind, change, line):
     with pytest.raises(InputError, match=line):
         read(kind, **change)
+
+
+def test_every_second_layer_has_experts_from_the_second_on():
+    """Three layers: the step counts from one, so only layer 2 has experts."""
+    assert read("qwen3_moe", num_hidden_layers=3, decoder_sparse_step=2).moe.dense_layers == 2
