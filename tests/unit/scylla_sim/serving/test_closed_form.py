@@ -100,3 +100,28 @@ def test_prompts_one_at_a_time_are_a_queue_with_constant_service():
     iteration = 0.005 / (1.0 - rate * 0.02)
     assert found.wait_s[0] == pytest.approx(service + 0.5 * iteration + busy * service / (2 * (1 - busy)), rel=5e-3)
     assert found.wait_floor_s[0] == pytest.approx(service, rel=1e-6)
+
+
+def test_prompts_of_others_lengthen_a_stay_by_their_share_of_the_time():
+    """Flat iterations: 199 of 5 ms over 1 - rate P, and the own prompt lets more prompts follow."""
+    found = curve(linear(slope=1e-12), [10.0])
+    share = 0.03 * found.rate_per_s[0]
+    own = share * 0.03 / ((1 - share) * (1 - share**2))
+    assert found.tpot_s[0] == pytest.approx((199 * 0.005 / (1 - share) + own) / 199, rel=1e-6)
+
+
+def test_an_arrival_meets_long_iterations_more_often():
+    """Flat iterations of mean D / (1 - share) and variance P share mean / (1 - share^2): half of one is left."""
+    found = curve(linear(slope=1e-12), [40.0])
+    share, rate = float(found.prefill_share[0]), float(found.rate_per_s[0])
+    mean = 0.005 / (1 - share)
+    seen = mean + 0.03 * share / (1 - share**2)
+    expected = 0.005 + 0.03 + (0.5 + rate * 0.03) * seen
+    assert found.wait_s[0] == pytest.approx(expected, rel=1e-3)
+
+
+def test_percentiles_spread_around_the_mean():
+    found = curve(linear(), [20.0])
+    low, high = found.tpot_quantile(0.1)[0], found.tpot_quantile(0.99)[0]
+    assert low < found.tpot_s[0] < high
+    assert found.tpot_quantile(0.99)[0] > found.tpot_quantile(0.9)[0] > found.tpot_quantile(0.5)[0]

@@ -130,3 +130,11 @@ def test_host_time_of_the_engine_is_in_every_iteration():
 def test_impossible_loads_are_refused(name, value):
     with pytest.raises(InputError, match=f"{name}="):
         closed_load(**{"concurrency": 4, "input_len": 100, "output_len": 100, name: value})
+
+
+def test_seconds_between_client_and_scheduler_come_once_a_request():
+    load = closed_load(1, 1000, 101)
+    near, far = (closed_loop(parts(1), load, first_token_s=seconds) for seconds in (0.0, 0.05))
+    assert far.ttft_s - near.ttft_s == pytest.approx(0.05)
+    assert far.tpot_s == pytest.approx(near.tpot_s)
+    assert far.e2e_s - near.e2e_s == pytest.approx(0.05)

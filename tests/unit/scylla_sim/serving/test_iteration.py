@@ -174,3 +174,23 @@ def test_decoding_is_nearly_linear_between_the_contexts(name: str) -> None:
     error = np.abs(found.decode_s(batch, context) / told.cycle_s - 1.0)
     assert error.max() < 0.01
     assert np.median(error) < 1e-4
+
+
+def test_a_fast_engine_has_quick_decodes_and_the_large_pool() -> None:
+    found = model_of("dense")
+    fast, slow = found.at_end("lower"), found.at_end("upper")
+    assert fast.decode_s(4, 1000) < found.decode_s(4, 1000) < slow.decode_s(4, 1000)
+    assert fast.prefill_s(500) < found.prefill_s(500) < slow.prefill_s(500)
+    pool = found.kv_tokens
+    assert (fast.kv_tokens.value, slow.kv_tokens.value) == (pool.upper, pool.lower)
+    assert float(pool.lower) < float(pool.value) < float(pool.upper)
+    assert float(pool.value) == pytest.approx(float(pool.lower + pool.upper) / 2)
+
+
+def test_the_fast_end_of_a_decode_is_that_of_the_rate() -> None:
+    scenario, found = CASES["dense"], model_of("dense")
+    (config,), _ = scenario.speculative_configs()
+    (told,) = predict_each(scenario.target_model(), [config], scenario.deployments()[0], batch=4, context=2048)
+    rate = told.tokens_per_s_estimate
+    quick = found.at_end("lower").decode_s(4, 2048)
+    np.testing.assert_allclose(quick / told.cycle_s, rate.value / rate.upper, rtol=1e-9)

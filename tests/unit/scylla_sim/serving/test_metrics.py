@@ -82,3 +82,17 @@ def test_ends_of_percentiles_rise_with_the_percentile() -> None:
     found = metrics(runs, [], [])
     lower = [float(found[name].value.lower) for name in names]
     assert lower == [1.0, 2.0, 2.1, 2.1]
+
+
+def test_gaps_count_once_for_each_decode_of_their_iteration() -> None:
+    """Nine requests decode in iterations of 10 ms and one of them alone, with a longer answer, in others."""
+    base = two_requests()
+    run = replace(
+        base,
+        gap_s=np.array([0.01, 0.05]),
+        gap_weight=np.array([9, 1]),
+        gap_end_s=np.array([0.01, 0.06]),
+    )
+    found = summary(run, counted(run, warmup=0.0, cooldown=0.0))
+    assert found["itl_s mean"] == pytest.approx((9 * 0.01 + 0.05) / 10)
+    assert found["itl_s p50"] == pytest.approx(0.01 + 0.04 * (0.5 - 0.45) / 0.5)

@@ -95,3 +95,13 @@ def test_reasons_for_doubt():
     full = doubtful(curve(one, [60.0]), model, LENGTHS, share=np.array([0.95]))
     assert [name for name in (BUDGET, SEATS, POOL, LOAD) if full[name][0]] == [SEATS, LOAD]
     assert doubtful(sane, deployed(max_num_batched_tokens=900), LENGTHS, share=np.array([0.3]))[BUDGET][0]
+
+
+def test_decodes_take_their_tokens_of_the_budget():
+    """A prompt of 1,000 tokens needs two iterations where 64 decodes leave 986 of 1,050."""
+    model = deployed(max_num_batched_tokens=1050)
+    one = replica(model, LENGTHS)
+    first = replica(model, LENGTHS, prefill_first=True)
+    assert one.prompt_iterations[0] == pytest.approx(1.0)
+    assert one.prompt_iterations[-1] == pytest.approx(1000 / 986)
+    assert first.prompt_iterations[-1] == pytest.approx(1.0)

@@ -194,3 +194,28 @@ def test_cached_tokens_are_not_read_again() -> None:
     requests = equal_requests(np.zeros(1), 100, 2)
     cached = replace(requests, cached_tokens=np.array([80]))
     assert run_plain(flat_model(), cached).first_s[0] == pytest.approx(0.002)
+
+
+def test_decodes_leave_less_of_the_budget_for_prompts() -> None:
+    """Two requests of 100 and 199 tokens with a budget of 200: beside one decode, the second needs one iteration.
+
+    One with 200 tokens needs two, because the decode takes one token of the budget.
+    """
+    for prompt, chunks in ((199, 1), (200, 2)):
+        requests = Requests(
+            np.array([0.0, 0.005]), np.array([100, prompt]), np.zeros(2, int), np.array([50, 4]), np.zeros(2, int)
+        )
+        run = run_plain(flat_model(budget=200), requests)
+        start = run.first_s[0]
+        assert run.first_s[1] == pytest.approx(start + chunks * 0.01 + prompt * 1e-4)
+
+
+def test_a_preempted_request_computes_its_tokens_again() -> None:
+    """A pool of 260 tokens holds two prompts of 100 and 60 tokens more; then the second one starts again."""
+    requests = equal_requests(np.array([0.0, 0.0]), 100, 50)
+    tight, free = (run_plain(flat_model(pool=pool), requests) for pool in (260.0, 1e9))
+    assert (tight.preemptions, free.preemptions) == (1, 0)
+    prompts = [float((np.diff(run.gap_end_s, prepend=0.0) > 0.0101).sum()) for run in (tight, free)]
+    assert prompts[0] == prompts[1] + 1, "one iteration more reads a prompt"
+    longest = float(np.diff(tight.gap_end_s).max())
+    assert longest == pytest.approx(1e-4 * (100 + 30)), "it reads its prompt and 30 tokens of its answer again"
