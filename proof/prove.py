@@ -117,8 +117,8 @@ def _clock(done: int, total: int, begin: float) -> str:
     return f"{done}/{total}  {_minutes(spent / max(done, 1) * (total - done))} left"
 
 
-def _run(pending: dict[str, Mutation], jobs: int) -> Iterator[dict[str, Any]]:
-    """Yield the outcome of each mutation as it comes; first the named tests must pass without any."""
+def _run(pending: dict[str, Mutation], jobs: int, *, baseline: bool) -> Iterator[dict[str, Any]]:
+    """Yield the outcome of each mutation as it comes; first the named tests must pass without any (``baseline``)."""
     forked_pytest.warm_up()
     context = multiprocessing.get_context("fork")
     with (
@@ -127,7 +127,7 @@ def _run(pending: dict[str, Mutation], jobs: int) -> Iterator[dict[str, Any]]:
     ):
         tests = sorted({test for item in pending.values() for test in item.tests})
         print(f"{len(tests)} test files and tests without a mutation ...", file=sys.stderr, flush=True)
-        parts = [part for part in (tests[start::jobs] for start in range(jobs)) if part]
+        parts = [part for part in (tests[start::jobs] for start in range(jobs)) if part] if baseline else []
         for run in pool.map(_baseline, parts):
             if run.outcome != forked_pytest.PASSED:
                 raise SystemExit(f"tests fail without a mutation:\n  {chr(10).join(run.failed)}")
@@ -175,6 +175,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="mutations tried at the same time")
     parser.add_argument("--fresh", action="store_true", help="use no outcome of an earlier run")
     parser.add_argument("--check", action="store_true", help="only check that every mutation applies")
+    parser.add_argument(
+        "--passed", action="store_true", help="the named tests have just passed; do not run them first"
+    )
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.relative_to(ROOT)}")
     args = parser.parse_args()
 
@@ -194,7 +197,7 @@ def main() -> int:
     if pending:
         OUTCOMES.parent.mkdir(parents=True, exist_ok=True)
         with OUTCOMES.open("a") as log:
-            for row in _run(pending, args.jobs):
+            for row in _run(pending, args.jobs, baseline=not args.passed):
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 known[row["key"]] = row

@@ -196,3 +196,10 @@ def test_a_sample_that_was_interrupted_is_taken_again_or_counts_by_its_own_time(
     clock = clocks.HostClock(read=lambda: now["wall"], busy=lambda: now["busy"])
     assert clock.elapsed([call]) == pytest.approx(wall_s)
     assert next(script, None) is None
+
+
+def test_of_disturbed_tries_the_one_with_the_least_processor_time_counts() -> None:
+    """Both tries take a second of the wall; the process has 0.5 and 0.3 s of it."""
+    wall, busy = iter([0.0, 1.0, 1.0, 2.0]), iter([0.0, 0.5, 0.5, 0.8])
+    clock = clocks.HostClock(read=lambda: next(wall), busy=lambda: next(busy))
+    assert clock.elapsed([lambda: None]) == pytest.approx(0.3)

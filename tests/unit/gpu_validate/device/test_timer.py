@@ -143,3 +143,24 @@ def test_a_warm_up_lasts_as_long_as_asked_and_is_not_part_of_the_limit() -> None
     summary = timer.measure(ScriptedClock(settling), [nothing], plan)
     assert summary.min_s == pytest.approx(2e-3), "no sample is from before it settled"
     assert summary.stopping_reason == "converged"
+
+
+def test_a_slow_sample_moves_the_mean_and_not_the_median() -> None:
+    found = timer.summarize([1.0, 1.0, 10.0], stopping_reason="max_samples", clock="x", cache="warm")
+    assert (found.median_s, found.mean_s, found.max_s) == (1.0, 4.0, 10.0)
+
+
+def test_the_floor_is_that_of_one_call() -> None:
+    """A pass takes 1 ms whatever it holds; with 5 calls a sample, a call takes 0.2 ms, and so does its floor."""
+
+    clock = ScriptedClock(lambda _: 1e-3)
+    clock.elapsed = lambda calls: 1e-3  # type: ignore[method-assign]
+    summary = timer.measure(clock, [nothing], Plan(min_sample_s=5e-3, time_limit_s=1e9))
+    assert (summary.calls_per_sample, summary.median_s) == (5, pytest.approx(2e-4))
+    assert summary.floor_s == pytest.approx(2e-4)
+
+
+def test_only_the_call_is_timed_and_not_the_flush() -> None:
+    clock = ScriptedClock(lambda _: 1e-3)
+    timer.measure(clock, [nothing], Plan(min_samples=3, time_limit_s=1e9), cache="flushed", flush=nothing)
+    assert set(clock.passes) == {1}

@@ -57,3 +57,17 @@ def test_query_sees_its_context_and_its_tail() -> None:
     visible = torch.tensor([[True, False], [True, True]])
     seen = attention.visible_slots(torch.tensor([1, 2]), visible, 4).int().tolist()
     assert seen == [[[1, 1, 0, 0], [1, 1, 1, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]]]
+
+
+def test_a_token_attends_to_itself_and_to_those_before_it() -> None:
+    assert attention.causal_visibility(3, torch.device("cpu")).int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+
+
+def test_cached_tokens_are_visible_and_scratch_slots_are_not() -> None:
+    """One cached token, then the root and a node that does not see its sibling."""
+    visible = torch.tensor([[True, False, False], [True, True, False], [True, False, True]])
+    found = attention.visible_slots(torch.tensor([1, 2]), visible, 5).int().tolist()
+    assert found[0] == [[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0]]
+    assert found[1] == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 0, 1]]
+    hidden = torch.zeros(1, 1, dtype=torch.bool)
+    assert attention.visible_slots(torch.tensor([1]), hidden, 3).int().tolist() == [[[1, 0, 0]]]

@@ -10,7 +10,14 @@ from gpu_validate.decoding.decode import start_loop
 from gpu_validate.decoding.sequences import SamplingPolicy
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.models.eagle import EagleDraft
-from gpu_validate.training.acceptance import Anchors, accepted, mean_over_windows, measure, place_anchors
+from gpu_validate.training.acceptance import (
+    Anchors,
+    accepted,
+    mean_over_windows,
+    measure,
+    place_anchors,
+    rank_profile,
+)
 from gpu_validate.training.unroll import draft_logits, target_features, training_loss
 from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree
 from scylla_sim.specs.model import Model
@@ -123,3 +130,24 @@ def test_the_standard_error_is_that_of_windows_not_of_cycles() -> None:
     mean = mean_over_windows(values, np.array([0, 0, 1, 1]))
     assert mean.value == 2.0
     assert mean.stderr == pytest.approx(((2.0 + 8.0) * 2 / 16) ** 0.5)
+
+
+def test_cycles_begin_after_the_first_quarter_of_a_window() -> None:
+    target, _ = models(0, fed=True)
+    positions = cycles(target, 0, anchors=4).positions
+    assert positions[0].tolist() == np.linspace(0.25 * LENGTH, LENGTH - 1, 4).round().astype(int).tolist()
+    assert positions[0, 0] >= LENGTH // 4
+
+
+def test_ranks_count_only_cycles_whose_earlier_tokens_were_first_choices() -> None:
+    """Two of four cycles get to depth 2; one of them has the first choice there, one the second."""
+    ranks = np.array([[0, 0], [0, 1], [1, 0], [2, 2]])
+    assert rank_profile(ranks, 2).tolist() == [[0.5, 0.25], [0.5, 0.5]]
+
+
+def test_domains_of_different_sizes_weigh_by_their_windows() -> None:
+    """Variances 2 of two windows and 1 of three: (2 x 2 + 1 x 3) / 25."""
+    values, domains = np.array([[0.0], [2.0], [10.0], [11.0], [12.0]]), np.array([0, 0, 1, 1, 1])
+    found = mean_over_windows(values, domains)
+    assert found.value == pytest.approx(7.0)
+    assert found.stderr == pytest.approx(np.sqrt((2 * 2 + 1 * 3) / 25))

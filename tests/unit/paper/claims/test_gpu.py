@@ -32,3 +32,12 @@ def test_claims_without_a_record_are_not_checked(own_results: Path) -> None:
     for row in rows:
         assert (row["status"], row["finding"]) == (NOT_CHECKED, "not measured: no GPU record")
     assert any(NOT_MEASURED in line for line in summary.lines(results))
+
+
+def test_a_best_length_that_rises_in_between_is_partly_reproduced(own_results: Path) -> None:
+    def best(batch: int, length: int) -> list[dict[str, object]]:
+        return [cycle(batch, n, 1.5 if n == length else 1.1) for n in (1, 3, 5)]
+
+    for middle, expected in ((3, REPRODUCED), (5, PARTLY)):
+        rows = [*best(1, 3), *best(8, middle), *best(64, 1)]
+        assert gpu.best_falls(rewrite(own_results, "specdecode", rows)).status == expected

@@ -28,3 +28,11 @@ def test_slope_r2_and_rivals_decide_on_the_form(own_results: Path) -> None:
     assert status(own_results, words) == "partly"
     edit(path, lambda row: row.update(a_lower=-0.1) if row["form"] == "log-linear" else None)
     assert status(own_results, words) == "contradicted"
+
+
+def test_an_r2_that_differs_from_the_quoted_one_is_no_agreement(own_results: Path) -> None:
+    path = own_results / "laws/theorem-1.2.json"
+    edit(path, lambda row: row.update(a_lower=0.7, a_upper=0.8, c_lower=4.6, c_upper=4.7))
+    assert status(own_results, "slope 0.74") == "refit agrees"
+    edit(path, lambda row: row.update(r2=row["r2"] - 0.05))
+    assert status(own_results, "slope 0.74") == "partly"
