@@ -118,7 +118,7 @@ def _clock(done: int, total: int, begin: float) -> str:
 
 
 def _run(pending: dict[str, Mutation], jobs: int, *, baseline: bool) -> Iterator[dict[str, Any]]:
-    """Yield the outcome of each mutation as it comes; first the named tests must pass without any (``baseline``)."""
+    """Yield the outcome of each mutation as it comes; with ``baseline``, the tests must first pass without any."""
     forked_pytest.warm_up()
     context = multiprocessing.get_context("fork")
     with (
@@ -175,9 +175,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="mutations tried at the same time")
     parser.add_argument("--fresh", action="store_true", help="use no outcome of an earlier run")
     parser.add_argument("--check", action="store_true", help="only check that every mutation applies")
-    parser.add_argument(
-        "--passed", action="store_true", help="the named tests have just passed; do not run them first"
-    )
+    parser.add_argument("--passed", action="store_true", help="the tests have just passed without one")
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.relative_to(ROOT)}")
     args = parser.parse_args()
 
