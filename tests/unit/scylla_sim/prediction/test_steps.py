@@ -226,7 +226,6 @@ def test_a_step_whose_attention_no_row_describes_may_take_twice_as_long():
     assert step.attention_backend.undecided
 
 
-<<<<<<< HEAD
 def test_eagle3_fuses_the_features_of_the_target_once_per_cycle():
     """Source: vLLM, v1/spec_decode/eagle.py: `combine_hidden_states` runs before the loop over passes."""
     target = catalog.model("llama-3.1-8b")
@@ -246,7 +245,8 @@ def test_an_fp8_cache_without_fp8_arithmetic_is_cast_for_every_number_of_query_t
         seconds[name] = [float(part.seconds) for step in steps for part in step.parts if part.name == "attention"]
     extra = 32 * 25e-6
     assert seconds["vllm"] == pytest.approx([1.2 * seconds[""][0] + extra, 3.4 * seconds[""][1] + extra])
-=======
+
+
 def test_launches_on_a_cpu_add_to_its_operations():
     """One operation a millisecond: a step takes longer by as many milliseconds as it has operations."""
     cpu = Hardware("cpu", "cpu", 1e11, 1e11, {"fp32": 1e12})
@@ -258,4 +258,3 @@ def test_launches_on_a_cpu_add_to_its_operations():
     )
     count = sum(part.count for part in free.parts)
     assert float(paid.seconds - free.seconds) == pytest.approx(1e-3 * count)
->>>>>>> af766df (Test formulas by hand that no test would have missed)
