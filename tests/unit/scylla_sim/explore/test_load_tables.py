@@ -41,4 +41,5 @@ def test_tables_hold_every_budget_and_the_reading_of_the_draft(tables: LoadTable
     assert TOKENS[0] == 0 and TOKENS[-1] == MAX_STEP_TOKENS
     assert tables.parts.attention_s.shape == (tables.parts.offsets.size, TOKENS.size)
     assert tables.draft_rows_s[0] == 0.0 and np.all(tables.draft_rows_s[1:] > 0.0)
-    assert not tables.prefill_first and load_tables(replace(CHAIN, engine="sglang")).prefill_first
+    assert not tables.defaults.prefill_first
+    assert load_tables(replace(CHAIN, engine="sglang")).defaults.prefill_first
