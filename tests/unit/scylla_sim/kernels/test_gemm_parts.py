@@ -19,7 +19,7 @@ def shape(m: float, n: float, k: float) -> dict[str, np.ndarray]:
 def test_weights_in_l2_count_less_and_weights_beyond_it_in_full():
     small, large = shape(1.0, 100.0, 100.0), shape(1.0, 1e5, 1e5)
     whole = 2.0 * (1e4 + 100.0 + 100.0)
-    assert gemm_parts.gemm_moved_bytes(small, RATES, 4.0, 2.0) == pytest.approx(whole - 2e4 / 2)
+    assert gemm_parts.gemm_moved_bytes(small, RATES, 4.0, 4.0) == pytest.approx(whole - 2e4 * 3 / 4)
     assert gemm_parts.gemm_moved_bytes(large, RATES, 4.0, 2.0) == pytest.approx(2.0 * (1e10 + 2e5))
 
 
