@@ -7,6 +7,7 @@ The results are the JSON files of this folder, which `proof.fuzz`, `proof.faults
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,46 @@ def faults_survived() -> str:
     rows = []
     for name, one in found["faults"].items():
         end = "skipped" if "skipped" in one else "passed" if one["passed"] else "failed"
-        details = {key: value for key, value in one.items() if key not in ("passed", "different")}
-        rows.append([name, end, len(one.get("different", [])), ", ".join(f"{k} {v}" for k, v in details.items())])
+        rows.append([name, end, len(one.get("different", [])), _details(one)])
     return _table(["fault", "end", "files that differ", "details"], rows)
 
 
+def _details(one: dict[str, Any]) -> str:
+    """Return what else is known of one fault, in words."""
+    words: dict[str, Callable[[Any], str]] = {
+        "kills": lambda value: f"{value} kills",
+        "named": lambda value: f"error names the file: {_all(value)}",
+        "refused": lambda value: f"second run refused: {_all(value)}",
+        "first": lambda value: f"first run exits {value}",
+        "then": lambda value: f"next run exits {value}",
+        "codes": lambda value: f"exit codes {', '.join(map(str, value))}",
+        "skipped": str,
+    }
+    return "; ".join(say(one[key]) for key, say in words.items() if key in one)
+
+
+def _all(value: Any) -> str:
+    """Return ``yes`` if a flag, or all flags of a mapping, are set."""
+    return "yes" if (all(value.values()) if isinstance(value, dict) else value) else "no"
+
+
 def mutations_killed() -> str:
-    """Return the line about wrong formulas."""
+    """Return the table of wrong formulas by package, and those that no test sees."""
     found = _read("mutations")
-    return NOT_RUN if found is None else f"```json\n{json.dumps(found, indent=1)[:1500]}\n```\n"
+    if found is None:
+        return NOT_RUN
+    rows: dict[str, list[int]] = {}
+    for folder, one in found["folders"].items():
+        counts = rows.setdefault("/".join(folder.split("/")[:2]), [0, 0])
+        counts[0] += one["killed"]
+        counts[1] += one["survived"]
+    total = [["all", found["killed"], found["survived"]]]
+    text = _table(
+        ["folder", "a test fails", "no test fails"], [[name, *counts] for name, counts in rows.items()] + total
+    )
+    text += f"\nMeasured at commit {found['commit']}, with {found['seconds']:.0f} s of tests.\n"
+    missed = [[f"`{one['file']}`", one["why"]] for one in found["survivors"]]
+    return text + "\nNo test failed for these:\n\n" + _table(["file", "wrong formula"], missed) if missed else text
 
 
 def sweeps_timed() -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hf_configs import read
 
@@ -252,3 +253,12 @@ def test_a_draft_on_one_rank_has_all_its_weights_there():
     head = 2 * memory.draft_parameters(plan.draft, LLAMA8)
     assert memory.weight_bytes(plan) - memory.weight_bytes(shared) == pytest.approx(0.75 * head)
     assert sequence_bytes(plan, 1000) > sequence_bytes(shared, 1000)
+
+
+def test_the_fewest_sequences_are_large_ones_in_the_small_pool(monkeypatch):
+    sizes = {"large": 100.0, "small": 50.0}
+    monkeypatch.setattr(memory, "block_pools", lambda plan, use: ("large", "small"))
+    monkeypatch.setattr(memory, "sequence_bytes", lambda plan, context, pool: np.array([sizes[pool]]))
+    monkeypatch.setattr(memory, "cache_bytes", lambda plan, hardware, use: (1000.0, 2000.0))
+    ends = memory.max_sequences(MemoryPlan(LLAMA8, NONE), H100, catalog.engine("vllm").memory, context=[1024])
+    assert [end.tolist() for end in ends] == [[10.0], [40.0]]

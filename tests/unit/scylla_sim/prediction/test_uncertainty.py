@@ -15,7 +15,7 @@ from scylla_sim.prediction.cycle import EXACT, Cycle
 from scylla_sim.prediction.step_time import EMPTY, NAMED, ErrorSource, Step
 from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.prediction.throughput import predict
-from scylla_sim.prediction.uncertainty import seconds_interval, with_interval
+from scylla_sim.prediction.uncertainty import seconds_interval, speedup_interval, with_interval
 from scylla_sim.specs import catalog
 from scylla_sim.specs.engine import Engine
 from scylla_sim.stats.estimate import Estimate, exact
@@ -221,3 +221,13 @@ def test_the_interval_of_seconds_is_ordered():
     assert float(found.lower) < float(found.value) < float(found.upper)
     assert float(found.value) == 4.0
     assert float(found.upper) >= 5.0, "one second more host work"
+
+
+def test_the_upper_end_of_a_speedup_is_the_tokens_of_a_cycle():
+    """A verification as fast as a plain step, with wide errors of its own: the ratio alone would reach above tau."""
+    plain = cycle(step(1.0))
+    ours = cycle(step(1.0, a=("gemm", 0.2)), tokens=2, tau=Estimate.of(1.9, 1.8, 1.95))
+    found = speedup_interval(np.asarray(1.9), ours, NO_ENGINE, plain)
+    assert float(with_interval(np.asarray(1.9), ours, NO_ENGINE, plain).upper) > 2.1
+    assert float(found.upper) == 1.95
+    assert float(speedup_interval(np.asarray(2.0), ours, NO_ENGINE, plain).upper) == 2.0, "never below the value"
