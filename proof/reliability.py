@@ -95,7 +95,7 @@ def mutations_killed() -> str:
     text = _table(
         ["folder", "a test fails", "no test fails"], [[name, *counts] for name, counts in rows.items()] + total
     )
-    text += f"\nMeasured at commit {found['commit']}, with {found['seconds']:.0f} s of tests.\n"
+    text += f"\nMeasured at {found['commit']}, with {found['seconds']:.0f} s of tests.\n"
     missed = [[f"`{one['file']}`", one["why"]] for one in found["survivors"]]
     return text + "\nNo test failed for these:\n\n" + _table(["file", "wrong formula"], missed) if missed else text
 

@@ -224,7 +224,7 @@ def test_the_interval_of_seconds_is_ordered():
 
 
 def test_the_upper_end_of_a_speedup_is_the_tokens_of_a_cycle():
-    """A verification as fast as a plain step, with wide errors of its own: the ratio alone would reach above tau."""
+    """A verification as fast as a plain step, with wide errors: the ratio alone would reach above tau."""
     plain = cycle(step(1.0))
     ours = cycle(step(1.0, a=("gemm", 0.2)), tokens=2, tau=Estimate.of(1.9, 1.8, 1.95))
     found = speedup_interval(np.asarray(1.9), ours, NO_ENGINE, plain)
