@@ -33,7 +33,7 @@ rule sweep:
     conda:
         "../../environment.yml"
     shell:
-        "(head -n 1 {input[0]} && tail -q -n +2 {input}) > {output} 2> {log}"
+        "awk 'FNR > 1 || NR == 1' {input} > {output} 2> {log}"
 
 
 rule sweeps:
