@@ -117,7 +117,7 @@ between-sources: $(INSTALLED)
 	@python workflow/fit_between_sources.py results/left-out/served.json scylla_sim/data/between_sources.toml
 
 frozen: $(INSTALLED)
-	@$(SNAKEMAKE) results/served/runs.json $(QUIET)
+	@$(SNAKEMAKE) results/served/runs.json results/serving/runs.json $(QUIET)
 	@python -m paper scores --results results --freeze "$(REASON)"
 
 # Only the shapes that fit into each GPU are predicted. Commit the files before the GPU is measured.
