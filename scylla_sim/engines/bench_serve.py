@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.acceptance.measured_serving import MeasuredServing
-from scylla_sim.checks import fail, in_range, whole
+from scylla_sim.checks import fail, in_range, number, whole
 from scylla_sim.engines.counts import Counts
 from scylla_sim.engines.documents import documents, objects
 from scylla_sim.engines.measurement import Measurement
@@ -79,7 +79,9 @@ def _served(values: Values, column: int) -> MeasuredServing | None:
 
 def _counts(totals: Sequence[Any], rates: Any, name: str) -> Counts:
     """Return the counts of vLLM's result: totals of drafts, drafted and accepted tokens, and cumulative rates."""
-    cycles, tokens, hits = (int(whole(key, value, 0)) for key, value in zip(_KEYS, totals, strict=True))
+    cycles, tokens, hits = (
+        int(number(key, whole(key, value, 0))) for key, value in zip(_KEYS, totals, strict=True)
+    )
     shares = np.atleast_1d(in_range("per_position_acceptance_rates", rates, 0, 1))
     if cycles < 1 or shares.ndim != 1 or not shares.size:
         raise fail(

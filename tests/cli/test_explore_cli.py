@@ -180,8 +180,8 @@ def test_latencies_under_load_are_those_of_the_package(tmp_path: Path, engine: s
         (one,) = candidates(scenario.target_model(), [config], scenario.deployments(), traffic)
         at = one.curve.at_rate(np.array(shares) * one.saturation_per_s)
         wanted = np.stack([quantile(p) for quantile in (at.ttft_quantile, at.tpot_quantile) for p in (0.5, 0.95)])
-        assert line[0] == pytest.approx(one.saturation_per_s, rel=0.01)
-        assert pytest.approx(wanted, rel=0.03) == line[1:].reshape(len(shares), 4).T, (k, prompt, answer)
+        assert line[0] == pytest.approx(one.saturation_per_s, rel=0.02)
+        assert pytest.approx(wanted, rel=0.06) == line[1:].reshape(len(shares), 4).T, (k, prompt, answer)
 
 
 @needs_browser

@@ -45,7 +45,13 @@ def age(folder: Path) -> None:
 def reproduce(folder: Path, *options: str) -> list[str]:
     """Run `make reproduce` and return the programs that it started."""
     (folder / "calls").write_text("")
-    done = subprocess.run(["make", "reproduce", *options], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "reproduce", *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     calls = [line.split() for line in (folder / "calls").read_text().splitlines()]
     said = [words[1] for words in calls if words[0] == "-m"]
@@ -83,14 +89,18 @@ def test_options_always_reach_snakemake(folder: Path) -> None:
 def test_a_failed_run_is_not_complete(folder: Path) -> None:
     reproduce(folder)
     (folder / ".venv/bin/python").write_text("#!/usr/bin/env bash\nexit 1\n")
-    done = subprocess.run(["make", "reproduce", "VERBOSE=1"], cwd=folder, capture_output=True, check=False)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "reproduce", "VERBOSE=1"], cwd=folder, capture_output=True, check=False
+    )
     assert done.returncode != 0
     assert not (folder / "results/complete").exists()
 
 
 def test_make_test_says_how_long_it_takes_and_ends_with_pytest(folder: Path) -> None:
     def said() -> list[str]:
-        done = subprocess.run(["make", "test"], cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["make", "--no-print-directory", "test"], cwd=folder, capture_output=True, text=True, check=True
+        )
         return done.stdout.splitlines()
 
     first, second = said(), said()

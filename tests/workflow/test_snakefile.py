@@ -113,7 +113,9 @@ def test_every_job_writes_its_log_and_calls_a_command_line(checkout: Path) -> No
         for rule in re.split(r"^ *rule\b", file.read_text(), flags=re.MULTILINE)[1:]:
             if "shell:" in rule:
                 assert "{log}" in rule and "conda:" in rule, rule
-                assert re.search(r'python -m (scylla_sim|gpu_validate|paper) |python workflow/|"cp ', rule), rule
+                assert re.search(r'python -m (scylla_sim|gpu_validate|paper) |python workflow/|"(cp|awk) ', rule), (
+                    rule
+                )
             assert "run:" not in rule and "script:" not in rule, rule
 
 

@@ -3,6 +3,7 @@
 "use strict";
 
 const ROWS = 160, LOADS = 220, ROUNDS = 4, MAX_RATIO = 2.5, LUCK = 3, MAX_FEEDBACK = 0.998, MIN_FEEDBACK = 1e-3;
+const NEARLY_FULL = 1.08, UNUSED = 0.75, SMOOTHING = 0.5;  // of `replica.py`
 const LATENCIES = {ttft50: 0.5, ttft95: 0.95, tpot50: 0.5, tpot95: 0.95};
 
 const NORMAL = Array.from({length: 961}, (_, at) => { const z = -6 + at / 80; return [normalCdf(z), z]; });
@@ -104,8 +105,12 @@ class Load {
     if (seats < 2) return null;
     const [cycles, cv] = cyclesOf(tau, length, output - 1), drafts = K > 0;
     const indices = [...new Set(Array.from({length: ROWS}, (_, i) => model.index(Math.round(seats ** (i / (ROWS - 1))))))];
-    const found = {rows: [], cycle: [], work: [], prompt: [], next: [], iterations: [], cycles, cv, output, most: 1};
+    const found = {rows: [], cycle: [], work: [], prompt: [], next: [], iterations: [], again: [], cycles, cv, output, most: 1};
     const pool = 0.5 * (model.most(K, context) + model.most(K, context, "most_upper")) * context;
+    const spare = pool / ((context + width) * seats);
+    const full = Math.min(Math.max((NEARLY_FULL - spare) / (NEARLY_FULL - 1), 0), 1);
+    const usable = pool - full * UNUSED * Math.min(input, output);
+    const within = Math.min(usable / (context + width), budget / (input / cycles + width));
     for (const i of indices) {
       const n = model.batches[i], parts = model.parts(K, i, context), waiting = model.interpolated("verify_waiting", K, i, context);
       const decode = {total: parts.total, waiting};
@@ -114,16 +119,17 @@ class Load {
       const chunk = Math.min(input, Math.floor(room)), chunks = input / chunk, fits = 2 * chunk <= room;
       const attention = this.attentionOf(chunk, 0.5 * (input - chunk)), without = alone ? 0 : parts.total;
       const one = this.added(drafts, beside, before, chunk, attention, 1, decode) - without;
-      const both = fits
-        ? this.added(drafts, beside, before, Math.min(2 * chunk, budget), 2 * attention, 2, decode) - without : 0;
+      const size = Math.min(2 * chunk, budget);
+      const both = this.added(drafts, beside, before, size, 2 * attention, 2, decode) - without;
       found.rows.push(n);
       found.cycle.push(parts.total);
       found.work.push(cycles * parts.total);
       found.prompt.push(chunks * one);
       found.next.push(fits ? both - one : chunks * one);
       found.iterations.push(fits ? 0 : chunks);
-      if (n <= Math.min(pool / (context + width), budget / (input / cycles + width))) found.most = n;
+      found.again.push(full * Math.exp(-SMOOTHING * n / cycles) * output / size * both);
     }
+    found.most = Math.max(Math.min(within, found.rows[found.rows.length - 1]), 1);
     found.alone = this.added(drafts, 0, 0, input, this.attentionOf(input, 0), 1, null);
     return found;
   }
@@ -214,7 +220,7 @@ class Load {
       const n = Math.min(row, r.most), where = place(r.rows, n), work = at(r.work, where);
       const first = at(r.prompt, where), further = at(r.next, where);
       const together = n * at(r.cycle, where) / Math.max(work, 1e-300);
-      const prompt = further - (further - first) * -Math.expm1(-together) / together;
+      const prompt = further - (further - first) * -Math.expm1(-together) / together + at(r.again, where);
       best = Math.max(best, n / (work + n * prompt));
     }
     return best;
