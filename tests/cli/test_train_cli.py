@@ -124,12 +124,18 @@ def test_too_large_text_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def default_interrupt() -> None:
+    """Let SIGINT interrupt, also where pytest runs in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_a_record_and_goes_on_from_there(
     signal_number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
     """Struck when the first point is measured and saved; in one process, as on a GPU."""
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
+    default_interrupt()
     monkeypatch.setattr(run, "_run_in_pool", lambda work, jobs, say, deadline: run.run_here(work, say, deadline))
     honest, trained_to = run._advance, []
 
