@@ -46,7 +46,7 @@ def batches(item):
 
 
 @few
-@given(devices, engines, rates, contexts, st.floats(0, 0.3))
+@given(devices, engines, rates, contexts, st.just(0.0) | st.floats(1e-9, 0.3))
 def test_crossover_lies_in_its_interval(device, engine, rate, context, spread):
     for item in scheduled(device, engine, rate, context, spread=spread).crossovers:
         lower, value, upper = batches(item)
