@@ -146,16 +146,23 @@ def tree_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> I
     for snapshot in _last_of_main(snapshots):
         for temperature, ranks in enumerate(snapshot.outcome.ranks):
             for nodes in TREE_NODES:
-                row = {
-                    "op": "acceptance",
-                    **_facts(snapshot),
-                    "temperature": temperature,
-                    "drafting": "tree",
-                    "draft_len": ranks.shape[-1],
-                    "nodes": nodes,
-                    "domain": "all",
-                }
-                yield _result(row, mean_over_windows(tree_tokens(ranks, nodes), domains), ranks[..., 0].size)
+                mean = mean_over_windows(tree_tokens(ranks, nodes), domains)
+                yield _tree_result(snapshot, temperature, "tree", nodes, mean)
+
+
+def _tree_result(snapshot: Snapshot, temperature: int, drafting: str, nodes: int, mean: Mean) -> Result:
+    """Return row and summary of a static tree over all domains."""
+    windows, anchors, draft_len = snapshot.outcome.ranks[temperature].shape
+    row = {
+        "op": "acceptance",
+        **_facts(snapshot),
+        "temperature": temperature,
+        "drafting": drafting,
+        "draft_len": draft_len,
+        "nodes": nodes,
+        "domain": "all",
+    }
+    return _result(row, mean, windows * anchors)
 
 
 def _last_of_main(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
@@ -198,8 +205,8 @@ def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
 def fixed_tree(nodes: int, draft_len: int) -> DraftTree:
     """Return the tree of a number of nodes that every draft of ``--axis joint`` is measured with.
 
-    It is the best tree of a profile that no draft was asked for: the choice of rank r is right with probability
-    0.55 * 0.35^r at every depth. The same tree at every point shows how its tokens move with the training.
+    It is the best tree of a given profile: the choice of rank r is right with probability 0.55 * 0.35^r at every
+    depth. The same tree at every point shows how its tokens move with the training.
 
     Examples
     --------
@@ -214,17 +221,9 @@ def fixed_tree_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]
     for snapshot in snapshots:
         for temperature, ranks in enumerate(snapshot.outcome.ranks):
             for nodes in FIXED_NODES:
-                row = {
-                    "op": "acceptance",
-                    **_facts(snapshot),
-                    "temperature": temperature,
-                    "drafting": "fixed-tree",
-                    "draft_len": ranks.shape[-1],
-                    "nodes": nodes,
-                    "domain": "all",
-                }
-                count = accepted(fixed_tree(nodes, ranks.shape[-1]), ranks).astype(np.float64)
-                yield _result(row, mean_over_windows(count, domains), count.size)
+                count = accepted(fixed_tree(nodes, ranks.shape[-1]), ranks)
+                mean = mean_over_windows(count, domains)
+                yield _tree_result(snapshot, temperature, "fixed-tree", nodes, mean)
 
 
 def profile_tables(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
