@@ -48,16 +48,8 @@ gemm_train_rows: 48
 simulated_requests: 200
 """
 LEFT_OUT = (
-    ".git",
-    ".venv",
-    ".snakemake",
-    "results",
-    "build",
-    "dist",
-    "*cache*",
-    "__pycache__",
-    "*.egg-info",
-    "site",
+    *(".git", ".venv", ".snakemake", "results", "build", "dist", "site"),
+    *("*cache*", "__pycache__", "*.egg-info"),
 )
 LIMIT_S = 1800.0
 
@@ -263,18 +255,8 @@ def measured(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     """Kill a measurement at random moments; no case that was measured may be lost or measured again."""
     chance, out = random.Random(seed), folder / "measured"
     partial, record = out / "kernels.partial.jsonl", out / "kernels.json"
-    words = [
-        sys.executable,
-        "-m",
-        "gpu_validate",
-        "measure",
-        "--suite",
-        "kernels",
-        "--device",
-        "cpu",
-        "--out",
-        str(out),
-    ]
+    options = ["--suite", "kernels", "--device", "cpu", "--out", str(out)]
+    words = [sys.executable, "-m", "gpu_validate", "measure", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     kept: dict[str, Any] = {}
     lost, done = [], 0
