@@ -14,7 +14,7 @@ from scylla_sim.checks import FloatArray
 from scylla_sim.kernels.model import BLOCK
 from scylla_sim.kernels.registry import op_kind, operation
 from scylla_sim.ops.op import Op
-from scylla_sim.stats.estimate import Deviation, Estimate
+from scylla_sim.stats.estimate import Deviation, Estimate, exact
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,12 @@ class Asked:
 
 
 def batch_seconds(
-    asked: Sequence[Asked], calibration: Calibration, *, kv_dtype: str, framework: str = ""
+    asked: Sequence[Asked],
+    calibration: Calibration,
+    *,
+    kv_dtype: str,
+    framework: str = "",
+    intervals: bool = True,
 ) -> list[OpEstimate]:
     """Return the seconds of one execution of each operation, as `op_seconds` does one by one.
 
@@ -70,6 +75,7 @@ def batch_seconds(
                 kv_dtype=kv_dtype,
                 graph=first.graph,
                 framework=framework,
+                intervals=intervals,
             )
             found.update(zip(members, [together] if len(members) == 1 else _rows(together, len(members))))
     return [found[place] for place in range(len(asked))]
@@ -104,9 +110,15 @@ def _stacked(ops: Sequence[Op], shape: tuple[int, ...]) -> Op:
 def _rows(together: OpEstimate, count: int) -> list[OpEstimate]:
     """Return the estimates of the operations that were stacked."""
     time = together.seconds
+
+    def row(at: int) -> Estimate:
+        if time.is_exact:
+            return exact(time.value[at, ...])
+        return Estimate(time.value[at, ...], time.lower[at, ...], time.upper[at, ...])
+
     return [
         OpEstimate(
-            Estimate(time.value[at, ...], time.lower[at, ...], time.upper[at, ...]),
+            row(at),
             together.evidence,
             {name: Deviation(one.down[at, ...], one.up[at, ...]) for name, one in together.sources.items()},
             together.backend,

@@ -17,7 +17,7 @@ from scylla_sim.kernels.verify_attention import with_backend
 from scylla_sim.ops.op import Columns, Op
 from scylla_sim.specs.attention_backend import AttentionBackend, dispatched
 from scylla_sim.specs.hardware import Hardware
-from scylla_sim.stats.estimate import Deviation, Estimate, Sources
+from scylla_sim.stats.estimate import Deviation, Estimate, Sources, exact
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def _with_values(query: KernelQuery, execution: Execution, columns: Columns) -> 
     return KernelQuery(query.dtype, query.kv_dtype, query.sources, values)
 
 
-def estimate(execution: Execution, kernel: FittedKernel, columns: Columns, r: Rates) -> OpEstimate:
+def estimate(
+    execution: Execution, kernel: FittedKernel, columns: Columns, r: Rates, *, intervals: bool = True
+) -> OpEstimate:
     """Return the seconds of an execution on a device with these rates.
 
     Parameters
@@ -87,10 +89,14 @@ def estimate(execution: Execution, kernel: FittedKernel, columns: Columns, r: Ra
         Fitted kernel of the execution's operation.
     columns
         Shape columns of the operation itself; the execution converts them.
+    intervals
+        Whether the seconds have an interval.
     """
     value = execution.seconds(kernel.model, kernel.parameters, execution.columns(columns), r)
     if execution.extra_seconds is not None:
         value = value + execution.extra_seconds(columns, r)
+    if not intervals:
+        return OpEstimate(exact(value), kernel.evidence)
     whole = kernel.interval(execution.parts * value)
     return OpEstimate(
         Estimate(value, whole.lower / execution.parts, whole.upper / execution.parts), kernel.evidence
@@ -98,7 +104,14 @@ def estimate(execution: Execution, kernel: FittedKernel, columns: Columns, r: Ra
 
 
 def op_seconds(
-    op: Op, calibration: Calibration, *, dtype: str, kv_dtype: str, graph: bool = True, framework: str = ""
+    op: Op,
+    calibration: Calibration,
+    *,
+    dtype: str,
+    kv_dtype: str,
+    graph: bool = True,
+    framework: str = "",
+    intervals: bool = True,
 ) -> OpEstimate:
     """Return the seconds of one execution of an operation in serving.
 
@@ -112,6 +125,8 @@ def op_seconds(
         Whether the step runs as a CUDA graph; otherwise it is launched eagerly.
     framework
         Framework whose own kernels are used where they were fitted apart.
+    intervals
+        Whether the seconds have an interval and sources of error.
 
     Raises
     ------
@@ -138,7 +153,7 @@ def op_seconds(
         kernel = kernel.without_l2_reuse
     r = rates(hardware, kind.compute_dtype(dtype), kv_dtype if kind.reads_kv else "")
     backend = backend_of(kind, op.columns, hardware, framework=framework, kv_dtype=kv_dtype)
-    return estimate_by(backend, execution, kernel.in_cuda_graph, columns=op.columns, r=r)
+    return estimate_by(backend, execution, kernel.in_cuda_graph, columns=op.columns, r=r, intervals=intervals)
 
 
 def several_queries(kind: OpKind, columns: Columns) -> bool:
@@ -157,17 +172,24 @@ def backend_of(
 
 
 def estimate_by(
-    backend: AttentionBackend | None, execution: Execution, kernel: FittedKernel, *, columns: Columns, r: Rates
+    backend: AttentionBackend | None,
+    execution: Execution,
+    kernel: FittedKernel,
+    *,
+    columns: Columns,
+    r: Rates,
+    intervals: bool = True,
 ) -> OpEstimate:
     """Return the seconds of an execution by a backend, with one source of error for each of its settings."""
     if backend is None:
-        return estimate(execution, kernel, columns, r)
+        return estimate(execution, kernel, columns, r, intervals=intervals)
 
     def by(one: AttentionBackend) -> OpEstimate:
-        return estimate(execution, replace(kernel, model=with_backend(kernel.model, one)), columns, r)
+        with_one = replace(kernel, model=with_backend(kernel.model, one))
+        return estimate(execution, with_one, columns, r, intervals=intervals)
 
-    found = by(backend)
-    ends = {name: [by(end).seconds.value for end in backend.ends(name)] for name in backend.settings}
+    found, settings = by(backend), backend.settings if intervals else ()
+    ends = {name: [by(end).seconds.value for end in backend.ends(name)] for name in settings}
     sources = {
         f"{backend.name} {name}": Deviation.between(found.seconds.value, values) for name, values in ends.items()
     }

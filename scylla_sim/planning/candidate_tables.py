@@ -8,9 +8,11 @@ an error. The entries equal those of `scylla_sim.serving.iteration.iteration_mod
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray
@@ -33,7 +35,7 @@ Configs = Mapping[int, SpeculativeConfig]
 """First batch of each range of batches -> configuration; one range for one draft length."""
 
 
-def sparse_models(
+def sparse_model(
     model: Model,
     configs: Sequence[SpeculativeConfig],
     where: tuple[Deployment, Deployment],
@@ -43,8 +45,8 @@ def sparse_models(
     seats: int,
     budget: int,
     prefill_first: bool,
-) -> list[IterationModel]:
-    """Return the iteration models of configurations of one draft, for the closed form only.
+) -> IterationModel:
+    """Return the iteration model of configurations of one draft, along a first axis, for the closed form only.
 
     Parameters
     ----------
@@ -60,18 +62,21 @@ def sparse_models(
         Whether prompts run in iterations of their own.
     """
     grid, batch = context_grid(longest, CONTEXTS), table_rows(seats)
-    found = predict_each(
-        model,
-        configs,
-        where[0],
-        batch=batch[:, None].astype(np.float64),
-        context=np.maximum(grid, 1.0)[None, :],
-        draft_deployment=where[1],
+    where = replace(where[0], intervals=False), replace(where[1], intervals=False)
+    found = list(
+        predict_each(
+            model,
+            configs,
+            where[0],
+            batch=batch[:, None].astype(np.float64),
+            context=np.maximum(grid, 1.0)[None, :],
+            draft_deployment=where[1],
+        )
     )
     widths = [config.verify_tokens for config in configs]
-    tokens, chunks = _tokens_read(
-        np.multiply.outer(widths, batch), load=load, budget=budget, prefill_first=prefill_first
-    )
+    before = np.zeros((1, 1)) if prefill_first else np.multiply.outer(widths, batch)
+    tokens, chunks = _tokens_read(before, load=load, budget=budget)
+    sampled = np.unique(np.add.outer(np.append(before, 0.0), [0.0, 1.0, 2.0]))
     total = budget + seats * max(widths)
     last = min(total, MAX_STEP_TOKENS)
     within = np.unique(np.append(tokens[tokens <= last], last)).astype(np.float64)
@@ -83,26 +88,21 @@ def sparse_models(
         max_tokens=total,
         max_rows=seats * (max(widths) + 1),
         offsets=offset_grid(longest),
-        only=None if chunks[-1] > last else (within, chunks.astype(np.float64)),
+        only=None if chunks[-1] > last else (within, chunks.astype(np.float64), sampled[sampled > 0.0]),
     )
-    host_s = float(overhead_seconds(where[0].engine, step_overhead_counts(where[0].tp)))
-    return [
-        IterationModel(
-            decoding=_decoding(out, batch.astype(np.intp), seats),
-            contexts=grid,
-            prompts=read,
-            host_s=host_s,
-            max_num_seqs=seats,
-            max_num_batched_tokens=budget,
-            kv_tokens=kv_pool_tokens(model, [config], *where, context=float(load.context)),
-        )
-        for config, out in zip(configs, found)
-    ]
+    pools = [kv_pool_tokens(model, [config], *where, context=float(load.context)) for config in configs]
+    return IterationModel(
+        decoding=_decoding(found, batch.astype(np.intp), seats),
+        contexts=grid,
+        prompts=read,
+        host_s=float(overhead_seconds(where[0].engine, step_overhead_counts(where[0].tp))),
+        max_num_seqs=seats,
+        max_num_batched_tokens=budget,
+        kv_tokens=Estimate(*(np.array([getattr(one, end) for one in pools]) for end in ("value", "lower", "upper"))),
+    )
 
 
-def _tokens_read(
-    before: FloatArray, *, load: ServedLoad, budget: int, prefill_first: bool
-) -> tuple[FloatArray, FloatArray]:
+def _tokens_read(before: FloatArray, *, load: ServedLoad, budget: int) -> tuple[FloatArray, FloatArray]:
     """Return the tokens of steps and of chunks that a replica reads, ascending.
 
     Parameters
@@ -111,7 +111,6 @@ def _tokens_read(
         Tokens that decodes verify in an iteration, one row per configuration.
     """
     new = load.new_tokens
-    before = np.zeros_like(before) if prefill_first else before
     chunk = np.minimum(new, np.maximum(budget - before, 1))
     pieces = [end - start for start, end in pairwise([*range(0, new, budget), new])]
     steps = np.concatenate(
@@ -121,21 +120,24 @@ def _tokens_read(
     return np.unique(steps[steps > 0]), chunks
 
 
-def _decoding(out: Prediction, batch: FloatArray, seats: int) -> Decoding:
-    """Return the iterations without prompts at some batches; the others are NaN."""
-    rows, shape = batch.astype(np.intp), (seats + 1, out.cycle_s.shape[1])
-    value, waiting = (np.full(shape, np.nan) for _ in range(2))
-    value[0] = waiting[0] = 0.0
-    value[rows] = out.cycle_s
-    waiting[rows] = sum((part.seconds for part in out.verify.parts if part.kind == LAUNCH), np.zeros(()))
-    beside = np.full(seats + 1, np.nan)
-    beside[0], beside[rows] = 0.0, (out.cycle_s - out.verify.seconds)[:, shape[1] // 2]
-    unknown = np.full(shape, np.nan)
+def _decoding(found: Sequence[Prediction], rows: NDArray[np.intp], seats: int) -> Decoding:
+    """Return the iterations without prompts at some batches, one configuration after the other; others are NaN."""
+    contexts = found[0].cycle_s.shape[1]
+    value, waiting = (np.full((len(found), seats + 1, contexts), np.nan) for _ in range(2))
+    beside = np.full((len(found), seats + 1), np.nan)
+    value[:, 0], waiting[:, 0], beside[:, 0] = 0.0, 0.0, 0.0
+    for at, out in enumerate(found):
+        cycle_s = out.cycle_s
+        value[at, rows] = cycle_s
+        waiting[at, rows] = sum((part.seconds for part in out.verify.parts if part.kind == LAUNCH), np.zeros(()))
+        beside[at, rows] = (cycle_s - out.verify.seconds)[:, contexts // 2]
     verified, gained, lengths = (
-        np.full(seats + 1, float(one))
-        for one in (out.config.verify_tokens, out.config.tokens_per_cycle, out.config.draft_len)
+        np.repeat(np.array(values, dtype=np.float64)[:, None], seats + 1, axis=1)
+        for values in zip(
+            *((out.config.verify_tokens, out.config.tokens_per_cycle, out.config.draft_len) for out in found)
+        )
     )
-    gained[0] = verified[0] = 1.0
-    lengths[0] = 0.0
-    times = Estimate(value, unknown, unknown)
+    gained[:, 0] = verified[:, 0] = 1.0
+    lengths[:, 0] = 0.0
+    times = Estimate(value, *[np.full(value.shape, np.nan)] * 2)
     return Decoding(times, waiting, beside, verified, gained, lengths, against_plain=times)

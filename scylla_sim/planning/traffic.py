@@ -15,7 +15,7 @@ import numpy as np
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, in_range, positive
-from scylla_sim.planning.candidate_tables import CONTEXTS, Configs, sparse_models
+from scylla_sim.planning.candidate_tables import CONTEXTS, Configs, sparse_model
 from scylla_sim.planning.crossover import spans_of
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.prediction.steps import Deployment
@@ -168,6 +168,35 @@ def statistic(found: Curve, limit: Limit) -> FloatArray:
     return quantile(limit.probability)
 
 
+def highest_rates(found: Curve, saturation_per_s: FloatArray, traffic: Traffic) -> list[tuple[float, str]]:
+    """Return the highest rate of each replica at which all limits hold, and the limit that decides it.
+
+    Parameters
+    ----------
+    found
+        Curves of replicas, shape (replicas, loads).
+    saturation_per_s
+        Shape (replicas,).
+    """
+    rates = _RATES * traffic.max_load * saturation_per_s[:, None]
+    at = found.at_rate(rates)
+    best, binds = rates[:, -1], [SATURATION] * rates.shape[0]
+    for limit in traffic.limits:
+        over = statistic(at, limit) > limit.seconds
+        first = np.argmax(over, axis=-1)
+        start, end = (np.take_along_axis(rates, place[:, None], axis=-1)[:, 0] for place in (first - 1, first))
+        step = ((end - start) / (_BETWEEN - 1))[:, None]
+        between = np.arange(_BETWEEN) * step + start[:, None]  # a median can jump between two rates
+        between[:, -1] = end
+        kept = statistic(found.at_rate(between), limit) <= limit.seconds
+        place = np.maximum(np.argmin(kept, axis=-1) - 1, 0)
+        reached = np.take_along_axis(between, place[:, None], axis=-1)[:, 0]
+        reached = np.where(over.any(axis=-1), np.where(first == 0, 0.0, reached), np.inf)
+        binds = [str(limit) if less else name for less, name in zip(reached < best, binds)]
+        best = np.minimum(best, reached)
+    return list(zip(best.tolist(), binds))
+
+
 def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tuple[float, str]:
     """Return the highest rate of one replica at which all limits hold, and the limit that decides it.
 
@@ -176,52 +205,22 @@ def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tup
     found
         Curve of one replica, shape (loads,).
     """
-    rates = _RATES * traffic.max_load * saturation_per_s
-    at = found.at_rate(rates)
-    best, binds = float(rates[-1]), SATURATION
-    for limit in traffic.limits:
-        value = statistic(at, limit)
-        over = np.flatnonzero(value > limit.seconds)
-        if not over.size:
-            continue
-        first = int(over[0])
-        if first == 0:
-            return 0.0, str(limit)
-        between = np.linspace(rates[first - 1], rates[first], _BETWEEN)  # a median can jump between two rates
-        kept = statistic(found.at_rate(between), limit) <= limit.seconds
-        reached = float(between[max(int(np.argmin(kept)) - 1, 0)])
-        if reached < best:
-            best, binds = reached, str(limit)
-    return best, binds
+    return highest_rates(found.one(None), np.array([saturation_per_s]), traffic)[0]
 
 
-def steady_states(model: IterationModel, deployment: Deployment, traffic: Traffic) -> tuple[Curve, float]:
-    """Return the steady states of one replica, and its rate at saturation."""
+def steady_states(model: IterationModel, deployment: Deployment, traffic: Traffic) -> tuple[Curve, FloatArray]:
+    """Return the steady states of the replicas of a model, and their rates at saturation."""
     one = replica(model, traffic.load, prefill_first=defaults_of(deployment).prefill_first)
-    return curve(one, _LOADS * float(one.rows[-1])), float(saturation(one))
+    return curve(one, _LOADS * float(one.rows[-1])), saturation(one)
 
 
 def served(
     configs: Configs, where: tuple[Deployment, Deployment], model: IterationModel, traffic: Traffic
 ) -> Served:
     """Return a candidate under a load, with the highest rate that its limits allow."""
-    return _served(configs, where, model, traffic, made=lambda: model)
-
-
-def _served(
-    configs: Configs,
-    where: tuple[Deployment, Deployment],
-    tables: IterationModel,
-    traffic: Traffic,
-    *,
-    made: Callable[[], IterationModel],
-) -> Served:
-    """Return a candidate under a load from tables that may have the entries of the closed form only."""
-    found, full = steady_states(tables, where[0], traffic)
-    if not (np.isfinite(full) and np.isfinite(found.tpot_s).all()):
-        raise RuntimeError("the closed form reads an entry that its tables do not have; see candidate_tables")
-    best, binds = highest_rate(found, full, traffic)
-    return Served(configs, *where, made, full, best, binds, found)
+    found, full = steady_states(model, where[0], traffic)
+    best, binds = highest_rate(found, float(full), traffic)
+    return Served(configs, *where, lambda: model, float(full), best, binds, found)
 
 
 def _seats(
@@ -280,7 +279,7 @@ def candidates(
     def whole(by_batch: Configs) -> Callable[[], IterationModel]:
         return lambda: _with_configs(first(), model, by_batch, where, traffic)
 
-    tables = sparse_models(
+    tables = sparse_model(
         model,
         configs,
         where,
@@ -290,13 +289,16 @@ def candidates(
         budget=budget,
         prefill_first=defaults_of(where[0]).prefill_first,
     )
-    for config, one in zip(configs, tables):
-        yield _served({1: config}, where, one, traffic, made=whole({1: config}))
+    curves, full = steady_states(tables, where[0], traffic)
+    if not (np.isfinite(full).all() and np.isfinite(curves.tpot_s).all()):
+        raise RuntimeError("the closed form reads an entry that its tables do not have; see candidate_tables")
+    for place, (config, (best, binds)) in enumerate(zip(configs, highest_rates(curves, full, traffic))):
+        one = {1: config}
+        yield Served(one, *where, whole(one), float(full[place]), best, binds, curves.one(place))
     if schedule and len(configs) > 1:
         by_batch = _schedule(configs, [whole({1: config})() for config in configs], traffic.load)
         if len(by_batch) > 1:
-            made = whole(by_batch)
-            yield _served(by_batch, where, made(), traffic, made=made)
+            yield served(by_batch, where, whole(by_batch)(), traffic)
 
 
 def _with_configs(

@@ -19,7 +19,7 @@ from scylla_sim.prediction.step_time import NAMED, ErrorSource, OpTime, Step
 from scylla_sim.prediction.steps import Deployment, draft_pass, target_step
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
-from scylla_sim.stats.estimate import Deviation, Estimate
+from scylla_sim.stats.estimate import Deviation, Estimate, exact
 
 Passes = Callable[[Draft, int, int | None], Step]
 """Function from a draft, the tokens of a pass and the scored tokens (``None``: all) to the step of the pass."""
@@ -79,6 +79,8 @@ def _taken_apart(step: Step, count: int, ndim: int) -> list[Step]:
         )
 
     def _estimate(time: Estimate, at: int) -> Estimate:
+        if time.is_exact:
+            return exact(take(time.value, at))
         return Estimate(*(take(getattr(time, item.name), at) for item in fields(Estimate)))
 
     def moves(one: ErrorSource) -> bool:

@@ -196,8 +196,10 @@ def step_of(parts: tuple[OpTime, ...]) -> Step:
     """Return the step made of some operations, with its sources of error and its interval."""
     if not parts:
         return EMPTY
-    errors = _errors(parts)
     seconds = sum((part.seconds for part in parts), np.asarray(0.0))
+    if all(part.time.is_exact and not part.sources for part in parts):
+        return Step(parts, exact(seconds))
+    errors = _errors(parts)
     time = with_deviations(
         seconds, (error.down for error in errors.values()), (error.up for error in errors.values())
     )

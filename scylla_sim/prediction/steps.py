@@ -33,6 +33,10 @@ from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Deviation, Estimate, Sources, add_sources, exact
 
 
+_NOT_ASKED = np.asarray(np.nan)
+"""Roofline seconds of an operation of a deployment without intervals."""
+
+
 @dataclass(frozen=True)
 class Deployment:
     """The device, engine and precisions with which a model runs.
@@ -49,6 +53,8 @@ class Deployment:
         TP ranks.
     op_dtypes
         Operation -> data type of its weights, where it differs from ``dtype``.
+    intervals
+        Whether steps have intervals, sources of error and roofline seconds. Without them, seconds are the same.
     """
 
     calibration: Calibration
@@ -57,6 +63,7 @@ class Deployment:
     kv_dtype: str = "bfloat16"
     tp: int = 1
     op_dtypes: Mapping[str, str] = field(default_factory=dict)
+    intervals: bool = True
 
     def dtype_of(self, op: Op) -> str:
         """Return the data type of the weights of an operation, whose layers may have a prefix in its name."""
@@ -92,32 +99,39 @@ def step_of_ops(ops: Sequence[Op], deployment: Deployment, tokens: FloatArray, b
     tokens, batch
         Tokens and sequences of the step, which decide whether it is eager.
     """
-    hardware = deployment.calibration.hardware
     eager = deployment.eager(tokens, batch)
     launch_s = exact(np.where(eager, deployment.engine.launch_s if deployment.launches_add else 0.0, 0.0))
-    parts = []
-    for op, (fitted, *ends) in zip(ops, _estimates(ops, deployment, eager=eager)):
-        one = _by_engine(op, fitted, deployment)
-        memory_s = op.memory_bytes(deployment.dtype_of(op), deployment.kv_dtype) / hardware.memory_bytes_per_s
-        compute_s = op.flops() / _peak(deployment, op)
-        parts.append(
-            OpTime(
-                name=op.name,
-                kind=op.kind,
-                count=op.count,
-                time=one.seconds.plus(launch_s).scaled(op.count),
-                memory_s=memory_s,
-                compute_s=compute_s,
-                evidence=one.evidence,
-                sources=_sources(op, deployment, one, ends=ends, bounds=(compute_s, memory_s)),
-                backend=one.backend,
-            )
-        )
+    parts = [
+        _op_time(op, found, deployment, launch_s=launch_s)
+        for op, found in zip(ops, _estimates(ops, deployment, eager=eager))
+    ]
     if deployment.engine.launch_s > 0.0 and not deployment.launches_add:
-        waiting = _waiting(parts, deployment.engine, eager)
+        waiting = _waiting(parts, deployment, eager)
         behind = waiting.seconds > 0.0
         parts = [*([hidden(part, behind) for part in parts] if behind.any() else parts), waiting]
-    return step_of(tuple(_with_unknown_backend(parts)))
+    return step_of(tuple(_with_unknown_backend(parts) if deployment.intervals else parts))
+
+
+def _op_time(op: Op, found: Sequence[OpEstimate], deployment: Deployment, *, launch_s: Estimate) -> OpTime:
+    """Return the time of an operation, from one execution as it is and at each end of its assumptions."""
+    one = _by_engine(op, found[0], deployment)
+    time = one.seconds.plus(launch_s).scaled(op.count)
+    if not deployment.intervals:
+        return OpTime(op.name, op.kind, op.count, time, _NOT_ASKED, _NOT_ASKED, one.evidence, backend=one.backend)
+    memory_bytes_per_s = deployment.calibration.hardware.memory_bytes_per_s
+    memory_s = op.memory_bytes(deployment.dtype_of(op), deployment.kv_dtype) / memory_bytes_per_s
+    compute_s = op.flops() / _peak(deployment, op)
+    return OpTime(
+        name=op.name,
+        kind=op.kind,
+        count=op.count,
+        time=time,
+        memory_s=memory_s,
+        compute_s=compute_s,
+        evidence=one.evidence,
+        sources=_sources(op, deployment, one, ends=found[1:], bounds=(compute_s, memory_s)),
+        backend=one.backend,
+    )
 
 
 def _with_unknown_backend(parts: Sequence[OpTime]) -> Sequence[OpTime]:
@@ -135,6 +149,8 @@ def _with_unknown_backend(parts: Sequence[OpTime]) -> Sequence[OpTime]:
 
 def hidden(part: OpTime, behind: NDArray[np.bool_]) -> OpTime:
     """Return an operation with an interval of zero width where launches determine the time of the step."""
+    if part.time.is_exact and not part.sources:
+        return part
     value = part.time.value
     lower, upper = (np.where(behind, value, end) for end in (part.time.lower, part.time.upper))
     sources = {name: one.where(~behind) for name, one in part.sources.items()}
@@ -146,31 +162,34 @@ def _by_engine(op: Op, fitted: OpEstimate, deployment: Deployment) -> OpEstimate
     if op.kind != "gemm" or not weight_only.applies(deployment.dtype_of(op), deployment.engine.framework):
         return fitted
     ratio = weight_only.kernel_ratio(op.columns["m"], deployment.calibration.hardware)
+    seconds = fitted.seconds.scaled(ratio.value)
+    if not deployment.intervals:
+        return replace(fitted, seconds=seconds)
     error = {weight_only.MARLIN: Deviation(fitted.seconds.value * ratio.down, fitted.seconds.value * ratio.up)}
     sources = {name: one.scaled(ratio.value) for name, one in fitted.sources.items()}
-    return replace(fitted, seconds=fitted.seconds.scaled(ratio.value), sources={**sources, **error})
+    return replace(fitted, seconds=seconds, sources={**sources, **error})
 
 
-def _waiting(parts: Sequence[OpTime], engine: Engine, eager: NDArray[np.bool_]) -> OpTime:
+def _waiting(parts: Sequence[OpTime], deployment: Deployment, eager: NDArray[np.bool_]) -> OpTime:
     """Return the time by which the launches of an eager step outlast its operations."""
     launches = sum(part.count for part in parts)
     none = np.zeros(eager.shape)
     time = exact(none)
     if eager.any():
         busy = sum((part.seconds for part in parts), none)
-        each = engine.overhead("launch_s")
-        time = Estimate(
-            *(
-                np.where(eager, np.maximum(launches * one - busy, 0.0), none)
-                for one in (each.value, each.lower, each.upper)
-            )
-        )
+        each = deployment.engine.overhead("launch_s")
+        ends = (each.value, each.lower, each.upper) if deployment.intervals else (each.value,)
+        waiting = [np.where(eager, np.maximum(launches * one - busy, 0.0), none) for one in ends]
+        time = Estimate(*waiting) if deployment.intervals else exact(waiting[0])
     return OpTime("waiting_for_launches", LAUNCH, launches, time, none, none, "published")
 
 
 def _estimates(ops: Sequence[Op], deployment: Deployment, *, eager: NDArray[np.bool_]) -> list[list[OpEstimate]]:
     """Estimate one execution of each operation, first as it is, then at each end of its assumptions."""
-    asked = [[op, *(replace(op, columns={**op.columns, **end}) for _, end in _ends(op))] for op in ops]
+    asked = [
+        [op, *(replace(op, columns={**op.columns, **end}) for _, end in _ends(op) if deployment.intervals)]
+        for op in ops
+    ]
     whole = [op for group in asked for op in group]
     some_eager = bool(eager.any() and not eager.all())
     mixed = [some_eager and op_kind(op.kind).depends_on_graph for op in whole]
@@ -182,6 +201,7 @@ def _estimates(ops: Sequence[Op], deployment: Deployment, *, eager: NDArray[np.b
                 deployment.calibration,
                 kv_dtype=deployment.kv_dtype,
                 framework=deployment.engine.framework,
+                intervals=deployment.intervals,
             )
         )
 

@@ -94,6 +94,10 @@ class Curve:
         """Mean seconds to the first token."""
         return (1.0 - self.idle) * self.wait_s + self.idle * self.alone_s
 
+    def one(self, index: int | None) -> Curve:
+        """Return the curve of one replica, by its place along the first axis; ``None`` adds such an axis."""
+        return Curve(*(getattr(self, item.name)[index] for item in fields(self)))
+
     def tpot_quantile(self, probability: float) -> FloatArray:
         """Return a quantile of the seconds per output token over requests."""
         above = np.maximum(self.tpot_s - self.tpot_floor_s, 0.0)
@@ -116,14 +120,17 @@ class Curve:
         """
         wanted = np.asarray(rate_per_s, dtype=np.float64)
         rising = np.maximum.accumulate(self.rate_per_s, axis=-1)
-        upper = np.sum(rising[..., None, :] < wanted[..., None], axis=-1).clip(1, rising.shape[-1] - 1)
-        shape = np.broadcast_shapes(upper.shape[:-1], wanted.shape[:-1]) + upper.shape[-1:]
-        upper = np.broadcast_to(upper, shape)
+        shape = np.broadcast_shapes(rising.shape[:-1], wanted.shape[:-1]) + wanted.shape[-1:]
+        loads = rising.shape[-1]
+        every = np.broadcast_to(rising, (*shape[:-1], loads)).reshape(-1, loads)
+        asked = np.broadcast_to(wanted, shape).reshape(-1, shape[-1])
+        places = np.stack([np.searchsorted(row, at) for row, at in zip(every, asked)])
+        upper = places.clip(1, loads - 1).reshape(shape)
 
         def taken(values: FloatArray, index: NDArray[np.intp]) -> FloatArray:
             if values.ndim == index.ndim == 1:
                 return values[index]
-            return np.take_along_axis(np.broadcast_to(values, (*shape[:-1], rising.shape[-1])), index, axis=-1)
+            return np.take_along_axis(np.broadcast_to(values, (*shape[:-1], loads)), index, axis=-1)
 
         low, high = taken(rising, upper - 1), taken(rising, upper)
         gap = np.where(high > low, high - low, 1.0)

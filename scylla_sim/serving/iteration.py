@@ -49,7 +49,8 @@ class IterationModel:
     Attributes
     ----------
     decoding
-        Iterations without prompts, over the batch from 0 to ``max_num_seqs`` and the mean context.
+        Iterations without prompts, over the batch from 0 to ``max_num_seqs`` and the mean context. The model of a
+        search has several configurations along a first axis; only the closed form reads it.
     contexts
         Mean contexts of the columns of ``decoding``: multiples of one step, from 0.
     prompts
@@ -99,9 +100,11 @@ class IterationModel:
         b, c = np.broadcast_arrays(
             in_range("batch", batch, 0, self.max_num_seqs), np.asarray(context, dtype=np.float64)
         )
-        low, high, weight = _place(b, table.shape[0])
-        column, next_column, share = _place(c / self.context_step, table.shape[1])
-        left, right = (_mixed(table[low, at], table[high, at], weight) for at in (column, next_column))
+        low, high, weight = _place(b, table.shape[-2])
+        column, next_column, share = _place(c / self.context_step, table.shape[-1])
+        left, right = (
+            _mixed(_entries(table, low, at), _entries(table, high, at), weight) for at in (column, next_column)
+        )
         return _mixed(left, right, share)
 
     def attention_s(self, tokens: ArrayLike, offset: ArrayLike = 0) -> FloatArray:
@@ -144,7 +147,7 @@ class IterationModel:
             np.asarray(batch, dtype=np.float64), context, np.asarray(tokens, dtype=np.intp), attention_s, sampled
         )
         decode = self.decode_s(b, c)
-        before = np.interp(b, np.arange(self.decoding.verify_tokens.size), self.decoding.verify_tokens) * b
+        before = _at(self.decoding.verify_tokens, b) * b
         added = np.maximum(_at(self.prompts.rows_s, before + p) - _at(self.prompts.rows_s, before), 0.0)
         added = added + _at(self.prompts.head_s, before + last) - _at(self.prompts.head_s, before)
         busy = decode - self._between(self.decoding.waiting_s, b, c) + added + extra
@@ -167,7 +170,7 @@ class IterationModel:
             chunk = min(size, tokens - start)
             attention = self.attention_s(chunk, offset + start)
             last = int(start + chunk == tokens)
-            total += float(self.seconds(0, 1, tokens=chunk, attention_s=attention, sampled=last))
+            total += float(self.seconds(0, 1, tokens=chunk, attention_s=attention, sampled=last).flat[0])
         return total
 
     def scaled(self, decode: float | FloatArray = 1.0, prompt: float = 1.0) -> IterationModel:
@@ -223,10 +226,18 @@ def _mixed(low: FloatArray, high: FloatArray, weight: FloatArray) -> FloatArray:
     return np.asarray(np.where(weight > 0.0, (1.0 - weight) * low + weight * high, low))
 
 
+def _entries(table: FloatArray, *at: NDArray[np.intp]) -> FloatArray:
+    """Return the entries of a table at some places of its last axes; a first axis of configurations is kept."""
+    if table.ndim == len(at):
+        return np.asarray(table[at])
+    every = np.arange(table.shape[0]).reshape(-1, *[1] * min(at[0].ndim, 1))
+    return np.asarray(table[(every, *at)])
+
+
 def _at(table: FloatArray, x: FloatArray) -> FloatArray:
     """Return entries of a table over whole numbers from 0, interpolated between them."""
-    low, high, weight = _place(x, table.size)
-    return _mixed(table[low], table[high], weight)
+    low, high, weight = _place(x, table.shape[-1])
+    return _mixed(_entries(table, low), _entries(table, high), weight)
 
 
 def context_grid(longest: int, count: int) -> FloatArray:

@@ -184,7 +184,7 @@ def prompts(
     max_tokens: int,
     max_rows: int,
     offsets: FloatArray,
-    only: tuple[FloatArray, FloatArray] | None = None,
+    only: tuple[FloatArray, FloatArray, FloatArray] | None = None,
 ) -> Prompts:
     """Return the operations that prompts add to an iteration.
 
@@ -199,8 +199,9 @@ def prompts(
     offsets
         Earlier tokens of a prompt, ascending from 0, shape (offsets,).
     only
-        Tokens of a step, and tokens of a chunk, that are tabulated; all others are NaN. Ascending whole numbers up
-        to the lesser of ``max_tokens`` and `MAX_STEP_TOKENS`, which is the last step. Default: all.
+        Tokens of a step, tokens of a chunk and sampled tokens that are tabulated; all others are NaN. Ascending
+        whole numbers from 1; steps and chunks up to the lesser of ``max_tokens`` and `MAX_STEP_TOKENS`, which is
+        the last step. One sampled token is among them. Default: all.
 
     Notes
     -----
@@ -210,10 +211,10 @@ def prompts(
     plain = model if model.moe is None else replace(model, moe=replace(model.moe, expert_overlap=None))
     rows, heads = _split_ops(plain, deployment)
     count = min(max_tokens, MAX_STEP_TOKENS)
-    tokens, chunks = only or (np.arange(1.0, count + 1.0),) * 2
+    tokens, chunks, last = only or (*(np.arange(1.0, count + 1.0),) * 2, np.arange(1.0, max_rows + 1.0))
     step = prefill_step(plain, deployment, tokens=tokens)
     others = {part.name for part in step.parts if part.kind != LAUNCH} - rows - heads
-    sampled = _sampled(plain, deployment, heads, max_rows)
+    sampled = _sampled(plain, deployment, heads, last)
     beside = _busy(step, heads) - sampled[1]  # the head outside a CUDA graph, which the step of a prompt may be
     rows_s = np.broadcast_to(_busy(step, rows) + beside, tokens.shape)
     rows_s = rows_s + draft_rows_seconds(draft, model, draft_deployment, tokens)
@@ -245,13 +246,12 @@ def _beyond(seconds: FloatArray, max_tokens: int) -> FloatArray:
     return np.concatenate([seconds, seconds[last] / last * more])
 
 
-def _sampled(model: Model, deployment: Deployment, heads: set[str], max_rows: int) -> FloatArray:
-    """Return the seconds of the output head over the sampled tokens, from 0."""
-    rows = np.arange(1.0, max_rows + 1.0)
+def _sampled(model: Model, deployment: Deployment, heads: set[str], rows: FloatArray) -> FloatArray:
+    """Return the seconds of the output head over the sampled tokens, from 0; those not asked for are NaN."""
     ops = prefill_ops(model, tokens=1, sequences=rows, tp=deployment.tp, dtype=deployment.dtype)
     graphs = replace(deployment, engine=replace(deployment.engine, max_graph_tokens=0, max_graph_batch=0))
     step = step_of_ops([op for op in ops if op.name in heads], graphs, rows, rows)
-    return np.concatenate([[0.0], _busy(step)])
+    return _spread(_busy(step), rows)
 
 
 def _attention(

@@ -67,6 +67,8 @@ def replica(
 
     Parameters
     ----------
+    model
+        Iterations of one configuration, or of several along a first axis, which the replicas then have too.
     load
         Lengths of the requests; answers have at least 2 tokens.
     kv_tokens
@@ -78,10 +80,8 @@ def replica(
     rows = table_rows(model.max_num_seqs)
     n, new, context = rows.astype(np.float64), load.new_tokens, float(load.context)
     decoding = model.decoding
-    width = decoding.verify_tokens[rows]
-    drafts = list(zip(decoding.tokens_per_cycle[rows].tolist(), decoding.draft_lens[rows].tolist()))
-    known = {each: cycles_of(each[0], int(each[1]), tokens=load.output_len - 1.0) for each in set(drafts)}
-    cycles, relative = np.array([known[each] for each in drafts]).T
+    width = decoding.verify_tokens[..., rows]
+    cycles, relative = _cycles(decoding.tokens_per_cycle[..., rows], decoding.draft_lens[..., rows], load)
     beside = np.zeros_like(n) if prefill_first else n
     room = np.maximum(model.max_num_batched_tokens - width * beside, 1.0)
     chunk = np.minimum(new, np.floor(room)).astype(np.int64)
@@ -93,12 +93,12 @@ def replica(
     size = np.minimum(2 * chunk, model.max_num_batched_tokens)
     both = model.seconds(beside, context, tokens=size, attention_s=2.0 * attention, sampled=2)
     fits = 2 * chunk <= room
-    pool = float(model.kv_tokens.value) if kv_tokens is None else kv_tokens
+    pool = np.asarray(model.kv_tokens.value if kv_tokens is None else kv_tokens, dtype=np.float64)[..., None]
     held = load.context + width
     full = _full(model, load, pool=pool)
     usable = pool - full * UNUSED * min(new, load.output_len)  # room that is too small for the next prompt
     within = np.minimum(usable / held, model.max_num_batched_tokens / (new / cycles + width))
-    seats = float(np.interp(0.0, n - within, n))
+    seats = np.apply_along_axis(lambda room: np.interp(0.0, n - room, n), -1, within)
     return Replica(
         rows=n,
         cycle_s=model.decode_s(n, context),
@@ -107,23 +107,36 @@ def replica(
         next_prompt_s=np.where(fits, both - one, chunks * (one - without)),
         alone_s=np.array(model.prefill_s(new, load.cached_tokens)),
         output_len=np.array(float(load.output_len)),
-        max_rows=np.asarray(max(seats, 1.0)),
-        cycles_cv=np.array(float(relative.max())),
+        max_rows=np.maximum(seats, 1.0),
+        cycles_cv=relative.max(axis=-1),
         prompt_iterations=np.where(fits, 0.0, chunks),
         again_s=full * np.exp(-SMOOTHING * n / cycles) * load.output_len / size * (both - without),
     )
 
 
-def _full(model: IterationModel, load: ServedLoad, *, pool: float) -> float:
+def _cycles(tau: FloatArray, draft_len: FloatArray, load: ServedLoad) -> tuple[FloatArray, FloatArray]:
+    """Return mean and relative deviation of the cycles of a request, where configurations differ by batch."""
+    known = {
+        each: cycles_of(each[0], int(each[1]), tokens=load.output_len - 1.0)
+        for each in set(zip(tau.ravel().tolist(), draft_len.ravel().tolist()))
+    }
+    found = np.empty((2, *tau.shape))
+    for (tokens, length), (mean, relative) in known.items():
+        here = (tau == tokens) & (draft_len == length)
+        found[0, here], found[1, here] = mean, relative
+    return found[0], found[1]
+
+
+def _full(model: IterationModel, load: ServedLoad, *, pool: FloatArray) -> FloatArray:
     """Return how much a full KV pool limits a replica at saturation: 0 if it holds all seats, and at most 1.
 
     A request starts as soon as the pool holds its prompt. An answer that ends frees its own tokens too, further
     prompts take this room, and the growing answers push the newest requests out again. Per request, the pool takes
     as many tokens as its answer has, which are computed again.
     """
-    width = float(model.decoding.verify_tokens[-1])
+    width = model.decoding.verify_tokens[..., -1:]
     spare = pool / ((load.context + width) * model.max_num_seqs)
-    return float(np.clip((NEARLY_FULL - spare) / (NEARLY_FULL - 1.0), 0.0, 1.0))
+    return np.clip((NEARLY_FULL - spare) / (NEARLY_FULL - 1.0), 0.0, 1.0)
 
 
 def doubtful(

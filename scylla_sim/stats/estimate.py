@@ -48,6 +48,11 @@ class Estimate:
         """Distance from the value to the upper end."""
         return self.upper - self.value
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether both ends are the array of the value itself, as `exact` makes them."""
+        return self.lower is self.value and self.upper is self.value
+
     def scaled(self, factor: ArrayLike) -> Estimate:
         """Return the estimate multiplied by a positive factor.
 
@@ -57,7 +62,8 @@ class Estimate:
         6.0
         """
         by = np.asarray(factor, dtype=np.float64)
-        return Estimate(self.value * by, self.lower * by, self.upper * by)
+        value = self.value * by
+        return exact(value) if self.is_exact else Estimate(value, self.lower * by, self.upper * by)
 
     def plus(self, other: Estimate) -> Estimate:
         """Return the sum of two estimates with fully correlated errors: their ends add.
@@ -70,7 +76,10 @@ class Estimate:
         >>> float(total.lower), float(total.value), float(total.upper)
         (6.0, 7.0, 9.0)
         """
-        return Estimate(self.value + other.value, self.lower + other.lower, self.upper + other.upper)
+        value = self.value + other.value
+        if self.is_exact and other.is_exact:
+            return exact(value)
+        return Estimate(value, self.lower + other.lower, self.upper + other.upper)
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Estimate:
         """Return the estimate with all three arrays broadcast to one shape."""
