@@ -117,6 +117,6 @@ def load_error(scenario: Scenario, grid: Grid, tables: LoadTables) -> LoadError:
                 float(np.abs(mine / exactly - 1.0).max())
                 for mine, exactly in zip(_latencies(found, rates), _latencies(one.curve, rates))
             ]
-            errors.append([*wrong, abs(full / one.saturation_per_s - 1.0)])
+            errors.append([*wrong, abs(float(full) / one.saturation_per_s - 1.0)])
     ttft, tpot, full_rate = np.max(errors, axis=0).tolist() if errors else (0.0, 0.0, 0.0)
     return LoadError(ttft, tpot, full_rate, len(errors) * SHARES.size)

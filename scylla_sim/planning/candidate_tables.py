@@ -98,7 +98,9 @@ def sparse_model(
         host_s=float(overhead_seconds(where[0].engine, step_overhead_counts(where[0].tp))),
         max_num_seqs=seats,
         max_num_batched_tokens=budget,
-        kv_tokens=Estimate(*(np.array([getattr(one, end) for one in pools]) for end in ("value", "lower", "upper"))),
+        kv_tokens=Estimate(
+            *(np.array([getattr(one, end) for one in pools]) for end in ("value", "lower", "upper"))
+        ),
     )
 
 

@@ -158,7 +158,7 @@ def rate_gain(served: Served, plain: Served, speedup: Estimate, traffic: Traffic
     for end in (speedup.lower, speedup.upper):
         changed = served.model.scaled(float((speedup.value / end)[0]))
         found, full = steady_states(changed, served.deployment, traffic)
-        ends.append(highest_rate(found, full, traffic)[0] / plain.rate_per_s)
+        ends.append(highest_rate(found, float(full), traffic)[0] / plain.rate_per_s)
     value = served.rate_per_s / plain.rate_per_s
     return Estimate.of(value, min(ends[0], value), max(ends[1], value))
 
@@ -178,7 +178,7 @@ def at_ends(served: Served, traffic: Traffic, rate_per_s: float) -> tuple[tuple[
     counts, times = [], []
     for end in ("lower", "upper"):
         found, full = steady_states(served.model.at_end(end), served.deployment, traffic)
-        best, _ = highest_rate(found, full, traffic)
+        best, _ = highest_rate(found, float(full), traffic)
         counts.append(float(np.ceil(traffic.rate_per_s / best - 1e-9)) if best else np.inf)
         times.append(float(found.at_rate([rate_per_s]).tpot_s[0]) if rate_per_s < full else np.inf)
     return (counts[0], counts[1]), (times[0], times[1])

@@ -7,7 +7,7 @@ passes of a draft, differ by their tokens only. The seconds are the same to the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import cache
 
 import numpy as np
@@ -70,12 +70,16 @@ def _taken_apart(step: Step, count: int, ndim: int) -> list[Step]:
         return np.asarray(values[at if values.shape[0] == count else 0, ...])
 
     def part_of(part: OpTime, at: int) -> OpTime:
-        return replace(
-            part,
-            time=_estimate(part.time, at),
-            memory_s=take(part.memory_s, at),
-            compute_s=take(part.compute_s, at),
-            sources={name: Deviation(take(one.down, at), take(one.up, at)) for name, one in part.sources.items()},
+        return OpTime(
+            part.name,
+            part.kind,
+            part.count,
+            _estimate(part.time, at),
+            take(part.memory_s, at),
+            take(part.compute_s, at),
+            part.evidence,
+            {name: Deviation(take(one.down, at), take(one.up, at)) for name, one in part.sources.items()},
+            part.backend,
         )
 
     def _estimate(time: Estimate, at: int) -> Estimate:

@@ -32,7 +32,6 @@ from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Deviation, Estimate, Sources, add_sources, exact
 
-
 _NOT_ASKED = np.asarray(np.nan)
 """Roofline seconds of an operation of a deployment without intervals."""
 
@@ -118,19 +117,12 @@ def _op_time(op: Op, found: Sequence[OpEstimate], deployment: Deployment, *, lau
     time = one.seconds.plus(launch_s).scaled(op.count)
     if not deployment.intervals:
         return OpTime(op.name, op.kind, op.count, time, _NOT_ASKED, _NOT_ASKED, one.evidence, backend=one.backend)
-    memory_bytes_per_s = deployment.calibration.hardware.memory_bytes_per_s
-    memory_s = op.memory_bytes(deployment.dtype_of(op), deployment.kv_dtype) / memory_bytes_per_s
+    moved = op.memory_bytes(deployment.dtype_of(op), deployment.kv_dtype)
+    memory_s = moved / deployment.calibration.hardware.memory_bytes_per_s
     compute_s = op.flops() / _peak(deployment, op)
+    sources = _sources(op, deployment, one, ends=found[1:], bounds=(compute_s, memory_s))
     return OpTime(
-        name=op.name,
-        kind=op.kind,
-        count=op.count,
-        time=time,
-        memory_s=memory_s,
-        compute_s=compute_s,
-        evidence=one.evidence,
-        sources=_sources(op, deployment, one, ends=found[1:], bounds=(compute_s, memory_s)),
-        backend=one.backend,
+        op.name, op.kind, op.count, time, memory_s, compute_s, one.evidence, sources=sources, backend=one.backend
     )
 
 
@@ -217,11 +209,7 @@ def _ends(op: Op) -> Iterator[tuple[str, Columns]]:
 
 def _either(inside: OpEstimate, outside: OpEstimate, eager: NDArray[np.bool_]) -> OpEstimate:
     """Return the estimate of a kernel that differs inside and outside a CUDA graph."""
-    seconds = Estimate(
-        value=np.where(eager, outside.seconds.value, inside.seconds.value),
-        lower=np.where(eager, outside.seconds.lower, inside.seconds.lower),
-        upper=np.where(eager, outside.seconds.upper, inside.seconds.upper),
-    )
+    seconds = inside.seconds.or_where(eager, outside.seconds)
     sources = add_sources(
         {name: one.where(~eager) for name, one in inside.sources.items()},
         {name: one.where(eager) for name, one in outside.sources.items()},

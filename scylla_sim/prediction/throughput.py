@@ -46,9 +46,8 @@ class Prediction:
         TP ranks of the draft.
     draft, verify, plain
         Steps of drafting, of verification and of the autoregressive baseline.
-    max_sequences, plain_max_sequences
-        Sequences whose KV caches fit in memory, with the draft and without; lower and upper end of a range over
-        versions and default settings of the engine.
+    limits
+        Memory of the deployment, and of the draft's.
     measured_plain_s
         Measured seconds per output token of plain decoding; ``None`` predicts them.
     load
@@ -67,13 +66,25 @@ class Prediction:
     draft: Step
     verify: Step
     plain: Step
-    max_sequences: Ends
-    plain_max_sequences: Ends
+    limits: MemoryLimits
     measured_plain_s: FloatArray | None = None
     load: ServedLoad | None = None
     prompt: Step = EMPTY
     draft_prompt: Step = EMPTY
     each_tau: FloatArray | None = None
+
+    @cached_property
+    def max_sequences(self) -> Ends:
+        """Sequences whose KV caches fit in memory beside the draft: lower and upper end of a range.
+
+        The range is over versions and default settings of the engine.
+        """
+        return self.limits.max_sequences(self.config)
+
+    @cached_property
+    def plain_max_sequences(self) -> Ends:
+        """Sequences whose KV caches fit in memory without a draft, as `max_sequences`."""
+        return self.limits.max_sequences()
 
     @property
     def fits_memory(self) -> NDArray[np.bool_]:
@@ -312,7 +323,6 @@ def predict_each(
     one_pass = draft_passes(target, configs, draft_deployment or deployment, **grid)
     drafting = draft_deployment or deployment
     limits = MemoryLimits(target, deployment, drafting, s)
-    plain_fit = limits.max_sequences()
     prompt = EMPTY if load is None else prompt_of(target, deployment, load)
     read_by = cache(partial(draft_prompt_of, target=target, deployment=drafting, load=load))
     for config in configs:
@@ -326,8 +336,7 @@ def predict_each(
             draft=draft_step(config.draft, passes, draft_len=config.draft_len, width=config.top_k),
             verify=plain if config.verify_tokens == 1 else verified(config),
             plain=plain,
-            max_sequences=limits.max_sequences(config),
-            plain_max_sequences=plain_fit,
+            limits=limits,
             measured_plain_s=measured,
             load=load,
             prompt=prompt,

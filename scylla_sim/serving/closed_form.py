@@ -125,12 +125,10 @@ class Curve:
         every = np.broadcast_to(rising, (*shape[:-1], loads)).reshape(-1, loads)
         asked = np.broadcast_to(wanted, shape).reshape(-1, shape[-1])
         places = np.stack([np.searchsorted(row, at) for row, at in zip(every, asked)])
-        upper = places.clip(1, loads - 1).reshape(shape)
+        upper = (places.clip(1, loads - 1) + loads * np.arange(len(every))[:, None]).reshape(shape)
 
         def taken(values: FloatArray, index: NDArray[np.intp]) -> FloatArray:
-            if values.ndim == index.ndim == 1:
-                return values[index]
-            return np.take_along_axis(np.broadcast_to(values, (*shape[:-1], loads)), index, axis=-1)
+            return np.asarray(np.broadcast_to(values, (*shape[:-1], loads)).reshape(-1)[index])
 
         low, high = taken(rising, upper - 1), taken(rising, upper)
         gap = np.where(high > low, high - low, 1.0)

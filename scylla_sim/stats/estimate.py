@@ -81,6 +81,19 @@ class Estimate:
             return exact(value)
         return Estimate(value, self.lower + other.lower, self.upper + other.upper)
 
+    def or_where(self, condition: ArrayLike, other: Estimate) -> Estimate:
+        """Return this estimate, or another one where a condition holds.
+
+        Examples
+        --------
+        >>> exact([1.0, 2.0]).or_where([False, True], exact(5.0)).value.tolist()
+        [1.0, 5.0]
+        """
+        if self.is_exact and other.is_exact:
+            return exact(np.where(condition, other.value, self.value))
+        pairs = ((other.value, self.value), (other.lower, self.lower), (other.upper, self.upper))
+        return Estimate(*(np.where(condition, there, here) for there, here in pairs))
+
     def broadcast_to(self, shape: tuple[int, ...]) -> Estimate:
         """Return the estimate with all three arrays broadcast to one shape."""
         return Estimate(*(np.broadcast_to(end, shape) for end in (self.value, self.lower, self.upper)))
