@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scylla_sim.checks import FloatArray
-from scylla_sim.ops.expert_routing import independent_tokens, routed_loads
+from scylla_sim.ops.expert_routing import independent_tokens, related_loads, routed_loads
 from scylla_sim.ops.op import Op, elementwise, scalar
 from scylla_sim.specs.layers import MLA, AttentionLayers, LinearAttention, MoE, SparseIndexer
 from scylla_sim.specs.model import Model
@@ -243,11 +243,16 @@ def _mlp(model: Model, p: Pass, count: int, width: float, prefix: str = "") -> l
     ]
 
 
-def _loads(part: MoE, p: Pass, overlap: float | None) -> dict[str, FloatArray]:
-    """Return the columns of a grouped GEMM for a share of experts that tokens of one sequence have in common."""
-    if not overlap or not np.any(p.tokens > 1):
-        return routed_loads(part, p.rows)
-    return routed_loads(part, p.rows, independent_tokens(p.batch, p.tokens, overlap))
+def _loads(part: MoE, p: Pass, overlaps: Sequence[float | None]) -> list[dict[str, FloatArray]]:
+    """Return the columns of a grouped GEMM for each share of experts that tokens of one sequence have in common."""
+    alone = routed_loads(part, p.rows)
+    related = bool(np.any(p.tokens > 1))
+    return [
+        related_loads(part, alone, p.rows, independent_tokens(p.batch, p.tokens, overlap))
+        if overlap and related
+        else alone
+        for overlap in overlaps
+    ]
 
 
 def _moe(model: Model, part: MoE, p: Pass) -> list[Op]:
@@ -258,11 +263,12 @@ def _moe(model: Model, part: MoE, p: Pass) -> list[Op]:
     count, hidden = model.moe_layers, float(model.hidden_size)
     inputs, inner = 2.0 if model.gated_mlp else 1.0, float(part.latent_size or model.hidden_size)
     chosen, width = float(part.experts_per_token), part.intermediate_size / p.tp
-    routed, loads = chosen * p.rows, _loads(part, p, part.expert_overlap)
+    ends = part.expert_overlap_range if np.any(p.tokens > 1) else None
+    loads, *at_ends = _loads(part, p, [part.expert_overlap, *(ends or ())])
+    routed = chosen * p.rows
     up = {"m": routed, "n": scalar(inputs * width), "k": scalar(inner), **loads}
     down = {"m": routed, "n": scalar(inner), "k": scalar(width), **loads}
-    ends = part.expert_overlap_range if np.any(p.tokens > 1) else None
-    assumed = {} if ends is None else {EXPERT_OVERLAP: tuple(_loads(part, p, end) for end in ends)}
+    assumed = {EXPERT_OVERLAP: tuple(at_ends)} if at_ends else {}
     ops = [
         p.gemm("router", count, float(part.num_experts), hidden),
         elementwise("router_top_k", count, 2.0 * FLOAT_BYTES * part.num_experts * p.rows),

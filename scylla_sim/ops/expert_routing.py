@@ -14,6 +14,7 @@ popular expert fills many tiles; every other expert wastes most of its last tile
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -195,12 +196,26 @@ def routed_loads(experts: MoE, tokens: ArrayLike, independent: ArrayLike | None 
     """
     touched = distinct_experts(experts, tokens)
     tiles = {f"tiles_{rows}": filled_tiles(experts, tokens, rows) for rows in TILE_ROWS}
-    if independent is None:
-        return {"groups": touched, **tiles, "ragged": touched}
-    routed = experts.experts_per_token * positive("tokens", tokens)
+    loads = {"groups": touched, **tiles, "ragged": touched}
+    return loads if independent is None else related_loads(experts, loads, tokens, independent)
+
+
+def related_loads(
+    experts: MoE, loads: Mapping[str, FloatArray], tokens: ArrayLike, independent: ArrayLike
+) -> dict[str, FloatArray]:
+    """Return the columns `LOADS` of a pass whose tokens use as many experts as ``independent`` tokens.
+
+    Parameters
+    ----------
+    loads
+        Columns of ``tokens`` independent tokens, as `routed_loads` returns them.
+    tokens, independent
+        As in `routed_loads`.
+    """
+    touched, routed = loads["groups"], experts.experts_per_token * positive("tokens", tokens)
     used = np.minimum(distinct_experts(experts, independent), touched)
     fewer = {
-        f"tiles_{rows}": np.maximum(np.maximum(tiles[f"tiles_{rows}"] - (touched - used), used), routed / rows)
+        f"tiles_{rows}": np.maximum(np.maximum(loads[f"tiles_{rows}"] - (touched - used), used), routed / rows)
         for rows in TILE_ROWS
     }
     return {"groups": used, **fewer, "ragged": used}
