@@ -10,7 +10,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sysconfig
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +111,9 @@ def source_documents(packages: Sequence[str]) -> Iterator[Document]:
 def _python_files(packages: Sequence[str]) -> Iterator[Path]:
     """Yield source files of the standard library, without its tests, and of packages."""
     excluded = {"site-packages", "dist-packages", "test", "tests", "idlelib"}
-    library = Path(sysconfig.get_path("stdlib"))
-    yield from (path for path in library.rglob("*.py") if not excluded & set(path.relative_to(library).parts))
+    for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):
+        folders[:] = [name for name in folders if name not in excluded]
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
     for name in packages:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
@@ -121,8 +124,18 @@ def _python_files(packages: Sequence[str]) -> Iterator[Path]:
 def _docstrings(text: str) -> list[str]:
     """Return the docstrings of a source file that are long enough to be prose."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = (ast.get_docstring(node) for node in ast.walk(ast.parse(text)) if isinstance(node, documented))
+    found = (ast.get_docstring(node) for node in _statements(ast.parse(text)) if isinstance(node, documented))
     return [docstring for docstring in found if docstring and len(docstring) > _MIN_DOCSTRING]
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield a module and its statements in the order of `ast.walk`; expressions hold no docstring."""
+    waiting: deque[ast.AST] = deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        nested = (ast.stmt, ast.excepthandler, ast.match_case)
+        waiting.extend(child for child in ast.iter_child_nodes(node) if isinstance(child, nested))
 
 
 def prose_documents(*, bible: bool) -> Iterator[Document]:
