@@ -19,7 +19,7 @@ from gpu_validate import cli
 from gpu_validate.cli import measure
 from gpu_validate.device.facts import Device
 from gpu_validate.models.decoder import Decoder
-from gpu_validate.suites import case, cycles, kernels, steps
+from gpu_validate.suites import case, cycles, kernels, sampling_plans, steps
 from gpu_validate.suites.case import Case
 from scylla_sim import console
 from scylla_sim.acceptance.trees import chain
@@ -64,9 +64,9 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name, cases in suites.items():
             patch.setitem(sys.modules, f"small_{name}", SimpleNamespace(cases=cases))  # type: ignore[misc]
         patch.setattr(measure, "SUITES", {name: f"small_{name}" for name in suites})
-        patch.setitem(
-            case.ROTATION_FACTOR, "cpu", 0.01
-        )  # filling copies beyond a large cache takes most of the time
+        patch.setitem(case.ROTATION_FACTOR, "cpu", 0.01)  # filling copies beyond a large cache takes long
+        quick = replace(sampling_plans.PLANS["cpu", "ci"], min_samples=3, time_limit_s=0.03)
+        patch.setitem(sampling_plans.PLANS, ("cpu", "ci"), quick)
         assert cli.main(["measure", "--suite", "all", "--device", "cpu", "--out", str(folder)]) == 0
     yield folder
 

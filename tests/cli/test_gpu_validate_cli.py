@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from gpu_validate import cli
 from gpu_validate.cli import measure
 from gpu_validate.device.facts import Device
-from gpu_validate.suites import kernels, runner
+from gpu_validate.suites import kernels, runner, sampling_plans
 from gpu_validate.suites.case import Case
 
 
@@ -35,6 +36,8 @@ def tiny_cases(device: Device, scale: str) -> Iterator[Case]:
 def tiny_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tiny_suite", SimpleNamespace(cases=tiny_cases))  # type: ignore[misc]
     monkeypatch.setattr(measure, "SUITES", {"kernels": "tiny_suite"})
+    quick = replace(sampling_plans.PLANS["cpu", "ci"], min_samples=3, time_limit_s=0.02)
+    monkeypatch.setitem(sampling_plans.PLANS, ("cpu", "ci"), quick)
 
 
 def run(*argv: str) -> int:

@@ -37,14 +37,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared text of the tiny plan, for runs that are not about text."""
+    path = tmp_path_factory.mktemp("text") / "text.pt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plans, "plan_of", lambda scale, axis: plan())
+        assert cli.main(["train", "--prepare-text", str(path)]) == 0
+    assert [one.name for one in path.parent.iterdir()] == ["text.pt"]
+    return path
+
+
+@pytest.fixture(scope="module")
 def loops(trained: Path) -> Path:
     """The same folder with its loops measured, a few samples each."""
-    from gpu_validate.suites import sampling_plans
+    from gpu_validate.suites import case, sampling_plans
     from gpu_validate.suites import trained as suite
 
     with pytest.MonkeyPatch.context() as patch:
         quick = {key: replace(p, min_samples=3, time_limit_s=0.01) for key, p in sampling_plans.PLANS.items()}
         patch.setattr(sampling_plans, "PLANS", quick)
+        patch.setitem(case.ROTATION_FACTOR, "cpu", 0.01)  # filling copies beyond the cache takes longer
         patch.setattr(suite, "CONTEXT", 24)
         patch.setattr(suite, "_BATCHES", {"ci": (1, 4)})
         patch.setattr(suite, "_VERIFIED", {"ci": ((1, 4, 16), (1, 4, 16))})
@@ -85,38 +97,37 @@ def test_trees_accept_more_the_larger_they_are(trained: Path) -> None:
     assert all(curve[0] < curve[-1] for curve in found.values())
 
 
-def test_the_same_command_gives_the_same_numbers(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_run_on_prepared_text_gives_the_same_numbers(
+    trained: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In one process instead of two workers; the record has the hash of the text, which the run did not prepare."""
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
-    assert cli.main(["train", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    monkeypatch.setattr("gpu_validate.training.work.prepare", lambda sources: pytest.fail("the text is there"))
+    monkeypatch.setattr(run, "_run_in_pool", lambda work, jobs, say, deadline: run.run_here(work, say, deadline))
+    options = ["--text", str(text), "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    assert cli.main(["train", *options]) == 0
     first, second = (record_file.read(folder / "smallscale.json") for folder in (trained, tmp_path))
     assert first["values"] == second["values"]
-
-
-def test_prepared_text_gives_the_same_record(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    """The values are those of training without the file, and the record has its hash."""
-    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
-    text = tmp_path / "text.pt"
-    assert cli.main(["train", "--prepare-text", str(text)]) == 0
-    said = capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["text.pt"]
-    monkeypatch.setattr("gpu_validate.training.work.prepare", lambda sources: pytest.fail("the text is there"))
-    options = ["--text", str(text), "--jobs", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
-    assert cli.main(["train", *options]) == 0
-    first, second = (record_file.read(folder / "smallscale.json") for folder in (trained, tmp_path / "out"))
-    assert first["values"] == second["values"]
-    assert second["provenance"]["corpus"]["sha256"] in said
+    assert second["provenance"]["corpus"]["sha256"] == first["provenance"]["corpus"]["sha256"]
     assert second["provenance"]["left_out"] == []
-    assert text.exists() and not (tmp_path / "out" / "work").exists()
+    assert text.exists() and not (tmp_path / "work").exists()
+
+
+def test_preparing_text_prints_its_hash(
+    trained: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
+    monkeypatch.setattr("gpu_validate.training.corpus.prepare", lambda sources: files.read_corpus(text, sources))
+    assert cli.main(["train", "--prepare-text", str(tmp_path / "again.pt")]) == 0
+    record = record_file.read(trained / "smallscale.json")
+    assert record["provenance"]["corpus"]["sha256"] in capsys.readouterr().err
 
 
 def test_too_large_text_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
+    monkeypatch.setattr("gpu_validate.training.corpus.prepare", lambda sources: files.read_corpus(text, sources))
     monkeypatch.setattr(files, "MAX_TEXT_BYTES", 100_000)
     assert cli.main(["train", "--prepare-text", str(tmp_path / "text.pt")]) == 2
     said = capsys.readouterr().err
@@ -131,7 +142,7 @@ def default_interrupt() -> None:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_a_record_and_goes_on_from_there(
-    signal_number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path
+    signal_number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path, text: Path
 ) -> None:
     """Struck when the first point is measured and saved; in one process, as on a GPU."""
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan(seeds=(0, 1)))
@@ -146,7 +157,7 @@ def test_an_interrupted_run_leaves_a_record_and_goes_on_from_there(
         honest(slot, share)
 
     monkeypatch.setattr(run, "_advance", strike)
-    options = ["train", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    options = ["train", "--text", str(text), "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(options) == 130
     assert signal.getsignal(signal.SIGTERM) is before
@@ -166,7 +177,7 @@ def test_an_interrupted_run_leaves_a_record_and_goes_on_from_there(
 
 
 def test_a_deadline_leaves_a_valid_record_and_weights_of_what_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """Ten minutes pass while the first point is measured."""
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
@@ -178,7 +189,8 @@ def test_a_deadline_leaves_a_valid_record_and_weights_of_what_is_measured(
         return honest(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run, "_measured", slow)
-    assert cli.main(["train", "--minutes", "9", "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    options = ["--text", str(text), "--jobs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    assert cli.main(["train", "--minutes", "9", *options]) == 0
     said = capsys.readouterr().err
     assert "target main: 4.1k tokens by" in said and "530 s are enough" in said
     assert "3 points are left out; the same command resumes from here" in said
@@ -191,10 +203,11 @@ def test_a_deadline_leaves_a_valid_record_and_weights_of_what_is_measured(
 
 
 def test_time_that_holds_no_draft_leaves_no_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(plans, "plan_of", lambda scale, axis: plan())
-    assert cli.main(["train", "--minutes", "0.001", "--device", "cpu", "--out", str(tmp_path)]) == 2
+    options = ["--text", str(text), "--device", "cpu", "--out", str(tmp_path)]
+    assert cli.main(["train", "--minutes", "0.001", *options]) == 2
     said = capsys.readouterr().err
     assert "0 s are too short for target main from 4.1k tokens on" in said
     assert "target='main' cannot be trained before the deadline; it needs" in said.splitlines()[-1]

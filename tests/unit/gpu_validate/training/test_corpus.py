@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
+from gpu_validate.training import corpus as module
 from gpu_validate.training.corpus import DOMAINS, VOCAB_SIZE, Corpus, Sources, prepare
 from gpu_validate.training.documents import SPLITS
 from gpu_validate.training.tokenizer import learn
 from gpu_validate.training.windows import SHARED_BYTES
 from scylla_sim.checks import InputError
 
+READ = module._documents
 SOURCES = Sources((), bible=False, train_bytes=30_000, window=64, windows=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def documents_read_once() -> Iterator[None]:
+    """Read the documents once for all sources that differ in windows or vocabulary only."""
+    read = cache(lambda size: READ(replace(SOURCES, train_bytes=size)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_documents", lambda sources: read(sources.train_bytes))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +33,10 @@ def corpus() -> Corpus:
     return prepare(SOURCES)
 
 
-def test_text_and_hash_are_the_same_every_time(corpus: Corpus) -> None:
-    again = prepare(SOURCES)
+def test_text_and_hash_are_the_same_every_time(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_documents", READ)
+        again = prepare(SOURCES)
     assert again.sha256 == corpus.sha256
     other = prepare(replace(SOURCES, train_bytes=40_000))
     assert other.sha256 != corpus.sha256

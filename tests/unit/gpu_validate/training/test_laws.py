@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from checkout import ROOT
 
 from gpu_validate import cli
 from gpu_validate.records import record_file
+from gpu_validate.training import plans
 from scylla_sim.cli import main as simulate
 
 RECORD = ROOT / "gpu_validate/recorded/cpu/smallscale.json"
@@ -48,8 +50,14 @@ def test_theorem_1_2_holds_in_the_recorded_run_at_the_largest_number_of_tokens(t
 
 
 @pytest.mark.slow
-def test_a_run_of_seconds_shows_the_law_of_tokens_and_that_depth_pays(tmp_path: Path) -> None:
-    """Scale ci, shallowest and deepest draft: what all of three seeds showed."""
+def test_a_run_of_seconds_shows_the_law_of_tokens_and_that_depth_pays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scale ci without its last doubling, shallowest and deepest draft: what all of three seeds showed."""
+    plan = plans.plan_of("ci", "tokens")
+    (task,) = plan.tasks
+    short = replace(task, grid=task.grid[:-1], training=replace(task.training, tokens=task.grid[-2]))
+    monkeypatch.setattr(plans, "plan_of", lambda scale, axis: replace(plan, tasks=(short,)))
     assert cli.main(["train", "--axis", "tokens", "--scale", "ci", "--device", "cpu", "--out", str(tmp_path)]) == 0
     record = tmp_path / "smallscale.json"
     rows = fitted(record, tmp_path, "--x", "train_tokens", "--by", "decoder_layers")
@@ -59,6 +67,6 @@ def test_a_run_of_seconds_shows_the_law_of_tokens_and_that_depth_pays(tmp_path: 
         row["decoder_layers"]: row["tokens_per_cycle"]
         for row in record_file.read(record)["values"]
         if row["op"] == "acceptance" and row["domain"] == "all" and row["drafting"] == "chain"
-        if row["temperature"] == 0 and row["train_tokens"] == 262144
+        if row["temperature"] == 0 and row["train_tokens"] == short.grid[-1]
     }
     assert last[8] > last[1]
