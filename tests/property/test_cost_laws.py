@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
@@ -185,7 +185,8 @@ def test_ranks_share_expert_flops_and_use_the_same_experts(name, batch, n, tp):
         assert float(one.columns["groups"]) == float(part.columns["groups"])
 
 
-@given(sparse, st.lists(st.tuples(batches, contexts), min_size=1, max_size=20), tokens)
+@settings(max_examples=40, deadline=None)
+@given(sparse, st.lists(st.tuples(batches, contexts), min_size=1, max_size=8), tokens)
 def test_moe_steps_of_arrays_and_scalars_agree(name, grid, n):
     deployment, model = Deployment(device_calibration.shipped("h100-sxm"), IDEAL), catalog.model(name)
     batch, context = (np.array(column, dtype=float) for column in zip(*grid))

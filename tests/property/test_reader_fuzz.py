@@ -328,7 +328,7 @@ def test_two_files_in_one_add_up_or_are_refused(data, first, second):
     assert low - 1e-9 <= tau_of(item) <= high + 1e-9
 
 
-@settings(FEW, max_examples=100)
+@settings(FEW, max_examples=50)
 @given(st.data(), st.one_of(SAMPLES, DOCUMENTS), st.one_of(SAMPLES, DOCUMENTS))
 def test_damage_of_any_kind_is_never_a_traceback(data, first, second):
     text = "\n".join([*first.lines, *data.draw(st.sampled_from([(), second.lines]))])
