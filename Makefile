@@ -85,7 +85,6 @@ test: $(INSTALLED)
 	  workflow/printed_numbers.py workflow/closed_form_errors.py workflow/fit_fp8_kv.py
 	python -m mypy --strict --explicit-package-bases proof/prove.py proof/mutation.py proof/forked_pytest.py
 	python -m snakefmt --check Snakefile workflow/rules
-	python -m snakemake --lint
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	@echo $$((($$(date +%s) - $$(cat $(TESTED).start) + 59) / 60)) > $(TESTED)
 

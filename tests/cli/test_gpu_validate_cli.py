@@ -19,7 +19,7 @@ import torch
 from gpu_validate import cli
 from gpu_validate.cli import measure
 from gpu_validate.device.facts import Device
-from gpu_validate.suites import kernels, runner, sampling_plans
+from gpu_validate.suites import case, kernels, runner, sampling_plans
 from gpu_validate.suites.case import Case
 
 
@@ -38,6 +38,7 @@ def tiny_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "SUITES", {"kernels": "tiny_suite"})
     quick = replace(sampling_plans.PLANS["cpu", "ci"], min_samples=3, time_limit_s=0.02)
     monkeypatch.setitem(sampling_plans.PLANS, ("cpu", "ci"), quick)
+    monkeypatch.setitem(case.ROTATION_FACTOR, "cpu", 0.01)  # filling copies beyond a large cache takes long
 
 
 def run(*argv: str) -> int:
@@ -180,11 +181,12 @@ def test_a_killed_campaign_keeps_what_was_measured(tmp_path: Path) -> None:
         "from types import SimpleNamespace\n"
         "from gpu_validate import cli\n"
         "from gpu_validate.cli import measure\n"
-        "from gpu_validate.suites import kernels, runner, sampling_plans\n"
+        "from gpu_validate.suites import case, kernels, runner, sampling_plans\n"
         "tiny = lambda device, scale: [kernels.gemm_case(device, m, 16, 64) for m in range(1, 8)]\n"
         "sys.modules['tiny'] = SimpleNamespace(cases=tiny)\n"
         "measure.SUITES = {'kernels': 'tiny'}\n"
         "short = {'min_samples': 2, 'time_limit_s': 0.01}\n"
+        "case.ROTATION_FACTOR['cpu'] = 0.01\n"
         "sampling_plans.PLANS = {key: replace(plan, **short) for key, plan in sampling_plans.PLANS.items()}\n"
         "real, ran = runner.run_case, []\n"
         "def dying(*args, **options):\n"

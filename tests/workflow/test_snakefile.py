@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 from checkout import ROOT, run_in
 from empty_gpu_records import measured_gpu
@@ -25,6 +26,12 @@ def plan(folder: Path, *options: str) -> str:
     done = run_in(folder, "snakemake", "-n", *options)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def bare(checkout: Path) -> str:
+    """Return the plan of a run without options."""
+    return plan(checkout)
 
 
 def test_a_bad_setting_is_one_line_and_no_run(checkout: Path) -> None:
@@ -54,9 +61,8 @@ def test_the_linter_finds_nothing(checkout: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_bare_snakemake_makes_every_table_figure_and_input(checkout: Path) -> None:
-    said = plan(checkout)
-    made = outputs(said)
+def test_a_bare_snakemake_makes_every_table_figure_and_input(checkout: Path, bare: str) -> None:
+    made = outputs(bare)
     wanted = [f"table-{name}.{kind}" for name in TABLES for kind in ("md", "tex", "csv", "html")]
     wanted += [f"figure-{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     wanted += ["claims.md", "claims.csv"]
@@ -65,7 +71,7 @@ def test_a_bare_snakemake_makes_every_table_figure_and_input(checkout: Path) -> 
     sections = ("laws", "steps", "endtoend", "served")
     wanted += [f"{section}/{name}.json" for section in sections for name in scenarios[section]]
     assert {f"results/{path}" for path in wanted} <= made
-    jobs = re.search(r"^total +(\d+)$", said, flags=re.MULTILINE)
+    jobs = re.search(r"^total +(\d+)$", bare, flags=re.MULTILINE)
     assert jobs is not None and int(jobs[1]) <= 120, "a job that runs one short command mostly starts Python"
 
 
@@ -87,8 +93,8 @@ def test_calibrations_are_made_from_all_tables_of_a_gpu(checkout: Path) -> None:
     assert "results/silicon/b300-sxm/gemm-low-bits-train.csv" not in made
 
 
-def test_a_measured_gpu_is_an_input_without_further_settings(checkout: Path) -> None:
-    assert "gpu-mi300x" not in plan(checkout)
+def test_a_measured_gpu_is_an_input_without_further_settings(checkout: Path, bare: str) -> None:
+    assert "gpu-mi300x" not in bare
     with measured_gpu(checkout) as (records, _):
         said = plan(checkout)
         for suite in ("kernels", "step", "specdecode", "decode"):

@@ -39,11 +39,11 @@ def mixture_of(eagle_tau, confidence):
 
 @pytest.mark.parametrize("target", SPEC_BENCH)
 def test_eagle_2_from_eagle(target):
-    """The confidence was fitted to Vicuna-7B; Vicuna-13B is a prediction. The error of 3,000 trees is 0.014."""
+    """The confidence was fitted to Vicuna-7B; Vicuna-13B is a prediction. The error of 1,000 trees is 0.025."""
     fixed, dynamic = SPEC_BENCH[target]
     mixed = mixture_of(fixed, dynamic_trees.CONFIDENCE)
-    tau, error = dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=10, verify_tokens=61, samples=3000, seed=1)
-    assert error < 0.016
+    tau, error = dynamic_trees.dynamic_tokens_per_cycle(mixed, top_k=10, verify_tokens=61, samples=1000, seed=1)
+    assert error < 0.028
     assert tau == pytest.approx(dynamic, abs=0.05)
     best_static = trees.tokens_per_cycle(tree_search.best_tree(mixed.mean_profile, 60), mixed.mean_profile)
     assert tau / best_static == pytest.approx(1.06, abs=0.015), "what the dynamics are worth"
