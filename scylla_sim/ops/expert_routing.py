@@ -39,6 +39,8 @@ _BLOCK = 1 << 18
 """Complex numbers in memory at once while tiles are counted."""
 _EXACT = 1 << 20
 """Complex numbers up to which tiles are counted for each number of tokens; above, they are interpolated."""
+_NEGLIGIBLE = 45.0
+"""Waves below exp(-45) of the largest are left out. They are beyond the digits of a double."""
 _STEP = 1.02
 """Ratio of the numbers of tokens between which tiles are interpolated; the error is at most 0.2 %."""
 
@@ -106,14 +108,18 @@ def distinct_experts(experts: MoE, tokens: ArrayLike) -> FloatArray:
 
 @cache
 def _transforms(experts: MoE, rows: int) -> tuple[ComplexArray, ComplexArray]:
-    """Return log(1 - p + p w^n) for all distinct p and n up to rows / 2, and the weights 2 / (w^n - 1)."""
+    """Return log(1 - p + p w^n) for all distinct p and n up to rows / 2, and the weights 2 / (w^n - 1).
+
+    The logarithms are in falling order of their real part.
+    """
     share, times = np.unique(routing_probabilities(experts), return_counts=True)
     root = np.exp(2j * np.pi / rows * np.arange(1, rows // 2 + 1))
     # the middle frequency is its own complex conjugate
     doubled = np.where(np.arange(1, rows // 2 + 1) * 2 == rows, 1.0, 2.0)
     with np.errstate(divide="ignore"):
         logs = np.log(1.0 + np.multiply.outer(share, root - 1.0)).reshape(-1)
-    return logs, np.multiply.outer(times, doubled / (root - 1.0)).reshape(-1)
+    order = np.argsort(-logs.real, kind="stable")
+    return logs[order], np.multiply.outer(times, doubled / (root - 1.0)).reshape(-1)[order]
 
 
 def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
@@ -148,8 +154,9 @@ def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
     remainder = np.empty(nodes.shape)
     step = max(1, _BLOCK // logs.size)
     for at in range(0, nodes.size, step):
-        waves = np.exp(np.multiply.outer(nodes[at : at + step], logs))
-        remainder[at : at + step] = (waves @ weights).real
+        kept = int(np.searchsorted(-logs.real, _NEGLIGIBLE / nodes[at], side="right"))
+        waves = np.exp(np.multiply.outer(nodes[at : at + step], logs[:kept]))
+        remainder[at : at + step] = (waves @ weights[:kept]).real
     if nodes is not distinct:
         remainder = np.interp(np.log(distinct), np.log(nodes), remainder)
     routed = experts.experts_per_token * distinct
