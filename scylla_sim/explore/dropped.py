@@ -5,12 +5,23 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from scylla_sim.acceptance.measured import measured_acceptance
-from scylla_sim.checks import InputError
+from scylla_sim.checks import FloatArray, InputError
+
+_HALVINGS = 40
 
 
-def rates_of(content: bytes) -> list[float]:
-    """Return the acceptance rates by position of a file that ``predict --acceptance`` reads.
+def rates_of(content: bytes) -> tuple[list[float], float | None]:
+    """Return the acceptance rates by position of a file that ``predict --acceptance`` reads, and how sure they are.
+
+    Returns
+    -------
+    rates : list of float
+        Conditional rates.
+    unsure : float or None
+        Half width of the rates, as `half_width` returns it; ``None`` for a file without an interval.
 
     Raises
     ------
@@ -26,4 +37,34 @@ def rates_of(content: bytes) -> list[float]:
             raise InputError(str(error).replace(str(path), "the file")) from None
     if found.rates is None:
         raise InputError("the file states tokens per cycle, and no rates by position")
-    return [float(rate) for rate in found.rates]
+    return found.rates.tolist(), None if found.spread is None else half_width(found.rates, found.spread)
+
+
+def half_width(rates: FloatArray, spread: tuple[float, float]) -> float:
+    """Return the distance of all rates at which a chain accepts as many tokens as at an end of the interval.
+
+    Parameters
+    ----------
+    rates
+        Conditional rates of the positions, shape (positions,).
+    spread
+        Both ends of the accepted tokens per cycle, divided by their mean. The farther one counts.
+
+    Examples
+    --------
+    >>> round(half_width(np.array([0.8]), (0.95, 1.025)), 3)
+    0.04
+    """
+
+    def accepted(moved: float) -> float:
+        return float(np.cumprod(np.clip(rates + moved, 0.0, 1.0)).sum())
+
+    found = 0.0
+    for sign, share in zip((-1.0, 1.0), spread):
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            inside = sign * (accepted(sign * middle) - share * accepted(0.0)) < 0.0
+            low, high = (middle, high) if inside else (low, middle)
+        found = max(found, low)
+    return found

@@ -160,11 +160,11 @@ def handler_of(explorer: Explorer) -> type[BaseHTTPRequestHandler]:
                 self._refuse(f"a file must have at most {MAX_UPLOAD_BYTES} bytes", HTTPStatus.BAD_REQUEST)
                 return
             try:
-                rates = rates_of(self.rfile.read(int(length)))
+                rates, unsure = rates_of(self.rfile.read(int(length)))
             except InputError as error:
                 self._refuse(str(error), HTTPStatus.BAD_REQUEST)
                 return
-            self._send("application/json", json.dumps({"rates": rates}).encode())
+            self._send("application/json", json.dumps({"rates": rates, "unsure": unsure}).encode())
 
         def log_message(self, format: str, *args: object) -> None:
             """Print nothing: a line for every request says nothing to the user."""

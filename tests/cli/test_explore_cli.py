@@ -61,9 +61,9 @@ def browse(page: Path | str, fragment: str = "", *options: str) -> tuple[str, li
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-def text_of(document: str, name: str) -> str:
+def text_of(document: str, name: str, tag: str = "p") -> str:
     """Return the text of the element with an id."""
-    found = re.search(rf'id="{name}"[^>]*>(.*?)</p>', document, flags=re.DOTALL)
+    found = re.search(rf'id="{name}"[^>]*>(.*?)</{tag}>', document, flags=re.DOTALL)
     assert found is not None, name
     return html.unescape(re.sub(r"<[^>]+>", "", found[1])).strip()
 
@@ -217,7 +217,9 @@ def test_tokens_per_cycle_follow_the_law_of_positions(tmp_path: Path) -> None:
 DROP = """<script>
 setTimeout(() => {
   const files = new DataTransfer();
-  files.items.add(new File(['{"acceptance_rate": [0.81, 0.72, 0.7], "kind": "conditional"}'], "acceptance.json"));
+  files.items.add(new File(['{"acceptance_rate": [0.81, 0.72, 0.7], "kind": "conditional",'
+    + '"tokens_per_cycle": 2.8, "tokens_per_cycle_lower": 2.71, "tokens_per_cycle_upper": 2.89}'],
+    "acceptance.json"));
   document.dispatchEvent(new DragEvent("drop", {dataTransfer: files}));
 }, 500);
 </script></body>"""
@@ -239,7 +241,11 @@ def test_a_dropped_file_moves_the_page(tmp_path: Path, monkeypatch: pytest.Monke
         running.server_close()
         thread.join()
     assert console == [] and picture.stat().st_size > 50_000
-    assert text_of(document, "rates-note") == "3 positions read from acceptance.json"
+    said = re.fullmatch(
+        r"3 positions read from acceptance.json, each ± (\d\.\d+) by the interval of the file",
+        text_of(document, "rates-note"),
+    )
+    assert said is not None and text_of(document, "unsure-value", "output") == f"± {float(said[1]):.2f}"
     assert "--acceptance 0.81,0.72,0.7" in document
     (row,) = scylla_sim.predict(
         "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=3, acceptance=[0.81, 0.72, 0.7], batch=16

@@ -235,8 +235,17 @@ async function readLog(file) {  // a log or a metrics page: the server reads it 
     return;
   }
   const answer = await fetch("/ingest", {method: "POST", body: file}), text = await answer.text();
-  if (answer.ok) { state.rates = JSON.parse(text).rates; draw(); }
-  byId("rates-note").textContent = answer.ok ? `${state.rates.length} positions read from ${file.name}` : text;
+  if (!answer.ok) {
+    byId("rates-note").textContent = text;
+    return;
+  }
+  const {rates, unsure} = JSON.parse(text);
+  state.rates = rates;
+  if (unsure !== null) state.unsure = Number(unsure.toFixed(3));  // else the slider keeps what the visitor chose
+  limitState();
+  draw();
+  const sure = unsure === null ? "" : `, each ± ${unsure.toFixed(3)} by the interval of the file`;
+  byId("rates-note").textContent = `${rates.length} positions read from ${file.name}${sure}`;
 }
 
 measureCharts();

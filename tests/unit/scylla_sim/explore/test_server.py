@@ -83,7 +83,11 @@ def test_pages_of_elsewhere_are_refused(port: int) -> None:
 
 def test_a_dropped_file_gives_its_rates(port: int) -> None:
     rates = b'{"acceptance_rate": [0.8, 0.7], "kind": "conditional"}'
-    assert ask(port, "/ingest", body=rates) == (200, '{"rates": [0.8, 0.7]}')
+    assert ask(port, "/ingest", body=rates) == (200, '{"rates": [0.8, 0.7], "unsure": null}')
+    tau = b', "tokens_per_cycle": 2.36, "tokens_per_cycle_lower": 2.2, "tokens_per_cycle_upper": 2.4'
+    status, text = ask(port, "/ingest", body=rates[:-1] + tau + b"}")
+    unsure = json.loads(text)["unsure"]
+    assert status == 200 and (0.8 - unsure) * (1 + 0.7 - unsure) == pytest.approx(1.36 * 1.2 / 1.36)
     status, text = ask(port, "/ingest", body=b"\x00\xff nonsense")
     assert status == 400 and "the file" in text and "/tmp" not in text
 
