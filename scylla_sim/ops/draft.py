@@ -130,8 +130,11 @@ def draft_ops(
     -----
     - An EAGLE head projects the target's features, runs its decoder layers and projects to the vocabulary, which
       often dominates. EAGLE-3 fuses three features, and its first layer reads an input twice as wide.
-    - vLLM (``propose`` in ``v1/spec_decode/eagle.py``) and SGLang (``models/llama_eagle3.py``) apply the fusion of
-      EAGLE-3 to features of the target only.
+    - vLLM (``propose`` in ``v1/spec_decode/eagle.py`` at commit 008603a3 and ``llm_base_proposer.py`` at 00c4f22d)
+      and SGLang (``models/llama_eagle3.py`` at 03d5a777) apply the fusion of EAGLE-3 to features of the target
+      only, and so once per cycle, to all verified tokens.
+    - Every TP rank runs the whole fusion: it is a ``ReplicatedLinear`` in vLLM (``models/llama_eagle3.py`` at
+      00bd1493) and a ``torch.nn.Linear`` in SGLang.
     - Medusa heads are one parallel pass: each is a residual block and a vocabulary projection.
     - Block drafters and MLP stages: see `scylla_sim.ops.block_draft`.
 
@@ -167,7 +170,7 @@ def draft_ops(
         return block_draft.block_ops(draft, target, model, layers, p, drafted)
     rows, hidden = p.rows, float(model.hidden_size)
     heads = rows if scored is None else b * positive("scored", scored)
-    fused = {"m": rows, "n": scalar(hidden / ranks), "k": scalar(joined_inputs(draft) * target.hidden_size)}
+    fused = {"m": rows, "n": scalar(hidden), "k": scalar(joined_inputs(draft) * target.hidden_size)}
     return [
         elementwise("embedding", 1, 2.0 * out * hidden * rows),
         Op("fuse_features", "gemm", int(first or draft.fused_features == 1), fused),

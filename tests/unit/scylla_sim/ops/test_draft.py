@@ -47,6 +47,12 @@ def test_eagle_3_fuses_three_features_and_eagle_one_with_the_embedding():
         assert float(ops["fuse_features"].columns["k"]) == vectors * LLAMA8.hidden_size
 
 
+def test_every_tp_rank_runs_the_whole_fusion():
+    for name in ("eagle3", "eagle"):
+        ops = {op.name: op for op in draft_ops(catalog.draft(name), LLAMA8, batch=1, context=10, tp=4)}
+        assert float(ops["fuse_features"].columns["n"]) == LLAMA8.hidden_size
+
+
 def test_a_reduced_vocabulary_shortens_the_projection_of_a_head():
     small = replace(catalog.draft("eagle3"), vocab_size=1000)
     ops = {op.name: op for op in draft_ops(small, LLAMA8, batch=1, context=10)}
