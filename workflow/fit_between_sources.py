@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.between_sources import RATE, SPEEDUP
+from scylla_sim.prediction.served_runs import RAGGED
 from scylla_sim.records import Row, read_columns, read_json, write_text
 from scylla_sim.stats.estimate import Estimate
 from scylla_sim.text.tables import text_table
@@ -38,8 +39,6 @@ MEASURED = {
 """Quantity -> predicted column -> measured column."""
 IDEAL = "ideal"
 """Engine without a preset, whose intervals contain no differences between deployments."""
-RAGGED = "fixed, no refill"
-"""Kind of batch whose runs hold the wait for their slowest sequence, which is no difference between deployments."""
 GIVEN, FITTED = "given", "fitted"
 """Values of ``tau_from``: tokens per cycle that the source states, and those fitted to its own speed-ups."""
 

@@ -18,14 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fit_between_sources import MEASURED, RAGGED, as_text, scored
+from fit_between_sources import MEASURED, as_text, scored
 from overhead_fit import CYCLE, PLAIN, PLAIN_RATE, RATE, SPEEDUP, Fit, Runs, fit, predicted, supported
 from overhead_rows import CHAIN, FITTED, TREE, System, equation
 
 from paper.sources import served_runs as published
 from scylla_sim.checks import FloatArray
 from scylla_sim.prediction import between_sources
-from scylla_sim.prediction.served_runs import ServedRun, fitted_tokens_per_cycle, predicted_columns, scenario
+from scylla_sim.prediction.served_runs import (
+    RAGGED,
+    ServedRun,
+    fitted_tokens_per_cycle,
+    predicted_columns,
+    scenario,
+)
 from scylla_sim.prediction.verdict import probability_below, verdict
 from scylla_sim.records import Row, dump_json, read_json, table, write_text
 from scylla_sim.specs import catalog
@@ -146,14 +152,16 @@ def refitted_tau(runs: Runs, found: Fit) -> FloatArray:
 
 def predicted_row(row: Row, folder: Path, found: Fit, tokens_per_cycle: float) -> Row:
     """Return a row with the predictions of a fit; baselines stay."""
-    base = scenario(served_run(row, folder), tokens_per_cycle)
+    run = served_run(row, folder)
+    base = scenario(run, tokens_per_cycle)
     model = base.target_model()
     if model.moe is not None:
         one = found.overlap[TREE if int(row["top_k"] or 1) > 1 else CHAIN]
         ends = (float(one.lower), float(one.upper))
         moe = replace(model.moe, expert_overlap=float(one.value), expert_overlap_range=ends)
         model = replace(model, moe=moe)
-    columns = predicted_columns(replace(base, model=model, engine=engine_with(str(row["preset"]), found)))
+    served = replace(base, model=model, engine=engine_with(str(row["preset"]), found))
+    columns = predicted_columns(served, run, tokens_per_cycle)
     kept = {name: value for name, value in columns.items() if not name.startswith("naive_")}
     return {
         **row,

@@ -34,8 +34,9 @@ RUNNING = "running"
 TAU = "tokens_per_cycle"
 MEASURED = ("speedup", "cycle_ms", "plain_ms", "tokens_per_s", "plain_tokens_per_s")
 KEYS = ("id", "source", "series")
-PASSED_ON = (*KEYS, "task", "batch_kind", "lengths", "fitted", "assumed")
-"""Columns that identify a run and do not change its prediction."""
+BATCH_KIND = "batch_kind"
+PASSED_ON = (*KEYS, "task", BATCH_KIND, "lengths", "fitted", "assumed")
+"""Columns that identify a run; of them, only `BATCH_KIND` changes its prediction."""
 NOT_USED = ("table_figure", "how_read", "engine_version", "note")
 """Columns for readers."""
 KNOWN = (*PASSED_ON, *WORDS, *COUNTS, *SHAPE, *LENGTHS, RUNNING, TAU, *MEASURED, *NOT_USED)
@@ -110,7 +111,9 @@ def _runs(path: str, columns: _columns.Columns) -> list[ServedRun]:
                 )
     numbers = {name: np.nan_to_num(values).astype(int).tolist() for name, values in (counts | shape).items()}
     words = {name: [_local(path, cell.strip()) for cell in columns[name]] for name in WORDS}
-    return [ServedRun(*values) for values in zip(*(words[name] for name in WORDS), *_in_order(numbers))]
+    kinds = columns.get(BATCH_KIND, [""] * len(columns["id"]))
+    settings = zip(*(words[name] for name in WORDS), *_in_order(numbers), kinds)
+    return [ServedRun(*values) for values in settings]
 
 
 def _in_order(numbers: dict[str, list[int]]) -> list[list[int]]:

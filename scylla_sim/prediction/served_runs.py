@@ -14,13 +14,18 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.acceptance import positions
 from scylla_sim.checks import FloatArray
+from scylla_sim.prediction import ragged_batch
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.uncertainty import seconds_interval
+from scylla_sim.prediction.verdict import probability_below, verdict
 from scylla_sim.specs import catalog
 from scylla_sim.stats.estimate import Estimate
 
 FIT_STEPS = 4
 """Steps of `fitted_tokens_per_cycle`; one is exact where the speed-up is proportional to the tokens per cycle."""
+
+RAGGED = "fixed, no refill"
+"""Kind of batch that is read together and whose ended sequences are not replaced."""
 
 Columns = dict[str, float | str]
 """Predicted columns of one run."""
@@ -47,6 +52,8 @@ class ServedRun:
     running
         Mean number of sequences that decode together, where it differs from ``batch``: the ramp and the drain of a
         run, or a KV cache that is full. 0 where unknown; ``batch`` then stands for it.
+    batch_kind
+        How the batch is filled. `RAGGED` batches wait for their slowest sequence if the answers' length is known.
     """
 
     engine: str
@@ -64,6 +71,12 @@ class ServedRun:
     input_len: int
     output_len: int
     running: int = 0
+    batch_kind: str = ""
+
+    @property
+    def ragged(self) -> bool:
+        """Whether sequences that end early leave a batch that nothing refills."""
+        return self.batch_kind == RAGGED and self.drafts and self.output_len > 0
 
     @property
     def drafts(self) -> bool:
@@ -108,19 +121,25 @@ def predict_run(run: ServedRun, tokens_per_cycle: float) -> Columns:
     tokens_per_cycle
         Mean tokens per cycle; not used by a run that drafted nothing.
     """
-    return predicted_columns(scenario(run, tokens_per_cycle))
+    return predicted_columns(scenario(run, tokens_per_cycle), run, tokens_per_cycle)
 
 
-def predicted_columns(served: Scenario) -> Columns:
+def predicted_columns(served: Scenario, run: ServedRun, tokens_per_cycle: float) -> Columns:
     """Return the predicted columns of the scenario of one run.
+
+    Parameters
+    ----------
+    served
+        Scenario of the run, whose engine and model may be others.
 
     Returns
     -------
     dict
         ``speedup``, ``cycle_s``, ``plain_step_s``, ``tokens_per_s`` and ``plain_tokens_per_s``, each with the ends
         ``_lower`` and ``_upper`` of its 90 % interval. The seconds are those of decoding alone. Speed-up and
-        throughput include prefills where both lengths are known. ``p_slower`` is NaN where the
-        package does not predict it. Columns that start with ``naive_`` are the roofline baseline.
+        throughput include prefills where both lengths are known, and the wait for the slowest sequence of a
+        `RAGGED` batch. ``p_slower`` is NaN where the package does not predict it. Columns that start with
+        ``naive_`` are the roofline baseline.
         ``target`` is ``dense`` or ``moe``.
     """
     result = served.predict()
@@ -132,15 +151,21 @@ def predicted_columns(served: Scenario) -> Columns:
         name: Estimate.of(row[name], row[f"{name}_lower"], row[f"{name}_upper"])
         for name in ("speedup", "tokens_per_s", "plain_tokens_per_s")
     }
+    p_slower, word = float(row.get("p_slower", np.nan)), str(row["verdict"])
+    if run.ragged:
+        wait = ragged_batch.slowdown(served, tokens_per_cycle, output_len=run.output_len)
+        rates |= {name: ragged_batch.slowed(rates[name], wait) for name in ("speedup", "tokens_per_s")}
+        p_slower = float(probability_below(1.0, rates["speedup"]))
+        word = verdict(p_slower)
     numbers = {**rates, "cycle_s": cycle_s, "plain_step_s": step_s}
     return {
         **{key: number for name, value in numbers.items() for key, number in _ends(name, value).items()},
-        "p_slower": float(row.get("p_slower", np.nan)),
+        "p_slower": p_slower,
         "naive_speedup": out.config.tokens_per_cycle * plain / (draft + verify),
         "naive_cycle_s": draft + verify,
         "naive_plain_step_s": plain,
         "target": "dense" if result.model.moe is None else "moe",
-        "verdict": str(row["verdict"]),
+        "verdict": word,
         "evidence": str(row["evidence"]),
     }
 

@@ -46,6 +46,16 @@ def test_a_run_that_drafted_nothing_pays_for_its_loaded_draft():
     assert (idle["verdict"], none["verdict"]) == ("slower", "baseline")
 
 
+def test_a_batch_without_refill_gains_less_and_plain_decoding_does_not_wait():
+    fixed = replace(RUN, output_len=64)
+    refilled, ragged = (
+        served_runs.predict_run(replace(fixed, batch_kind=kind), 2.0) for kind in ("", served_runs.RAGGED)
+    )
+    assert ragged["speedup"] < 0.95 * refilled["speedup"]
+    assert ragged["plain_tokens_per_s"] == refilled["plain_tokens_per_s"]
+    assert ragged["p_slower"] > refilled["p_slower"]
+
+
 def test_experts_are_named():
     assert served_runs.predict_run(replace(RUN, model="qwen3-30b-a3b"), 2.0)["target"] == "moe"
 
