@@ -77,7 +77,7 @@ def cycle_overhead_counts(
         return {**step_overhead_counts(tp), "idle_draft": np.asarray(step_s, dtype=np.float64)}
     counts = step_overhead_counts(tp, verified=tokens)
     if draft.kind == "ngram":
-        return {**counts, "ngram_host_s": _ONCE}
+        return {**counts, "ngram_host_s": _ONCE, "tp_ngram_host_s": np.asarray(float(tp > 1))}
     passes = float(1 if draft.single_pass else draft_len)
     block = {"block_host_s": _ONCE} if draft.kind == "block" else {}
     fused = not draft.single_pass and draft.kind == "head" and draft.fused_features > 1

@@ -15,7 +15,7 @@ from scylla_sim.stats.estimate import Estimate
 OVERHEADS = (
     *("host_s", "token_s", "draft_host_s", "draft_pass_host_s", "tree_host_s", "launch_s", "block_host_s"),
     *("fused_pass_host_s", "ngram_host_s", "tp_host_s", "tp_draft_host_s", "tp_draft_pass_s", "idle_draft"),
-    *("prefill_layer_s", "piecewise_pass_s"),
+    *("prefill_layer_s", "piecewise_pass_s", "tp_ngram_host_s"),
 )
 """Names of the overheads of an engine: seconds, and ``idle_draft``, a share of a step."""
 
@@ -145,6 +145,8 @@ class Engine:
         Further work per sequential pass of a head that fuses several hidden states (EAGLE-3).
     ngram_host_s
         Host work per cycle with an n-gram draft, in place of ``draft_host_s``.
+    tp_ngram_host_s
+        Further host work per cycle with an n-gram draft and more than one TP rank.
     tree_host_s
         Host work per cycle with a tree (top-k above 1): path selection, attention mask, and moving the KV cache of
         the accepted path.
@@ -201,6 +203,7 @@ class Engine:
     block_host_s: float = 0.0
     fused_pass_host_s: float = 0.0
     ngram_host_s: float = 0.0
+    tp_ngram_host_s: float = 0.0
     tp_host_s: float = 0.0
     tp_draft_host_s: float = 0.0
     tp_draft_pass_s: float = 0.0
