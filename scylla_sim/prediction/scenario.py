@@ -26,6 +26,7 @@ from scylla_sim.prediction.served_load import ServedLoad, default_context, load_
 from scylla_sim.prediction.slower_precision import slower_note
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
+from scylla_sim.prediction.version_notes import version_notes
 from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import precision_name
@@ -323,6 +324,7 @@ class Scenario:
             tokens=max(each.config.verify_tokens for each in predictions),
         )
         notes += memory_notes(predictions) + backend_notes(predictions) + engine_notes(predictions)
+        notes += version_notes(predictions, self.engine)
         notes += [] if measured is None else measured_plain.notes_of(predictions, measured)
         return Result(
             model,
