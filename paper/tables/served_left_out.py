@@ -45,7 +45,8 @@ _NOTES = (
     "tasks, the time of an eager prefill, and the forms.",
     "sglang-2026 has one source, so the other models of SpecBundle remain. trtllm-2026 has one source too; without "
     "it, the preset has the mean of all presets.",
-    "Batches of the kind 'fixed, no refill' are scored and not fitted: their slowest sequence ends the run.",
+    "Batches of the kind 'fixed, no refill' are scored and not fitted. The wait for their slowest sequence holds "
+    "chance alone; that choice saw these runs.",
 )
 
 
