@@ -257,7 +257,7 @@ def test_a_length_that_rises_with_the_batch_says_why(capsys):
     where = ["--hardware", "h100-sxm", "--model", "qwen3-30b-a3b", "--draft", "eagle3", "--acceptance", "0.7"]
     _, out, _ = run(capsys, "schedule", *where, "--draft-len", "3,5", "--batch", "1", "--format", "table")
     words = " ".join(out.split())
-    assert "Draft 3 tokens up to batch 10, 5 up to 59" in words
+    assert "Draft 3 tokens up to batch 11, 5 up to 59" in words
     assert "memory with the draft (63 without)" in words
     assert "K rises again from batch 11 on: sequences share more of the experts" in words
 
