@@ -85,7 +85,7 @@ def test_the_headline_is_what_predict_says(exported: Path) -> None:
     speedup, lower, upper = (f"{row[name]:.2f}" for name in ("speedup", "speedup_lower", "speedup_upper"))
     said = f"K = 3 is {speedup}\u00d7 faster [{lower}-{upper}] at batch 64"
     assert text_of(document, "headline").startswith(said)
-    assert "--batch 64 --context 2048" in re.sub(r"\s+\\\s+", " ", document.split('id="command">')[1][:400])
+    assert "--batch 64 --context 2048" in re.sub(r"\s+\\\s+", " ", text_of(document, "command", "pre"))
 
 
 @needs_browser
@@ -246,7 +246,7 @@ def test_a_dropped_file_moves_the_page(tmp_path: Path, monkeypatch: pytest.Monke
         text_of(document, "rates-note"),
     )
     assert said is not None and text_of(document, "unsure-value", "output") == f"± {float(said[1]):.2f}"
-    assert "--acceptance 0.81,0.72,0.7" in document
+    assert "--acceptance 0.81,0.72,0.7" in text_of(document, "command", "pre")
     (row,) = scylla_sim.predict(
         "llama-3.1-8b", hardware="h100-sxm", draft="eagle3", draft_len=3, acceptance=[0.81, 0.72, 0.7], batch=16
     ).rows()

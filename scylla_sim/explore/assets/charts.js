@@ -22,8 +22,8 @@ function react(id, traces, x, y, more = {}) {
     width, height, margin: {l: 54, r: 14, t: 8, b: 40}, hovermode: "closest", showlegend: false,
     paper_bgcolor: "#fff", plot_bgcolor: "#fff",
     font: {family: "Segoe UI, Roboto, Helvetica Neue, Liberation Sans, Arial, sans-serif", size: 12, color: COLORS.ink},
-    xaxis: {...AXIS, ...x, title: {text: x.label, standoff: 4}},
-    yaxis: {...AXIS, ...y, title: {text: y.label || "", standoff: 4}}, ...more,
+    xaxis: {...AXIS, ...x, title: {text: x.label, standoff: 4, font: {size: 12}}},
+    yaxis: {...AXIS, ...y, title: {text: y.label || "", standoff: 4, font: {size: 12}}}, ...more,
   }, CONFIG);
 }
 const note = (x, y, text, more) => ({x, y, text, showarrow: false, font: {size: 11, color: COLORS.soft}, ...more});

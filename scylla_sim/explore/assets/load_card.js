@@ -68,8 +68,8 @@ function drawLoad() {
   byId("output-value").textContent = whole(output);
   loadRange = [highest / 100, 1.1 * highest];
   byId("load-headline").textContent = loadHeadline(curves, rate);
-  byId("load-command").textContent = command("serve-sim",
-    [`--rate ${Number(rate.toPrecision(4))}/s`, `--input-len ${input}`, `--output-len ${output}`]);
+  byId("load-command").innerHTML = unbroken(command("serve-sim",
+    [`--rate ${Number(rate.toPrecision(4))}/s`, `--input-len ${input}`, `--output-len ${output}`]));
   byId("load-legend").innerHTML = curves.map(({name, color}) => swatch(color, name, "solid")).join("")
     + swatch(COLORS.soft, "median", "solid") + swatch(COLORS.soft, "95 %", "dashed");
   const now = last && load.latencies(last, rate), reasons = now ? doubts(K, now) : [], {error} = load.data;

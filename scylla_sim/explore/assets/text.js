@@ -12,6 +12,9 @@ const short = x => x >= 1024 && x % 1024 === 0 ? `${x / 1024}k` : x >= 10000 ? `
 const seconds = s => s >= 1 ? `${three(s)} s` : `${three(1e3 * s)} ms`;
 const escaped = text => text.replace(/[&<>"]/g, c => ({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})[c]);
 
+// A command whose options and names are not cut at their hyphens; a copy of it is unchanged.
+const unbroken = text => escaped(text).replace(/[^\s]*-[^\s]*/g, word => `<span>${word}</span>`);
+
 function shapeName(K) {  // of a draft shape, inside a sentence
   const [length, topK, tokens] = model.shapes[K];
   return K === 0 ? "plain decoding" : topK === 1 ? `K = ${length}` : `a tree of ${tokens} tokens`;
@@ -115,10 +118,10 @@ function showSettings() {
         .replace("@RANGES@", JSON.stringify(ranges).replace(/,/g, ", "));
     else text = settings.fixed[Math.max(model.best(model.index(batch), context, rates), 1) - 1];
   }
-  byId("settings").textContent = text || "This package knows no setting for this tree.";
+  byId("settings").innerHTML = unbroken(text || "This package knows no setting for this tree.");
   const notes = [...settings.notes, ...(settings.left_out ? [`Not offered: ${settings.left_out}`] : [])];
   byId("settings-notes").innerHTML = notes.map(note => `<li>${escaped(capital(note))}</li>`).join("");
-  byId("command").textContent = command("predict", [`--batch ${batch}`, `--context ${context}`]);
+  byId("command").innerHTML = unbroken(command("predict", [`--batch ${batch}`, `--context ${context}`]));
 }
 
 function showMeasured() {
@@ -142,7 +145,7 @@ function footnote() {
   const shared = model.lengths > 1
     ? `Between grid points the speed-up is interpolated: at ${error.points} random points it is at most `
       + `${(100 * error.speedup).toFixed(1)} % off, and the ends of its interval ${(100 * error.band).toFixed(1)} %. `
-      + `Later positions follow ${law.text}. ` : "";
+      + `Later positions follow ${law.text.replace("+-", "±")}. ` : "";
   return `Batches 1 to ${model.lastBatch}, contexts ${short(model.contexts[0])} to ${short(last)}. ${shared}`
     + "The 90 % interval covers kernels, engine versions, differences between deployments and acceptance. "
     + `Outside of the part on load, decoding only: no prefill, no queue. ${notes.join(". ")}`;
