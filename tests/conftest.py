@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 from checkout import ROOT
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from paper_results import write_results
 from reduced_workflow import complete
 
-# no deadline, because a slow machine is not a failure; with CI set, the examples are the same in every run
-settings.register_profile("checkout", deadline=None, derandomize=bool(os.environ.get("CI")))
+# no limit of time, because a slow machine is not a failure; with CI set, the examples are the same in every run
+settings.register_profile(
+    "checkout",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("checkout")
 
 

@@ -145,7 +145,8 @@ def test_commands_print_the_output_of_the_page(page: Path, folder: Path) -> None
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=title_of)
-def test_python_examples_run(page: Path, folder: Path) -> None:
+def test_python_examples_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "1")  # Hypothesis then waits for a slow machine
     for block in shown(page, python=True):
         done = run_in(folder, sys.executable, "-c", block.text)
         assert done.returncode == 0, f"{page.name}, line {block.line}:\n{done.stderr}"
