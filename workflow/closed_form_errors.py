@@ -25,8 +25,9 @@ CASES: dict[str, tuple[dict[str, Any], ServedLoad, int]] = {
     "70B": (LARGE, ServedLoad(2000, 300), 8192),
     "70B, EAGLE-3": (LARGE | DRAFT, ServedLoad(2000, 300), 8192),
     "70B, budget 512": (LARGE, ServedLoad(2000, 300), 512),
+    "8B on L4": ({"model": "llama-3.1-8b", "hardware": "l4"}, ServedLoad(300, 600), 2048),
 }
-"""Name -> scenario, lengths of the requests, and tokens of an iteration."""
+"""Name -> scenario, lengths of the requests, and tokens of an iteration. The KV pool of the last one is full."""
 
 
 def rows(requests: int) -> list[Row]:

@@ -21,7 +21,7 @@ def _rows(results: Results) -> list[Row]:
             {
                 "case": row["case"],
                 "share": row["share"],
-                "latency": row["latency"].upper(),
+                "latency": row["latency"].upper() if row["latency"] in ("ttft", "tpot") else row["latency"],
                 "doubts": row["doubts"] or None,
                 "evidence": "theory",
             },
@@ -53,7 +53,9 @@ def closed_form(results: Results) -> Table:
         commits([results.table(FILE)]),
         notes=[
             "Load is the request rate relative to saturation. Arrivals are Poisson, and all requests have the same "
-            "lengths: 1,000 in and 200 out for 8B, 2,000 in and 300 out for 70B. GPUs: 1 and 4 H100.",
+            "lengths: 1,000 in and 200 out for 8B, 2,000 in and 300 out for 70B. GPUs: 1 and 4 H100. The L4, whose "
+            "KV pool is full, has 300 in and 600 out.",
+            "Per request: time between two requests that end at saturation. Below 0, the formula serves too many.",
             "Each simulated value is the mean of 3 runs; simulated_requests of config.yaml is the length of a run.",
             "plan names the reasons of the last column, and simulates its best candidates.",
         ],

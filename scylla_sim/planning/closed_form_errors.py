@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scylla_sim.planning.finalists import simulated
+from scylla_sim.planning.finalists import simulated, simulated_saturation
 from scylla_sim.planning.traffic import Served, Traffic
 from scylla_sim.planning.traffic_rows import LATENCIES, doubts_at, latencies
 from scylla_sim.records import Row
 
 SHARES = (0.1, 0.3, 0.5, 0.8, 0.9)
 """Shares of saturation."""
+PER_REQUEST = "per request"
+"""Latency of the rows at saturation: seconds between two requests that end."""
 
 
 def error_rows(
@@ -39,7 +41,8 @@ def error_rows(
     -------
     list of dict
         ``closed_form_s`` and ``simulated_s``, the ``relative_error`` of the first, and ``doubts``: reasons for
-        which `scylla_sim.serving.replica.doubtful` does not trust the closed form.
+        which `scylla_sim.serving.replica.doubtful` does not trust the closed form. The last row has the latency
+        `PER_REQUEST` at saturation.
     """
     found: list[Row] = []
     for share in shares:
@@ -63,4 +66,18 @@ def error_rows(
                         "doubts": doubts,
                     }
                 )
+    value, reference = 1.0 / served.saturation_per_s, 1.0 / simulated_saturation(served, traffic)
+    found.append(
+        {
+            "case": case,
+            "share": 1.0,
+            "rate_per_s": served.saturation_per_s,
+            "latency": PER_REQUEST,
+            "statistic": "mean",
+            "closed_form_s": value,
+            "simulated_s": reference,
+            "relative_error": value / reference - 1.0,
+            "doubts": ", ".join(doubts_at(served, traffic, served.saturation_per_s)),
+        }
+    )
     return found

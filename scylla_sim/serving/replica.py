@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,16 +15,32 @@ from scylla_sim.serving.closed_form import Curve
 from scylla_sim.serving.iteration import IterationModel
 from scylla_sim.serving.loop_state import Replica
 
-NEARLY_FULL = 1.08
-"""KV pool over the tokens that all seats hold, from which no request gives its place up; at 1 all of them do."""
-UNUSED = 0.75
-"""Tokens of a full pool that are free on average, over the shorter of prompt and answer.
 
-Source: this value, `NEARLY_FULL` and `SMOOTHING` were chosen on simulated pools of 3 to 100 requests (40 cases, 8B
-on H100), and tried on A100 with 500 seats.
+@dataclass(frozen=True)
+class FullPool:
+    """Constants of a replica whose KV pool is full.
+
+    Attributes
+    ----------
+    nearly_full
+        KV pool over the tokens that all seats hold, from which no request gives its place up; at 1 all of them do.
+    unused
+        Tokens of a full pool that are free on average, over the shorter of prompt and answer.
+    smoothing
+        Decay of the tokens that are computed again, by the answers that end in an iteration: many ends are even.
+    """
+
+    nearly_full: float = 1.08
+    unused: float = 0.75
+    smoothing: float = 0.5
+
+
+FULL_POOL = FullPool()
+"""Constants of all replicas.
+
+Source: chosen on simulated pools of 3 to 100 requests, 8B on H100. ``workflow/fit_full_pool.py`` chooses them on
+half of 40 such cases and scores the other half.
 """
-SMOOTHING = 0.5
-"""Decay of the tokens that are computed again, by the answers that end in an iteration: many ends are even."""
 HIGHEST_VALID_LOAD = 0.9
 """Share of saturation up to which the closed form is used: means are 5 to 10 % too low there, and worse above."""
 BUDGET, SEATS, POOL, LOAD = "token budget", "seats", "KV pool", "load above 90 %"
@@ -57,7 +74,12 @@ def table_rows(seats: int) -> NDArray[np.int64]:
 
 
 def replica(
-    model: IterationModel, load: ServedLoad, *, kv_tokens: float | None = None, prefill_first: bool = False
+    model: IterationModel,
+    load: ServedLoad,
+    *,
+    kv_tokens: float | None = None,
+    prefill_first: bool = False,
+    full_pool: FullPool = FULL_POOL,
 ) -> Replica:
     """Return the seconds of a deployment's iterations at the lengths of a load.
 
@@ -75,6 +97,8 @@ def replica(
         Tokens that the KV pool holds; default: the middle of the model's range.
     prefill_first
         Whether prompts run in iterations of their own, without decodes beside them.
+    full_pool
+        Constants of a full KV pool.
     """
     whole("output_len", load.output_len, 2, hint="one token has no time per output token")
     rows = table_rows(model.max_num_seqs)
@@ -95,8 +119,9 @@ def replica(
     fits = 2 * chunk <= room
     pool = np.asarray(model.kv_tokens.value if kv_tokens is None else kv_tokens, dtype=np.float64)[..., None]
     held = load.context + width
-    full = _full(model, load, pool=pool)
-    usable = pool - full * UNUSED * min(new, load.output_len)  # room that is too small for the next prompt
+    full = _full(model, load, pool, nearly_full=full_pool.nearly_full)
+    unused = full_pool.unused * min(new, load.output_len)  # room that is too small for the next prompt
+    usable = pool - full * unused
     within = np.minimum(usable / held, model.max_num_batched_tokens / (new / cycles + width))
     seats = np.apply_along_axis(lambda room: np.interp(0.0, n - room, n), -1, within)
     return Replica(
@@ -110,7 +135,7 @@ def replica(
         max_rows=np.maximum(seats, 1.0),
         cycles_cv=relative.max(axis=-1),
         prompt_iterations=np.where(fits, 0.0, chunks),
-        again_s=full * np.exp(-SMOOTHING * n / cycles) * load.output_len / size * (both - without),
+        again_s=full * np.exp(-full_pool.smoothing * n / cycles) * load.output_len / size * (both - without),
     )
 
 
@@ -127,7 +152,7 @@ def _cycles(tau: FloatArray, draft_len: FloatArray, load: ServedLoad) -> tuple[F
     return found[0], found[1]
 
 
-def _full(model: IterationModel, load: ServedLoad, *, pool: FloatArray) -> FloatArray:
+def _full(model: IterationModel, load: ServedLoad, pool: FloatArray, *, nearly_full: float) -> FloatArray:
     """Return how much a full KV pool limits a replica at saturation: 0 if it holds all seats, and at most 1.
 
     A request starts as soon as the pool holds its prompt. An answer that ends frees its own tokens too, further
@@ -136,7 +161,7 @@ def _full(model: IterationModel, load: ServedLoad, *, pool: FloatArray) -> Float
     """
     width = model.decoding.verify_tokens[..., -1:]
     spare = pool / ((load.context + width) * model.max_num_seqs)
-    return np.clip((NEARLY_FULL - spare) / (NEARLY_FULL - 1.0), 0.0, 1.0)
+    return np.clip((nearly_full - spare) / (nearly_full - 1.0), 0.0, 1.0)
 
 
 def doubtful(

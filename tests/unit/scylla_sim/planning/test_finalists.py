@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scylla_sim.planning import finalists
-from scylla_sim.planning.closed_form_errors import error_rows
+from scylla_sim.planning.closed_form_errors import PER_REQUEST, error_rows
 from scylla_sim.planning.finalists import confirm, fewest_that, holds, simulated
 from scylla_sim.planning.traffic import Traffic, candidates
 from scylla_sim.planning.traffic_rows import amplification, doubts_at, traffic_point
@@ -37,6 +37,8 @@ def test_the_closed_form_agrees_with_simulation(options):
     for row in checked:
         assert abs(row["relative_error"]) <= BANDS[row["share"], row["statistic"]], row
         assert row["doubts"] == ""
+    assert rows[-1]["latency"] == PER_REQUEST
+    assert abs(rows[-1]["relative_error"]) < 0.01
 
 
 @pytest.mark.parametrize("wrong", [0.8, 1.3])

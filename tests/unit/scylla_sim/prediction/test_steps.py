@@ -258,3 +258,24 @@ def test_launches_on_a_cpu_add_to_its_operations():
     )
     count = sum(part.count for part in free.parts)
     assert float(paid.seconds - free.seconds) == pytest.approx(1e-3 * count)
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "engine", "dtype", "tp"),
+    [
+        ("llama-3.1-8b", "h100-sxm", "vllm", "bfloat16", 1),
+        ("llama-3.1-8b", "a100-sxm", "sglang", "int4_wo", 1),  # the kernel that the engine runs
+        ("qwen3-30b-a3b", "b200-sxm", "vllm", "fp8", 2),  # assumed experts, all-reduce inside and outside a graph
+        ("llama-3.2-1b", "l40s", "vllm", "bfloat16", 1),  # eager steps wait for launches
+    ],
+)
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_seconds_without_intervals_are_the_same(model, device, engine, dtype, tp, tokens):
+    where = Deployment(device_calibration.shipped(device), catalog.engine(engine), dtype, tp=tp)
+    shape = {"batch": np.array([1.0, 7.0, 300.0]), "context": np.array(900.0), "tokens": tokens}
+    whole = target_step(catalog.model(model), where, **shape)
+    found = target_step(catalog.model(model), replace(where, intervals=False), **shape)
+    np.testing.assert_array_equal(found.seconds, whole.seconds)
+    assert found.time.is_exact
+    assert not found.errors
+    assert (whole.time.upper > whole.time.value).all()

@@ -33,3 +33,15 @@ def test_scaling_keeps_the_relative_interval():
 def test_exact_value_has_no_interval():
     assert ends(exact(3)) == [3.0, 3.0, 3.0]
     assert ends(exact(3).broadcast_to((2,))) == [[3.0, 3.0]] * 3
+
+
+def test_sums_and_multiples_of_exact_values_stay_exact():
+    two, wide = exact(2.0), Estimate.of(2.0, 1.0, 4.0)
+    assert two.plus(two).scaled(3.0).or_where(True, two).is_exact
+    for found in (two.plus(wide), wide.plus(two), two.or_where(False, wide), wide.scaled(2.0)):
+        assert not found.is_exact
+
+
+def test_each_end_comes_from_the_estimate_that_holds():
+    found = Estimate.of([1.0, 1.0], [0.5, 0.5], [2.0, 2.0]).or_where([True, False], Estimate.of(5.0, 4.0, 7.0))
+    assert [end.tolist() for end in (found.value, found.lower, found.upper)] == [[5, 1], [4, 0.5], [7, 2]]
