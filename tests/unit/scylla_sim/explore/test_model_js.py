@@ -165,13 +165,29 @@ def test_the_crossover_is_the_last_batch_with_a_gain() -> None:
     assert computed("model.crossovers(1, 100, [0.9], 0).speedup") == 6
 
 
+def scores(rates: list[float], *, idle: float = 1 / 1.1) -> np.ndarray:
+    """Logarithm of the throughput at all batches: of the idle draft and of both chains."""
+    return np.log([np.full(8, idle), *(speedups(shape, 100.0, rates) for shape in (1, 2))])
+
+
 def test_the_schedule_is_that_of_the_package() -> None:
     for rates in ([0.9, 0.85, 0.8], [0.75, 0.7, 0.6]):
         found = computed(f"model.schedule(100, {rates})")
-        score = np.log([np.full(8, 1 / 1.1), *(speedups(shape, 100.0, rates) for shape in (1, 2))])
-        assert [tuple(one) for one in found] == spans_of(score)
+        assert [tuple(one) for one in found] == spans_of(scores(rates))
     assert len(computed("model.schedule(100, [0.9, 0.85, 0.8])")) > 1
     assert computed("model.schedule(100, [0.05, 0.05, 0.05])") == []
+
+
+def test_a_switch_of_the_draft_length_has_a_cost() -> None:
+    rates = [0.68, 0.48, 0.48]
+    found = computed(f"model.schedule(100, {rates})")
+    assert [tuple(one) for one in found] == spans_of(scores(rates)) != spans_of(scores(rates), 0.0)
+
+
+def test_an_idle_draft_takes_time() -> None:
+    rates = [0.38, 0.28, 0.28]
+    found = computed(f"model.schedule(100, {rates})")
+    assert [tuple(one) for one in found] == spans_of(scores(rates)) != spans_of(scores(rates, idle=1.0))
 
 
 def test_sequences_in_memory_share_a_pool_of_tokens() -> None:
