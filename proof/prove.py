@@ -37,6 +37,8 @@ REQUIRED = 0.97
 TIMEOUT_S = 300.0
 """Seconds after which the tests of one mutation are stopped; an endless loop counts as killed."""
 BASELINE_TIMEOUT_S = 1800.0
+BASELINE_TESTS = 12
+"""Test files and tests of one run without a mutation."""
 
 _copy = ROOT
 """Copy of the checkout that a worker changes."""
@@ -127,8 +129,9 @@ def _run(pending: dict[str, Mutation], jobs: int, *, baseline: bool) -> Iterator
     ):
         tests = sorted({test for item in pending.values() for test in item.tests})
         print(f"{len(tests)} test files and tests without a mutation ...", file=sys.stderr, flush=True)
-        parts = [part for part in (tests[start::jobs] for start in range(jobs)) if part] if baseline else []
-        for run in pool.map(_baseline, parts):
+        parts = [tests[at : at + BASELINE_TESTS] for at in range(0, len(tests), BASELINE_TESTS) if baseline]
+        for part, run in zip(parts, pool.map(_baseline, parts)):
+            print(f"{run.outcome}  {run.seconds:5.1f} s  {part[0]} ...", file=sys.stderr, flush=True)
             if run.outcome != forked_pytest.PASSED:
                 raise SystemExit(f"tests fail without a mutation:\n  {chr(10).join(run.failed)}")
         begin = time.monotonic()
