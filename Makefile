@@ -79,7 +79,7 @@ test: $(INSTALLED)
 	python -m ruff format --check
 	python -m mypy
 	MYPYPATH=workflow python -m mypy --strict workflow/commands.py \
-	  workflow/snakemake_logger_plugin_progress/*.py workflow/guard.py workflow/scenarios.py workflow/sweeps.py \
+	  workflow/snakemake_logger_plugin_progress/*.py workflow/disk.py workflow/guard.py workflow/killed_run.py workflow/scenarios.py workflow/sweeps.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
 	  workflow/fit_overheads.py workflow/command_line_page.py workflow/theory_figures.py \
 	  workflow/printed_numbers.py workflow/closed_form_errors.py workflow/fit_fp8_kv.py workflow/fit_full_pool.py

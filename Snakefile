@@ -15,7 +15,9 @@ configfile: "workflow/config/config.yaml"
 
 
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
+import disk
 import guard
+import killed_run
 import scenarios
 import sweeps
 
@@ -25,7 +27,10 @@ guard.check_records(config, Path("gpu_validate/recorded"), suites)
 guard.check_blind(Path("gpu_validate/recorded") / guard.BLIND)
 if workflow.exec_mode.name == "DEFAULT":
     guard.check_gpu_records(Path("gpu_validate/recorded"))
-    guard.release_stale_lock(Path(".snakemake"))
+    disk.check(Path("results"))
+    if guard.release_stale_lock(Path(".snakemake")):
+        killed_run.wait_for_measurements(Path("results/measured"))
+        killed_run.keep_finished(Path(".snakemake"), Path("results/measured"))
 
 
 report: "workflow/report/workflow.rst"

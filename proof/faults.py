@@ -42,7 +42,7 @@ measurements: recorded
 recorded_device: cpu
 smallscale: [small]
 silicon_devices: [h100-sxm]
-silicon_ops: [gemm]
+silicon_ops: [gemm, context_attention]
 train_rows: 48
 gemm_train_rows: 48
 simulated_requests: 200

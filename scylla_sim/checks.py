@@ -6,6 +6,7 @@ with code 2. Nothing else in the project prints errors.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import Any
 
@@ -71,6 +72,25 @@ def fail(name: str, value: Any, rule: str, hint: str = "") -> InputError:
     batch=-1 must be at least 1
     """
     return InputError(f"{name}={show(value)} {rule}" + (f"; {hint}" if hint else ""))
+
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space there and run again; finished files are kept"),
+    errno.EROFS: "make its disk writable and run again; finished files are kept",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "allow writing there, or name another folder"),
+}
+"""Error of the system -> what to do about a file that cannot be written."""
+
+
+def unwritable(path: object, error: OSError) -> InputError:
+    """Return the error for an output that the system does not write, with what to do; the caller raises it.
+
+    Examples
+    --------
+    >>> print(unwritable("a.csv", OSError(errno.ENOSPC, "No space left on device")))
+    out='a.csv' cannot be written (No space left on device); free space there and run again; finished files are kept
+    """
+    return fail("out", str(path), f"cannot be written ({error.strerror})", _REMEDIES.get(error.errno or 0, ""))
 
 
 def _numbers(name: str, value: ArrayLike) -> FloatArray:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from scylla_sim import __version__
-from scylla_sim.checks import fail
+from scylla_sim.checks import fail, unwritable
 from scylla_sim.text.blocks import Cells, csv_blocks
 from scylla_sim.text.formats import parse_json
 
@@ -170,7 +170,7 @@ def write_chunks(path: Path | str, chunks: Iterable[bytes]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
-        raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
+        raise unwritable(path, error) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines(chunks)
@@ -181,7 +181,7 @@ def write_chunks(path: Path | str, chunks: Iterable[bytes]) -> None:
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
+            raise unwritable(path, error) from None
         raise
 
 

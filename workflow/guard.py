@@ -223,8 +223,10 @@ def _alive(pid: int) -> bool:
     return not cmdline.exists() or b"snakemake" in cmdline.read_bytes()
 
 
-def release_stale_lock(folder: Path) -> None:
+def release_stale_lock(folder: Path) -> bool:
     """Remove the locks that a killed run on this machine left in ``.snakemake``, then claim the folder.
+
+    Return whether the folder was claimed.
 
     Snakemake keeps a lock until ``snakemake --unlock``. A run therefore writes its host and process id next to the
     lock, and the next run checks whether that process is alive. A lock of another machine is never removed.
@@ -233,8 +235,9 @@ def release_stale_lock(folder: Path) -> None:
     me = f"{socket.gethostname()} {os.getpid()}"
     host, _, pid = (holder.read_text(encoding="utf-8") if holder.exists() else me).partition(" ")
     if host != socket.gethostname() or (pid.isdigit() and _alive(int(pid))):
-        return
+        return False
     if holder.exists():
         shutil.rmtree(folder / "locks", ignore_errors=True)
     folder.mkdir(exist_ok=True)
     holder.write_text(me, encoding="utf-8")
+    return True

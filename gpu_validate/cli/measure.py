@@ -26,7 +26,15 @@ from gpu_validate.device.hardware_toml import write_hardware
 from gpu_validate.device.power import Monitor, NullMonitor, open_monitor
 from gpu_validate.device.timer import CACHES, Plan
 from gpu_validate.suites.case import Case, fits_memory, summary_lines
-from gpu_validate.suites.runner import BrokenDeviceError, Deadline, Job, SuiteRun, pass_name, run_jobs
+from gpu_validate.suites.runner import (
+    BrokenDeviceError,
+    Deadline,
+    Job,
+    SuiteRun,
+    locked_folder,
+    pass_name,
+    run_jobs,
+)
 from gpu_validate.suites.sampling_plans import PASSES, SCALES, sampling_plan
 from scylla_sim.checks import InputError, fail, positive, whole
 from scylla_sim.console import FORMATS, emit, note
@@ -301,9 +309,9 @@ def execute(args: argparse.Namespace) -> int:
         for line in (*summary_lines(device, every[0]), *_unmeasured(suite, device, every[1])):
             note(f"{suite}: {line}")
         begin = time.monotonic()
-        record = run_suite(
-            suite, device, every, folder, **_facts(suite, device, args), monitor=monitor, deadline=deadline
-        )
+        facts = _facts(suite, device, args)
+        with locked_folder(folder, f"measurement of {suite}"):
+            record = run_suite(suite, device, every, folder, **facts, monitor=monitor, deadline=deadline)
         _release_memory(device)
         if record is None:
             note(f"{suite}: ERROR: nothing was measured")

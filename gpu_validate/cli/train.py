@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_validate.cli import progress
 from gpu_validate.device.facts import KINDS, Device, available_cores, detect_device
 from gpu_validate.records import record_file
-from gpu_validate.training import AXES, SCALES
+from gpu_validate.training import AXES, FINISHED, SCALES
 from scylla_sim.checks import InputError, fail, positive, whole
 from scylla_sim.console import FORMATS, emit, note
 from scylla_sim.units import MEGA
@@ -200,6 +200,7 @@ def execute(args: argparse.Namespace) -> None:
     """Run the verb."""
     begin_s = time.monotonic()
     _checked(args)
+    from gpu_validate.suites.runner import locked_folder
     from gpu_validate.training import outcomes, run
     from gpu_validate.training.deadline import Deadline
     from gpu_validate.training.plans import plan_of
@@ -225,7 +226,7 @@ def execute(args: argparse.Namespace) -> None:
     work = Work.of(folder, plan, device.kind, Path(args.text) if args.text else None)
     limit_s = _training_s(args.minutes)
     show = _Progress()
-    with _interruptible():
+    with _interruptible(), locked_folder(folder, "training"):
         try:
             run.run_plan(work, jobs, show, Deadline(None if limit_s is None else begin_s + limit_s))
         except BaseException:
@@ -237,8 +238,15 @@ def execute(args: argparse.Namespace) -> None:
         missing = _write(args, work, device, begin_s, jobs)
         if args.axis != "rates":
             outcomes.keep_weights(work, folder / WEIGHTS)
-    if missing:
-        return
-    shutil.rmtree(work.folder, ignore_errors=True)
-    if not any(work.folder.parent.iterdir()):  # a remaining file belongs to another, unfinished plan
-        work.folder.parent.rmdir()
+        if not missing:
+            _remove(work.folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the intermediate files of a finished plan; under the new name, no run takes them as unfinished."""
+    done = folder.with_suffix(FINISHED)
+    shutil.rmtree(done, ignore_errors=True)
+    folder.rename(done)
+    shutil.rmtree(done, ignore_errors=True)
+    if not any(folder.parent.iterdir()):  # a remaining file belongs to another, unfinished plan
+        folder.parent.rmdir()

@@ -19,7 +19,7 @@ from typing import Any
 
 from gpu_validate.device.facts import Device
 from gpu_validate.records.record_types import check_provenance, check_rows
-from scylla_sim.checks import fail, one_of
+from scylla_sim.checks import fail, one_of, unwritable
 from scylla_sim.records import EVIDENCE, dump_json, provenance, read_json, write_text
 
 SCHEMA = "gpu-validate/record/1"
@@ -255,7 +255,7 @@ class Partial:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(("\n" if self._cut_off() else "") + line + "\n")
         except OSError as error:
-            raise fail("out", str(self.path), f"cannot be written ({error.strerror})") from None
+            raise unwritable(self.path, error) from None
 
     def _cut_off(self) -> bool:
         """Return whether the file ends in the middle of a line."""

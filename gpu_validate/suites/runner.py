@@ -21,7 +21,7 @@ from gpu_validate.records import record_file
 from gpu_validate.suites.case import Case
 from gpu_validate.suites.measurement import run_case
 from gpu_validate.suites.sampling_plans import expected_seconds, settling_plan
-from scylla_sim.checks import InputError, fail
+from scylla_sim.checks import InputError, fail, unwritable
 from scylla_sim.console import note
 
 _ERROR_CHARACTERS = 300
@@ -32,24 +32,28 @@ class BrokenDeviceError(RuntimeError):
     """The device no longer answers, as after an illegal memory access. Only a new process can continue."""
 
 
-LOCK = ".campaign.lock"
-"""Name of the lock file of a folder."""
-
-
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Create a folder and lock it against other campaigns, where the system supports locks.
+def locked_folder(folder: Path, use: str = "campaign") -> Iterator[None]:
+    """Create a folder and lock it against another process with the same use, where the system supports locks.
+
+    Parameters
+    ----------
+    folder
+        Folder of the records.
+    use
+        What the process does there; it names the lock file ``.USE.lock``.
 
     Raises
     ------
     InputError
-        When another campaign writes there, or the folder cannot be written.
+        When another process has the lock, or the folder cannot be written.
     """
+    lock = folder / f".{use.replace(' ', '-')}.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("w")
+        file = lock.open("w")
     except OSError as error:
-        raise fail("out", str(folder), f"cannot be written ({error.strerror})") from None
+        raise unwritable(folder, error) from None
     with file:
         try:
             import fcntl
@@ -58,11 +62,11 @@ def locked_folder(folder: Path) -> Iterator[None]:
         except ImportError:  # a system without such locks
             pass
         except BlockingIOError:
-            raise fail("out", str(folder), "is in use by another campaign", "name another folder") from None
+            raise fail("out", str(folder), f"is in use by another {use}", "name another folder") from None
         try:
             yield
         finally:
-            (folder / LOCK).unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -5,3 +5,6 @@ AXES = ("tokens", "layers", "all", "joint", "rates")
 
 SCALES = ("ci", "small", "full", "gpu")
 """Values of ``train --scale``; ``gpu`` takes one GPU and a few minutes."""
+
+FINISHED = ".done"
+"""End of the name of a folder of intermediate files whose plan is finished; a killed run leaves it behind."""

@@ -15,7 +15,7 @@ import torch
 
 from gpu_validate.training.corpus import DOMAINS, Corpus, Sources
 from gpu_validate.training.documents import SPLITS
-from scylla_sim.checks import fail
+from scylla_sim.checks import fail, unwritable
 
 MAX_TEXT_BYTES = 40_000_000
 """Maximum size of text that is prepared for another machine."""
@@ -47,10 +47,15 @@ def save(path: Path, content: dict[str, Any]) -> None:
     make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save(content, beside)
+        with beside.open("wb") as file:
+            torch.save(content, file)
         beside.replace(path)
-    except OSError as error:
-        raise fail("out", str(path), f"cannot be written ({error.strerror})") from None
+    except (OSError, RuntimeError) as error:
+        beside.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else error.__context__  # torch hides the error of the system
+        if not isinstance(cause, OSError):
+            raise
+        raise unwritable(path, cause) from None
 
 
 def load(path: Path, device: str = "cpu") -> dict[str, Any]:

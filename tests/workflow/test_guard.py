@@ -90,9 +90,11 @@ def test_a_lock_of_unknown_origin_is_kept(guard: ModuleType, locked: Path) -> No
 
 
 def test_the_hash_of_a_package_follows_its_imports(
-    guard: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guard: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    request.addfinalizer(guard._imported.cache_clear)  # paths are relative, and other tests read the checkout
+    request.addfinalizer(guard._file_of.cache_clear)
     files = {
         "scylla_sim/__init__.py": "if TYPE_CHECKING:\n    from scylla_sim.planning import capacity\n",
         "scylla_sim/records.py": "",

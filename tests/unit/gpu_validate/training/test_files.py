@@ -64,3 +64,21 @@ def test_text_of_byte_pairs_survives_writing_and_reading(tmp_path: Path) -> None
     assert size == (tmp_path / "text.pt").stat().st_size
     with pytest.raises(InputError, match="was prepared for another scale"):
         files.read_corpus(tmp_path / "text.pt", SOURCES)
+
+
+def test_a_full_disk_is_one_error_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, file: object) -> None: ...
+
+        def write(self, data: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        def flush(self) -> None: ...
+
+    saved = torch.save
+    save(tmp_path / "a.pt", {"a": torch.ones(3)})
+    monkeypatch.setattr(torch, "save", lambda content, file: saved(content, Full(file)))
+    with pytest.raises(InputError, match=r"a.pt' cannot be written \(No space left on device\); free space"):
+        save(tmp_path / "a.pt", {"a": torch.zeros(3)})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+    assert load(tmp_path / "a.pt")["a"].tolist() == [1.0, 1.0, 1.0]
