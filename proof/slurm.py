@@ -2,7 +2,7 @@
 
 The daemons come from Debian's packages, which are installed where ``apt-get`` may. They run with files, ports and
 an accounting database of their own in a temporary folder, and end with the script. The jobs measure, train and fit
-with ``profiles/slurm``. Where Slurm cannot be installed, the script says so and ends with exit code 0.
+the short plan of `proof.short` with ``profiles/slurm``. Where Slurm cannot be installed, the script says so and ends with exit code 0.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from proof.short import shorten
 from scylla_sim.records import dump_json, write_text
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +47,7 @@ device: cpu
 scale: ci
 smallscale: [here]
 silicon_devices: [h100-sxm]
+silicon_ops: [gemm, context_attention]
 train_rows: 48
 gemm_train_rows: 48
 simulated_requests: 200
@@ -221,6 +223,7 @@ def run(folder: Path, stack: ExitStack) -> tuple[str, dict[str, str]]:
     if done.returncode:
         raise NoSlurmError(f"pip cannot install {PLUGINS[0]}: {done.stderr.strip()[-200:]}")
     checkout = copied(folder / "checkout")
+    shorten(checkout)
     # slurmd does not pass on SLURM_CONF, and the job starts its step with srun
     (folder / "bin").mkdir()
     (folder / "bin/srun").write_text(

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from proof.faults import copied
+from proof.run_copy import copied
 from scylla_sim.records import dump_json, read_columns, write_text
 
 HARDWARE = ["a100-sxm", "h100-sxm", "h200-sxm", "b200-sxm", "l40s"]

@@ -384,7 +384,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest
     (tmp_path / "file").write_text("")
     assert cli.main(["train", "--device", "cpu", "--out", str(tmp_path / "file")]) == 2
     said = capsys.readouterr().err
-    assert "cannot be created (Not a directory)" in said and said.count("\n") == 1
+    assert "cannot be written (File exists)" in said and said.count("\n") == 1
 
 
 def test_an_interrupt_ends_the_worker_processes(tmp_path: Path) -> None:
