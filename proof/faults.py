@@ -2,8 +2,8 @@
 
 A small part of the workflow runs undisturbed in a copy of the checkout, on recorded measurements. It then runs with
 faults: on a disk that is or gets full or read-only, with an intermediate file cut off, with a second run beside it,
-and with files dated in the future. Each must end with the files of the undisturbed run, byte for byte. Another part,
-which measures and trains, is killed at random moments; see `proof.kills`. ``--out`` writes the table as JSON.
+and with files dated in the future. Each must end with the files of the undisturbed run, byte for byte. Another
+part, which measures and trains, is killed at random moments; see `proof.kills`. ``--out`` writes the table as JSON.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def spoiled_disk(run: Run, wanted: dict[str, bytes], *, full: bool) -> dict[str,
         else:
             subprocess.run(["mount", "-o", "remount,rw", str(results)], check=True, capture_output=True)
         again = run.run()
-        wrong = different(run, wanted)
+        changed = different(run, wanted)
     shutil.rmtree(results)
     aside.rename(results)
     return {
@@ -113,7 +113,7 @@ def spoiled_disk(run: Run, wanted: dict[str, bytes], *, full: bool) -> dict[str,
         "then": again,
         "kept": len(before),
         "lost": lost,
-        "different": wrong,
+        "different": changed,
         "passed": bool(code) and again == 0 and named and not lost,
     }
 
