@@ -168,8 +168,8 @@ def from_the_future(run: Run, wanted: dict[str, bytes]) -> dict[str, Any]:
         os.utime(run.folder / "results" / path, (ahead, ahead))
     codes = [run.run()]
     said = run.said
-    for path in (run.folder / "results").rglob("*"):
-        os.utime(path)
+    for file in (run.folder / "results").rglob("*"):
+        os.utime(file)
     codes.append(run.run())
     lost = [
         path
@@ -202,6 +202,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         other = Run(run.folder, run.targets)
         faults: dict[str, Callable[[], dict[str, Any]]] = {
+            "kill -9 of a run that measures and trains": lambda: kills.chain(
+                base / "live", kills=args.kills, seed=args.seed, longest_s=LONGEST_S
+            ),
             "intermediate file cut off": lambda: cut_off(other, wanted),
             "two runs at once": lambda: two_at_once(other, wanted),
             "files of the future": lambda: from_the_future(other, wanted),
@@ -209,9 +212,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "read-only folder": lambda: refused_disk(other, wanted, "ro,size=1m"),
             "disk that fills during a run": lambda: spoiled_disk(other, wanted, full=True),
             "disk that turns read-only during a run": lambda: spoiled_disk(other, wanted, full=False),
-            "kill -9 of a run that measures and trains": lambda: kills.chain(
-                base / "live", kills=args.kills, seed=args.seed, longest_s=LONGEST_S
-            ),
         }
         table: dict[str, Any] = {}
         for label, make in faults.items():
@@ -229,9 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{'skipped' if 'skipped' in found else 'ok' if found['passed'] else 'FAULT'}: {label} {found}",
                 flush=True,
             )
-    facts = {"files": len(wanted), "rules": sorted(run.jobs), "seconds": round(seconds), "faults": table}
-    if args.out:
-        write_text(args.out, dump_json(facts))
+            facts = {"files": len(wanted), "rules": sorted(run.jobs), "seconds": round(seconds), "faults": table}
+            if args.out:
+                write_text(args.out, dump_json(facts))
     return int(not all(found["passed"] for found in table.values()))
 
 

@@ -66,6 +66,10 @@ def _details(one: dict[str, Any]) -> str:
     """Return what else is known of one fault, in words."""
     words: dict[str, Callable[[Any], str]] = {
         "kills": lambda value: f"{value} kills",
+        "rounds": lambda value: f"{value} complete runs",
+        "measured_rows": lambda value: f"{value} measured rows",
+        "kept": lambda value: f"{value} finished files",
+        "lost": lambda value: f"{len(value)} lost",
         "named": lambda value: f"error names the file: {_all(value)}",
         "refused": lambda value: f"second run refused: {_all(value)}",
         "first": lambda value: f"first run exits {value}",

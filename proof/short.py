@@ -32,7 +32,7 @@ sizes.SIZES["ci"] = replace(
     weak_tokens=20_000,
     layers=((1, 2), (4,)),
     grid=tuple(1 << power for power in range(11, 16)),
-    broken_grid=(1 << 11, 1 << 12),
+    broken_grid=tuple(1 << power for power in range(11, 14)),
     anchors=4,
 )
 plans.SIZES = sizes.SIZES

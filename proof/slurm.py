@@ -2,8 +2,8 @@
 
 The daemons come from Debian's packages, which are installed where ``apt-get`` may. They run with files, ports and
 an accounting database of their own in a temporary folder, and end with the script. The jobs measure, train and fit
-the short plan of `proof.short` with ``profiles/slurm``. Where Slurm cannot be installed, the script says so and ends
-with exit code 0.
+the short plan of `proof.short` with ``profiles/slurm``. Where Slurm cannot be installed, the script says so and
+ends with exit code 0.
 """
 
 from __future__ import annotations

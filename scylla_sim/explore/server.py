@@ -119,57 +119,61 @@ class Explorer:
         raise KeyError(parts.path)
 
 
-def handler_of(explorer: Explorer) -> type[BaseHTTPRequestHandler]:
-    """Return the request handler of an explorer; the standard library wants a class."""
+class Handler(BaseHTTPRequestHandler):
+    """Request handler of one explorer; the standard library wants a class and makes an object for each request."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def _send(self, kind: str, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    explorer: Explorer
 
-        def _refuse(self, message: str, status: HTTPStatus) -> None:
-            self._send("text/plain; charset=utf-8", message.encode(), status)
+    def _send(self, kind: str, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        def _is_local(self) -> bool:
-            name = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-            if name in LOCAL_NAMES:
-                return True
-            self._refuse("only pages of this machine", HTTPStatus.FORBIDDEN)
-            return False
+    def _refuse(self, message: str, status: HTTPStatus) -> None:
+        self._send("text/plain; charset=utf-8", message.encode(), status)
 
-        def do_GET(self) -> None:
-            """Answer the page, its data, or the drawing library."""
-            if not self._is_local():
-                return
-            try:
-                self._send(*explorer.answer(self.path))
-            except InputError as error:
-                self._refuse(str(error), HTTPStatus.BAD_REQUEST)
-            except KeyError:
-                self._refuse("no such page", HTTPStatus.NOT_FOUND)
+    def _is_local(self) -> bool:
+        name = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        if name in LOCAL_NAMES:
+            return True
+        self._refuse("only pages of this machine", HTTPStatus.FORBIDDEN)
+        return False
 
-        def do_POST(self) -> None:
-            """Read a dropped log and answer its acceptance rates."""
-            if not self._is_local():
-                return
-            length = self.headers.get("Content-Length", "")
-            if self.path != "/ingest" or not length.isdecimal() or int(length) > MAX_UPLOAD_BYTES:
-                self._refuse(f"a file must have at most {MAX_UPLOAD_BYTES} bytes", HTTPStatus.BAD_REQUEST)
-                return
-            try:
-                rates, unsure = rates_of(self.rfile.read(int(length)))
-            except InputError as error:
-                self._refuse(str(error), HTTPStatus.BAD_REQUEST)
-                return
-            self._send("application/json", json.dumps({"rates": rates, "unsure": unsure}).encode())
+    def do_GET(self) -> None:
+        """Answer the page, its data, or the drawing library."""
+        if not self._is_local():
+            return
+        try:
+            self._send(*self.explorer.answer(self.path))
+        except InputError as error:
+            self._refuse(str(error), HTTPStatus.BAD_REQUEST)
+        except KeyError:
+            self._refuse("no such page", HTTPStatus.NOT_FOUND)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing: a line for every request says nothing to the user."""
+    def do_POST(self) -> None:
+        """Read a dropped log and answer its acceptance rates."""
+        if not self._is_local():
+            return
+        length = self.headers.get("Content-Length", "")
+        if self.path != "/ingest" or not length.isdecimal() or int(length) > MAX_UPLOAD_BYTES:
+            self._refuse(f"a file must have at most {MAX_UPLOAD_BYTES} bytes", HTTPStatus.BAD_REQUEST)
+            return
+        try:
+            rates, unsure = rates_of(self.rfile.read(int(length)))
+        except InputError as error:
+            self._refuse(str(error), HTTPStatus.BAD_REQUEST)
+            return
+        self._send("application/json", json.dumps({"rates": rates, "unsure": unsure}).encode())
 
-    return Handler
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing: a line for every request says nothing to the user."""
+
+
+def handler_of(explorer: Explorer) -> type[Handler]:
+    """Return the request handler of an explorer."""
+    return type("ExplorerHandler", (Handler,), {"explorer": explorer})
 
 
 def server_of(explorer: Explorer, port: int) -> ThreadingHTTPServer:
