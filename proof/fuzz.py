@@ -91,7 +91,7 @@ def chosen(count: int, seed: int, only: str) -> list[Case]:
     options = [(verb, partial(option_cases, verb)) for verb in (*commands.verbs(), "")]
     found: list[Case] = []
     for part in (files, options):
-        share = -(-count // 2) // len(part)
+        share = -(-count // (2 * len(part)))
         for _, make in part:
             group = [case for case in make() if only in f"{case.group} {case.name}"]
             found += chance.sample(group, min(len(group), count if only else share))

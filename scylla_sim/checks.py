@@ -7,6 +7,7 @@ with code 2. Nothing else in the project prints errors.
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,10 @@ FloatArray = NDArray[np.float64]
 
 MAX_WHOLE = 2.0**53
 """Largest whole number up to which float64 represents all whole numbers."""
+
+
+MAX_FLOAT = sys.float_info.max
+"""Largest float64."""
 
 
 class InputError(ValueError):
@@ -111,7 +116,7 @@ def _is_number_in(value: object, low: float, high: float, *, above: bool = False
     """Return whether ``value`` is one finite number in a range; arrays are much slower to compare."""
     if not isinstance(value, int | float) or (integer and not isinstance(value, int)):
         return False
-    if not -np.inf < value < np.inf:
+    if not -MAX_FLOAT <= value <= MAX_FLOAT:  # a whole number may exceed every float
         return False
     return (low < value if above else low <= value) and value <= high
 

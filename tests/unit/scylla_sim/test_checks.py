@@ -65,3 +65,9 @@ def test_single_numbers_are_checked_as_arrays_are(value):
 def test_single_numbers_must_be_finite(value):
     with pytest.raises(InputError, match="must be finite"):
         in_range("x", value)
+
+
+def test_a_whole_number_beyond_every_float_is_one_error() -> None:
+    for check in (whole, positive, in_range, number):
+        with pytest.raises(InputError, match="must be a number"):
+            check("gpus", 10**400)
