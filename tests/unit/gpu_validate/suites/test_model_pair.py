@@ -19,7 +19,7 @@ from gpu_validate.decoding.tree_layout import TreeTables
 from gpu_validate.models import checkpoints
 from gpu_validate.models.decoder import Decoder
 from gpu_validate.records import record_file
-from gpu_validate.suites import model_pair, sampling_plans
+from gpu_validate.suites import case, model_pair, sampling_plans
 from scylla_sim.acceptance.trees import chain, full_tree
 from scylla_sim.cli import main as simulate
 from scylla_sim.specs.model import Model
@@ -55,6 +55,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         "PLANS",
         {key: replace(plan, min_samples=2, time_limit_s=0.01) for key, plan in sampling_plans.PLANS.items()},
     )
+    monkeypatch.setitem(case.ROTATION_FACTOR, "cpu", 0.01)  # flushing a large cache takes most of the time
     model_pair._load.clear()
     model_pair._texts.clear()
 
