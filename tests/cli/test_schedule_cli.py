@@ -259,7 +259,7 @@ def test_a_length_that_rises_with_the_batch_says_why(capsys):
     words = " ".join(out.split())
     assert "Draft 3 tokens up to batch 11, 5 up to 59" in words
     assert "memory with the draft (63 without)" in words
-    assert "K rises again from batch 11 on: sequences share more of the experts" in words
+    assert "K rises again from batch 12 on: sequences share more of the experts" in words
 
 
 def test_moe_model_on_a_gpu_without_data_has_its_evidence(capsys):
