@@ -179,7 +179,7 @@ def _served(series: str, draft_len: int) -> list[dict[str, str]]:
 
 SPEEDUP = ("speedup_lower", "speedup", "speedup_upper")
 """Columns of a predicted speed-up."""
-WORDS = {"engine", "hardware", "model", "precision", "kv_precision", "draft"}
+WORDS = {"engine", "hardware", "model", "precision", "kv_precision", "draft", "batch_kind"}
 """Columns of a served run that hold words."""
 
 
