@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray
 from scylla_sim.ops.memory import MemoryPlan, weight_bytes
 from scylla_sim.planning.capacity import cost_per_million
@@ -221,6 +223,59 @@ def _memory(model: Model, served: Served) -> float:
     )
 
 
+def _place(served: Served, config: SpeculativeConfig) -> dict[str, Any]:
+    """Return the fields that say what runs where."""
+    where, lengths = served.deployment, [(start, one.draft_len) for start, one in served.configs.items()]
+    return {
+        "hardware": where.calibration.hardware.name,
+        "tp": where.tp,
+        "precision": precision_name(where.dtype),
+        "kv_precision": precision_name(where.kv_dtype),
+        "draft": config.draft.name,
+        "draft_len": config.draft_len,
+        "schedule": tuple(lengths) if len(lengths) > 1 else (),
+        "tokens_per_cycle": config.tokens_per_cycle,
+        "acceptance_evidence": config.acceptance_evidence,
+    }
+
+
+def _size(served: Served, traffic: Traffic, price: float | None) -> dict[str, Any]:
+    """Return the fields of replicas, GPUs and cost, and those of the time per token at the ends of the steps."""
+    count, tp = served.replicas(traffic), served.deployment.tp
+    (fewest, most), (fast, slow) = at_ends(served, traffic, traffic.rate_per_s / count)
+    lower, upper, gpus = min(fewest, count), max(most, count), int(count) * tp
+    tokens = traffic.rate_per_s * traffic.load.output_len
+    return {
+        "replicas": int(count),
+        "replicas_lower": lower,
+        "replicas_upper": upper,
+        "gpus": gpus,
+        "gpus_lower": lower * tp,
+        "gpus_upper": upper * tp,
+        "tpot_mean_lower_s": fast,
+        "tpot_mean_upper_s": slow,
+        "tokens_per_s_per_gpu": tokens / gpus,
+        "cost_per_million_tokens": None
+        if price is None
+        else float(cost_per_million(price, gpus, np.asarray(tokens))),
+    }
+
+
+def _gain(served: Served, plain: Served, out: Prediction, traffic: Traffic) -> dict[str, Any]:
+    """Return the fields of the gain of speculation, by formula."""
+    speculates = out.config.draft.kind != "none"
+    gain = rate_gain(served, plain, out.speedup_estimate, traffic) if speculates else Estimate.of(1.0, 1.0, 1.0)
+    p_slower = float(probability_below(1.0, gain)) if np.isfinite(gain.value) else 0.0
+    return {
+        "gain": float(gain.value),
+        "gain_lower": float(gain.lower),
+        "gain_upper": float(gain.upper),
+        "gain_method": FORMULA,
+        "p_slower": p_slower,
+        "verdict": verdict(p_slower, speculates=speculates),
+    }
+
+
 def traffic_point(
     model: Model, served: Served, plain: Served, traffic: Traffic, price: float | None = None
 ) -> TrafficPoint:
@@ -233,36 +288,14 @@ def traffic_point(
     price
         Price of one GPU for one hour.
     """
-    count = served.replicas(traffic)
-    rate, tp = traffic.rate_per_s / count, served.deployment.tp
+    rate = traffic.rate_per_s / served.replicas(traffic)
     at = served.curve.at_rate([rate])
     running = float(at.running[0])
     out = _predicted(model, served, batch=running, context=traffic.load.context)
-    config = out.config
-    speculates = config.draft.kind != "none"
-    gain = rate_gain(served, plain, out.speedup_estimate, traffic) if speculates else Estimate.of(1.0, 1.0, 1.0)
-    p_slower = float(probability_below(1.0, gain)) if np.isfinite(gain.value) else 0.0
-    (fewest, most), (fast, slow) = at_ends(served, traffic, rate)
-    tokens = traffic.rate_per_s * traffic.load.output_len
-    gpus = int(count) * tp
-    cost = None if price is None else float(cost_per_million(price, gpus, np.asarray(tokens)))
     return TrafficPoint(
-        hardware=served.deployment.calibration.hardware.name,
-        tp=tp,
-        precision=precision_name(served.deployment.dtype),
-        kv_precision=precision_name(served.deployment.kv_dtype),
-        draft=config.draft.name,
-        draft_len=config.draft_len,
-        schedule=tuple((start, one.draft_len) for start, one in served.configs.items())
-        if len(served.configs) > 1
-        else (),
-        tokens_per_cycle=config.tokens_per_cycle,
-        replicas=int(count),
-        replicas_lower=min(fewest, count),
-        replicas_upper=max(most, count),
-        gpus=gpus,
-        gpus_lower=min(fewest, count) * tp,
-        gpus_upper=max(most, count) * tp,
+        **_place(served, out.config),
+        **_size(served, traffic, price),
+        **_gain(served, plain, out, traffic),
         rate_per_s=rate,
         max_rate_per_s=served.rate_per_s,
         saturation_per_s=served.saturation_per_s,
@@ -274,20 +307,9 @@ def traffic_point(
         kv_use=running * traffic.load.context / float(served.model.kv_tokens.value),
         weights_bytes=_memory(model, served),
         latency_s=latencies(served, rate),
-        tpot_mean_lower_s=fast,
-        tpot_mean_upper_s=slow,
-        tokens_per_s_per_gpu=tokens / gpus,
         tokens_per_s_per_user=float(1.0 / at.tpot_s[0]),
-        cost_per_million_tokens=cost,
-        gain=float(gain.value),
-        gain_lower=float(gain.lower),
-        gain_upper=float(gain.upper),
-        gain_method=FORMULA,
-        p_slower=p_slower,
-        verdict=verdict(p_slower, speculates=speculates),
         method=FORMULA,
         doubts=doubts_at(served, traffic, rate),
         bound=out.bound()[0],
         evidence=out.evidence[0],
-        acceptance_evidence=config.acceptance_evidence,
     )
