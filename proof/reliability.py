@@ -50,6 +50,16 @@ def inputs_tried() -> str:
     return text + ("\n" + _table(["seed", "input", "fault"], faults) if faults else "")
 
 
+def guided() -> str:
+    """Return the table of inputs that atheris made."""
+    found = _read("guided")
+    if found is None:
+        return NOT_RUN
+    rows = [[found[key] for key in ("atheris", "inputs", "readers", "inputs_with_new_lines")]]
+    end = found["fault"].strip().splitlines()[-1] if found["fault"] else "none"
+    return _table(["atheris", "inputs", "readers", "inputs that reached new lines", "fault"], [[*rows[0], end]])
+
+
 def faults_survived() -> str:
     """Return the table of faults of a run."""
     found = _read("faults")
@@ -138,10 +148,16 @@ def page() -> str:
 Each must end with a value, or with one line of error and exit code 2.
 
 {inputs_tried()}
+`python -m proof.guided --inputs 3000 --out proof/guided.json` lets atheris change the files of readers, guided by the
+lines that they reach. Every input must end as above.
+
+{guided()}
 ## Faults of a run
 
 `python -m proof.faults --out proof/faults.json` runs a part of the workflow with faults. The end must equal an
-undisturbed run byte for byte.
+undisturbed run byte for byte. Another part measures and trains, and is killed at random moments. There, every measured
+row must stay in its file until the end, and the weights must be those of an undisturbed training. The other files
+must be those of an undisturbed run on the same measured records.
 
 {faults_survived()}
 ## Wrong formulas
@@ -156,7 +172,8 @@ undisturbed run byte for byte.
 {sweeps_timed()}
 ## Slurm
 
-`make test-slurm` runs rules of the workflow on a Slurm of one node. Its log is `proof/slurm.log`.
+`make test-slurm` runs rules of the workflow on a Slurm of one node, with short measurements and training. Its log is
+`proof/slurm.log`.
 
 {on_slurm()}
 ## Limits

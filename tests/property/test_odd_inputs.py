@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proof import fuzz, inputs, odd
+from proof import fuzz, guided, inputs, odd
 
-SLOW = ("calibrate", "laws", "trace", "mooncake", "azure", "classes", "prices")
-"""Readers whose good file takes seconds; `proof.fuzz` tries them too."""
-READERS = [reader for reader in inputs.readers() if reader.name not in SLOW]
+READERS = guided.readers()
 
 
 @pytest.fixture(scope="module")
