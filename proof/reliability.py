@@ -148,16 +148,16 @@ def page() -> str:
 Each must end with a value, or with one line of error and exit code 2.
 
 {inputs_tried()}
-`python -m proof.guided --inputs 3000 --out proof/guided.json` lets atheris change the files of readers, guided by the
-lines that they reach. Every input must end as above.
+`python -m proof.guided --inputs 3000 --out proof/guided.json` lets atheris change the files of readers, guided by
+the lines that they reach. Every input must end as above.
 
 {guided()}
 ## Faults of a run
 
 `python -m proof.faults --out proof/faults.json` runs a part of the workflow with faults. The end must equal an
-undisturbed run byte for byte. Another part measures and trains, and is killed at random moments. There, every measured
-row must stay in its file until the end, and the weights must be those of an undisturbed training. The other files
-must be those of an undisturbed run on the same measured records.
+undisturbed run byte for byte. Another part measures and trains, and is killed at random moments. There, every
+measured row must stay in its file until the end, and the weights must be those of an undisturbed training. The other
+files must be those of an undisturbed run on the same measured records.
 
 {faults_survived()}
 ## Wrong formulas
@@ -172,8 +172,8 @@ must be those of an undisturbed run on the same measured records.
 {sweeps_timed()}
 ## Slurm
 
-`make test-slurm` runs rules of the workflow on a Slurm of one node, with short measurements and training. Its log is
-`proof/slurm.log`.
+`make test-slurm` runs rules of the workflow on a Slurm of one node, with short measurements and training. Its log
+is `proof/slurm.log`.
 
 {on_slurm()}
 ## Limits
