@@ -156,8 +156,8 @@ the lines that they reach. Every input must end as above.
 
 `python -m proof.faults --out proof/faults.json` runs a part of the workflow with faults. The end must equal an
 undisturbed run byte for byte. Another part measures and trains, and is killed at random moments. There, every
-measured row must stay in its file until the end, and the weights must be those of an undisturbed training. The other
-files must be those of an undisturbed run on the same measured records.
+measured row must stay in its file until the end, and the weights must be those of an undisturbed training. The
+other files must be those of an undisturbed run on the same measured records.
 
 {faults_survived()}
 ## Wrong formulas
