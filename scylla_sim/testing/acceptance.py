@@ -20,11 +20,6 @@ def check_profile(rates: ArrayLike) -> None:
     rates
         Shape (positions,).
 
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
-
     Examples
     --------
     >>> check_profile([0.8, 0.6, 0.4])
@@ -63,11 +58,6 @@ def check_tree(tree: DraftTree, rank_probability: ArrayLike) -> None:
     ----------
     rank_probability
         Probability that the target's token is the draft's r-th choice, shape (depth, ranks).
-
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
 
     Examples
     --------

@@ -29,11 +29,6 @@ def check_engine(engine: Engine, *, calibration: Calibration | None = None, mode
     calibration, model
         Where a prediction runs, and its target; default: the shipped calibration of H100, and Llama-3.1-8B.
 
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
-
     Examples
     --------
     >>> check_engine(catalog.engine("vllm"))

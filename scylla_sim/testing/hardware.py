@@ -20,11 +20,6 @@ _PRECISIONS = {"bf16": "bfloat16", "fp8": "fp8", "fp32": "float32"}
 def check_hardware(hardware: Hardware) -> None:
     """Check a datasheet, and every operation at the priors of its kernel models.
 
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
-
     Examples
     --------
     >>> from scylla_sim.specs import catalog

@@ -22,11 +22,6 @@ def check_law(name: str, form: LawForm) -> None:
         Name of the form. A form of the registry is fitted too: the order of the points does not matter, and points
         on the curve of a law without shapes give its parameters back.
 
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
-
     Examples
     --------
     >>> from scylla_sim.laws.forms import FORMS
@@ -73,11 +68,6 @@ def _check_fit(subject: str, name: str, form: LawForm) -> None:
 
 def check_position_law(law: PositionLaw, *, max_len: int = 12) -> None:
     """Check a law over draft positions: probabilities, longer drafts, and the way back to a measured tau.
-
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
 
     Examples
     --------

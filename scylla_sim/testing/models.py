@@ -55,11 +55,6 @@ def possible_ranks(model: Model) -> list[int]:
 def check_model(model: Model) -> None:
     """Check a model: its parameters, the operations of its passes, and its memory.
 
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
-
     Examples
     --------
     >>> from scylla_sim.specs import catalog
@@ -142,11 +137,6 @@ def _check_memory(name: str, model: Model) -> None:
 
 def check_draft(draft: Draft, target: Model) -> None:
     """Check a draft for a target: its weights, and the operations of its pass.
-
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
 
     Examples
     --------

@@ -19,11 +19,6 @@ _CONTEXT = np.array([1.0, 2048.0, 32768.0])
 def check_deployment(model: Model, deployment: Deployment) -> None:
     """Check the steps of a model on a deployment: more work never takes less time.
 
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
-
     Examples
     --------
     >>> from scylla_sim.calibration.device_calibration import shipped
@@ -65,11 +60,6 @@ def check_speculation(
     model: Model, config: SpeculativeConfig, deployment: Deployment, *, draft_deployment: Deployment | None = None
 ) -> None:
     """Check the speed-up of a speculative configuration and its interval.
-
-    Raises
-    ------
-    AssertionError
-        The message names the law and an example.
 
     Examples
     --------
