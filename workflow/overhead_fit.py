@@ -35,6 +35,12 @@ ERRORS = {SPEEDUP: 0.05, CYCLE: 0.07, PLAIN: 0.07, RATE: 0.10, PLAIN_RATE: 0.10}
 
 Source: the error of calibrated kernels, 4 to 5 %, and more where it does not cancel or prefills enter.
 """
+BETWEEN_SOURCES = 0.5
+"""Standard deviation of an overhead between sources of one preset, in spreads between presets.
+
+Source: assumed; versions and hosts differ within a preset too, and less than presets do. The variance of a fit to n
+sources has the n-th part of it.
+"""
 START, MOST = 0.5, 20.0
 """First and largest overhead, in spreads."""
 
@@ -162,9 +168,9 @@ def fit(runs: Runs, presets: Sequence[str], free: BoolArray) -> Fit:
     Returns
     -------
     Fit
-        Intervals come from the curvature at the optimum and from the spread of the sources' gradients. They are
-        independent of each other and reproduce the variance of the runs' speed-ups, which the correlated errors of
-        the fit give.
+        Intervals come from the curvature at the optimum, from the spread of the sources' gradients, and from
+        `BETWEEN_SOURCES`, which counts where few sources have an overhead. They are independent of each other and
+        reproduce the variance of the runs' speed-ups, which the correlated errors of the fit give.
     """
     from scipy.optimize import least_squares
 
@@ -191,6 +197,8 @@ def fit(runs: Runs, presets: Sequence[str], free: BoolArray) -> Fit:
     data = best.fun.size - size - len(FITTED) - 2
     covariance = _covariance(best.jac, best.fun[:data], _clusters(runs))
     scaled, _, overlap = split(best.x)
+    sources = sources_of(runs, presets)
+    covariance[:size, :size] += np.diag((BETWEEN_SOURCES**2 / np.maximum(sources, 1.0)).ravel())
     deviation = np.sqrt(np.diag(covariance))
     narrowed = _narrowed(
         covariance[:size, :size], shape, _speedup_gradients(runs, scaled * free * spread, row, overlap)
@@ -202,6 +210,18 @@ def fit(runs: Runs, presets: Sequence[str], free: BoolArray) -> Fit:
         for (kind, at), sd in zip(overlap.items(), deviation[-2:].tolist())
     }
     return Fit(tuple(presets), Estimate.of(value, np.maximum(value - reach, 0.0), value + reach), ends)
+
+
+def sources_of(runs: Runs, presets: Sequence[str]) -> FloatArray:
+    """Return the number of sources whose runs have an overhead of a preset, shape (presets, overheads)."""
+    counts = runs.system.counts + runs.system.plain_counts > 0.0
+    names = np.array([source.split(",")[0] for source in runs.sources.tolist()])
+    found = np.zeros((len(presets), len(FITTED)))
+    for at, preset in enumerate(presets):
+        own = runs.presets == preset
+        for source in np.unique(names[own]):
+            found[at] += counts[own & (names == source)].any(axis=0)
+    return found
 
 
 def _clusters(runs: Runs) -> NDArray[np.str_]:

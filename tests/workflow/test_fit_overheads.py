@@ -85,6 +85,18 @@ def test_a_preset_without_runs_lies_between_the_others(scripts: dict[str, Module
     assert float(new.upper - new.lower) > float(old.upper - old.lower)
 
 
+def test_an_overhead_of_one_source_is_less_sure_than_that_of_two(scripts: dict[str, ModuleType]) -> None:
+    runs = planted(scripts, TRUE)
+    names = np.where(np.arange(runs.batch.size) % 4 < 2, "x", "y")
+    widths = []
+    for sources in (np.full(names.size, "x"), names):
+        one = replace(runs, sources=sources)
+        assert scripts["fit"].sources_of(one, PRESETS).max() == np.unique(sources).size
+        found = scripts["fit"].fit(one, PRESETS, scripts["fit"].supported(one, PRESETS)).of(PRESETS[0])["host_s"]
+        widths.append(float(found.upper - found.value))
+    assert widths[0] > 1.1 * widths[1]
+
+
 def test_the_work_of_fused_heads_needs_both_kinds_of_heads(scripts: dict[str, ModuleType]) -> None:
     runs = planted(scripts, TRUE)
     fused = scripts["rows"].FITTED.index("fused_pass_host_s")
