@@ -206,7 +206,8 @@ def test_the_interval_of_an_overhead_widens_that_of_a_rate():
     assert float(found.lower) == pytest.approx(0.25 / (1 + np.hypot(5 / 4 - 1, between)))
 
 
-def test_two_speculative_cycles_share_what_differs_between_deployments():
+def test_two_speculative_cycles_share_what_differs_between_deployments(monkeypatch):
+    monkeypatch.setattr(between_sources, "shipped_sd", lambda quantity: 0.05)
     engine = catalog.engine("vllm")
     one, plain = (Cycle(ONE, EMPTY, tokens, EMPTY, 1, {}, np.array(1.0)) for tokens in (4, 1))
     both = with_interval(np.array(1.0), one, engine, replace(one, verify_tokens=2))
