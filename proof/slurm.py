@@ -267,7 +267,9 @@ def run(folder: Path, stack: ExitStack) -> tuple[str, dict[str, str]]:
         for path in sorted(checkout.glob(".snakemake/slurm_logs/**/*.log")):
             said += f"\n--- {path.relative_to(checkout)}\n{path.read_text(errors='replace')}"
         said += f"\nsnakemake ended with {done.returncode}; missing: {' '.join(missing) or 'nothing'}\n"
-    return said.replace(str(folder), "SLURM").replace(socket.gethostname(), "node"), states
+    for path, name in ((str(folder), "SLURM"), (sys.prefix, "VENV"), (socket.gethostname(), "node")):
+        said = said.replace(path, name)
+    return said, states
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
