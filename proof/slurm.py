@@ -267,8 +267,8 @@ def run(folder: Path, stack: ExitStack) -> tuple[str, dict[str, str]]:
         for path in sorted(checkout.glob(".snakemake/slurm_logs/**/*.log")):
             said += f"\n--- {path.relative_to(checkout)}\n{path.read_text(errors='replace')}"
         said += f"\nsnakemake ended with {done.returncode}; missing: {' '.join(missing) or 'nothing'}\n"
-    for path, name in ((str(folder), "SLURM"), (sys.prefix, "VENV"), (socket.gethostname(), "node")):
-        said = said.replace(path, name)
+    for text, name in ((str(folder), "SLURM"), (sys.prefix, "VENV"), (socket.gethostname(), "node")):
+        said = said.replace(text, name)
     return said, states
 
 
