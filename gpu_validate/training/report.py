@@ -26,12 +26,11 @@ from gpu_validate.training.acceptance import (
 from gpu_validate.training.corpus import DOMAINS
 from gpu_validate.training.outcomes import Snapshot
 from gpu_validate.training.plans import MAIN
+from gpu_validate.training.points import Result, facts_of, point_results
 from scylla_sim.acceptance.tree_search import best_tree
-from scylla_sim.acceptance.trees import DraftTree, chain
+from scylla_sim.acceptance.trees import chain
 
 TREE_NODES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
-FIXED_NODES = (4, 8, 16, 24, 32, 48, 60)
-Result = tuple[dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,6 @@ def _chains(snapshot: Snapshot) -> list[_Method]:
     longest = chain(outcome.passed.shape[-1])
     greedy = accepted(longest, outcome.ranks[0]).astype(np.float64)
     return [_Method(0, "chain", greedy), _Method(1, "sampled-chain", outcome.passed.sum(-1))]
-
-
-def _facts(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the columns that identify a draft and its training."""
-    arm = snapshot.task.arms[snapshot.arm]
-    return {
-        "arm": arm.name,
-        "target": snapshot.task.target,
-        "seed": snapshot.task.seed,
-        "decoder_layers": arm.layers,
-        "parameters": snapshot.parameters,
-        "train_tokens": snapshot.tokens,
-        "learning_rate": arm.draft.lr,
-    }
 
 
 def _result(row: dict[str, Any], mean: Mean, cycles: int) -> Result:
@@ -95,19 +80,19 @@ def curve_results(snapshots: Sequence[Snapshot], domains: NDArray[np.int64]) -> 
         for method, other in zip(_chains(snapshot), _chains(reference) if reference else [None, None]):
             row = {
                 "op": "acceptance",
-                **_facts(snapshot),
+                **facts_of(snapshot),
                 "temperature": method.temperature,
                 "drafting": method.drafting,
                 "draft_len": snapshot.outcome.passed.shape[-1],
                 "nodes": snapshot.outcome.passed.shape[-1],
             }
             gain: dict[str, Any] = {"gain": None, "gain_stderr": None}
-            if other is not None and _facts(snapshot)["arm"] == MAIN:
+            if other is not None and facts_of(snapshot)["arm"] == MAIN:
                 paired = mean_over_windows(method.accepted - other.accepted, domains)
                 gain = {"gain": paired.value, "gain_stderr": paired.stderr}
             mean = mean_over_windows(method.accepted, domains)
             yield _result({**row, "domain": "all", **gain}, mean, method.accepted.size)
-            for index, name in enumerate(DOMAINS if _facts(snapshot)["arm"] == MAIN else ()):
+            for index, name in enumerate(DOMAINS if facts_of(snapshot)["arm"] == MAIN else ()):
                 inside = domains == index
                 mean = mean_over_windows(method.accepted[inside], domains[inside])
                 yield _result({**row, "domain": name}, mean, method.accepted[inside].size)
@@ -155,7 +140,7 @@ def _tree_result(snapshot: Snapshot, temperature: int, drafting: str, nodes: int
     windows, anchors, draft_len = snapshot.outcome.ranks[temperature].shape
     row = {
         "op": "acceptance",
-        **_facts(snapshot),
+        **facts_of(snapshot),
         "temperature": temperature,
         "drafting": drafting,
         "draft_len": draft_len,
@@ -202,56 +187,6 @@ def profile_results(snapshots: Iterable[Snapshot]) -> Iterator[Result]:
                 yield row, {"count": cycles, "stderr": stderr, "stopping_reason": "max_samples"}
 
 
-def fixed_tree(nodes: int, draft_len: int) -> DraftTree:
-    """Return the tree of a number of nodes that every draft of ``--axis joint`` is measured with.
-
-    It is the best tree of a given profile: the choice of rank r is right with probability 0.55 * 0.35^r at every
-    depth. The same tree at every point shows how its tokens move with the training.
-
-    Examples
-    --------
-    >>> fixed_tree(16, 6).draft_len
-    5
-    """
-    return best_tree(np.tile(0.55 * 0.35 ** np.arange(PROFILE_WIDTH), (draft_len, 1)), nodes)
-
-
-def fixed_tree_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
-    """Yield tokens per cycle of `fixed_tree` with `FIXED_NODES` nodes, for the main drafts at every point."""
-    for snapshot in snapshots:
-        for temperature, ranks in enumerate(snapshot.outcome.ranks):
-            for nodes in FIXED_NODES:
-                count = accepted(fixed_tree(nodes, ranks.shape[-1]), ranks)
-                mean = mean_over_windows(count, domains)
-                yield _tree_result(snapshot, temperature, "fixed-tree", nodes, mean)
-
-
-def profile_tables(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
-    """Yield the rank profile of every draft at every point, by temperature and, at temperature 0, by domain.
-
-    A row holds the whole profile, shape (draft_len, ranks), and the cycles that reached each depth.
-    """
-    for snapshot in snapshots:
-        for temperature, ranks in enumerate(snapshot.outcome.ranks):
-            for domain in ("all", *DOMAINS) if temperature == 0 else ("all",):
-                inside = ranks if domain == "all" else ranks[domains == DOMAINS.index(domain)]
-                facts = _facts(snapshot)
-                named = [str(facts[name]) for name in ("decoder_layers", "train_tokens", "seed")]
-                reached = first_choices(inside)
-                row = {
-                    "case": "-".join(["profile", *named, str(temperature), domain]),
-                    "op": "profile",
-                    **facts,
-                    "temperature": temperature,
-                    "domain": domain,
-                    "profile": rank_profile(inside, PROFILE_WIDTH).round(6).tolist(),
-                    "reached": reached.tolist(),
-                }
-                rate = float((inside[..., 0] == 0).mean())
-                stderr = float(np.sqrt(rate * (1 - rate) / reached[0]))
-                yield row, {"count": int(reached[0]), "stderr": stderr, "stopping_reason": "max_samples"}
-
-
 def results(
     snapshots: Sequence[Snapshot], domains: Mapping[str, NDArray[np.int64]], *, every_point: bool = False
 ) -> list[Result]:
@@ -269,5 +204,5 @@ def results(
     split = snapshots[0].task.split
     found = list(curve_results(snapshots, domains[split]))
     if every_point:
-        return [*found, *fixed_tree_results(snapshots, domains[split]), *profile_tables(snapshots, domains[split])]
+        return [*found, *point_results(snapshots, domains[split])]
     return [*found, *tree_results(snapshots, domains[split]), *profile_results(snapshots)]

@@ -1,0 +1,140 @@
+"""Rows of every point of a joint plan: the rank profile of a draft, and the tokens of trees that drafts share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_validate.training.acceptance import (
+    PROFILE_WIDTH,
+    FloatArray,
+    RankArray,
+    accepted,
+    first_choices,
+    mean_over_windows,
+    rank_profile,
+)
+from gpu_validate.training.corpus import DOMAINS
+from gpu_validate.training.outcomes import Snapshot
+from scylla_sim.acceptance.tree_search import best_tree
+from scylla_sim.acceptance.trees import DraftTree
+
+FIXED_NODES = (4, 8, 16, 24, 32, 48, 60)
+"""Nodes of the trees that every draft of a joint plan is measured with."""
+FIXED_RATE, FIXED_RATIO = 0.55, 0.35
+"""Probability of the first choice, and ratio of one choice to the one before, for which `fixed_tree` is best."""
+_DIGITS = 5
+"""Digits of a probability; its standard error is at least ten times as large as the rounding."""
+Result = tuple[dict[str, Any], dict[str, Any]]
+"""Row of a case, and the summary of its samples."""
+
+
+def facts_of(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the columns that identify a draft and its training."""
+    arm = snapshot.task.arms[snapshot.arm]
+    return {
+        "arm": arm.name,
+        "target": snapshot.task.target,
+        "seed": snapshot.task.seed,
+        "decoder_layers": arm.layers,
+        "parameters": snapshot.parameters,
+        "train_tokens": snapshot.tokens,
+        "learning_rate": arm.draft.lr,
+    }
+
+
+@cache
+def fixed_tree(nodes: int, draft_len: int) -> DraftTree:
+    """Return the tree of a number of nodes that every draft of ``--axis joint`` is measured with.
+
+    It is the best tree of a given profile: the choice of rank r is right with probability 0.55 * 0.35^r at every
+    depth. The same tree at every point shows how its tokens move with the training.
+
+    Examples
+    --------
+    >>> fixed_tree(16, 6).draft_len
+    5
+    """
+    profile = FIXED_RATE * FIXED_RATIO ** np.arange(PROFILE_WIDTH)
+    return best_tree(np.tile(profile, (draft_len, 1)), nodes)
+
+
+def branch_profile(ranks: RankArray, width: int) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Return the rank profile of side branches, ``(draft_len, width)``, and the cycles behind each depth.
+
+    A cycle is in a side branch if all earlier tokens were among the first ``width`` choices, and not all of them
+    were first choices. The first depth has no side branch.
+
+    Examples
+    --------
+    >>> profile, cycles = branch_profile(np.array([[0, 0], [1, 0], [1, 1], [2, 9]]), 2)
+    >>> profile.tolist(), cycles.tolist()
+    ([[0.0, 0.0], [0.5, 0.5]], [0, 2])
+    """
+    flat = ranks.reshape(-1, ranks.shape[-1])
+    before = np.pad(flat[:, :-1], ((0, 0), (1, 0)))
+    visible = np.cumprod(before < width, axis=1, dtype=bool)
+    active = visible & ~np.cumprod(before == 0, axis=1, dtype=bool)
+    cycles = active.sum(0)
+    counts = np.stack([((flat == rank) & active).sum(0) for rank in range(width)], axis=1)
+    return np.asarray(counts / np.maximum(cycles, 1)[:, None]), cycles
+
+
+def point_results(snapshots: Iterable[Snapshot], domains: NDArray[np.int64]) -> Iterator[Result]:
+    """Yield two rows for every draft, point, temperature and, at temperature 0, domain.
+
+    Row ``profile`` holds the rank profile after first choices and that of side branches, shape (draft_len, ranks),
+    with the cycles that reached each depth. Row ``fixed-tree`` holds the tokens per cycle of `fixed_tree` by nodes.
+    """
+    for snapshot in snapshots:
+        for temperature, ranks in enumerate(snapshot.outcome.ranks):
+            for domain in ("all", *DOMAINS) if temperature == 0 else ("all",):
+                chosen = np.full(domains.shape, True) if domain == "all" else domains == DOMAINS.index(domain)
+                facts = {**facts_of(snapshot), "temperature": temperature, "domain": domain}
+                yield _profile(facts, ranks[chosen])
+                yield _trees(facts, ranks[chosen], domains[chosen])
+
+
+def _case(op: str, facts: dict[str, Any]) -> str:
+    """Return the name of a case."""
+    names = ("decoder_layers", "train_tokens", "seed", "temperature", "domain")
+    return "-".join([op, *(str(facts[name]) for name in names)])
+
+
+def _profile(facts: dict[str, Any], ranks: RankArray) -> Result:
+    """Return row and summary of the rank profiles."""
+    reached = first_choices(ranks)
+    branches, cycles = branch_profile(ranks, PROFILE_WIDTH)
+    row = {
+        "case": _case("profile", facts),
+        "op": "profile",
+        **facts,
+        "profile": rank_profile(ranks, PROFILE_WIDTH).round(_DIGITS).tolist(),
+        "reached": reached.tolist(),
+        "branch_profile": branches.round(_DIGITS).tolist(),
+        "branch_reached": cycles.tolist(),
+    }
+    rate = float((ranks[..., 0] == 0).mean())
+    stderr = float(np.sqrt(rate * (1 - rate) / reached[0]))
+    return row, {"count": int(reached[0]), "stderr": stderr, "stopping_reason": "max_samples"}
+
+
+def _trees(facts: dict[str, Any], ranks: RankArray, domains: NDArray[np.int64]) -> Result:
+    """Return row and summary of the trees; the summary has the largest standard error of them."""
+    draft_len = ranks.shape[-1]
+    means = [mean_over_windows(accepted(fixed_tree(nodes, draft_len), ranks), domains) for nodes in FIXED_NODES]
+    row = {
+        "case": _case("fixed-tree", facts),
+        "op": "fixed-tree",
+        **facts,
+        "draft_len": draft_len,
+        "tree_nodes": list(FIXED_NODES),
+        "tree_tokens": [round(1.0 + mean.value, _DIGITS) for mean in means],
+        "tree_stderr": [round(mean.stderr, _DIGITS) for mean in means],
+    }
+    stderr = max(mean.stderr for mean in means)
+    return row, {"count": ranks[..., 0].size, "stderr": stderr, "stopping_reason": "max_samples"}
