@@ -20,7 +20,10 @@ EPILOG = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb to its parser."""
     parser.add_argument(
-        "--record", metavar="FILE", required=True, help="record of train, or of measure --suite trained"
+        "--record",
+        metavar="FILE[,FILE]",
+        required=True,
+        help="record of train, or of measure --suite trained; several records of train make one table",
     )
     parser.add_argument("--table", choices=tuple(TABLES), required=True, help="table to write")
     parser.add_argument(
@@ -39,18 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> None:
     """Run the verb."""
     suite, make = TABLES[args.table]
-    record = record_file.read(args.record)
-    if record["suite"] != suite:
-        raise fail("record", args.record, f"is of suite {record['suite']}, {args.table} needs {suite}")
+    paths = args.record.split(",")
     if args.number != 1 and args.table != "loops":
         raise fail("pass", args.number, "needs --table loops")
-    with record_file.complete_rows(args.record):
-        rows = make(record, args.number) if args.table == "loops" else make(record)
+    if len(paths) > 1 and suite != record_file.TRAINING:
+        raise fail("record", args.record, f"must be one file for --table {args.table}")
+    rows = []
+    for path in paths:
+        record = record_file.read(path)
+        if record["suite"] != suite:
+            raise fail("record", path, f"is of suite {record['suite']}, {args.table} needs {suite}")
+        with record_file.complete_rows(path):
+            found = make(record, args.number) if args.table == "loops" else make(record)
+        rows += [{**row, "evidence": args.evidence or record["evidence"]} for row in found]
     if not rows:
         raise InputError(f"table={args.table!r} has no row in {args.record}")
     folders = write_models(record, Path(args.models)) if args.models else {}
     for row in rows:
-        row["evidence"] = args.evidence or record["evidence"]
         if args.device and "device" in row:
             row["device"] = args.device
         for name in ("model", "draft"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_validate.records import record_file
+from gpu_validate.records.fixed_trees import fixed_tree
 from gpu_validate.records.record_types import check_models
 from scylla_sim.records import Row, dump_json, write_text
 from scylla_sim.stats.split import half_of
@@ -15,6 +16,8 @@ from scylla_sim.units import MILLI
 _LOOP_COLUMNS = (
     *("device", "dtype", "model", "draft", "decoder_layers", "drafting", "draft_len", "top_k", "verify_tokens"),
 )
+
+_POINT_COLUMNS = ("decoder_layers", "train_tokens", "seed", "temperature", "domain")
 
 
 def acceptance_rows(record: Mapping[str, Any]) -> list[Row]:
@@ -37,6 +40,41 @@ def rank_rows(record: Mapping[str, Any]) -> list[Row]:
     kept = ("decoder_layers", "depth", "rank", "probability")
     rows = [row for row in record["values"] if row["op"] == "rank" and row["temperature"] == 0]
     return [{name: row[name] for name in kept} for row in rows]
+
+
+def profile_rows(record: Mapping[str, Any]) -> list[Row]:
+    """Return the rank profiles of every draft, training point, domain and depth.
+
+    Columns ``rank_0``, ``rank_1``, ... hold the profile after first choices, and ``branch_0``, ... side branches.
+    Columns ``reached`` and ``branch_reached`` hold their cycles.
+    """
+    rows = []
+    for row in record["values"]:
+        if row["op"] != "profile":
+            continue
+        for depth, (main, branch) in enumerate(zip(row["profile"], row["branch_profile"])):
+            found = {name: row[name] for name in _POINT_COLUMNS} | {"depth": depth + 1}
+            found |= {f"rank_{rank}": value for rank, value in enumerate(main)}
+            found |= {"reached": row["reached"][depth]}
+            found |= {f"branch_{rank}": value for rank, value in enumerate(branch)}
+            rows.append(found | {"branch_reached": row["branch_reached"][depth]})
+    return rows
+
+
+def tree_rows(record: Mapping[str, Any]) -> list[Row]:
+    """Return tokens per cycle of the trees that all drafts of a joint plan share, one row per tree."""
+    return [
+        {name: row[name] for name in _POINT_COLUMNS}
+        | {"nodes": nodes, "paths": _paths(nodes, row["draft_len"]), "tokens_per_cycle": tau, "stderr": error}
+        for row in record["values"]
+        if row["op"] == "fixed-tree"
+        for nodes, tau, error in zip(row["tree_nodes"], row["tree_tokens"], row["tree_stderr"])
+    ]
+
+
+def _paths(nodes: int, draft_len: int) -> str:
+    """Return the rank paths of a fixed tree, such as ``0 1 0.0``."""
+    return " ".join(".".join(map(str, path)) for path in fixed_tree(nodes, draft_len).paths())
 
 
 def verify_rows(record: Mapping[str, Any]) -> list[Row]:
@@ -100,6 +138,8 @@ def _without(row: Mapping[str, Any], dropped: Sequence[str]) -> Row:
 TABLES: dict[str, tuple[str, Callable[..., list[Row]]]] = {
     "acceptance": (record_file.TRAINING, acceptance_rows),
     "ranks": (record_file.TRAINING, rank_rows),
+    "profiles": (record_file.TRAINING, profile_rows),
+    "trees": (record_file.TRAINING, tree_rows),
     "verify": ("trained", verify_rows),
     "loops": ("trained", loop_rows),
 }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_validate.records.fixed_trees import FIXED_NODES, fixed_tree
 from gpu_validate.training.acceptance import (
     PROFILE_WIDTH,
     FloatArray,
@@ -20,13 +20,7 @@ from gpu_validate.training.acceptance import (
 )
 from gpu_validate.training.corpus import DOMAINS
 from gpu_validate.training.outcomes import Snapshot
-from scylla_sim.acceptance.tree_search import best_tree
-from scylla_sim.acceptance.trees import DraftTree
 
-FIXED_NODES = (4, 8, 16, 24, 32, 48, 60)
-"""Nodes of the trees that every draft of a joint plan is measured with."""
-FIXED_RATE, FIXED_RATIO = 0.55, 0.35
-"""Probability of the first choice, and ratio of one choice to the one before, for which `fixed_tree` is best."""
 _DIGITS = 5
 """Digits of a probability; its standard error is at least ten times as large as the rounding."""
 Result = tuple[dict[str, Any], dict[str, Any]]
@@ -45,22 +39,6 @@ def facts_of(snapshot: Snapshot) -> dict[str, Any]:
         "train_tokens": snapshot.tokens,
         "learning_rate": arm.draft.lr,
     }
-
-
-@cache
-def fixed_tree(nodes: int, draft_len: int) -> DraftTree:
-    """Return the tree of a number of nodes that every draft of ``--axis joint`` is measured with.
-
-    It is the best tree of a given profile: the choice of rank r is right with probability 0.55 * 0.35^r at every
-    depth. The same tree at every point shows how its tokens move with the training.
-
-    Examples
-    --------
-    >>> fixed_tree(16, 6).draft_len
-    5
-    """
-    profile = FIXED_RATE * FIXED_RATIO ** np.arange(PROFILE_WIDTH)
-    return best_tree(np.tile(profile, (draft_len, 1)), nodes)
 
 
 def branch_profile(ranks: RankArray, width: int) -> tuple[FloatArray, NDArray[np.int64]]:
@@ -126,7 +104,8 @@ def _profile(facts: dict[str, Any], ranks: RankArray) -> Result:
 def _trees(facts: dict[str, Any], ranks: RankArray, domains: NDArray[np.int64]) -> Result:
     """Return row and summary of the trees; the summary has the largest standard error of them."""
     draft_len = ranks.shape[-1]
-    means = [mean_over_windows(accepted(fixed_tree(nodes, draft_len), ranks), domains) for nodes in FIXED_NODES]
+    trees = [fixed_tree(nodes, draft_len) for nodes in FIXED_NODES]
+    means = [mean_over_windows(accepted(tree, ranks), domains) for tree in trees]
     row = {
         "case": _case("fixed-tree", facts),
         "op": "fixed-tree",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpu_validate.records.fixed_trees import FIXED_NODES, fixed_tree
 from gpu_validate.training import points
 from gpu_validate.training.acceptance import Outcome
 from gpu_validate.training.outcomes import Snapshot
@@ -36,9 +37,9 @@ def rows(snapshot: Snapshot, op: str) -> list[dict[str, Any]]:
 def test_a_fixed_tree_gives_the_tokens_of_its_profile_if_ranks_are_independent(snapshot: Snapshot) -> None:
     row = rows(snapshot, "fixed-tree")[0]
     profile = np.tile(0.6 * 0.4 ** np.arange(8), (LENGTH, 1))
-    assert row["tree_nodes"] == list(points.FIXED_NODES)
+    assert row["tree_nodes"] == list(FIXED_NODES)
     for nodes, tau in zip(row["tree_nodes"], row["tree_tokens"]):
-        expected = float(tokens_per_cycle(points.fixed_tree(nodes, LENGTH), profile))
+        expected = float(tokens_per_cycle(fixed_tree(nodes, LENGTH), profile))
         assert tau == pytest.approx(expected, abs=0.06)
 
 
