@@ -91,14 +91,20 @@ def _profile(facts: dict[str, Any], ranks: RankArray) -> Result:
         "case": _case("profile", facts),
         "op": "profile",
         **facts,
-        "profile": rank_profile(ranks, PROFILE_WIDTH).round(_DIGITS).tolist(),
+        "profile": _rounded_down(rank_profile(ranks, PROFILE_WIDTH)),
         "reached": reached.tolist(),
-        "branch_profile": branches.round(_DIGITS).tolist(),
+        "branch_profile": _rounded_down(branches),
         "branch_reached": cycles.tolist(),
     }
     rate = float((ranks[..., 0] == 0).mean())
     stderr = float(np.sqrt(rate * (1 - rate) / reached[0]))
     return row, {"count": int(reached[0]), "stderr": stderr, "stopping_reason": "max_samples"}
+
+
+def _rounded_down(profile: FloatArray) -> list[list[float]]:
+    """Return a profile with few digits; the ranks of a depth still sum to at most 1."""
+    kept: list[list[float]] = (np.floor(profile * 10**_DIGITS) / 10**_DIGITS).tolist()
+    return kept
 
 
 def _trees(facts: dict[str, Any], ranks: RankArray, domains: NDArray[np.int64]) -> Result:
