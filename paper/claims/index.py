@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper.claims import gpu, laws, small_scale, theorem_1_3, throughput
+from paper.claims import gpu, joint_laws, laws, small_scale, theorem_1_3, throughput
 from paper.claims.verdict import NOT_CHECKED, STATUSES, Verdict
 from paper.render.formats import markdown
 from paper.render.table import Column, Table
@@ -186,6 +186,30 @@ CLAIMS = (
         small_scale.SUM_RULE,
         (),
         small_scale.add_up,
+    ),
+    Claim(
+        "premise",
+        "a law of tokens and layers, fitted to drafts trained here, holds at more of both",
+        "a joint law holds at more tokens and layers",
+        joint_laws.HOLD_RULE,
+        (),
+        joint_laws.hold_jointly,
+    ),
+    Claim(
+        "premise",
+        "for drafts trained here, the acceptance rate follows the joint law, and τ only through it",
+        "the joint law is one of the rate, not of τ",
+        joint_laws.RATE_RULE,
+        (),
+        joint_laws.rate_or_tau,
+    ),
+    Claim(
+        "premise",
+        "rank profiles of drafts trained here, moved in tokens and layers, predict trees of other drafts",
+        "moved profiles predict trees of new drafts",
+        joint_laws.MOVE_RULE,
+        (),
+        joint_laws.profiles_move,
     ),
     Claim(
         "premise",

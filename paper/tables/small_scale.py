@@ -15,8 +15,12 @@ from paper.sources.results import Results, ResultTable, commits, value
 from paper.tables.law_fits import RIVAL_MARGIN
 from scylla_sim.records import Row
 
-RUNS = {"small": "recorded, scale small", "here": "this run"}
-"""Training run in file names -> its name in tables. ``small`` was trained earlier and committed."""
+RUNS = {
+    "small": "recorded, scale small",
+    "long": "recorded, scale small, ten times the tokens",
+    "here": "this run",
+}
+"""Training run in file names -> its name in tables. ``small`` and ``long`` were trained earlier and committed."""
 
 
 def law_path(what: str, run: str) -> str:

@@ -10,7 +10,11 @@ SMALLSCALE = [
     expand("results/smallscale/{run}/{table}.csv", table=["acceptance", "optimum"], run=RUNS),
     expand("results/compare/trained-{run}.json", run=RUNS),
     "results/smallscale/small/rates.csv",
+    "results/laws/small-scale-joint-long.json",
+    "results/laws/small-scale-profiles-long.json",
 ]
+# Records of --axis joint, one per seed: ten times the tokens, with the rank profile and trees of every draft.
+LONG = [RECORDED_CPU.format(suite=f"joint-seed{seed}") for seed in (0,)]
 
 
 wildcard_constraints:
@@ -120,6 +124,33 @@ rule small_scale_laws:
         commands=lambda w: [small_scale_law(what, w.run) for what in SMALL_SCALE],
     shell:
         "python workflow/commands.py {params.commands:q} > {log} 2>&1"
+
+
+rule long_training:
+    input:
+        records=LONG,
+        script="workflow/score_profiles.py",
+    output:
+        acceptance="results/smallscale/long/acceptance.csv",
+        profiles="results/smallscale/long/profiles.csv",
+        trees="results/smallscale/long/trees.csv",
+        joint="results/laws/small-scale-joint-long.json",
+        scores="results/laws/small-scale-profiles-long.json",
+    log:
+        "results/logs/smallscale/long.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=VALIDATOR,
+        simulator=SIMULATOR,
+        records=",".join(LONG),
+        law=small_scale_law("joint", "long"),
+    shell:
+        "(python workflow/commands.py "
+        "'gpu_validate curves --record {params.records} --table acceptance --out {output.acceptance}' "
+        "'gpu_validate curves --record {params.records} --table profiles --out {output.profiles}' "
+        "'gpu_validate curves --record {params.records} --table trees --out {output.trees}' "
+        "{params.law:q} && python {input.script} {output.profiles} {output.trees} {output.scores}) > {log} 2>&1"
 
 
 rule calibrate_recorded_cpu:
