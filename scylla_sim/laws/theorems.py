@@ -35,6 +35,12 @@ from scylla_sim.stats.least_squares import Solution, solve_linear, with_constant
 from scylla_sim.stats.quantiles import student_quantile
 from scylla_sim.units import GIGA
 
+ALTERNATIVES = ("sum", "bounded", "product")
+"""Laws of tokens and layers that Fig. 1 does not tell apart.
+
+``sum`` adds the two logarithms. ``bounded`` stops rising at the end of the data and stays below the longest cycle.
+In ``product``, more tokens make layers more useful, as in the drafts of this project."""
+
 
 @dataclass(frozen=True)
 class LawValue:
@@ -104,14 +110,17 @@ def constants(section: str) -> dict[str, float]:
     Parameters
     ----------
     section
-        ``loss`` or ``sdsl`` (see `scylla_sim.laws.sdsl`), ``joint`` or ``reference``.
+        ``loss`` or ``sdsl`` (see `scylla_sim.laws.sdsl`), ``joint``,
+        ``reference`` or ``training``.
 
     Examples
     --------
     >>> constants("loss")["irreducible"]
     1.69
     """
-    entry: Mapping[str, Any] = _data()[one_of("section", section, ("loss", "sdsl", "joint", "reference"))]
+    entry: Mapping[str, Any] = _data()[
+        one_of("section", section, ("loss", "sdsl", "joint", "reference", "training"))
+    ]
     return {key: float(item["value"]) for key, item in entry.items()}
 
 
@@ -178,21 +187,44 @@ def _outside(name: str, x: FloatArray) -> NDArray[np.bool_]:
     return np.asarray((x < low) | (x > high))
 
 
-def _disagreement(depth: FloatArray, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the lowest and the highest tau of the laws that Fig. 1 allows, for ``tokens`` in billions.
-
-    The lowest stops rising at the end of the data and stays below the longest cycle. In the highest, more tokens
-    make layers more useful, as in the drafts of this project.
-    """
+def _alternatives(depth: FloatArray, tokens: FloatArray) -> dict[str, FloatArray]:
+    """Return tau of every law in `ALTERNATIVES`, for ``tokens`` in billions."""
     longest = reference()["draft_len"] + 1.0
     at_depth = np.log(np.minimum(depth, _range("layers")[1]))
     at_tokens = np.log1p(np.minimum(tokens, constants("joint")["flat_tokens"]))
     ended = with_constant(at_depth, at_tokens)
     bounded = 1.0 + (longest - 1.0) / (1.0 + np.exp(-(ended @ _bounded_fit())))
     growth = constants("joint")["interaction"] * joint_fit().values[0]
-    product = with_constant(np.log(depth), np.log1p(tokens)) @ joint_fit().values
-    product = product + growth * np.log(depth) * np.log1p(tokens)
-    return np.minimum(ended @ joint_fit().values, bounded), np.minimum(product, longest)
+    total = with_constant(np.log(depth), np.log1p(tokens)) @ joint_fit().values
+    return {
+        "sum": total,
+        "bounded": np.minimum(ended @ joint_fit().values, bounded),
+        "product": np.minimum(total + growth * np.log(depth) * np.log1p(tokens), longest),
+    }
+
+
+def alternatives(layers: ArrayLike, train_tokens: ArrayLike) -> dict[str, FloatArray]:
+    """Return tau of a draft by each of the laws that Fig. 1 allows; the arguments broadcast.
+
+    Parameters
+    ----------
+    layers
+        Decoder layers, at least 1.
+    train_tokens
+        Pretraining tokens, a count of at least 0.
+
+    Returns
+    -------
+    dict
+        Name of the law in `ALTERNATIVES` -> tau.
+
+    Examples
+    --------
+    >>> {name: round(float(tau), 2) for name, tau in alternatives(5, 10e9).items()}
+    {'sum': 5.81, 'bounded': 5.8, 'product': 6.22}
+    """
+    depth = in_range("draft_layers", layers, 1)
+    return _alternatives(*np.broadcast_arrays(depth, in_range("draft_train_tokens", train_tokens, 0) / GIGA))
 
 
 def _value(
@@ -204,9 +236,9 @@ def _value(
     variance = np.einsum("...i,ij,...j->...", design, solution.covariance, design) + solution.variance
     half = student_quantile(level, solution.dof) * np.sqrt(variance)
     both = (depth > 1) & (tokens > 0) | extrapolated
-    low, high = _disagreement(depth, tokens)
-    lower = np.where(both, np.minimum(low, mean), mean) - half
-    upper = np.where(both, np.maximum(high, mean), mean) + half
+    rivals = _alternatives(depth, tokens)
+    lower = np.where(both, np.minimum(rivals["bounded"], mean), mean) - half
+    upper = np.where(both, np.maximum(rivals["product"], mean), mean) + half
     if extrapolated.any():
         remarks += ("the law is extrapolated beyond 1-100 B tokens or 1-10 layers",)
     longest = np.maximum(reference()["draft_len"] + 1.0, mean)

@@ -40,11 +40,12 @@ MIN_TOKENS = 1e6
 """Fewest pretraining tokens of a design; chosen, not derived: below it the law says nothing about pretraining."""
 LAW_TOKENS = 1e9
 """Lower end of the range of Theorem 1.1. Its point at 0 tokens is a head that was only fine-tuned."""
-LAWS = ("theorems", "sdsl")
+LAWS = ("theorems", "bounded", "product", "sdsl")
 """Sources of acceptance.
 
-``theorems`` are Theorems 1.1 and 1.2 refitted to Fig. 1. ``sdsl`` is the published plane over perplexities of SDSL,
-which treats the head as an independent model with the same number of weights."""
+``theorems`` are Theorems 1.1 and 1.2 refitted to Fig. 1, and their effects add. ``bounded`` and ``product`` are
+other laws that Fig. 1 allows (`scylla_sim.laws.theorems.ALTERNATIVES`). ``sdsl`` is SDSL's published plane over
+perplexities, which treats the head as an independent model with the same number of weights."""
 
 MAX_LOSS = 0.02
 """Designs within this share of the best throughput count as equally good; the intervals of tau are wider."""
@@ -190,8 +191,11 @@ def _taus(law: str, draft: Draft, target: Model, train_tokens: float, shapes: Se
         return np.array([tau_transfer.tau_at_rate(float(end), shapes, constant) for end in ends])
     at = theorems.tokens_per_cycle(layers=draft.num_layers, train_tokens=train_tokens).tau
     over_positions = positions.law_of(draft.method_name)
-    ends = (at.lower, at.value, at.upper)
-    return np.array([tau_transfer.tau_from_reference(float(end), shapes, over_positions) for end in ends])
+    value, lower, upper = (float(end) for end in (at.value, at.lower, at.upper))
+    if law != "theorems":
+        value = float(theorems.alternatives(draft.num_layers, train_tokens)[law])
+    from_fig1 = (min(lower, value), value, max(upper, value))
+    return np.array([tau_transfer.tau_from_reference(float(end), shapes, over_positions) for end in from_fig1])
 
 
 def _predict_grid(
