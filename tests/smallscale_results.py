@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from paper.tables.design_by_law import path as design_path
 from paper.tables.small_scale import law_path
 from scylla_sim.records import format_csv, write_text
 
@@ -137,12 +138,25 @@ def profile_scores() -> list[dict[str, Any]]:
     return rows
 
 
+def designs(tokens: float) -> list[dict[str, Any]]:
+    """Return designs whose drafts are shorter at batch 64, with one layer."""
+    return [
+        {"law": law, "batch_size": batch, "layers": 1, "train_tokens": tokens, "draft_len": length}
+        | {"tokens_per_cycle": 4.0, "speedup": 2.5, "speedup_lower": 2.0, "speedup_upper": 3.0}
+        | {"layers_range": [1, 2], "draft_len_range": [length, length], "evidence": "published"}
+        for law in ("theorems", "product")
+        for batch, length in ((1, 6), (64, 4))
+    ]
+
+
 def write_small_scale(folder: Path, put: Put) -> None:
     """Write a recorded run with three seeds, and this run with one."""
     write_run(folder, put, "small", 3)
     write_run(folder, put, "here", 1)
     put(folder, law_path("joint", "long"), joint(1))
     put(folder, law_path("profiles", "long"), profile_scores())
+    for budget, tokens in (("1B", 1e9), ("10B", 1e10), ("100B", 1e11)):
+        put(folder, design_path(budget), designs(tokens))
     sweep = [
         {"decoder_layers": depth, "learning_rate": rate, "tokens_per_cycle": 2.0 + rate, "stderr": 0.05}
         | {"drafting": "chain", "domain": "all", "train_tokens": 4096}

@@ -213,6 +213,14 @@ CLAIMS = (
     ),
     Claim(
         "premise",
+        "the best draft for a 7B shrinks with the load, in length and in layers",
+        "the best draft shrinks with the load",
+        joint_laws.LOAD_RULE,
+        (),
+        joint_laws.shrinks_with_load,
+    ),
+    Claim(
+        "premise",
         "at small batch, verifying a few tokens takes about as long as a plain step on a measured GPU",
         "verifying a few tokens is nearly free",
         gpu.FLAT_RULE,

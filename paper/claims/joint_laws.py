@@ -6,6 +6,8 @@ from paper.claims.small_scale import NOTHING_TRAINED
 from paper.claims.verdict import CONTRADICTED, NOT_CHECKED, PARTLY, REPRODUCED, Verdict
 from paper.render.values import percent
 from paper.sources.results import Results
+from paper.tables.design_by_law import BUDGETS
+from paper.tables.design_by_law import path as design_path
 from paper.tables.law_fits import RIVAL_MARGIN
 from paper.tables.small_scale import law_path
 from paper.tables.small_scale_profiles import PATH
@@ -30,6 +32,12 @@ MOVE_RULE = (
     f"Reproduced: at both temperatures, the median error of trees is at most {percent(MAX_TREE_ERROR, 0)} for "
     "drafts whose tokens and layers no fit saw, and smaller than with the nearest profile; partly: at one "
     "temperature"
+)
+
+LOAD_RULE = (
+    "From the smallest to the largest batch, for every law that Fig. 1 allows and every budget. Reproduced: "
+    "the best draft is shorter, with no more layers; partly: it is shorter; contradicted: it is "
+    "as long or longer somewhere"
 )
 
 
@@ -103,4 +111,31 @@ def profiles_move(results: Results) -> Verdict:
         ),
         "small-scale",
         (PATH,),
+    )
+
+
+def shrinks_with_load(results: Results) -> Verdict:
+    """Judge whether the best draft of a design shrinks as the batch grows, in length and in layers."""
+    files = tuple(design_path(budget) for budget in BUDGETS)
+    if not all(results.has(one) for one in files):
+        return Verdict(NOT_CHECKED, "there is no design")
+    ends: list[tuple[Row, Row]] = []
+    for one in files:
+        by_law: dict[str, list[Row]] = {}
+        for row in results.table(one).rows:
+            by_law.setdefault(row["law"], []).append(row)
+        for rows in by_law.values():
+            ordered = sorted(rows, key=lambda row: int(row["batch_size"]))
+            ends.append((ordered[0], ordered[-1]))
+    shorter = [small for small, large in ends if large["draft_len"] < small["draft_len"]]
+    deeper = [(small, large) for small, large in ends if large["layers"] > small["layers"]]
+    small, large = ends[0]
+    grown = "; ".join(f"{one['law']} at {one['train_tokens'] / 1e9:g} B tokens" for one, _ in deeper)
+    return Verdict(
+        CONTRADICTED if len(shorter) < len(ends) else PARTLY if deeper else REPRODUCED,
+        f"a 7B on an H100, batch {small['batch_size']} to {large['batch_size']}, {len(ends)} pairs of law and "
+        f"budget: the best draft is shorter in {len(shorter)}, and has more layers in {len(deeper)}"
+        + (f" ({grown})" if grown else ""),
+        "published",
+        files,
     )

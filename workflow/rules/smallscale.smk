@@ -12,6 +12,7 @@ SMALLSCALE = [
     "results/smallscale/small/rates.csv",
     "results/laws/small-scale-joint-long.json",
     "results/laws/small-scale-profiles-long.json",
+    expand("results/design/by-law-{tokens}.json", tokens=["1B", "10B", "100B"]),
 ]
 # Records of --axis joint, one per seed: ten times the tokens, with the rank profile and trees of every draft.
 LONG = [RECORDED_CPU.format(suite=f"joint-seed{seed}") for seed in (0,)]
@@ -151,6 +152,26 @@ rule long_training:
         "'gpu_validate curves --record {params.records} --table profiles --out {output.profiles}' "
         "'gpu_validate curves --record {params.records} --table trees --out {output.trees}' "
         "{params.law:q} && python {input.script} {output.profiles} {output.trees} {output.scores}) > {log} 2>&1"
+
+
+# The draft to train for a 7B by each law that Fig. 1 allows, for three budgets.
+rule design_by_law:
+    output:
+        expand("results/design/by-law-{tokens}.json", tokens=["1B", "10B", "100B"]),
+    log:
+        "results/logs/design.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=SIMULATOR,
+        commands=lambda w, output: [
+            "scylla_sim design --hardware h100-sxm --model llama-2-7b --batch 1,16,64,256 --context 1024 "
+            f"--law theorems,bounded,product --train-tokens {Path(path).stem.removeprefix('by-law-')} "
+            f"--format json --out {path}"
+            for path in output
+        ],
+    shell:
+        "python workflow/commands.py {params.commands:q} > {log} 2>&1"
 
 
 rule calibrate_recorded_cpu:

@@ -8,6 +8,7 @@ from paper_results import edit
 
 from paper.claims import joint_laws as claims
 from paper.sources.results import Results
+from paper.tables.design_by_law import design_by_law, path
 from paper.tables.small_scale import law_path
 from paper.tables.small_scale_profiles import PATH, profiles
 
@@ -46,3 +47,14 @@ def test_the_table_shows_every_test_with_iid_and_the_nearest_profile(own_results
     assert len(shown) == 4 * 5
     assert ("corner", "profile of the nearest draft") in shown
     assert ("corner", "its own measured profile, side branches as the main chain") in shown
+
+
+def test_the_load_shortens_a_draft_and_may_add_layers(own_results: Path) -> None:
+    assert claims.shrinks_with_load(Results(own_results)).status == "reproduced"
+    large = own_results / path("100B")
+    edit(large, lambda row: row.update(layers=3 if row["batch_size"] == 64 else 1))
+    found = claims.shrinks_with_load(Results(own_results))
+    assert found.status == "partly" and "product at 100 B tokens" in found.finding
+    edit(large, lambda row: row.update(draft_len=6))
+    assert claims.shrinks_with_load(Results(own_results)).status == "contradicted"
+    assert len(design_by_law(Results(own_results)).rows) == 12
