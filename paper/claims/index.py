@@ -190,7 +190,7 @@ CLAIMS = (
     Claim(
         "premise",
         "a law of tokens and layers, fitted to drafts trained here, holds at more of both",
-        "a joint law holds at more tokens and layers",
+        "a joint law holds beyond its data",
         joint_laws.HOLD_RULE,
         (),
         joint_laws.hold_jointly,
@@ -198,7 +198,7 @@ CLAIMS = (
     Claim(
         "premise",
         "for drafts trained here, the acceptance rate follows the joint law, and τ only through it",
-        "the joint law is one of the rate, not of τ",
+        "the rate follows the law, not τ",
         joint_laws.RATE_RULE,
         (),
         joint_laws.rate_or_tau,

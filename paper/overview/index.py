@@ -45,7 +45,7 @@ TOPICS: dict[str, Sequence[str]] = {
     "A GPU that was measured after the prediction": ("gpu-",),
     "This machine": ("local",),
     "Served models": ("serving-", "served-", "closed-form", "llama-8b-", "verify-gap", "specbundle", "sglang-"),
-    "Drafts trained here": ("small-scale-",),
+    "Drafts trained here": ("small-scale-", "design-"),
     "Laws in other papers": ("data-", "layers-", "epochs-", "pretraining-", "rival-", "theorem-1.1", "theorem-1.2"),
     "Acceptance by position and rank": ("positions", "ranks", "trees-", "decay", "acceptance"),
     "Trees by batch, Fig. 5 and Table 5": ("theorem-1.3", "fig5", "table5"),
