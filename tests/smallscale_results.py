@@ -133,6 +133,7 @@ def profile_scores() -> list[dict[str, Any]]:
                     {"temperature": temperature, "domain": "all", "kind": "training", "held_out": held_out}
                     | {"prediction": name, "side_branches": side, "n": 60, "median": error, "p90": 2 * error}
                     | {"bias": -error, "branch_shift": 0.45, "exponent": 0.4, "unit": 1024.0, "drafts": 12}
+                    | {"base_1": 1.0, "slopes_1": [1.5, 0.1, 0.2]}
                     | {"fitted_tokens": 2048.0, "fitted_layers": 2.0, "evidence": "small-scale"}
                 )
     return rows
@@ -155,6 +156,13 @@ def write_small_scale(folder: Path, put: Put) -> None:
     write_run(folder, put, "here", 1)
     put(folder, law_path("joint", "long"), joint(1))
     put(folder, law_path("profiles", "long"), profile_scores())
+    first = [
+        {"temperature": 0, "domain": "all", "depth": 1, "decoder_layers": depth, "train_tokens": tokens, "seed": 0}
+        | {"rank_0": 0.3 + 0.05 * math.log2(tokens / 1024)}
+        for depth in DEPTHS
+        for tokens in TOKENS
+    ]
+    write_text(folder / "smallscale/long/profiles.csv", format_csv(first))
     for budget, tokens in (("1B", 1e9), ("10B", 1e10), ("100B", 1e11)):
         put(folder, design_path(budget), designs(tokens))
     sweep = [

@@ -24,6 +24,7 @@ TITLE = "Scaling Laws for Speculative Decoding (arXiv 2505.07858): what was repr
 FIGURES = {
     "fig1": "Fig. 1: both laws, refitted on the printed points",
     "small-scale": "The laws for drafts that were trained here",
+    "profiles": "Rank profiles of these drafts, and the trees that they predict",
     "fig5": "Fig. 5 from a roofline, with constants chosen to fit it",
     "turning-points": "The best number of paths falls as 1/batch",
     "table5": "Table 5: reported and predicted throughput",
