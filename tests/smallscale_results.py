@@ -126,6 +126,7 @@ def profile_scores() -> list[dict[str, Any]]:
                 ("own", True, 0.005),
                 ("own", False, 0.025),
                 ("power-interaction", True, 0.02),
+                ("by-rank", True, 0.015),
                 ("nearest", True, 0.09),
                 ("iid", False, 0.06),
             ):

@@ -95,7 +95,7 @@ def score_rows(of: Measured, labels: Row) -> list[Row]:
     law = fit_shift(of.drafts, FORMS[-1])
     facts = {"branch_shift": shift, "exponent": law.exponent, "unit": law.unit}
     facts |= {f"base_{depth + 1}": float(base[0]) for depth, base in enumerate(law.base)}
-    facts |= {f"slopes_{depth + 1}": slopes.tolist() for depth, slopes in enumerate(law.slopes)}
+    facts |= {f"slopes_{depth + 1}": slopes[0].tolist() for depth, slopes in enumerate(law.slopes)}
     return [{**row, "fitted_tokens": corner[0], "fitted_layers": corner[1], **facts} for row in rows]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from paper.render.drawing import BLUE, GREEN, GREY, INK, ORANGE, Canvas, canvas, label_ends
+from paper.render.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, Canvas, canvas, label_ends
 from paper.sources.results import Results, commits
 from paper.tables.small_scale_profiles import PATH
 from scylla_sim.records import Row
@@ -17,7 +17,8 @@ _TESTS = {"draft": "one draft", "tokens and layers": "its tokens\nand layers", "
 _TESTS |= {"corner": "more of both"}
 _MARKS = (
     ("own", True, "own profile", GREY, "s"),
-    ("power-interaction", True, "moved profile", BLUE, "o"),
+    ("power-interaction", True, "moved, ranks share slopes", PURPLE, "v"),
+    ("by-rank", True, "moved, slopes by rank", BLUE, "o"),
     ("nearest", True, "nearest profile", ORANGE, "^"),
     ("iid", False, "one rate", GREEN, "D"),
 )
@@ -63,7 +64,7 @@ def _right(axes: Any, rows: list[Row]) -> None:
     for offset, (name, side, label, colour, marker) in enumerate(_MARKS):
         found = {row["held_out"]: row for row in rows if (row["prediction"], row["side_branches"]) == (name, side)}
         for place, test in enumerate(_TESTS):
-            x = place + 0.17 * (offset - 1.5)
+            x = place + 0.15 * (offset - 2)
             axes.plot([x, x], [100 * found[test]["median"], 100 * found[test]["p90"]], color=colour, linewidth=1.0)
             axes.plot([x], [100 * found[test]["median"]], marker, color=colour, label=label if place == 0 else None)
     axes.set_xticks(range(len(_TESTS)), list(_TESTS.values()))
@@ -80,8 +81,9 @@ def profiles(results: Results) -> Canvas:
         "profiles",
         "Rank profiles move with training tokens and layers",
         "Drafts trained here at temperature 0 (evidence small-scale). Left: dots are drafts, lines the shift "
-        "-a T^-p + b ln D - e T^-p ln D, fitted to all ranks of them. Right: median of the absolute error; lines "
-        f"end at the 90th percentile; no fit uses the held-out drafts. Commit {commits([table])}.",
+        "-a T^-p + b ln D - e T^-p ln D, with slopes of this rank, fitted to all drafts. Right: median of the "
+        f"absolute error; lines end at the 90th percentile; no fit uses the held-out drafts. "
+        f"Commit {commits([table])}.",
         size=(9.2, 4.3),
         columns=2,
     )

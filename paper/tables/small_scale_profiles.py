@@ -21,6 +21,7 @@ _NAMES = {
     "curved": "shift a t + g t² + b d + e t d",
     "power": "shift -a T^-p + b d",
     "power-interaction": "shift -a T^-p + b d - e T^-p d",
+    "by-rank": "shift -a[r] T^-p + b[r] d - e[r] T^-p d",
     "moved": "one number per depth",
     "not moved": "profile of all domains at temperature 0",
 }
@@ -68,7 +69,7 @@ def profiles(results: Results) -> Table:
         commits([table]),
         notes=[
             f"Training: {RUNS['long']}. T in units of {first['unit']:,.0f} tokens, t = ln T, d = ln D. Every depth "
-            "has its own slopes, which all ranks share. The exponent p is fitted too.",
+            "has its own slopes, which its ranks share unless the formula names r. The exponent p is fitted too.",
             "Held out, tokens and layers: no draft of the fit has the tokens or the layers of the predicted "
             f"draft. The corner has more than {first['fitted_tokens']:,.0f} tokens and "
             f"{first['fitted_layers']:.0f} layers.",

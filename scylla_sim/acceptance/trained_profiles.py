@@ -6,7 +6,8 @@ the same amount. With F the probability that the target's token is among the fir
     ln(F / (1 - F)) = base[i, r] + slopes[i] . terms(t, d),    t = ln(T / T0),    d = ln D
 
 for T training tokens and D layers. This is the proportional-odds model of ordered choices. A few measured drafts
-therefore give the profile of another one, and with it every chain and tree.
+therefore give the profile of another one, and with it every chain and tree. In the law ``by-rank``, every rank has
+its own slopes.
 
 Source: McCullagh, "Regression models for ordinal data", J. R. Stat. Soc. B 42 (1980), section 2.
 """
@@ -39,11 +40,14 @@ class ShiftForm:
         Function of t, d and u that returns the terms.
     exponents
         Values of p that a fit tries; one value if the law has no u.
+    by_rank
+        Whether every rank has its own slopes; otherwise the ranks of a depth share them.
     """
 
     formula: str
     terms: Callable[[FloatArray, FloatArray, FloatArray], Sequence[FloatArray]]
     exponents: tuple[float, ...] = (0.0,)
+    by_rank: bool = False
 
 
 SHIFTS = {
@@ -52,6 +56,7 @@ SHIFTS = {
     "curved": ShiftForm("a t + g t^2 + b d + e t d", lambda t, d, u: (t, t**2, d, t * d)),
     "power": ShiftForm("-a u + b d", lambda t, d, u: (-u, d), _EXPONENTS),
     "power-interaction": ShiftForm("-a u + b d - e u d", lambda t, d, u: (-u, d, -u * d), _EXPONENTS),
+    "by-rank": ShiftForm("-a[r] u + b[r] d - e[r] u d", lambda t, d, u: (-u, d, -u * d), _EXPONENTS, by_rank=True),
 }
 """Laws of the shift by name. Add a new law here. The powers saturate with more tokens, the others do not."""
 
@@ -107,7 +112,7 @@ class ProfileShift:
     base
         Log-odds at t = d = 0, shape (depth, ranks).
     slopes
-        Slopes of the terms, shape (depth, terms).
+        Slopes of the terms, shape (depth, ranks, terms).
     """
 
     form: str
@@ -119,7 +124,7 @@ class ProfileShift:
     def log_odds(self, tokens: ArrayLike, layers: ArrayLike) -> FloatArray:
         """Return the log-odds of drafts, shape (..., depth, ranks); ``tokens`` and ``layers`` broadcast."""
         terms = _terms(self.form, np.asarray(tokens, dtype=np.float64) / self.unit, layers, self.exponent)
-        return self.base + np.asarray(terms @ self.slopes.T)[..., None]
+        return np.asarray(self.base + np.einsum("...k,drk->...dr", terms, self.slopes))
 
     def profile(self, tokens: ArrayLike, layers: ArrayLike) -> FloatArray:
         """Return the rank profiles of drafts, shape (..., depth, ranks)."""
@@ -135,7 +140,7 @@ def _terms(form: str, ratio: ArrayLike, layers: ArrayLike, exponent: float) -> F
 def fit_shift(drafts: TrainedProfiles, form: str) -> ProfileShift:
     """Fit a law of the shift by least squares of log-odds, weighted by their binomial variance.
 
-    Every depth has its own slopes, which all its ranks share.
+    Every depth has its own slopes. All its ranks share them, unless the law is one by rank.
 
     Parameters
     ----------
@@ -156,7 +161,7 @@ def fit_shift(drafts: TrainedProfiles, form: str) -> ProfileShift:
     >>> first = 1 / (1 + np.exp(-odds))
     >>> drafts = TrainedProfiles(tokens, layers, first[:, None, None], np.full((6, 1), 1e6))
     >>> fit_shift(drafts, "sum").slopes.round(3).tolist()
-    [[0.5, 0.2]]
+    [[[0.5, 0.2]]]
     """
     law = SHIFTS[one_of("form", form, SHIFTS)]
     unit = float(drafts.tokens.min())
@@ -168,22 +173,26 @@ def fit_shift(drafts: TrainedProfiles, form: str) -> ProfileShift:
         terms = _terms(form, drafts.tokens / unit, drafts.layers, exponent)
         if len(terms) < terms.shape[-1] + 2:
             raise fail("drafts", len(terms), f"must be at least {terms.shape[-1] + 2} for {form}, {law.formula}")
-        found.append((*_solved(terms, odds, weight), exponent))
+        found.append((*_solved(terms, odds, weight, law.by_rank), exponent))
     _, base, slopes, exponent = min(found, key=lambda one: one[0])
     return ProfileShift(form, unit, exponent, base, slopes)
 
 
-def _solved(terms: FloatArray, odds: FloatArray, weight: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-    """Return the weighted sum of squares, base (depth, ranks) and slopes (depth, terms) of the best fit."""
+def _solved(
+    terms: FloatArray, odds: FloatArray, weight: FloatArray, by_rank: bool
+) -> tuple[float, FloatArray, FloatArray]:
+    """Return the weighted sum of squares, base (depth, ranks) and slopes (depth, ranks, terms) of the best fit."""
     total = weight.sum(0)
     mean = (odds * weight).sum(0) / total
     middle = np.einsum("idr,ik->drk", weight, terms) / total[..., None]
     moved, high = terms[:, None, None, :] - middle, odds - mean
-    square = np.einsum("idr,idrk,idrl->dkl", weight, moved, moved)
-    product = np.einsum("idr,idrk,idr->dk", weight, moved, high)
+    square = np.einsum("idr,idrk,idrl->drkl", weight, moved, moved)
+    product = np.einsum("idr,idrk,idr->drk", weight, moved, high)
+    if not by_rank:
+        square, product = (np.broadcast_to(one.sum(1, keepdims=True), one.shape) for one in (square, product))
     slopes = np.linalg.solve(square, product[..., None])[..., 0]
-    rest = high - np.einsum("idrk,dk->idr", moved, slopes)
-    return float((weight * rest**2).sum()), mean - np.einsum("drk,dk->dr", middle, slopes), slopes
+    rest = high - np.einsum("idrk,drk->idr", moved, slopes)
+    return float((weight * rest**2).sum()), mean - np.einsum("drk,drk->dr", middle, slopes), slopes
 
 
 def fit_branch_shift(

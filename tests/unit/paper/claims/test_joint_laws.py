@@ -44,7 +44,7 @@ def test_moved_profiles_must_beat_the_limit_and_the_nearest_profile(own_results:
 def test_the_table_shows_every_test_with_iid_and_the_nearest_profile(own_results: Path) -> None:
     table = profiles(Results(own_results))
     shown = [(row["held_out"], row["prediction"]) for row in table.rows if row["temperature"] == 0]
-    assert len(shown) == 4 * 5
+    assert len(shown) == 4 * 6
     assert ("corner", "profile of the nearest draft") in shown
     assert ("corner", "its own measured profile, side branches as the main chain") in shown
 

@@ -29,7 +29,7 @@ def grid(form: str = "power-interaction") -> TrainedProfiles:
     tokens, layers = (one.ravel() for one in np.meshgrid(2.0 ** np.arange(6), [1.0, 2, 4, 8]))
     t, d = np.log(tokens), np.log(layers)
     terms = np.stack(SHIFTS[form].terms(t, d, np.exp(-EXPONENT * t)), axis=-1)
-    size = 1.0 if form.startswith("power") else 0.2
+    size = 1.0 if SHIFTS[form].exponents[1:] else 0.2
     odds = BASE + size * (terms @ SLOPES[:, : terms.shape[-1]].T)[..., None]
     return TrainedProfiles(tokens, layers, from_log_odds(odds), np.full((24, DEPTH), 1e5))
 
@@ -76,8 +76,20 @@ def test_a_law_is_found_again_at_drafts_that_it_was_not_fitted_to(form: str) -> 
     out = (drafts.tokens == 8) | (drafts.layers == 4)
     law = fit_shift(drafts.part(~out), form)
     assert law.profile(drafts.tokens[out], drafts.layers[out]) == pytest.approx(drafts.profile[out], abs=2e-4)
-    if form.startswith("power"):
+    if SHIFTS[form].exponents[1:]:
         assert law.exponent == EXPONENT
+
+
+def test_only_a_law_by_rank_follows_ranks_that_move_apart() -> None:
+    drafts = grid()
+    ranks = np.arange(RANKS) * 0.3 * np.log(drafts.tokens)[:, None]
+    apart = from_log_odds(to_log_odds(drafts.profile) + ranks[:, None, :])
+    moved = TrainedProfiles(drafts.tokens, drafts.layers, apart, drafts.cycles)
+    errors = {
+        form: np.abs(fit_shift(moved, form).profile(moved.tokens, moved.layers) - apart).max()
+        for form in ("power-interaction", "by-rank")
+    }
+    assert errors["by-rank"] < 0.03 < errors["power-interaction"]
 
 
 def test_powers_saturate_and_logarithms_do_not() -> None:
