@@ -185,6 +185,23 @@ def whole(
     return array.astype(np.int64)
 
 
+def label(name: str, text: str) -> str:
+    """Return a text of the user for the cells of a table, and check that no reader takes it as a number.
+
+    Examples
+    --------
+    >>> label("device", "nan")
+    Traceback (most recent call last):
+        ...
+    scylla_sim.checks.InputError: device='nan' must be a name, not a number
+    """
+    try:
+        float(text)
+    except ValueError:
+        return text
+    raise fail(name, text, "must be a name, not a number")
+
+
 def number(name: str, value: ArrayLike, low: float = -np.inf, high: float = np.inf, *, hint: str = "") -> float:
     """Return ``value`` as one float and check that it lies in ``[low, high]``.
 

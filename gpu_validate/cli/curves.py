@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gpu_validate.records import record_file
 from gpu_validate.records.curves import TABLES, write_models
-from scylla_sim.checks import InputError, fail
+from scylla_sim.checks import InputError, fail, label
 from scylla_sim.console import note
 from scylla_sim.records import format_csv, write_text
 
@@ -60,7 +60,7 @@ def execute(args: argparse.Namespace) -> None:
     folders = write_models(record, Path(args.models)) if args.models else {}
     for row in rows:
         if args.device and "device" in row:
-            row["device"] = args.device
+            row["device"] = label("device", args.device)
         for name in ("model", "draft"):
             row |= {name: folders[row[name]]} if row.get(name) in folders else {}
     write_text(args.out, format_csv(rows))

@@ -17,6 +17,7 @@ from gpu_validate.device.facts import LOCAL
 from gpu_validate.device.hardware_toml import write_hardware
 from gpu_validate.records import record_file
 from gpu_validate.records.rows import PARTS, REPEAT_PASS, export
+from scylla_sim.checks import label
 from scylla_sim.console import name_list, note
 from scylla_sim.records import format_csv, write_text
 
@@ -77,7 +78,7 @@ def _warn_of_other_device(record: Mapping[str, Any], name: str) -> None:
 def execute(args: argparse.Namespace) -> None:
     """Run the verb."""
     record = record_file.read(args.record)
-    _warn_of_other_device(record, args.device)
+    _warn_of_other_device(record, label("device", args.device))
     sources = name_list(args.kernel_source)
     labels: dict[str, Any] = {"device": args.device, "evidence": args.evidence, "sources": sources}
     with record_file.complete_rows(args.record):
