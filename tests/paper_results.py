@@ -90,6 +90,13 @@ def write_laws(folder: Path) -> None:
     rivals = [law("sdsl", "a P + c", 8, a=-0.03, c=5.6, aicc=-33.0), log_law(8, 0.08, 5.07, (), aicc=-28.0)]
     for name in (*("tokens", "tokens-zero", "layers", "both", "both-10b", "layers-elsewhere", "data-elsewhere"),):
         put(folder, f"laws/rival-{name}.json", rivals)
+    joint = [
+        law("sum", "c + a t + b d", 11, a=0.09, b=0.34, c=5.07),
+        law("interaction", "c + (a + b d) t", 11, c=5.3),
+    ]
+    joint += [law("rate-sum", "logit rate = c + a t + b d", 11, a=0.07, b=0.28, c=2.08, delta_aicc=0.07)]
+    joint[1] |= {"a": 0.0, "a_stderr": 0.05, "b": None, "b_stderr": None, "delta_aicc": 36.0}
+    put(folder, "laws/joint-both.json", joint)
     beyond = {"y(84)": 5.4, "y(462)": 5.43}
     saturated = law("saturating-exponential", "c - a exp(-x / s)", 8, a=0.3, c=5.4) | {"y(84)": 5.4, "y(462)": 5.4}
     logarithm = law("log1p", "a ln(x + 1) + c", 8, a=0.08, c=5.08) | {"y(84)": 5.4, "y(462)": 5.54}

@@ -47,7 +47,16 @@ TOPICS: dict[str, Sequence[str]] = {
     "This machine": ("local",),
     "Served models": ("serving-", "served-", "closed-form", "llama-8b-", "verify-gap", "specbundle", "sglang-"),
     "Drafts trained here": ("small-scale-", "design-"),
-    "Laws in other papers": ("data-", "layers-", "epochs-", "pretraining-", "rival-", "theorem-1.1", "theorem-1.2"),
+    "Laws in other papers": (
+        "data-",
+        "layers-",
+        "epochs-",
+        "pretraining-",
+        "rival-",
+        "joint-",
+        "theorem-1.1",
+        "theorem-1.2",
+    ),
     "Acceptance by position and rank": ("positions", "ranks", "trees-", "decay", "acceptance"),
     "Trees by batch, Fig. 5 and Table 5": ("theorem-1.3", "fig5", "table5"),
 }
