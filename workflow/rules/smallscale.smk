@@ -144,7 +144,7 @@ rule long_training:
     params:
         code=VALIDATOR,
         simulator=SIMULATOR,
-        records=",".join(LONG),
+        records=lambda w, input: ",".join(input.records),
         law=small_scale_law("joint", "long"),
     shell:
         "(python workflow/commands.py "
