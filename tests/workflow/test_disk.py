@@ -59,7 +59,7 @@ def test_a_folder_that_filled_is_named_at_the_end(
         lambda path: usage(path)._replace(free=10 if Path(path).name == "steps" else 1e12),
     )
     explain(folder)
-    said = "disk: results/steps has 0.0 MB of free disk space and needs 1 MB; free space and run again"
+    said = "disk: results/steps has 0.0 MB of free disk space and needs 50 MB; free space and run again"
     assert capsys.readouterr().err == f"{said}; finished results are kept\n"
 
 
