@@ -1,9 +1,9 @@
 """Faults of a run: ``python -m proof.faults [--kills 100]``.
 
 A small part of the workflow runs undisturbed in a copy of the checkout, on recorded measurements. It then runs with
-faults: on a disk that is full or read-only or fills, with an intermediate file cut off, with a second run beside it,
+faults: on a disk that is full, read-only or fills, with an intermediate file cut off, with a second run beside it,
 and with files dated in the future. Each must end with the files of the undisturbed run, byte for byte. Another
-part, which measures and trains, is killed at random moments; see `proof.kills`. ``--out`` writes the table as JSON.
+part measures and trains, and is killed at random moments; see `proof.kills`. ``--out`` writes the table as JSON.
 """
 
 from __future__ import annotations
