@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from proof.run_copy import LIMIT_S, Run, copied, different, wait_for_group
-from proof.short import shorten
+from proof.short import OVERLAY, shorten
 
 TARGETS = (
     "results/compare/local-specdecode.json",
@@ -26,17 +26,6 @@ TARGETS = (
     "results/laws/theorem-1.1.json",
 )
 """Ends of the stages: measure, train, measure the trained, fit laws and calibration, score."""
-OVERLAY = """\
-measurements: live
-device: cpu
-scale: ci
-smallscale: [here]
-silicon_devices: [h100-sxm]
-silicon_ops: [gemm, context_attention]
-train_rows: 48
-gemm_train_rows: 48
-simulated_requests: 200
-"""
 MEASURED = "results/measured"
 WEIGHTS = f"{MEASURED}/weights"
 

@@ -167,7 +167,8 @@ other files must be those of an undisturbed run on the same measured records.
 {mutations_killed()}
 ## Sweeps
 
-`python -m proof.sweep --out proof/sweep.json` times sweeps of `workflow/config/sweeps.yaml`.
+`python -m proof.sweep --out proof/sweep.json` times sweeps of `workflow/config/sweeps.yaml`. The processor time of
+a scenario is that beyond the smallest sweep, of one scenario for each GPU and model.
 
 {sweeps_timed()}
 ## Slurm

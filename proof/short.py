@@ -44,6 +44,19 @@ if __name__ == "__main__":
 It replaces entries of the tables of shapes and plans before it calls the command line. Worker processes of training
 get the plan from the process that starts them."""
 
+OVERLAY = """\
+measurements: live
+device: cpu
+scale: ci
+smallscale: [here]
+silicon_devices: [h100-sxm]
+silicon_ops: [gemm, context_attention]
+train_rows: 48
+gemm_train_rows: 48
+simulated_requests: 200
+"""
+"""Settings of a short run that measures and trains."""
+
 
 def shorten(checkout: Path) -> None:
     """Replace the entry point of ``gpu_validate`` in a copy of the checkout."""

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from proof.short import shorten
+from proof.short import OVERLAY, shorten
 from scylla_sim.records import dump_json, write_text
 
 ROOT = Path(__file__).parent.parent
@@ -42,17 +42,6 @@ TARGETS = (
 )
 """Results of the run: laws of published points, and all rules that need a node for themselves."""
 WANTED = {"laws", "measure", "train", "measure_trained", "calibrate_local"}
-OVERLAY = """\
-measurements: live
-device: cpu
-scale: ci
-smallscale: [here]
-silicon_devices: [h100-sxm]
-silicon_ops: [gemm, context_attention]
-train_rows: 48
-gemm_train_rows: 48
-simulated_requests: 200
-"""
 SLURM_CONF = """\
 ClusterName=proof
 SlurmctldHost={host}(127.0.0.1)
