@@ -69,8 +69,8 @@ def _right(axes: Any, rows: list[Row]) -> None:
             axes.plot([x], [100 * found[test]["median"]], marker, color=colour, label=label if place == 0 else None)
     axes.set_xticks(range(len(_TESTS)), list(_TESTS.values()))
     axes.set(title="Trees of 16 to 60 nodes", xlabel="held out", ylabel="error of tokens per cycle, %")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend above the lines
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
 
 
 def profiles(results: Results) -> Canvas:
