@@ -214,9 +214,8 @@ def closed_loop(
         active = np.clip(rate * decoding, 0.5 * n, n)
         iteration = np.where(alone, decode, half + (decode - half) * (2.0 * active / n - 1.0))
         decoding = costs.cycles * iteration + others * decoding / (wait + decoding)
-        wait = np.where(
-            alone, steady, _steady(costs, load, iteration=iteration, prompt=prompt, share=share, rate=rate)
-        )
+        busy = _steady(costs, load, iteration=iteration, prompt=prompt, share=share, rate=rate)
+        wait = np.where(alone, steady, np.sqrt(wait * busy))  # without a mean, long prompts alternate for ever
     wave = _wave(costs, load, half=half, slow=longer)
     queue = np.maximum(load.concurrency - n, 0.0) * (wait + decoding) / n
     first = wait + np.where(alone, 0.0, load.start_share * (wave - wait)) + queue + constant

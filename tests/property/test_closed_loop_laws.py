@@ -1,5 +1,7 @@
 """Laws of closed loops that hold for all costs and loads."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,6 +50,15 @@ def test_a_slower_engine_never_serves_more(loop, host_s, slow, first_token_s):
     later = closed_loop(costs, load, host_s=host_s, slow=slow, first_token_s=first_token_s)
     assert (later.e2e_s >= fast.e2e_s * (1 - 1e-6)).all()
     assert (later.requests_per_s <= fast.requests_per_s * (1 + 1e-6)).all()
+
+
+@given(loops(), st.floats(0.0, 4.0))
+@settings(max_examples=60, deadline=None)
+def test_prompts_take_less_than_the_whole_time_however_long_they_are(loop, slow):
+    costs, load = loop
+    steady = replace(load, start_share=np.zeros(1))
+    found = closed_loop(costs, steady, slow=slow)
+    assert (found.requests_per_s * costs.prompt_s * (1.0 + slow) < 1.0).all()
 
 
 @given(loops())
