@@ -76,7 +76,7 @@ def _details(one: dict[str, Any]) -> str:
     """Return what else is known of one fault, in words."""
     words: dict[str, Callable[[Any], str]] = {
         "kills": lambda value: f"{value} kills",
-        "rounds": lambda value: f"{value} complete runs",
+        "rounds": lambda value: f"runs to the end: {value}",
         "measured_rows": lambda value: f"{value} measured rows",
         "kept": lambda value: f"{value} finished files",
         "lost": lambda value: f"{len(value)} lost",

@@ -70,3 +70,12 @@ def test_prompts_of_others_are_read_at_most_once(loop):
     most = costs.cycles * costs.decode_s + (costs.running - 1.0) * costs.prompt_s
     assert (costs.cycles * costs.half_decode_s * (1 - 1e-9) <= decoding).all()
     assert (decoding <= most * (1 + 1e-9)).all()
+
+
+def test_long_prompts_reach_one_steady_state():
+    one = np.ones(1)
+    costs = LoopCosts(4 * one, 4 * one, 0.0625 * one, 0.047 * one, one, one, one, 1.0625 * one, one, 32 * one)
+    load = closed_load(4 * one, 1000, 33.0 * one, start_share=0.0)
+    found = closed_loop(costs, load, slow=[0.0, 0.5, 1.0, 2.0])
+    assert (np.diff(found.e2e_s) > 0.0).all()
+    assert (found.requests_per_s * np.array([1.0, 1.5, 2.0, 3.0]) < 1.0).all()

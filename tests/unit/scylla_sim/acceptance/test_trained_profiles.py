@@ -15,7 +15,7 @@ from scylla_sim.acceptance.trained_profiles import (
     nearest,
 )
 from scylla_sim.acceptance.tree_search import best_tree
-from scylla_sim.acceptance.trees import DraftTree, chain, full_tree, tokens_per_cycle
+from scylla_sim.acceptance.trees import DraftTree, chain, from_paths, full_tree, tokens_per_cycle
 from scylla_sim.checks import InputError
 
 RANKS, DEPTH, BRANCH = 4, 3, 0.5
@@ -151,3 +151,19 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         splits(drafts, "corner", (1e9, 2.0))
     with pytest.raises(InputError, match="cycles"):
         TrainedProfiles(drafts.tokens, drafts.layers, drafts.profile, drafts.cycles[:, :2])
+
+
+def test_everything_behind_a_side_branch_is_in_it() -> None:
+    tree = from_paths([(0,), (1,), (1, 0), (1, 0, 0)])
+    found = branch_tokens_per_cycle(tree, [[0.5, 0.25]] * 3, np.log(3.0))
+    assert float(found) == pytest.approx(1.0 + 0.5 + 0.25 + 0.25**2 + 0.25**3)
+
+
+def test_log_odds_are_weighted_by_their_binomial_variance() -> None:
+    tokens, layers = np.array([1.0, 2, 4, 1, 2, 4]), np.array([1.0, 1, 1, 2, 2, 2])
+    rate = np.array([0.3, 0.55, 0.6, 0.5, 0.85, 0.97])
+    fitted = fit_shift(TrainedProfiles(tokens, layers, rate[:, None, None], np.full((6, 1), 1e6)), "sum")
+    root = np.sqrt(rate * (1.0 - rate))
+    terms = np.stack([np.ones(6), np.log(tokens), np.log(layers)], axis=1)
+    best = np.linalg.lstsq(terms * root[:, None], np.log(rate / (1.0 - rate)) * root, rcond=None)[0]
+    np.testing.assert_allclose([fitted.base[0, 0], *fitted.slopes[0, 0]], best, rtol=1e-9)
