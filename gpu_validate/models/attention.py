@@ -24,11 +24,13 @@ PACKED, CAUSAL, CUDNN = "torch_flash_packed", "torch_flash_causal", "torch_cudnn
 """Library kernels that are measured for comparison: flash attention over the context alone, flash attention by
 query head, and cuDNN.
 """
+PROMPT, CUDNN_PROMPT = "torch_flash_prompt", "torch_cudnn_prompt"
+"""Kernels of prompts on a GPU: flash attention, which the decoder runs, and that of cuDNN for prompts without a
+cached prefix.
+"""
 
 _MAX_TRITON_QUERIES = 128
-"""Largest number of query tokens of the Triton kernel. Longer inputs are prompts, which are not timed and use
-masked attention.
-"""
+"""Largest number of query tokens of the Triton kernel. Longer inputs are prompts."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Placement:
         device.
     mask
         Mask over all ``bound`` slots for `masked_attention`; ``None`` where no kernel needs it.
+    causal
+        Whether the tokens are a chain that ends at slot ``bound``, in every sequence.
     """
 
     positions: Tensor
@@ -61,6 +65,7 @@ class Placement:
     bound: int
     context: int | None = None
     mask: Tensor | None = None
+    causal: bool = False
 
 
 def decoder_kernel(kind: str) -> str:
@@ -68,6 +73,11 @@ def decoder_kernel(kind: str) -> str:
     if kind != "cuda":
         return MASKED
     return TRITON if triton_support.triton is not None else JOINED
+
+
+def prompt_kernel(kind: str) -> str:
+    """Return the name of the kernel that `attend` runs for a prompt on a kind of device (``cuda`` or ``cpu``)."""
+    return PROMPT if kind == "cuda" else MASKED
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, place: Placement) -> Tensor:
@@ -89,6 +99,8 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, place: Placement) -> Tensor:
     """
     if triton_support.triton_available(q, q.shape[-1]) and q.shape[2] <= _MAX_TRITON_QUERIES:
         return triton_attention.attend(q, keys, values, place.lengths, place.visible, bound=place.bound)
+    if q.is_cuda and q.dtype != torch.float32 and place.causal and q.shape[2] > _MAX_TRITON_QUERIES:
+        return causal_by_query_head(q, keys[:, :, : place.bound], values[:, :, : place.bound])
     if q.is_cuda and q.dtype != torch.float32 and place.context:
         end = place.context + place.visible.shape[1]
         return merged_attention(q, keys[:, :, :end], values[:, :, :end], place.context, place.visible)
@@ -139,6 +151,12 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def causal_by_query_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Compute flash attention with its built-in causal mask. Every query head reads the cache separately."""
     return _flash(q, k, v, causal=True)[0]
+
+
+def cudnn_prompt(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Compute causal attention of whole prompts with the kernel of cuDNN."""
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
 
 
 def cudnn_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -233,7 +251,9 @@ def kernel_calls(kernel: str, q: Tensor, pairs: Sequence[Sequence[Tensor]]) -> S
         return [lambda k=k, v=v: merged_attention(q, k, v, context, visible) for k, v in pairs]  # type: ignore[misc]
     if kernel in (PACKED, JOINED):
         return [lambda k=k, v=v: packed_attention(q, k, v) for k, v in pairs]  # type: ignore[misc]
-    if kernel == CAUSAL:
+    if kernel == CUDNN_PROMPT:
+        return [lambda k=k, v=v: cudnn_prompt(q, k, v) for k, v in pairs]  # type: ignore[misc]
+    if kernel in (CAUSAL, PROMPT):
         return [lambda k=k, v=v: causal_by_query_head(q, k, v) for k, v in pairs]  # type: ignore[misc]
     run = cudnn_attention if kernel == CUDNN else masked_attention
     mask = causal_mask(q_len, kv_len, group, device)

@@ -124,6 +124,7 @@ def placement_after(context: int, n: int, spec: Model, like: Tensor, *, batch: i
         context + n,
         context=context,
         mask=None if on_gpu else causal_mask(n, context + n, spec.num_heads // spec.num_kv_heads, device),
+        causal=True,
     )
 
 
@@ -293,3 +294,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, cache: KVCache, place: Placement) -> Tensor:
         """Return the logits ``(batch, n, vocab)`` of tokens ``(batch, n)`` and fill the cache."""
         return linear(self.features(tokens, cache, place), self.head.weight)
+
+    def last_logits(self, tokens: Tensor, cache: KVCache, place: Placement) -> Tensor:
+        """Return the logits ``(batch, 1, vocab)`` of the last token alone, as a prefill does."""
+        return linear(self.features(tokens, cache, place)[:, -1:], self.head.weight)

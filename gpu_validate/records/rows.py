@@ -19,6 +19,7 @@ REPEAT_PASS = 2
 SPLIT_BY = {
     "gemm": ("n", "k"),
     "decode_attention": ("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
+    "context_attention": ("batch", "q_len", "kv_len", "num_heads", "num_kv_heads", "head_dim"),
     "all_reduce": ("num_gpus", "bytes"),
     "step": ("model", "batch", "context"),
     "specdecode": ("model", "draft", "batch_size", "context_len"),

@@ -15,7 +15,8 @@ from itertools import product
 from gpu_validate.device.facts import Device, torch_dtype
 from gpu_validate.device.timer import Plan
 from gpu_validate.models import attention
-from gpu_validate.suites import cycles, decode, kernel_shapes, kernels, steps
+from gpu_validate.suites import cycles, decode, kernels, steps
+from gpu_validate.suites.campaign_scopes import SCOPES, Scope
 from gpu_validate.suites.case import ELEMENT_BYTES, Case, fits_memory
 from gpu_validate.suites.random_models import random_pair
 from gpu_validate.suites.runner import Job
@@ -52,117 +53,6 @@ class Stage:
         """Return the stage with every ``every``-th job."""
         return replace(self, jobs=self.jobs[::every])
 
-
-@dataclass(frozen=True)
-class Scope:
-    """Shapes of a campaign.
-
-    Attributes
-    ----------
-    target, draft
-        Models of the catalog with one vocabulary.
-    core_batches, core_contexts, core_tokens, core_lengths
-        Shapes of the first two stages: tokens per sequence of a step, drafted tokens of a cycle.
-    batches, contexts, tokens
-        Wider grid of steps.
-    cycle_batches, lengths, branching
-        Wider grid of cycles, and a tree.
-    heads
-        ``(num_heads, num_kv_heads, head_dim)`` of verify attention.
-    attention_groups
-        ``(batch, kv_len)``, most valuable first.
-    widths
-        Query tokens of verify attention.
-    gemms, gemm_rows, fp8_gemms, fp8_rows
-        ``(n, k)`` and rows of GEMMs: first those of the target's layers and head, then those of the draft.
-    decode
-        Grid of whole texts.
-    eager_lengths
-        Draft lengths whose cycles are launched eagerly too, at batch 1.
-    stream_bytes
-        Sizes of copies and reads.
-    """
-
-    target: str
-    draft: str
-    core_batches: tuple[int, ...]
-    core_contexts: tuple[int, ...]
-    core_tokens: tuple[int, ...]
-    core_lengths: tuple[int, ...]
-    batches: tuple[int, ...]
-    contexts: tuple[int, ...]
-    tokens: tuple[int, ...]
-    cycle_batches: tuple[int, ...]
-    lengths: tuple[int, ...]
-    branching: tuple[int, ...]
-    heads: tuple[int, int, int]
-    attention_groups: tuple[tuple[int, int], ...]
-    widths: tuple[int, ...]
-    gemms: tuple[tuple[int, int], ...]
-    gemm_rows: tuple[int, ...]
-    fp8_gemms: tuple[tuple[int, int], ...]
-    fp8_rows: tuple[int, ...]
-    decode: decode.Grid
-    eager_lengths: tuple[int, ...]
-    stream_bytes: tuple[float, ...]
-
-
-_TARGET, _DRAFT = "llama-3.1-8b", "llama-3.2-1b"
-GPU_SCOPE = Scope(
-    target=_TARGET,
-    draft=_DRAFT,
-    core_batches=(1, 32, 128),
-    core_contexts=(512, 2048),
-    core_tokens=(1, 4, 8, 16),
-    core_lengths=(1, 3, 5, 8),
-    batches=(8, 1, 16, 32, 64, 128, 256),
-    contexts=(2048, 512, 8192),
-    tokens=(1, 4, 2, 8, 16),
-    cycle_batches=(8, 64, 1, 32, 128, 16, 256),
-    lengths=(3, 1, 5, 2, 8),
-    branching=(4, 4),
-    heads=(32, 8, 128),
-    attention_groups=(
-        *((8, 2048), (1, 2048), (64, 2048), (8, 8192), (64, 8192), (1, 8192)),
-        *((8, 512), (1, 512), (64, 512), (1, 32768), (8, 32768)),
-    ),
-    widths=(1, 4, 8, 2, 16, 32, 64, 3, 6, 12),
-    gemms=(*kernel_shapes.GPU_GEMM_SHAPES["ci"], (3072, 2048), (16384, 2048), (2048, 8192), (128256, 2048)),
-    gemm_rows=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
-    fp8_gemms=kernel_shapes.GPU_GEMM_SHAPES["ci"][:4],
-    fp8_rows=(1, 8, 16, 32, 64, 128, 256, 1024),
-    decode=decode.GRIDS["cuda", "small"],
-    eager_lengths=(1, 3, 5),
-    stream_bytes=(256 * 2.0**20, 1024 * 2.0**20),
-)
-"""Shapes on a GPU."""
-
-_SMALL = "llama-160m"
-CPU_SCOPE = replace(
-    GPU_SCOPE,
-    target=_SMALL,
-    draft="llama-68m",
-    core_batches=(1, 4),
-    core_contexts=(256,),
-    core_tokens=(1, 4),
-    core_lengths=(1, 3),
-    batches=(1, 4),
-    contexts=(256, 1024),
-    tokens=(1, 2, 4),
-    cycle_batches=(1, 4),
-    lengths=(1, 3),
-    branching=(2, 2),
-    heads=(12, 12, 64),
-    attention_groups=((1, 256), (4, 1024)),
-    widths=(1, 4),
-    gemms=((768, 768), (2304, 768), (6144, 768), (768, 3072)),
-    gemm_rows=(1, 4, 16, 64),
-    decode=decode.GRIDS["cpu", "ci"],
-    stream_bytes=(64 * 2.0**20,),
-)
-"""Shapes on a CPU, small enough for a trial."""
-SCOPES = {"cuda": GPU_SCOPE, "cpu": CPU_SCOPE}
-"""Shapes by kind of device."""
 
 _SHORT = Plan(relative_error=0.005, min_samples=12, max_samples=200, time_limit_s=0.3, min_sample_s=2e-3)
 _LONG = replace(_SHORT, min_samples=25, time_limit_s=0.5)
@@ -225,6 +115,24 @@ def _attention(device: Device, scope: Scope) -> Iterator[Case]:
                 yield kernels.attention_case(device, batch, kv_len, width, scope.heads, other)
 
 
+def _prompts(device: Device, scope: Scope) -> Iterator[Case]:
+    """Yield prefill steps of the target and of the draft, then the attention and the GEMMs of prompts."""
+    graph = device.kind == "cuda"
+    target, draft = catalog.model(scope.target), catalog.model(scope.draft)
+    for shape in scope.prompts:
+        yield steps.prefill_case(device, target, shape, graph=graph)
+    for shape in scope.draft_prompts:
+        case = steps.prefill_case(device, draft, shape, graph=graph, copy=1)
+        weights = ELEMENT_BYTES[device.dtype] * target.parameters  # the target's weights stay in memory
+        yield replace(case, memory_bytes=case.memory_bytes + weights)
+    for batch, cached, tokens in scope.prompt_attention:
+        yield kernels.prompt_case(device, batch, cached, tokens, scope.heads)
+        if graph and not cached:
+            yield kernels.prompt_case(device, batch, cached, tokens, scope.heads, attention.CUDNN_PROMPT)
+    for m, (n, k) in product(scope.prompt_rows, scope.gemms[:4]):
+        yield kernels.gemm_case(device, m, n, k)
+
+
 def _gemms(device: Device, scope: Scope) -> Iterator[Case]:
     """Yield streams, launches and GEMMs, which a calibration of the GPU needs besides attention."""
     yield kernels.launch_case(device, graph=False)
@@ -250,7 +158,7 @@ def _gemms(device: Device, scope: Scope) -> Iterator[Case]:
         )
 
 
-_REPEATED = {"steps": 1, "cycles": 1, "attention": 2, "more cycles": 2, "more steps": 2}
+_REPEATED = {"steps": 1, "cycles": 1, "attention": 2, "more cycles": 2, "more steps": 2, "prompts": 2}
 """Stage that the second pass repeats -> n, to repeat every n-th of its cases."""
 
 
@@ -280,6 +188,7 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
         ("attention", 90.0, _attention(device, scope)),
         ("more cycles", 70.0, _cycles(device, scope, scope.cycle_batches, scope.core_contexts, wide)),
         ("more steps", 60.0, _steps(device, scope, scope.batches, scope.contexts, scope.tokens)),
+        ("prompts", 75.0, _prompts(device, scope)),
         ("decode", 40.0, decode.grid_cases(device, scope.decode)),
         ("gemms", 50.0, _gemms(device, scope)),
         ("parts", 40.0, _cycles(device, scope, scope.core_batches, first, core, parts)),
@@ -300,12 +209,12 @@ def stages(device: Device, scope: Scope | None = None) -> list[Stage]:
                 seen.add(key)
                 (jobs if fits_memory(device, case) else too_large).append(Job(_suite_of(case), case))
         found.append(Stage(name, seconds, jobs, too_large))
-    decoder = attention.decoder_kernel(device.kind)
+    decoder = (attention.decoder_kernel(device.kind), attention.prompt_kernel(device.kind))
     again = [
         Job(job.suite, job.case, 2)
         for stage in found
         if stage.name in _REPEATED
-        for job in [job for job in stage.jobs if job.case.shape.get("kernel_source") == decoder][
+        for job in [job for job in stage.jobs if job.case.shape.get("kernel_source") in decoder][
             :: _REPEATED[stage.name]
         ]
     ]

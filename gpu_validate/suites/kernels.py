@@ -188,6 +188,53 @@ def attention_case(
     )
 
 
+def prompt_case(
+    device: Device, batch: int, cached: int, q_len: int, heads: tuple[int, int, int], kernel: str = ""
+) -> Case:
+    """Return the case of prompts of ``q_len`` new tokens that attend to each other and to a cached prefix.
+
+    Parameters
+    ----------
+    device
+        Device under test.
+    batch, cached, q_len
+        Prompts, tokens of the prefix of each, and new tokens of each.
+    heads
+        ``(num_heads, num_kv_heads, head_dim)``.
+    kernel
+        Kernel to run; the decoder's by default.
+    """
+    kernel = kernel or attention.prompt_kernel(device.kind)
+    num_heads, num_kv_heads, head_dim = heads
+    shape = {
+        "batch": batch,
+        "q_len": q_len,
+        "kv_len": cached + q_len,
+        "num_heads": num_heads,
+        "num_kv_heads": num_kv_heads,
+        "head_dim": head_dim,
+        "window": 0,
+    }
+    cost = operations_cost([operation("context_attention", **shape)], device.dtype)
+    count = rotation_copies(device, cost.bytes)
+
+    def build() -> Sequence[Call]:
+        q = _random(device, batch, num_heads, q_len, head_dim)
+        pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, cached + q_len, head_dim), count)
+        return attention.kernel_calls(kernel, q, pairs)
+
+    other = "" if kernel == attention.prompt_kernel(device.kind) else f"-{kernel}"
+    return Case(
+        id=f"prompt-b{batch}-p{cached}-q{q_len}-h{num_heads}-kv{num_kv_heads}-d{head_dim}{other}",
+        shape=_shape(device, "context_attention", kv_dtype=device.dtype, **shape, kernel_source=kernel),
+        flop=cost.flop,
+        bytes=cost.bytes,
+        memory_bytes=count * cost.bytes,
+        build=build,
+        graph=True,
+    )
+
+
 def stream_case(device: Device, op: str, size: float) -> Case:
     """Return the case of a copy (read and write) or a read (sum) of ``size`` bytes."""
     count = rotation_copies(device, size)

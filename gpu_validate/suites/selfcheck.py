@@ -18,7 +18,16 @@ import torch
 
 from gpu_validate.device.facts import Device, detect_device, torch_dtype
 from gpu_validate.models import attention
-from gpu_validate.models.attention import CAUSAL, CUDNN, JOINED, MASKED, PACKED, TRITON
+from gpu_validate.models.attention import (
+    CAUSAL,
+    CUDNN,
+    CUDNN_PROMPT,
+    JOINED,
+    MASKED,
+    PACKED,
+    PROMPT,
+    TRITON,
+)
 from gpu_validate.models.decoder import Decoder, placement_after
 from gpu_validate.suites.random_models import random_caches
 from scylla_sim.specs.model import Model
@@ -29,11 +38,15 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     CAUSAL: ("flash",),
     JOINED: ("flash",),
     CUDNN: ("cudnn",),
+    PROMPT: ("flash",),
+    CUDNN_PROMPT: ("cudnn",),
     MASKED: ("",),
 }
 """Kernel source -> parts of kernel names, one of which must occur."""
 
 _HEADS = (8, 2, 64)
+_KV_LEN, _QUERIES, _PROMPT = 260, 4, 256
+"""Tokens of a checked call: cached ones, queries of a verify step, and queries of a prompt."""
 _TINY = Model("selfcheck", 1, 512, 1024, 8, 2, 64, 1024)
 
 
@@ -57,19 +70,20 @@ def _sources(device: Device) -> tuple[str, ...]:
     """Return the kernel sources to check."""
     if device.kind != "cuda":
         return (MASKED, PACKED)
-    return (attention.decoder_kernel(device.kind), PACKED, CAUSAL, CUDNN)
+    return (attention.decoder_kernel(device.kind), PACKED, CAUSAL, CUDNN, PROMPT, CUDNN_PROMPT)
 
 
 def _of_kernel(device: Device, source: str) -> dict[str, Any]:
-    """Report the kernels that ran for four query tokens, and whether their names match the requested source."""
+    """Report the kernels that ran for a few query tokens, and whether their names match the requested source."""
+    queries = {PROMPT: _PROMPT, CUDNN_PROMPT: _KV_LEN}.get(source, _QUERIES)
     num_heads, num_kv_heads, head_dim = _HEADS
     like = {"device": device.kind, "dtype": torch_dtype(device)}
-    q = torch.randn(2, num_heads, 4, head_dim, **like)  # type: ignore[call-overload]
-    pair = [torch.randn(2, num_kv_heads, 260, head_dim, **like) for _ in "kv"]  # type: ignore[call-overload]
+    q = torch.randn(2, num_heads, queries, head_dim, **like)  # type: ignore[call-overload]
+    pair = [torch.randn(2, num_kv_heads, _KV_LEN, head_dim, **like) for _ in "kv"]  # type: ignore[call-overload]
     try:
         (call,) = attention.kernel_calls(source, q, [pair])
         names = kernel_names(call)
-        mask = attention.causal_mask(4, 260, num_heads // num_kv_heads, q.device)
+        mask = attention.causal_mask(queries, _KV_LEN, num_heads // num_kv_heads, q.device)
         exact = attention.masked_attention(q, pair[0], pair[1], mask)
         out = call()
     except Exception as error:  # a library may refuse a shape

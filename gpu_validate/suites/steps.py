@@ -1,7 +1,8 @@
 """Suite ``step``: whole decoder stacks in plain steps, verify steps and draft steps.
 
 A step of one token is autoregressive decoding, and a step of several tokens is verification. Steps of the small
-model are the steps of a draft. On a GPU each step is one CUDA graph. A few are launched eagerly too, and a few run
+model are the steps of a draft. A prefill reads new tokens of some prompts and computes the logits of the last ones.
+On a GPU each step is one CUDA graph. A few are launched eagerly too, and a few run
 with 8-bit weights where the device supports them.
 """
 
@@ -15,11 +16,12 @@ import torch
 
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
-from gpu_validate.models.attention import decoder_kernel
+from gpu_validate.models.attention import decoder_kernel, prompt_kernel
 from gpu_validate.models.decoder import placement_after
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
-from gpu_validate.suites.costs import model_bytes, pass_cost
+from gpu_validate.suites.costs import model_bytes, operations_cost, pass_cost
 from gpu_validate.suites.random_models import random_caches, random_model
+from scylla_sim.ops.forward import prefill_ops
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
 
@@ -139,6 +141,63 @@ def step_case(
         bytes=cost.bytes,
         memory_bytes=model_bytes([spec], batch * (context + tokens), device.dtype)
         + 2 * element * batch * tokens * spec.vocab_size,
+        build=build,
+        graph=graph,
+    )
+
+
+PREFILL = "prefill"
+"""Role of a step that reads prompts."""
+
+
+def prefill_case(device: Device, spec: Model, shape: tuple[int, int, int], *, graph: bool, copy: int = 0) -> Case:
+    """Return the case of one step over new tokens of some prompts.
+
+    Parameters
+    ----------
+    device
+        Device under test.
+    spec
+        Model.
+    shape
+        ``(batch, context, tokens)``: prompts, cached tokens of each before the step, and new tokens of each.
+    graph
+        Whether to capture a CUDA graph.
+    copy
+        Number of the model with random weights; see `gpu_validate.suites.random_models.random_model`.
+    """
+    batch, context, tokens = shape
+    ops = prefill_ops(spec, tokens=tokens, cached=context, sequences=batch, dtype=device.dtype)
+    cost = operations_cost(ops, device.dtype)
+
+    def build() -> Sequence[Call]:
+        model = random_model(spec, device.kind, torch_dtype(device), copy=copy)
+        (store,) = random_caches((spec,), batch, context + tokens, model.norm)
+        place = placement_after(context, tokens, spec, model.norm, batch=batch)
+        chosen = torch.randint(spec.vocab_size, (batch, tokens), device=device.kind)
+        return [lambda: model.last_logits(chosen, store, place)]
+
+    widest = max(2 * spec.intermediate_size, spec.hidden_size)
+    return Case(
+        id=f"prefill-{spec.name}-b{batch}-s{context}-n{tokens}-{'graph' if graph else 'eager'}",
+        shape={
+            "op": "step",
+            "device": device.hardware,
+            "dtype": device.dtype,
+            "role": PREFILL,
+            "model": spec.name,
+            "batch": batch,
+            "context": context,
+            "tokens": tokens,
+            "graph": int(graph),
+            "framework": "torch",
+            "version": device.versions["torch"],
+            "kernel_source": prompt_kernel(device.kind),
+        },
+        flop=cost.flop,
+        bytes=cost.bytes,
+        memory_bytes=model_bytes([spec], batch * (context + tokens), device.dtype)
+        + 4 * ELEMENT_BYTES[device.dtype] * batch * tokens * widest,
         build=build,
         graph=graph,
     )

@@ -13,7 +13,7 @@ from paper.tables.errors import ROOFLINE_NOTE, word
 from paper.tables.gpu_table import BATCH, BLIND_NOTE, CONTEXT, DEVICE, FLOOR_NOTE, SCORES, each, gpu_table, scored
 from scylla_sim.records import Row
 
-ROLES = ("plain", "verify", "draft")
+ROLES = ("plain", "verify", "draft", "prefill")
 """Roles of a step, in the order of the table."""
 
 _CONFIGURATION = (
@@ -43,7 +43,7 @@ def steps(results: Results) -> Table:
 
     return gpu_table(
         "gpu-steps",
-        "Whole steps on measured GPUs: plain, verify and draft steps in CUDA graphs",
+        "Whole steps on measured GPUs: plain, verify, draft and prefill steps in CUDA graphs",
         (
             *(DEVICE, Column("role", "step"), Column("model", "model"), Column("dtype", "dtype"), BATCH),
             *(Column("measured", "measured (ms)"), *SCORES, EVIDENCE),

@@ -1,24 +1,33 @@
-"""``scylla-sim steps``: seconds of given decode and verify steps of a model, CSV in and out."""
+"""``scylla-sim steps``: seconds of given decode, verify and prefill steps of a model, CSV in and out."""
 
 from __future__ import annotations
 
 import argparse
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scylla_sim.checks import FloatArray
 from scylla_sim.cli import _columns
 from scylla_sim.console import add_output, emit_columns
+from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, line_of, parse_numbers
 from scylla_sim.prediction.overheads import step_overhead_counts, with_overheads
+from scylla_sim.prediction.prefill import prefill_step
 from scylla_sim.prediction.steps import target_step
 from scylla_sim.specs import catalog
 
 EPILOG = """example:
   printf 'device,dtype,model,batch,context,tokens\\nh100-sxm,bf16,llama-3.1-8b,8,1024,4\\n' > steps.csv
   scylla-sim steps --shapes steps.csv --format csv
+
+A row whose optional column role is prefill reads prompts: each of batch prompts has tokens new tokens after context
+cached ones.
 """
 
 LABELS = ("device", "dtype", "model")
 NUMBERS = ("batch", "context", "tokens")
+PREFILL = "prefill"
+"""Cell of the optional column ``role`` of a step that reads prompts."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,18 +41,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, default="csv")
 
 
+def _numbers(path: str, columns: _columns.Columns, is_prefill: NDArray[np.bool_]) -> dict[str, FloatArray]:
+    """Return the shapes of the steps. Only a prefill may start at a context of 0."""
+    counts = _columns.read_numbers(path, columns, ("batch", "tokens"))
+    parse_numbers("context", columns["context"], line_of(path), rule=AT_LEAST_ONE, rows=np.flatnonzero(~is_prefill))
+    return {**counts, **_columns.read_numbers(path, columns, ("context",), rule=NumberRule(0.0))}
+
+
 def execute(args: argparse.Namespace) -> int:
     """Print the columns of the file with predicted, roofline, lower and upper seconds."""
     columns = _columns.read_rows(args.shapes, (*LABELS, *NUMBERS))
-    numbers = _columns.read_numbers(args.shapes, columns, NUMBERS)
+    roles = [role.strip() == PREFILL for role in columns.get("role", [""] * len(columns["batch"]))]
+    numbers = _numbers(args.shapes, columns, np.array(roles))
     _columns.check_contexts(args, args.shapes, columns["model"], numbers["context"])
     given, engine = _columns.given_calibration(args), catalog.engine(args.engine)
     out = {name: np.empty(len(columns["batch"])) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}
-    for (device, dtype, model), at in _columns.groups(*(columns[name] for name in LABELS)):
+    for (device, dtype, model, is_prefill), at in _columns.groups(*(columns[name] for name in LABELS), roles):
         deployment = _columns.deployment(device, dtype, engine, given)
         shape = {name: numbers[name][at] for name in NUMBERS}
-        step = target_step(catalog.model(model), deployment, **shape)
-        verified = np.where(shape["tokens"] > 1, shape["batch"] * shape["tokens"], 0.0)
+        if is_prefill:
+            prompts = {"tokens": shape["tokens"], "cached": shape["context"], "sequences": shape["batch"]}
+            step, verified = prefill_step(catalog.model(model), deployment, **prompts), np.zeros(len(at))
+        else:
+            step = target_step(catalog.model(model), deployment, **shape)
+            verified = np.where(shape["tokens"] > 1, shape["batch"] * shape["tokens"], 0.0)
         time = with_overheads(step, engine, step_overhead_counts(verified=verified))
         out["predicted_s"][at], out["lower_s"][at], out["upper_s"][at] = time.value, time.lower, time.upper
         out["naive_s"][at] = step.datasheet_s

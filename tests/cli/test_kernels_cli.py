@@ -7,6 +7,11 @@ import json
 import pytest
 from command_line import PREDICT, refused, rows, run
 
+from scylla_sim.calibration import device_calibration
+from scylla_sim.prediction.prefill import prefill_step
+from scylla_sim.prediction.steps import Deployment
+from scylla_sim.specs import catalog
+
 
 def test_kernels_keeps_the_columns_of_its_input(capsys, tmp_path):
     shapes = tmp_path / "shapes.csv"
@@ -76,6 +81,24 @@ def test_steps_agree_with_predict(capsys, tmp_path):
     assert row["mine"] == "x"
     shapes.write_text("device,dtype,model,batch,context,tokens\nh100-sxm,bf16,llama-3.1-8b,8,nan,1\n")
     assert "context='nan' must be a number of at least 1 on line 2" in refused(capsys, "steps", "--shapes", shapes)
+
+
+CELLS = (("prefill", 0), ("prefill", 4096), ("verify", 4096))
+"""Role and context of the rows."""
+
+
+def test_steps_that_read_prompts_are_prefill_steps(capsys, tmp_path):
+    shapes = tmp_path / "steps.csv"
+    head = "device,dtype,role,model,batch,context,tokens\n"
+    shapes.write_text(head + "".join(f"h100-sxm,bf16,{r},llama-3.1-8b,2,{c},512\n" for r, c in CELLS))
+    found = list(csv.DictReader(io.StringIO(run(capsys, "steps", "--shapes", shapes, "--engine", "ideal")[1])))
+    deployment = Deployment(device_calibration.shipped("h100-sxm"), catalog.engine("ideal"))
+    for row, (_, cached) in zip(found[:2], CELLS):
+        step = prefill_step(catalog.model("llama-3.1-8b"), deployment, tokens=512, cached=cached, sequences=2)
+        assert float(row["predicted_s"]) == pytest.approx(float(step.seconds), rel=1e-12)
+    assert float(found[2]["predicted_s"]) > float(found[1]["predicted_s"]), "verification scores every token"
+    shapes.write_text(head + "h100-sxm,bf16,verify,llama-3.1-8b,2,0,512\n")
+    assert "context='0' must be a number of at least 1 on line 2" in refused(capsys, "steps", "--shapes", shapes)
 
 
 def test_cycles_agree_with_predict(capsys, tmp_path):

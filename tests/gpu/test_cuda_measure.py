@@ -89,6 +89,33 @@ def test_every_named_attention_kernel_gives_what_the_masked_one_gives(kernel: st
     torch.testing.assert_close(call(), masked, rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize("cached", [0, 300])
+def test_a_prompt_gives_the_logits_of_its_tokens_read_in_parts(cached: int) -> None:
+    """The prompt runs flash attention, and its parts of 64 tokens run the kernel of verification."""
+    model = decoder.Decoder(TINY, device="cuda", dtype=torch.bfloat16)
+    chosen = torch.randint(TINY.vocab_size, (2, 192), device="cuda")
+    caches = [decoder.KVCache.empty(TINY, 2, cached + 192, model.norm) for _ in "ab"]
+    for part in ("keys", "values"):
+        getattr(caches[0], part).normal_()
+        getattr(caches[1], part).copy_(getattr(caches[0], part))
+    with torch.inference_mode():
+        place = decoder.placement_after(cached, 192, TINY, model.norm, batch=2)
+        whole = model.last_logits(chosen, caches[0], place)
+        for start in range(0, 192, 64):
+            place = decoder.placement_after(cached + start, 64, TINY, model.norm, batch=2)
+            parts = model.last_logits(chosen[:, start : start + 64], caches[1], place)
+    torch.testing.assert_close(whole, parts, rtol=3e-2, atol=3e-2)
+    torch.testing.assert_close(caches[0].keys, caches[1].keys, rtol=3e-2, atol=3e-2)
+
+
+def test_cudnn_reads_whole_prompts_causally() -> None:
+    q, k, v = (torch.randn(2, heads, 300, 64, device="cuda", dtype=torch.bfloat16) for heads in (8, 2, 2))
+    masked = attention.masked_attention(q, k, v, attention.causal_mask(300, 300, 4, q.device))
+    for kernel in (attention.PROMPT, attention.CUDNN_PROMPT):
+        (call,) = attention.kernel_calls(kernel, q, [(k, v)])
+        torch.testing.assert_close(call(), masked, rtol=2e-2, atol=2e-2)
+
+
 def test_kernels_are_what_they_are_called() -> None:
     found = selfcheck.check(detect_device("cuda"))["kernels"]
     assert found[attention.decoder_kernel("cuda")]["as_named"], found

@@ -12,7 +12,7 @@ GPU_COMPARED = {
 }
 GPU_VERBS = {"kernels": "kernels", "step": "steps --engine ideal"}
 # Kernels that whole steps run. Only these are calibrated, and nothing is fitted to a step or a cycle.
-GPU_KERNELS = "torch_linear,torch_scaled_mm,triton_split_kv"
+GPU_KERNELS = "torch_linear,torch_scaled_mm,triton_split_kv,torch_flash_prompt"
 
 
 GPU_EVIDENCE = [[*gpu_copies(gpu), *gpu_scores(gpu)] for gpu in GPU_SUITES]

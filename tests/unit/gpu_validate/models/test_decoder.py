@@ -76,6 +76,9 @@ def test_a_step_of_n_tokens_is_n_steps_of_one() -> None:
     ]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(one_by_one.keys, at_once.keys, rtol=1e-4, atol=1e-5)
+    again = KVCache.empty(SPEC, 3, 9, model.norm)
+    last = model.last_logits(tokens, again, placement_after(0, 9, SPEC, model.norm, batch=3))
+    torch.testing.assert_close(last, parts[-1], rtol=1e-4, atol=1e-5)
 
 
 def test_slots_given_one_by_one_write_the_same_cache_as_a_shared_start() -> None:

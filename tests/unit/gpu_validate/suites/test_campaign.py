@@ -20,7 +20,7 @@ from gpu_validate.device.facts import catalog_device, detect_device
 from gpu_validate.device.timer import Plan
 from gpu_validate.models import attention
 from gpu_validate.records import record_file, rows
-from gpu_validate.suites import campaign_stages, decode, kernels, runner, selfcheck
+from gpu_validate.suites import campaign_scopes, campaign_stages, decode, kernels, runner, selfcheck
 from gpu_validate.suites.last_results import LastResults
 from gpu_validate.suites.runner import SuiteRun
 from gpu_validate.suites.sampling_plans import SETTLE_S, expected_seconds, settling_plan
@@ -30,7 +30,7 @@ from scylla_sim.specs.model import Model
 TARGET = Model("llama-3.1-8b", 2, 64, 96, 4, 2, 16, 64)
 DRAFT = Model("llama-3.2-1b", 1, 32, 48, 2, 2, 16, 64)
 SCOPE = replace(
-    campaign_stages.GPU_SCOPE,
+    campaign_scopes.GPU_SCOPE,
     core_batches=(1, 2),
     core_contexts=(24,),
     core_tokens=(1, 4),
@@ -49,6 +49,10 @@ SCOPE = replace(
     fp8_gemms=((64, 64),),
     fp8_rows=(1, 32),
     decode=decode.Grid("llama-3.1-8b", "llama-3.2-1b", ((1, 0), (1, 3)), 24, 8),
+    prompts=((1, 0, 24), (2, 16, 8)),
+    draft_prompts=((1, 0, 24),),
+    prompt_attention=((1, 0, 24), (2, 16, 8)),
+    prompt_rows=(24,),
     eager_lengths=(1,),
     stream_bytes=(2.0**14,),
 )
@@ -63,7 +67,7 @@ def gemm(x: Any, weight: Any, dtype: torch.dtype, *, padded: bool = False) -> to
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     torch.set_num_threads(1)
-    monkeypatch.setitem(campaign_stages.SCOPES, "cuda", SCOPE)
+    monkeypatch.setitem(campaign_scopes.SCOPES, "cuda", SCOPE)
     monkeypatch.setitem(campaign_stages.PLANS, "cuda", dict.fromkeys(campaign_stages.PLANS["cuda"], PLAN))
     models = {spec.name: spec for spec in (TARGET, DRAFT)}
     monkeypatch.setattr(catalog, "model", models.__getitem__)
@@ -71,7 +75,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setattr("gpu_validate.cli.campaign.warm_up", lambda device: None)
     monkeypatch.setattr("gpu_validate.suites.measurement.GRAPH_S", 1e-6)
     monkeypatch.setitem(selfcheck.EXPECTED, attention.CUDNN, ("scaled_dot_product",))
+    monkeypatch.setitem(selfcheck.EXPECTED, attention.CUDNN_PROMPT, ("scaled_dot_product",))
     monkeypatch.setattr(attention, "cudnn_attention", attention.masked_attention)
+    monkeypatch.setattr(attention, "cudnn_prompt", attention.causal_by_query_head)
     monkeypatch.setattr(kernels.fp8, "gemm", gemm)
     monkeypatch.setattr(selfcheck, "SelfCheckProcess", Check)
     LastResults.clear_all()

@@ -15,7 +15,7 @@ from gpu_validate.suites.costs import Cost, cycle_cost, draft_widths, head_ops, 
 from gpu_validate.suites.random_models import random_pair
 from scylla_sim.acceptance.trees import DraftTree, chain, full_tree
 from scylla_sim.ops.draft import draft_ops
-from scylla_sim.ops.forward import forward_ops
+from scylla_sim.ops.forward import forward_ops, prefill_ops
 from scylla_sim.ops.op import Op
 from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Draft
@@ -47,6 +47,17 @@ def test_step_and_plain_cases_declare_the_operation_list() -> None:
     plain = cycles.plain_case(H100, (LLAMA, SMALL_LLAMA), pair, 8, 512)
     for case in (step, plain):
         assert (case.flop, case.bytes) == pytest.approx(expected, rel=1e-12), case.id
+
+
+def test_a_prefill_declares_the_work_of_prompts() -> None:
+    """Only the last token of each prompt is scored, and its tokens see half of each other."""
+    case = steps.prefill_case(H100, LLAMA, (2, 512, 1024), graph=True)
+    expected = total(prefill_ops(LLAMA, tokens=1024, cached=512, sequences=2))
+    assert (case.flop, case.bytes) == pytest.approx(expected, rel=1e-12)
+    layers = 2 * 2 * 1024 * (LLAMA.parameters - 2 * 128256 * 4096)
+    head = 2 * 2 * 128256 * 4096
+    pairs = 2 * (1024 * 512 + 1024 * 1025 / 2)
+    assert case.flop == pytest.approx(layers + head + 4 * pairs * 32 * 4096, rel=2e-3)
 
 
 def pair() -> tuple[Decoder, Decoder]:
