@@ -37,12 +37,20 @@ whose last tile is partly filled.
 """
 _BLOCK = 1 << 18
 """Complex numbers in memory at once while tiles are counted."""
+_FEW = 1 << 17
+"""Complex exponentials that take less time than the table of `_remainder_table`."""
 _EXACT = 1 << 20
 """Complex numbers up to which tiles are counted for each number of tokens; above, they are interpolated."""
 _NEGLIGIBLE = 45.0
 """Waves below exp(-45) of the largest are left out. They are beyond the digits of a double."""
-_STEP = 1.02
-"""Ratio of the numbers of tokens between which tiles are interpolated; the error is at most 0.2 %."""
+_PER_OCTAVE = 64
+"""Numbers of tokens in each octave between which tiles are interpolated.
+
+The error is below 0.05 % for a skew up to 1, and at most 0.7 % for a skew of 1.2, whose most popular experts take
+every token.
+"""
+_USUAL_TOKENS = 16384
+"""Least number of tokens up to which the table goes, so that most calls share one."""
 
 
 @cache
@@ -122,6 +130,44 @@ def _transforms(experts: MoE, rows: int) -> tuple[ComplexArray, ComplexArray]:
     return logs[order], np.multiply.outer(times, doubled / (root - 1.0)).reshape(-1)[order]
 
 
+@cache
+def _remainder_table(experts: MoE, rows: int, octaves: int) -> tuple[FloatArray, FloatArray]:
+    """Return numbers of tokens, and the sum over roots of unity in the notes of `filled_tiles` at each of them.
+
+    They are all numbers below 2 * `_PER_OCTAVE`, and `_PER_OCTAVE` numbers in each further octave. The waves of
+    an octave are the squares of those of the octave before, which is much faster than their exponentials.
+    """
+    logs, weights = _transforms(experts, rows)
+    waves = np.multiply.accumulate(np.broadcast_to(np.exp(logs), (2 * _PER_OCTAVE - 1, logs.size)), axis=0)
+    tokens, sums = [np.arange(1.0, 2.0 * _PER_OCTAVE)], [(waves @ weights).real]
+    waves = waves[_PER_OCTAVE - 1 :]
+    for octave in range(1, octaves + 1):
+        tokens.append(2.0**octave * np.arange(_PER_OCTAVE, 2 * _PER_OCTAVE))
+        kept = int(np.searchsorted(-logs.real, _NEGLIGIBLE / tokens[-1][0], side="right"))
+        waves = waves[:, :kept] ** 2
+        sums.append((waves @ weights[:kept]).real)
+    return np.concatenate(tokens), np.concatenate(sums)
+
+
+def _sums_over_roots(experts: MoE, tokens: FloatArray, rows: int) -> FloatArray:
+    """Return the sum over roots of unity in the notes of `filled_tiles` for rising numbers of tokens."""
+    logs, weights = _transforms(experts, rows)
+    numbers = tokens.size * logs.size
+    found = np.full(tokens.shape, np.nan)
+    if numbers > _FEW:
+        octaves = int(np.ceil(np.log2(max(tokens[-1], _USUAL_TOKENS) / _PER_OCTAVE)))
+        nodes, sums = _remainder_table(experts, rows, octaves)
+        known = (tokens >= 1.0) & ((numbers > _EXACT) | ((tokens < 2 * _PER_OCTAVE) & (tokens % 1.0 == 0.0)))
+        found[known] = np.interp(np.log(tokens[known]), np.log(nodes), sums)
+    others = np.flatnonzero(np.isnan(found))
+    step = max(1, _BLOCK // logs.size)
+    for at in (others[start : start + step] for start in range(0, others.size, step)):
+        kept = int(np.searchsorted(-logs.real, _NEGLIGIBLE / tokens[at[0]], side="right"))
+        waves = np.exp(np.multiply.outer(tokens[at], logs[:kept]))
+        found[at] = (waves @ weights[:kept]).real
+    return found
+
+
 def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
     """Return the expected number of tiles of ``rows`` rows in use, over all experts.
 
@@ -144,24 +190,11 @@ def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
     >>> filled_tiles(mixtral, [1, 64, 256, 512], 64).round(2).tolist()
     [2.0, 8.0, 11.73, 19.81]
     """
-    total = positive("tokens", tokens)
-    distinct, place = np.unique(total, return_inverse=True)
-    logs, weights = _transforms(experts, rows)
-    nodes = distinct
-    if distinct.size * logs.size > _EXACT:
-        _, first = np.unique(np.floor(np.log(distinct) / np.log(_STEP)), return_index=True)
-        nodes = distinct[np.append(first, distinct.size - 1)]
-    remainder = np.empty(nodes.shape)
-    step = max(1, _BLOCK // logs.size)
-    for at in range(0, nodes.size, step):
-        kept = int(np.searchsorted(-logs.real, _NEGLIGIBLE / nodes[at], side="right"))
-        waves = np.exp(np.multiply.outer(nodes[at : at + step], logs[:kept]))
-        remainder[at : at + step] = (waves @ weights[:kept]).real
-    if nodes is not distinct:
-        remainder = np.interp(np.log(distinct), np.log(nodes), remainder)
+    distinct, place = np.unique(positive("tokens", tokens), return_inverse=True)
+    remainder = _sums_over_roots(experts, distinct, rows)
     routed = experts.experts_per_token * distinct
     tiles: FloatArray = (routed + 0.5 * (rows - 1.0) * experts.num_experts + remainder) / rows
-    return tiles[place].reshape(total.shape)
+    return tiles[place].reshape(np.shape(tokens))
 
 
 def independent_tokens(sequences: ArrayLike, tokens: ArrayLike, overlap: float) -> FloatArray:
