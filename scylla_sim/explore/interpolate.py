@@ -102,16 +102,15 @@ def error_of(grid: Grid, scenario: Scenario, *, points: int = POINTS, seed: int 
     return GridError(float(wrong.max()), float(band.max()), points, float(batch[worst]), float(context[worst]))
 
 
-def _refined(nodes: FloatArray, at: float, *, whole: bool) -> FloatArray:
+def _with_one_more(nodes: FloatArray, at: float, *, whole: bool) -> FloatArray:
     """Return nodes with one more in the interval that holds a value."""
     index = int(_weights(nodes, np.array([at]))[0][0])
     middle = np.sqrt(nodes[index] * nodes[index + 1])
     return np.unique([*nodes, np.round(middle) if whole else middle])
 
 
-def checked_grid(scenario: Scenario) -> tuple[Grid, GridError]:
+def refined(grid: Grid, scenario: Scenario) -> tuple[Grid, GridError]:
     """Return a grid of a scenario and its error, with more nodes while the error is above `MAX_ERROR`."""
-    grid = build(scenario)
     if len(grid.shapes) == 1:
         return grid, GridError(0.0, 0.0, 0, 1.0, float(grid.contexts[0]))
     error = error_of(grid, scenario)
@@ -120,8 +119,8 @@ def checked_grid(scenario: Scenario) -> tuple[Grid, GridError]:
             break
         grid = build(
             scenario,
-            nodes=_refined(grid.nodes, error.batch, whole=True),
-            contexts=_refined(grid.contexts, error.context, whole=True),
+            nodes=_with_one_more(grid.nodes, error.batch, whole=True),
+            contexts=_with_one_more(grid.contexts, error.context, whole=True),
         )
         error = error_of(grid, scenario)
     return grid, error

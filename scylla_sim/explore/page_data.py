@@ -8,7 +8,7 @@ from typing import Any
 from scylla_sim.acceptance import positions
 from scylla_sim.acceptance.profiles import RANK_EXPONENT
 from scylla_sim.explore.grid import DENSE, SMOOTH, Grid, build
-from scylla_sim.explore.interpolate import GridError, checked_grid
+from scylla_sim.explore.interpolate import refined
 from scylla_sim.explore.load_error import load_error
 from scylla_sim.explore.load_tables import load_tables
 from scylla_sim.explore.measured import nearest_rows
@@ -44,15 +44,15 @@ def _law(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def page_data(scenario: Scenario, *, runs: str | None = None) -> dict[str, Any]:
-    """Return everything that the page needs for one deployment.
+def quick_data(scenario: Scenario, grid: Grid) -> dict[str, Any]:
+    """Return what the page needs to draw one deployment. `details` completes it.
 
     Parameters
     ----------
     scenario
         Model, hardware, TP ranks, precisions, engine and draft.
-    runs
-        CSV file of published serving runs, for the nearest measured row; ``None`` for none.
+    grid
+        Grid of the scenario.
 
     Raises
     ------
@@ -61,7 +61,6 @@ def page_data(scenario: Scenario, *, runs: str | None = None) -> dict[str, Any]:
     """
     deployment = scenario.deployments()[0]
     hardware, engine = deployment.calibration.hardware, deployment.engine
-    grid, error = checked_grid(scenario)
     draft = scenario.draft_model()
     return {
         "model": scenario.target_model().name,
@@ -80,11 +79,33 @@ def page_data(scenario: Scenario, *, runs: str | None = None) -> dict[str, Any]:
             "peak_flop_per_s": rates(hardware, deployment.dtype).flop_per_s,
             "bytes_per_s": hardware.memory_bytes_per_s,
         },
-        "error": _error(error),
+        "error": None,
         "notes": list(dict.fromkeys([*scenario.name_notes(), *scenario.precision_notes()])),
         "settings": settings_of(scenario),
-        "measured": nearest_rows(scenario, runs),
+        "measured": None,
     }
+
+
+def details(scenario: Scenario, grid: Grid, *, runs: str | None = None) -> dict[str, Any]:
+    """Return what completes `quick_data`: the error of the grid, a finer grid if it needs one, and measured rows.
+
+    Parameters
+    ----------
+    runs
+        CSV file of published serving runs, for the nearest measured row; ``None`` for none.
+    """
+    finer, error = refined(grid, scenario)
+    return {
+        "error": {"speedup": error.speedup, "band": error.band, "points": error.points},
+        "measured": nearest_rows(scenario, runs),
+        **({} if finer is grid else {"grid": _grid_values(finer)}),
+    }
+
+
+def page_data(scenario: Scenario, *, runs: str | None = None) -> dict[str, Any]:
+    """Return everything that the page needs for one deployment; see `quick_data` and `details`."""
+    grid = build(scenario)
+    return quick_data(scenario, grid) | details(scenario, grid, runs=runs)
 
 
 def load_data(scenario: Scenario, *, checked: bool) -> dict[str, Any]:
@@ -98,10 +119,6 @@ def load_data(scenario: Scenario, *, checked: bool) -> dict[str, Any]:
     tables = load_tables(scenario)
     error = asdict(load_error(scenario, build(scenario), tables)) if checked else None
     return {**tables.as_json(), "error": error}
-
-
-def _error(error: GridError) -> dict[str, Any]:
-    return {"speedup": error.speedup, "band": error.band, "points": error.points}
 
 
 def _options(scenario: Scenario) -> dict[str, Any]:

@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
-from typing import Any
+from threading import RLock
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from scylla_sim.checks import InputError, fail, one_of
 from scylla_sim.explore.choices import choices_of
 from scylla_sim.explore.dropped import rates_of
+from scylla_sim.explore.grid import Grid, build
 from scylla_sim.explore.html import PLOTLY_PATH, as_script, page, plotly_script
-from scylla_sim.explore.page_data import load_data, page_data
+from scylla_sim.explore.page_data import details, load_data, quick_data
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.specs import catalog
 
@@ -41,9 +42,10 @@ def chosen(scenario: Scenario, query: Mapping[str, str]) -> Scenario:
         For an option that the page does not have, or a value that is not on offer.
     """
     given: dict[str, Any] = {}
+    shown = {"model": scenario.target_model, "draft": scenario.draft_model}  # the page names files by their folders
     for name, value in query.items():
         one_of("option", name, NAMES)
-        if value in ("", str(getattr(scenario, name))):
+        if value in ("", str(getattr(scenario, name))) or (name in shown and value == shown[name]().name):
             continue
         if name in ("model", "hardware", "engine"):
             one_of(name, value, catalog.names({"model": "models", "engine": "engines"}.get(name, name)))
@@ -69,31 +71,41 @@ class Explorer:
 
     scenario: Scenario
     runs: str | None = None
-    _kept: OrderedDict[tuple[tuple[str, str], ...], dict[str, Any]] = field(default_factory=OrderedDict)
-    _lock: Lock = field(default_factory=Lock)
+    _kept: OrderedDict[tuple[tuple[str, str], ...], Any] = field(default_factory=OrderedDict)
+    _lock: RLock = field(default_factory=RLock)
 
     def data(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Return the data of the page for the choices of a visitor."""
+        """Return what the page needs to draw the choices of a visitor."""
 
         def made(scenario: Scenario) -> dict[str, Any]:
-            return page_data(scenario, runs=self.runs) | {"choices": choices_of(scenario)}
+            return quick_data(scenario, self._grid(query)) | {"choices": choices_of(scenario)}
 
-        return self._known("data", query, made)
+        return cast(dict[str, Any], self._known("data", query, made))
+
+    def details(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Return the error of the grid and the measured rows for the choices of a visitor."""
+
+        def made(scenario: Scenario) -> dict[str, Any]:
+            return details(scenario, self._grid(query), runs=self.runs)
+
+        return cast(dict[str, Any], self._known("details", query, made))
 
     def load(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return the seconds of prompts for the choices of a visitor."""
-        return self._known("load", query, lambda scenario: load_data(scenario, checked=False))
+        found = self._known("load", query, lambda scenario: load_data(scenario, checked=False))
+        return cast(dict[str, Any], found)
 
-    def _known(
-        self, kind: str, query: Mapping[str, str], make: Callable[[Scenario], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Return kept data, or make and keep them."""
+    def _grid(self, query: Mapping[str, str]) -> Grid:
+        return cast(Grid, self._known("grid", query, build))
+
+    def _known(self, kind: str, query: Mapping[str, str], make: Callable[[Scenario], Any]) -> Any:
+        """Return kept values, or make and keep them."""
         key = (("", kind), *sorted(query.items()))
         with self._lock:  # one prediction at a time: they share the cores anyway
             if key not in self._kept:
                 self._kept[key] = make(chosen(self.scenario, query))
             self._kept.move_to_end(key)
-            while len(self._kept) > 2 * KEPT:
+            while len(self._kept) > 4 * KEPT:
                 self._kept.popitem(last=False)
             return self._kept[key]
 
@@ -110,10 +122,9 @@ class Explorer:
         parts = urlsplit(path)
         if parts.path == PLOTLY_PATH:
             return "text/javascript", plotly_script().encode()
-        if parts.path == "/data":
-            return "application/json", as_script(self.data(dict(parse_qsl(parts.query)))).encode()
-        if parts.path == "/load":
-            return "application/json", as_script(self.load(dict(parse_qsl(parts.query)))).encode()
+        makers = {"/data": self.data, "/details": self.details, "/load": self.load}
+        if parts.path in makers:
+            return "application/json", as_script(makers[parts.path](dict(parse_qsl(parts.query)))).encode()
         if parts.path == "/":
             return "text/html; charset=utf-8", page(self.data({})).encode()
         raise KeyError(parts.path)

@@ -93,6 +93,21 @@ async function changeDeployment() {
   showShapes();
   draw();
   document.body.dataset.deploymentMs = performance.now() - began;
+  await readDetails();
+}
+
+async function readDetails() {  // what the page can be drawn without: the error of the grid, measured rows
+  const asked = model, answer = await fetch(`/details?${deploymentQuery()}`);
+  if (!answer.ok || model !== asked) return;
+  const found = await answer.json();
+  if (found.grid) {
+    model = new Model({...model.data, ...found});
+    draw();
+    return;
+  }
+  Object.assign(model.data, found);
+  byId("footnote").textContent = footnote();
+  showMeasured();
 }
 
 function showShapes() {
@@ -114,24 +129,25 @@ function showShapes() {
 const toSlider = (value, low, high) => 1000 * Math.log(value / low) / Math.log(high / low);
 const fromSlider = (at, low, high) => low * (high / low) ** (at / 1000);
 
-// Parts of the page by id, with the state that they show. A part whose state changed is drawn at once if it is in
-// sight, else when nothing has changed for a while.
+// Layers of each card: the state that they show, and how they show it. A layer is drawn if that state or a layer
+// below it changed: at once if the card is in sight, else when nothing has changed for a while.
 const CARDS = {
-  "speedup-card": [["K", "batch", "context", "rates", "unsure"], now => drawSpeedup(now)],
-  "parts-card": [["K", "batch", "context", "rates"], (now, i) => drawParts(now, i)],
-  "roofline-card": [["K", "batch", "context"], (_, i) => drawRoofline(i)],
-  "pareto-card": [["K", "batch", "context", "rates"], (now, i) => drawPareto(now, i)],
-  "load-card": [["K", "rates", "rate", "input", "output"], () => readyLoad().then(ready => { if (ready) drawLoad(); })],
-  "settings-card": [["K", "batch", "context", "rates"], () => { showSettings(); showMeasured(); }],
+  "speedup-card": [[["K", "context", "rates", "unsure"], drawSpeedup], [["batch"], markSpeedup]],
+  "parts-card": [[["K", "batch", "context", "rates"], drawParts]],
+  "roofline-card": [[[], drawRoofline], [["K", "batch", "context"], (_, i) => markRoofline(i)]],
+  "pareto-card": [[["K", "context", "rates", "best"], (now, i, best) => drawPareto(best)], [["batch"], markPareto]],
+  "load-card": [[["K", "rates", "rate", "input", "output"],
+    () => readyLoad().then(ready => { if (ready) drawLoad(); })]],
+  "settings-card": [[["K", "batch", "context", "rates"], () => { showSettings(); showMeasured(); }]],
 };
-const drawn = {};  // part -> the model and the state that it shows
+const drawn = {};  // card and layer -> the model and the state that it shows
 const seen = new Set();
 const watcher = new IntersectionObserver(entries => {
   for (const {target, isIntersecting} of entries) if (isIntersecting) seen.add(target.id); else seen.delete(target.id);
   drawSoon();
 }, {rootMargin: "120px"});
 
-function showSliders(now, i) {
+function showSliders(now, best, i) {
   const {K, context, rates, unsure, batch} = state, last = model.contexts[model.contexts.length - 1];
   byId("batch").value = toSlider(batch, 1, model.lastBatch);
   byId("context").value = toSlider(context, model.contexts[0], last);
@@ -143,7 +159,6 @@ function showSliders(now, i) {
   byId("unsure-value").textContent = unsure ? `± ${two(unsure)}` : "exact";
   byId("length-value").textContent = K ? `${two(now.tau)} tokens a cycle` : "no draft";
   if (document.activeElement !== byId("rates")) byId("rates").value = rates.length > 1 ? rates.join(",") : "";
-  const best = model.best(i, context, rates);
   for (const button of document.querySelectorAll("[data-shape]")) {
     const shape = Number(button.dataset.shape);
     button.lastChild.textContent = two(model.at(shape, i, context, rates, 0).speedup);
@@ -153,9 +168,9 @@ function showSliders(now, i) {
 
 function draw(changed = true) {
   const began = performance.now(), i = model.index(state.batch), {K, context, rates, unsure} = state;
-  const now = model.at(K, i, context, rates, unsure);
+  const now = model.at(K, i, context, rates, unsure), best = model.best(i, context, rates);
   if (changed) {
-    showSliders(now, i);
+    showSliders(now, best, i);
     byId("headline").innerHTML = headline(now, i);
     byId("summary").innerHTML = summary(i);
     showFacts(now, i);
@@ -164,10 +179,14 @@ function draw(changed = true) {
   }
   const drawCards = ids => {
     for (const id of ids) {
-      const [names, show] = CARDS[id], shown = [model, sizes, ...names.map(name => state[name])];
-      if (drawn[id]?.every((value, at) => value === shown[at])) continue;
-      drawn[id] = shown;
-      show(now, i);
+      let below = false;
+      CARDS[id].forEach(([names, show], layer) => {
+        const key = `${id} ${layer}`, shown = [model, sizes, ...names.map(name => name === "best" ? best : state[name])];
+        below ||= !drawn[key]?.every((value, at) => value === shown[at]);
+        if (!below) return;
+        drawn[key] = shown;
+        show(now, i, best);
+      });
     }
   };
   drawCards(seen);
@@ -258,3 +277,4 @@ for (const id in CARDS) {
   watcher.observe(byId(id));
 }
 draw();
+if (model.data.error === null) readDetails();

@@ -60,6 +60,9 @@ function summary(i) {
     + `${whole(context)} tokens of context. ${other}.${full}`;
 }
 
+const EVIDENCE = {silicon: "measured on this GPU", transferred: "measured on another GPU", theory: "never measured",
+  published: "from published runs"};
+
 function showFacts(now, i) {
   const {K, context, rates, unsure, batch} = state, part = model.parts(K, i, context);
   const last = Math.min(model.most(K, context), model.lastBatch);
@@ -76,7 +79,7 @@ function showFacts(now, i) {
       "contexts where drafting pays at this batch"],
     [`${short(model.most(K, context))} <small>(${short(model.most(0, context))} plain)</small>`,
       "requests that fit in memory"],
-    [`${(100 * part.engine / part.total).toFixed(0)} %`, `engine overhead (${engine}); kernels: ${kernels}`],
+    [`${(100 * part.engine / part.total).toFixed(0)} %`, `engine overhead, ${EVIDENCE[engine] ?? engine}; kernels ${EVIDENCE[kernels] ?? kernels}`],
   ];
   byId("facts").innerHTML = items.map(([value, text]) => `<div class="fact"><b>${value}</b><span>${text}</span></div>`)
     .join("");
@@ -125,11 +128,12 @@ function showSettings() {
 }
 
 function showMeasured() {
-  const rows = model.data.measured, {batch, context, K} = state, [length, topK] = model.shapes[K];
+  const rows = model.data.measured ?? [], {batch, context, K} = state, [length, topK] = model.shapes[K];
   const apart = row => Math.abs(Math.log(row.batch / batch)) + Math.abs(Math.log(row.context / context));
   const distance = row => apart(row) + Math.abs(row.draft_len - length) / 3 + 2 * (row.top_k > 1 !== topK > 1);
   if (rows.length === 0) {
-    byId("measured").textContent = "No published run of this deployment: nothing to compare with.";
+    byId("measured").textContent = model.data.measured === null ? ""
+      : "No published run of this deployment: nothing to compare with.";
     return;
   }
   const row = rows.reduce((best, one) => distance(one) < distance(best) ? one : best);
@@ -142,9 +146,9 @@ function showMeasured() {
 
 function footnote() {
   const {error, load, law, notes} = model.data, last = model.contexts[model.contexts.length - 1];
-  const shared = model.lengths > 1
-    ? `Between grid points the speed-up is interpolated: at ${error.points} random points it is at most `
-      + `${(100 * error.speedup).toFixed(1)} % off, and the ends of its interval ${(100 * error.band).toFixed(1)} %. `
+  const off = error && `: at ${error.points} random points it is at most ${(100 * error.speedup).toFixed(1)} % off, `
+    + `and the ends of its interval ${(100 * error.band).toFixed(1)} %`;
+  const shared = model.lengths > 1 ? `Between grid points the speed-up is interpolated${off ?? ""}. `
       + `Later positions follow ${law.text.replace("+-", "±")}. ` : "";
   return `Batches 1 to ${model.lastBatch}, contexts ${short(model.contexts[0])} to ${short(last)}. ${shared}`
     + "The 90 % interval covers kernels, engine versions, differences between deployments and acceptance. "

@@ -6,7 +6,9 @@ import json
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from pathlib import Path
 
+import hf_configs
 import pytest
 
 from scylla_sim.checks import InputError
@@ -55,6 +57,12 @@ def test_other_choices_give_other_data(port: int) -> None:
     )
 
 
+def test_the_error_of_the_grid_comes_after_the_page_is_drawn(port: int) -> None:
+    assert json.loads(ask(port, "/data?draft=ngram")[1])["error"] is None
+    found = json.loads(ask(port, "/details?draft=ngram")[1])
+    assert found["error"]["points"] > 0 and found["measured"] == [] and "grid" not in found
+
+
 def test_seconds_of_prompts_come_when_they_are_asked_for(port: int) -> None:
     status, text = ask(port, "/load?draft=ngram")
     assert status == 200 and {"tokens", "rows", "attention"} <= json.loads(text).keys()
@@ -92,9 +100,13 @@ def test_a_dropped_file_gives_its_rates(port: int) -> None:
     assert status == 400 and "the file" in text and "/tmp" not in text
 
 
-def test_the_scenario_keeps_paths_that_the_user_gave() -> None:
-    given = Scenario("mine/config.json", hardware="h100-sxm")
-    assert chosen(given, {"model": "mine/config.json", "tp": "2"}).tp == 2
+def test_the_scenario_keeps_paths_that_the_user_gave(tmp_path: Path) -> None:
+    file = tmp_path / "mine/config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(hf_configs.config_of("llama")))
+    given = Scenario(str(file), hardware="h100-sxm")
+    assert chosen(given, {"model": str(file), "tp": "2"}).tp == 2
+    assert chosen(given, {"model": "mine", "tp": "2"}).model == str(file)  # as the page names it
     with pytest.raises(InputError):
         chosen(given, {"model": "other/config.json"})
 
