@@ -85,6 +85,7 @@ def test_the_headline_is_what_predict_says(exported: Path) -> None:
     speedup, lower, upper = (f"{row[name]:.2f}" for name in ("speedup", "speedup_lower", "speedup_upper"))
     said = f"K = 3 is {speedup}\u00d7 faster [{lower}-{upper}] at batch 64"
     assert text_of(document, "headline").startswith(said)
+    assert text_of(document, "pareto-points", "svg") == "batch 64"
     assert "--batch 64 --context 2048" in re.sub(r"\s+\\\s+", " ", text_of(document, "command", "pre"))
 
 

@@ -1,4 +1,5 @@
-// Charts of the page. Plotly draws axes and lines; the stacked bars are plain HTML.
+// Charts of the page. Plotly draws axes and lines; the stacked bars are plain HTML. Points that move with the batch
+// lie above a chart, because a redraw of its axes takes thirty times as long.
 "use strict";
 
 const COLORS = {ink: "#1b2733", soft: "#66737f", blue: "#0b62a4", good: "#0a7554", bad: "#b0380a"};
@@ -9,6 +10,8 @@ const PARTS = [  // key, name, colour, colour of the number on it
 ];
 const AXIS = {gridcolor: "#edf0f3", zeroline: false, automargin: false, fixedrange: true};
 const CONFIG = {displayModeBar: false, responsive: false};
+const MARGIN = {l: 58, r: 14, t: 8, b: 40};
+const axes = {};  // chart -> axes of its last drawing
 let sizes = {};  // of the charts in pixels; reading them from the document would force a layout
 
 function measureCharts() {
@@ -18,8 +21,9 @@ function measureCharts() {
 
 function react(id, traces, x, y, more = {}) {
   const [width, height] = sizes[id];
+  axes[id] = [x, y];
   return Plotly.react(id, traces, {
-    width, height, margin: {l: 54, r: 14, t: 8, b: 40}, hovermode: "closest", showlegend: false,
+    width, height, margin: MARGIN, hovermode: "closest", showlegend: false,
     paper_bgcolor: "#fff", plot_bgcolor: "#fff",
     font: {family: "Segoe UI, Roboto, Helvetica Neue, Liberation Sans, Arial, sans-serif", size: 12, color: COLORS.ink},
     xaxis: {...AXIS, ...x, title: {text: x.label, standoff: 4, font: {size: 12}}},
@@ -27,11 +31,23 @@ function react(id, traces, x, y, more = {}) {
   }, CONFIG);
 }
 const note = (x, y, text, more) => ({x, y, text, showarrow: false, font: {size: 11, color: COLORS.soft}, ...more});
+
+// Points above a chart: {x, y, color, text, title}. `shape` is SVG that lies below them, from their pixels.
+function mark(id, points, shape = () => "") {
+  const [width, height] = sizes[id], [x, y] = axes[id], {l, r, t, b} = MARGIN;
+  const share = ({type, range: [low, high]}, value) => ((type === "log" ? Math.log10(value) : value) - low) / (high - low);
+  const at = points.map(one => [l + share(x, one.x) * (width - l - r), height - b - share(y, one.y) * (height - t - b)]);
+  const inside = at.map(([px, py]) => px >= l - 1 && px <= width - r + 1 && py >= t - 1 && py <= height - b + 1);
+  const circles = points.map(({color, text, title}, n) => !inside[n] ? "" : `<circle cx="${at[n][0]}" cy="${at[n][1]}" `
+    + `r="6" fill="${color}">${title ? `<title>${title}</title>` : ""}</circle>` + (text ? `<text x="${at[n][0] + 9}" `
+    + `y="${at[n][1] + (y.type === "log" ? 15 : -8)}" fill="${color}">${text}</text>` : ""));
+  byId(id.replace("plot", "points")).innerHTML = shape(at) + circles.join("");
+}
 const swatch = (color, text, line) => `<span class="key"><i class="${line ? "line" : "box"}" `
   + `style="${line ? `border-top:2.5px ${line} ${color}` : `background:${color}`}"></i>${text}</span>`;
 
-function drawSpeedup(now) {
-  const {K, context, rates, unsure, batch} = state, traces = [], legend = [], full = [];
+function drawSpeedup() {
+  const {K, context, rates, unsure} = state, traces = [], legend = [], full = [];
   const contexts = [512, context, 16384].filter((one, at) => at === 1 || Math.abs(Math.log(one / context)) > 0.3)
     .filter(one => one <= model.contexts[model.contexts.length - 1]).sort((a, b) => a - b);
   for (const one of contexts) {
@@ -52,11 +68,9 @@ function drawSpeedup(now) {
       hovertemplate: `batch %{x}: %{y:.2f}×<extra>${short(one)} context</extra>`});
     legend.push(swatch(color, short(one), line));
   }
-  full.push([batch, now.speedup, COLORS.blue]);  // ticks where memory is full, then the chosen point
-  const symbols = full.map((_, n) => n === full.length - 1 ? "circle" : "line-ns-open");
   traces.push({x: full.map(([x]) => x), y: full.map(([, y]) => y), mode: "markers", hoverinfo: "skip",
-    marker: {symbol: symbols, size: 11, color: full.map(([, , color]) => color),
-      line: {color: full.map(([, , color], n) => n === full.length - 1 ? "#fff" : color), width: 2}}});
+    marker: {symbol: "line-ns-open", size: 11, color: full.map(([, , color]) => color),
+      line: {color: full.map(([, , color]) => color), width: 2}}});
   const y = traces.flatMap(trace => trace.y), low = Math.min(0.6, ...y) * 0.95, high = Math.max(1.3, ...y) * 1.08;
   const cross = K ? model.crossovers(K, context, rates, unsure).speedup : null;
   const shapes = [{type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: {color: COLORS.ink, width: 1}}];
@@ -72,6 +86,10 @@ function drawSpeedup(now) {
   react("speedup-plot", traces, {label: "batch", type: "log", range: [-0.02, Math.log10(1100)],
     tickvals: sizes["speedup-plot"][0] < 420 ? ticks.filter((_, at) => at % 2 === 0) : ticks},
   {range: [low, high], ticksuffix: "×", nticks: 7}, {shapes, annotations: notes});
+}
+
+function markSpeedup(now) {
+  mark("speedup-plot", [{x: state.batch, y: now.speedup, color: COLORS.blue}]);
 }
 
 function drawParts(now, i) {
@@ -91,23 +109,15 @@ function drawParts(now, i) {
   byId("parts-legend").innerHTML = PARTS.map(([, name, color]) => swatch(color, name)).join("");
 }
 
-function drawRoofline(i) {
-  const {K, context} = state, {peak_flop_per_s: peak, bytes_per_s: rate} = model.data.device, tera = 1e12;
-  const ridge = peak / rate, last = Math.max(2000, 4 * ridge), points = [[model.roofline(0, i, context), "plain"]];
-  if (K) points.push([model.roofline(K, i, context), `verify ${model.shapes[K][2]} tokens`]);
-  const traces = [
-    {x: [0.5, ridge, last], y: [0.5 * rate / tera, peak / tera, peak / tera], mode: "lines", hoverinfo: "skip",
-      line: {color: COLORS.ink, width: 1.5}},
-    {x: points.map(([at]) => at.intensity), y: points.map(([at]) => at.rate / tera), mode: "lines+markers",
-      text: points.map(([, text]) => text), line: {color: COLORS.soft, width: 1, dash: "dot"},
-      marker: {size: 11, color: [COLORS.soft, COLORS.blue]},
-      hovertemplate: "%{text}: %{x:.3g} FLOP/byte, %{y:.3g} TFLOP/s<extra></extra>"}];
-  const notes = points.map(([at, text], n) => note(Math.log10(at.intensity), Math.log10(at.rate / tera), text,
-    {xanchor: "left", yanchor: "top", xshift: 7, yshift: -3, font: {size: 12, color: n ? COLORS.blue : COLORS.soft}}));
-  notes.push(
+function drawRoofline() {
+  const {peak_flop_per_s: peak, bytes_per_s: rate} = model.data.device, tera = 1e12;
+  const ridge = peak / rate, last = Math.max(2000, 4 * ridge);
+  const traces = [{x: [0.5, ridge, last], y: [0.5 * rate / tera, peak / tera, peak / tera], mode: "lines",
+    hoverinfo: "skip", line: {color: COLORS.ink, width: 1.5}}];
+  const notes = [
     note(Math.log10(ridge), Math.log10(peak / tera), `bound by compute right of ${Math.round(ridge)}`,
       {yanchor: "bottom", xanchor: "right"}),
-    note(Math.log10(3), Math.log10(3 * rate / tera), `${two(rate / tera)} TB/s`, {xanchor: "right", yanchor: "bottom"}));
+    note(Math.log10(3), Math.log10(3 * rate / tera), `${two(rate / tera)} TB/s`, {xanchor: "right", yanchor: "bottom"})];
   const ticks = [1, 10, 100, 1000, 10000];
   react("roofline-plot", traces,
     {label: "FLOP per byte moved", type: "log", range: [Math.log10(0.5), Math.log10(last)], tickvals: ticks},
@@ -115,9 +125,20 @@ function drawRoofline(i) {
       tickvals: ticks}, {annotations: notes});
 }
 
+function markRoofline(i) {
+  const {K, context} = state, point = (shape, text, color) => {
+    const {intensity, rate} = model.roofline(shape, i, context);
+    const title = `${text}: ${three(intensity)} FLOP/byte, ${three(rate / 1e12)} TFLOP/s`;
+    return {x: intensity, y: rate / 1e12, text, color, title};
+  };
+  const points = [point(0, "plain", COLORS.soft)];
+  if (K) points.push(point(K, `verify ${model.shapes[K][2]} tokens`, COLORS.blue));
+  mark("roofline-plot", points, at => `<polyline points="${at.join(" ")}"/>`);
+}
+
 const PARETO = [1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
-function drawPareto(now, i) {
-  const {K, context, rates, batch} = state, best = model.best(i, context, rates), ranks = model.data.tp;
+function drawPareto(best) {
+  const {K, context, rates} = state, ranks = model.data.tp;
   const legend = [];
   const curve = (shape, name, color, width) => {
     const most = Math.min(model.most(shape, context), model.lastBatch);
@@ -131,13 +152,13 @@ function drawPareto(now, i) {
   const traces = [curve(0, "plain", COLORS.soft, 2)];
   if (K) traces.push(curve(K, shapeName(K), COLORS.blue, 2.6));
   if (best && best !== K) traces.push(curve(best, `${shapeName(best)}, best here`, COLORS.good, 1.6));
-  const x = now.tau / now.cycle, y = batch * x / ranks;
   const right = 1.08 * Math.max(...traces.flatMap(one => one.x)), top = 1.1 * Math.max(...traces.flatMap(one => one.y));
-  traces.push({x: [x], y: [y], mode: "markers", hoverinfo: "skip", cliponaxis: false,
-    marker: {size: 11, color: K ? COLORS.blue : COLORS.soft, line: {color: "#fff", width: 2}}});
   byId("pareto-legend").innerHTML = legend.join("");
   react("pareto-plot", traces, {label: "tokens/s per user", range: [0, right], nticks: 6},
-    {label: "tokens/s per GPU", range: [0, top], nticks: 6}, {margin: {l: 58, r: 14, t: 8, b: 40},
-      annotations: [note(x, y, `batch ${batch}`, {xanchor: "left", yanchor: "bottom", xshift: 5, yshift: 3,
-        bgcolor: "rgba(255,255,255,.75)", font: {size: 12, color: COLORS.ink}})]});
+    {label: "tokens/s per GPU", range: [0, top], nticks: 6});
+}
+
+function markPareto(now) {
+  const {K, batch} = state, rate = now.tau / now.cycle, color = K ? COLORS.blue : COLORS.soft;
+  mark("pareto-plot", [{x: rate, y: batch * rate / model.data.tp, color, text: `batch ${batch}`}]);
 }
