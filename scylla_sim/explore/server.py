@@ -33,6 +33,15 @@ KEPT = 16
 """Deployments whose data the server keeps."""
 
 
+def _is_unchanged(scenario: Scenario, name: str, value: str) -> bool:
+    """Return whether a choice is what the scenario has. The page names the files of the user by their folders."""
+    if value in ("", str(getattr(scenario, name))):
+        return True
+    if name == "model":
+        return value == scenario.target_model().name
+    return name == "draft" and value == scenario.draft_model().name
+
+
 def chosen(scenario: Scenario, query: Mapping[str, str]) -> Scenario:
     """Return a scenario with the choices of a visitor: entries of the catalog, or what the scenario has.
 
@@ -42,10 +51,9 @@ def chosen(scenario: Scenario, query: Mapping[str, str]) -> Scenario:
         For an option that the page does not have, or a value that is not on offer.
     """
     given: dict[str, Any] = {}
-    shown = {"model": scenario.target_model, "draft": scenario.draft_model}  # the page names files by their folders
     for name, value in query.items():
         one_of("option", name, NAMES)
-        if value in ("", str(getattr(scenario, name))) or (name in shown and value == shown[name]().name):
+        if _is_unchanged(scenario, name, value):
             continue
         if name in ("model", "hardware", "engine"):
             one_of(name, value, catalog.names({"model": "models", "engine": "engines"}.get(name, name)))
