@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from scylla_sim.acceptance import rates_file
 from scylla_sim.acceptance.typical import TASKS
-from scylla_sim.checks import fail, whole
-from scylla_sim.console import count, counts, note
+from scylla_sim.checks import fail, one_of, whole
+from scylla_sim.console import count, counts, name_list, note
 from scylla_sim.prediction.model_notes import check_context, model_notes
 from scylla_sim.prediction.scenario import DEFAULT_ENGINE, THEOREM, Scenario
 from scylla_sim.specs import catalog
@@ -99,7 +99,7 @@ def add_drafting_arguments(parser: argparse.ArgumentParser, *, lists: bool = Fal
         default="none",
         metavar="NAME|config.json" + ("[,NAME]" if lists else ""),
         help="none, eagle, eagle2, eagle3, scylla-Nl, medusa, mtp, ngram, a model, or the config.json of a model "
-        "or draft; default none",
+        "or draft; default none" + ("; rates of each: --acceptance NAME=RATES,NAME=RATES" if lists else ""),
     )
     parser.add_argument("--draft-precision", help="of the draft; default: of its checkpoint, or --precision")
     parser.add_argument(
@@ -273,8 +273,9 @@ def read_acceptance(given: dict[str, Any]) -> None:
 
 def input_files(args: argparse.Namespace) -> list[str]:
     """Return the files that the options name: calibration and measured acceptance."""
-    given = (args.calibration, args.acceptance)
-    return [name for name in given if name is not None and Path(name).is_file()]
+    acceptance = args.acceptance or ""
+    of_drafts = [part.partition("=")[2] for part in acceptance.split(",")]
+    return [name for name in (args.calibration, acceptance, *of_drafts) if name and Path(name).is_file()]
 
 
 def print_notes(notes: Iterable[str]) -> None:
@@ -296,3 +297,34 @@ def once(name: str, values: Sequence[Value]) -> tuple[list[Value], list[str]]:
     verb = "is" if len(again) == 1 else "are"
     counts_once = "counts once" if len(again) == 1 else "count once"
     return found, [f"{name}: {', '.join(again)} {verb} given twice or more and {counts_once}"] if again else []
+
+
+def acceptance_of(text: str | None, drafts: Iterable[str]) -> dict[str, str | None]:
+    """Return the acceptance of each draft: one text for all, or ``eagle3=0.7,medusa=0.5,0.4``.
+
+    A part without a name continues the rates of the part before it.
+
+    Examples
+    --------
+    >>> acceptance_of("eagle3=0.76,0.74,medusa=0.5", ["none", "eagle3", "medusa"])
+    {'none': None, 'eagle3': '0.76,0.74', 'medusa': '0.5'}
+    """
+    drafts = list(drafts)
+    if text is None or "=" not in text or Path(text).is_file():
+        return dict.fromkeys(drafts, text)
+    parts: list[str] = []
+    for part in name_list(text):
+        if "=" in part or not parts:
+            parts.append(part)
+        else:
+            parts[-1] += f",{part}"
+    found: dict[str, str | None] = dict.fromkeys(drafts)
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals or not value:
+            raise fail("acceptance", part, "must be DRAFT=RATES", "or give one value for all drafts")
+        draft = one_of("acceptance", name.strip(), [draft for draft in drafts if draft != "none"])
+        if found[draft] is not None:
+            raise fail("acceptance", part, f"gives {draft} twice")
+        found[draft] = value.strip()
+    return found

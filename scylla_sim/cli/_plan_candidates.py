@@ -22,6 +22,7 @@ from scylla_sim.records import read_text
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 from scylla_sim.specs.model import Model
+from scylla_sim.specs.other_words import known_word
 from scylla_sim.text.formats import parse_toml
 
 CHAINS = tuple(range(1, 8))
@@ -71,37 +72,6 @@ def named(names: Iterable[str], *, every: bool = False) -> str:
     shown = counted if every else counted[:MAX_NAMED]
     more = len(counted) - len(shown)
     return ", ".join(shown) + (f" and {more} others (--all)" if more else "")
-
-
-def acceptance_of(text: str | None, drafts: Iterable[str]) -> dict[str, str | None]:
-    """Return the acceptance of each draft: one text for all, or ``eagle3=0.7,medusa=0.5,0.4``.
-
-    A part without a name continues the rates of the part before it.
-
-    Examples
-    --------
-    >>> acceptance_of("eagle3=0.76,0.74,medusa=0.5", ["none", "eagle3", "medusa"])
-    {'none': None, 'eagle3': '0.76,0.74', 'medusa': '0.5'}
-    """
-    drafts = list(drafts)
-    if text is None or "=" not in text or Path(text).is_file():
-        return dict.fromkeys(drafts, text)
-    parts: list[str] = []
-    for part in name_list(text):
-        if "=" in part or not parts:
-            parts.append(part)
-        else:
-            parts[-1] += f",{part}"
-    found: dict[str, str | None] = dict.fromkeys(drafts)
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if not equals or not value:
-            raise fail("acceptance", part, "must be DRAFT=RATES", "or give one value for all drafts")
-        draft = one_of("acceptance", name.strip(), [draft for draft in drafts if draft != "none"])
-        if found[draft] is not None:
-            raise fail("acceptance", part, f"gives {draft} twice")
-        found[draft] = value.strip()
-    return found
 
 
 def prices_of(text: str | None, hardware: list[str]) -> dict[str, float]:
@@ -182,11 +152,11 @@ def gather(args: argparse.Namespace, model: Model, names: list[str]) -> Gathered
         For an option that no candidate can have; and if no deployment can run the model, for the first reason.
     """
     drafts = list(dict.fromkeys(name_list(args.draft))) or ["none"]
-    acceptance = acceptance_of(args.acceptance, drafts)
+    acceptance = _options.acceptance_of(args.acceptance, drafts)
     precisions = [None] if args.precision is None else name_list(args.precision)
     for precision in precisions:
         if precision is not None:
-            one_of("precision", precision, WEIGHT_PRECISIONS)
+            known_word("precision", precision, WEIGHT_PRECISIONS)
     ranks, twice = _options.once("tp", whole("tp", counts("tp", args.tp), 1).tolist())
     configs: dict[str, list[SpeculativeConfig]] = {}
     found = Gathered([], notes=twice, acceptance=acceptance)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-from scylla_sim.checks import InputError, fail, one_of, whole
+from scylla_sim.checks import InputError, fail, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, counts, emit, emit_text, name_list
 from scylla_sim.prediction.breakdown import ALL_COLUMNS, breakdown_report
@@ -21,6 +21,7 @@ from scylla_sim.prediction.unused_options import DEFAULTS, DRAFT_OPTIONS
 from scylla_sim.records import Row
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
+from scylla_sim.specs.other_words import known_word
 
 EPILOG = """examples:
   scylla-sim predict --hardware h100-sxm --model llama-3.1-8b --draft eagle3 --draft-len 3 \\
@@ -112,11 +113,15 @@ def _scenarios(args: argparse.Namespace) -> list[Scenario]:
     tps = whole("tp", counts("tp", args.tp), 1).tolist()
     _check_names(hardware, drafts, precisions, calibration=args.calibration)
     several = len(drafts) > 1
+    acceptance = _options.acceptance_of(args.acceptance, drafts)
     without = {name: DEFAULTS.get(name) for name in DRAFT_OPTIONS} if several else {}
+    of_draft = {
+        draft: without if several and draft == "none" else {"acceptance": acceptance[draft]} for draft in drafts
+    }
     return [
         Scenario(
             **_options.scenario_options(
-                args, hardware=gpu, tp=tp, precision=precision, draft=draft, **(without if draft == "none" else {})
+                args, hardware=gpu, tp=tp, precision=precision, draft=draft, **of_draft[draft]
             )
         )
         for gpu, tp, precision, draft in product(hardware, tps, precisions, drafts)
@@ -132,7 +137,7 @@ def _check_names(
     for name in drafts if len(drafts) > 1 else ():
         catalog.draft(name)
     for precision in precisions if len(precisions) > 1 else ():
-        one_of("precision", str(precision), WEIGHT_PRECISIONS)
+        known_word("precision", str(precision), WEIGHT_PRECISIONS)
 
 
 def _names(name: str, text: str) -> list[str]:

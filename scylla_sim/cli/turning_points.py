@@ -12,7 +12,7 @@ import numpy as np
 from scylla_sim import records
 from scylla_sim.acceptance import draft_shape, positions, tau_transfer
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.checks import FloatArray, fail, in_range, one_of, whole
+from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, counts, emit
 from scylla_sim.laws import theorems
@@ -23,6 +23,7 @@ from scylla_sim.prediction.throughput import predict
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import UNIFORM_PRECISIONS
 from scylla_sim.specs.model import Model
+from scylla_sim.specs.other_words import known_word
 
 EPILOG = """examples:
   scylla-sim turning-points --hardware h800-sxm --model qwen2.5-72b --context 10Ki --batch 1,8,64
@@ -201,7 +202,7 @@ def _tau_of_reference(
 
 def execute(args: argparse.Namespace) -> int:
     """Find the compute-bound crossovers, or the throughput over k, and print them."""
-    dtype = UNIFORM_PRECISIONS[one_of("precision", args.precision, UNIFORM_PRECISIONS)]
+    dtype = UNIFORM_PRECISIONS[known_word("precision", args.precision, UNIFORM_PRECISIONS)]
     hardware = catalog.hardware(args.hardware)
     model, context = _options.served_model(args)
     _options.print_notes(catalog.alias_notes(hardware=args.hardware, models=[args.model]))

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scylla_sim.checks import fail, one_of
+from scylla_sim.checks import fail
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import DTYPES, KV_PRECISIONS, WEIGHT_PRECISIONS, precision_name
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.model import Model
+from scylla_sim.specs.other_words import known_word
 from scylla_sim.specs.quantization import HALF, Quantization, uniform
 
 BLOCK_SCALES_NOTE = (
@@ -59,7 +60,7 @@ def _from_file(model: Model) -> tuple[Quantization, list[str]]:
 
 def _chosen(model: Model, precision: str) -> tuple[Quantization, list[str]]:
     """Return the quantization that an option states, with the exceptions of the file where the two agree."""
-    dtype = WEIGHT_PRECISIONS[one_of("precision", str(precision), WEIGHT_PRECISIONS)]
+    dtype = WEIGHT_PRECISIONS[known_word("precision", str(precision), WEIGHT_PRECISIONS)]
     found = model.quantization
     if found is not None and (
         precision == found.precision or (found.dtype and dtype == DTYPES[found.dtype].weights_only)
@@ -93,7 +94,9 @@ def _kv_dtype(model: Model, hardware: Hardware, *, precision: str | None, kv: st
     stated = model.quantization.kv_dtype if model.quantization is not None else ""
     if kv is None and stated and precision != "fp32":
         return KV_PRECISIONS[stated], [f"KV cache in {stated}, as the checkpoint states; see --kv-precision"]
-    chosen = one_of("kv_precision", str(kv) if kv else ("fp32" if precision == "fp32" else "bf16"), KV_PRECISIONS)
+    chosen = known_word(
+        "kv_precision", str(kv) if kv else ("fp32" if precision == "fp32" else "bf16"), KV_PRECISIONS
+    )
     if chosen == "nvfp4" and "fp4" not in hardware.peak_flop_per_s:
         raise fail("kv_precision", chosen, f"is not possible on {hardware.name}", "it has no fp4 arithmetic")
     return KV_PRECISIONS[chosen], []
@@ -147,7 +150,7 @@ def draft_precisions(
     """
     own = draft.quantization or (draft.model.quantization if draft.model is not None else None)
     if draft_precision is not None:
-        name = one_of("draft_precision", str(draft_precision), WEIGHT_PRECISIONS)
+        name = known_word("draft_precision", str(draft_precision), WEIGHT_PRECISIONS, kind="precision")
         found = uniform(WEIGHT_PRECISIONS[name], moe=False)
     elif own is not None:
         if own.problem:

@@ -26,6 +26,7 @@ from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.hardware_table import hardware_from
 from scylla_sim.specs.hf_config import model_from_config
 from scylla_sim.specs.model import Model
+from scylla_sim.specs.other_words import known_word
 from scylla_sim.specs.quantization import from_config
 from scylla_sim.text.formats import parse_json, parse_toml
 
@@ -221,7 +222,7 @@ def model(name: str) -> Model:
 def _catalog_model(name: str) -> Model:
     """Return the model of a catalog entry."""
     hint = "or give a path to a config.json"
-    entry = dict(_data("models")[one_of("model", name, names("models"), hint=hint)])
+    entry = dict(_data("models")[known_word("model", name, names("models"), hint=hint)])
     skew = entry.pop("router_skew", None)
     found = model_from_config(name, entry)
     return found.with_router_skew(skew["value"]) if skew else found
@@ -270,7 +271,7 @@ def draft(name: str, *, layers: int | None = None) -> Draft:
 
         near = get_close_matches(name.lower(), names("models"), n=5, cutoff=0.5)
         hint = "or a model of scylla-sim catalog models, or a path to a config.json"
-        one_of("draft", name, [*choices, "scylla-Nl", *near], hint=hint)
+        known_word("draft", name, [*choices, "scylla-Nl", *near], hint=hint)
     entry = {key: value for key, value in known[name].items() if key not in ("source", "note")}
     if layers is not None:
         if entry["kind"] != "head":
@@ -309,7 +310,8 @@ def engine(name: str) -> Engine:
 @cache
 def _catalog_engine(name: str) -> Engine:
     """Return the engine of a catalog entry."""
-    return engine_from(name, _engine_entry(one_of("engine", name, [*_aliases("engines"), *names("engines")])))
+    known = [*_aliases("engines"), *names("engines")]
+    return engine_from(name, _engine_entry(known_word("engine", name, known)))
 
 
 def describe(kind: str, name: str) -> list[dict[str, Any]]:

@@ -147,5 +147,6 @@ class Hardware:
         one_of("precision", precision, PEAKS)
         if precision not in self.peak_flop_per_s:
             known = ", ".join(self.peak_flop_per_s)
-            raise fail("precision", precision, f"has no peak in the datasheet of {self.name}", f"it has {known}")
+            hint = f"it has {known}; a TOML file with base and peak_{precision} adds one"
+            raise fail("precision", precision, f"has no peak in the catalog entry of {self.name}", hint)
         return self.peak_flop_per_s[precision]

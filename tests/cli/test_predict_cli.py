@@ -184,6 +184,18 @@ def test_predict_imports_no_heavy_package():
     assert done.returncode == 0, done.stderr
 
 
+def test_every_draft_of_a_list_has_an_acceptance_of_its_own(capsys, tmp_path):
+    rates = tmp_path / "mine.json"
+    rates.write_text('{"acceptance_rate": [0.8, 0.7], "kind": "conditional"}')
+    given = ("--draft", "none,eagle3,medusa", "--draft-len", "2", "--acceptance", f"eagle3={rates},medusa=0.5")
+    taus = {row["draft"]: row["tokens_per_cycle"] for row in rows(capsys, *PREDICT, *given)}
+    assert taus["eagle3"] == pytest.approx(1 + 0.8 + 0.8 * 0.7)
+    assert taus["none"] == 1 < taus["medusa"] < 1.8
+    assert rates.name in run(capsys, *PREDICT, *given, "--format", "json")[1]  # among the inputs
+    line = refused(capsys, *PREDICT, "--draft", "eagle3,medusa", "--acceptance", "eagle=0.5")
+    assert "known: eagle3, medusa" in line
+
+
 def test_without_acceptance_the_published_values_of_the_method_are_used(capsys):
     arguments = (*PREDICT, "--draft", "eagle3", "--engine", "vllm")
     (row,) = rows(capsys, *arguments)
