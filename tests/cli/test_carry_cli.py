@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.benchmark import benchmark_seconds
 from scylla_sim.calibration.fitted_kernel import SOURCE_WEIGHT
 from scylla_sim.calibration.kernel_table import from_columns
+from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.model import values_of
 from scylla_sim.records import dump_json
 from scylla_sim.specs import catalog
@@ -53,6 +55,29 @@ def test_within_a_family_parameters_are_kept_and_outside_pooled_with_the_prior()
     assert share == pytest.approx(np.full(share.size, SOURCE_WEIGHT))
     assert given.band.upper_ratio < family.band.upper_ratio < other.band.upper_ratio
     assert other.evidence == family.evidence == "transferred"
+
+
+@pytest.mark.parametrize(("group", "fastest", "slowest"), [("graph", 0.83, 0.99), ("graph@sglang", 0.58, 0.93)])
+def test_slower_links_do_not_make_small_all_reduces_slower_than_measured_ones(group, fastest, slowest):
+    """The H100's kernels at the links of an A100, against the A100's own: the check that docs/claims.md quotes."""
+    sizes = 2.0 ** np.arange(16, 23)
+    columns = {"num_gpus": np.full(sizes.shape, 4.0), "bytes": sizes}
+    a100 = catalog.hardware("a100-sxm")
+    slower = replace(catalog.hardware("h100-sxm"), link_bytes_per_s=a100.link_bytes_per_s)
+    scaled, own = (
+        device_calibration.shipped(name).kernels["all_reduce"][group] for name in ("h100-sxm", "a100-sxm")
+    )
+    ratio = scaled.model.seconds(scaled.parameters, columns, rates(slower, "bfloat16"))
+    ratio /= own.model.seconds(own.parameters, columns, rates(a100, "bfloat16"))
+    assert [ratio.min(), ratio.max()] == pytest.approx([fastest, slowest], abs=0.01)
+
+
+def test_the_bus_bandwidth_of_eight_h800_is_near_a_published_one(capsys, tmp_path):
+    shapes, size = tmp_path / "shapes.csv", 2**32
+    shapes.write_text(f"op,device,dtype,num_gpus,bytes\nall_reduce,h800-sxm,bf16,8,{size}\n")
+    (row,) = seconds(capsys, "--shapes", str(shapes))
+    bus = size * 2 * 7 / 8 / row["predicted_s"]
+    assert bus == pytest.approx(215e9, rel=0.07)  # NCCL with NVLink SHARP, NVIDIA/nccl issue 1374
 
 
 def test_the_file_and_the_library_agree(capsys, files):
