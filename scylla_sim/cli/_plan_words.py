@@ -85,7 +85,7 @@ def answer(done: Planned) -> str:
         f"{name} {ms[f'{name.lower()}_mean_s']} ms, p95 {ms[f'{name.lower()}_p95_s']}" for name in ("TPOT", "TTFT")
     )
     lines = [
-        f"{first}: {best.gpus} GPUs [{best.gpus_lower:.0f}-{most}], {each}, {draft}, "
+        f"{first}: {best.gpus} GPU{'s' * (best.gpus > 1)} [{best.gpus_lower:.0f}-{most}], {each}, {draft}, "
         f"at {100 * best.load:.0f} % of saturation.{price}",
         f"{'; '.join(times)}. {digits.number(best.running)} requests decode in a replica.",
         f"They hold {100 * best.kv_use:.0f} % of its KV pool; weights take "

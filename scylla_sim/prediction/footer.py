@@ -129,7 +129,7 @@ def deployment_line(
         return values.pop() if len(values) == 1 else None
 
     hardware, tp, draft, attention = same("hardware"), same("tp"), same("draft"), same("verify_attention")
-    gpus = f"{tp}x {hardware}" if hardware and tp else hardware or (f"{tp} GPU" if tp else None)
+    gpus = f"{tp}x {hardware}" if hardware and tp else hardware or (f"{tp} GPU{'s' * (tp > 1)}" if tp else None)
     on = " on ".join(filter(None, (same("model"), gpus)))
     place = ", ".join(filter(None, (on, same("precision"), f"engine {same('engine')}", also)))
     length = "" if draft_len is None or draft == "none" else f"K = {draft_len}"
