@@ -57,7 +57,8 @@ def cycle(batch: int, length: int, speedup: float, *, graph: int = 1, blind: flo
     out |= {"tokens_per_s": batch * 100.0 * speedup, "speedup": speedup, "evidence": "recorded"}
     out |= {"energy_j": 12.0 / speedup, "plain_energy_j": 6.0, "draft_s": "", "verify_s": ""}
     out |= {"again_energy_j": 1.1 * 12.0 / speedup, "again_plain_energy_j": 6.6} if batch == 1 else {}
-    for name, value in (("blind", predicted), ("calibrated", 1.01 * speedup)):
+    loops = (("loop", 1.005 * speedup), ("own_loop", speedup))
+    for name, value in (("blind", predicted), ("calibrated", 1.01 * speedup), *loops):
         out |= {f"{name}_speedup": value, f"{name}_tokens_per_s": batch * 100.0 * value}
         out |= {f"{name}_speedup_lower": 0.9 * value, f"{name}_speedup_upper": 1.1 * value}
     return out
@@ -83,8 +84,19 @@ CYCLES = [
 STEPS = [
     *(step("plain", 1, 1, 6.0), step("verify", 1, 4, 6.3), step("draft", 1, 1, 1.5)),
     *(step("plain", 64, 1, 9.0), step("verify", 64, 4, 15.0), step("plain", 1, 1, 10.0, graph=0)),
+    *(step("prefill", 1, 2048, 40.0), step("prefill", 1, 512, 10.0)),
 ]
+
+
+def prompt(cached: int, q_len: int, ms: float, blind: float) -> Row:
+    """Attention of one prompt, in ms, with its blind prediction in ms."""
+    shape = {"op": "context_attention", "kernel_source": "torch_flash_prompt", "batch": 1, "q_len": q_len}
+    shape |= {"kv_len": cached + q_len, "num_heads": 32, "num_kv_heads": 8, "latency_ms": ms}
+    return shape | {"blind_predicted_s": 1e-3 * blind}
+
+
 KERNELS = [
+    *(prompt(0, 512, 0.1, 0.05), prompt(2048, 512, 0.4, 0.22), prompt(0, 2048, 0.5, 0.25)),
     *(attention(1, 512, 1, 0.01), attention(1, 512, 4, 0.011), attention(1, 512, 64, 0.03)),
     {"op": "gemm", "kernel_source": "torch_linear", "m": 1, "latency_ms": 0.02, **_predicted(2e-5)},
 ]

@@ -119,6 +119,22 @@ def gpu_suites(folder: Path) -> dict[str, list[str]]:
     return {name: suites for name, suites in found.items() if suites}
 
 
+FIRST_LOOP = "h100-sxm"
+"""GPU whose loop is preferred for fitting the device time of sampling: it was measured first."""
+
+
+def loop_gpu(suites: dict[str, list[str]]) -> str | None:
+    """Return the GPU whose steps and cycles give the device time of sampling and acceptance in the loop.
+
+    Examples
+    --------
+    >>> loop_gpu({"a100-sxm": ["step", "specdecode"], "l40s": ["step"]}), loop_gpu({})
+    ('a100-sxm', None)
+    """
+    able = [gpu for gpu, some in suites.items() if {"step", "specdecode"} <= set(some)]
+    return min(able, key=lambda gpu: (gpu != FIRST_LOOP, gpu), default=None)
+
+
 def check_blind(folder: Path) -> None:
     """End the program with one line and exit code 2 when a blind prediction does not match its hash."""
     try:

@@ -46,8 +46,8 @@ def kernels(results: Results) -> Table:
             BLIND_NOTE,
             ROOFLINE_NOTE,
             FLOOR_NOTE,
-            "The fit uses the kernels that the measured decoder runs (torch_linear, triton_split_kv) and "
-            "torch_scaled_mm. Other libraries have a blind prediction only.",
+            "The fit uses the kernels that the measured decoder runs (torch_linear, triton_split_kv, "
+            "torch_flash_prompt) and torch_scaled_mm. Other libraries have a blind prediction only.",
             *(note for campaign, _, some in found if some for note in _width_notes(campaign)),
         ],
     )

@@ -145,9 +145,24 @@ def score_gpu(gpu, suite):
                 f"{compare} --by kernel_source,q_len --where op=decode_attention --format json "
                 f"--out {name}-widths-{against}.json"
             ]
+    if suite == "specdecode":
+        for name, calibration in loop_predictions(gpu).items():
+            predictions = predictions | {name: f"{folder}/{suite}-{name}.csv"}
+            commands += [
+                f"scylla_sim cycles --engine {LOOP} --shapes {measured} {calibration}--format csv "
+                f"--out {predictions[name]}"
+            ]
     pairs = ",".join(f"{name}={path}" for name, path in predictions.items())
     merge = f"gpu_validate merge --measured {measured} --repeat {again} --predicted {pairs}"
     return [*commands, f"{merge} --out {folder}/{suite}-rows.csv"]
+
+
+def loop_predictions(gpu):
+    """Return prediction -> option of its calibration, for cycles with the loop's sampling and acceptance."""
+    if "specdecode" not in GPU_SUITES[gpu] or not LOOP_GPU:
+        return {}
+    own = f"--calibration results/gpu/{gpu}/calibration.json "
+    return {"loop": ""} | ({"own_loop": own} if "kernels" in GPU_SUITES[gpu] else {})
 
 
 def gpu_parts(gpu):
@@ -168,5 +183,6 @@ def gpu_scores(gpu):
         *(f"results/compare/gpu-{gpu}-{suite}-{against}.json" for suite, against in compared),
         *(f"{folder}/{suite}-calibrated.csv" for suite in suites if "kernels" in suites),
         *(f"{folder}/{suite}-rows.csv" for suite in suites),
+        *(f"{folder}/specdecode-{name}.csv" for name in loop_predictions(gpu)),
         *(f"{folder}/step-parts.csv" for _ in gpu_parts(gpu)),
     ]

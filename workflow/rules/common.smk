@@ -91,6 +91,11 @@ RECORDED = Path("gpu_validate/recorded")
 GPU_SUITES = guard.gpu_suites(RECORDED)
 
 
+# The GPU whose steps and cycles give the device time of sampling and acceptance in the loop.
+LOOP_GPU = guard.loop_gpu(GPU_SUITES)
+LOOP = "results/gpu/loop.toml"
+
+
 def is_blind(gpu, suite):
     """Return whether a suite of a GPU was predicted before it was measured."""
     return (RECORDED / guard.BLIND / gpu / f"{suite}.csv").is_file()

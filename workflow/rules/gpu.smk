@@ -18,6 +18,24 @@ GPU_KERNELS = "torch_linear,torch_scaled_mm,triton_split_kv,torch_flash_prompt"
 GPU_EVIDENCE = [[*gpu_copies(gpu), *gpu_scores(gpu)] for gpu in GPU_SUITES]
 
 
+if LOOP_GPU:
+
+    rule gpu_loop:
+        input:
+            f"results/gpu/{LOOP_GPU}/step.csv",
+            f"results/gpu/{LOOP_GPU}/specdecode.csv",
+        output:
+            LOOP,
+        log:
+            "results/logs/gpu/loop.log",
+        conda:
+            "../../environment.yml"
+        params:
+            code=SIMULATOR,
+        shell:
+            "python workflow/fit_loop.py {input} {output} > {log} 2>&1"
+
+
 for gpu in GPU_SUITES:
 
     rule:
@@ -65,6 +83,7 @@ for gpu in GPU_SUITES:
         input:
             gpu_tables(gpu),
             [f"results/gpu/{gpu}/calibration.json" for suite in GPU_SUITES[gpu] if suite == "kernels"],
+            [LOOP for _ in loop_predictions(gpu)][:1],
             [
                 path
                 for suite in GPU_SUITES[gpu]

@@ -18,6 +18,7 @@ def test_kernels_and_steps_show_both_predictions(finished_results: Path) -> None
         ("verify", 1, "6.30"),
         ("verify", 64, "15.00"),
         ("draft", 1, "1.50"),
+        ("prefill", 1, "10.00 to 40.00"),
     ]
 
 
