@@ -86,6 +86,9 @@ def test_the_headline_is_what_predict_says(exported: Path) -> None:
     said = f"K = 3 is {speedup}\u00d7 faster [{lower}-{upper}] at batch 64"
     assert text_of(document, "headline").startswith(said)
     assert text_of(document, "pareto-points", "svg") == "batch 64"
+    assert "requests/s" in text_of(document, "load-headline") and "serve-sim" in text_of(
+        document, "load-command", "pre"
+    )
     assert "--batch 64 --context 2048" in re.sub(r"\s+\\\s+", " ", text_of(document, "command", "pre"))
 
 

@@ -140,6 +140,7 @@ const CARDS = {
     () => readyLoad().then(ready => { if (ready) drawLoad(); })]],
   "settings-card": [[["K", "batch", "context", "rates"], () => { showSettings(); showMeasured(); }]],
 };
+const FRAME_MS = 40;  // of one frame, after which no other card is begun
 const drawn = {};  // card and layer -> the model and the state that it shows
 const seen = new Set();
 const watcher = new IntersectionObserver(entries => {
@@ -147,8 +148,20 @@ const watcher = new IntersectionObserver(entries => {
   drawSoon();
 }, {rootMargin: "120px"});
 
-function showSliders(now, best, i) {
+function showTexts() {
+  const i = model.index(state.batch), {K, context, rates, unsure} = state;
+  const now = model.at(K, i, context, rates, unsure);
+  showSliders(now, i);
+  byId("headline").innerHTML = headline(now, i);
+  byId("summary").innerHTML = summary(i);
+  showFacts(now, i);
+  byId("footnote").textContent = footnote();
+  writeAddress();
+}
+
+function showSliders(now, i) {
   const {K, context, rates, unsure, batch} = state, last = model.contexts[model.contexts.length - 1];
+  const best = model.best(i, context, rates);
   byId("batch").value = toSlider(batch, 1, model.lastBatch);
   byId("context").value = toSlider(context, model.contexts[0], last);
   byId("rate").value = rates[0];
@@ -166,35 +179,37 @@ function showSliders(now, best, i) {
   }
 }
 
-function draw(changed = true) {
+// Draw the layers of cards that changed. False if the time of a frame is over before all are drawn.
+function drawCards(ids) {
   const began = performance.now(), i = model.index(state.batch), {K, context, rates, unsure} = state;
   const now = model.at(K, i, context, rates, unsure), best = model.best(i, context, rates);
-  if (changed) {
-    showSliders(now, best, i);
-    byId("headline").innerHTML = headline(now, i);
-    byId("summary").innerHTML = summary(i);
-    showFacts(now, i);
-    byId("footnote").textContent = footnote();
-    writeAddress();
+  for (const id of ids) {
+    if (performance.now() - began > FRAME_MS) return false;
+    let below = false;
+    CARDS[id].forEach(([names, show], layer) => {
+      const key = `${id} ${layer}`, shown = [model, sizes, ...names.map(name => name === "best" ? best : state[name])];
+      below ||= !drawn[key]?.every((value, at) => value === shown[at]);
+      if (!below) return;
+      drawn[key] = shown;
+      show(now, i, best);
+    });
   }
-  const drawCards = ids => {
-    for (const id of ids) {
-      let below = false;
-      CARDS[id].forEach(([names, show], layer) => {
-        const key = `${id} ${layer}`, shown = [model, sizes, ...names.map(name => name === "best" ? best : state[name])];
-        below ||= !drawn[key]?.every((value, at) => value === shown[at]);
-        if (!below) return;
-        drawn[key] = shown;
-        show(now, i, best);
-      });
-    }
-  };
-  drawCards(seen);
+  return true;
+}
+
+function draw(changed = true) {
+  const began = performance.now();
+  if (changed) showTexts();
   clearTimeout(restTimer);
-  restTimer = setTimeout(() => drawCards(Object.keys(CARDS).filter(id => id !== "load-card" || model.data.load)), 300);
+  if (drawCards(seen)) restTimer = setTimeout(drawRest, 300); else drawSoon();
   document.body.dataset.drawMs = performance.now() - began;
 }
+
 let restTimer = 0;
+function drawRest() {  // cards out of sight; that of the load waits for its tables until it is in sight
+  const done = drawCards(Object.keys(CARDS).filter(id => id !== "load-card" || model.data.load));
+  if (!done) restTimer = setTimeout(drawRest, 0);
+}
 
 let waiting = false, dirty = false;
 function drawSoon(changed = false) {
