@@ -60,8 +60,7 @@ function summary(i) {
     + `${whole(context)} tokens of context. ${other}.${full}`;
 }
 
-const EVIDENCE = {silicon: "measured on this GPU", transferred: "measured on another GPU", theory: "never measured",
-  published: "from published runs"};
+const EVIDENCE = {silicon: "of this GPU", transferred: "of another GPU", theory: "never measured"};
 
 function showFacts(now, i) {
   const {K, context, rates, unsure, batch} = state, part = model.parts(K, i, context);
@@ -79,7 +78,7 @@ function showFacts(now, i) {
       "contexts where drafting pays at this batch"],
     [`${short(model.most(K, context))} <small>(${short(model.most(0, context))} plain)</small>`,
       "requests that fit in memory"],
-    [`${(100 * part.engine / part.total).toFixed(0)} %`, `engine overhead, ${EVIDENCE[engine] ?? engine}; kernels ${EVIDENCE[kernels] ?? kernels}`],
+    [`${(100 * part.engine / part.total).toFixed(0)} %`, `engine (${engine}); kernels ${EVIDENCE[kernels] ?? `(${kernels})`}`],
   ];
   byId("facts").innerHTML = items.map(([value, text]) => `<div class="fact"><b>${value}</b><span>${text}</span></div>`)
     .join("");
