@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from scylla_sim import __version__
 from scylla_sim.checks import InputError, fail, one_line, one_of, show
 from scylla_sim.records import dump_json, format_csv, table, write_chunks
+from scylla_sim.text.argument_errors import advice, reworded
 from scylla_sim.text.blocks import Cells, csv_blocks, json_blocks
 from scylla_sim.text.digits import encodable, wrapped
 from scylla_sim.text.tables import Column, text_table
@@ -38,16 +38,10 @@ EXTRAS = {
 """Optional package -> extra that installs it."""
 
 
-BAD_VALUE = re.compile(
-    r"argument (?P<option>\S+): "
-    r"(?:invalid (?P<type>int|float) value: (?P<value>.*)"
-    r"|invalid choice: (?P<choice>.*) \(choose from (?P<choices>.*)\))"
-)
-"""Message of argparse about a value that it cannot convert, or that is not among the choices."""
-
-
 class Parser(argparse.ArgumentParser):
     """Argument parser with one-line errors; usage is printed with ``--help`` only."""
+
+    given: Sequence[str] = ()  # the command line, for advice in errors
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Set up a parser that keeps the line breaks of its epilog and accepts no abbreviated options."""
@@ -57,24 +51,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise an `InputError` in the grammar of `scylla_sim.checks` instead of printing the usage."""
-        raise InputError(f"{_reworded(message)}; see {self.prog} --help")
-
-
-def _reworded(message: str) -> str:
-    """Return a message of argparse about a value as ``name=value rule``; return other messages unchanged.
-
-    Examples
-    --------
-    >>> _reworded("argument --top-k: invalid int value: 'x'")
-    "top_k='x' must be a whole number"
-    """
-    found = BAD_VALUE.fullmatch(message)
-    if found is None:
-        return message
-    name = found["option"].rpartition("/")[2].lstrip("-").replace("-", "_")
-    if found["choices"]:
-        return f"{name}={found['choice']} is not known; known: {found['choices'].replace(chr(39), '')}"
-    return f"{name}={found['value']} must be {'a whole number' if found['type'] == 'int' else 'a number'}"
+        hint = advice(self.given, self._option_string_actions) if "arguments" in message else ""
+        raise InputError(f"{reworded(message)}{hint}; see {self.prog} --help")
 
 
 def run(prog: str, call: Callable[[], int | None]) -> int:
@@ -148,11 +126,12 @@ def dispatch(
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def call() -> int | None:
-        if not arguments or arguments[0] in ("-h", "--help"):
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
             width = max(map(len, verbs))
             listed = "\n".join(f"  {name:{width}}  {description}" for name, description in verbs.items())
-            usage = f"usage: {prog} VERB [options]      ({prog} VERB --help shows an example)"
-            sys.stdout.write(f"{usage}\n\n{purpose}\n\n{listed}\n")
+            print(
+                f"usage: {prog} VERB [options]      ({prog} VERB --help shows an example)\n\n{purpose}\n\n{listed}"
+            )
             return 0
         if arguments[0] == "--version":
             print(f"{prog} {__version__}")
@@ -180,6 +159,7 @@ def execute_module(prog: str, name: str, description: str, arguments: list[str])
     verb = name.rpartition(".")[2].replace("_", "-")
     parser = Parser(prog=f"{prog} {verb}", description=description, epilog=module.EPILOG)
     module.add_arguments(parser)
+    parser.given = arguments
     code: int | None = module.execute(parser.parse_args(arguments))
     return code
 
@@ -238,10 +218,9 @@ def counts(name: str, text: str) -> list[float]:
     [1000.0, 10240.0]
     """
     try:
-        values = [parse_count(part) for part in text.split(",")]
+        return [parse_count(part) for part in text.split(",")]
     except ValueError as error:
         raise fail(name, text, f"is not understood ({error})") from None
-    return values
 
 
 def count(name: str, text: str) -> float:

@@ -72,7 +72,7 @@ def read_content(path: str) -> dict[str, Any]:
     try:
         value: dict[str, Any] = read_json(path)
     except InputError as error:
-        rule = "must be rates such as 0.7 or 0.76,0.74, or a JSON file"
+        rule = "must be rates such as 0.7 or 0.76,0.74, or a file that ingest reads"
         raise fail("acceptance", path, rule, str(error)) from None
     if not isinstance(value.get("acceptance_rate"), list):
         raise fail("acceptance", path, "must hold a list named acceptance_rate")

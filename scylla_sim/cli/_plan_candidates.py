@@ -81,6 +81,10 @@ def prices_of(text: str | None, hardware: list[str]) -> dict[str, float]:
     """
     if text is not None and Path(text).is_file():
         return _prices_of_file(Path(text), hardware)
+    if text and "=" not in text:
+        raise fail(
+            "price", text, "must be NAME=PRICE", f"for example {hardware[0]}=2.5, or a TOML file of such lines"
+        )
     given = assignments("price", text or "")
     return {
         one_of("price", catalog.canonical_name("hardware", name), hardware): _price(f"{name}={value}", value)
