@@ -5,7 +5,7 @@ from __future__ import annotations
 from paper.claims import index
 from paper.claims.verdict import STATUSES
 from paper.render.values import mean, percent, span
-from paper.sources.gpu_records import campaigns, median_error
+from paper.sources.gpu_records import campaigns, decoding_error, gemm_error, speedup_error
 from paper.sources.results import Results
 from paper.tables import llama_8b, local, silicon, small_scale, table5
 from paper.tables.gpu_table import NOT_MEASURED
@@ -43,8 +43,11 @@ def _gpus(results: Results) -> str:
     lines = []
     for campaign in campaigns(results):
         parts = []
-        for suite, words in (("kernels", "kernels"), ("step", "steps"), ("specdecode", "speed-up")):
-            found = {name: median_error(table, suite) for name, table in campaign.compared(suite).items()}
+        steps = campaign.rows("step")
+        gemms = {name: gemm_error(table) for name, table in campaign.compared("kernels").items()}
+        whole = {name: decoding_error(steps, name) for name in campaign.compared("step")}
+        speedups = {name: speedup_error(table) for name, table in campaign.compared("specdecode").items()}
+        for words, found in (("bf16 GEMMs", gemms), ("steps", whole), ("speed-up", speedups)):
             errors = ", ".join(f"{percent(value)} {name}" for name, value in found.items() if value is not None)
             parts += [f"{words} {errors}"] if errors else []
         lines.append(f"{campaign.gpu}, median error: {'; '.join(parts) or 'no prediction'}")

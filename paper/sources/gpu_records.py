@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 from paper.sources.results import Results, ResultTable
@@ -47,11 +48,33 @@ def _order(row: Row) -> tuple[Any, ...]:
     return (*(row[name] for name in names), str(row["draft"]))
 
 
-def median_error(table: ResultTable, suite: str) -> float | None:
-    """Return the median error over all rows of a comparison; for cycles, that of the speed-up."""
-    quantity = "speedup" if suite in ("specdecode", "decode") else "latency"
-    rows = [row for row in table.rows if row["group"] == "all" and row["quantity"] == quantity]
+def gemm_error(table: ResultTable) -> float | None:
+    """Return the median error of the GEMMs in 16 bits of a comparison."""
+    rows = [row for row in table.rows if (row.get("op"), row.get("dtype")) == ("gemm", "bfloat16")]
     return float(rows[0]["median_ape"]) if rows else None
+
+
+def speedup_error(table: ResultTable) -> float | None:
+    """Return the median error of the speed-up over all rows of a comparison."""
+    rows = [row for row in table.rows if row["group"] == "all" and row["quantity"] == "speedup"]
+    return float(rows[0]["median_ape"]) if rows else None
+
+
+def decoding_error(rows: list[Row], name: str) -> float | None:
+    """Return the median error of a prediction over the steps in CUDA graphs that decode, draft or verify.
+
+    Examples
+    --------
+    >>> row = {"role": "plain", "graph": 1.0, "latency_ms": 10.0, "blind_predicted_s": 0.009}
+    >>> round(decoding_error([row, row | {"role": "prefill", "blind_predicted_s": 0.005}], "blind"), 3)
+    0.1
+    """
+    errors = [
+        abs(1e3 * row[f"{name}_predicted_s"] / row["latency_ms"] - 1.0)
+        for row in rows
+        if row["graph"] == 1 and row["role"] != "prefill" and row.get(f"{name}_predicted_s") is not None
+    ]
+    return median(errors) if errors else None
 
 
 def _short_sha(provenance: dict[str, Any]) -> str:

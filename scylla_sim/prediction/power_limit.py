@@ -19,7 +19,8 @@ Notes
 -----
 Source: ``gpu_validate/recorded/h100-sxm/kernels.json``, bf16 GEMMs of 512 rows and more after half a second of
 load at 700 W. Compared with the shipped fit they take 14 % longer in the median and 20 % at the 90th percentile.
-The clock is 1,440-1,870 MHz instead of 1,980 MHz.
+The clock is 1,440-1,870 MHz instead of 1,980 MHz. The same GEMMs on an H200, to which nothing is fitted, take 9 %
+longer in the median and 13 % at the 90th percentile (``gpu_validate/recorded/h200-sxm/kernels.json``).
 """
 
 START_RATIO, FULL_RATIO = 0.5, 1.0

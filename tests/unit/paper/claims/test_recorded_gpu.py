@@ -1,6 +1,6 @@
-"""The committed record of the H100: verdicts of its claims, and the figures that pages quote from it.
+"""The committed records of the GPUs: verdicts of their claims, and the figures that pages quote from them.
 
-Record and blind predictions never change, so neither do these figures unless the comparison does.
+Records and blind predictions never change, so neither do these figures unless the comparison does.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -22,7 +24,8 @@ from paper.sources.results import Results
 from paper.tables.gpu_best_k import best_lengths
 from paper.tables.index import build
 
-GPU = "h100-sxm"
+GPUS = {"h100-sxm": "H100", "h200-sxm": "H200"}
+"""Folder of records -> its name on the pages."""
 RECORDED = ROOT / "gpu_validate/recorded"
 COMPARED = {
     "kernels": ["--by", "op,dtype,kernel_source"],
@@ -37,7 +40,6 @@ ACCURACY_ROWS = {
         "latency",
     ),
     "fp8 GEMM of torch": ("kernels", "gemm,fp8,torch_scaled_mm", "latency"),
-    "whole steps": ("step", "all", "latency"),
     "speed-up of cycles": ("specdecode", "all", "speedup"),
 }
 """Row of the table of the accuracy page -> suite, group and quantity of a comparison."""
@@ -47,106 +49,131 @@ def run(*arguments: str) -> None:
     assert cli.main(list(arguments)) == 0
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows and errors of the blind predictions, as the workflow leaves them."""
-    here = tmp_path_factory.mktemp("recorded")
-    gpu = here / "gpu" / GPU
+@dataclass(frozen=True)
+class Recorded:
+    """Rows and errors of the blind predictions of one GPU, as the workflow leaves them."""
+
+    gpu: str
+    folder: Path
+
+    def errors(self, suite: str, group: str, quantity: str) -> dict[str, Any]:
+        (row,) = [row for row in self.compared(suite) if (row["group"], row["quantity"]) == (group, quantity)]
+        return dict(row)
+
+    def compared(self, suite: str) -> list[dict[str, Any]]:
+        path = self.folder / f"compare/gpu-{self.gpu}-{suite}-blind.json"
+        return list(json.loads(path.read_text())["rows"])
+
+    def decoding_steps(self) -> list[dict[str, str]]:
+        with (self.folder / f"gpu/{self.gpu}/step-rows.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        return [row for row in rows if row["role"] != "prefill" and row["graph"] == "1"]
+
+
+@pytest.fixture(scope="module", params=GPUS)
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    here, name = tmp_path_factory.mktemp("recorded"), str(request.param)
+    gpu = here / "gpu" / name
     gpu.mkdir(parents=True)
-    (gpu / "blind.json").write_bytes((RECORDED / "blind" / GPU / "provenance.json").read_bytes())
+    (gpu / "blind.json").write_bytes((RECORDED / "blind" / name / "provenance.json").read_bytes())
+    facts = ["--device", name, "--evidence", "recorded"]
     for suite, options in COMPARED.items():
-        record, blind = RECORDED / GPU / f"{suite}.json", str(RECORDED / "blind" / GPU / f"{suite}.csv")
+        record, blind = RECORDED / name / f"{suite}.json", str(RECORDED / "blind" / name / f"{suite}.csv")
         rows, again = str(gpu / f"{suite}.csv"), str(gpu / f"{suite}-again.csv")
         (gpu / record.name).write_bytes(record.read_bytes())
-        run(
-            "rows",
-            "--record",
-            str(record),
-            "--device",
-            GPU,
-            "--evidence",
-            "recorded",
-            "--repeat",
-            again,
-            "--out",
-            rows,
-        )
+        run("rows", "--record", str(record), *facts, "--repeat", again, "--out", rows)
         beside = ["--measured", rows, "--repeat", again]
         run("merge", *beside, "--predicted", f"blind={blind}", "--out", str(gpu / f"{suite}-rows.csv"))
-        errors = str(here / "compare" / f"gpu-{GPU}-{suite}-blind.json")
+        errors = str(here / "compare" / f"gpu-{name}-{suite}-blind.json")
         run("compare", "--predicted", blind, *beside, *options, "--format", "json", "--out", errors)
-    return here
+    return Recorded(name, here)
 
 
-def errors(folder: Path, suite: str, group: str, quantity: str) -> dict[str, Any]:
-    rows = json.loads((folder / f"compare/gpu-{GPU}-{suite}-blind.json").read_text())["rows"]
-    (row,) = [row for row in rows if (row["group"], row["quantity"]) == (group, quantity)]
-    return dict(row)
-
-
-def table_rows(page: Path) -> dict[str, list[str]]:
-    """First cell of a Markdown row -> the other cells."""
+def table_rows(page: Path, gpu: str) -> dict[str, list[str]]:
+    """First cell of a Markdown row -> the cells after the GPU; an empty first cell repeats the one above."""
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {row[0]: row[1:] for row in cells}
+    found, first = {}, ""
+    for row in cells:
+        first = row[0] or first
+        if len(row) > 1 and row[1] == GPUS[gpu]:
+            found[first] = row[2:]
+    return found
 
 
-def test_every_case_of_the_campaign_was_predicted_and_none_failed(folder: Path) -> None:
+def shown(value: float) -> str:
+    return f"{value:.1%}".replace("%", " %")
+
+
+def test_every_case_of_the_campaign_was_predicted_and_none_failed(recorded: Recorded) -> None:
     for suite in COMPARED:
-        about = json.loads((RECORDED / GPU / f"{suite}.json").read_text())["provenance"]
+        about = json.loads((RECORDED / recorded.gpu / f"{suite}.json").read_text())["provenance"]
         assert about["failed"] == [] and about["missing"] == [] and about["complete"]
-        assert {row["unmatched"] for row in json.loads(_compared(folder, suite))["rows"]} == {0}
+        assert {row["unmatched"] for row in recorded.compared(suite)} == {0}
 
 
-def _compared(folder: Path, suite: str) -> str:
-    return (folder / f"compare/gpu-{GPU}-{suite}-blind.json").read_text()
+CLAIMS = {
+    "h100-sxm": (
+        "72 % of 78 speed-ups in their 90 % interval, median error 4.6 %, largest 21.7 %",
+        "context 512: 3 at batch 1, 2 at batch 8 to 64, 1 at batch 128, 0 (autoregressive decoding) at batch 256",
+        {512: 7, 2048: 6},
+        "median ratio 1.012 of 19 verify steps (1.00 to 1.07)",
+    ),
+    "h200-sxm": (
+        "50 % of 84 speed-ups in their 90 % interval, median error 6.1 %, largest 22.4 %",
+        "context 512: 2 at batch 1 to 32, 1 at batch 64 to 128, 0 (autoregressive decoding) at batch 256",
+        {512: 7, 2048: 7},
+        "median ratio 1.015 of 19 verify steps (1.01 to 1.11)",
+    ),
+}
+"""GPU -> findings of its claims, and batches by context."""
 
 
-def test_claims_about_a_measured_gpu(folder: Path) -> None:
-    results = Results(folder)
+def test_claims_about_a_measured_gpu(recorded: Recorded) -> None:
+    results, (inside, best, batches, ratio) = Results(recorded.folder), CLAIMS[recorded.gpu]
     speedup = claims_gpu.speedup(results)
     assert (speedup.status, speedup.evidence) == (PARTLY, "recorded")
-    assert speedup.finding == "72 % of 78 speed-ups in their 90 % interval, median error 4.6 %, largest 21.7 %"
+    assert speedup.finding == inside
     falls = claims_gpu.best_falls(results)
     assert falls.status == REPRODUCED
-    assert (
-        "context 512: 3 at batch 1, 2 at batch 8 to 64, 1 at batch 128, 0 (autoregressive decoding) at batch 256"
-        in (falls.finding)
-    )
-    assert {context: len(some) for context, some in best_lengths(campaigns(results)[0]).items()} == {
-        512: 7,
-        2048: 6,
-    }
+    assert best in falls.finding
+    lengths = best_lengths(campaigns(results)[0])
+    assert {context: len(some) for context, some in lengths.items()} == batches
     flat = claims_gpu.verify_is_flat(results)
-    assert (flat.status, flat.finding) == (REPRODUCED, "median ratio 1.012 of 19 verify steps (1.00 to 1.07)")
+    assert (flat.status, flat.finding) == (REPRODUCED, ratio)
 
 
 @pytest.mark.parametrize("name", ACCURACY_ROWS)
-def test_the_accuracy_page_quotes_the_errors_of_the_blind_predictions(folder: Path, name: str) -> None:
-    row = errors(folder, *ACCURACY_ROWS[name])
-    count, blind, roofline, _ = table_rows(ROOT / "docs/accuracy.md")[name]
-    assert (int(count), blind) == (row["n"], f"{row['median_ape']:.1%}".replace("%", " %"))
-    assert roofline == f"{row['naive_median_ape']:.1%}".replace("%", " %")
+def test_the_accuracy_page_quotes_the_errors_of_the_blind_predictions(recorded: Recorded, name: str) -> None:
+    row = recorded.errors(*ACCURACY_ROWS[name])
+    count, blind, roofline, _ = table_rows(ROOT / "docs/accuracy.md", recorded.gpu)[name]
+    assert (int(count), blind, roofline) == (row["n"], shown(row["median_ape"]), shown(row["naive_median_ape"]))
 
 
-def test_pages_quote_the_regret_of_the_best_draft_length(folder: Path) -> None:
-    (note,) = [note for note in build(Results(folder), ["gpu-best-k"])[0].notes if "situations" in note]
-    share, *lost = re.findall(r"\d+ of \d+|\d+\.\d(?= %)", note)
+@pytest.mark.parametrize("page", ["docs/accuracy.md", "docs/gpu-findings.md"])
+def test_pages_quote_the_regret_of_the_best_draft_length(recorded: Recorded, page: str) -> None:
+    notes = build(Results(recorded.folder), ["gpu-best-k"])[0].notes
+    (note,) = [note for note in notes if "situations" in note]
+    right, total, *lost = re.findall(r"\d+\.\d(?= %)|\d+(?= of| situations)", note)
+    (quoted,) = [
+        row
+        for row in re.findall(r"^\| (H\d+) \|(.*)\|$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+        if row[0] == GPUS[recorded.gpu]
+    ]
+    cells = [cell.strip() for cell in quoted[1].split("|")]
+    assert cells == [total, right, *(f"{value} %" for value in lost)]
+
+
+def test_pages_quote_the_errors_of_whole_steps(recorded: Recorded) -> None:
+    steps = recorded.decoding_steps()
+    measured = [1e-3 * float(row["latency_ms"]) for row in steps]
+    errors = [
+        median(abs(float(row[name]) / seconds - 1) for row, seconds in zip(steps, measured))
+        for name in ("blind_predicted_s", "blind_naive_s")
+    ]
+    expected = [str(len(steps)), *map(shown, errors)]
     for page in ("docs/accuracy.md", "docs/gpu-findings.md"):
-        text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-        assert f"in {share} situations" in text and f"loses {lost[0]} % on average" in text
-        assert f"length 3 loses {lost[1]} %" in text and f"length 5 loses {lost[2]} %" in text
-
-
-def test_the_page_of_findings_quotes_the_direction_of_errors(folder: Path) -> None:
-    text = (ROOT / "docs/gpu-findings.md").read_text(encoding="utf-8")
-    with (folder / f"gpu/{GPU}/step-rows.csv").open() as file:
-        steps = [float(row["blind_predicted_s"]) * 1e3 < float(row["latency_ms"]) for row in csv.DictReader(file)]
-    assert f"{sum(steps)} of {len(steps)} steps" in text
-    quoted = table_rows(ROOT / "docs/gpu-findings.md")["whole steps"]
-    row = errors(folder, "step", "all", "latency")
-    shown = [row[name] for name in ("median_ape", "naive_median_ape")]
-    assert quoted[:3] == [str(row["n"]), *(f"{value:.1%}".replace("%", " %") for value in shown)]
+        assert table_rows(ROOT / page, recorded.gpu)["whole steps"][:3] == expected
 
 
 def test_the_list_of_committed_records_is_complete() -> None:
