@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from paper.render.drawing import BLUE, GREY, INK, ORANGE, Canvas, canvas, draw_formula, label_ends
+from paper.render.drawing import BLUE, GREY, INK, NOTE, ORANGE, Canvas, canvas, draw_formula, label_ends
 from paper.render.values import significant
 from paper.sources import published
 from paper.sources.results import Results, ResultTable, commits, make_again, value
@@ -67,6 +67,7 @@ def _panel(axes: Any, points: Mapping[float, float], laws: ResultTable, theorem:
         fontsize=8,
         color=GREY,
         linespacing=1.5,
+        label=NOTE,
     )
 
 

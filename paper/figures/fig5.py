@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paper.render.drawing import BATCH_COLOURS, GREY, INK, Canvas, canvas, label_line
+from paper.render.drawing import BATCH_COLOURS, GREY, INK, NOTE, Canvas, canvas, label_line
 from paper.sources import published
 from paper.sources.results import Results, ResultTable, commits, value
 from paper.tables.fig5 import curve_errors
@@ -65,6 +65,7 @@ def fig5(results: Results) -> Canvas:
             ha="right",
             va="top",
             linespacing=1.4,
+            label=NOTE,
         )
     drawing.axes[0].set_ylabel("throughput (tokens/s)")
     return drawing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from paper.render.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, Canvas, canvas, label_ends
+from paper.render.drawing import BLUE, GREEN, GREY, INK, NOTE, ORANGE, PURPLE, Canvas, canvas, label_ends
 from paper.sources.results import Results, commits
 from paper.tables.small_scale_profiles import PATH
 from scylla_sim.records import Row
@@ -56,7 +56,9 @@ def _left(axes: Any, results: Results, fit: Row) -> None:
     label_ends(axes, high, ends, 0.06)
     axes.set_xscale("log")
     axes.set(title="First choice at depth 1", xlabel="training tokens of the draft", ylabel="log-odds")
-    axes.text(0.02, 0.97, "labels: decoder layers", transform=axes.transAxes, va="top", fontsize=8, color=GREY)
+    axes.text(
+        0.02, 0.97, "labels: decoder layers", transform=axes.transAxes, va="top", fontsize=8, color=GREY, label=NOTE
+    )
 
 
 def _right(axes: Any, rows: list[Row]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from paper.render.drawing import GREY, INK, Canvas, canvas, label_ends
+from paper.render.drawing import GREY, INK, NOTE, Canvas, canvas, label_ends
 from paper.render.values import mean
 from paper.sources.results import Results, ResultTable, commits
 from paper.tables.small_scale import RUNS, groups, laws, slope
@@ -124,4 +124,5 @@ def small_scale(results: Results) -> Canvas:
 
 def _corner(axes: Any) -> dict[str, Any]:
     """Return the style of text in the upper left corner of a panel."""
-    return {"transform": axes.transAxes, "va": "top", "fontsize": 8, "color": GREY, "linespacing": 1.5}
+    style = {"va": "top", "fontsize": 8, "color": GREY, "linespacing": 1.5, "label": NOTE}
+    return {"transform": axes.transAxes, **style}

@@ -21,6 +21,9 @@ BLUE, ORANGE, GREEN, RED, PURPLE = "#1f6fb2", "#d9730d", "#2a8f5c", "#c0392b", "
 THUMBNAIL_SHARE, THUMBNAIL_DPI = 0.68, 110
 """Width of a thumbnail over that of its figure, at the same size of the text, and its resolution."""
 
+NOTE = "note"
+"""Label of texts inside panels that a thumbnail leaves out, because they would cover its curves."""
+
 BATCH_COLOURS = {1: "#3b1f6b", 4: "#38598c", 8: "#25858e", 16: "#2ab07f", 32: "#8bc34a", 64: "#e0a80d"}
 """Colour of each batch size, lighter for larger ones."""
 
@@ -84,11 +87,12 @@ class Canvas:
     axes: list[Any]
 
     def thumbnail(self) -> bytes:
-        """Return a small PNG without title and caption, whose labels are larger beside its panels.
+        """Return a small PNG without title, caption and notes, whose labels are larger beside its panels.
 
         The figure is as before afterwards.
         """
-        texts, size = (self.figure._suptitle, self.figure._supxlabel), self.figure.get_size_inches()
+        notes = [text for axes in self.axes for text in axes.texts if text.get_label() == NOTE]
+        texts, size = [self.figure._suptitle, self.figure._supxlabel, *notes], self.figure.get_size_inches()
         for text in texts:
             text.set_in_layout(False)
             text.set_visible(False)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from paper.render.drawing import canvas, spread, styled
+from paper.render.drawing import NOTE, canvas, spread, styled
 
 
 @pytest.mark.parametrize("heights", [[1.0], [3.0, 1.0, 2.0], [1.0, 1.0, 1.0, 5.0], [0.0, 0.3, 0.6, 0.7]])
@@ -26,3 +26,12 @@ def test_a_thumbnail_is_smaller_and_leaves_the_figure_as_it_was() -> None:
     small = drawing.thumbnail()
     assert len(small) < len(before)
     assert drawing.bytes("png") == before
+
+
+def test_a_thumbnail_leaves_out_notes_inside_panels() -> None:
+    with styled():
+        plain = canvas("any", "A title", "A caption.", size=(4.0, 3.0))
+        noted = canvas("any", "A title", "A caption.", size=(4.0, 3.0))
+        noted.axes[0].text(0.5, 0.5, "all seeds", label=NOTE)
+    assert noted.thumbnail() == plain.thumbnail()
+    assert noted.bytes("png") != plain.bytes("png")
