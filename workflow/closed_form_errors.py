@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from scylla_sim.planning.candidates import candidates
 from scylla_sim.planning.closed_form_errors import error_rows
-from scylla_sim.planning.traffic import Traffic, candidates
+from scylla_sim.planning.traffic import Traffic
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.records import Row, dump_json, table, write_text

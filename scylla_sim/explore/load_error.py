@@ -10,7 +10,8 @@ from scylla_sim.checks import FloatArray
 from scylla_sim.explore.grid import DENSE, Grid, configs_of
 from scylla_sim.explore.interpolate import DRAFT_SECONDS, VERIFY_SECONDS, smooth_at
 from scylla_sim.explore.load_tables import TOKENS, LoadTables
-from scylla_sim.planning.traffic import Traffic, candidates, steady_states
+from scylla_sim.planning.candidates import candidates
+from scylla_sim.planning.traffic import Traffic, steady_states
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving.closed_form import Curve

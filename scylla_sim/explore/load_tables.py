@@ -19,7 +19,6 @@ from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving.configs import defaults_of
 from scylla_sim.serving.iteration import OFFSETS
 from scylla_sim.serving.iteration_parts import Prompts, draft_rows_seconds, prompts
-from scylla_sim.specs import catalog
 from scylla_sim.specs.scheduler import SchedulerDefaults
 
 TOKENS = np.array([*range(256), *range(256, 2048, 8), *range(2048, MAX_STEP_TOKENS + 1, 32)])
@@ -76,8 +75,6 @@ def load_tables(scenario: Scenario) -> LoadTables:
     model, (target, of_draft) = scenario.target_model(), scenario.deployments()
     found = prompts(
         model,
-        target,
-        catalog.draft("none"),
         target,
         max_tokens=MAX_STEP_TOKENS,
         max_rows=MAX_STEP_TOKENS,

@@ -1,14 +1,15 @@
 """Step tables of many candidates at once, with the entries that the closed form reads.
 
-`scylla_sim.serving.replica.replica` reads an iteration model at some batches and at few numbers of prompt tokens.
-Only these are estimated, for all draft lengths together. Other entries are NaN, and a curve that meets one raises
-an error. The entries equal those of `scylla_sim.serving.iteration.iteration_model` to the last bit.
+`scylla_sim.serving.replica.replica` reads an iteration model at some batches, at one context, and at few numbers of
+prompt tokens. Only these are estimated: `target_tables` once for all drafts on a deployment, and `sparse_model` for
+all lengths of one draft. Other entries are NaN, and a curve that meets one raises an error. The entries equal those
+of `scylla_sim.serving.iteration.iteration_model` to the last bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,11 +20,12 @@ from scylla_sim.checks import FloatArray
 from scylla_sim.prediction.overheads import overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.served_load import ServedLoad
+from scylla_sim.prediction.stacked_steps import TargetSteps, target_steps
 from scylla_sim.prediction.step_time import LAUNCH
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.serving.iteration import IterationModel, context_grid, offset_grid
-from scylla_sim.serving.iteration_parts import Decoding, kv_pool_tokens, prompts
+from scylla_sim.serving.iteration_parts import Decoding, Prompts, kv_pool_tokens, prompts, with_draft
 from scylla_sim.serving.replica import table_rows
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate
@@ -35,69 +37,127 @@ Configs = Mapping[int, SpeculativeConfig]
 """First batch of each range of batches -> configuration; one range for one draft length."""
 
 
-def sparse_model(
-    model: Model,
-    configs: Sequence[SpeculativeConfig],
-    where: tuple[Deployment, Deployment],
-    *,
-    load: ServedLoad,
-    longest: int,
-    seats: int,
-    budget: int,
-    prefill_first: bool,
-) -> IterationModel:
-    """Return the iteration model of configurations of one draft, along a first axis, for the closed form only.
+@dataclass(frozen=True)
+class Drafting:
+    """Configurations of one draft on a deployment.
+
+    Attributes
+    ----------
+    configs
+        Configurations of one draft.
+    where
+        Deployment of the target and of the draft.
+    seats
+        Requests that run together.
+    """
+
+    configs: Sequence[SpeculativeConfig]
+    where: tuple[Deployment, Deployment]
+    seats: int
+
+    @property
+    def widths(self) -> list[int]:
+        """Tokens that each configuration verifies for a request."""
+        return [config.verify_tokens for config in self.configs]
+
+
+@dataclass(frozen=True)
+class TargetTables:
+    """Entries that all drafts on one deployment share.
+
+    Attributes
+    ----------
+    load, budget
+        Mean lengths of the requests, and tokens of an iteration.
+    contexts, columns
+        Contexts of a table, and the places of those that are estimated.
+    batch
+        Decodes that are estimated, rising.
+    grid
+        These batches and contexts by name, as arrays that broadcast.
+    steps
+        Steps of the target over the grid.
+    prompts
+        Operations of prompts without those of a draft.
+    """
+
+    load: ServedLoad
+    budget: int
+    contexts: FloatArray
+    columns: slice
+    batch: NDArray[np.intp]
+    grid: Mapping[str, FloatArray]
+    steps: TargetSteps
+    prompts: Prompts
+
+
+def target_tables(
+    model: Model, drafts: Sequence[Drafting], *, load: ServedLoad, longest: int, budget: int, prefill_first: bool
+) -> TargetTables:
+    """Return the entries of a deployment for several drafts.
 
     Parameters
     ----------
-    where
-        Deployment of the target and of the draft.
+    drafts
+        Drafts, whose target runs on one deployment.
     load
         Mean lengths of the requests.
     longest
         Largest number of tokens of a request.
-    seats, budget
-        Requests that run together, and tokens of an iteration.
+    budget
+        Tokens of an iteration.
     prefill_first
         Whether prompts run in iterations of their own.
     """
-    grid, batch = context_grid(longest, CONTEXTS), table_rows(seats)
-    where = replace(where[0], intervals=False), replace(where[1], intervals=False)
-    found = list(
-        predict_each(
-            model,
-            configs,
-            where[0],
-            batch=batch[:, None].astype(np.float64),
-            context=np.maximum(grid, 1.0)[None, :],
-            draft_deployment=where[1],
-        )
-    )
-    widths = [config.verify_tokens for config in configs]
-    before = np.zeros((1, 1)) if prefill_first else np.multiply.outer(widths, batch)
+    where, grid = replace(drafts[0].where[0], intervals=False), context_grid(longest, CONTEXTS)
+    batch = np.unique(np.concatenate([table_rows(one.seats) for one in drafts])).astype(np.intp)
+    # decoding is read beside the context of the load, and drafting in the middle of the table
+    first = min(int(load.context / grid[1]), CONTEXTS // 2)
+    columns = slice(first, first + 2)
+    configs = [config for one in drafts for config in one.configs]
+    points = {"batch": batch[:, None].astype(np.float64), "context": np.maximum(grid, 1.0)[None, columns]}
+    widths = dict.fromkeys(width for one in drafts for width in one.widths)
+    before = np.zeros((1, 1)) if prefill_first else np.multiply.outer(list(widths), batch)
     tokens, chunks = _tokens_read(before, load=load, budget=budget)
     sampled = np.unique(np.add.outer(np.append(before, 0.0), [0.0, 1.0, 2.0]))
-    total = budget + seats * max(widths)
+    total = budget + max(one.seats * max(one.widths) for one in drafts)
     last = min(total, MAX_STEP_TOKENS)
     within = np.unique(np.append(tokens[tokens <= last], last)).astype(np.float64)
     read = prompts(
         model,
-        where[0],
-        configs[0].draft,
-        where[1],
+        where,
         max_tokens=total,
-        max_rows=seats * (max(widths) + 1),
+        max_rows=max(one.seats * (max(one.widths) + 1) for one in drafts),
         offsets=offset_grid(longest),
         only=None if chunks[-1] > last else (within, chunks.astype(np.float64), sampled[sampled > 0.0]),
     )
-    pools = [kv_pool_tokens(model, [config], *where, context=float(load.context)) for config in configs]
+    steps = target_steps(model, configs, where, **points)
+    return TargetTables(load, budget, grid, columns, batch, points, steps, read)
+
+
+def sparse_model(model: Model, draft: Drafting, tables: TargetTables) -> IterationModel:
+    """Return the iteration model of the configurations of a draft, along a first axis, for the closed form only."""
+    target, of_draft = (replace(one, intervals=False) for one in draft.where)
+    found = list(
+        predict_each(
+            model,
+            draft.configs,
+            target,
+            batch=tables.grid["batch"],
+            context=tables.grid["context"],
+            draft_deployment=of_draft,
+            steps=tables.steps,
+        )
+    )
+    context = float(tables.load.context)
+    pools = [kv_pool_tokens(model, [config], target, of_draft, context=context) for config in draft.configs]
     return IterationModel(
-        decoding=_decoding(found, batch.astype(np.intp), seats),
-        contexts=grid,
-        prompts=read,
-        host_s=float(overhead_seconds(where[0].engine, step_overhead_counts(where[0].tp))),
-        max_num_seqs=seats,
-        max_num_batched_tokens=budget,
+        decoding=_decoding(found, tables, draft.seats),
+        contexts=tables.contexts,
+        prompts=with_draft(tables.prompts, draft.configs[0].draft, model, of_draft),
+        host_s=float(overhead_seconds(target.engine, step_overhead_counts(target.tp))),
+        max_num_seqs=draft.seats,
+        max_num_batched_tokens=tables.budget,
         kv_tokens=Estimate(
             *(np.array([getattr(one, end) for one in pools]) for end in ("value", "lower", "upper"))
         ),
@@ -122,17 +182,19 @@ def _tokens_read(before: FloatArray, *, load: ServedLoad, budget: int) -> tuple[
     return np.unique(steps[steps > 0]), chunks
 
 
-def _decoding(found: Sequence[Prediction], rows: NDArray[np.intp], seats: int) -> Decoding:
-    """Return the iterations without prompts at some batches, one configuration after the other; others are NaN."""
-    contexts = found[0].cycle_s.shape[1]
+def _decoding(found: Sequence[Prediction], tables: TargetTables, seats: int) -> Decoding:
+    """Return the iterations without prompts at the batches of a replica, one configuration after the other."""
+    rows, contexts = table_rows(seats).astype(np.intp), tables.contexts.size
+    at_rows, middle = np.searchsorted(tables.batch, rows), contexts // 2 - tables.columns.start
     value, waiting = (np.full((len(found), seats + 1, contexts), np.nan) for _ in range(2))
     beside = np.full((len(found), seats + 1), np.nan)
     value[:, 0], waiting[:, 0], beside[:, 0] = 0.0, 0.0, 0.0
     for at, out in enumerate(found):
         cycle_s = out.cycle_s
-        value[at, rows] = cycle_s
-        waiting[at, rows] = sum((part.seconds for part in out.verify.parts if part.kind == LAUNCH), np.zeros(()))
-        beside[at, rows] = (cycle_s - out.verify.seconds)[:, contexts // 2]
+        waits = sum((part.seconds for part in out.verify.parts if part.kind == LAUNCH), np.zeros_like(cycle_s))
+        value[at, rows, tables.columns] = cycle_s[at_rows]
+        waiting[at, rows, tables.columns] = waits[at_rows]
+        beside[at, rows] = (cycle_s - out.verify.seconds)[at_rows, middle]
     verified, gained, lengths = (
         np.repeat(np.array(values, dtype=np.float64)[:, None], seats + 1, axis=1)
         for values in zip(

@@ -7,26 +7,22 @@ without limits, because time per token can meet a limit while the queue diverges
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, in_range, positive
-from scylla_sim.planning.candidate_tables import CONTEXTS, Configs, sparse_model
-from scylla_sim.planning.crossover import spans_of
+from scylla_sim.planning.candidate_tables import Configs
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.serving.closed_form import Curve, curve, saturation
 from scylla_sim.serving.configs import defaults_of
-from scylla_sim.serving.iteration import IterationModel, iteration_model
-from scylla_sim.serving.iteration_parts import decoding, kv_pool_tokens
+from scylla_sim.serving.iteration import IterationModel
 from scylla_sim.serving.limits import Limit
-from scylla_sim.serving.replica import cycles_of, replica
+from scylla_sim.serving.replica import replica
 from scylla_sim.serving.workload import Lengths, check_burstiness
-from scylla_sim.specs.model import Model
 
 MAX_LOAD = 0.9
 """Highest planned share of saturation. Beyond it, a step that is 1 % slower makes latency 10 % longer or more."""
@@ -34,7 +30,7 @@ VARIABLE_LENGTHS, BURSTS = "variable lengths", "bursts"
 """Reasons for which the closed form does not hold, beside those of `scylla_sim.serving.replica`."""
 SATURATION = "saturation"
 """Name of the limit by which a rate stays below `MAX_LOAD`."""
-_LOADS = np.concatenate([[0.0], np.geomspace(2e-5, 1.0, 220)])
+LOADS = np.concatenate([[0.0], np.geomspace(2e-5, 1.0, 220)])
 """Mean decoding requests of a curve, over the largest."""
 _RATES = np.concatenate([[0.0], np.geomspace(1e-4, 0.1, 150, endpoint=False), np.linspace(0.1, 1.0, 361)])
 """Rates at which limits are checked, over the highest one; latencies rise fast from an idle replica."""
@@ -211,7 +207,7 @@ def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tup
 def steady_states(model: IterationModel, deployment: Deployment, traffic: Traffic) -> tuple[Curve, FloatArray]:
     """Return the steady states of the replicas of a model, and their rates at saturation."""
     one = replica(model, traffic.load, prefill_first=defaults_of(deployment).prefill_first)
-    return curve(one, _LOADS * float(one.rows[-1])), saturation(one)
+    return curve(one, LOADS * float(one.rows[-1])), saturation(one)
 
 
 def served(
@@ -221,102 +217,3 @@ def served(
     found, full = steady_states(model, where[0], traffic)
     best, binds = highest_rate(found, float(full), traffic)
     return Served(configs, *where, lambda: model, float(full), best, binds, found)
-
-
-def _seats(
-    model: Model, configs: Sequence[SpeculativeConfig], where: tuple[Deployment, Deployment], traffic: Traffic
-) -> int:
-    """Return the largest number of requests that seats, KV pool and budget allow; 0 if not even one fits."""
-    load = traffic.load
-    longest = traffic.longest
-    widest = max(config.verify_tokens for config in configs)
-    alone = kv_pool_tokens(model, configs, *where, context=float(longest))
-    if alone.lower < longest:
-        return 0
-    pool = kv_pool_tokens(model, configs, *where, context=float(load.context))
-    fits = float(pool.upper) / load.input_len  # engines admit a prompt where its tokens fit, and preempt later
-    most, budget = traffic.limits_on(where[0])
-    return int(min(most, max(fits, 1.0), budget // widest))
-
-
-def candidates(
-    model: Model,
-    configs: Sequence[SpeculativeConfig],
-    where: tuple[Deployment, Deployment],
-    traffic: Traffic,
-    *,
-    schedule: bool = False,
-) -> Iterator[Served]:
-    """Yield each configuration of one draft on one deployment that fits in memory.
-
-    Parameters
-    ----------
-    configs
-        Configurations of one draft.
-    where
-        Deployment of the target and of the draft.
-    schedule
-        Whether to yield a schedule of all draft lengths by batch too.
-    """
-    seats = _seats(model, configs, where, traffic)
-    if seats == 0:
-        return
-    widest, (_, budget) = max(configs, key=lambda one: one.verify_tokens), traffic.limits_on(where[0])
-
-    @cache
-    def first() -> IterationModel:
-        return iteration_model(
-            model,
-            widest,
-            *where,
-            max_context=traffic.longest,
-            mean_context=float(traffic.load.context),
-            max_num_seqs=seats,
-            max_num_batched_tokens=budget,
-            contexts=CONTEXTS,
-        )
-
-    def whole(by_batch: Configs) -> Callable[[], IterationModel]:
-        return lambda: _with_configs(first(), model, by_batch, where, traffic)
-
-    tables = sparse_model(
-        model,
-        configs,
-        where,
-        load=traffic.load,
-        longest=traffic.longest,
-        seats=seats,
-        budget=budget,
-        prefill_first=defaults_of(where[0]).prefill_first,
-    )
-    curves, full = steady_states(tables, where[0], traffic)
-    if not (np.isfinite(full).all() and np.isfinite(curves.tpot_s).all()):
-        raise RuntimeError("the closed form reads an entry that its tables do not have; see candidate_tables")
-    for place, (config, (best, binds)) in enumerate(zip(configs, highest_rates(curves, full, traffic))):
-        one = {1: config}
-        yield Served(one, *where, whole(one), float(full[place]), best, binds, curves.one(place))
-    if schedule and len(configs) > 1:
-        by_batch = _schedule(configs, [whole({1: config})() for config in configs], traffic.load)
-        if len(by_batch) > 1:
-            yield served(by_batch, where, whole(by_batch)(), traffic)
-
-
-def _with_configs(
-    made: IterationModel, model: Model, configs: Configs, where: tuple[Deployment, Deployment], traffic: Traffic
-) -> IterationModel:
-    """Return an iteration model with other configurations of the same draft; prompts cost the same."""
-    context = float(traffic.load.context)
-    parts = decoding(model, configs, *where, max_batch=made.max_num_seqs, contexts=np.maximum(made.contexts, 1.0))
-    pool = kv_pool_tokens(model, list(configs.values()), *where, context=context)
-    return replace(made, decoding=parts, kv_tokens=pool)
-
-
-def _schedule(configs: Sequence[SpeculativeConfig], made: Sequence[IterationModel], load: ServedLoad) -> Configs:
-    """Return the draft length of each range of batches, by the decoding seconds of a whole request."""
-    batch = np.arange(1, made[0].max_num_seqs + 1)
-    work = [
-        cycles_of(config.tokens_per_cycle, config.draft_len, tokens=load.output_len - 1.0)[0]
-        * one.decode_s(batch, load.context)
-        for config, one in zip(configs, made)
-    ]
-    return {first: configs[chosen] for first, _, chosen in spans_of(-np.log(np.stack(work)))}

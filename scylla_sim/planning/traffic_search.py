@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scylla_sim.acceptance.speculative_config import no_drafting
+from scylla_sim.planning.candidates import Key, candidates_of_drafts, key_of
 from scylla_sim.planning.capacity import Candidates, label_of
-from scylla_sim.planning.traffic import Served, Traffic, candidates
+from scylla_sim.planning.traffic import Served, Traffic
 from scylla_sim.planning.traffic_rows import TrafficPoint, traffic_point
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
-
-Key = tuple[str, int, str, str]
-"""Hardware, TP ranks, precision of the weights and of the KV cache."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Option:
     @property
     def key(self) -> Key:
         """The deployment."""
-        where = self.served.deployment
-        return where.calibration.hardware.name, where.tp, where.dtype, where.kv_dtype
+        return key_of(self.served.deployment)
 
     @property
     def label(self) -> str:
@@ -116,25 +114,27 @@ def search_traffic(
     schedule
         Whether schedules of draft lengths by batch are candidates too.
     """
-    plain: dict[Key, Served | None] = {}
+    without = [no_drafting(Draft("none", "none"))]
+    plain = {key_of(group.deployment): (without, _where(group)) for group in reversed(groups)}
+    drafts = [group for group in groups if group.configs[0].draft.kind != "none"]
+    asked = [*plain.values(), *((group.configs, _where(group)) for group in drafts)]
+    found = iter(candidates_of_drafts(model, asked, traffic, schedule=schedule))
+    baselines = {key: next(found) for key in plain}
     options: list[Option] = []
     left_out: list[str] = []
     for group in sorted(groups, key=lambda one: one.configs[0].draft.kind != "none"):
-        where = (group.deployment, group.draft_deployment or group.deployment)
-        name = group.deployment.calibration.hardware.name
-        key = name, group.deployment.tp, group.deployment.dtype, group.deployment.kv_dtype
-        if key not in plain:
-            base = candidates(model, [no_drafting(Draft("none", "none"))], where, traffic)
-            plain[key] = next(iter(base), None)
-        baseline = plain[key]
-        if group.configs[0].draft.kind == "none":
-            found = [] if baseline is None else [baseline]
-        else:
-            found = list(candidates(model, group.configs, where, traffic, schedule=schedule))
-        left_out += [group.label] * (0 if found else len(group.configs))
-        options += [Option(one, baseline or one, (prices or {}).get(name)) for one in found]
+        key = key_of(group.deployment)
+        plain_there = baselines[key]
+        served = plain_there if group.configs[0].draft.kind == "none" else next(found)
+        options += [Option(one, (*plain_there, one)[0], (prices or {}).get(key[0])) for one in served]
+        left_out += [group.label] * (0 if served else len(group.configs))
     options.sort(key=lambda option: option.effort(traffic, bool(prices)))
     return TrafficPlan(traffic, options, left_out)
+
+
+def _where(group: Candidates) -> tuple[Deployment, Deployment]:
+    """Return the deployments of the target and of the draft."""
+    return group.deployment, group.draft_deployment or group.deployment
 
 
 def points(model: Model, chosen: Sequence[Option], traffic: Traffic) -> list[TrafficPoint]:

@@ -7,7 +7,7 @@ passes of a draft, differ by their tokens only. The seconds are the same to the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
@@ -133,6 +133,41 @@ def verifications(
 def _shares_experts(target: Model, config: SpeculativeConfig) -> bool:
     """Return whether the tokens of a verification share experts as those of a tree do."""
     return target.moe is not None and config.top_k > 1
+
+
+@dataclass(frozen=True)
+class TargetSteps:
+    """Steps of the target over one grid.
+
+    Attributes
+    ----------
+    plain
+        Step of the autoregressive baseline.
+    verified
+        Function from a configuration that verifies several tokens to its verification.
+    """
+
+    plain: Step
+    verified: Callable[[SpeculativeConfig], Step]
+
+
+def target_steps(
+    target: Model,
+    configs: Iterable[SpeculativeConfig],
+    deployment: Deployment,
+    *,
+    batch: FloatArray,
+    context: FloatArray,
+) -> TargetSteps:
+    """Return the steps of the target that some configurations need, each estimated once.
+
+    Parameters
+    ----------
+    batch, context
+        Sequences, and tokens in the KV cache of each; they broadcast.
+    """
+    plain = target_step(target, deployment, batch=batch, context=context)
+    return TargetSteps(plain, verifications(target, configs, deployment, batch=batch, context=context))
 
 
 def draft_passes(

@@ -20,9 +20,9 @@ from scylla_sim.prediction.cycle import NO_LOAD, Cycle, bound
 from scylla_sim.prediction.memory_limits import Ends, MemoryLimits
 from scylla_sim.prediction.overheads import cycle_overhead_counts, overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.served_load import ServedLoad, draft_prompt_of, prefill_per_token, prompt_of
-from scylla_sim.prediction.stacked_steps import draft_passes, verifications
+from scylla_sim.prediction.stacked_steps import TargetSteps, draft_passes, target_steps
 from scylla_sim.prediction.step_time import EMPTY, Step, step_of
-from scylla_sim.prediction.steps import Deployment, draft_step, target_step
+from scylla_sim.prediction.steps import Deployment, draft_step
 from scylla_sim.prediction.uncertainty import speedup_interval, with_interval
 from scylla_sim.prediction.verdict import FASTER_BELOW, probability_below
 from scylla_sim.specs.engine import Engine
@@ -307,19 +307,20 @@ def predict_each(
     draft_deployment: Deployment | None = None,
     measured_plain_s: ArrayLike | None = None,
     load: ServedLoad | None = None,
+    steps: TargetSteps | None = None,
 ) -> Iterator[Prediction]:
     """Yield the predictions of several configurations over one grid, in their order.
 
     Each step is estimated once: one baseline step, one verification per number of verified tokens, one draft pass
-    per draft and width. Arguments are as in `predict`; ``measured_plain_s`` is that of `Prediction`. Verified
-    tokens of one sequence share experts (`scylla_sim.prediction.expert_overlap`).
+    per draft and width. Arguments are as in `predict`; ``measured_plain_s`` is that of `Prediction`, and ``steps``
+    are the steps of the target on this grid, if they are known. Verified tokens of one sequence share experts
+    (`scylla_sim.prediction.expert_overlap`).
     """
     b_alone, s_alone = positive("batch", batch), positive("context", context)
     b, s = np.broadcast_arrays(b_alone, s_alone)
     measured = None if measured_plain_s is None else np.broadcast_to(measured_plain_s, b.shape)
-    plain = target_step(target, deployment, batch=b_alone, context=s_alone)
     configs, grid = list(configs), {"batch": b_alone, "context": s_alone}
-    verified = verifications(target, configs, deployment, **grid)
+    of_target = steps or target_steps(target, configs, deployment, **grid)
     one_pass = draft_passes(target, configs, draft_deployment or deployment, **grid)
     drafting = draft_deployment or deployment
     limits = MemoryLimits(target, deployment, drafting, s)
@@ -334,8 +335,8 @@ def predict_each(
             deployment=deployment,
             draft_tp=drafting.tp,
             draft=draft_step(config.draft, passes, draft_len=config.draft_len, width=config.top_k),
-            verify=plain if config.verify_tokens == 1 else verified(config),
-            plain=plain,
+            verify=of_target.plain if config.verify_tokens == 1 else of_target.verified(config),
+            plain=of_target.plain,
             limits=limits,
             measured_plain_s=measured,
             load=load,

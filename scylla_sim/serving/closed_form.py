@@ -207,7 +207,7 @@ def curve(replica: Replica, mean_rows: ArrayLike) -> Curve:
     replica
         Seconds of the iterations.
     mean_rows
-        Mean decoding requests per iteration, rising, at least 0, shape (loads,). 0 is an unloaded replica.
+        Mean decoding requests per iteration, rising, at least 0, shape (..., loads). 0 is an unloaded replica.
 
     Examples
     --------

@@ -24,7 +24,7 @@ from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.prediction.overheads import overhead_seconds, step_overhead_counts
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.steps import Deployment
-from scylla_sim.serving.iteration_parts import Decoding, Prompts, decoding, kv_pool_tokens, prompts
+from scylla_sim.serving.iteration_parts import Decoding, Prompts, decoding, kv_pool_tokens, prompts, with_draft
 from scylla_sim.serving.step_lists import StepLists, step_lists
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
@@ -299,21 +299,20 @@ def iteration_model(
     widest = max(config.verify_tokens for config in configs.values())
     if min(configs) != 1:
         raise fail("schedule", min(configs), "must start at batch 1")
-    grid = context_grid(longest, contexts)
+    grid, draft = context_grid(longest, contexts), next(iter(configs.values())).draft
+    read = prompts(
+        model,
+        deployment,
+        max_tokens=budget + seats * widest,
+        max_rows=seats * (widest + 1),
+        offsets=offset_grid(longest),
+    )
     return IterationModel(
         decoding=decoding(
             model, configs, deployment, draft_deployment, max_batch=seats, contexts=np.maximum(grid, 1.0)
         ),
         contexts=grid,
-        prompts=prompts(
-            model,
-            deployment,
-            next(iter(configs.values())).draft,
-            draft_deployment or deployment,
-            max_tokens=budget + seats * widest,
-            max_rows=seats * (widest + 1),
-            offsets=offset_grid(longest),
-        ),
+        prompts=with_draft(read, draft, model, draft_deployment or deployment),
         host_s=float(overhead_seconds(deployment.engine, step_overhead_counts(deployment.tp))),
         max_num_seqs=seats,
         max_num_batched_tokens=budget,

@@ -178,20 +178,16 @@ def _busy(step: Step, names: set[str] | None = None) -> FloatArray:
 def prompts(
     model: Model,
     deployment: Deployment,
-    draft: Draft,
-    draft_deployment: Deployment,
     *,
     max_tokens: int,
     max_rows: int,
     offsets: FloatArray,
     only: tuple[FloatArray, FloatArray, FloatArray] | None = None,
 ) -> Prompts:
-    """Return the operations that prompts add to an iteration.
+    """Return the operations of the target that prompts add to an iteration; `with_draft` adds those of a draft.
 
     Parameters
     ----------
-    draft, draft_deployment
-        Draft whose own cache the prompts fill too, and where it runs.
     max_tokens
         Largest number of tokens of an iteration.
     max_rows
@@ -217,7 +213,6 @@ def prompts(
     sampled = _sampled(plain, deployment, heads, last)
     beside = _busy(step, heads) - sampled[1]  # the head outside a CUDA graph, which the step of a prompt may be
     rows_s = np.broadcast_to(_busy(step, rows) + beside, tokens.shape)
-    rows_s = rows_s + draft_rows_seconds(draft, model, draft_deployment, tokens)
     whole = with_overheads(step, deployment.engine, step_overhead_counts(deployment.tp))
     at = min(int(np.searchsorted(tokens, TYPICAL_TOKENS)), tokens.size - 1)
     return Prompts(
@@ -229,6 +224,14 @@ def prompts(
         lower=float(whole.lower[at] / whole.value[at]),
         upper=float(whole.upper[at] / whole.value[at]),
     )
+
+
+def with_draft(found: Prompts, draft: Draft, model: Model, deployment: Deployment) -> Prompts:
+    """Return the operations of prompts that a draft, which runs on a deployment, reads into its own cache too."""
+    read, max_tokens = found.rows_s[: MAX_STEP_TOKENS + 1], found.rows_s.size - 1
+    tokens = np.flatnonzero(np.isfinite(read))[1:].astype(np.float64)
+    seconds = read[tokens.astype(np.intp)] + draft_rows_seconds(draft, model, deployment, tokens)
+    return replace(found, rows_s=_beyond(_spread(seconds, tokens), max_tokens))
 
 
 def _spread(seconds: FloatArray, tokens: FloatArray) -> FloatArray:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,6 +97,29 @@ class Lookup:
         return np.asarray(low + self.share * (high - low))
 
 
+def joined(replicas: Sequence[Replica]) -> Replica:
+    """Return several replicas, each of which has configurations along a first axis, as one, for their curves.
+
+    Rows are those of all of them. Tables are lines between rows, so further rows change nothing but the rounding.
+    Each replica has one number of iterations for all rows. Tokens that are computed again are left out: they belong
+    to saturation, which is asked of each replica.
+    """
+    rows = np.unique(np.concatenate([one.rows for one in replicas]))
+
+    def over_rows(one: Replica, name: str) -> FloatArray:
+        table = np.broadcast_to(getattr(one, name), one.cycle_s.shape)
+        return Lookup.of(one.rows, rows)(table)
+
+    def of_each(one: Replica, name: str) -> FloatArray:
+        return np.broadcast_to(getattr(one, name), one.cycle_s.shape[:-1])
+
+    tables = ("cycle_s", "cycles", "prompt_s", "next_prompt_s", "prompt_iterations")
+    values = ("alone_s", "output_len", "max_rows", "cycles_cv")
+    found = {name: [over_rows(one, name) for one in replicas] for name in tables}
+    found |= {name: [of_each(one, name) for one in replicas] for name in values}
+    return Replica(rows=rows, **{name: np.concatenate(parts) for name, parts in found.items()})
+
+
 Pair = tuple[FloatArray, FloatArray]
 """Two nodes of a distribution, or their weights."""
 
@@ -135,11 +159,11 @@ def mean_over(table: FloatArray, rows: FloatArray, nodes: Pair, weights: Pair) -
 
 
 def solve(replica: Replica, m: FloatArray) -> LoopState:
-    """Return the state of the loop with ``m`` decoding requests per iteration in the mean."""
+    """Return the state of the loop with ``m`` decoding requests per iteration in the mean, shape (..., loads)."""
     at_mean = Lookup.of(replica.rows, np.maximum(m, 1.0))
     first, further = at_mean(replica.prompt_s), at_mean(replica.next_prompt_s)
     work = replica.work_s
-    shape = np.broadcast_shapes(first.shape, (*work.shape[:-1], m.size))
+    shape = np.broadcast_shapes(first.shape, (*work.shape[:-1], m.shape[-1]))
     spread, prompt = np.ones(shape), np.broadcast_to(first, shape)
     for _ in range(ROUNDS):
         nodes, weights = two_nodes(np.broadcast_to(m, shape), spread)

@@ -12,7 +12,7 @@ from scylla_sim.acceptance.profiles import cycle_distribution, iid_rate
 from scylla_sim.checks import FloatArray, in_range, whole
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving.closed_form import Curve
-from scylla_sim.serving.iteration import IterationModel
+from scylla_sim.serving.iteration import MAX_SEATS, IterationModel
 from scylla_sim.serving.loop_state import Replica
 
 
@@ -45,6 +45,8 @@ HIGHEST_VALID_LOAD = 0.9
 """Share of saturation up to which the closed form is used: means are 5 to 10 % too low there, and worse above."""
 BUDGET, SEATS, POOL, LOAD = "token budget", "seats", "KV pool", "load above 90 %"
 """Reasons for which the closed form does not hold."""
+_GRID = np.unique(np.round(np.exp(np.arange(0.0, np.log(MAX_SEATS), np.log(1.04))))).astype(np.int64)
+"""Numbers of decodes in tables: all small ones, and every 4 % above. One grid, so that replicas share entries."""
 
 
 @lru_cache(maxsize=4096)
@@ -69,8 +71,14 @@ def cycles_of(tokens_per_cycle: float, draft_len: int, *, tokens: float) -> tupl
 
 
 def table_rows(seats: int) -> NDArray[np.int64]:
-    """Return the numbers of decodes at which a replica is tabulated: all small ones, and every 4 % above."""
-    return np.unique(np.round(np.geomspace(1.0, seats, 160))).astype(np.int64)
+    """Return the numbers of decodes at which a replica is tabulated: those of the grid, and that of its seats.
+
+    Examples
+    --------
+    >>> table_rows(4).tolist(), table_rows(50)[-9:].tolist()
+    ([1, 2, 3, 4], [37, 38, 40, 42, 43, 45, 47, 49, 50])
+    """
+    return np.append(_GRID[seats / 1.02 > _GRID], seats)  # lines are prolonged beyond the last two
 
 
 def replica(

@@ -27,8 +27,9 @@ from scylla_sim.explore.grid import configs_of
 from scylla_sim.explore.html import MODEL_SCRIPTS
 from scylla_sim.explore.html import page as html_page
 from scylla_sim.explore.page_data import load_data, page_data
+from scylla_sim.planning.candidates import candidates
 from scylla_sim.planning.crossover import crossover_batch
-from scylla_sim.planning.traffic import Traffic, candidates
+from scylla_sim.planning.traffic import Traffic
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from scylla_sim.planning import decision, finalists
+from scylla_sim.planning.candidates import candidates
 from scylla_sim.planning.decision import decide
-from scylla_sim.planning.traffic import Traffic, candidates
+from scylla_sim.planning.traffic import Traffic
 from scylla_sim.planning.traffic_rows import FORMULA, SIMULATION, TrafficPoint, traffic_point
 from scylla_sim.planning.traffic_search import Option
 from scylla_sim.prediction.scenario import Scenario

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from scylla_sim.planning import finalists
+from scylla_sim.planning.candidates import candidates
 from scylla_sim.planning.closed_form_errors import PER_REQUEST, error_rows
 from scylla_sim.planning.finalists import confirm, fewest_that, holds, simulated
-from scylla_sim.planning.traffic import Traffic, candidates
+from scylla_sim.planning.traffic import Traffic
 from scylla_sim.planning.traffic_rows import amplification, doubts_at, traffic_point
 from scylla_sim.planning.traffic_search import Option
 from scylla_sim.prediction.scenario import Scenario

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scylla_sim.planning.traffic import SATURATION, Traffic, candidates, highest_rate, statistic
+from scylla_sim.planning.candidates import candidates
+from scylla_sim.planning.traffic import SATURATION, Traffic, highest_rate, statistic
 from scylla_sim.planning.traffic_rows import amplification, rate_gain, traffic_point
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
