@@ -7,6 +7,7 @@
 # make calibrations  fit the shipped calibrations again and copy them into the package
 # make overheads     fit the overheads of engine presets to published runs again
 # make between-sources  estimate the differences between published deployments again
+# make serving-scalars  fit the scalars of engines on devices to halves of the measured serving runs again
 # make frozen        predict the served runs and write their scores as the frozen ones; REASON says why
 # make blind         predict and hash what `gpu-validate campaign` would measure on the GPUs in BLIND
 # make docs          build the documentation as a site in site/
@@ -20,7 +21,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: reproduce test prove coverage figures calibrations overheads between-sources frozen blind docs clean test-slurm help
+.PHONY: reproduce test prove coverage figures calibrations overheads between-sources serving-scalars frozen blind docs clean test-slurm help
 
 INSTALLED := .venv/installed
 TESTED := .venv/test-minutes
@@ -81,7 +82,7 @@ test: $(INSTALLED)
 	MYPYPATH=workflow python -m mypy --strict workflow/commands.py \
 	  workflow/snakemake_logger_plugin_progress/*.py workflow/disk.py workflow/guard.py workflow/killed_run.py workflow/scenarios.py workflow/sweeps.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
-	  workflow/fit_overheads.py workflow/command_line_page.py workflow/theory_figures.py \
+	  workflow/fit_overheads.py workflow/fit_serving_scalars.py workflow/command_line_page.py workflow/theory_figures.py \
 	  workflow/printed_numbers.py workflow/closed_form_errors.py workflow/fit_fp8_kv.py workflow/fit_full_pool.py workflow/fit_loop.py
 	python -m mypy --strict --explicit-package-bases proof/prove.py proof/mutation.py proof/forked_pytest.py
 	python -m snakefmt --check Snakefile workflow/rules
@@ -114,6 +115,10 @@ overheads: $(INSTALLED)
 between-sources: $(INSTALLED)
 	@$(SNAKEMAKE) results/left-out/served.json $(QUIET)
 	@python workflow/fit_between_sources.py results/left-out/served.json scylla_sim/data/between_sources.toml
+
+serving-scalars: $(INSTALLED)
+	@$(SNAKEMAKE) results/serving/runs.json $(QUIET)
+	@python workflow/fit_serving_scalars.py results/serving/runs.json scylla_sim/data/serving_scalars.toml
 
 frozen: $(INSTALLED)
 	@$(SNAKEMAKE) results/served/runs.json results/serving/runs.json $(QUIET)

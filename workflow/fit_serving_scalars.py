@@ -1,8 +1,9 @@
 """Write the scalars of engines on devices from serving runs: ``python workflow/fit_serving_scalars.py RUNS OUT``.
 
-RUNS is the result of ``scylla-sim tpot --fit-half --format json``. Every group of runs has scalars that are fitted
-to half of it. An engine on a device takes the medians over its groups, and the range of their intervals. Groups
-without documented arrivals are left out, because their time to the first token tells nothing.
+``make serving-scalars`` runs it on the runs of the DAG and replaces the shipped file. RUNS is the result of
+``scylla-sim tpot --fit-half --format json``. Every group of runs has scalars that are fitted to half of it. An
+engine on a device takes the medians over its groups, and the range of their intervals. Groups without documented
+arrivals are left out, because their time to the first token tells nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from scylla_sim.serving.serving_scalars import UNITS, ServingScalars
 from scylla_sim.stats.estimate import Estimate
 
 HEAD = """# Scalars of engines on devices that kernels do not explain. scylla_sim/serving/serving_scalars.py
-# reads this file and describes the fields. Milliseconds for host_s and first_token_s. All but the default is
-# written by workflow/fit_serving_scalars.py.
+# reads this file and describes the fields. Milliseconds for host_s and first_token_s. Written by
+# workflow/fit_serving_scalars.py: make serving-scalars.
 
 [default]
 source = "assumed: about the first tokens of vLLM below; prompts of most groups take longer than their kernels"
