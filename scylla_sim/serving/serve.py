@@ -32,8 +32,8 @@ ENDS = ("value", "lower", "upper")
 """Ends of the step model at which each seed runs: the estimate, fast steps, slow steps."""
 ALONE_REQUESTS = 200
 """Requests that are served one by one, to know the latencies of an empty replica."""
-FULL_SEATS = 4
-"""Requests for each seat in the run that measures the rate at saturation."""
+FULL_SEATS = 8
+"""Requests for each one that runs at a time, in the run that measures the rate at saturation."""
 
 
 @dataclass(frozen=True)
@@ -322,15 +322,17 @@ def saturation_rate(
 ) -> float:
     """Return the requests per second of a replica that always has more of them waiting.
 
-    The first answers are cut at random, as if their requests had started earlier. Answers of equal length would
-    otherwise start and end together for ever, which random arrivals never do.
+    The first answers, as many as seats and KV pool hold, are cut at random, as if their requests had started
+    earlier. Answers of equal length would otherwise start and end together for ever, which random arrivals never do.
     """
     seats = model.max_num_seqs
-    count = max(REQUESTS, FULL_SEATS * seats)
+    loop = replace(load, rate=None, burstiness=1.0, concurrency=2 * seats)
+    held = float(model.kv_tokens.value) / loop.draw(np.random.default_rng(settings.seed), REQUESTS).mean_context
+    first = int(min(seats, max(held, 1.0)))
     rng = np.random.default_rng(settings.seed)
-    requests = replace(load, rate=None, burstiness=1.0, concurrency=2 * seats).draw(rng, count)
+    requests = loop.draw(rng, max(REQUESTS, FULL_SEATS * first))
     tokens = requests.output_tokens.copy()
-    tokens[: 2 * seats] = np.ceil(tokens[: 2 * seats] * rng.random(tokens[: 2 * seats].size))
+    tokens[:first] = np.ceil(tokens[:first] * rng.random(first))
     requests = replace(requests, output_tokens=np.maximum(tokens, 1))
     run = simulate(model, requests, work_of(requests, configs, by_class, rng, seats=seats), policy=policy)
     return throughput_by_residence(run)

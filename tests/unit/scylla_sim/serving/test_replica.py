@@ -20,6 +20,13 @@ from scylla_sim.stats.estimate import exact
 LENGTHS = ServedLoad(1000, 200)
 
 
+def simulated_saturation(model, lengths):
+    names = ("input_len", "output_len")
+    chat = RequestClass("all", *(Lengths.parse(name, size) for name, size in zip(names, lengths)))
+    settings = Settings(max_num_seqs=model.max_num_seqs)
+    return saturation_rate(model, Load([chat], rate=1.0), PLAIN, [PLAIN], settings, MIXED)
+
+
 def deployed(**options):
     scenario = Scenario("llama-3.1-8b", hardware="h100-sxm", engine="vllm")
     where, _ = scenario.deployments()
@@ -69,13 +76,22 @@ def test_a_small_pool_limits_the_requests():
 @pytest.mark.parametrize("lengths", [(1000, 200), (300, 600)])
 def test_saturation_in_a_full_pool_is_near_the_simulated_one(tokens, lengths):
     """Pools of about 10 and 60 requests, almost all 64 seats, and all of them."""
-    load = ServedLoad(*lengths)
     model = replace(deployed(max_num_seqs=64), kv_tokens=exact(tokens))
-    names = ("input_len", "output_len")
-    chat = RequestClass("all", *(Lengths.parse(name, size) for name, size in zip(names, lengths)))
-    settings = Settings(max_num_seqs=64)
-    simulated = saturation_rate(model, Load([chat], rate=1.0), PLAIN, [PLAIN], settings, MIXED)
-    assert float(saturation(replica(model, load))) == pytest.approx(simulated, rel=0.06)
+    assert float(saturation(replica(model, ServedLoad(*lengths)))) == pytest.approx(
+        simulated_saturation(model, lengths), rel=0.06
+    )
+
+
+@pytest.mark.parametrize(("held", "lengths"), [(64, (200, 1000)), (256, (300, 600))])
+def test_seats_that_the_pool_leaves_empty_do_not_change_saturation(held, lengths):
+    load = ServedLoad(*lengths)
+    few, many = (
+        replace(deployed(max_num_seqs=seats), kv_tokens=exact(held * (load.context + 1.0)))
+        for seats in (2 * held, 1024)
+    )
+    simulated = simulated_saturation(many, lengths)
+    assert simulated == pytest.approx(simulated_saturation(few, lengths), rel=0.03)
+    assert float(saturation(replica(many, load))) == pytest.approx(simulated, rel=0.06)
 
 
 def test_a_full_pool_computes_tokens_again():
