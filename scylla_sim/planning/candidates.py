@@ -110,7 +110,7 @@ def _results(loaded: Sequence[tuple[Replica, FloatArray]], traffic: Traffic) -> 
     """Return the results of some replicas with their rates at saturation, one configuration after the other."""
     full = np.concatenate([one for _, one in loaded])
     most = np.concatenate([np.full(one.size, each.rows[-1]) for each, one in loaded])
-    curves = curve(joined([one for one, _ in loaded]), LOADS * most[:, None])
+    curves = curve(joined([one for one, _ in loaded]), LOADS * most[:, None], full_per_s=full)
     if not (np.isfinite(full).all() and np.isfinite(curves.tpot_s).all()):
         raise RuntimeError("the closed form reads an entry that its tables do not have; see candidate_tables")
     rates = highest_rates(curves, full, traffic)

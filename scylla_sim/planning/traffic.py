@@ -207,7 +207,8 @@ def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tup
 def steady_states(model: IterationModel, deployment: Deployment, traffic: Traffic) -> tuple[Curve, FloatArray]:
     """Return the steady states of the replicas of a model, and their rates at saturation."""
     one = replica(model, traffic.load, prefill_first=defaults_of(deployment).prefill_first)
-    return curve(one, LOADS * float(one.rows[-1])), saturation(one)
+    full = saturation(one)
+    return curve(one, LOADS * float(one.rows[-1]), full_per_s=full), full
 
 
 def served(

@@ -43,6 +43,8 @@ half of 40 such cases and scores the other half.
 """
 HIGHEST_VALID_LOAD = 0.9
 """Share of saturation up to which the closed form is used: means are 5 to 10 % too low there, and worse above."""
+SHORT_WAIT = 0.03
+"""Share of the mean TTFT up to which the wait for a seat is a detail: its formula errs by about a third."""
 BUDGET, SEATS, POOL, LOAD = "token budget", "seats", "KV pool", "load above 90 %"
 """Reasons for which the closed form does not hold."""
 _GRID = np.unique(np.round(np.exp(np.arange(0.0, np.log(MAX_SEATS), np.log(1.04))))).astype(np.int64)
@@ -183,11 +185,13 @@ def doubtful(
         Rate over the saturation rate.
     """
     in_range("share", share, 0)
+    waits = found.queue * found.queue_s > SHORT_WAIT * found.ttft_s
+    small = float(model.kv_tokens.value) < model.max_num_seqs * (load.context + model.decoding.verify_tokens[-1])
     rows = np.minimum(found.tail_rows, model.max_num_seqs)
     width = model.decoding.verify_tokens[np.round(rows).astype(np.int64)]
     return {
         BUDGET: load.new_tokens + width * rows > model.max_num_batched_tokens,
-        POOL: rows * (load.context + width) > float(model.kv_tokens.value),
-        SEATS: found.tail_rows > model.max_num_seqs,
+        POOL: (rows * (load.context + width) > float(model.kv_tokens.value)) | (waits & small),
+        SEATS: (found.tail_rows > model.max_num_seqs) | (waits & (not small)),
         LOAD: share > HIGHEST_VALID_LOAD,
     }

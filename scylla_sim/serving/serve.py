@@ -323,7 +323,7 @@ def saturation_rate(
     """Return the requests per second of a replica that always has more of them waiting.
 
     The first answers, as many as seats and KV pool hold, are cut at random, as if their requests had started
-    earlier. Answers of equal length would otherwise start and end together for ever, which random arrivals never do.
+    earlier. Answers of equal length would otherwise start and end together for ever, as random arrivals never do.
     """
     seats = model.max_num_seqs
     loop = replace(load, rate=None, burstiness=1.0, concurrency=2 * seats)

@@ -166,9 +166,10 @@ def test_the_arithmetic_of_the_page_is_that_of_the_package(tmp_path: Path, engin
 @needs_browser
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_latencies_under_load_are_those_of_the_package(tmp_path: Path, engine: str) -> None:
+    """The KV pool limits the last load; the wait for it magnifies small errors of the rate at saturation."""
     scenario = replace(CHAIN, engine=engine)
     data = page_data(scenario)
-    loads = [(0, 1.0, 500, 100), (3, 2.2, 1000, 200), (6, 3.1, 4000, 300), (1, 1.5, 100, 20)]
+    loads = [(0, 1.0, 500, 100), (3, 2.2, 1000, 200), (6, 3.1, 4000, 300), (1, 1.5, 100, 20), (0, 1.0, 4000, 24000)]
     shares = [0.1, 0.5, 0.85]
     asked = (
         f"(load => {json.dumps(loads)}.map(([K, tau, asked, made]) => {{ const c = load.curve(K, tau, asked, made);"
@@ -186,7 +187,8 @@ def test_latencies_under_load_are_those_of_the_package(tmp_path: Path, engine: s
         at = one.curve.at_rate(np.array(shares) * one.saturation_per_s)
         wanted = np.stack([quantile(p) for quantile in (at.ttft_quantile, at.tpot_quantile) for p in (0.5, 0.95)])
         assert line[0] == pytest.approx(one.saturation_per_s, rel=0.02)
-        assert pytest.approx(wanted, rel=0.06) == line[1:].reshape(len(shares), 4).T, (k, prompt, answer)
+        near = pytest.approx(wanted, rel=0.2 if answer == 24000 else 0.06)
+        assert near == line[1:].reshape(len(shares), 4).T, (k, prompt, answer)
 
 
 @needs_browser

@@ -4,6 +4,7 @@
 
 const ROWS = 160, LOADS = 220, ROUNDS = 4, MAX_RATIO = 2.5, LUCK = 3, MAX_FEEDBACK = 0.998, MIN_FEEDBACK = 1e-3;
 const NEARLY_FULL = 1.08, UNUSED = 0.75, SMOOTHING = 0.5;  // of `replica.py`
+const SEATS_BY_LOAD = 0.75, FULL = 1 - 1e-4;  // of `closed_form.py`
 const LATENCIES = {ttft50: 0.5, ttft95: 0.95, tpot50: 0.5, tpot95: 0.95};
 
 const NORMAL = Array.from({length: 961}, (_, at) => { const z = -6 + at / 80; return [normalCdf(z), z]; });
@@ -180,7 +181,7 @@ class Load {
   }
 
   // Latencies with m decoding requests in the mean; see `closed_form.curve`.
-  steady(r, m) {
+  steady(r, m, full) {
     const s = this.solve(r, m), tokens = r.output - 1;
     const others = twoNodes(Math.max(m + s.spread - 1, 0), s.spread);
     others.nodes = others.nodes.map(n => 1 + n);
@@ -191,8 +192,11 @@ class Load {
     const relative = Math.sqrt((s.rate > 0 ? s.stay / s.rate * units : 0) / s.stay ** 2 + r.cv ** 2);
     const [wait, floor, deviation] = this.wait(r, s), extra = Math.max(s.spread - 1, 1e-6);
     const idle = Math.exp(-m * Math.log1p(extra) / extra) * (1 - s.share);
+    const load = Math.min(s.rate / full, FULL), taken = Math.min(m / r.most, FULL);
+    const used = load ** SEATS_BY_LOAD * taken ** (1 - SEATS_BY_LOAD);
+    const queue = used ** (Math.sqrt(2 * (r.most + 1)) - 1), queueWait = 0.5 * (1 + r.cv ** 2) / (full * (1 - load));
     const least = Math.max(1 - LUCK * r.cv, 0) * r.work[0] / tokens, tpot = stay / tokens;
-    return {rate: s.rate, running: s.rate * stay, idle, wait, floor, deviation, tpot, tpotFloor: least,
+    return {rate: s.rate, running: s.rate * stay, idle, queue, queueWait, wait, floor, deviation, tpot, tpotFloor: least,
       tpotDeviation: relative * tpot, tail: gammaQuantile(m, Math.sqrt(m * s.spread), 0.99)};
   }
 
@@ -203,11 +207,11 @@ class Load {
     const r = this.replica(K, tau, input, output);
     let found = null;
     if (r !== null) {
-      const last = r.rows[r.rows.length - 1], loads = [0];
+      const last = r.rows[r.rows.length - 1], loads = [0], full = this.saturation(r);
       for (let i = 0; i < LOADS; i++) loads.push(last * 2e-5 ** (1 - i / (LOADS - 1)));
-      const states = loads.map(m => this.steady(r, m));
+      const states = loads.map(m => this.steady(r, m, full));
       for (let i = 1; i < states.length; i++) states[i].rate = Math.max(states[i].rate, states[i - 1].rate);
-      found = {states, alone: r.alone, saturation: this.saturation(r)};
+      found = {states, alone: r.alone, saturation: full};
     }
     if (this.kept.size > 40) this.kept.clear();
     this.kept.set(key, found);
@@ -241,8 +245,9 @@ class Load {
         found[name] = s.tpotFloor + gammaQuantile(Math.max(s.tpot - s.tpotFloor, 0), s.tpotDeviation, probability);
       } else {
         const left = Math.min(1, Math.max(0, (probability - s.idle) / Math.max(1 - s.idle, 1e-300)));
-        found[name] = probability <= s.idle ? curve.alone
-          : s.floor + gammaQuantile(s.wait - s.floor, s.deviation, left);
+        const late = s.queueWait * Math.log(Math.max(s.queue / (1 - probability), 1));  // wait for a seat
+        found[name] = late + (probability <= s.idle ? curve.alone
+          : s.floor + gammaQuantile(s.wait - s.floor, s.deviation, left));
       }
     }
     return found;

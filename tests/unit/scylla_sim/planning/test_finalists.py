@@ -23,7 +23,7 @@ BANDS = {(0.3, "mean"): 0.03, (0.3, "p95"): 0.10, (0.8, "mean"): 0.13, (0.8, "p9
 
 
 def served(traffic, **options):
-    scenario = Scenario("llama-3.1-8b", hardware="h100-sxm", engine="vllm-2025", **options)
+    scenario = Scenario("llama-3.1-8b", **({"hardware": "h100-sxm", "engine": "vllm-2025"} | options))
     configs, _ = scenario.speculative_configs()
     (found,) = candidates(scenario.target_model(), configs, scenario.deployments(), traffic)
     return found
@@ -40,6 +40,23 @@ def test_the_closed_form_agrees_with_simulation(options):
         assert row["doubts"] == ""
     assert rows[-1]["latency"] == PER_REQUEST
     assert abs(rows[-1]["relative_error"]) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("lengths", "options", "seats"),
+    [
+        ((1000, 200), {}, 8),
+        ((1000, 200), {"hardware": "l4", "engine": "vllm"}, None),
+        ((300, 600), {"hardware": "l4", "engine": "vllm"}, None),
+    ],
+)
+def test_the_wait_for_a_seat_or_for_a_full_pool_is_found_and_doubted(lengths, options, seats):
+    """Means at 80 % of saturation differ from 1.3 to 9 times the TTFT of a fresh prompt."""
+    traffic = Traffic(1.0, ServedLoad(*lengths), max_num_seqs=seats)
+    rows = error_rows("8b", served(traffic, **options), traffic, shares=(0.8,), seeds=3, count=3000)
+    (ttft,) = (row for row in rows if (row["latency"], row["statistic"]) == ("ttft", "mean"))
+    assert abs(ttft["relative_error"]) < 0.35, ttft
+    assert ttft["doubts"] == ("seats" if seats else "KV pool")
 
 
 @pytest.mark.parametrize("wrong", [0.8, 1.3])

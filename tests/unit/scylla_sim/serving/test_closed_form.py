@@ -59,6 +59,30 @@ def test_prompts_alone_wait_for_the_running_iteration():
     assert found.wait_deviation_s[0] == pytest.approx(0.005 / np.sqrt(12), rel=1e-2)
 
 
+def test_one_seat_is_a_queue_with_constant_service():
+    """M/D/1 by Pollaczek and Khinchine: load * service / (2 (1 - load)), on top of a fresh prompt."""
+    service, load = 199 * 0.005, np.array([0.2, 0.7, 0.9])
+    found = curve(linear(slope=0.0, prompt=1e-9, seats=1.0), load)
+    assert found.queue == pytest.approx(load, rel=1e-6)
+    assert found.queue * found.queue_s == pytest.approx(load * service / (2.0 * (1.0 - load)), rel=1e-6)
+
+
+def test_some_seats_are_taken_as_sakasegawa_says():
+    """Of 8 seats at 70 % load, 0.7^(sqrt(18) - 1) of the requests wait; Erlang's formula gives 27 %, M/M/8."""
+    found = curve(linear(slope=0.0, prompt=1e-9, seats=8.0), [5.6])
+    assert found.queue[0] == pytest.approx(0.7 ** (np.sqrt(18.0) - 1.0), rel=1e-6)
+    assert found.queue[0] == pytest.approx(0.27, abs=0.05)
+
+
+def test_a_late_request_waits_longer_than_the_ones_before_it_by_an_exponential():
+    found = curve(linear(seats=8.0), [7.0])
+    share, mean = float(found.queue[0]), float(found.queue_s[0])
+    alone = replace(found, queue=np.zeros(1))
+    for p in (0.5 * (1.0 - share), 1.0 - share / 2.0, 1.0 - share / 20.0):
+        wait = mean * max(np.log(share / (1.0 - p)), 0.0)
+        assert (found.ttft_quantile(p) - alone.ttft_quantile(p))[0] == pytest.approx(wait, abs=1e-9)
+
+
 def test_saturation_by_hand():
     """At n = seats: n / (K D(n) + n P)."""
     for seats in (16.0, 256.0):
