@@ -83,7 +83,8 @@ test: $(INSTALLED)
 	  workflow/snakemake_logger_plugin_progress/*.py workflow/disk.py workflow/guard.py workflow/killed_run.py workflow/scenarios.py workflow/sweeps.py \
 	  workflow/fit_between_sources.py workflow/overhead_rows.py workflow/overhead_fit.py workflow/left_out.py \
 	  workflow/fit_overheads.py workflow/fit_serving_scalars.py workflow/command_line_page.py workflow/theory_figures.py \
-	  workflow/printed_numbers.py workflow/closed_form_errors.py workflow/fit_fp8_kv.py workflow/fit_full_pool.py workflow/fit_loop.py
+	  workflow/printed_numbers.py workflow/closed_form_errors.py workflow/fit_fp8_kv.py workflow/fit_full_pool.py workflow/fit_seat_wait.py \
+	  workflow/fit_loop.py
 	python -m mypy --strict --explicit-package-bases proof/prove.py proof/mutation.py proof/forked_pytest.py
 	python -m snakefmt --check Snakefile workflow/rules
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -125,8 +125,8 @@ def assumptions(done: Planned) -> list[str]:
         found.append(f"Only draft length {lengths.pop()} was considered; --draft-len 1,2,3,5 compares others.")
     speculates = any(row.draft != "none" for row in done.rows)
     if any(row.method == SIMULATION for row in done.rows):
-        gain = " Gains are by formula, but for that of the answer." if len(done.rows) > 1 and speculates else ""
-        found.append(f"Rows by simulation have latencies of simulated runs; rows by formula are estimates.{gain}")
+        what = "latencies and gains" if speculates else "latencies"
+        found.append(f"Rows by simulation have {what} of simulated runs; rows by formula are estimates.")
     unclear = [f"{row.tp}x {row.hardware} {row.draft}" for row in done.rows if row.verdict == UNDECIDED]
     if unclear:
         found.append(f"Undecided whether speculation raises the rate: {', '.join(dict.fromkeys(unclear))}.")

@@ -55,7 +55,7 @@ def decide(
     finalists
         Candidates to simulate in any case, beside plain decoding on the GPUs of the first; 0 simulates none.
     gain
-        Whether to simulate the gain of speculation of the answer too.
+        Whether to simulate the gain of speculation of simulated rows too.
     """
     refuted: list[TrafficPoint] = []
 
@@ -73,6 +73,9 @@ def decide(
     rows.sort(key=_effort)
     while finalists and rows and rows[0][0].method != SIMULATION:
         rows = sorted([*simulated(rows[0]), *rows[1:]], key=_effort)
-    if finalists and rows and gain:
-        rows[0] = (with_simulated_gain(*rows[0], traffic, seed=seed), rows[0][1])
+    if gain:
+        rows = [
+            (with_simulated_gain(*row, traffic, seed=seed) if row[0].method == SIMULATION else row[0], row[1])
+            for row in rows
+        ]
     return Decision([point for point, _ in rows], refuted)

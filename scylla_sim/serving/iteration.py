@@ -22,16 +22,14 @@ from numpy.typing import ArrayLike, NDArray
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.prediction.overheads import overhead_seconds, step_overhead_counts
-from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.serving.iteration_parts import Decoding, Prompts, decoding, kv_pool_tokens, prompts, with_draft
 from scylla_sim.serving.step_lists import StepLists, step_lists
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.model import Model
+from scylla_sim.specs.scheduler import scheduler_defaults
 from scylla_sim.stats.estimate import Estimate
 
-MAX_NUM_SEQS = 256
-"""Default of ``max_num_seqs``; vLLM's default is 256, and 1,024 in newer versions on large GPUs."""
 CONTEXTS = 33
 """Default number of contexts between which decoding is interpolated."""
 OFFSETS = 9
@@ -259,8 +257,8 @@ def iteration_model(
     *,
     max_context: int,
     mean_context: float | None = None,
-    max_num_seqs: int = MAX_NUM_SEQS,
-    max_num_batched_tokens: int = MAX_STEP_TOKENS,
+    max_num_seqs: int | None = None,
+    max_num_batched_tokens: int | None = None,
     contexts: int = CONTEXTS,
 ) -> IterationModel:
     """Return the iteration model of a deployment.
@@ -277,7 +275,8 @@ def iteration_model(
     mean_context
         Tokens of a sequence at which the KV pool is counted; default: ``max_context``.
     max_num_seqs, max_num_batched_tokens
-        Limits of the scheduler.
+        Limits of the scheduler; default: those of the engine on the GPU, see
+        `scylla_sim.specs.scheduler.scheduler_defaults`.
     contexts
         Number of contexts between which decoding is interpolated.
 
@@ -291,8 +290,11 @@ def iteration_model(
     >>> bool(alone < both < alone + found.prefill_s(512))
     True
     """
-    seats = int(whole("max_num_seqs", max_num_seqs, 1, MAX_SEATS))
-    budget = int(whole("max_num_batched_tokens", max_num_batched_tokens, 1, MAX_BUDGET))
+    default = scheduler_defaults(deployment.engine, deployment.calibration.hardware)
+    seats = default.max_num_seqs if max_num_seqs is None else max_num_seqs
+    budget = default.max_num_batched_tokens if max_num_batched_tokens is None else max_num_batched_tokens
+    seats = int(whole("max_num_seqs", seats, 1, MAX_SEATS))
+    budget = int(whole("max_num_batched_tokens", budget, 1, MAX_BUDGET))
     longest = int(whole("max_context", max_context, 1))
     if configs is None or isinstance(configs, SpeculativeConfig):
         configs = {1: no_drafting(Draft("none", "none")) if configs is None else configs}

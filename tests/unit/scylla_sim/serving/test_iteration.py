@@ -194,3 +194,10 @@ def test_the_fast_end_of_a_decode_is_that_of_the_rate() -> None:
     rate = told.tokens_per_s_estimate
     quick = found.at_end("lower").decode_s(4, 2048)
     np.testing.assert_allclose(quick / told.cycle_s, rate.value / rate.upper, rtol=1e-9)
+
+
+def test_limits_that_are_not_given_are_those_of_the_engine() -> None:
+    scenario = Scenario("llama-3.1-8b", hardware="l40s", engine="vllm")
+    where, _ = scenario.deployments()
+    found = iteration_model(scenario.target_model(), None, where, max_context=512, contexts=2)
+    assert (found.max_num_seqs, found.max_num_batched_tokens) == (256, 2048)
