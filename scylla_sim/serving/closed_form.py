@@ -236,7 +236,7 @@ def share_that_waits(
     Examples
     --------
     >>> share_that_waits(0.7, 0.7, [1.0, 8.0, 64.0]).round(3).tolist()
-    [0.7, 0.314, 0.025]
+    [0.7, 0.315, 0.024]
     """
     used = np.asarray(load) ** weight * np.asarray(taken) ** (1.0 - weight)
     return np.asarray(used ** (np.sqrt(2.0 * (np.asarray(seats) + 1.0)) - 1.0))

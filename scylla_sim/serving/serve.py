@@ -325,15 +325,13 @@ def saturation_rate(
     The first answers, as many as seats and KV pool hold, are cut at random, as if their requests had started
     earlier. Answers of equal length would otherwise start and end together for ever, as random arrivals never do.
     """
-    seats = model.max_num_seqs
+    rng, seats = np.random.default_rng(settings.seed), model.max_num_seqs
     loop = replace(load, rate=None, burstiness=1.0, concurrency=2 * seats)
-    held = float(model.kv_tokens.value) / loop.draw(np.random.default_rng(settings.seed), REQUESTS).mean_context
-    first = int(min(seats, max(held, 1.0)))
-    rng = np.random.default_rng(settings.seed)
+    first = int(np.clip(float(model.kv_tokens.value) / loop.draw(rng, REQUESTS).mean_context, 1, seats))
     requests = loop.draw(rng, max(REQUESTS, FULL_SEATS * first))
     tokens = requests.output_tokens.copy()
-    tokens[:first] = np.ceil(tokens[:first] * rng.random(first))
-    requests = replace(requests, output_tokens=np.maximum(tokens, 1))
+    tokens[:first] = np.maximum(np.ceil(tokens[:first] * rng.random(first)), 1)
+    requests = replace(requests, output_tokens=tokens)
     run = simulate(model, requests, work_of(requests, configs, by_class, rng, seats=seats), policy=policy)
     return throughput_by_residence(run)
 
