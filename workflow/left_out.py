@@ -161,7 +161,7 @@ def predicted_row(row: Row, folder: Path, found: Fit, tokens_per_cycle: float) -
         moe = replace(model.moe, expert_overlap=float(one.value), expert_overlap_range=ends)
         model = replace(model, moe=moe)
     served = replace(base, model=model, engine=engine_with(str(row["preset"]), found))
-    columns = predicted_columns(served, run, tokens_per_cycle)
+    columns = predicted_columns(served)
     kept = {name: value for name, value in columns.items() if not name.startswith("naive_")}
     return {
         **row,

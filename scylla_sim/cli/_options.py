@@ -14,6 +14,7 @@ from scylla_sim.checks import fail, one_of, whole
 from scylla_sim.console import count, counts, name_list, note
 from scylla_sim.prediction.model_notes import check_context, model_notes
 from scylla_sim.prediction.scenario import DEFAULT_ENGINE, THEOREM, Scenario
+from scylla_sim.prediction.served_load import BATCH_MODES, CONTINUOUS
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
 from scylla_sim.specs.model import Model
@@ -142,6 +143,13 @@ def add_served_load_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--prefix-hit", type=float, metavar="X", help="share of each prompt in the KV cache already; default 0"
+    )
+    parser.add_argument(
+        "--batch-mode",
+        default=CONTINUOUS,
+        choices=BATCH_MODES,
+        help="static: all sequences start together, and the batch waits for its slowest one; needs --output-len "
+        "(default: continuous)",
     )
     parser.set_defaults(context=None)
 

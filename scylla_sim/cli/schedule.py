@@ -18,12 +18,11 @@ from scylla_sim.engines.setting import Flags
 from scylla_sim.planning.choices import Choice
 from scylla_sim.planning.crossover import Crossover
 from scylla_sim.planning.schedule import MAX_SEQUENCES, Schedule, schedule
-from scylla_sim.prediction import measured_plain
+from scylla_sim.prediction import measured_plain, static_batch
 from scylla_sim.prediction.evidence import shares_in_words
 from scylla_sim.prediction.footer import footer, interval_coverage
 from scylla_sim.prediction.model_notes import deployment_notes, model_notes
 from scylla_sim.prediction.scenario import Scenario
-from scylla_sim.prediction.served_load import notes_of
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import predict
 from scylla_sim.prediction.verdict import verdict
@@ -31,6 +30,7 @@ from scylla_sim.records import dump_json, table
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.dtypes import precision_name
 from scylla_sim.specs.model import Model
+from scylla_sim.stats.estimate import exact
 from scylla_sim.text.digits import wrapped
 
 EPILOG = """example:
@@ -112,6 +112,7 @@ def _row(choice: Choice, crossover: Crossover, fixed: dict[str, Any]) -> dict[st
         "prefill_share": choice.prefill_share,
         "plain_prefill_share": choice.plain_prefill_share,
         "draft_fits_memory": choice.draft_fits,
+        "batch_wait": choice.batch_wait,
     }
 
 
@@ -161,17 +162,19 @@ def execute(args: argparse.Namespace) -> int:
         draft_deployment=draft_target,
         measured_plain_s=_measured_plain(scenario, model, target),
         served=scenario.load(),
+        static_output_len=scenario.static_output_len(),
     )
     _options.print_notes(
         [
             *(*scenario.name_notes(), *model_notes(model, scenario.contexts())),
-            *(*notes_of(scenario.load(), scenario.context), *scenario.precision_notes(), *notes, *limit_notes),
+            *(*scenario.load_notes(), *scenario.precision_notes(), *notes, *limit_notes),
             *deployment_notes(model, candidates, target, draft_target),
+            *static_batch.notes_of(scenario.batch_mode, [exact(choice.batch_wait) for choice in found.choices]),
         ]
     )
     uncertain = any(item.tau_lower < item.tau_upper for item in candidates)
     served = scenario.load() is not None
-    fixed = _fixed(target, draft_target, model, candidates[0].draft)
+    fixed = _fixed(target, draft_target, model, candidates[0].draft, batch_mode=scenario.batch_mode)
     best = {item.context_len: item for item in found.crossovers if item.config is None}
     _print(
         args,
@@ -181,13 +184,21 @@ def execute(args: argparse.Namespace) -> int:
         drawn=_drawn(scenario, found) if args.draw else "",
         needed=_break_even_rows(found, scenario, fixed) if args.break_even else [],
         engine=target.engine.framework,
-        coverage=interval_coverage(target.engine, tp=target.tp, acceptance=uncertain, load=served),
+        coverage=interval_coverage(
+            target.engine,
+            tp=target.tp,
+            acceptance=uncertain,
+            load=served,
+            static=scenario.static_output_len() is not None,
+        ),
         experts=model.moe is not None,
     )
     return 0
 
 
-def _fixed(target: Deployment, draft_target: Deployment, model: Model, draft: Draft) -> dict[str, Any]:
+def _fixed(
+    target: Deployment, draft_target: Deployment, model: Model, draft: Draft, *, batch_mode: str
+) -> dict[str, Any]:
     """Return the columns with one value in all rows."""
     return {
         "hardware": target.calibration.hardware.name,
@@ -197,6 +208,7 @@ def _fixed(target: Deployment, draft_target: Deployment, model: Model, draft: Dr
         "engine": target.engine.name,
         "draft": draft.name,
         "draft_tp": draft_target.tp,
+        "batch_mode": batch_mode,
     }
 
 

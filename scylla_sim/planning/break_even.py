@@ -1,7 +1,8 @@
 """Acceptance that a draft needs to be as fast as autoregressive decoding.
 
 A cycle pays if its tokens take no longer than as many plain steps. Prefills of a served load take the same time per
-token on both sides, so the break-even tokens per cycle are the seconds of a cycle over those of a plain step.
+token on both sides, so the break-even tokens per cycle are the seconds of a cycle over those of a plain step. A
+static batch waits for its slowest sequence; the wait is that at the tokens per cycle of the candidate.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def break_even_tokens(out: Prediction) -> Estimate:
     """
     cycle = replace(out.cycle.decoding, tokens_per_cycle=exact(1.0))
     plain = out.plain_cycle.decoding
-    ratio = with_interval(plain.seconds / cycle.seconds, cycle, out.engine, plain)
+    ratio = with_interval(plain.seconds / cycle.lasting_s, cycle, out.engine, plain)
     return Estimate(1.0 / ratio.value, 1.0 / ratio.upper, 1.0 / ratio.lower)
 
 

@@ -53,6 +53,8 @@ class Choice:
         Seconds of prefills per output token of a served load; 0 for decoding only.
     prefill_share, plain_prefill_share
         Their share of the time, with the choice and with the baseline.
+    batch_wait
+        Wait for the slowest sequence of a static batch; 1 if the batch is refilled.
     """
 
     batch_size: int
@@ -78,6 +80,7 @@ class Choice:
     prefill_per_token_s: float
     prefill_share: float
     plain_prefill_share: float
+    batch_wait: float
 
 
 def choices_of(
@@ -172,7 +175,8 @@ def _at(out: Prediction, at: tuple[int, ...]) -> dict[str, Any]:
         "speedup_upper": float(speedup.upper[at]),
         "p_slower": float(np.broadcast_to(out.p_slower, out.batch.shape)[at]),
         "prefill_per_token_s": load_s(out.plain_cycle),
-        "prefill_share": load_s(out.cycle) / float(np.broadcast_to(out.cycle.seconds, out.batch.shape)[at]),
+        "prefill_share": load_s(out.cycle) / float(np.broadcast_to(out.cycle.lasting_s, out.batch.shape)[at]),
         "plain_prefill_share": load_s(out.plain_cycle)
         / float(np.broadcast_to(out.plain_cycle.seconds, out.batch.shape)[at]),
+        "batch_wait": 1.0 if out.wait is None else float(out.wait.value[at]),
     }

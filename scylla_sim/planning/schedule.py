@@ -21,8 +21,9 @@ from scylla_sim.planning.choices import Choice, choices_of
 from scylla_sim.planning.context_crossover import ContextCrossover, context_crossovers, nodes
 from scylla_sim.planning.crossover import Crossover, Span, crossover, spans_over
 from scylla_sim.prediction.served_load import ServedLoad
+from scylla_sim.prediction.static_batch import predict_each
 from scylla_sim.prediction.steps import Deployment
-from scylla_sim.prediction.throughput import Prediction, predict_each
+from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.hardware import Hardware
@@ -93,13 +94,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class _Load:
-    """Target, candidates with the baseline first, where they run, and the lengths of requests."""
+    """Target, candidates with the baseline first, where they run, the lengths of requests and of static answers."""
 
     target: Model
     candidates: Sequence[SpeculativeConfig]
     deployment: Deployment
     draft_deployment: Deployment | None
     served: ServedLoad | None
+    static_output_len: int | None
 
     def predict(
         self, batch: FloatArray, context: FloatArray, measured_plain_s: FloatArray | None = None
@@ -107,6 +109,7 @@ class _Load:
         """Return the predictions of all candidates on a grid."""
         found = predict_each(
             *(self.target, self.candidates, self.deployment),
+            output_len=self.static_output_len,
             batch=batch,
             context=context,
             draft_deployment=self.draft_deployment,
@@ -202,6 +205,7 @@ def schedule(
     draft_deployment: Deployment | None = None,
     measured_plain_s: Mapping[int, float] | None = None,
     served: ServedLoad | None = None,
+    static_output_len: int | None = None,
     beyond: str = "max_batch",
 ) -> Schedule:
     """Find the fastest draft configuration for each batch and context, and the crossover of each context.
@@ -226,6 +230,8 @@ def schedule(
         a batch alike, so that choices and crossovers do not depend on it.
     served
         Lengths of the served requests, whose prefills take time; default: decoding only.
+    static_output_len
+        Tokens of every answer of static batches, which wait for their slowest sequence; default: none.
     beyond
         Reason for the end of the search at ``max_batch``: ``max_num_seqs`` if the engine runs no more sequences.
 
@@ -249,7 +255,8 @@ def schedule(
         raise fail("configs", 0, "must hold at least one candidate")
     whole("max_batch", max_batch, 1, MAX_SEARCH)
     whole("batch", list(batch), 1, MAX_SEARCH)
-    load = _Load(target, [no_drafting(Draft("none", "none")), *configs], deployment, draft_deployment, served)
+    candidates = [no_drafting(Draft("none", "none")), *configs]
+    load = _Load(target, candidates, deployment, draft_deployment, served, static_output_len)
     grid = np.meshgrid(np.asarray(batch, dtype=float), np.asarray(context, dtype=float), indexing="ij")
     measured = None if measured_plain_s is None else np.array([measured_plain_s[b] for b in batch])[:, None]
     found = load.predict(grid[0], grid[1], measured)

@@ -39,6 +39,9 @@ class Cycle:
         Seconds of the whole cycle, overheads and prefills included.
     load
         Seconds of prefills of the served load per cycle, which ``seconds`` includes.
+    wait
+        Seconds until the last sequence of a batch without refill ends, relative to its mean number of cycles at
+        full size; ``None`` if the batch is refilled. See `scylla_sim.prediction.ragged_batch.wait`.
     """
 
     tokens_per_cycle: Estimate
@@ -49,6 +52,15 @@ class Cycle:
     overhead_counts: Mapping[str, FloatArray]
     seconds: FloatArray
     load: Estimate = NO_LOAD
+    wait: Estimate | None = None
+
+    @property
+    def lasting_s(self) -> FloatArray:
+        """Seconds per mean cycle of a sequence, with the wait for the slowest sequence of the batch."""
+        if self.wait is None:
+            return self.seconds
+        found: FloatArray = (self.seconds - self.load.value) * self.wait.value + self.load.value
+        return found
 
     @property
     def decoding(self) -> Cycle:

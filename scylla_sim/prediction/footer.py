@@ -7,10 +7,13 @@ from typing import Any
 
 from scylla_sim.prediction import between_sources
 from scylla_sim.prediction.evidence import percentages
+from scylla_sim.prediction.served_load import STATIC
 from scylla_sim.specs.engine import Engine
 
 
-def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None, load: bool = False) -> str:
+def interval_coverage(
+    engine: Engine, *, tp: int, acceptance: bool | None, load: bool = False, static: bool = False
+) -> str:
     """Return which uncertainties the 90 % intervals contain, and which they do not.
 
     Parameters
@@ -23,6 +26,8 @@ def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None, load:
         Whether the tokens per cycle have an interval; ``None`` without a draft.
     load
         Whether the lengths of the requests are known, so that prefills are included.
+    static
+        Whether batches wait for their slowest sequence.
 
     Examples
     --------
@@ -39,6 +44,7 @@ def interval_coverage(engine: Engine, *, tp: int, acceptance: bool | None, load:
     if acceptance is not None:
         (covered if acceptance else missing).append("acceptance")
     covered += ["prefills"] if load else []
+    covered += ["differences between prompts"] if static else []
     but = f"; not {', not '.join(missing)}" if missing else ""
     return f"90 % intervals: {', '.join(covered)}{but}.{'' if load else ' Decoding only: no prefills.'}"
 
@@ -131,7 +137,8 @@ def deployment_line(
     hardware, tp, draft, attention = same("hardware"), same("tp"), same("draft"), same("verify_attention")
     gpus = f"{tp}x {hardware}" if hardware and tp else hardware or (f"{tp} GPU{'s' * (tp > 1)}" if tp else None)
     on = " on ".join(filter(None, (same("model"), gpus)))
-    place = ", ".join(filter(None, (on, same("precision"), f"engine {same('engine')}", also)))
+    static = "static batches" if same("batch_mode") == STATIC else ""
+    place = ", ".join(filter(None, (on, same("precision"), f"engine {same('engine')}", static, also)))
     length = "" if draft_len is None or draft == "none" else f"K = {draft_len}"
     apart = f"on {same('draft_tp')} GPU" if same("draft_tp") not in (None, tp) else ""
     drafted = ", ".join(filter(None, ("no draft" if draft == "none" else draft, apart, length, drafting)))

@@ -10,6 +10,7 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.prediction.result import Result
 from scylla_sim.prediction.scenario import DEFAULT_ENGINE, Scenario
+from scylla_sim.prediction.served_load import CONTINUOUS
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
 from scylla_sim.specs.hardware import Hardware
@@ -38,6 +39,7 @@ def predict(
     input_len: int | None = None,
     output_len: int | None = None,
     prefix_hit: float | None = None,
+    batch_mode: str = CONTINUOUS,
     engine: str | Engine = DEFAULT_ENGINE,
     eager: bool = False,
     tp: int = 1,
@@ -112,6 +114,10 @@ def predict(
         decoding only.
     prefix_hit
         Share of each prompt that is already in the KV cache, in [0, 1]. Default: 0.
+    batch_mode
+        ``continuous`` replaces a sequence that ends at once. ``static`` starts all sequences of a batch together
+        and counts the time until the slowest one ends. It needs ``output_len``; without ``input_len`` it predicts
+        decoding only.
     engine
         ``ideal`` (kernels only), ``vllm``, ``sglang`` or ``trtllm`` (the newest preset), a preset such as
         ``vllm-2025``, or an `Engine`. Default: ``vllm``.

@@ -17,29 +17,33 @@ to 64 are 5 to 18 % too low. So it is an end of the interval only. This choice s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scylla_sim.acceptance import profiles
 from scylla_sim.acceptance.generation import cycles_distribution
 from scylla_sim.acceptance.positions import PositionLaw, law_of
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray
-from scylla_sim.prediction.scenario import Scenario
-from scylla_sim.stats.estimate import Estimate
+from scylla_sim.stats.estimate import Estimate, exact
 
 PROMPT_SPREAD = Estimate.of(0.0, 0.0, 0.42)
 """Standard deviation between prompts of one task of the log odds of acceptance at position 1: none, and the mean
 of three tasks."""
+PROMPT_SPREAD_ENDS = (PROMPT_SPREAD.value, PROMPT_SPREAD.lower, PROMPT_SPREAD.upper)
 NODES = 9
 """Prompts of different rates in the quadrature over `PROMPT_SPREAD`."""
 NEGLIGIBLE = 1e-12
 """Share of the sequences below which none runs."""
 LARGEST_LOG_ODDS, STEPS = 20.0, 50
 """Range and steps of the bisection for the rate of a mean prompt."""
+MAX_OUTPUT_LEN = 4096
+"""Longest answers of a batch without refill: the time of this computation grows with their square."""
 
 
+@lru_cache(maxsize=64)  # the same for all batches and contexts of a grid
 def unfinished(
     tokens_per_cycle: float, law: PositionLaw, *, draft_len: int, output_len: int, spread: float
 ) -> FloatArray:
@@ -57,7 +61,7 @@ def unfinished(
     >>> unfinished(1.5, law_of("eagle3"), draft_len=1, output_len=3, spread=0.0).round(2).tolist()
     [1.0, 1.0, 0.25, 0.0]
     """
-    at, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    at, weights = np.polynomial.hermite_e.hermegauss(NODES if spread > 0.0 else 1)
     weights = weights / weights.sum()
     first = _first_rates(tokens_per_cycle, law, draft_len=draft_len, factors=np.exp(spread * at), weights=weights)
     left = np.zeros(output_len + 1)
@@ -85,61 +89,81 @@ def _first_rates(
     return rates
 
 
-def batch_seconds(shares: FloatArray, *, batch: int, sizes: Sequence[int], cycle_s: FloatArray) -> float:
-    """Return the mean seconds of a batch until its last sequence ends.
+def batch_seconds(shares: FloatArray, *, batch: ArrayLike, sizes: FloatArray, cycle_s: FloatArray) -> FloatArray:
+    """Return the mean seconds of batches until their last sequence ends.
 
     Parameters
     ----------
     shares
         Share of the sequences that run in each cycle; see `unfinished`.
+    batch
+        Sequences of each batch, shape (batches,) or a number.
     sizes, cycle_s
         Numbers of running sequences in ascending order, and the seconds of a cycle with them.
 
+    Returns
+    -------
+    ndarray
+        Shape of ``batch``.
+
     Examples
     --------
-    >>> batch_seconds(np.array([1.0, 1.0, 0.5]), batch=2, sizes=[1, 2], cycle_s=np.array([1.0, 2.0]))
+    >>> cycles = {"sizes": np.array([1, 2]), "cycle_s": np.array([1.0, 2.0])}
+    >>> float(batch_seconds(np.array([1.0, 1.0, 0.5]), batch=2, **cycles))
     5.0
     """
-    share = shares[shares > NEGLIGIBLE]
-    some_run: FloatArray = -np.expm1(batch * np.log1p(-np.minimum(share, 1.0 - NEGLIGIBLE)))
-    seconds = np.interp(batch * share / some_run, sizes, cycle_s)
-    return float((some_run * seconds).sum())
+    share, b = shares[shares > NEGLIGIBLE], np.asarray(batch, dtype=np.float64)[..., None]
+    some_run: FloatArray = -np.expm1(b * np.log1p(-np.minimum(share, 1.0 - NEGLIGIBLE)))
+    found: FloatArray = (some_run * np.interp(b * share / some_run, sizes, cycle_s)).sum(axis=-1)
+    return found
 
 
-def slowdown(served: Scenario, tokens_per_cycle: float, *, output_len: int) -> Estimate:
-    """Return the seconds of a batch without refill, relative to those at its mean number of cycles and full size.
+def sizes_up_to(batch: float) -> FloatArray:
+    """Return the numbers of running sequences whose cycles are predicted: powers of two up to a batch or beyond it.
+
+    They do not depend on the other batches of a grid.
+
+    Examples
+    --------
+    >>> sizes_up_to(24).tolist()
+    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    """
+    return np.asarray(2.0 ** np.arange(int(np.ceil(np.log2(batch))) + 1), dtype=np.float64)
+
+
+def wait(
+    config: SpeculativeConfig, *, output_len: int, batch: FloatArray, sizes: FloatArray, cycle_s: FloatArray
+) -> Estimate:
+    """Return the seconds of batches without refill, relative to those at their mean number of cycles and full size.
 
     Parameters
     ----------
-    served
-        Scenario with a draft and one batch.
+    config
+        Draft with its tokens per cycle; without drafted tokens, nobody waits.
     output_len
         Tokens of every answer.
-    """
-    batch = int(np.max(served.batch))
-    sizes = sorted({min(2**at, batch) for at in range(batch.bit_length() + 1)})
-    (out,) = replace(served, batch=sizes).predict().predictions
-    cycle_s = out.cycle_s.reshape(-1)
-    law, draft_len = law_of(out.config.draft.method_name), out.config.draft_len
-
-    def factor(spread: float) -> float:
-        shares = unfinished(tokens_per_cycle, law, draft_len=draft_len, output_len=output_len, spread=spread)
-        seconds = batch_seconds(shares, batch=batch, sizes=sizes, cycle_s=cycle_s)
-        return seconds / (output_len / tokens_per_cycle * float(cycle_s[-1]))
-
-    spreads = (PROMPT_SPREAD.value, PROMPT_SPREAD.lower, PROMPT_SPREAD.upper)
-    return Estimate.of(*(factor(float(spread)) for spread in spreads))
-
-
-def slowed(rate: Estimate, by: Estimate) -> Estimate:
-    """Return a throughput or a speed-up of a batch that takes longer by an independent factor.
+    batch
+        Sequences of each batch, shape (batches,).
+    sizes, cycle_s
+        Numbers of running sequences from `sizes_up_to`, and the seconds of a cycle with them.
 
     Examples
     --------
-    >>> float(slowed(Estimate.of(2.0, 1.8, 2.2), Estimate.of(1.25, 1.25, 1.25)).value)
-    1.6
+    >>> from scylla_sim.specs import catalog
+    >>> config = SpeculativeConfig(catalog.draft("eagle3"), 3, 1, 4, 2.0, 2.0, 2.0)
+    >>> sizes = sizes_up_to(8)
+    >>> found = wait(config, output_len=64, batch=np.array([1.0, 8.0]), sizes=sizes, cycle_s=np.ones(sizes.size))
+    >>> found.value.round(2).tolist(), found.upper.round(2).tolist()
+    ([1.01, 1.15], [1.01, 1.27])
     """
-    value = rate.value / by.value
-    down = np.hypot(np.log(rate.value / rate.lower), np.log(by.upper / by.value))
-    up = np.hypot(np.log(rate.upper / rate.value), np.log(by.value / by.lower))
-    return Estimate(value, value * np.exp(-down), value * np.exp(up))
+    if config.draft_len == 0:
+        return exact(np.ones_like(batch))
+    tau, law = config.tokens_per_cycle, law_of(config.draft.method_name)
+    mean_s = output_len / tau * np.interp(batch, sizes, cycle_s)
+
+    def factor(spread: float) -> FloatArray:
+        shares = unfinished(tau, law, draft_len=config.draft_len, output_len=output_len, spread=spread)
+        return batch_seconds(shares, batch=batch, sizes=sizes, cycle_s=cycle_s) / mean_s
+
+    ends = {spread: factor(spread) for spread in {float(end) for end in PROMPT_SPREAD_ENDS}}
+    return Estimate(*(ends[float(end)] for end in PROMPT_SPREAD_ENDS))

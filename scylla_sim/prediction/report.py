@@ -112,6 +112,7 @@ def coverage(predictions: Sequence[Prediction]) -> str:
         tp=max(one.deployment.tp for one in predictions),
         acceptance=uncertain if drafting else None,
         load=predictions[0].load is not None,
+        static=any(one.wait is not None and one.config.draft_len > 0 for one in predictions),
     )
 
 

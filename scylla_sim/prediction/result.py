@@ -12,11 +12,13 @@ import numpy as np
 from scylla_sim.checks import FloatArray, InputError
 from scylla_sim.prediction.breakdown import operations
 from scylla_sim.prediction.report import report
+from scylla_sim.prediction.served_load import CONTINUOUS, STATIC
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.prediction.verdict import verdict
 from scylla_sim.records import Row
 from scylla_sim.specs.model import Model
+from scylla_sim.stats.estimate import exact
 from scylla_sim.text.digits import WIDTH
 
 MAX_PRINTED_ROWS = 20
@@ -145,10 +147,16 @@ def _interval_columns(prediction: Prediction) -> dict[str, FloatArray]:
         "plain_tokens_per_s_upper": prediction.plain_tokens_per_s_estimate.upper,
         "p_slower": prediction.p_slower,
         "prefill_per_token_s": prediction.plain_cycle.load.value,
-        "prefill_share": prediction.cycle.load.value / prediction.cycle.seconds,
+        "prefill_share": prediction.cycle.load.value / prediction.cycle.lasting_s,
         "plain_prefill_share": prediction.plain_cycle.load.value / prediction.plain_cycle.seconds,
         "plain_tpot_s": prediction.plain_tpot_s,
     }
+
+
+def _wait_columns(prediction: Prediction) -> dict[str, FloatArray]:
+    """Return the wait for the slowest sequence of a batch, by row key; 1 if the batch is refilled."""
+    wait = exact(1.0) if prediction.wait is None else prediction.wait
+    return {"batch_wait": wait.value, "batch_wait_lower": wait.lower, "batch_wait_upper": wait.upper}
 
 
 def _memory_columns(prediction: Prediction) -> dict[str, FloatArray]:
@@ -194,5 +202,7 @@ def _rows(prediction: Prediction, head: Row, tail: Row) -> list[Row]:
         "acceptance_evidence": repeat(config.acceptance_evidence),
         "verify_attention": repeat(backend.kernels if backend else ""),
         **_same(tail),
+        "batch_mode": repeat(CONTINUOUS if prediction.wait is None else STATIC),
+        **_flat(_wait_columns(prediction), shape),
     }
     return [dict(zip(columns, values)) for values in zip(*columns.values())]

@@ -15,17 +15,17 @@ from scylla_sim.acceptance.measured import MeasuredAcceptance, measured_acceptan
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import fail, in_range, number, one_of, whole
-from scylla_sim.prediction import measured_plain, precisions, unused_options
+from scylla_sim.prediction import measured_plain, precisions, static_batch, unused_options
 from scylla_sim.prediction.counts import count, counts, optional_counts
 from scylla_sim.prediction.device_choice import calibration_for, family_notes
 from scylla_sim.prediction.memory_notes import memory_notes
 from scylla_sim.prediction.model_notes import backend_notes, check_context, draft_notes, engine_notes, model_notes
 from scylla_sim.prediction.precisions import Precisions
 from scylla_sim.prediction.result import Result
-from scylla_sim.prediction.served_load import ServedLoad, default_context, load_of, longest_of, notes_of
+from scylla_sim.prediction.served_load import CONTINUOUS, ServedLoad, default_context, longest_of, notes_of
 from scylla_sim.prediction.slower_precision import slower_note
 from scylla_sim.prediction.steps import Deployment
-from scylla_sim.prediction.throughput import Prediction, predict_each
+from scylla_sim.prediction.throughput import Prediction
 from scylla_sim.prediction.version_notes import version_notes
 from scylla_sim.specs import catalog
 from scylla_sim.specs.draft import Draft
@@ -78,6 +78,7 @@ class Scenario:
     input_len: int | None = None
     output_len: int | None = None
     prefix_hit: float | None = None
+    batch_mode: str = CONTINUOUS
     engine: str | Engine = DEFAULT_ENGINE
     eager: bool = False
     tp: int = 1
@@ -109,7 +110,15 @@ class Scenario:
 
     def load(self) -> ServedLoad | None:
         """Return the lengths of the served requests; ``None`` for decoding only."""
-        return load_of(self.input_len, self.output_len, self.prefix_hit)
+        return static_batch.load_of(self.batch_mode, self.input_len, self.output_len, self.prefix_hit)
+
+    def load_notes(self) -> list[str]:
+        """Return what is assumed about the served requests."""
+        return notes_of(self.load(), self.context, mode=self.batch_mode)
+
+    def static_output_len(self) -> int | None:
+        """Return the tokens of every answer of a batch without refill; ``None`` for continuous batching."""
+        return static_batch.output_len_of(self.batch_mode, self.output_len)
 
     def contexts(self) -> list[int]:
         """Return the contexts; see `default_context` for the default."""
@@ -163,12 +172,10 @@ class Scenario:
         )
         return target, draft
 
-    def precision_notes(self) -> list[str]:
+    def precision_notes(self, hardware: Hardware | None = None) -> list[str]:
         """Return notes on the precisions that the user did not state, each once."""
-        return self._precision_notes(calibration_for(self.hardware, self.calibration).hardware)
-
-    def _precision_notes(self, hardware: Hardware) -> list[str]:
-        target, draft = self._precisions(hardware)
+        device = hardware or calibration_for(self.hardware, self.calibration).hardware
+        target, draft = self._precisions(device)
         return list(dict.fromkeys((*target.notes, *draft.notes)))
 
     def _engine(self) -> Engine:
@@ -221,7 +228,7 @@ class Scenario:
             Assumptions behind the tokens per cycle, each once.
         """
         if isinstance(self.draft, SpeculativeConfig):
-            self._refuse_options_beside_config()
+            unused_options.refuse_beside_config(vars(self))
             return [self.draft], draft_notes(self.draft.draft, self.target_model(), self.contexts())
         draft = self.draft_model()
         if draft.kind == "none":
@@ -256,12 +263,6 @@ class Scenario:
             notes += remarks
         return configs, list(dict.fromkeys(notes))
 
-    def _refuse_options_beside_config(self) -> None:
-        """Raise for a drafting option that a complete configuration would override."""
-        for name in unused_options.given(vars(self)):
-            rule = "must not be given beside a SpeculativeConfig"
-            raise fail(name, getattr(self, name), rule, "change the configuration")
-
     def _measured(self) -> MeasuredAcceptance:
         """Return the acceptance that was measured, and the draft length of the measurement."""
         return measured_acceptance(
@@ -295,8 +296,8 @@ class Scenario:
         target, draft_target = self.deployments()
         model = self.target_model()
         context = np.asarray(self.contexts())[None, :]
-        notes = [*self.name_notes(), *model_notes(model, self.contexts()), *notes_of(self.load(), self.context)]
-        notes += self._precision_notes(target.calibration.hardware)
+        notes = [*self.name_notes(), *model_notes(model, self.contexts()), *self.load_notes()]
+        notes += self.precision_notes(target.calibration.hardware)
         notes += [THEOREM_NOTE] if self.verify_tokens == THEOREM else []
         predictions: list[Prediction] = []
         measured = self.measured_plain()
@@ -305,10 +306,9 @@ class Scenario:
             if configs[0].draft.kind == "none":
                 remarks += unused_options.notes_without_draft(vars(self))
             column = np.asarray(batch)[:, None]
-            predictions += predict_each(
-                model,
-                configs,
-                target,
+            predictions += static_batch.predict_each(
+                *(model, configs, target),
+                output_len=self.static_output_len(),
                 batch=column,
                 context=context,
                 draft_deployment=draft_target,
@@ -323,6 +323,7 @@ class Scenario:
             context=context,
             tokens=max(each.config.verify_tokens for each in predictions),
         )
+        notes += static_batch.notes_of(self.batch_mode, [one.wait for one in predictions if one.config.draft_len])
         notes += memory_notes(predictions) + backend_notes(predictions) + engine_notes(predictions)
         notes += version_notes(predictions, self.engine)
         notes += [] if measured is None else measured_plain.notes_of(predictions, measured)

@@ -31,6 +31,10 @@ tasks are 1.06, 1.5 and 3.2 times as long as predicted, and 45 to 71 ms a reques
 of this is unknown prompt lengths, so the range is wider than errors of the kernels alone.
 """
 
+CONTINUOUS, STATIC = "continuous", "static"
+BATCH_MODES = (CONTINUOUS, STATIC)
+"""How a batch is filled: ended sequences are replaced at once, or all start together and none is replaced."""
+
 
 @dataclass(frozen=True)
 class ServedLoad:
@@ -90,11 +94,21 @@ def longest_of(load: ServedLoad | None) -> list[int]:
     return [] if load is None else [load.input_len + load.output_len]
 
 
-def notes_of(load: ServedLoad | None, context: int | Sequence[int] | None) -> list[str]:
-    """Return what is assumed about a load; ``context`` is the one that the user states, or ``None``."""
+def notes_of(load: ServedLoad | None, context: int | Sequence[int] | None, *, mode: str) -> list[str]:
+    """Return what is assumed about a load.
+
+    Parameters
+    ----------
+    context
+        Context that the user states, or ``None``.
+    mode
+        One of `BATCH_MODES`.
+    """
     if load is None:
         return []
     found = ["prefills stop decoding, with and without a draft; arrivals, queues and ragged ends are left out"]
+    if mode == STATIC:
+        found = ["all prompts of a batch are read before its first cycle, with and without a draft"]
     if context is None:
         found.append(f"context {load.context}: the input and half of the output")
     else:

@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike
 
 from scylla_sim.acceptance import positions
 from scylla_sim.checks import FloatArray
-from scylla_sim.prediction import ragged_batch
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.served_load import STATIC
 from scylla_sim.prediction.uncertainty import seconds_interval
-from scylla_sim.prediction.verdict import probability_below, verdict
 from scylla_sim.specs import catalog
 from scylla_sim.stats.estimate import Estimate
 
@@ -103,6 +102,8 @@ def scenario(run: ServedRun, tokens_per_cycle: float) -> Scenario:
         return base
     if not run.drafts:
         return replace(base, draft=run.draft, draft_len=0)
+    if run.ragged:
+        base = replace(base, batch_mode=STATIC, output_len=run.output_len)
     return replace(
         base,
         draft=run.draft,
@@ -121,10 +122,10 @@ def predict_run(run: ServedRun, tokens_per_cycle: float) -> Columns:
     tokens_per_cycle
         Mean tokens per cycle; not used by a run that drafted nothing.
     """
-    return predicted_columns(scenario(run, tokens_per_cycle), run, tokens_per_cycle)
+    return predicted_columns(scenario(run, tokens_per_cycle))
 
 
-def predicted_columns(served: Scenario, run: ServedRun, tokens_per_cycle: float) -> Columns:
+def predicted_columns(served: Scenario) -> Columns:
     """Return the predicted columns of the scenario of one run.
 
     Parameters
@@ -151,21 +152,15 @@ def predicted_columns(served: Scenario, run: ServedRun, tokens_per_cycle: float)
         name: Estimate.of(row[name], row[f"{name}_lower"], row[f"{name}_upper"])
         for name in ("speedup", "tokens_per_s", "plain_tokens_per_s")
     }
-    p_slower, word = float(row.get("p_slower", np.nan)), str(row["verdict"])
-    if run.ragged:
-        wait = ragged_batch.slowdown(served, tokens_per_cycle, output_len=run.output_len)
-        rates |= {name: ragged_batch.slowed(rates[name], wait) for name in ("speedup", "tokens_per_s")}
-        p_slower = float(probability_below(1.0, rates["speedup"]))
-        word = verdict(p_slower)
     numbers = {**rates, "cycle_s": cycle_s, "plain_step_s": step_s}
     return {
         **{key: number for name, value in numbers.items() for key, number in _ends(name, value).items()},
-        "p_slower": p_slower,
+        "p_slower": float(row.get("p_slower", np.nan)),
         "naive_speedup": out.config.tokens_per_cycle * plain / (draft + verify),
         "naive_cycle_s": draft + verify,
         "naive_plain_step_s": plain,
         "target": "dense" if result.model.moe is None else "moe",
-        "verdict": word,
+        "verdict": str(row["verdict"]),
         "evidence": str(row["evidence"]),
     }
 

@@ -56,6 +56,8 @@ class Prediction:
         Prefill of one request of the load by the target, and by the draft.
     each_tau
         Tokens per cycle of each point of the grid, without an interval; ``None`` for those of ``config``.
+    wait
+        Wait for the slowest sequence of a batch without refill; ``None`` if it is refilled. See `Cycle`.
     """
 
     batch: FloatArray
@@ -72,6 +74,7 @@ class Prediction:
     prompt: Step = EMPTY
     draft_prompt: Step = EMPTY
     each_tau: FloatArray | None = None
+    wait: Estimate | None = None
 
     @cached_property
     def max_sequences(self) -> Ends:
@@ -128,6 +131,7 @@ class Prediction:
             )
             + load.value,
             load=load,
+            wait=self.wait,
         )
 
     @cached_property
@@ -170,7 +174,7 @@ class Prediction:
     @property
     def tpot_s(self) -> FloatArray:
         """Seconds per output token of one sequence."""
-        predicted = self.cycle.seconds / self.cycle.tokens_per_cycle.value
+        predicted = self.cycle.lasting_s / self.cycle.tokens_per_cycle.value
         measured = self.measured_plain_s
         return predicted if measured is None else predicted * (measured / self.plain_cycle.seconds)
 

@@ -125,6 +125,20 @@ def _acceptance_deviations(ours: Cycle, theirs: Cycle) -> Squares:
     return np.maximum(1.0 - np.minimum(low, high), 0.0) ** 2, np.maximum(np.maximum(low, high) - 1.0, 0.0) ** 2
 
 
+def _wait_deviations(ours: Cycle, theirs: Cycle) -> Squares:
+    """Return the deviations by the waits for the slowest sequences, which the same prompts cause in both cycles."""
+    if ours.wait is None and theirs.wait is None:
+        return _ZERO, _ZERO
+    our, their = (exact(1.0) if one is None else one for one in (ours.wait, theirs.wait))
+    low, high = (
+        (their_end / their.value) / (our_end / our.value)
+        for our_end, their_end in ((our.upper, their.upper), (our.lower, their.lower))
+    )
+    return np.maximum(1.0 / np.minimum(low, high) - 1.0, 0.0) ** 2, np.maximum(
+        np.maximum(low, high) - 1.0, 0.0
+    ) ** 2
+
+
 def _between_sources(ours: Cycle, theirs: Cycle, engine: Engine) -> Squares:
     """Return the deviations by what differs between deployments without a term of its own.
 
@@ -142,8 +156,8 @@ def _between_sources(ours: Cycle, theirs: Cycle, engine: Engine) -> Squares:
 def with_interval(value: FloatArray, ours: Cycle, engine: Engine, theirs: Cycle = EXACT) -> Estimate:
     """Return the rate of a cycle, or its ratio to the rate of another cycle, with its 90 % interval.
 
-    The deviations of tokens per cycle, kernels, engine overheads, named sources and what differs between published
-    deployments are independent of each other.
+    The deviations of tokens per cycle, kernels, engine overheads, named sources, waits and what differs between
+    published deployments are independent of each other.
 
     Parameters
     ----------
@@ -167,6 +181,7 @@ def with_interval(value: FloatArray, ours: Cycle, engine: Engine, theirs: Cycle 
         ),
         *_error_deviations(_named(ours), _named(theirs), 1.0, seconds),
         *_engine_deviations(ours, theirs, engine),
+        _wait_deviations(ours, theirs),
         _between_sources(ours, theirs, engine),
     ]
     below, above = (root_sum(pair[end] for pair in pairs) for end in (0, 1))
@@ -193,5 +208,5 @@ def speedup_interval(value: FloatArray, ours: Cycle, engine: Engine, plain: Cycl
 
 def seconds_interval(cycle: Cycle, engine: Engine) -> Estimate:
     """Return the seconds of a cycle with their 90 % interval, whatever its tokens are."""
-    rate = with_interval(1.0 / cycle.seconds, replace(cycle, tokens_per_cycle=exact(1.0)), engine)
+    rate = with_interval(1.0 / cycle.seconds, replace(cycle, tokens_per_cycle=exact(1.0), wait=None), engine)
     return Estimate(1.0 / rate.value, 1.0 / rate.upper, 1.0 / rate.lower)

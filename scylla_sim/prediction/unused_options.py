@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from scylla_sim.acceptance.draft_shape import DraftShape, chain_shape
 from scylla_sim.acceptance.measured import MeasuredAcceptance
+from scylla_sim.checks import fail
 
 DRAFTING_OPTIONS = (
     *("draft_len", "top_k", "verify_tokens", "acceptance", "acceptance_kind", "tokens_per_cycle"),
@@ -30,6 +31,13 @@ def given(options: Mapping[str, object], names: Sequence[str] = DRAFTING_OPTIONS
     ['top_k']
     """
     return [name for name in names if options.get(name) != DEFAULTS.get(name)]
+
+
+def refuse_beside_config(options: Mapping[str, object]) -> None:
+    """Raise for a drafting option that a complete `SpeculativeConfig` would override."""
+    for name in given(options):
+        rule = "must not be given beside a SpeculativeConfig"
+        raise fail(name, options[name], rule, "change the configuration")
 
 
 def notes_without_draft(options: Mapping[str, object]) -> list[str]:

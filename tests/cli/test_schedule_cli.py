@@ -336,3 +336,25 @@ def test_draw_shows_the_main_candidates(capsys):
     assert code == 0 and max(map(len, out.splitlines())) <= 100
     assert "speed-up over plain decoding" in out
     assert "draw=True must be given with --format table" in refused(capsys, *command, "--draw", "--format", "csv")
+
+
+def test_a_static_batch_has_the_numbers_of_predict_and_drafts_no_more_than_a_refilled_one(capsys):
+    static = ("--output-len", "64", "--batch-mode", "static", "--batch", "16")
+    (row,), (refilled,) = (result(capsys, *RATES, *more)["rows"] for more in (static, ("--batch", "16")))
+    _, out, err = run(
+        capsys, "predict", *RATES[1:], *static, "--draft-len", str(row["draft_len"]), "--format", "json"
+    )
+    (same,) = json.loads(out)["rows"]
+    for name in ("tpot_s", "speedup", "speedup_lower", "batch_wait"):
+        assert row[name] == pytest.approx(same[name], rel=1e-12)
+    assert row["batch_mode"] == "static" and row["batch_wait"] > refilled["batch_wait"] == 1.0
+    assert row["speedup"] < refilled["speedup"]
+    assert "static batch: all sequences start together" in err
+
+
+def test_a_static_batch_says_so_under_the_table(capsys):
+    _, out, _ = run(capsys, *RATES, "--batch", "16", "--output-len", "64", "--batch-mode", "static")
+    assert "static batches" in out and "differences between prompts" in " ".join(out.split())
+    assert refused(capsys, *RATES, "--batch-mode", "static").startswith(
+        "scylla-sim: error: batch_mode='static' needs"
+    )

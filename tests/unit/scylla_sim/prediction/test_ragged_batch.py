@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from scylla_sim.acceptance.positions import PositionLaw
+from scylla_sim.acceptance.speculative_config import SpeculativeConfig, no_drafting
 from scylla_sim.prediction import ragged_batch
-from scylla_sim.prediction.served_runs import ServedRun, scenario
-from scylla_sim.stats.estimate import Estimate
+from scylla_sim.specs import catalog
 
 LAW = PositionLaw("eagle3", 0.0, 0.0)
+SIZES = ragged_batch.sizes_up_to(32)
+
+
+def config(draft_len: int = 3, tau: float = 2.0) -> SpeculativeConfig:
+    return SpeculativeConfig(catalog.draft("eagle3"), draft_len, 1, draft_len + 1, tau, tau, tau)
 
 
 def test_the_share_that_runs_is_that_of_a_hand_computation():
@@ -24,30 +29,42 @@ def test_prompts_that_differ_keep_the_mean_number_of_cycles():
 
 def test_a_batch_of_one_waits_for_nobody():
     shares = ragged_batch.unfinished(2.0, LAW, draft_len=3, output_len=64, spread=0.4)
-    seconds = ragged_batch.batch_seconds(shares, batch=1, sizes=[1], cycle_s=np.array([1.0]))
+    seconds = ragged_batch.batch_seconds(shares, batch=1, sizes=np.array([1.0]), cycle_s=np.array([1.0]))
     assert seconds == pytest.approx(shares.sum())
 
 
 def test_two_sequences_wait_for_the_slower_one():
     """Both run two cycles, one of them a third one in one case of four: 7/16 that some sequence needs it."""
     shares = np.array([1.0, 1.0, 0.25])
-    found = ragged_batch.batch_seconds(shares, batch=2, sizes=[1, 2], cycle_s=np.array([1.0, 1.0]))
-    assert found == pytest.approx(2.0 + 7.0 / 16.0)
+    found = ragged_batch.batch_seconds(shares, batch=[1, 2], sizes=np.array([1.0, 2.0]), cycle_s=np.ones(2))
+    assert found == pytest.approx([2.25, 2.0 + 7.0 / 16.0])
+
+
+def test_late_cycles_of_few_sequences_take_less_time():
+    """The third cycle, if any, runs 8/7 sequences in the mean, and takes 1/7 of the way from 0.5 to 1."""
+    shares = np.array([1.0, 1.0, 0.25])
+    found = ragged_batch.batch_seconds(shares, batch=2, sizes=np.array([1.0, 2.0]), cycle_s=np.array([0.5, 1.0]))
+    assert found == pytest.approx(2.0 + 7.0 / 16.0 * (0.5 + 0.5 / 7.0))
 
 
 def test_larger_batches_of_shorter_answers_wait_longer():
-    def wait(batch: int, output_len: int) -> Estimate:
-        run = ServedRun(
-            *("vllm", "h100-sxm", "llama-3.1-8b", "", "", "eagle3", 1, 3, 1, 4, batch, 512, 0, output_len)
-        )
-        return ragged_batch.slowdown(scenario(run, 1.8), 1.8, output_len=output_len)
+    def wait(output_len: int) -> list[float]:
+        batch = np.array([1.0, 8.0, 32.0])
+        found = ragged_batch.wait(config(), output_len=output_len, batch=batch, sizes=SIZES, cycle_s=np.ones(6))
+        assert found.value.tolist() == found.lower.tolist() and (found.upper[1:] > found.value[1:]).all()
+        return [float(one) for one in found.value]
 
-    alone, eight, more, longer = wait(1, 64), wait(8, 64), wait(32, 64), wait(8, 1024)
-    assert 1.0 < float(alone.value) < float(longer.value) < float(eight.value) < float(more.value) < 1.4
-    assert float(eight.lower) == float(eight.value) < float(eight.upper)
+    short, long = wait(64), wait(1024)
+    assert 1.0 < short[0] < short[1] < short[2] < 1.4
+    assert all(b < a for a, b in zip(short, long))
 
 
-def test_a_slower_batch_widens_the_interval_downwards_only():
-    found = ragged_batch.slowed(Estimate.of(2.0, 1.8, 2.2), Estimate.of(1.25, 1.25, 1.5))
-    assert (float(found.value), float(found.upper)) == pytest.approx((1.6, 1.76))
-    assert float(found.lower) == pytest.approx(1.6 * np.exp(-np.hypot(np.log(2.0 / 1.8), np.log(1.2))))
+def test_nobody_waits_without_drafted_tokens():
+    for one in (no_drafting(catalog.draft("none")), no_drafting(catalog.draft("eagle3"))):
+        found = ragged_batch.wait(one, output_len=64, batch=np.array([1.0, 32.0]), sizes=SIZES, cycle_s=np.ones(6))
+        assert found.upper.tolist() == [1.0, 1.0]
+
+
+def test_sizes_reach_the_batch_and_do_not_depend_on_others():
+    assert ragged_batch.sizes_up_to(1).tolist() == [1.0]
+    assert ragged_batch.sizes_up_to(33)[:6].tolist() == SIZES.tolist()
