@@ -86,6 +86,10 @@ def llama_plain(results: Results) -> Table:
         f"Published fit: {1e3 * fit['intercept_s']:.3f} ms + {1e6 * fit['per_token_s']:.1f} us per token + "
         f"{1e9 * fit['per_kv_token_s']:.1f} ns per cached token, for one forward pass on an H100 under vLLM."
     )
+    notes.append(
+        "The fit holds steps that read prompts too, so its slope per token is mainly that of prompts. At many "
+        "sequences the line lies above plain decoding."
+    )
     return Table(
         "llama-8b-plain",
         "Plain decode steps of Llama-3.1-8B on one H100, kernels only",
