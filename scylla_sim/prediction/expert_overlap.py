@@ -19,7 +19,7 @@ def expert_overlap(*, tree: bool) -> Estimate:
     --------
     >>> chain = expert_overlap(tree=False)
     >>> float(chain.lower), float(chain.value), float(chain.upper)
-    (0.29, 0.43, 0.56)
+    (0.3, 0.43, 0.56)
     """
     text = (resources.files("scylla_sim") / "data" / "expert_overlap.toml").read_text("utf-8")
     entry = tomllib.loads(text)["tree" if tree else "chain"]

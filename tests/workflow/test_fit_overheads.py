@@ -66,7 +66,7 @@ def test_a_fit_finds_planted_overheads(scripts: dict[str, ModuleType]) -> None:
         for name, value in values.items():
             one = found.of(preset)[name]
             assert one.lower <= value <= one.upper, (preset, name)
-            assert abs(float(one.value) - value) < 0.3 * scripts["fit"].SPREAD_S[name], (preset, name)
+            assert abs(float(one.value) - value) < 0.4 * scripts["fit"].SPREAD_S[name], (preset, name)
 
 
 def test_an_outlying_source_hardly_moves_a_fit(scripts: dict[str, ModuleType]) -> None:
