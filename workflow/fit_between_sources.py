@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.prediction import between_sources
-from scylla_sim.prediction.between_sources import RATE, SPEEDUP
+from scylla_sim.prediction.between_sources import RATE, SPEEDUP, SUPERSEDED, speedup_of
 from scylla_sim.prediction.served_runs import RAGGED
 from scylla_sim.records import Row, read_columns, read_json, write_text
+from scylla_sim.specs import catalog
 from scylla_sim.stats.estimate import Estimate
 from scylla_sim.text.tables import text_table
 
 MEASURED = {
     SPEEDUP: {"speedup": "measured_speedup"},
+    SUPERSEDED: {"speedup": "measured_speedup"},
     RATE: {
         "tokens_per_s": "measured_tokens_per_s",
         "plain_tokens_per_s": "measured_plain_tokens_per_s",
@@ -37,6 +39,8 @@ MEASURED = {
     },
 }
 """Quantity -> predicted column -> measured column."""
+SIZES = {SPEEDUP: "sd_speedup", SUPERSEDED: "sd_speedup", RATE: "sd_rate"}
+"""Quantity -> column of the standard deviation that the intervals contain."""
 IDEAL = "ideal"
 """Engine without a preset, whose intervals contain no differences between deployments."""
 GIVEN, FITTED = "given", "fitted"
@@ -62,14 +66,16 @@ def scored(columns: dict[str, list[str]], quantity: str) -> Scored:
     sources: list[str] = []
     numbers: list[list[float]] = []
     shipped = [str(between_sources.shipped_sd(quantity))] * len(columns["source"])
-    included = columns.get(f"sd_{quantity}", shipped)
+    included = columns.get(SIZES[quantity], shipped)
     unseen = columns.get("unseen", [str(True)] * len(columns["source"]))
     kinds = columns.get("batch_kind", [""] * len(columns["source"]))
     for name, measured in MEASURED[quantity].items():
         for at, cell in enumerate(columns[measured]):
             drafted = columns["tau_from"][at]
-            usable = drafted == GIVEN if quantity == SPEEDUP else drafted != FITTED
-            usable &= unseen[at] != str(False) and kinds[at] != RAGGED
+            usable = drafted != FITTED if quantity == RATE else drafted == GIVEN
+            usable &= (
+                of_preset(columns["preset"][at], quantity) and unseen[at] != str(False) and kinds[at] != RAGGED
+            )
             if cell and usable and columns["preset"][at] != IDEAL:
                 sources.append(columns["source"][at])
                 cells = (columns[key][at] for key in (measured, name, f"{name}_lower", f"{name}_upper"))
@@ -79,6 +85,11 @@ def scored(columns: dict[str, list[str]], quantity: str) -> Scored:
     m, value, lower, upper, sd = np.array(numbers).T
     low, high = (between_sources.without(end, sd) for end in (value / lower, upper / value))
     return Scored(sources, m, Estimate(value, value / low, value * high))
+
+
+def of_preset(preset: str, quantity: str) -> bool:
+    """Return whether runs of a preset count for a quantity."""
+    return quantity == RATE or quantity == speedup_of(catalog.engine(preset))
 
 
 def table(runs: Scored, quantity: str) -> tuple[float, list[Row]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fit_between_sources import MEASURED, as_text, scored
+from fit_between_sources import MEASURED, SIZES, as_text, of_preset, scored
 from overhead_fit import CYCLE, PLAIN, PLAIN_RATE, RATE, SPEEDUP, Fit, Runs, fit, predicted, supported
 from overhead_rows import CHAIN, FITTED, TREE, System, equation
 
@@ -49,8 +49,6 @@ Source: swiss-ai/apertus-speculative-decoding, plain decoding of an 8B on GH200:
 run in the mean, because the longest answers end a run alone.
 """
 FIELDS = (SPEEDUP, CYCLE, PLAIN, RATE, PLAIN_RATE)
-BETWEEN = {name: quantity for quantity, columns in MEASURED.items() for name in columns}
-"""Predicted column -> quantity of `between_sources`."""
 
 
 def fitted_rows(rows: Sequence[Row]) -> list[Row]:
@@ -190,7 +188,7 @@ def all_left_out(rows: Sequence[Row], folder: Path) -> list[Row]:
 def with_differences(rows: Sequence[Row]) -> list[Row]:
     """Return rows whose intervals hold the differences between sources that the other sources show.
 
-    The sizes are in the columns ``sd_speedup`` and ``sd_rate``. SpecBundle, of which only one model is left out at
+    The sizes are in the columns of `fit_between_sources.SIZES`. SpecBundle, of which only one model is left out at
     a time, shows none.
     """
     found = [dict(row) for row in rows]
@@ -203,15 +201,16 @@ def with_differences(rows: Sequence[Row]) -> list[Row]:
         every = between_sources.estimated_sd(required, runs.sources)
         sizes = dict(zip(runs.sources, between_sources.estimated_without_each(required, runs.sources).tolist()))
         for row in found:
-            row[f"sd_{quantity}"] = sizes.get(row["source"], every)
-            _replace_intervals(row, quantity)
+            if of_preset(str(row["preset"]), quantity):
+                row[SIZES[quantity]] = float(np.nan_to_num(sizes.get(row["source"], every), nan=every))
+                _replace_intervals(row, quantity)
     return found
 
 
 def _replace_intervals(row: Row, quantity: str) -> None:
     """Replace the shipped differences between sources in the intervals of a row by those of ``sd_...``."""
-    included, sd = between_sources.shipped_sd(quantity), row[f"sd_{quantity}"]
-    for name in (name for name, of in BETWEEN.items() if of == quantity):
+    included, sd = between_sources.shipped_sd(quantity), row[SIZES[quantity]]
+    for name in MEASURED[quantity]:
         value, low, high = (
             np.asarray(row[key], dtype=np.float64) for key in (name, f"{name}_lower", f"{name}_upper")
         )

@@ -22,13 +22,14 @@ from scylla_sim.stats.quantiles import Z_90
 
 LEVEL = 0.9
 """Share of the measurements that an interval holds."""
-SPEEDUP, RATE = "speedup", "rate"
-"""Quantities with a size of their own: ratios of speculative to plain decoding, and throughput or step time."""
+SPEEDUP, SUPERSEDED, RATE = "speedup", "speedup_superseded", "rate"
+"""Quantities with a size of their own: ratios of speculative to plain decoding, with the newest preset of an engine
+and with one that stands for all versions before it, and throughput or step time."""
 
 
 @cache
 def shipped_sd(quantity: str) -> float:
-    """Return the shipped standard deviation of the logarithm of `SPEEDUP` or `RATE`."""
+    """Return the shipped standard deviation of the logarithm of a quantity."""
     text = (resources.files("scylla_sim") / "data" / "between_sources.toml").read_text("utf-8")
     return float(tomllib.loads(text)[quantity]["sd"])
 
@@ -40,6 +41,18 @@ def applies(engine: Engine) -> bool:
     user's own runs, describes one deployment.
     """
     return not engine.fitted_runs and any(lower < upper for lower, upper in engine.intervals.values())
+
+
+def speedup_of(engine: Engine) -> str:
+    """Return which quantity the speed-up of an engine is.
+
+    Examples
+    --------
+    >>> from scylla_sim.specs import catalog
+    >>> speedup_of(catalog.engine("vllm")), speedup_of(catalog.engine("vllm-2025"))
+    ('speedup', 'speedup_superseded')
+    """
+    return SUPERSEDED if engine.superseded else SPEEDUP
 
 
 def deviation(engine: Engine, quantity: str) -> float:

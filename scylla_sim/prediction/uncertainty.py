@@ -147,7 +147,7 @@ def _between_sources(ours: Cycle, theirs: Cycle, engine: Engine) -> Squares:
     if theirs is EXACT:
         size = between_sources.deviation(engine, between_sources.RATE)
     elif (ours.verify_tokens > 1) != (theirs.verify_tokens > 1):
-        size = between_sources.deviation(engine, between_sources.SPEEDUP)
+        size = between_sources.deviation(engine, between_sources.speedup_of(engine))
     else:
         size = 0.0
     return np.asarray(size**2), np.asarray(size**2)

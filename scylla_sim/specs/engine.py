@@ -184,6 +184,8 @@ class Engine:
     fitted_runs
         Number of the user's own runs that the overheads were fitted to; 0 for a preset. Such an engine describes
         one deployment, so its predictions hold no differences between deployments.
+    superseded
+        Whether a newer preset of the same engine exists, so that this one stands for the versions before it.
 
     Notes
     -----
@@ -219,6 +221,7 @@ class Engine:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     fitted_runs: int = 0
+    superseded: bool = False
 
     def __post_init__(self) -> None:
         """Check the fields."""

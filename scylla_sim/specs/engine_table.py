@@ -29,7 +29,7 @@ _RESERVE_SIZES = (
 )
 """Fields of `Reserve` that a table gives in MiB, without the suffix."""
 
-_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch", "memory_reserve", "fitted_runs")
+_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch", "memory_reserve", "fitted_runs", "superseded")
 """Fields of an engine without an interval."""
 
 
@@ -58,6 +58,7 @@ def engine_from(name: str, entry: Mapping[str, Any]) -> Engine:
         max_graph_tokens=tokens,
         max_graph_batch=batch,
         fitted_runs=runs,
+        superseded=bool(entry.get("superseded", {"value": False})["value"]),
         memory=MemoryUse(
             **{use: _interval(name, key, entry[key]) for key, use in _MEMORY_FIELDS.items() if key in entry},
             reserve=_reserve(entry["memory_reserve"]) if "memory_reserve" in entry else None,

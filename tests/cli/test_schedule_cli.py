@@ -358,3 +358,22 @@ def test_a_static_batch_says_so_under_the_table(capsys):
     assert refused(capsys, *RATES, "--batch-mode", "static").startswith(
         "scylla-sim: error: batch_mode='static' needs"
     )
+
+
+def test_a_shorter_draft_may_be_best_where_passes_are_slow(capsys):
+    """EAGLE-3 of Qwen3-8B, tokens per cycle measured at lengths 3 and 5 (vllm-project/speculators #563).
+
+    With the slow passes of vLLM in 2025, both lengths tie at the measured tokens per cycle, so transferring the
+    value at 3 must leave 3 among the best.
+    """
+    where = ("--hardware", "h100-sxm", "--model", "qwen3-8b", "--draft", "eagle3", "--engine", "vllm-2025")
+    for tau, lengths in (("2.80", "1,3,5,7"), ("2.95", "3,5,7")):
+        known = ("--tokens-per-cycle", tau, "--measured-draft-len", "3", "--draft-len", lengths, "--batch", "1")
+        (row,) = result(capsys, "schedule", *where, *known)["rows"]
+        assert {"3", "5"} <= set(row["may_be_best"].split())
+    speeds = []
+    for length, tau in (("3", "2.80"), ("5", "3.22")):
+        given = ("--draft-len", length, "--tokens-per-cycle", tau)
+        _, out, _ = run(capsys, "predict", *where, *given, "--format", "json")
+        speeds.append(json.loads(out)["rows"][0]["tokens_per_s"])
+    assert speeds[0] == pytest.approx(speeds[1], rel=0.03)

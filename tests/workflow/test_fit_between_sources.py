@@ -29,12 +29,15 @@ def served(sd: float) -> str:
     rng = np.random.default_rng(1)
     rows = []
     for index in range(2000):
-        row = {"source": "ab"[index % 2], "preset": "vllm", "tau_from": "given"}
-        for quantity, columns in SCRIPT_COLUMNS.items():
+        preset = ("vllm", "vllm-2025")[index // 2 % 2]
+        row = {"source": "ab"[index % 2], "preset": preset, "tau_from": "given"}
+        for name, columns in SCRIPT_COLUMNS.items():
+            old = name == "speedup" and preset == "vllm-2025"
+            quantity = between_sources.SUPERSEDED if old else name
             reach = 1.0 + np.expm1(between_sources.Z_90 * between_sources.shipped_sd(quantity))
-            for name, measured in columns.items():
-                row |= {measured: float(np.exp(rng.normal(0.0, sd)))}
-                row |= {name: 1.0, f"{name}_lower": 1.0 / reach, f"{name}_upper": reach}
+            for column, measured in columns.items():
+                row |= {measured: float(np.exp(rng.normal(0.0, 2.0 * sd if old else sd)))}
+                row |= {column: 1.0, f"{column}_lower": 1.0 / reach, f"{column}_upper": reach}
         rows.append(row)
     rows += [{**row, "preset": "ideal", "measured_speedup": 9.0} for row in rows[:500]]
     rows += [{**row, "tau_from": "fitted", "measured_speedup": 9.0} for row in rows[:500]]
@@ -59,11 +62,12 @@ def test_spread_of_simulated_sources_is_found_and_written(
     runs.write_text(served(0.12))
     script.main(runs, data)
     found = tomllib.loads(data.read_text())
-    for quantity in ("speedup", "rate"):
-        assert found[quantity]["sd"] == pytest.approx(0.12, rel=0.05)
+    for quantity, spread in (("speedup", 0.12), ("speedup_superseded", 0.24), ("rate", 0.12)):
+        assert found[quantity]["sd"] == pytest.approx(spread, rel=0.06)
         assert found[quantity]["sources"] == 2
-    assert found["speedup"]["runs"] == 2000, "runs of no preset and fitted tokens per cycle are left out"
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("speedup")]
+    for quantity in ("speedup", "speedup_superseded"):
+        assert found[quantity]["runs"] == 1000, "runs of no preset and fitted tokens per cycle are left out"
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("speedup ")]
     assert [line[1] for line in lines] == ["a", "b", "all", "mean"]
 
 

@@ -17,6 +17,13 @@ def test_deviation_is_the_half_width_of_the_shipped_log_normal():
     )
 
 
+def test_superseded_presets_have_a_size_of_their_own():
+    named = ("vllm-2025", "vllm-2023", "sglang-2025", "vllm-2026", "sglang-2026", "trtllm-2026", "ideal")
+    assert [catalog.engine(name).superseded for name in named] == [True] * 3 + [False] * 4
+    sizes = [between_sources.shipped_sd(between_sources.speedup_of(catalog.engine(name))) for name in named[2:4]]
+    assert sizes[0] > sizes[1]
+
+
 def test_exact_engines_are_taken_at_their_word():
     served = Engine("x", host_s=1e-3, intervals={"host_s": (0.5e-3, 2e-3)})
     assert between_sources.deviation(served, RATE) > 0.0
