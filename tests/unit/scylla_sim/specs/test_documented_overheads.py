@@ -31,5 +31,6 @@ def test_the_page_has_the_overheads_of_the_presets() -> None:
     text = text[text.index("| overhead or limit |") :].split("\n\n")[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", text, re.M)]
     names = lines[0][1:]
-    for name, cells in zip(names, zip(*(line[1:] for line in lines[2:]))):
-        assert dict(zip((line[0] for line in lines[2:]), cells)) == overheads(catalog.engine(name)), name
+    numbers = [line for line in lines[2:] if line[0] != "versions"]
+    for name, cells in zip(names, zip(*(line[1:] for line in numbers))):
+        assert dict(zip((line[0] for line in numbers), cells)) == overheads(catalog.engine(name)), name
