@@ -10,7 +10,7 @@ import numpy as np
 
 from scylla_sim.cli._plan_candidates import named
 from scylla_sim.cli._plan_traffic import Planned
-from scylla_sim.planning.traffic_rows import SIMULATION, TrafficPoint
+from scylla_sim.planning.traffic_rows import SIMULATION, TrafficPoint, latencies
 from scylla_sim.prediction.footer import interval_coverage
 from scylla_sim.prediction.verdict import UNDECIDED
 from scylla_sim.specs.dtypes import precision_name
@@ -100,7 +100,23 @@ def answer(done: Planned) -> str:
         lines.append(f"Speculation serves {gain} times the rate of plain decoding on the same GPUs, {how}.")
     elif best.draft != "none":
         lines.append("Plain decoding on the same GPUs meets the limits at no rate.")
+    lines += _without_draft(done, best)
     return "\n".join(lines)
+
+
+def _without_draft(done: Planned, best: TrafficPoint) -> list[str]:
+    """Return a line on plain decoding at the asked rate, on the deployment of the answer; none if it cannot."""
+    where = (best.hardware, best.tp, best.precision, best.kv_precision)
+    for option in done.plan.feasible if best.draft != "none" else ():
+        hardware, tp, dtype, kv_dtype = option.key
+        plain = option.plain
+        if (hardware, tp, precision_name(dtype), precision_name(kv_dtype)) == where and plain.rate_per_s > 0.0:
+            replicas = int(plain.replicas(done.traffic))
+            found = latencies(plain, done.traffic.rate_per_s / replicas)
+            mean, p95 = (digits.number(1e3 * found[f"tpot_{name}_s"]) for name in ("mean", "p95"))
+            load = f"Without a draft the same load takes {replicas * tp} of these GPUs"
+            return [f"{load}; TPOT {mean} ms, p95 {p95}, by formula."]
+    return []
 
 
 def assumptions(done: Planned) -> list[str]:

@@ -1,6 +1,7 @@
 """``scylla-sim plan --rate``: GPUs for a load, changes, the front, and refusals."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -43,6 +44,21 @@ def test_the_answer_comes_first_and_every_assumption_is_printed(capsys):
     ):
         assert text in flat
     assert "1 configurations: 1 feasible" in err
+
+
+def test_the_answer_says_what_the_load_takes_without_a_draft(capsys):
+    options = [*LOAD, "--tpot", "p95:30ms", "--finalists", "0"]
+    (plain,) = rows(capsys, *options)
+    _, out, _ = run(capsys, *options, "--draft", "eagle3", "--draft-len", "2", "--acceptance", "0.7")
+    said = re.search(
+        r"Without a draft the same load takes (\d+) of these GPUs; TPOT ([\d.]+) ms, p95 ([\d.]+)",
+        " ".join(out.split()),
+    )
+    assert said is not None
+    assert [int(said[1]), float(said[2]), float(said[3])] == pytest.approx(
+        [plain["gpus"], 1e3 * plain["tpot_mean_s"], 1e3 * plain["tpot_p95_s"]], rel=5e-3
+    )
+    assert "Without a draft" not in run(capsys, *options)[1]
 
 
 def test_best_of_each_deployment_with_the_gain_over_plain_decoding(capsys):
