@@ -49,7 +49,7 @@ def number(value: Any, *, decimals: int | None = None) -> str:
 
 
 def interval(value: Any, lower: Any, upper: Any, *, decimals: int | None = None) -> str:
-    """Return a value with its interval, all rounded at the same place.
+    """Return a value with its interval, all rounded at the same place: that of the value, or of the ends of zero.
 
     An end that is text, such as ``never``, is printed unchanged, and a missing one as ``?``. A value without ends
     stands alone.
@@ -58,10 +58,13 @@ def interval(value: Any, lower: Any, upper: Any, *, decimals: int | None = None)
     --------
     >>> interval(1.6549, 1.4012, 1.8494), interval(293, 206, "never"), interval(-0.1, -0.3, 0.1)
     ('1.65 [1.40-1.85]', '293 [206-never]', '-0.100 [-0.300 to 0.100]')
+    >>> interval(0.0, 0.0, 0.4251)
+    '0 [0-0.425]'
     """
     if lower is None and upper is None:
         return number(value, decimals=decimals)
-    place = _place(float(value), decimals) if isinstance(value, float) else None
+    size = value or max((abs(float(end)) for end in (lower, upper) if isinstance(end, Real)), default=0.0)
+    place = _place(float(size), decimals) if isinstance(value, float) else None
     texts = [
         _rounded(float(end), place)
         if place is not None and isinstance(end, Real)
