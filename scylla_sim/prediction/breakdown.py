@@ -36,6 +36,7 @@ OVERHEAD_GROUPS = {"host_s": "engine: step", "tp_host_s": "engine: step", "token
 """Overhead of an engine -> its line in a breakdown. The others occur with a draft only."""
 DRAFTING = "engine: drafting"
 FLOOR = "never below a plain step"
+WAIT = "wait for the slowest sequence"
 ALL_COLUMNS = (
     Column("batch_size", "batch", fold=True),
     Column("context_len", "context", fold=True),
@@ -113,7 +114,7 @@ Group = tuple[FloatArray, FloatArray]
 def groups(prediction: Prediction) -> dict[str, Group]:
     """Return the seconds of each group of a cycle and of the plain step; groups without time are left out.
 
-    The seconds of all groups add up to those of the cycle, prefills included.
+    The seconds of all groups add up to those of the cycle, with its prefills and the wait of a static batch.
     """
     found: dict[str, list[FloatArray]] = {}
     shape = prediction.batch.shape
@@ -132,10 +133,11 @@ def groups(prediction: Prediction) -> dict[str, Group]:
         add("prefills", side, cycle.load.value)
     parts = np.sum([both[0] for both in found.values()], axis=0)
     add(FLOOR, 0, np.maximum(prediction.cycle.seconds.reshape(-1) - parts, 0.0).reshape(shape))
+    add(WAIT, 0, prediction.cycle.lasting_s - prediction.cycle.seconds)
     return {
         name: (cycle, plain)
         for name, (cycle, plain) in found.items()
-        if np.any(cycle > 1e-9 * prediction.cycle.seconds.reshape(-1)) or np.any(plain > 0.0)
+        if np.any(np.abs(cycle) > 1e-9 * prediction.cycle.seconds.reshape(-1)) or np.any(plain > 0.0)
     }
 
 

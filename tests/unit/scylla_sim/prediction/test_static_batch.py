@@ -7,6 +7,7 @@ import pytest
 
 import scylla_sim
 from scylla_sim.checks import InputError
+from scylla_sim.prediction import breakdown
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_runs import RAGGED, ServedRun, predict_run
 from scylla_sim.stats.estimate import Estimate
@@ -122,3 +123,11 @@ def test_break_even_asks_for_the_wait_too():
     before, after = (predicted(**options).predictions[0] for options in ({}, STATIC))
     needed: list[Estimate] = [break_even_tokens(out) for out in (before, after)]
     assert (needed[1].value / needed[0].value)[1, 0] == pytest.approx(after.wait.value[1, 0])
+
+
+def test_the_breakdown_adds_up_to_the_time_per_token():
+    (out,) = predicted(**STATIC, input_len=500).predictions
+    found = breakdown.groups(out)
+    total = sum(cycle for cycle, _ in found.values())
+    assert total / 2.0 == pytest.approx(out.tpot_s.ravel())
+    assert breakdown.WAIT not in breakdown.groups(predicted().predictions[0])
