@@ -79,6 +79,10 @@ def smooth_max(norm: float, *parts: FloatArray) -> FloatArray:
     >>> smooth_max(2.0, np.array([3.0, 1.0]), np.array([4.0, 1e-9])).tolist()
     [5.0, 1.0]
     """
+    if len(parts) == 2:  # the larger part over itself is 1, and a power takes most of the time
+        top = np.maximum(*parts)
+        both: FloatArray = top * (1.0 + (np.minimum(*parts) / top) ** norm) ** (1.0 / norm)
+        return both
     top = parts[0]
     for part in parts[1:]:
         top = np.maximum(top, part)
