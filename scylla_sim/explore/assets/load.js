@@ -3,7 +3,7 @@
 "use strict";
 
 const ROWS = 160, LOADS = 220, ROUNDS = 4, MAX_RATIO = 2.5, LUCK = 3, MAX_FEEDBACK = 0.998, MIN_FEEDBACK = 1e-3;
-const NEARLY_FULL = 1.08, UNUSED = 0.75, SMOOTHING = 0.5;  // of `replica.py`
+const SHORT_WAIT = 0.03, NEARLY_FULL = 1.08, UNUSED = 0.75, SMOOTHING = 0.5;  // of `replica.py`
 const SEATS_BY_LOAD = 0.75, FULL = 1 - 1e-4;  // of `closed_form.py`
 const LATENCIES = {ttft50: 0.5, ttft95: 0.95, tpot50: 0.5, tpot95: 0.95};
 
@@ -239,7 +239,8 @@ class Load {
     const [low, up] = [states[high - 1], states[high]], gap = up.rate > low.rate ? up.rate - low.rate : 1;
     const share = Math.min(1, Math.max(0, (rate - low.rate) / gap)), s = {};
     for (const name in low) s[name] = low[name] * (1 - share) + up[name] * share;
-    const found = {running: s.running, share: rate / curve.saturation, tail: s.tail};
+    const late = s.queue * s.queueWait, waits = late / ((1 - s.idle) * s.wait + s.idle * curve.alone + late);
+    const found = {running: s.running, share: rate / curve.saturation, tail: s.tail, waits};
     for (const [name, probability] of Object.entries(LATENCIES)) {
       if (name.startsWith("tpot")) {
         found[name] = s.tpotFloor + gammaQuantile(Math.max(s.tpot - s.tpotFloor, 0), s.tpotDeviation, probability);

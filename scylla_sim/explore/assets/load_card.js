@@ -49,8 +49,10 @@ function doubts(K, now) {
   const {input, output} = state, [, , width] = model.shapes[K], context = Math.max(Math.round(input + 0.5 * output), 1);
   const {budget, max_num_seqs: seats, highest} = load.data, rows = Math.min(now.tail, seats);
   const pool = 0.5 * (model.most(K, context) + model.most(K, context, "most_upper")) * context;
-  return [[input + width * rows > budget, "the token budget"], [rows * (context + width) > pool, "the KV pool"],
-    [now.tail > seats, "the seats"], [now.share > highest, `a load above ${100 * highest} %`]]
+  const late = now.waits > SHORT_WAIT, small = pool < seats * (context + width);
+  return [[input + width * rows > budget, "the token budget"],
+    [rows * (context + width) > pool || late && small, "the KV pool"],
+    [now.tail > seats || late && !small, "the seats"], [now.share > highest, `a load above ${100 * highest} %`]]
     .filter(([holds]) => holds).map(([, text]) => text);
 }
 
