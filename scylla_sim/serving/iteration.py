@@ -214,9 +214,9 @@ def _ratio(times: Estimate, end: str) -> FloatArray:
 
 def _place(x: FloatArray, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
     """Return two neighbours in a table of ``size`` entries, and the weight of the upper one, 0 at an entry."""
-    low = np.clip(np.floor(x), 0, size - 1).astype(np.intp)
+    low = np.minimum(np.maximum(np.floor(x), 0.0), size - 1.0).astype(np.intp)  # np.clip takes twice as long
     high = np.minimum(low + 1, size - 1)
-    return low, high, np.where(high > low, np.clip(x - low, 0.0, 1.0), 0.0)
+    return low, high, np.where(high > low, np.minimum(np.maximum(x - low, 0.0), 1.0), 0.0)
 
 
 def _mixed(low: FloatArray, high: FloatArray, weight: FloatArray) -> FloatArray:

@@ -136,7 +136,7 @@ def replica(
     seats = np.apply_along_axis(lambda room: np.interp(0.0, n - room, n), -1, within)
     return Replica(
         rows=n,
-        cycle_s=model.decode_s(n, context),
+        cycle_s=model.decode_s(n, context) if prefill_first else without,
         cycles=cycles,
         prompt_s=chunks * (one - without),
         next_prompt_s=np.where(fits, both - one, chunks * (one - without)),
