@@ -12,10 +12,12 @@ import pytest
 from checkout import ROOT
 
 from scylla_sim.checks import InputError
+from scylla_sim.explore import interpolate
 from scylla_sim.explore.choices import choices_of
+from scylla_sim.explore.grid import build
 from scylla_sim.explore.html import page
 from scylla_sim.explore.measured import nearest_rows
-from scylla_sim.explore.page_data import page_data
+from scylla_sim.explore.page_data import details, page_data, quick_data
 from scylla_sim.explore.settings import LONGEST, RANGES, settings_of
 from scylla_sim.prediction.scenario import Scenario
 
@@ -91,3 +93,12 @@ def test_a_file_of_runs_without_a_column_is_refused(tmp_path: Path) -> None:
         nearest_rows(CHAIN, str(path))
     with pytest.raises(InputError, match="cannot be read"):
         nearest_rows(CHAIN, str(tmp_path))
+
+
+def test_a_grid_that_errs_too_much_is_replaced_by_a_finer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpolate, "MAX_ERROR", 1e-4)
+    monkeypatch.setattr(interpolate, "ROUNDS", 1)
+    grid = build(CHAIN)
+    found = details(CHAIN, grid)
+    assert len(found["grid"]["nodes"]) == grid.nodes.size + 1
+    assert quick_data(CHAIN, grid).keys() >= found.keys()  # the page replaces what it was drawn with
