@@ -49,7 +49,8 @@ def _from_file(model: Model) -> tuple[Quantization, list[str]]:
     """Return the quantization of the checkpoint, or 16 bits for an unquantized one."""
     found = model.quantization
     if found is None:
-        return uniform(HALF, moe=model.moe is not None), []
+        assumed = f"{model.name} is released in {model.released_precision}; without --precision, bf16 is assumed"
+        return uniform(HALF, moe=model.moe is not None), [assumed] if model.released_precision else []
     if found.problem:
         raise fail("quantization_config", found.method, found.problem, "or give --precision")
     mla = model.mla

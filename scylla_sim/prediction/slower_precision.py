@@ -52,8 +52,9 @@ def slower_note(
         return []
     names, reason = _slowest(given, half, worst, deployment)
     precision, rows = precision_name(deployment.dtype), int(sizes[worst] * scored[worst])
+    step = f"a step of {rows} token{'s' * (rows != 1)}"
     return [
-        f"{precision} is slower than bf16 here: a step of {rows} tokens takes {ratio[worst]:.2f} times as long "
+        f"{precision} is slower than bf16 here: {step} takes {ratio[worst]:.2f} times as long "
         f"({', '.join(names)}); {reason}"
     ]
 

@@ -223,8 +223,8 @@ def _catalog_model(name: str) -> Model:
     """Return the model of a catalog entry."""
     hint = "or give a path to a config.json"
     entry = dict(_data("models")[known_word("model", name, names("models"), hint=hint)])
-    skew = entry.pop("router_skew", None)
-    found = model_from_config(name, entry)
+    skew, released = entry.pop("router_skew", None), entry.pop("released_precision", {"value": ""})
+    found = replace(model_from_config(name, entry), released_precision=released["value"])
     return found.with_router_skew(skew["value"]) if skew else found
 
 

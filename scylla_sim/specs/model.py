@@ -52,6 +52,8 @@ class Model:
         Assumptions that were made when the model was read.
     quantization
         Data types of the weights that the files of the checkpoint state; ``None`` if they state none.
+    released_precision
+        Precision of the published weights of a catalog entry, which has no files; empty for 16 bits.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Model:
     mtp_layers: int = 0
     notes: tuple[str, ...] = ()
     quantization: Quantization | None = None
+    released_precision: str = ""
 
     def __post_init__(self) -> None:
         """Check the fields."""

@@ -42,6 +42,15 @@ def test_file_in_4_bits_is_predicted_in_4_bits_and_says_so(tmp_path):
     assert row["plain_step_s"] < 0.7 * plain["plain_step_s"]
 
 
+@pytest.mark.parametrize(("model", "precision"), [("gpt-oss-20b", "mxfp4"), ("deepseek-v3", "fp8_block")])
+def test_a_catalog_entry_in_16_bits_says_in_which_precision_it_is_released(model, precision):
+    alone = Scenario(model, hardware="b200-sxm", tp=8)
+    said = f"{model} is released in {precision}; without --precision, bf16 is assumed"
+    assert said in alone.precision_notes()
+    assert said not in replace(alone, precision=precision).precision_notes()
+    assert Scenario("qwen3-8b", hardware="b200-sxm").precision_notes() == []
+
+
 def test_stating_the_precision_of_the_file_changes_nothing(tmp_path):
     given = scenario(tmp_path, FP8)
     assert replace(given, precision="fp8").predict().rows() == given.predict().rows()
