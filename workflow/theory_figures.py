@@ -290,7 +290,7 @@ def intervals(panels: Sequence[Any]) -> None:
         panels[0].plot([first, last], [1, 1], color=colour, linewidth=4, alpha=0.6, solid_capstyle="butt")
     panels[0].axhline(1, color=INK, linewidth=0.9)
     panels[1].axhspan(0.3, 0.7, color=LIGHT, alpha=0.5, linewidth=0)
-    panels[1].text(20, 0.62, "undecided", color=GREY)
+    panels[1].text(120, 0.62, "undecided", color=GREY)
     panels[0].set(xlabel="batch", ylabel="speed-up")
     panels[0].set_title("90 % interval and crossover")
     panels[1].set(xlabel="batch", ylabel="P(slower)", ylim=(0, 1))
