@@ -32,6 +32,8 @@ device cannot tell which parameters these are. The source device therefore has t
 devices that the prior is fitted to.
 """
 
+NO_TIME = 1e15
+"""Ratio of a quantizer that takes no time."""
 MIN_LAUNCH = 0.1
 """Minimum fraction of a fitted launch latency that remains after the benchmark's own graph launch is subtracted."""
 
@@ -145,6 +147,13 @@ class FittedKernel:
         if "l2_ratio" not in self.model.parameter_names:
             return self
         return replace(self, parameters=replace(self.parameters, l2_ratio=min(self.parameters.l2_ratio, 1.0)))
+
+    @cached_property
+    def without_quantizer(self) -> FittedKernel:
+        """The kernel of a GEMM whose input arrives quantized; other kernels unchanged."""
+        if "quantiser_ratio" not in self.model.parameter_names:
+            return self
+        return replace(self, parameters=replace(self.parameters, quantiser_ratio=NO_TIME, row_s=1.0 / NO_TIME))
 
     @cached_property
     def in_cuda_graph(self) -> FittedKernel:

@@ -29,11 +29,14 @@ class Asked:
         Data type of the weights.
     graph
         Whether the step runs as a CUDA graph.
+    fused_input
+        Whether another kernel quantizes the input of a GEMM.
     """
 
     op: Op
     dtype: str
     graph: bool = True
+    fused_input: bool = False
 
 
 def batch_seconds(
@@ -74,6 +77,7 @@ def batch_seconds(
                 dtype=first.dtype,
                 kv_dtype=kv_dtype,
                 graph=first.graph,
+                fused_input=first.fused_input,
                 framework=framework,
                 intervals=intervals,
             )
@@ -92,7 +96,7 @@ def _alike(one: Asked) -> Hashable:
     names = (name for each in kind.executions for name in operation(each.operation).group_columns)
     selecting = tuple(float(np.asarray(columns[name]).flat[0]) for name in names if name in columns)
     several = several_queries(kind, columns)
-    return kind.name, one.dtype, one.graph, tuple(columns), _shape(one.op), selecting, several
+    return kind.name, one.dtype, one.graph, one.fused_input, tuple(columns), _shape(one.op), selecting, several
 
 
 def _stacked(ops: Sequence[Op], shape: tuple[int, ...]) -> Op:

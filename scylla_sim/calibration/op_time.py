@@ -19,6 +19,9 @@ from scylla_sim.specs.attention_backend import AttentionBackend, dispatched
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.stats.estimate import Deviation, Estimate, Sources, exact
 
+QUANTIZER = "fused quantizer"
+"""Source of error of a GEMM whose input another kernel quantizes."""
+
 
 @dataclass(frozen=True)
 class OpEstimate:
@@ -111,6 +114,7 @@ def op_seconds(
     kv_dtype: str,
     graph: bool = True,
     framework: str = "",
+    fused_input: bool = False,
     intervals: bool = True,
 ) -> OpEstimate:
     """Return the seconds of one execution of an operation in serving.
@@ -125,6 +129,9 @@ def op_seconds(
         Whether the step runs as a CUDA graph; otherwise it is launched eagerly.
     framework
         Framework whose own kernels are used where they were fitted apart.
+    fused_input
+        Whether another kernel quantizes the input of a GEMM. The fits contain the quantizer, which then becomes a
+        source of error instead.
     intervals
         Whether the seconds have an interval and sources of error.
 
@@ -152,8 +159,22 @@ def op_seconds(
     if not operation(execution.operation).l2_reuse_in_serving:
         kernel = kernel.without_l2_reuse
     r = rates(hardware, kind.compute_dtype(dtype), kv_dtype if kind.reads_kv else "")
+    kernel = kernel.in_cuda_graph
+    if fused_input:
+        return _without_quantizer(execution, kernel, op.columns, r, intervals=intervals)
     backend = backend_of(kind, op.columns, hardware, framework=framework, kv_dtype=kv_dtype)
-    return estimate_by(backend, execution, kernel.in_cuda_graph, columns=op.columns, r=r, intervals=intervals)
+    return estimate_by(backend, execution, kernel, columns=op.columns, r=r, intervals=intervals)
+
+
+def _without_quantizer(
+    execution: Execution, kernel: FittedKernel, columns: Columns, r: Rates, *, intervals: bool
+) -> OpEstimate:
+    """Return the seconds of a GEMM whose input arrives quantized. Its upper end holds the quantizer."""
+    found = estimate(execution, kernel.without_quantizer, columns, r, intervals=intervals)
+    if not intervals:
+        return found
+    apart = estimate(execution, kernel, columns, r, intervals=False).seconds.value - found.seconds.value
+    return replace(found, sources={**found.sources, QUANTIZER: Deviation(np.zeros_like(apart), apart)})
 
 
 def several_queries(kind: OpKind, columns: Columns) -> bool:

@@ -25,7 +25,7 @@ from scylla_sim.ops.draft import draft_ops
 from scylla_sim.ops.forward import forward_ops
 from scylla_sim.ops.op import Columns, Op
 from scylla_sim.ops.weights import base_name
-from scylla_sim.prediction import power_limit, weight_only
+from scylla_sim.prediction import fused_quantizer, power_limit, weight_only
 from scylla_sim.prediction.step_time import EMPTY, LAUNCH, POWER, OpTime, Step, step_of
 from scylla_sim.specs.draft import Draft
 from scylla_sim.specs.engine import Engine
@@ -189,7 +189,11 @@ def _estimates(ops: Sequence[Op], deployment: Deployment, *, eager: NDArray[np.b
     def estimates(graph: bool, some: Iterable[Op]) -> Iterator[OpEstimate]:
         return iter(
             batch_seconds(
-                [Asked(op, deployment.dtype_of(op), graph) for op in some],
+                [
+                    Asked(op, dtype, graph, fused_quantizer.applies(op, dtype, deployment.engine))
+                    for op in some
+                    for dtype in (deployment.dtype_of(op),)
+                ],
                 deployment.calibration,
                 kv_dtype=deployment.kv_dtype,
                 framework=deployment.engine.framework,

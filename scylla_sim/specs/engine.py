@@ -171,6 +171,9 @@ class Engine:
         Further work per draft pass with an attention backend that has no CUDA graph of verification.
     framework
         Framework whose kernels the engine runs, for calibrations with several frameworks; empty for the first one.
+    fuses_quantizer
+        Whether the norm or activation before a GEMM of 8 bits also quantizes its input, see
+        `scylla_sim.prediction.fused_quantizer`.
     eager
         Whether the engine uses no CUDA graphs.
     max_graph_tokens, max_graph_batch
@@ -214,6 +217,7 @@ class Engine:
     prefill_layer_s: float = 0.0
     piecewise_pass_s: float = 0.0
     framework: str = ""
+    fuses_quantizer: bool = False
     eager: bool = False
     max_graph_tokens: int = 0
     max_graph_batch: int = 0

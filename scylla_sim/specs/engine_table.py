@@ -29,7 +29,10 @@ _RESERVE_SIZES = (
 )
 """Fields of `Reserve` that a table gives in MiB, without the suffix."""
 
-_ENGINE_FIELDS = ("framework", "max_graph_tokens", "max_graph_batch", "memory_reserve", "fitted_runs", "superseded")
+_ENGINE_FIELDS = (
+    *("framework", "fuses_quantizer", "max_graph_tokens", "max_graph_batch", "memory_reserve", "fitted_runs"),
+    "superseded",
+)
 """Fields of an engine without an interval."""
 
 
@@ -54,6 +57,7 @@ def engine_from(name: str, entry: Mapping[str, Any]) -> Engine:
     return Engine(
         name=name,
         framework=str(entry.get("framework", {"value": ""})["value"]),
+        fuses_quantizer=bool(entry.get("fuses_quantizer", {"value": False})["value"]),
         eager=False,
         max_graph_tokens=tokens,
         max_graph_batch=batch,
