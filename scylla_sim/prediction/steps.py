@@ -182,7 +182,7 @@ def _estimates(ops: Sequence[Op], deployment: Deployment, *, eager: NDArray[np.b
         [op, *(replace(op, columns={**op.columns, **end}) for _, end in _ends(op) if deployment.intervals)]
         for op in ops
     ]
-    whole = [op for group in asked for op in group]
+    whole, hardware = [op for group in asked for op in group], deployment.calibration.hardware
     some_eager = bool(eager.any() and not eager.all())
     mixed = [some_eager and op_kind(op.kind).depends_on_graph for op in whole]
 
@@ -190,7 +190,7 @@ def _estimates(ops: Sequence[Op], deployment: Deployment, *, eager: NDArray[np.b
         return iter(
             batch_seconds(
                 [
-                    Asked(op, dtype, graph, fused_quantizer.applies(op, dtype, deployment.engine))
+                    Asked(op, dtype, graph, fused_quantizer.applies(op, dtype, deployment.engine, hardware))
                     for op in some
                     for dtype in (deployment.dtype_of(op),)
                 ],

@@ -28,7 +28,7 @@ def test_the_example_lies_near_another_planner(capsys):
 def test_the_answer_comes_first_and_every_assumption_is_printed(capsys):
     code, out, err = run(capsys, *EXAMPLE, "--tpot", "40ms")
     assert code == 0
-    assert out.startswith("Fewest GPUs: 152 GPUs [")
+    assert out.startswith("Fewest GPUs: 140 GPUs [")
     assert max(map(len, out.splitlines())) <= 100
     flat = " ".join(out.split())
     for text in (

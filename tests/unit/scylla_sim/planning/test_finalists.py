@@ -112,12 +112,12 @@ def test_variable_lengths_are_simulated_and_doubted():
 def test_a_finalist_takes_load_and_amplification_from_its_final_rate():
     """A full KV pool preempts, which the closed form counts within 5 %; the load follows the simulation."""
     scenario = Scenario("llama-3.3-70b", hardware="h100-sxm", tp=2, precision="fp8")
-    traffic = Traffic(3.6, ServedLoad(1500, 400))
+    traffic = Traffic(4.0, ServedLoad(1500, 400))
     (one,) = candidates(scenario.target_model(), scenario.speculative_configs()[0], scenario.deployments(), traffic)
     full = finalists.simulated_saturation(one, traffic)
     assert one.saturation_per_s == pytest.approx(full, rel=0.05)
     point = confirm(traffic_point(scenario.target_model(), one, one, traffic), Option(one, one), traffic)
     assert point.replicas == 2
     assert point.saturation_per_s == pytest.approx(full)
-    assert point.load == pytest.approx(1.8 / full)
-    assert point.amplification == pytest.approx(amplification(one, 1.8))
+    assert point.load == pytest.approx(2.0 / full)
+    assert point.amplification == pytest.approx(amplification(one, 2.0))
