@@ -78,7 +78,8 @@ class BatchingLoop:
         self.order: list[int] = []
         self.admit, self.first, self.finish = ([inf] * self.count for _ in range(3))
         self.end: list[float] = [-1.0] * self.count  # cycle at which a decoding request ends
-        self.begin, self.rate = [0.0] * self.count, [0.0] * self.count
+        self.schedule = len(self.rates) > 1  # without one, the rate of a request is known before it starts
+        self.begin, self.rate = [0.0] * self.count, [0.0] * self.count if self.schedule else self.rates[0]
         self.left = [0.0] * self.count  # work that a preempted request has left
         self.gaps: list[float] = []
         self.times: list[float] = []
@@ -210,6 +211,7 @@ class BatchingLoop:
             *(self.rate, self.work, self.rates),
             *(self.of_batch, self.line, self.order),
         )
+        schedule = self.schedule
         for who in ended:
             tokens = prompt[who]
             self.reading_kv -= tokens
@@ -220,8 +222,11 @@ class BatchingLoop:
                     if self.closed:
                         self._follow(1)
                     continue
-                row = of_batch[batch]
-                work, rate[who] = works[row][who], rates[row][who]
+                if schedule:
+                    row = of_batch[batch]
+                    work, rate[who] = works[row][who], rates[row][who]
+                else:
+                    work = works[0][who]
             else:  # it was preempted
                 work = self.left[who]
             begin[who] = cycle

@@ -125,12 +125,14 @@ def _check_budget(model: IterationModel) -> None:
 def _run_of(loop: BatchingLoop, requests: Requests) -> Run:
     """Return the arrays of a finished loop."""
     starts, ends, running, kv, first, decodes = (np.array(column) for column in zip(*loop.spans))
+    times = (np.fromiter(each, np.float64, requests.count) for each in (loop.admit, loop.first, loop.finish))
+    admit_s, first_s, finish_s = times
     sizes = np.diff(np.append(first, len(loop.gaps)))
     return Run(
-        requests=replace(requests, arrival_s=np.array(loop.arrival)),
-        admit_s=np.array(loop.admit),
-        first_s=np.array(loop.first),
-        finish_s=np.array(loop.finish),
+        requests=replace(requests, arrival_s=np.array(loop.arrival)) if loop.closed else requests,
+        admit_s=admit_s,
+        first_s=first_s,
+        finish_s=finish_s,
         starts_s=starts,
         ends_s=ends,
         running=running.astype(np.float64),
