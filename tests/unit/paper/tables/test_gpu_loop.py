@@ -8,6 +8,8 @@ import pytest
 from gpu_results import CYCLES, rewrite
 from paper_results import only
 
+from paper.tables.gpu_loop import errors
+
 
 def test_both_predictions_are_scored_on_the_same_cycles(finished_results: Path) -> None:
     shipped, own = only(finished_results, "gpu-loop").rows
@@ -32,3 +34,11 @@ def test_trees_have_a_row_of_their_own_and_the_fit_is_stated(own_results: Path) 
 
 LOOP = {"draft_host_s": 0.24, "draft_pass_host_s": 0.084}
 """Fitted times in ms."""
+
+
+@pytest.mark.parametrize(("measured", "inside"), [(0.8, 0.0), (1.0, 1.0), (1.3, 0.0)])
+def test_a_speed_up_may_lie_outside_either_end(measured: float, inside: float) -> None:
+    row = {"speedup": measured, "loop_speedup": 1.0, "loop_speedup_lower": 0.9, "loop_speedup_upper": 1.1}
+    found = errors([row], "loop")
+    assert found["coverage"] == inside
+    assert found["bias"] == pytest.approx(1.0 / measured - 1.0)
