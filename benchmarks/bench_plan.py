@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -59,18 +61,15 @@ def steady_states() -> int:
 
 
 def groups() -> tuple[Model, list[Candidates]]:
-    """Return the candidates of 18 deployments, with and without drafts."""
+    """Return the candidates of 18 deployments, with and without drafts, as ``scylla-sim plan`` gathers them."""
     found = []
-    for hardware in HARDWARE:
-        for tp in TP:
-            for precision in PRECISIONS:
-                for draft, lengths in DRAFTS.items():
-                    options = {} if lengths is None else {"draft_len": lengths, "acceptance": 0.7}
-                    one = Scenario(
-                        "llama-3.3-70b", hardware=hardware, tp=tp, precision=precision, draft=draft, **options
-                    )
-                    configs, _ = one.speculative_configs()
-                    found.append(Candidates(configs, *one.deployments()))
+    for draft, lengths in DRAFTS.items():
+        options = {} if lengths is None else {"draft_len": lengths, "acceptance": 0.7}
+        one = Scenario("llama-3.3-70b", hardware=HARDWARE[0], draft=draft, **options)
+        configs, _ = one.speculative_configs()
+        for hardware, tp, precision in product(HARDWARE, TP, PRECISIONS):
+            where = replace(one, hardware=hardware, tp=tp, precision=precision).deployments()
+            found.append(Candidates(configs, *where))
     return one.target_model(), found
 
 
