@@ -196,6 +196,7 @@ def _held_out(
             )
             if len(windows) < sources.windows:
                 rule = f"are all that held-out {name} yields, {sources.windows} are needed"
-                raise fail("windows", len(windows), rule, "choose a smaller scale")
+                hint = "choose a smaller --scale, or write --prepare-text on a machine with more text"
+                raise fail("windows", len(windows), rule, hint)
             found[name] = np.stack(windows)
     return held_out
