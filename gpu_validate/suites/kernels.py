@@ -7,7 +7,7 @@ GPUs or 8-bit units are left out on machines without them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -140,6 +140,36 @@ def quantize_case(device: Device, m: int, k: int) -> Case:
     )
 
 
+def _attention(device: Device, op: str, name: str, shape: Mapping[str, int], kernel: str, usual: str) -> Case:
+    """Return a case of attention, whose id starts with ``name`` and names the kernel unless it is the usual one."""
+    cost = operations_cost([operation(op, **shape)], device.dtype)
+    count = rotation_copies(device, cost.bytes)
+    batch, num_heads, num_kv_heads, head_dim = (
+        shape[column] for column in ("batch", "num_heads", "num_kv_heads", "head_dim")
+    )
+
+    def build() -> Sequence[Call]:
+        q = _random(device, batch, num_heads, shape["q_len"], head_dim)
+        size = (batch, num_kv_heads, shape["kv_len"], head_dim)
+        return attention.kernel_calls(kernel, q, _contexts(device.kind, torch_dtype(device), size, count))
+
+    other = "" if kernel == usual else f"-{kernel}"
+    return Case(
+        id=f"{name}-h{num_heads}-kv{num_kv_heads}-d{head_dim}{other}",
+        shape=_shape(device, op, kv_dtype=device.dtype, **shape, kernel_source=kernel),
+        flop=cost.flop,
+        bytes=cost.bytes,
+        memory_bytes=count * cost.bytes,
+        build=build,
+        graph=True,
+    )
+
+
+def _heads(heads: tuple[int, int, int]) -> dict[str, int]:
+    """Return the columns of ``(num_heads, num_kv_heads, head_dim)``, without a sliding window."""
+    return dict(zip(("num_heads", "num_kv_heads", "head_dim"), heads)) | {"window": 0}
+
+
 def attention_case(
     device: Device, batch: int, kv_len: int, q_len: int, heads: tuple[int, int, int], kernel: str = ""
 ) -> Case:
@@ -156,36 +186,10 @@ def attention_case(
     kernel
         Kernel to run; the decoder's by default.
     """
-    kernel = kernel or attention.decoder_kernel(device.kind)
-    num_heads, num_kv_heads, head_dim = heads
-    shape = {
-        "batch": batch,
-        "kv_len": kv_len,
-        "q_len": q_len,
-        "num_heads": num_heads,
-        "num_kv_heads": num_kv_heads,
-        "head_dim": head_dim,
-        "window": 0,
-    }
-    cost = operations_cost([operation("decode_attention", **shape)], device.dtype)
-    count = rotation_copies(device, cost.bytes)
-
-    def build() -> Sequence[Call]:
-        q = _random(device, batch, num_heads, q_len, head_dim)
-        pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, kv_len, head_dim), count)
-        return attention.kernel_calls(kernel, q, pairs)
-
-    columns = {"kv_dtype": device.dtype, **shape, "kernel_source": kernel}
-    other = "" if kernel == attention.decoder_kernel(device.kind) else f"-{kernel}"
-    return Case(
-        id=f"attention-b{batch}-s{kv_len}-q{q_len}-h{num_heads}-kv{num_kv_heads}-d{head_dim}{other}",
-        shape=_shape(device, "decode_attention", **columns),
-        flop=cost.flop,
-        bytes=cost.bytes,
-        memory_bytes=count * cost.bytes,
-        build=build,
-        graph=True,
-    )
+    shape = {"batch": batch, "kv_len": kv_len, "q_len": q_len, **_heads(heads)}
+    usual = attention.decoder_kernel(device.kind)
+    name = f"attention-b{batch}-s{kv_len}-q{q_len}"
+    return _attention(device, "decode_attention", name, shape, kernel or usual, usual)
 
 
 def prompt_case(
@@ -204,35 +208,10 @@ def prompt_case(
     kernel
         Kernel to run; the decoder's by default.
     """
-    kernel = kernel or attention.prompt_kernel(device.kind)
-    num_heads, num_kv_heads, head_dim = heads
-    shape = {
-        "batch": batch,
-        "q_len": q_len,
-        "kv_len": cached + q_len,
-        "num_heads": num_heads,
-        "num_kv_heads": num_kv_heads,
-        "head_dim": head_dim,
-        "window": 0,
-    }
-    cost = operations_cost([operation("context_attention", **shape)], device.dtype)
-    count = rotation_copies(device, cost.bytes)
-
-    def build() -> Sequence[Call]:
-        q = _random(device, batch, num_heads, q_len, head_dim)
-        pairs = _contexts(device.kind, torch_dtype(device), (batch, num_kv_heads, cached + q_len, head_dim), count)
-        return attention.kernel_calls(kernel, q, pairs)
-
-    other = "" if kernel == attention.prompt_kernel(device.kind) else f"-{kernel}"
-    return Case(
-        id=f"prompt-b{batch}-p{cached}-q{q_len}-h{num_heads}-kv{num_kv_heads}-d{head_dim}{other}",
-        shape=_shape(device, "context_attention", kv_dtype=device.dtype, **shape, kernel_source=kernel),
-        flop=cost.flop,
-        bytes=cost.bytes,
-        memory_bytes=count * cost.bytes,
-        build=build,
-        graph=True,
-    )
+    shape = {"batch": batch, "q_len": q_len, "kv_len": cached + q_len, **_heads(heads)}
+    usual = attention.prompt_kernel(device.kind)
+    name = f"prompt-b{batch}-p{cached}-q{q_len}"
+    return _attention(device, "context_attention", name, shape, kernel or usual, usual)
 
 
 def stream_case(device: Device, op: str, size: float) -> Case:

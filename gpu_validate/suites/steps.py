@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 
@@ -83,6 +84,21 @@ def _role(grid: str, tokens: int) -> str:
     return grid if grid == "draft" else "plain" if tokens == 1 else "verify"
 
 
+def _columns(device: Device, spec: Model, shape: tuple[int, int, int], role: str, *, graph: bool) -> dict[str, Any]:
+    """Return the columns of a step of ``(batch, context, tokens)``."""
+    return {
+        "op": "step",
+        "device": device.hardware,
+        "dtype": device.dtype,
+        "role": role,
+        "model": spec.name,
+        **dict(zip(("batch", "context", "tokens"), shape)),
+        "graph": int(graph),
+        "framework": "torch",
+        "version": device.versions["torch"],
+    }
+
+
 def step_case(
     device: Device,
     spec: Model,
@@ -123,20 +139,8 @@ def step_case(
 
     return Case(
         id=f"step-{spec.name}-b{batch}-s{context}-n{tokens}-{'graph' if graph else 'eager'}{'-fp8' if fp8 else ''}",
-        shape={
-            "op": "step",
-            "device": device.hardware,
-            "dtype": dtype,
-            "role": _role(role, tokens),
-            "model": spec.name,
-            "batch": batch,
-            "context": context,
-            "tokens": tokens,
-            "graph": int(graph),
-            "framework": "torch",
-            "version": device.versions["torch"],
-            "kernel_source": decoder_kernel(device.kind),
-        },
+        shape=_columns(device, spec, shape, _role(role, tokens), graph=graph)
+        | {"dtype": dtype, "kernel_source": decoder_kernel(device.kind)},
         flop=cost.flop,
         bytes=cost.bytes,
         memory_bytes=model_bytes([spec], batch * (context + tokens), device.dtype)
@@ -180,20 +184,7 @@ def prefill_case(device: Device, spec: Model, shape: tuple[int, int, int], *, gr
     widest = max(2 * spec.intermediate_size, spec.hidden_size)
     return Case(
         id=f"prefill-{spec.name}-b{batch}-s{context}-n{tokens}-{'graph' if graph else 'eager'}",
-        shape={
-            "op": "step",
-            "device": device.hardware,
-            "dtype": device.dtype,
-            "role": PREFILL,
-            "model": spec.name,
-            "batch": batch,
-            "context": context,
-            "tokens": tokens,
-            "graph": int(graph),
-            "framework": "torch",
-            "version": device.versions["torch"],
-            "kernel_source": prompt_kernel(device.kind),
-        },
+        shape=_columns(device, spec, shape, PREFILL, graph=graph) | {"kernel_source": prompt_kernel(device.kind)},
         flop=cost.flop,
         bytes=cost.bytes,
         memory_bytes=model_bytes([spec], batch * (context + tokens), device.dtype)
