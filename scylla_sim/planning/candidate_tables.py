@@ -26,7 +26,7 @@ from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.serving.iteration import IterationModel, context_grid, offset_grid
 from scylla_sim.serving.iteration_parts import Decoding, Prompts, kv_pool_tokens, prompts, with_draft
-from scylla_sim.serving.replica import table_rows
+from scylla_sim.serving.replica import table_rows, tokens_again
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate
 
@@ -175,10 +175,12 @@ def _tokens_read(before: FloatArray, *, load: ServedLoad, budget: int) -> tuple[
     new = load.new_tokens
     chunk = np.minimum(new, np.maximum(budget - before, 1))
     pieces = [end - start for start, end in pairwise([*range(0, new, budget), new])]
+    both, again = np.minimum(2 * chunk, budget), tokens_again(load, budget)
+    longer = before[both < again] + again  # read only where it exceeds two chunks
     steps = np.concatenate(
-        [one.ravel() for one in (before, before + chunk, before + np.minimum(2 * chunk, budget), np.array(pieces))]
+        [one.ravel() for one in (before, before + chunk, before + both, longer, np.array(pieces))]
     )
-    chunks = np.unique(np.append(chunk, pieces))
+    chunks = np.unique(np.concatenate([chunk.ravel(), pieces, [again] if longer.size else []]))
     return np.unique(steps[steps > 0]), chunks
 
 

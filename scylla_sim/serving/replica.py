@@ -127,6 +127,10 @@ def replica(
     size = np.minimum(2 * chunk, model.max_num_batched_tokens)
     both = model.seconds(beside, context, tokens=size, attention_s=2.0 * attention, sampled=2)
     fits = 2 * chunk <= room
+    again, further = tokens_again(load, model.max_num_batched_tokens), (both - without) / size
+    if (again > size).any():  # few tokens of a prompt cost far more each than the whole answer that is read again
+        whole_s = model.seconds(beside, context, tokens=again, attention_s=model.attention_s(again, offset))
+        further = np.where(again > size, (whole_s - without) / again, further)
     pool = np.asarray(model.kv_tokens.value if kv_tokens is None else kv_tokens, dtype=np.float64)[..., None]
     held = load.context + width
     full = _full(model, load, pool, nearly_full=full_pool.nearly_full)
@@ -145,8 +149,19 @@ def replica(
         max_rows=np.maximum(seats, 1.0),
         cycles_cv=relative.max(axis=-1),
         prompt_iterations=np.where(fits, 0.0, chunks),
-        again_s=full * np.exp(-full_pool.smoothing * n / cycles) * load.output_len / size * (both - without),
+        again_s=full * np.exp(-full_pool.smoothing * n / cycles) * load.output_len * further,
     )
+
+
+def tokens_again(load: ServedLoad, budget: int) -> int:
+    """Return the tokens of an iteration in which a request computes its answer again, after a full pool took it.
+
+    Examples
+    --------
+    >>> tokens_again(ServedLoad(1000, 300), 8192), tokens_again(ServedLoad(1000, 300), 256)
+    (300, 256)
+    """
+    return min(load.output_len, budget)
 
 
 def _cycles(tau: FloatArray, draft_len: FloatArray, load: ServedLoad) -> tuple[FloatArray, FloatArray]:

@@ -20,6 +20,7 @@ from scylla_sim.serving.limits import Limit
         ("eagle3", "vllm", ServedLoad(2000, 300), 8192),
         ("eagle3", "vllm", ServedLoad(3000, 100, 0.4), 512),  # a prompt takes several chunks
         ("eagle3", "sglang", ServedLoad(700, 120), 2048),  # prompts first
+        ("eagle3", "vllm", ServedLoad(100, 600, 0.5), 512),  # an answer exceeds two prompts
         ("none", "vllm", ServedLoad(2500, 100), 16384),  # iterations beyond the calibrated ones
     ],
 )

@@ -12,7 +12,7 @@ from scylla_sim.serving.closed_form import curve, saturation
 from scylla_sim.serving.gain import PLAIN
 from scylla_sim.serving.iteration import iteration_model
 from scylla_sim.serving.load import Load
-from scylla_sim.serving.replica import BUDGET, LOAD, POOL, SEATS, cycles_of, doubtful, replica
+from scylla_sim.serving.replica import BUDGET, FULL_POOL, LOAD, POOL, SEATS, cycles_of, doubtful, replica
 from scylla_sim.serving.serve import Settings, saturation_rate
 from scylla_sim.serving.workload import Lengths, RequestClass
 from scylla_sim.stats.estimate import exact
@@ -121,3 +121,17 @@ def test_decodes_take_their_tokens_of_the_budget():
     assert one.prompt_iterations[0] == pytest.approx(1.0)
     assert one.prompt_iterations[-1] == pytest.approx(1000 / 986)
     assert first.prompt_iterations[-1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("lengths", [ServedLoad(1000, 200, 0.99), ServedLoad(1000, 200, 1), ServedLoad(20, 1000)])
+def test_an_answer_is_computed_again_in_one_chunk_and_not_token_by_token(lengths):
+    model = replace(deployed(), kv_tokens=exact(40.0 * lengths.context))
+    again_s = replica(model, lengths, full_pool=replace(FULL_POOL, smoothing=0.0)).again_s[-1]
+    chunk_s = model.seconds(64, lengths.context, tokens=lengths.output_len) - model.decode_s(64, lengths.context)
+    assert chunk_s < again_s < 2.0 * chunk_s, "attention comes on top"
+
+
+def test_more_hits_in_the_prefix_cache_never_lower_the_saturation():
+    model = replace(deployed(), kv_tokens=exact(40 * 1150.0))
+    rates = [float(saturation(replica(model, ServedLoad(1000, 300, hit)))) for hit in (0.0, 0.5, 0.9, 0.99, 1.0)]
+    assert rates == sorted(rates)
