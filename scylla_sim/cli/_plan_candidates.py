@@ -18,6 +18,7 @@ from scylla_sim.ops import forward
 from scylla_sim.planning.capacity import Candidates
 from scylla_sim.prediction.model_notes import deployment_notes
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.unused_options import notes_without_draft
 from scylla_sim.records import read_text
 from scylla_sim.specs import catalog
 from scylla_sim.specs.dtypes import WEIGHT_PRECISIONS
@@ -169,6 +170,8 @@ def gather(args: argparse.Namespace, model: Model, names: list[str]) -> Gathered
         configs[draft], remarks = replace(first, draft_len=lengths_of(first)).speculative_configs()
         found.notes.extend(remarks)
         found.texts[configs[draft][0].draft.name] = draft
+    if drafts == ["none"]:
+        found.notes.extend(notes_without_draft(vars(args)))
     for name in names:
         for precision in precisions:
             for tp in ranks:

@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
-from scylla_sim.checks import FloatArray
+from scylla_sim.checks import FloatArray, fail
 from scylla_sim.planning.candidate_tables import CONTEXTS, Configs, Drafting, sparse_model, target_tables
 from scylla_sim.planning.crossover import spans_of
 from scylla_sim.planning.traffic import LOADS, Served, Traffic, highest_rates, served
@@ -54,6 +54,9 @@ def _seats(
     pool = kv_pool_tokens(model, configs, *where, context=float(load.context))
     fits = float(pool.upper) / load.input_len  # engines admit a prompt where its tokens fit, and preempt later
     most, budget = traffic.limits_on(where[0])
+    if budget < widest:
+        rule = f"must be at least {widest}, the tokens that a request verifies"
+        raise fail("max_num_batched_tokens", budget, rule, "or give shorter drafts")
     return int(min(most, max(fits, 1.0), budget // widest))
 
 

@@ -144,8 +144,19 @@ class Served:
         return self.made()
 
     def replicas(self, traffic: Traffic) -> float:
-        """Return the replicas that the load needs; infinite if a limit fails without load."""
-        return float(np.ceil(traffic.rate_per_s / self.rate_per_s - 1e-9)) if self.rate_per_s else np.inf
+        """Return the replicas that the load needs, at least 1; infinite if a limit fails without load."""
+        return replicas_for(traffic.rate_per_s, self.rate_per_s)
+
+
+def replicas_for(rate_per_s: float, most_per_s: float) -> float:
+    """Return the replicas that serve a rate, at least 1, if each serves another at most; infinite if that is 0.
+
+    Examples
+    --------
+    >>> replicas_for(10.0, 4.0), replicas_for(1e-12, 4.0), replicas_for(10.0, 0.0)
+    (3.0, 1.0, inf)
+    """
+    return max(float(np.ceil(rate_per_s / most_per_s - 1e-9)), 1.0) if most_per_s else float(np.inf)
 
 
 def longest_of(lengths: Lengths) -> float:

@@ -12,7 +12,7 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray
 from scylla_sim.ops.memory import MemoryPlan, weight_bytes
 from scylla_sim.planning.capacity import cost_per_million
-from scylla_sim.planning.traffic import Served, Traffic, highest_rate, steady_states
+from scylla_sim.planning.traffic import Served, Traffic, highest_rate, replicas_for, steady_states
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.prediction.verdict import probability_below, verdict
 from scylla_sim.serving.configs import defaults_of
@@ -181,7 +181,7 @@ def at_ends(served: Served, traffic: Traffic, rate_per_s: float) -> tuple[tuple[
     for end in ("lower", "upper"):
         found, full = steady_states(served.model.at_end(end), served.deployment, traffic)
         best, _ = highest_rate(found, float(full), traffic)
-        counts.append(float(np.ceil(traffic.rate_per_s / best - 1e-9)) if best else np.inf)
+        counts.append(replicas_for(traffic.rate_per_s, best))
         times.append(float(found.at_rate([rate_per_s]).tpot_s[0]) if rate_per_s < full else np.inf)
     return (counts[0], counts[1]), (times[0], times[1])
 

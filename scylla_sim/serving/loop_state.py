@@ -83,7 +83,9 @@ class Lookup:
 
     @classmethod
     def of(cls, rows: FloatArray, n: FloatArray) -> Lookup:
-        """Return the places of ``n``, shape (..., loads), between rising ``rows``."""
+        """Return the places of ``n``, shape (..., loads), between rising ``rows``; one row is that of any ``n``."""
+        if rows.size == 1:
+            return cls(np.zeros(np.shape(n), dtype=np.intp), np.zeros(np.shape(n)))
         upper = np.searchsorted(rows, n).clip(1, rows.size - 1)
         return cls(upper, (n - rows[upper - 1]) / (rows[upper] - rows[upper - 1]))
 

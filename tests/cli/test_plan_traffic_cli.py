@@ -243,3 +243,26 @@ def test_the_front_is_drawn_as_text(capsys):
     assert "tokens/s of a GPU" in out and "tokens/s of a user" in out
     assert max(map(len, out.splitlines())) <= 100
     assert "draw=True must be given with --format table" in refused(capsys, *LOAD, "--draw", "--format", "csv")
+
+
+def test_a_server_of_one_seat_needs_a_replica_for_each_request_that_runs(capsys):
+    (one,) = rows(capsys, *LOAD, "--finalists", "0", "--max-num-seqs", "1")
+    alone = 1e-3 * 21.0 + 199 * one["tpot_mean_s"]
+    assert one["saturation_per_s"] == pytest.approx(1.0 / alone, rel=0.02)
+
+
+def test_almost_no_load_takes_one_replica(capsys):
+    (row,) = rows(capsys, *SMALL, "--rate", "1e-9/s", *LENGTHS, "--finalists", "0")
+    assert (row["replicas"], row["gpus"]) == (1, 1)
+    assert row["replicas_lower"] == row["replicas_upper"] == 1
+
+
+def test_a_budget_below_the_tokens_of_one_request_is_no_lack_of_memory(capsys):
+    few = (*LOAD, "--draft", "eagle3", "--acceptance", "0.7", "--draft-len", "3", "--max-num-batched-tokens", "3")
+    assert "max_num_batched_tokens=3 must be at least 4" in refused(capsys, *few)
+
+
+def test_options_of_drafts_are_named_where_no_candidate_drafts(capsys):
+    code, _, err = run(capsys, *LOAD, "--finalists", "0", "--acceptance", "0.7", "--draft-len", "3")
+    assert code == 0
+    assert "acceptance is not used without a draft" in err and "draft_len is not used without a draft" in err
