@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
+from scylla_sim.acceptance.measured import measured_acceptance
 from scylla_sim.checks import InputError, fail, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, counts, emit, emit_text, name_list
@@ -118,7 +119,7 @@ def _scenarios(args: argparse.Namespace) -> list[Scenario]:
     of_draft = {
         draft: without if several and draft == "none" else {"acceptance": acceptance[draft]} for draft in drafts
     }
-    return [
+    found = [
         Scenario(
             **_options.scenario_options(
                 args, hardware=gpu, tp=tp, precision=precision, draft=draft, **of_draft[draft]
@@ -126,6 +127,9 @@ def _scenarios(args: argparse.Namespace) -> list[Scenario]:
         )
         for gpu, tp, precision, draft in product(hardware, tps, precisions, drafts)
     ]
+    for scenario in found[: len(drafts)] if several else ():
+        measured_acceptance(scenario.acceptance, scenario.acceptance_kind)  # raises: bad rates are not skipped
+    return found
 
 
 def _check_names(

@@ -141,3 +141,8 @@ def test_the_chart_follows_the_table(capsys):
 )
 def test_options_of_the_output_that_contradict_are_refused(extra, text, capsys):
     assert text in refused(capsys, *EAGLE3, *extra)
+
+
+@pytest.mark.parametrize("rates", ["eagle3=1.5,ngram=0.5", "eagle3=rates.json,ngram=0.5"])
+def test_bad_rates_of_one_draft_are_not_skipped(rates, capsys):
+    assert "acceptance=" in refused(capsys, *PREDICT, "--draft", "eagle3,ngram", "--acceptance", rates)
