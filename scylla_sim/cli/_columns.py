@@ -42,8 +42,26 @@ def add_long_context(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_contexts(args: argparse.Namespace, path: str, models: Sequence[str], context: FloatArray) -> None:
+def check_one_gpu(path: str, columns: Columns) -> None:
+    """Raise for a row of the column ``tp``, if there is one, that names several GPUs.
+
+    Raises
+    ------
+    InputError
+        The message names the first such row.
+    """
+    for at, cell in enumerate(columns.get("tp", [])):
+        if cell.strip() not in ("", "1", "1.0"):
+            rule = f"must be 1 {line_of(path)(at)}; this verb predicts one GPU"
+            raise fail("tp", cell, rule, "see scylla-sim predict --tp")
+
+
+def check_contexts(
+    args: argparse.Namespace, path: str, models: Sequence[str], context: FloatArray, *, name: str = "context"
+) -> None:
     """Raise for a row whose context exceeds the positions of its model, or note it with --allow-long-context.
+
+    ``name`` is that of the number in the message.
 
     Raises
     ------
@@ -59,7 +77,7 @@ def check_contexts(args: argparse.Namespace, path: str, models: Sequence[str], c
     where = f"{limit[first]:.0f} positions of {models[first]} {line_of(path)(first)}"
     if not args.allow_long_context:
         rule = f"exceeds the {where}"
-        raise fail("context", int(context[first]), rule, "allow it with --allow-long-context")
+        raise fail(name, int(context[first]), rule, "allow it with --allow-long-context")
     note(f"note: {beyond.size} rows have a context beyond the positions of their model, the first one the {where}")
 
 

@@ -179,6 +179,7 @@ def execute(args: argparse.Namespace) -> int:
     """Print one row per configuration: predicted times, rates and speed-up, and their roofline."""
     counts = (*SHAPE, *LOAD)
     columns = _columns.read_rows(args.shapes, (*LABELS, *counts, *(() if args.ranks else (TAU,))))
+    _columns.check_one_gpu(args.shapes, columns)
     numbers = _columns.read_numbers(args.shapes, columns, counts, COUNT)
     models = [name.strip() for name in columns["model"]]
     _columns.check_contexts(args, args.shapes, models, numbers["context_len"])

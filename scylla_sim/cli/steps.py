@@ -7,12 +7,12 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim.checks import FloatArray
+from scylla_sim.checks import FloatArray, fail
 from scylla_sim.cli import _columns
 from scylla_sim.console import add_output, emit_columns
 from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, line_of, parse_numbers
 from scylla_sim.prediction.overheads import step_overhead_counts, with_overheads
-from scylla_sim.prediction.prefill import prefill_step
+from scylla_sim.prediction.prefill import MAX_STEP_TOKENS, prefill_step
 from scylla_sim.prediction.steps import target_step
 from scylla_sim.specs import catalog
 
@@ -27,7 +27,8 @@ cached ones.
 LABELS = ("device", "dtype", "model")
 NUMBERS = ("batch", "context", "tokens")
 PREFILL = "prefill"
-"""Cell of the optional column ``role`` of a step that reads prompts."""
+ROLES = ("plain", "decode", "verify", "draft", PREFILL)
+"""Cells of the optional column ``role``, which may be empty. Only a prefill reads prompts; the others decode."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,22 +42,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, default="csv")
 
 
+def _prefills(path: str, columns: _columns.Columns) -> NDArray[np.bool_]:
+    """Return whether each row reads prompts."""
+    roles = [role.strip() for role in columns.get("role", [""] * len(columns["batch"]))]
+    for at, role in enumerate(roles):
+        if role and role not in ROLES:
+            rule = f"must be empty or one of {', '.join(ROLES)} {line_of(path)(at)}"
+            raise fail("role", role, rule, "only rows whose role is prefill read prompts")
+    return np.array([role == PREFILL for role in roles])
+
+
 def _numbers(path: str, columns: _columns.Columns, is_prefill: NDArray[np.bool_]) -> dict[str, FloatArray]:
-    """Return the shapes of the steps. Only a prefill may start at a context of 0."""
+    """Return the shapes of the steps. Only a prefill may start at a context of 0, and its tokens are limited."""
     counts = _columns.read_numbers(path, columns, ("batch", "tokens"))
     parse_numbers("context", columns["context"], line_of(path), rule=AT_LEAST_ONE, rows=np.flatnonzero(~is_prefill))
+    new = np.where(is_prefill, counts["batch"] * counts["tokens"], 0.0)
+    if (new > MAX_STEP_TOKENS).any():
+        at = int(np.argmax(new > MAX_STEP_TOKENS))
+        rule = f"with batch={columns['batch'][at]} must be at most {MAX_STEP_TOKENS} together {line_of(path)(at)}"
+        raise fail("tokens", columns["tokens"][at], rule, "give chunks, with earlier tokens as context")
     return {**counts, **_columns.read_numbers(path, columns, ("context",), rule=NumberRule(0.0))}
+
+
+def _check_contexts(
+    args: argparse.Namespace,
+    columns: _columns.Columns,
+    numbers: dict[str, FloatArray],
+    is_prefill: NDArray[np.bool_],
+) -> None:
+    """Raise for a row beyond the positions of its model; a prefill adds its new tokens to the context."""
+    context, models = numbers["context"], columns["model"]
+    _columns.check_contexts(args, args.shapes, models, np.where(is_prefill, 0.0, context))
+    held = np.where(is_prefill, context + numbers["tokens"], 0.0)
+    _columns.check_contexts(args, args.shapes, models, held, name="context+tokens")
 
 
 def execute(args: argparse.Namespace) -> int:
     """Print the columns of the file with predicted, roofline, lower and upper seconds."""
     columns = _columns.read_rows(args.shapes, (*LABELS, *NUMBERS))
-    roles = [role.strip() == PREFILL for role in columns.get("role", [""] * len(columns["batch"]))]
-    numbers = _numbers(args.shapes, columns, np.array(roles))
-    _columns.check_contexts(args, args.shapes, columns["model"], numbers["context"])
+    _columns.check_one_gpu(args.shapes, columns)
+    prefills = _prefills(args.shapes, columns)
+    numbers = _numbers(args.shapes, columns, prefills)
+    _check_contexts(args, columns, numbers, prefills)
     given, engine = _columns.given_calibration(args), catalog.engine(args.engine)
     out = {name: np.empty(len(columns["batch"])) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}
-    for (device, dtype, model, is_prefill), at in _columns.groups(*(columns[name] for name in LABELS), roles):
+    for (device, dtype, model, is_prefill), at in _columns.groups(
+        *(columns[name] for name in LABELS), prefills.tolist()
+    ):
         deployment = _columns.deployment(device, dtype, engine, given)
         shape = {name: numbers[name][at] for name in NUMBERS}
         if is_prefill:

@@ -114,3 +114,18 @@ def test_cycles_agree_with_predict(capsys, tmp_path):
         assert float(row[name]) == pytest.approx(same[name], rel=1e-12)
     shapes.write_text(head + "h100-sxm,bf16,llama-3.1-8b,eagle3,3,1,4,many,8,1024\n")
     assert "tokens_per_cycle='many' must be a number" in refused(capsys, "cycles", "--shapes", shapes)
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ("Prefill,1,0,512,1", "role='Prefill' must be empty or one of plain, decode, verify, draft, prefill on"),
+        ("prefill,2,0,5000,1", "tokens='5000' with batch=2 must be at most 8192 together on line 2"),
+        ("prefill,1,131000,100,1", "context+tokens=131100 exceeds the 131072 positions of llama-3.1-8b on line"),
+        ("plain,1,1024,1,8", "tp='8' must be 1 on line 2"),
+    ],
+)
+def test_rows_that_steps_cannot_predict_name_their_line(row, rule, capsys, tmp_path):
+    shapes = tmp_path / "steps.csv"
+    shapes.write_text(f"device,dtype,model,role,batch,context,tokens,tp\nh100-sxm,bf16,llama-3.1-8b,{row}\n")
+    assert rule in refused(capsys, "steps", "--shapes", shapes)
