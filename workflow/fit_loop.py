@@ -26,6 +26,9 @@ from scylla_sim.stats.quantiles import Z_90
 MAX_BATCH = 32
 """Largest batch. Above it, a verify step alone runs at lower clocks than in its cycle (docs/gpu-findings.md)."""
 NAME = "measured-loop"
+STEPS = ("role", "dtype", "batch", "context", "tokens", "graph", "latency_ms")
+CYCLES = ("batch_size", "context_len", "draft_len", "top_k", "graph", "cycle_s")
+"""Columns that are read."""
 
 
 def _numbers(columns: dict[str, list[str]], *names: str) -> list[FloatArray]:
@@ -35,17 +38,15 @@ def _numbers(columns: dict[str, list[str]], *names: str) -> list[FloatArray]:
 def left_over(steps: dict[str, list[str]], cycles: dict[str, list[str]]) -> tuple[FloatArray, FloatArray]:
     """Return draft lengths and left-over seconds of the chains in CUDA graphs whose steps were measured alone."""
     alone: dict[tuple[str, float, float, float], float] = {}
-    shape = ("batch", "context", "tokens", "graph", "latency_ms")
-    for role, dtype, *numbers in zip(steps["role"], steps["dtype"], *_numbers(steps, *shape)):
+    for role, dtype, *numbers in zip(steps["role"], steps["dtype"], *_numbers(steps, *STEPS[2:])):
         batch, context, tokens, graph, ms = numbers
-        if graph and dtype == "bfloat16" and role in ("draft", "plain", "verify"):
+        if graph == 1 and ms > 0.0 and dtype == "bfloat16" and role in ("draft", "plain", "verify"):
             alone[("draft" if role == "draft" else "target", batch, context, tokens)] = 1e-3 * ms
     found = []
-    names = ("batch_size", "context_len", "draft_len", "top_k", "graph", "cycle_s")
-    for batch, context, length, width, graph, cycle in zip(*_numbers(cycles, *names)):
+    for batch, context, length, width, graph, cycle in zip(*_numbers(cycles, *CYCLES)):
         verify = alone.get(("target", batch, context, length + 1))
         draft = alone.get(("draft", batch, context, 1.0))
-        if graph and width == 1 and batch <= MAX_BATCH and verify and draft:
+        if graph == 1 and width == 1 and cycle > 0.0 and batch <= MAX_BATCH and verify and draft:
             found.append((length, cycle - verify - length * draft))
     if len({length for length, _ in found}) < 2:
         raise fail("cycles", len(found), "must hold two draft lengths whose steps were measured alone")
@@ -78,7 +79,7 @@ def fitted_loop(lengths: FloatArray, seconds: FloatArray, source: str) -> Engine
 
 def main(steps: str, cycles: str, out: str) -> None:
     """Write the fitted engine."""
-    lengths, seconds = left_over(read_columns(steps), read_columns(cycles))
+    lengths, seconds = left_over(read_columns(steps, needed=STEPS), read_columns(cycles, needed=CYCLES))
     source = f"fitted by workflow/fit_loop.py: {len(seconds)} cycles of {Path(cycles).parent.name}"
     write_text(Path(out), engine_table(fitted_loop(lengths, seconds, source), catalog.engine("ideal")))
 

@@ -69,3 +69,23 @@ def test_one_length_is_refused(script: ModuleType, tmp_path: Path) -> None:
     steps, cycles = map(read_columns, write(tmp_path, batches=(64,)))
     with pytest.raises(InputError, match="must hold two draft lengths"):
         script.left_over(steps, cycles)
+
+
+def test_cases_without_a_time_are_left_out_and_missing_columns_are_named(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    steps, cycles = write(tmp_path)
+    text = steps.read_text()
+    known = script.left_over(read_columns(steps), read_columns(cycles))[1]
+    names = text.split("\n")[0].split(",")
+    shape = {"role": "verify", "dtype": "bfloat16", "batch": "8", "context": "512", "tokens": "4", "graph": "1"}
+    steps.write_text(text + ",".join(shape.get(name, "") for name in names))
+    rows = [row.split(",") for row in cycles.read_text().split()]
+    at, top = rows[0].index("cycle_s"), rows[0].index("top_k")
+    failed = [*rows[1][:at], "", *rows[1][at + 1 :]]
+    failed[top] = "1"
+    cycles.write_text("\n".join(map(",".join, [*rows, failed])))
+    np.testing.assert_array_equal(script.left_over(read_columns(steps), read_columns(cycles))[1], known)
+    steps.write_text(text.replace("latency_ms", "ms"))
+    with pytest.raises(InputError, match="latency_ms"):
+        script.main(str(steps), str(cycles), str(tmp_path / "loop.toml"))
