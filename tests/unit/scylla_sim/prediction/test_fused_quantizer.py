@@ -12,6 +12,7 @@ from checkout import ROOT
 from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.op_time import QUANTIZER, op_seconds
 from scylla_sim.ops.op import Op
+from scylla_sim.prediction.fused_quantizer import applies
 from scylla_sim.prediction.prefill import prefill_step
 from scylla_sim.prediction.step_time import Step
 from scylla_sim.prediction.steps import Deployment
@@ -68,3 +69,11 @@ def test_the_fit_without_its_quantizer_is_nearer_to_gemms_of_quantized_inputs(gp
             errors.append(1e3 * float(found.seconds.value) / row["latency_ms"] - 1.0)
         bias[fused] = float(np.median(errors))
     assert abs(bias[True]) < 0.15 < 0.25 < bias[False], bias
+
+
+def test_an_eager_engine_has_no_compiled_graphs_that_fuse() -> None:
+    op = Op("down_proj", "gemm", 1, {})
+    found = [
+        applies(op, "fp8", replace(VLLM, eager=eager), catalog.hardware("h200-sxm")) for eager in (False, True)
+    ]
+    assert found == [True, False]
