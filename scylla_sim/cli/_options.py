@@ -258,6 +258,9 @@ def scenario_options(args: argparse.Namespace, **replaced: Any) -> dict[str, Any
     for name in ("draft_train_tokens", "input_len", "output_len"):
         if isinstance(given.get(name), str):
             given[name] = count(name, given[name])
+    rates, draft = given.get("acceptance"), given.get("draft")
+    if isinstance(rates, str) and isinstance(draft, str):
+        given["acceptance"] = acceptance_of(rates, name_list(draft)).get(draft, rates)  # those of several stay
     read_acceptance(given)
     if isinstance(given.get("verify_tokens"), str) and given["verify_tokens"] != THEOREM:
         given["verify_tokens"] = counts("verify_tokens", given["verify_tokens"])
@@ -327,11 +330,14 @@ def acceptance_of(text: str | None, drafts: Iterable[str]) -> dict[str, str | No
         else:
             parts[-1] += f",{part}"
     found: dict[str, str | None] = dict.fromkeys(drafts)
+    drafting = [draft for draft in drafts if draft != "none"]
     for part in parts:
         name, equals, value = part.partition("=")
         if not equals or not value:
             raise fail("acceptance", part, "must be DRAFT=RATES", "or give one value for all drafts")
-        draft = one_of("acceptance", name.strip(), [draft for draft in drafts if draft != "none"])
+        if not drafting:
+            raise fail("acceptance", part, "needs a draft", f"give --draft {name.strip()}")
+        draft = one_of("acceptance", name.strip(), drafting)
         if found[draft] is not None:
             raise fail("acceptance", part, f"gives {draft} twice")
         found[draft] = value.strip()

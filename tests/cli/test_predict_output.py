@@ -146,3 +146,9 @@ def test_options_of_the_output_that_contradict_are_refused(extra, text, capsys):
 @pytest.mark.parametrize("rates", ["eagle3=1.5,ngram=0.5", "eagle3=rates.json,ngram=0.5"])
 def test_bad_rates_of_one_draft_are_not_skipped(rates, capsys):
     assert "acceptance=" in refused(capsys, *PREDICT, "--draft", "eagle3,ngram", "--acceptance", rates)
+
+
+def test_rates_of_a_draft_that_is_not_asked_for_name_the_option(capsys):
+    assert "acceptance='eagle3=0.7' needs a draft; give --draft eagle3" in refused(
+        capsys, *PREDICT, "--acceptance", "eagle3=0.7"
+    )

@@ -377,3 +377,12 @@ def test_a_shorter_draft_may_be_best_where_passes_are_slow(capsys):
         _, out, _ = run(capsys, "predict", *where, *given, "--format", "json")
         speeds.append(json.loads(out)["rows"][0]["tokens_per_s"])
     assert speeds[0] == pytest.approx(speeds[1], rel=0.03)
+
+
+def test_rates_may_name_the_draft_as_in_predict(capsys):
+    one, named = (
+        run(capsys, *COMMAND, "--batch", "8", "--format", "csv", "--acceptance", rates)
+        for rates in ("0.7", "eagle3=0.7")
+    )
+    assert named == one
+    assert "acceptance='mtp' is not known" in refused(capsys, *COMMAND, "--acceptance", "mtp=0.7")
