@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paper.figures import crossover, fig1, fig5, kernels, profiles, small_scale, speedup, table5
+from paper.figures import crossover, fig1, fig5, gpu, kernels, profiles, small_scale, speedup, table5
 from paper.render.drawing import Canvas, styled
 from paper.sources.results import Results
 from scylla_sim.checks import InputError, one_of
@@ -23,6 +23,7 @@ FIGURES: dict[str, Callable[[Results], Canvas]] = {
     "profiles": profiles.profiles,
     "table5": table5.table5,
     "speedup": speedup.speedup,
+    "gpu": gpu.gpu,
 }
 """Name -> function that draws the figure."""
 

@@ -29,6 +29,7 @@ FIGURES = {
     "turning-points": "The best number of paths falls as 1/batch",
     "table5": "Table 5: reported and predicted throughput",
     "kernels": "Kernels on shapes that no fit saw",
+    "gpu": "GPUs measured after the prediction",
     "speedup": "Speed-up by batch for three contexts",
 }
 """Figure -> what it shows."""
