@@ -71,6 +71,10 @@ def load_of(path: str, columns: _columns.Columns, numbers: Mapping[str, FloatArr
     """Return the closed loops of all runs, and note what an absent protocol means."""
     given = {name: optional_numbers(path, columns, name) for name in OPTIONAL}
     mean = 0.5 * (1.0 + given["shortest"])
+    if (numbers["output_len"] < 2.0).any():
+        row = int(np.argmax(numbers["output_len"] < 2.0))
+        rule = f"must be at least 2 {line_of(path)(row)}"
+        raise fail("output_len", columns["output_len"][row], rule, "one token has no time per token")
     together = np.minimum(numbers["batch"], given["max_num_seqs"])
     if np.any(together > MAX_SEATS):
         row = int(np.argmax(together))

@@ -13,7 +13,7 @@ FILES = {
     "tpot": (
         "--runs",
         "device,engine,model,dtype,tp,batch,input_len,output_len",
-        "h100-sxm,vllm,llama-3.1-8b,bfloat16,1,1,{},1",
+        "h100-sxm,vllm,llama-3.1-8b,bfloat16,1,1,{},2",
     ),
 }
 
@@ -23,7 +23,7 @@ def test_a_context_beyond_the_model_names_its_row_and_can_be_allowed(capsys, tmp
     option, header, row = FILES[verb]
     path = tmp_path / "rows.csv"
     path.write_text("\n".join([header, row.format(1000), row.format(200_000)]) + "\n")
-    context = 200_001 if verb == "tpot" else 200_000
+    context = 200_002 if verb == "tpot" else 200_000
     text = f"context={context} exceeds the 131072 positions of llama-3.1-8b on line 3 of rows.csv; allow it with"
     assert text in refused(capsys, verb, option, path)
     code, out, err = run(capsys, verb, option, path, "--allow-long-context")

@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from command_line import refused
 
 from scylla_sim import cli
 
@@ -132,3 +133,11 @@ def test_mistakes_are_one_line(capsys, runs, tmp_path, change, option, said):
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert said in err
+
+
+def test_an_answer_of_one_token_is_refused_by_its_line(capsys, tmp_path):
+    path = tmp_path / "runs.csv"
+    rows = [HEADER.partition(",tpot_ms")[0], *(f"h100-sxm,vllm,llama-3.1-8b,fp8,1,8,100,{n}" for n in (2, 1))]
+    path.write_text("\n".join(rows) + "\n")
+    rule = "output_len='1' must be at least 2 on line 3 of runs.csv; one token has no time per token"
+    assert rule in refused(capsys, "tpot", "--runs", path)
