@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scylla_sim.checks import FloatArray, fail
+from scylla_sim.checks import FloatArray
+from scylla_sim.console import note
 from scylla_sim.engines.served_observation import engine_table
 from scylla_sim.records import read_columns, write_text
 from scylla_sim.specs import catalog
@@ -48,9 +49,7 @@ def left_over(steps: dict[str, list[str]], cycles: dict[str, list[str]]) -> tupl
         draft = alone.get(("draft", batch, context, 1.0))
         if graph == 1 and width == 1 and cycle > 0.0 and batch <= MAX_BATCH and verify and draft:
             found.append((length, cycle - verify - length * draft))
-    if len({length for length, _ in found}) < 2:
-        raise fail("cycles", len(found), "must hold two draft lengths whose steps were measured alone")
-    lengths, seconds = np.array(found).T
+    lengths, seconds = np.array(found).reshape(-1, 2).T
     return lengths, seconds
 
 
@@ -78,10 +77,16 @@ def fitted_loop(lengths: FloatArray, seconds: FloatArray, source: str) -> Engine
 
 
 def main(steps: str, cycles: str, out: str) -> None:
-    """Write the fitted engine."""
+    """Write the fitted engine, or one without overheads if a part of a campaign does not suffice for the fit."""
     lengths, seconds = left_over(read_columns(steps, needed=STEPS), read_columns(cycles, needed=CYCLES))
-    source = f"fitted by workflow/fit_loop.py: {len(seconds)} cycles of {Path(cycles).parent.name}"
-    write_text(Path(out), engine_table(fitted_loop(lengths, seconds, source), catalog.engine("ideal")))
+    gpu, ideal = Path(cycles).parent.name, catalog.engine("ideal")
+    if len(set(lengths.tolist())) < 2:
+        note(f"loop: {len(lengths)} cycles of {gpu} whose steps were measured alone; a fit needs two draft lengths")
+        engine = replace(ideal, name=NAME)
+    else:
+        source = f"fitted by workflow/fit_loop.py: {len(seconds)} cycles of {gpu}"
+        engine = fitted_loop(lengths, seconds, source)
+    write_text(Path(out), engine_table(engine, ideal))
 
 
 if __name__ == "__main__":

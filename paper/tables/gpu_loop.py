@@ -70,6 +70,8 @@ def _loop_note(results: Results) -> str:
     if not results.has(LOOP_FILE):
         return ""
     (table,) = tomllib.loads((results.root / LOOP_FILE).read_text("utf-8")).values()
+    if "draft_host_s" not in table:
+        return "With the loop: too few cycles were measured for its sampling and acceptance, so it adds nothing."
     cycle, one = (table[name] for name in ("draft_host_s", "draft_pass_host_s"))
     return (
         f"With the loop: {cycle['value']:.2f} ms a cycle and {one['value']:.3f} ms a draft pass for sampling and "

@@ -42,3 +42,8 @@ def test_a_speed_up_may_lie_outside_either_end(measured: float, inside: float) -
     found = errors([row], "loop")
     assert found["coverage"] == inside
     assert found["bias"] == pytest.approx(1.0 / measured - 1.0)
+
+
+def test_a_loop_without_a_fit_says_so(own_results: Path) -> None:
+    (own_results / "gpu" / "loop.toml").write_text('[measured-loop]\ninherits = "ideal"\n')
+    assert "too few cycles" in " ".join(only(own_results, "gpu-loop").notes)
