@@ -54,6 +54,12 @@ def test_every_other_request_is_prefilled_once_in_a_long_answer():
     assert found.tpot_s[0] == pytest.approx((100 + 9 * 0.1) / 1e4, rel=1e-3)
 
 
+def test_half_of_the_prompts_of_a_first_round_interrupt_a_request():
+    # all start at once: on average half of the 9 other prompts of 0.1 s come after a request's own
+    found = closed_loop(parts(10, cycles=1e4), closed_load(10, 1000, 10_001, start_share=1.0))
+    assert found.tpot_s[0] == pytest.approx((100 + 9 * 0.1 / 2) / 1e4, rel=1e-3)
+
+
 def test_all_start_together_in_the_first_round():
     # prompts one after the other, 0.1 s and one iteration each: the mean of 4 waits 0.11 * 2.5
     load = closed_load(4, 1000, 101, start_share=1.0)
