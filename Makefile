@@ -74,7 +74,7 @@ reproduce: $(INSTALLED)
 
 test: $(INSTALLED)
 	@if [ -e $(TESTED) ]; then echo "The last complete make test took $$(cat $(TESTED)) min on this machine."; \
-	else echo 'make test takes about 10 minutes on two free cores.'; fi
+	else echo 'make test takes about 8 minutes on two free cores.'; fi
 	@date +%s > $(TESTED).start
 	python -m ruff check
 	python -m ruff format --check
