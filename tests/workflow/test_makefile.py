@@ -104,6 +104,6 @@ def test_make_test_says_how_long_it_takes_and_ends_with_pytest(folder: Path) -> 
         return done.stdout.splitlines()
 
     first, second = said(), said()
-    assert first[0] == "make test takes about 10 minutes on two free cores."
+    assert first[0] == "make test takes about 8 minutes on two free cores."
     assert second[0].startswith("The last complete make test took ") and second[0].endswith(" min on this machine.")
     assert "pytest" in first[-1]
