@@ -20,6 +20,7 @@ from gpu_validate.records.rows import PARTS, REPEAT_PASS, export
 from scylla_sim.checks import label
 from scylla_sim.console import name_list, note
 from scylla_sim.records import format_csv, write_text
+from scylla_sim.stats.split import TRAIN
 
 EPILOG = """examples:
   gpu-validate rows --record results/measure/kernels.json --part train --out results/measure/kernels-train.csv
@@ -27,6 +28,10 @@ EPILOG = """examples:
   gpu-validate rows --record results/measure/step.json --pass 2 --out again.csv
   gpu-validate rows --record gpu_validate/recorded/h100-sxm/step.json --out step.csv --repeat step-again.csv
 """
+
+
+BYTES_ONLY = ("elementwise",)
+"""Operations whose libraries only move bytes and share one fit."""
 
 
 def _write(rows: Sequence[Mapping[str, Any]], out: str | None) -> None:
@@ -75,6 +80,18 @@ def _warn_of_other_device(record: Mapping[str, Any], name: str) -> None:
         note(f"warning: device={name!r} names the rows, but {recorded} measured the record")
 
 
+def _warn_of_several_libraries(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Warn about operations of several libraries, which a calibration would mix in one fit."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row["op"] not in BYTES_ONLY:
+            found.setdefault((row["op"], row["dtype"]), set()).add(str(row.get("kernel_source", "")))
+    for (op, dtype), libraries in found.items():
+        if len(libraries) > 1:
+            names = ", ".join(sorted(libraries))
+            note(f"warning: {op} {dtype} has rows of {names}; a fit mixes them unless --kernel-source names one")
+
+
 def execute(args: argparse.Namespace) -> None:
     """Run the verb."""
     record = record_file.read(args.record)
@@ -83,6 +100,8 @@ def execute(args: argparse.Namespace) -> None:
     labels: dict[str, Any] = {"device": args.device, "evidence": args.evidence, "sources": sources}
     with record_file.complete_rows(args.record):
         exported = export(record, args.part, number=args.number, **labels)
+    if args.part == TRAIN and not sources:
+        _warn_of_several_libraries(exported)
     if args.hardware:
         with record_file.complete_rows(args.record):
             write_hardware(Path(args.hardware), record)

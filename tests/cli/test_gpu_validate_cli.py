@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkout import ROOT
 
 from gpu_validate import cli
 from gpu_validate.cli import measure
@@ -339,3 +340,20 @@ def test_measuring_needs_neither_pandas_nor_scipy_and_comparing_no_torch() -> No
     ):
         done = subprocess.run([sys.executable, "-c", code, blocked, modules], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (["--part", "train"], ["decode_attention bfloat16", "context_attention bfloat16", "gemm fp8"]),
+        (["--part", "train", "--kernel-source", "torch_linear,triton_split_kv,torch_flash_prompt"], []),
+        (["--part", "all"], []),
+    ],
+)
+def test_rows_of_several_libraries_for_one_fit_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], warned: list[str]
+) -> None:
+    record = str(ROOT / "gpu_validate/recorded/h200-sxm/kernels.json")
+    assert run("rows", "--record", record, *options, "--out", str(tmp_path / "rows.csv")) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "a fit mixes them" in line]
+    assert sorted(line.split(" has ")[0].removeprefix("warning: ") for line in said) == sorted(warned)
