@@ -14,11 +14,12 @@ from itertools import product
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gpu_validate.device.clocks import Call
 from gpu_validate.device.facts import Device, torch_dtype
-from gpu_validate.models.attention import decoder_kernel, prompt_kernel
-from gpu_validate.models.decoder import placement_after
+from gpu_validate.models.attention import Placement, decoder_kernel, prompt_kernel
+from gpu_validate.models.decoder import Decoder, KVCache, placement_after
 from gpu_validate.suites.case import ELEMENT_BYTES, Case
 from gpu_validate.suites.costs import model_bytes, operations_cost, pass_cost
 from gpu_validate.suites.random_models import random_caches, random_model
@@ -99,6 +100,14 @@ def _columns(device: Device, spec: Model, shape: tuple[int, int, int], role: str
     }
 
 
+def _inputs(model: Decoder, shape: tuple[int, int, int]) -> tuple[Tensor, KVCache, Placement]:
+    """Return random tokens, a random cache and the placement of a step of ``(batch, context, tokens)``."""
+    batch, context, tokens = shape
+    (store,) = random_caches((model.spec,), batch, context + tokens, model.norm)
+    place = placement_after(context, tokens, model.spec, model.norm, batch=batch)
+    return torch.randint(model.spec.vocab_size, (batch, tokens), device=model.norm.device), store, place
+
+
 def step_case(
     device: Device,
     spec: Model,
@@ -132,10 +141,8 @@ def step_case(
 
     def build() -> Sequence[Call]:
         model = random_model(spec, device.kind, torch_dtype(device), fp8=fp8, copy=int(role == "draft"))
-        (store,) = random_caches((spec,), batch, context + tokens, model.norm)
-        place = placement_after(context, tokens, spec, model.norm, batch=batch)
-        chosen = torch.randint(spec.vocab_size, (batch, tokens), device=device.kind)
-        return [lambda: model(chosen, store, place)]
+        inputs = _inputs(model, shape)
+        return [lambda: model(*inputs)]
 
     return Case(
         id=f"step-{spec.name}-b{batch}-s{context}-n{tokens}-{'graph' if graph else 'eager'}{'-fp8' if fp8 else ''}",
@@ -176,10 +183,8 @@ def prefill_case(device: Device, spec: Model, shape: tuple[int, int, int], *, gr
 
     def build() -> Sequence[Call]:
         model = random_model(spec, device.kind, torch_dtype(device), copy=copy)
-        (store,) = random_caches((spec,), batch, context + tokens, model.norm)
-        place = placement_after(context, tokens, spec, model.norm, batch=batch)
-        chosen = torch.randint(spec.vocab_size, (batch, tokens), device=device.kind)
-        return [lambda: model.last_logits(chosen, store, place)]
+        inputs = _inputs(model, shape)
+        return [lambda: model.last_logits(*inputs)]
 
     widest = max(2 * spec.intermediate_size, spec.hidden_size)
     return Case(

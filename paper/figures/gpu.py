@@ -56,7 +56,7 @@ def gpu(results: Results) -> Canvas:
         "gpu",
         "Speed-up on GPUs that were measured after the prediction",
         "Llama-3.1-8B with a 1B draft at given acceptance, chains, shortest context, CUDA graphs. Dotted: blind "
-        "predictions from kernels. Lines and 90 % bands: with the sampling of the loop, as on the first GPU. "
+        "predictions from kernels. Lines and 90 % bands: with the sampling of the loop, fitted on the first GPU. "
         f"Evidence: points recorded, lines silicon. Commit {commits(tables) if tables else 'unknown'}.",
         size=(4.6 * max(len(measured), 1), 4.3),
         columns=max(len(measured), 1),

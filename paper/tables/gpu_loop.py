@@ -10,7 +10,8 @@ import numpy as np
 from paper.render.table import EVIDENCE, Column, Table, percent_column
 from paper.sources.gpu_records import Campaign
 from paper.sources.results import Results
-from paper.tables.gpu_table import BLIND_NOTE, DEVICE, GIVEN_NOTE, each, gpu_table
+from paper.tables.errors import ROOFLINE_NOTE
+from paper.tables.gpu_table import BLIND_NOTE, DEVICE, FLOOR_NOTE, GIVEN_NOTE, each, gpu_table
 from scylla_sim.records import Row
 
 LOOP_FILE = "gpu/loop.toml"
@@ -47,6 +48,19 @@ def errors(rows: Sequence[Row], name: str) -> Row:
     }
 
 
+def _median_gap(rows: Sequence[Row], column: str) -> float | None:
+    """Return the median distance of a column from the speed-up, relative to it; ``None`` without values."""
+    gaps = [abs(row[column] / row["speedup"] - 1.0) for row in rows if row.get(column) is not None]
+    return float(np.median(gaps)) if gaps else None
+
+
+def _floor(rows: Sequence[Row]) -> float | None:
+    """Return the median difference of a second pass, after removing its median ratio."""
+    repeated = [row for row in rows if row.get("again_speedup") is not None]
+    ratios = np.array([row["again_speedup"] / row["speedup"] for row in repeated])
+    return float(np.median(np.abs(ratios / np.median(ratios) - 1.0))) if ratios.size else None
+
+
 def _rows(campaign: Campaign) -> Iterator[Row]:
     """Yield one row for each calibration and kind of draft shape."""
     cycles = campaign.graphed_cycles()
@@ -60,6 +74,7 @@ def _rows(campaign: Campaign) -> Iterator[Row]:
             ]
             if some:
                 out: Row = {"calibration": calibration, "shapes": shapes, "n": len(some)}
+                out |= {"roofline": _median_gap(some, "blind_naive_speedup"), "floor": _floor(some)}
                 for side, name in zip(SIDES, names):
                     out |= {f"{side}_{key}": value for key, value in errors(some, name).items()}
                 yield out
@@ -99,8 +114,9 @@ def loop(results: Results) -> Table:
         "Speed-ups on measured GPUs, predicted from kernels alone and with the kernels that choose tokens",
         (
             *(DEVICE, Column("calibration", "calibration"), Column("shapes", "drafts"), Column("n", "n", digits=0)),
-            *(*columns, EVIDENCE),
+            percent_column("roofline", "roofline baseline: median error"),
+            *(*columns, percent_column("floor", "noise floor"), EVIDENCE),
         ),
         each(results, "specdecode", lambda campaign: list(_rows(campaign))),
-        [BLIND_NOTE, GIVEN_NOTE, *([note] if note else [])],
+        [BLIND_NOTE, GIVEN_NOTE, ROOFLINE_NOTE, FLOOR_NOTE, *([note] if note else [])],
     )

@@ -6,8 +6,10 @@ describes the GEMM.
 
 Notes
 -----
-Sources: vLLM's documentation of its fusions; ``gpu_validate/recorded``, 8-bit GEMMs of torch whose input was
-quantized before. Bias of the fit on those of 1,024 rows, on GPUs to which none of them was fitted:
+Sources: vLLM, docs/design/fusions.md: on NVIDIA GPUs the compiler fuses norms and activations with quantization.
+Attention is not fused by default. With scales per token the document has the fusion after norms only; the upper end
+of the interval holds the quantizer. ``gpu_validate/recorded``: 8-bit GEMMs of torch with quantized inputs.
+Bias of the fit on those of 1,024 rows, on GPUs to which none of them was fitted:
 
 ======  ================  ==================
 GPU     with quantizer    without

@@ -186,14 +186,14 @@ def _estimates(ops: Sequence[Op], deployment: Deployment, *, eager: NDArray[np.b
     some_eager = bool(eager.any() and not eager.all())
     mixed = [some_eager and op_kind(op.kind).depends_on_graph for op in whole]
 
+    def question(op: Op, graph: bool) -> Asked:
+        dtype = deployment.dtype_of(op)
+        return Asked(op, dtype, graph, fused_quantizer.applies(op, dtype, deployment.engine, hardware))
+
     def estimates(graph: bool, some: Iterable[Op]) -> Iterator[OpEstimate]:
         return iter(
             batch_seconds(
-                [
-                    Asked(op, dtype, graph, fused_quantizer.applies(op, dtype, deployment.engine, hardware))
-                    for op in some
-                    for dtype in (deployment.dtype_of(op),)
-                ],
+                [question(op, graph) for op in some],
                 deployment.calibration,
                 kv_dtype=deployment.kv_dtype,
                 framework=deployment.engine.framework,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gpu_results import CYCLES, rewrite
+from gpu_results import CYCLES, cycle, rewrite
 from paper_results import only
 
 from paper.tables.gpu_loop import errors
@@ -47,3 +47,12 @@ def test_a_speed_up_may_lie_outside_either_end(measured: float, inside: float) -
 def test_a_loop_without_a_fit_says_so(own_results: Path) -> None:
     (own_results / "gpu" / "loop.toml").write_text('[measured-loop]\ninherits = "ideal"\n')
     assert "too few cycles" in " ".join(only(own_results, "gpu-loop").notes)
+
+
+def test_the_roofline_and_the_noise_floor_stand_beside_the_errors(own_results: Path) -> None:
+    more = {"blind_naive_speedup": 1.5}
+    rows = [cycle(1, 1, 1.2) | more | {"again_speedup": 1.2}, cycle(1, 3, 1.0) | more | {"again_speedup": 1.02}]
+    rewrite(own_results, "specdecode", rows)
+    shipped, _ = only(own_results, "gpu-loop").rows
+    assert shipped["roofline"] == pytest.approx((0.25 + 0.5) / 2)
+    assert shipped["floor"] == pytest.approx(0.01 / 1.01)
