@@ -17,8 +17,8 @@ SECOND = "Second pass: its time relative to the first one. The prediction cannot
 CACHED, TOKENS = Column("cached", "cached tokens", digits=0), Column("tokens", "new tokens", digits=0)
 ENGINE_LIKE = (
     "The decoder runs torch's flash attention (torch_flash_prompt), which does not use the matrix units of Hopper "
-    "in full. The shipped fit describes the kernels of serving engines, which do, as cuDNN's kernel "
-    "(torch_cudnn_prompt) does."
+    "in full. The shipped fit describes kernels of serving engines, which use them in full. So does cuDNN's kernel "
+    "(torch_cudnn_prompt)."
 )
 
 
