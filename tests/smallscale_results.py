@@ -49,7 +49,7 @@ def fits(by: dict[str, Any], slope: float, n: int, *, replicates: int = 3) -> li
 def joint(replicates: int) -> list[dict[str, Any]]:
     """Return rows of joint laws in which a law of the rate is best, and the sum worst."""
     rows = []
-    for form, delta in (("rate-chinchilla", 0.0), ("interaction", 19.0), ("sum", 64.0)):
+    for form, delta in (("rate-powers", 0.0), ("interaction", 19.0), ("sum", 64.0)):
         row = {
             "form": form,
             "formula": form,

@@ -77,7 +77,7 @@ JOINT_FORMS = {
         (1.5, 4.0, 0.1, 0.03),
         positive=("s", "a"),
     ),
-    "chinchilla": JointForm(
+    "powers": JointForm(
         "c - a exp(-p t) - b exp(-q d)",
         ("c", "a", "p", "b", "q"),
         lambda p, t, d: p[0] - _decay(p[1], p[2], t) - _decay(p[3], p[4], d),
@@ -98,7 +98,7 @@ JOINT_FORMS = {
         (-0.5, 0.4, 0.1),
         of_rate=True,
     ),
-    "rate-chinchilla": JointForm(
+    "rate-powers": JointForm(
         "-ln rate = c + a exp(-p t) + b exp(-q d)",
         ("c", "a", "p", "b", "q"),
         lambda p, t, d: np.exp(-(p[0] + _decay(p[1], p[2], t) + _decay(p[3], p[4], d))),
@@ -109,8 +109,8 @@ JOINT_FORMS = {
 }
 """Joint laws by name. Add a new law here.
 
-``chinchilla`` has the form of the law of the loss of Hoffmann et al. (arXiv 2203.15556): two powers that add.
-``rate-chinchilla`` has it for the negative logarithm of the rate, the information per drafted token in nats."""
+``powers`` has the form of the law of the loss of Hoffmann et al. (arXiv 2203.15556): two powers that add.
+``rate-powers`` has it for the negative logarithm of the rate, the information per drafted token in nats."""
 
 
 @dataclass(frozen=True)

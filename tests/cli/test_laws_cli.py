@@ -348,7 +348,7 @@ def test_joint_laws_are_scored_on_a_corner_with_their_seeds(drafts, capsys):
 def test_joint_laws_in_a_table(drafts, capsys):
     assert main(["laws", str(drafts), *JOINT, "--where", "seed=0", "--corner", "8,3"]) == 0
     out, err = capsys.readouterr()
-    assert "rate-sum, rate-interaction, rate-chinchilla are laws of the acceptance rate and need --draft-len" in err
+    assert "rate-sum, rate-interaction, rate-powers are laws of the acceptance rate and need --draft-len" in err
     assert "corner: drafts with more than 8 tokens and 3 layers" in out and "best by AICc: interaction" in out
 
 
@@ -358,7 +358,7 @@ def test_a_law_with_too_few_points_is_named_and_the_others_are_fitted(tmp_path, 
         "tokens,layers,tau\n" + "".join(f"{t},{d},{1.5 + t / 9 + d / 9}\n" for t in (1, 2, 4) for d in (1, 2))
     )
     rows = rows_of(capsys, path, *JOINT)
-    assert not rows["chinchilla"]["converged"] and rows["chinchilla"]["message"] == "needs at least 7 points"
+    assert not rows["powers"]["converged"] and rows["powers"]["message"] == "needs at least 7 points"
     assert rows["sum"]["converged"] and "corner_error" not in rows["sum"]
 
 

@@ -20,10 +20,10 @@ TRUTH = {
     "interaction": (1.9, 0.35, 0.12),
     "sum-and-interaction": (1.7, 0.3, 0.1, 0.1),
     "saturating-interaction": (1.8, 4.0, 0.1, 0.05),
-    "chinchilla": (5.0, 3.0, 0.3, 0.5, 0.6),
+    "powers": (5.0, 3.0, 0.3, 0.5, 0.6),
     "rate-sum": (-0.5, 0.3, 0.2),
     "rate-interaction": (-0.2, 0.3, 0.1),
-    "rate-chinchilla": (0.13, 0.57, 0.57, 0.15, 0.7),
+    "rate-powers": (0.13, 0.57, 0.57, 0.15, 0.7),
 }
 
 
@@ -74,9 +74,9 @@ def test_a_better_fit_inside_extrapolates_worse(recorded: JointPoints) -> None:
 
 def test_the_logarithm_of_the_rate_is_a_sum_of_two_powers(recorded: JointPoints) -> None:
     scores = {form: fit_joint(recorded, form).aicc or 0.0 for form in JOINT_FORMS}
-    assert min(scores, key=lambda form: scores[form]) == "rate-chinchilla"
-    assert scores["interaction"] - scores["rate-chinchilla"] > 10
-    assert leave_corner_out(recorded, "rate-chinchilla", tokens=262144, layers=4).error < 0.1
+    assert min(scores, key=lambda form: scores[form]) == "rate-powers"
+    assert scores["interaction"] - scores["rate-powers"] > 10
+    assert leave_corner_out(recorded, "rate-powers", tokens=262144, layers=4).error < 0.1
 
 
 def test_left_out_errors_are_those_of_fits_without_the_point() -> None:

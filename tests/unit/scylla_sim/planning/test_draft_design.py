@@ -97,7 +97,7 @@ def test_optimum_ranges_are_ordered(designs):
 
 
 def test_unknown_law_is_refused():
-    with pytest.raises(InputError, match="law='chinchilla' is not known"):
+    with pytest.raises(InputError, match="law='powers' is not known"):
         draft_design.design(
             LLAMA8,
             HEAD,
@@ -105,7 +105,7 @@ def test_unknown_law_is_refused():
             batch=[1],
             context=1024,
             budget=draft_design.Budget(tokens=1e9),
-            law="chinchilla",
+            law="powers",
         )
 
 
