@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -104,6 +105,23 @@ def _panel(axes: Any, ratios: tuple[FloatArray, FloatArray, FloatArray], ticks: 
     axes.set(ylim=(0, 1.65), yticks=[0, 0.25, 0.5, 0.75, 1, 1.25, 1.5])
 
 
+def _legend(axes: Any) -> None:
+    """Name both colours in the upper left corner of a panel."""
+    axes.text(0.03, 0.95, "calibrated", transform=axes.transAxes, color=BLUE, va="top")
+    axes.text(0.03, 0.85, "roofline", transform=axes.transAxes, color=ORANGE, va="top")
+
+
+def _small(results: Results, device: str) -> Canvas:
+    """Draw both operations on one device, for the thumbnail."""
+    drawing = canvas("kernels", "", "", size=(6.2, 2.9), columns=len(KINDS), share_y=True)
+    for axes, (op, (along, name, label, ticks)) in zip(drawing.axes, KINDS.items()):
+        _panel(axes, _ratios(results, f"predicted/{device}/{op}.csv", along), ticks)
+        axes.set(title=f"{name}, {device}", xlabel=label)
+    drawing.axes[0].set_ylabel("predicted / measured")
+    _legend(drawing.axes[0])
+    return drawing
+
+
 def kernels(results: Results) -> Canvas:
     """Draw the predicted over the measured time by kernel size, one column per device.
 
@@ -136,7 +154,5 @@ def kernels(results: Results) -> Canvas:
             axes.set_xlabel(label if j == len(devices) // 2 else "")
             if i == 0:
                 axes.set_title(device)
-    first = drawing.axes[0]
-    first.text(0.03, 0.95, "calibrated", transform=first.transAxes, color=BLUE, va="top")
-    first.text(0.03, 0.85, "roofline", transform=first.transAxes, color=ORANGE, va="top")
-    return drawing
+    _legend(drawing.axes[0])
+    return replace(drawing, small=_small(results, devices[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from paper.render.drawing import BLUE, GREEN, GREY, INK, NOTE, ORANGE, PURPLE, Canvas, canvas, label_ends
@@ -92,7 +93,9 @@ def profiles(results: Results) -> Canvas:
     left, right = drawing.axes
     _left(left, results, rows[0])
     _right(right, rows)
-    for axes in (left, right):
+    small = canvas("profiles", "", "", size=(5.6, 3.2))
+    _right(small.axes[0], rows)
+    for axes in (left, right, *small.axes):
         axes.minorticks_off()
         axes.tick_params(colors=INK)
-    return drawing
+    return replace(drawing, small=small)

@@ -80,17 +80,22 @@ class Canvas:
         The figure, whose bottom line states the evidence.
     axes : list of matplotlib.axes.Axes
         Panels, row by row.
+    small : Canvas, optional
+        Figure of fewer panels for the thumbnail, where all of them would be too small to read.
     """
 
     name: str
     figure: Any
     axes: list[Any]
+    small: Canvas | None = None
 
     def thumbnail(self) -> bytes:
         """Return a small PNG without title, caption and notes, whose labels are larger beside its panels.
 
         The figure is as before afterwards.
         """
+        if self.small is not None:
+            return self.small.bytes("png", THUMBNAIL_DPI)
         notes = [text for axes in self.axes for text in axes.texts if text.get_label() == NOTE]
         texts, size = [self.figure._suptitle, self.figure._supxlabel, *notes], self.figure.get_size_inches()
         for text in texts:
@@ -138,7 +143,8 @@ def canvas(
     Parameters
     ----------
     name, title, caption : str
-        Name of the files, text above and text below. The caption states the evidence.
+        Name of the files, text above and text below. The caption states the evidence. A figure for a thumbnail
+        has neither.
     size : tuple of float
         Width and height in inches.
     rows, columns : int
@@ -150,9 +156,11 @@ def canvas(
 
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y, sharex=share_x)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     wrapped = "\n".join(textwrap.wrap(caption, width=int(size[0] * 17)))
-    figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=7.5, color=GREY)
+    if wrapped:
+        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=7.5, color=GREY)
     return Canvas(name, figure, list(grid.flat))
 
 

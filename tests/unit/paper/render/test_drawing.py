@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from paper.render.drawing import NOTE, canvas, spread, styled
+from paper.render.drawing import NOTE, THUMBNAIL_DPI, canvas, spread, styled
 
 
 @pytest.mark.parametrize("heights", [[1.0], [3.0, 1.0, 2.0], [1.0, 1.0, 1.0, 5.0], [0.0, 0.3, 0.6, 0.7]])
@@ -26,6 +27,13 @@ def test_a_thumbnail_is_smaller_and_leaves_the_figure_as_it_was() -> None:
     small = drawing.thumbnail()
     assert len(small) < len(before)
     assert drawing.bytes("png") == before
+
+
+def test_a_figure_of_many_panels_has_a_thumbnail_of_its_own() -> None:
+    with styled():
+        few = canvas("any", "", "", size=(4.0, 3.0))
+        many = replace(canvas("any", "A title", "A caption.", size=(9.0, 6.0), rows=2, columns=5), small=few)
+    assert many.thumbnail() == few.bytes("png", THUMBNAIL_DPI) != many.bytes("png", THUMBNAIL_DPI)
 
 
 def test_a_thumbnail_leaves_out_notes_inside_panels() -> None:
