@@ -45,7 +45,7 @@ def _gpus(results: Results) -> str:
         parts = []
         steps = campaign.rows("step")
         gemms = {name: gemm_error(table) for name, table in campaign.compared("kernels").items()}
-        whole = {name: decoding_error(steps, name) for name in campaign.compared("step")}
+        whole = {name: decoding_error(steps, f"{name}_predicted_s") for name in campaign.compared("step")}
         speedups = {name: speedup_error(table) for name, table in campaign.compared("specdecode").items()}
         for words, found in (("bf16 GEMMs", gemms), ("steps", whole), ("speed-up", speedups)):
             errors = ", ".join(f"{percent(value)} {name}" for name, value in found.items() if value is not None)

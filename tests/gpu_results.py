@@ -31,6 +31,7 @@ def _predicted(seconds: float) -> Row:
     """A blind prediction 5 % too fast, and a calibrated one 1 % too fast."""
     return {
         "blind_predicted_s": 0.95 * seconds,
+        "blind_naive_s": 0.7 * seconds,
         "calibrated_predicted_s": 0.99 * seconds,
     }
 

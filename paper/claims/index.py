@@ -268,6 +268,7 @@ def judged(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Row]:
                 "status": verdict.status,
                 "evidence": verdict.evidence or None,
                 "finding": verdict.finding,
+                "brief": verdict.brief or verdict.finding,
                 "file": ", ".join(verdict.files) or None,
                 "rule": claim.rule,
             }

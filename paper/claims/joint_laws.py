@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paper.claims.small_scale import NOTHING_TRAINED
 from paper.claims.verdict import CONTRADICTED, NOT_CHECKED, PARTLY, REPRODUCED, Verdict
-from paper.render.values import percent
+from paper.render.values import percent, span
 from paper.sources.results import Results
 from paper.tables.design_by_law import BUDGETS
 from paper.tables.design_by_law import path as design_path
@@ -68,6 +68,7 @@ def hold_jointly(results: Results) -> Verdict:
         f"{nearest['corner_error']:.2f} ({nearest['form']}, {nearest['delta_aicc']:.0f} AICc behind)",
         "small-scale",
         (path,),
+        f"the best law errs by {best['loo_rmse']:.2f} tokens at left-out drafts, {best['corner_error']:.2f} beyond",
     )
 
 
@@ -79,12 +80,14 @@ def rate_or_tau(results: Results) -> Verdict:
     if not (rates and taus):
         return NOTHING_TRAINED if not found else Verdict(NOT_CHECKED, "laws of one kind only")
     ahead = taus[0]["delta_aicc"] - rates[0]["delta_aicc"]
+    lead = f"{abs(ahead):.0f} AICc {'less' if ahead > 0 else 'more'}"
     return Verdict(
         CONTRADICTED if ahead <= 0 else REPRODUCED if ahead > RIVAL_MARGIN else PARTLY,
         f"{found[0]['n']} drafts: {rates[0]['form']} (R² {rates[0]['r2']:.3f}) against {taus[0]['form']} "
-        f"(R² {taus[0]['r2']:.3f}): {abs(ahead):.0f} AICc {'less' if ahead > 0 else 'more'}",
+        f"(R² {taus[0]['r2']:.3f}): {lead}",
         "small-scale",
         (path,),
+        f"the best law of the rate has {lead} than that of τ",
     )
 
 
@@ -111,6 +114,8 @@ def profiles_move(results: Results) -> Verdict:
         ),
         "small-scale",
         (PATH,),
+        f"median error {span((100 * moved[one] for one in temperatures), 1)} %; nearest profile "
+        f"{span((100 * beside[one] for one in temperatures), 1)} %",
     )
 
 
@@ -138,4 +143,5 @@ def shrinks_with_load(results: Results) -> Verdict:
         + (f" ({grown})" if grown else ""),
         "published",
         files,
+        f"shorter in {len(shorter)} of {len(ends)} cases, with more layers in {len(deeper)}",
     )

@@ -62,13 +62,14 @@ def log_linear(path: str, evidence: str = "") -> Callable[[Results], Verdict]:
         r2 = float(row.get("r2_within") or row["r2"])
         best = REFIT_AGREES if r2 >= MIN_R2 and not better else PARTLY
         other = "" if better is None else f"; {better} fits clearly better"
-        interval = f"[{row['a_lower']:.3g}, {row['a_upper']:.3g}]"
+        low, high = f"{row['a_lower']:.3g}", f"{row['a_upper']:.3g}"
         return Verdict(
             best if row["a_lower"] > 0 else CONTRADICTED,
-            f"slope {row['a']:.3g} per ln, {percent(row['level'], 0)} interval {interval}, R² {r2:.3f}, "
+            f"slope {row['a']:.3g} per ln, {percent(row['level'], 0)} interval [{low}, {high}], R² {r2:.3f}, "
             f"{row['n']} points{other}",
             evidence or ", ".join(laws.levels()),
             (path,),
+            f"slope {row['a']:.3g} [{low}-{high}], R² {r2:.2f}" + (other or f", {row['n']} points"),
         )
 
     return judge
@@ -87,7 +88,7 @@ def coefficients(theorem: str, *refits: tuple[str, str]) -> Callable[[Results], 
 
     def judge(results: Results) -> Verdict:
         quoted = published.quoted(theorem)
-        best, findings = CONTRADICTED, []
+        best, findings, slopes = CONTRADICTED, [], []
         for path, name in refits:
             row = form(results.table(path), name)
             if row is None:
@@ -98,6 +99,7 @@ def coefficients(theorem: str, *refits: tuple[str, str]) -> Callable[[Results], 
                 best = REFIT_AGREES
             elif slope and best != REFIT_AGREES:
                 best = PARTLY
+            slopes.append(f"{row['a']:.3g} with {row['formula']}")
             findings.append(
                 f"{row['formula']} gives {row['a']:.4f} and {row['c']:.3f}, R² {row['r2']:.3f}; the quoted slope "
                 f"is {'inside' if slope else 'outside'} its interval, the intercept "
@@ -105,6 +107,7 @@ def coefficients(theorem: str, *refits: tuple[str, str]) -> Callable[[Results], 
             )
         if not findings:
             return Verdict(NOT_CHECKED, "no fit")
-        return Verdict(best, "; ".join(findings), "published", tuple(path for path, _ in refits))
+        brief = f"refitted slope {' and '.join(slopes)}"
+        return Verdict(best, "; ".join(findings), "published", tuple(path for path, _ in refits), brief)
 
     return judge

@@ -59,6 +59,7 @@ def tokens(results: Results) -> Verdict:
         f"log-linear is {_compared(found)} depths",
         "small-scale",
         (law_path("tokens", run),),
+        f"slope {span(s[0] for s in slopes)} per ln, above 0 at {len(rising)} of {len(lines)} depths",
     )
 
 
@@ -82,6 +83,8 @@ def layers(results: Results) -> Verdict:
         f"log-linear: {verdict(forms)}; after {int(every[0][0]['train_tokens']):,} tokens, slope {first:.2f}",
         "small-scale",
         (law_path("layers", run),),
+        f"slope {middle:.2f} [{low:.2f}-{high:.2f}] after {int(group['train_tokens']):,} tokens, {first:.2f} after "
+        f"{int(every[0][0]['train_tokens']):,}",
     )
 
 
@@ -106,6 +109,7 @@ def add_up(results: Results) -> Verdict:
         ),
         "small-scale",
         (law_path("joint", run),),
+        f"R² {total['r2']:.3f} for the sum, {best['r2']:.3f} for the best law ({behind:.0f} AICc less)",
     )
 
 
@@ -126,4 +130,5 @@ def optimum(results: Results) -> Verdict:
         f"{inverse['loo_rmse']:.1f} for a/b + c (R² {log['r2']:.3f} and {inverse['r2']:.3f}, {log['n']} batches)",
         "small-scale",
         (law_path("optimum", run), law_path("optimum-inverse", run)),
+        f"left-out error {log['loo_rmse']:.1f} tokens with ln b, {inverse['loo_rmse']:.1f} with 1/b",
     )

@@ -42,6 +42,8 @@ class Verdict:
         Evidence level of the numbers.
     files : tuple of str
         Files that show them, relative to the results folder; those in ``paper/published`` relative to the checkout.
+    brief : str
+        The finding in about a dozen words, for the overview; the finding itself if empty.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Verdict:
     finding: str
     evidence: str = ""
     files: tuple[str, ...] = ()
+    brief: str = ""
 
     def __post_init__(self) -> None:
         """Check the status and its evidence."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from paper.sources.gpu_records import campaigns, decoding_error
 from paper.sources.results import Results
 from paper.tables.index import build
 from scylla_sim.checks import InputError
@@ -41,13 +42,16 @@ KERNELS: Sequence[tuple[str, str, Mapping[str, str]]] = (
     ("attention of prefills", "silicon-context-attention", {"framework": "vllm", "regime": "prompts"}),
     ("MLA", "silicon-latent-attention", {}),
     ("MoE layers, bf16", "silicon-experts", {"dtype": "bfloat16", "distribution": "balanced", **_SMALL}),
-    (
-        "time per token of served models, vLLM",
-        "serving-runs",
-        {"quantity": "TPOT", "framework": "vLLM", "device": "all"},
-    ),
 )
 """Label, table, and the values that select its row."""
+
+SERVED: Sequence[tuple[str, str, str]] = (
+    ("time per token", "TPOT", "vLLM"),
+    ("time per token", "TPOT", "SGLang"),
+    ("time per token", "TPOT", "TensorRT-LLM"),
+    ("time to the first token", "TTFT", "all"),
+)
+"""Label, quantity and engine of serving runs."""
 
 
 def _row(rows: Sequence[Row], wanted: Mapping[str, str]) -> Row | None:
@@ -59,6 +63,11 @@ def _row(rows: Sequence[Row], wanted: Mapping[str, str]) -> Row | None:
     ]
     preferred = [row for row in found if row["device"] == PREFERRED] or found
     return max(preferred, key=lambda row: row["n"], default=None)
+
+
+def _errors(row: Row) -> tuple[float, float]:
+    """Return the median errors of the prediction and of the roofline baseline."""
+    return float(row["median_ape"]), float(row["naive_median_ape"])
 
 
 def _rows(results: Results, name: str) -> Sequence[Row]:
@@ -76,6 +85,24 @@ def _served(results: Results) -> Iterator[Bar]:
             yield Bar(f"speed-up of {row['n']} served runs", row["error"], row["error_roofline"])
 
 
+def _loads(results: Results) -> Iterator[Bar]:
+    """Yield the errors of latencies of serving runs, by engine."""
+    rows = _rows(results, "serving-runs")
+    for label, quantity, engine in SERVED:
+        row = _row(rows, {"quantity": quantity, "framework": engine, "device": "all"})
+        if row is not None:
+            yield Bar(f"{label}, {engine} engines" if engine == "all" else f"{label}, {engine}", *_errors(row))
+
+
+def _blind_steps(results: Results) -> Iterator[Bar]:
+    """Yield the errors of whole steps on GPUs that were measured after the prediction."""
+    for campaign in campaigns(results):
+        steps = campaign.rows("step")
+        error, roofline = (decoding_error(steps, f"blind_{name}_s") for name in ("predicted", "naive"))
+        if error is not None and roofline is not None:
+            yield Bar(f"whole steps, {campaign.gpu}, blind", error, roofline)
+
+
 def _this_machine(results: Results) -> Iterator[Bar]:
     """Yield the last row of each suite that was measured on this machine."""
     last = {row["suite"]: row for row in _rows(results, "local") if row.get("naive_median_ape") is not None}
@@ -89,6 +116,5 @@ def bars(results: Results) -> list[Bar]:
     for label, table, wanted in KERNELS:
         row = _row(_rows(results, table), wanted)
         if row is not None:
-            where = f"{row['n']} runs" if row["device"] == "all" else row["device"]
-            found.append(Bar(f"{label}, {where}", row["median_ape"], row["naive_median_ape"]))
-    return [*found, *_served(results), *_this_machine(results)]
+            found.append(Bar(f"{label}, {row['device']}", *_errors(row)))
+    return [*found, *_blind_steps(results), *_loads(results), *_served(results), *_this_machine(results)]

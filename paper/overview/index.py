@@ -110,15 +110,21 @@ def _strip(rows: Sequence[Row]) -> str:
 
 
 def _claims(rows: Sequence[Row]) -> str:
-    """Return the claims in groups by their place in the paper."""
+    """Return the claims in groups by their place in the paper; a finding opens to its numbers, rule and files."""
     lines = []
     for where in dict.fromkeys(row["where"] for row in rows):
         lines.append(f'<tr><th colspan="3">{html.escape(GROUPS.get(where, where))}</th></tr>')
         for row in (row for row in rows if row["where"] == where):
             level = f' <span class="level">{html.escape(row["evidence"])}</span>' if row["evidence"] else ""
+            whole = "".join(
+                f"<p>{label}: {html.escape(row[name])}.</p>"
+                for label, name in (("Claim", "claim"), ("Finding", "finding"), ("Rule", "rule"), ("Files", "file"))
+                if row[name]
+            )
             lines.append(
-                f'<tr><td title="{html.escape(row["claim"])}">{html.escape(row["short"])}</td>'
-                f"<td>{_chip(row['status'])}</td><td>{html.escape(row['finding'])}{level}</td></tr>"
+                f"<tr><td>{html.escape(row['short'])}</td><td>{_chip(row['status'])}</td>"
+                f'<td><details class="finding"><summary>{html.escape(row["brief"])}{level}</summary>{whole}'
+                "</details></td></tr>"
             )
     return f'<table class="claims">{"".join(lines)}</table>'
 
@@ -214,8 +220,8 @@ def page(results: Results, folder: Path) -> str:
         '<p class="soft">The code and the weights of the paper were never released. Here its laws are fitted '
         "again, drafts are trained at small scale, and throughput is predicted by a simulator whose kernels are "
         "fitted to measured GPUs. No number on this page is a measurement of the paper's own system.</p>\n"
-        f'{_strip(rows)}<p class="soft">{len(rows)} claims. Each status follows from a rule and a file: '
-        '<a href="claims.md">claims.md</a>.</p>\n'
+        f'{_strip(rows)}<p class="soft">{len(rows)} claims. Each finding opens to its numbers, '
+        'its rule and its files; <a href="claims.md">claims.md</a> has them as one table.</p>\n'
         f'<div class="halves"><div><h2>The claims</h2>{_claims(rows)}</div>'
         f"<div><h2>How far off is the simulator?</h2>{_bars(bars(results))}<h2>Words</h2>{_words()}</div></div>\n"
         f"<h2>Figures</h2>{_figures(folder)}\n<h2>Tables</h2>{_tables(results)}\n"

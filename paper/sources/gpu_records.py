@@ -60,19 +60,21 @@ def speedup_error(table: ResultTable) -> float | None:
     return float(rows[0]["median_ape"]) if rows else None
 
 
-def decoding_error(rows: list[Row], name: str) -> float | None:
-    """Return the median error of a prediction over the steps in CUDA graphs that decode, draft or verify.
+def decoding_error(rows: list[Row], column: str) -> float | None:
+    """Return the median error over the steps in CUDA graphs that decode, draft or verify.
+
+    ``column`` holds the predicted seconds.
 
     Examples
     --------
     >>> row = {"role": "plain", "graph": 1.0, "latency_ms": 10.0, "blind_predicted_s": 0.009}
-    >>> round(decoding_error([row, row | {"role": "prefill", "blind_predicted_s": 0.005}], "blind"), 3)
+    >>> round(decoding_error([row, row | {"role": "prefill", "blind_predicted_s": 0.005}], "blind_predicted_s"), 3)
     0.1
     """
     errors = [
-        abs(1e3 * row[f"{name}_predicted_s"] / row["latency_ms"] - 1.0)
+        abs(1e3 * row[column] / row["latency_ms"] - 1.0)
         for row in rows
-        if row["graph"] == 1 and row["role"] != "prefill" and row.get(f"{name}_predicted_s") is not None
+        if row["graph"] == 1 and row["role"] != "prefill" and row.get(column) is not None
     ]
     return median(errors) if errors else None
 

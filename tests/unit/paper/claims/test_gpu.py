@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from gpu_results import cycle, rewrite, step, without_gpu
@@ -23,6 +24,16 @@ def test_verdicts_follow_their_rules(own_results: Path) -> None:
     assert gpu.best_falls(wrong).status == CONTRADICTED
     steep = rewrite(own_results, "step", [step("plain", 1, 1, 6.0), step("verify", 1, 4, 9.0)])
     assert gpu.verify_is_flat(steep).status == CONTRADICTED
+
+
+def test_every_measured_gpu_must_support_the_speedup(own_results: Path) -> None:
+    shutil.copytree(own_results / "gpu/h100-sxm", own_results / "gpu/h200-sxm")
+    rewrite(own_results, "specdecode", [cycle(1, 1, 1.3), cycle(8, 1, 1.2)])
+    verdict = gpu.speedup(Results(own_results))
+    assert verdict.status == PARTLY  # all inside on one GPU, 5 of 6 on the other
+    assert verdict.brief == "h100-sxm 100 % inside, median error 2.0 %; h200-sxm 83 % inside, median error 2.0 %"
+    rewrite(own_results, "specdecode", [cycle(1, 1, 1.3, blind=2.0)])
+    assert gpu.speedup(Results(own_results)).status == CONTRADICTED
 
 
 def test_claims_without_a_record_are_not_checked(own_results: Path) -> None:

@@ -24,6 +24,11 @@ def test_a_status_with_evidence_names_level_and_file(finished_results: Path) -> 
             assert row["evidence"] and row["file"]
 
 
+def test_the_overview_states_each_finding_in_one_or_two_lines(finished_results: Path) -> None:
+    for row in judged(Results(finished_results)):
+        assert 0 < len(row["brief"]) <= 90, row["brief"]
+
+
 def test_the_page_counts_its_statuses_and_states_every_rule(finished_results: Path, tmp_path: Path) -> None:
     paths = write(Results(finished_results), tmp_path)
     text = paths[0].read_text()

@@ -114,13 +114,13 @@ def test_every_case_of_the_campaign_was_predicted_and_none_failed(recorded: Reco
 
 CLAIMS = {
     "h100-sxm": (
-        "72 % of 78 speed-ups in their 90 % interval, median error 4.6 %, largest 21.7 %",
+        "h100-sxm: 72 % of 78 speed-ups in their 90 % interval, median error 4.6 %, largest 21.7 %",
         "context 512: 3 at batch 1, 2 at batch 8 to 64, 1 at batch 128, 0 (autoregressive decoding) at batch 256",
         {512: 7, 2048: 6},
         "median ratio 1.012 of 19 verify steps (1.00 to 1.07)",
     ),
     "h200-sxm": (
-        "50 % of 84 speed-ups in their 90 % interval, median error 6.1 %, largest 22.4 %",
+        "h200-sxm: 50 % of 84 speed-ups in their 90 % interval, median error 6.1 %, largest 22.4 %",
         "context 512: 2 at batch 1 to 32, 1 at batch 64 to 128, 0 (autoregressive decoding) at batch 256",
         {512: 7, 2048: 7},
         "median ratio 1.015 of 19 verify steps (1.01 to 1.11)",
