@@ -145,7 +145,7 @@ def draft_ops(
     >>> [op.name for op in ops if op.kind == "gemm"]  # doctest: +NORMALIZE_WHITESPACE
     ['fuse_features', 'qkv_proj', 'o_proj', 'gate_up_proj', 'down_proj', 'qkv_second_input', 'lm_head']
     """
-    b, s, q = np.broadcast_arrays(positive("batch", batch), positive("context", context), positive("width", width))
+    b, s, q = positive("batch", batch), positive("context", context), positive("width", width)
     if draft.kind in ("none", "ngram"):
         return []
     check_target(draft, target)

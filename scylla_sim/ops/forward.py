@@ -103,9 +103,7 @@ def forward_ops(
     >>> round(sum(float(op.memory_bytes("bfloat16", "bfloat16")) for op in ops) / 1e9, 1)
     15.2
     """
-    b, s, q = np.broadcast_arrays(
-        positive("batch", batch), positive("context", context), positive("tokens", tokens)
-    )
+    b, s, q = positive("batch", batch), positive("context", context), positive("tokens", tokens)
     ranks = check_tensor_parallel(model, tp)
     out = element_bytes(dtype).output
     rows = b * q

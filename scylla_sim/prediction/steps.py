@@ -280,9 +280,7 @@ def target_step(
     >>> 0.005 < float(step.seconds) < 0.007
     True
     """
-    b, s, n = np.broadcast_arrays(
-        positive("batch", batch), positive("context", context), positive("tokens", tokens)
-    )
+    b, s, n = positive("batch", batch), positive("context", context), positive("tokens", tokens)
     ops = forward_ops(model, batch=b, context=s, tokens=n, tp=deployment.tp, dtype=deployment.dtype)
     return step_of_ops(ops, deployment, b * n, b)
 
@@ -302,7 +300,7 @@ def draft_pass(
 
     ``first`` is whether it is the first pass of a cycle, which reads the target's features.
     """
-    b, s = np.broadcast_arrays(positive("batch", batch), positive("context", context))
+    b, s = positive("batch", batch), positive("context", context)
     ops = draft_ops(
         draft,
         target,

@@ -69,3 +69,12 @@ def test_gathering_the_logits_moves_half_of_an_all_reduce():
     (gather,) = (op for op in ops if op.name == "logits_gather")
     assert float(gather.columns["bytes"]) == 0.5 * 2 * 128_256 * 12
     assert (gather.kind, gather.count, float(gather.columns["num_gpus"])) == ("all_reduce", 1, 2.0)
+
+
+def test_only_attention_spans_a_grid_of_batches_and_contexts():
+    batch, context = np.array([[1.0], [8.0], [64.0]]), np.array([512.0, 2048.0])
+    for name in ("llama-3.1-8b", "gpt-oss-20b"):
+        ops = forward.forward_ops(catalog.model(name), batch=batch, context=context, tokens=4)
+        shapes = {op.kind: np.broadcast(*op.columns.values()).shape for op in ops}
+        assert shapes.pop("decode_attention") == (3, 2)
+        assert set(shapes.values()) == {(3, 1)}

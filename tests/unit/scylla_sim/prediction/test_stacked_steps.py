@@ -39,3 +39,7 @@ def test_draft_lengths_together_equal_each_alone(model: str, hardware: str, draf
         np.testing.assert_array_equal(one.speedup_estimate.upper, alone.speedup_estimate.upper)
         np.testing.assert_array_equal(one.tokens_per_s_estimate.lower, alone.tokens_per_s_estimate.lower)
         assert (one.evidence, one.bound()) == (alone.evidence, alone.bound())
+        spread = {**grid, "batch": np.tile(BATCH, (1, 2)), "context": np.tile(CONTEXT, (3, 1))}
+        (whole,) = predict_each(scenario.target_model(), [config], target, **spread)  # GEMMs at every context too
+        np.testing.assert_array_equal(one.cycle_s, whole.cycle_s)
+        np.testing.assert_array_equal(one.speedup_estimate.upper, whole.speedup_estimate.upper)
