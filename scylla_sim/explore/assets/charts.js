@@ -1,5 +1,5 @@
-// Charts of the page. Plotly draws axes and lines; the stacked bars are plain HTML. Points that move with the batch
-// lie above a chart, because a redraw of its axes takes thirty times as long.
+// Charts of the page. Plotly draws axes and ticks, and finds the point under the pointer. Curves and points lie above
+// it as SVG, because a redraw by Plotly takes thirty times as long. The stacked bars are plain HTML.
 "use strict";
 
 const COLORS = {ink: "#1b2733", soft: "#66737f", blue: "#0b62a4", good: "#0a7554", bad: "#b0380a"};
@@ -8,10 +8,12 @@ const PARTS = [  // key, name, colour, colour of the number on it
   ["attention", "attention", "#7cc4ee", "#1b2733"], ["other", "other kernels", "#aab4bd", "#1b2733"],
   ["engine", "engine", "#b9500f", "#fff"],
 ];
-const AXIS = {gridcolor: "#edf0f3", zeroline: false, automargin: false, fixedrange: true};
+const AXIS = {type: "linear", gridcolor: "#edf0f3", zeroline: false, automargin: false, fixedrange: true,
+  ticklabeloverflow: "allow"};  // else Plotly measures all labels of an axis again after each of them
 const CONFIG = {displayModeBar: false, responsive: false};
 const MARGIN = {l: 58, r: 14, t: 8, b: 40};
-const axes = {};  // chart -> axes of its last drawing
+const DASHES = {dash: "9 6", dot: "3 4"};
+const charts = {};  // chart -> its axes, its layout, its curves, and whether Plotly has the curves
 let sizes = {};  // of the charts in pixels; reading them from the document would force a layout
 
 function measureCharts() {
@@ -19,35 +21,89 @@ function measureCharts() {
   sizes = Object.fromEntries(plots.map(plot => [plot.id, [plot.clientWidth, plot.clientHeight]]));
 }
 
-function react(id, traces, x, y, more = {}) {
+// End of an axis of a chart for a largest value: the end that it has, if that still suits, else a round number. A
+// slider then seldom moves an axis.
+function end(id, axis, value) {
+  const power = 10 ** Math.floor(Math.log10(value)), old = charts[id]?.[axis].range[1];
+  if (old >= value && old <= 1.5 * value) return old;
+  const steps = [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10];
+  return power * steps.find(one => one * power >= value * (1 - 1e-9));
+}
+
+function frame(id, x, y) {  // a redraw by Plotly only where an axis changed
+  const key = JSON.stringify([sizes[id], x, y]);
+  if (charts[id]?.key === key) return;
   const [width, height] = sizes[id];
-  axes[id] = [x, y];
-  return Plotly.react(id, traces, {
-    width, height, margin: MARGIN, hovermode: "closest", showlegend: false,
+  const layout = {
+    width, height, margin: MARGIN, hovermode: "closest", showlegend: false, dragmode: false,
     paper_bgcolor: "#fff", plot_bgcolor: "#fff",
     font: {family: "Segoe UI, Roboto, Helvetica Neue, Liberation Sans, Arial, sans-serif", size: 12, color: COLORS.ink},
     xaxis: {...AXIS, ...x, title: {text: x.label, standoff: 4, font: {size: 12}}},
-    yaxis: {...AXIS, ...y, title: {text: y.label || "", standoff: 4, font: {size: 12}}}, ...more,
-  }, CONFIG);
+    yaxis: {...AXIS, ...y, title: {text: y.label || "", standoff: 4, font: {size: 12}}},
+  };
+  charts[id] = {key, x, y, layout, curves: [], known: false};
+  Plotly.react(id, [], layout, CONFIG);
 }
-const note = (x, y, text, more) => ({x, y, text, showarrow: false, font: {size: 11, color: COLORS.soft}, ...more});
+
+// Functions from values of the axes of a chart to pixels inside its frame, and the size of the frame.
+function scales(id) {
+  const {x, y} = charts[id], {l, r, t, b} = MARGIN, [width, height] = [sizes[id][0] - l - r, sizes[id][1] - t - b];
+  const share = ({type, range: [low, high]}, value) => ((type === "log" ? Math.log10(value) : value) - low) / (high - low);
+  return {width, height, px: value => share(x, value) * width, py: value => (1 - share(y, value)) * height};
+}
+
+const layer = (id, name) => byId(id.replace("plot", name));
+const inFrame = (width, height, inside) => `<svg x="${MARGIN.l}" y="${MARGIN.t}" width="${width}" height="${height}">`
+  + `${inside}</svg>`;
+const lineOf = (x1, y1, x2, y2, color, dash = "") => `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" `
+  + `stroke="${color}" stroke-dasharray="${dash}"/>`;
+const textAt = (x, y, text, anchor, color = COLORS.soft) =>
+  `<text x="${x}" y="${y}" text-anchor="${anchor}" fill="${color}">${text}</text>`;
+
+// Curves {x, y, color, dash, width, dots, band, said}: `band` is the other side of an area, `said` the text of a
+// point under the pointer, as Plotly's hovertemplate has it, `names` of the points. `more` gives SVG from the scales.
+function showCurves(id, curves, more = () => "") {
+  const at = scales(id), {width, height, px, py} = at;
+  const points = ({x}, y) => x.map((value, n) => `${px(value).toFixed(1)},${py(y[n]).toFixed(1)}`);
+  const drawn = curves.map(one => {
+    const path = points(one, one.y), {color, dash, width: stroke = 2, dots, band} = one;
+    if (band) return `<polygon points="${[...path, ...points(one, band).reverse()].join(" ")}" fill="${color}" `
+      + 'fill-opacity=".14"/>';
+    const circles = !dots ? "" : path.map(place => { const [cx, cy] = place.split(",");
+      return `<circle class="dot" cx="${cx}" cy="${cy}" r="2.3" fill="${color}"/>`; }).join("");
+    return `<polyline points="${path.join(" ")}" stroke="${color}" stroke-width="${stroke}" `
+      + `stroke-dasharray="${DASHES[dash] ?? ""}"/>${circles}`;
+  });
+  layer(id, "curves").innerHTML = inFrame(width, height, drawn.join("") + more(at));
+  charts[id].curves = curves;
+  charts[id].known = false;
+}
+
+// Give Plotly the curves when the pointer comes: it finds the nearest point, and its own lines have no width.
+function tellPlotly(id) {
+  const chart = charts[id];
+  if (!chart || chart.known) return;
+  chart.known = true;
+  const traces = chart.curves.filter(one => one.said).map(({x, y, color, said, names}) => ({x, y, text: names,
+    mode: "lines", line: {color, width: 0}, hovertemplate: said}));
+  Plotly.react(id, traces, chart.layout, CONFIG);
+}
 
 // Points above a chart: {x, y, color, text, title}. `shape` is SVG that lies below them, from their pixels.
 function mark(id, points, shape = () => "") {
-  const [width, height] = sizes[id], [x, y] = axes[id], {l, r, t, b} = MARGIN;
-  const share = ({type, range: [low, high]}, value) => ((type === "log" ? Math.log10(value) : value) - low) / (high - low);
-  const at = points.map(one => [l + share(x, one.x) * (width - l - r), height - b - share(y, one.y) * (height - t - b)]);
-  const inside = at.map(([px, py]) => px >= l - 1 && px <= width - r + 1 && py >= t - 1 && py <= height - b + 1);
+  const {width, height, px, py} = scales(id), {l, t} = MARGIN;
+  const at = points.map(one => [l + px(one.x), t + py(one.y)]);
+  const inside = at.map(([x, y]) => x >= l - 1 && x <= l + width + 1 && y >= t - 1 && y <= t + height + 1);
   const circles = points.map(({color, text, title}, n) => !inside[n] ? "" : `<circle cx="${at[n][0]}" cy="${at[n][1]}" `
     + `r="6" fill="${color}">${title ? `<title>${title}</title>` : ""}</circle>` + (text ? `<text x="${at[n][0] + 9}" `
-    + `y="${at[n][1] + (y.type === "log" ? 15 : -8)}" fill="${color}">${text}</text>` : ""));
-  byId(id.replace("plot", "points")).innerHTML = shape(at) + circles.join("");
+    + `y="${at[n][1] + (charts[id].y.type === "log" ? 15 : -8)}" fill="${color}">${text}</text>` : ""));
+  layer(id, "points").innerHTML = shape(at) + circles.join("");
 }
 const swatch = (color, text, line) => `<span class="key"><i class="${line ? "line" : "box"}" `
   + `style="${line ? `border-top:2.5px ${line} ${color}` : `background:${color}`}"></i>${text}</span>`;
 
 function drawSpeedup() {
-  const {K, context, rates, unsure} = state, traces = [], legend = [], full = [];
+  const {K, context, rates, unsure} = state, curves = [], legend = [], full = [];
   const contexts = [512, context, 16384].filter((one, at) => at === 1 || Math.abs(Math.log(one / context)) > 0.3)
     .filter(one => one <= model.contexts[model.contexts.length - 1]).sort((a, b) => a - b);
   for (const one of contexts) {
@@ -60,32 +116,28 @@ function drawSpeedup() {
     const chosen = one === context;
     const [color, dash, line] = chosen ? [COLORS.blue, "solid", "solid"] : one < context
       ? [COLORS.soft, "dot", "dotted"] : [COLORS.good, "dash", "dashed"];
-    if (chosen) traces.push({x: [...x, ...x.slice().reverse()], line: {width: 0}, mode: "lines", hoverinfo: "skip",
-      y: [...values.map(v => v.upper), ...values.map(v => v.lower).reverse()],
-      fill: "toself", fillcolor: "rgba(11,98,164,.14)"});
+    if (chosen) curves.unshift({x, y: values.map(v => v.upper), band: values.map(v => v.lower), color});
     if (most < model.lastBatch) full.push([most, values[values.length - 1].speedup, color]);
-    traces.push({x, y: values.map(v => v.speedup), mode: "lines", line: {color, dash, width: chosen ? 2.6 : 1.5},
-      hovertemplate: `batch %{x}: %{y:.2f}×<extra>${short(one)} context</extra>`});
+    curves.push({x, y: values.map(v => v.speedup), color, dash, width: chosen ? 2.6 : 1.5,
+      said: `batch %{x}: %{y:.2f}×<extra>${short(one)} context</extra>`});
     legend.push(swatch(color, short(one), line));
   }
-  traces.push({x: full.map(([x]) => x), y: full.map(([, y]) => y), mode: "markers", hoverinfo: "skip",
-    marker: {symbol: "line-ns-open", size: 11, color: full.map(([, , color]) => color),
-      line: {color: full.map(([, , color]) => color), width: 2}}});
-  const y = traces.flatMap(trace => trace.y), low = Math.min(0.6, ...y) * 0.95, high = Math.max(1.3, ...y) * 1.08;
+  const y = curves.flatMap(({y, band}) => band ? [...y, ...band] : y);
+  const least = 0.95 * Math.min(0.6, ...y), old = charts["speedup-plot"]?.y.range[0];
+  const low = old <= least && old > least - 0.3 ? old : Math.floor(10 * least) / 10 - 0.04;
   const cross = K ? model.crossovers(K, context, rates, unsure).speedup : null;
-  const shapes = [{type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: {color: COLORS.ink, width: 1}}];
-  const notes = [note(0.005, 1, "plain decoding", {xref: "paper", xanchor: "left", yanchor: "top"})];
-  if (cross > 1) {
-    shapes.push({type: "line", x0: cross, x1: cross, yref: "paper", y0: 0, y1: 1,
-      line: {color: COLORS.bad, width: 1, dash: "dot"}});
-    notes.push(note(Math.log10(cross), 1, `plain wins from ${cross}`, {yref: "paper", yanchor: "top",
-      xanchor: cross > 40 ? "right" : "left", font: {size: 11, color: COLORS.bad}}));
-  }
-  byId("speedup-legend").innerHTML = `context ${legend.join("")}<span class="key"><b class="tick"></b>memory full</span>`;
+  put("speedup-legend", `context ${legend.join("")}<span class="key"><b class="tick"></b>memory full</span>`);
   const ticks = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
-  react("speedup-plot", traces, {label: "batch", type: "log", range: [-0.02, Math.log10(1100)],
+  frame("speedup-plot", {label: "batch", type: "log", range: [-0.02, Math.log10(1100)],
     tickvals: sizes["speedup-plot"][0] < 420 ? ticks.filter((_, at) => at % 2 === 0) : ticks},
-  {range: [low, high], ticksuffix: "×", nticks: 7}, {shapes, annotations: notes});
+  {range: [low, end("speedup-plot", "y", 1.05 * Math.max(1.3, ...y))], ticksuffix: "×", nticks: 7});
+  showCurves("speedup-plot", curves, ({width, height, px, py}) => lineOf(0, py(1), width, py(1), COLORS.ink)
+    + textAt(4, py(1) + 13, "plain decoding", "start")
+    + full.map(([x, y, color]) => `<line class="tick" x1="${px(x)}" x2="${px(x)}" y1="${py(y) - 9}" y2="${py(y) + 9}" `
+      + `stroke="${color}"/>`).join("")
+    + (cross > 1 ? lineOf(px(cross), 0, px(cross), height, COLORS.bad, DASHES.dot)
+      + textAt(px(cross) + (cross > 40 ? -5 : 5), 13, `plain wins from ${cross}`, cross > 40 ? "end" : "start", COLORS.bad)
+      : ""));
 }
 
 function markSpeedup(now) {
@@ -106,23 +158,19 @@ function drawParts(now, i) {
     return `<div class="bar"><span>${name}<small>${under}</small></span>`
       + `<div>${pieces.join("")}<b>${three(1e3 * parts.total / tau)} ms</b></div></div>`;
   }).join("");
-  byId("parts-legend").innerHTML = PARTS.map(([, name, color]) => swatch(color, name)).join("");
+  put("parts-legend", PARTS.map(([, name, color]) => swatch(color, name)).join(""));
 }
 
 function drawRoofline() {
   const {peak_flop_per_s: peak, bytes_per_s: rate} = model.data.device, tera = 1e12;
-  const ridge = peak / rate, last = Math.max(2000, 4 * ridge);
-  const traces = [{x: [0.5, ridge, last], y: [0.5 * rate / tera, peak / tera, peak / tera], mode: "lines",
-    hoverinfo: "skip", line: {color: COLORS.ink, width: 1.5}}];
-  const notes = [
-    note(Math.log10(ridge), Math.log10(peak / tera), `bound by compute right of ${Math.round(ridge)}`,
-      {yanchor: "bottom", xanchor: "right"}),
-    note(Math.log10(3), Math.log10(3 * rate / tera), `${two(rate / tera)} TB/s`, {xanchor: "right", yanchor: "bottom"})];
-  const ticks = [1, 10, 100, 1000, 10000];
-  react("roofline-plot", traces,
+  const ridge = peak / rate, last = Math.max(2000, 4 * ridge), ticks = [1, 10, 100, 1000, 10000];
+  frame("roofline-plot",
     {label: "FLOP per byte moved", type: "log", range: [Math.log10(0.5), Math.log10(last)], tickvals: ticks},
-    {label: "TFLOP/s", type: "log", range: [Math.log10(0.4 * rate / tera), Math.log10(3 * peak / tera)],
-      tickvals: ticks}, {annotations: notes});
+    {label: "TFLOP/s", type: "log", range: [Math.log10(0.4 * rate / tera), Math.log10(3 * peak / tera)], tickvals: ticks});
+  showCurves("roofline-plot",
+    [{x: [0.5, ridge, last], y: [0.5 * rate / tera, peak / tera, peak / tera], color: COLORS.ink, width: 1.5}],
+    ({px, py}) => textAt(px(ridge), py(peak / tera) - 5, `bound by compute right of ${Math.round(ridge)}`, "end")
+      + textAt(px(3) - 4, py(3 * rate / tera) - 4, `${two(rate / tera)} TB/s`, "end"));
 }
 
 function markRoofline(i) {
@@ -145,17 +193,18 @@ function drawPareto(best) {
     const at = PARETO.filter(b => b <= Math.max(1, most)).map(b => model.index(b));
     const rate = at.map(one => { const v = model.at(shape, one, context, rates, 0); return v.tau / v.cycle; });
     legend.push(swatch(color, name, "solid"));
-    return {x: rate, y: at.map((one, n) => model.batches[one] * rate[n] / ranks), mode: "lines+markers",
-      text: at.map(one => model.batches[one]), line: {color, width}, marker: {size: 4.5},
-      hovertemplate: `batch %{text}: %{x:.0f} per user, %{y:.0f} per GPU<extra>${name}</extra>`};
+    return {x: rate, y: at.map((one, n) => model.batches[one] * rate[n] / ranks), dots: true, color, width,
+      names: at.map(one => model.batches[one]),
+      said: `batch %{text}: %{x:.0f} per user, %{y:.0f} per GPU<extra>${name}</extra>`};
   };
-  const traces = [curve(0, "plain", COLORS.soft, 2)];
-  if (K) traces.push(curve(K, shapeName(K), COLORS.blue, 2.6));
-  if (best && best !== K) traces.push(curve(best, `${shapeName(best)}, best here`, COLORS.good, 1.6));
-  const right = 1.08 * Math.max(...traces.flatMap(one => one.x)), top = 1.1 * Math.max(...traces.flatMap(one => one.y));
-  byId("pareto-legend").innerHTML = legend.join("");
-  react("pareto-plot", traces, {label: "tokens/s per user", range: [0, right], nticks: 6},
-    {label: "tokens/s per GPU", range: [0, top], nticks: 6});
+  const curves = [curve(0, "plain", COLORS.soft, 2)];
+  if (K) curves.push(curve(K, shapeName(K), COLORS.blue, 2.6));
+  if (best && best !== K) curves.push(curve(best, `${shapeName(best)}, best here`, COLORS.good, 1.6));
+  const ends = ["x", "y"].map(axis => end("pareto-plot", axis, 1.04 * Math.max(...curves.flatMap(one => one[axis]))));
+  put("pareto-legend", legend.join(""));
+  frame("pareto-plot", {label: "tokens/s per user", range: [0, ends[0]], nticks: 6},
+    {label: "tokens/s per GPU", range: [0, ends[1]], nticks: 6});
+  showCurves("pareto-plot", curves);
 }
 
 function markPareto(now) {

@@ -70,10 +70,10 @@ function drawLoad() {
   byId("output-value").textContent = whole(output);
   loadRange = [highest / 100, 1.1 * highest];
   byId("load-headline").textContent = loadHeadline(curves, rate);
-  byId("load-command").innerHTML = unbroken(command("serve-sim",
-    [`--rate ${Number(rate.toPrecision(4))}/s`, `--input-len ${input}`, `--output-len ${output}`]));
-  byId("load-legend").innerHTML = curves.map(({name, color}) => swatch(color, name, "solid")).join("")
-    + swatch(COLORS.soft, "median", "solid") + swatch(COLORS.soft, "95 %", "dashed");
+  put("load-command", unbroken(command("serve-sim",
+    [`--rate ${Number(rate.toPrecision(4))}/s`, `--input-len ${input}`, `--output-len ${output}`])));
+  put("load-legend", curves.map(({name, color}) => swatch(color, name, "solid")).join("")
+    + swatch(COLORS.soft, "median", "solid") + swatch(COLORS.soft, "95 %", "dashed"));
   const now = last && load.latencies(last, rate), reasons = now ? doubts(K, now) : [], {error} = load.data;
   byId("load-note").textContent = "Poisson arrivals, one replica, one length of prompts and answers; formulas without an "
     + "interval, up to 90 % of saturation. "
@@ -81,29 +81,31 @@ function drawLoad() {
     + (error ? `Against the package at ${error.loads} loads, the page errs by at most ${(100 * error.ttft).toFixed(1)} % `
       + `(TTFT) and ${(100 * error.tpot).toFixed(1)} % (TPOT).` : "");
   for (const [id, key, label] of [["ttft-plot", "ttft", "TTFT (ms)"], ["tpot-plot", "tpot", "TPOT (ms)"]])
-    drawLatency(id, key, label, curves, rate, highest);
+    drawLatency(id, key, label, curves, highest);
 }
 
-function drawLatency(id, key, label, curves, rate, highest) {
-  const traces = [], points = [];
+// Latencies along the loads of a curve, kept with it.
+const sampled = curve => curve.sampled ??= Array.from({length: RATES}, (_, i) => {
+  const rate = load.data.highest * curve.saturation * (i + 0.2) / (RATES - 0.8);
+  return {rate, ...load.latencies(curve, rate)};
+});
+
+function drawLatency(id, key, label, curves, highest) {
+  const lines = [], {rate} = state, points = [];
   let top = 0;
   for (const {name, color, curve} of curves) {
     if (curve === null) continue;
-    const x = Array.from({length: RATES}, (_, i) => load.data.highest * curve.saturation * (i + 0.2) / (RATES - 0.8));
-    const found = x.map(one => load.latencies(curve, one));
+    const found = sampled(curve), here = load.latencies(curve, rate);
     for (const [which, dash] of [["50", "solid"], ["95", "dash"]]) {
       const y = found.map(one => 1e3 * one[key + which]);
       top = Math.max(top, y[Math.floor(0.9 * y.length)]);
-      traces.push({x, y, mode: "lines", line: {color, dash, width: 2},
-        hovertemplate: `%{x:.3g}/s: %{y:.3g} ms<extra>${name}, ${which} %</extra>`});
+      lines.push({x: found.map(one => one.rate), y, color, dash,
+        said: `%{x:.3g}/s: %{y:.3g} ms<extra>${name}, ${which === "50" ? "median" : "95 %"}</extra>`});
+      if (here !== null) points.push({x: rate, y: 1e3 * here[key + which], color});
     }
-    const here = load.latencies(curve, rate);
-    if (here !== null) for (const which of ["50", "95"]) points.push([1e3 * here[key + which], color]);
   }
-  traces.push({x: points.map(() => rate), y: points.map(([y]) => y), mode: "markers", hoverinfo: "skip",
-    marker: {size: 9, color: points.map(([, color]) => color), line: {color: "#fff", width: 1.5}}});
-  const shapes = [{type: "line", x0: rate, x1: rate, yref: "paper", y0: 0, y1: 1,
-    line: {color: COLORS.soft, width: 1, dash: "dot"}}];
-  react(id, traces, {label: "requests/s", range: [0, highest], nticks: 6},
-    {label, range: [0, 1.25 * Math.max(top, ...points.map(([y]) => y))], nticks: 6}, {shapes});
+  frame(id, {label: "requests/s", range: [0, end(id, "x", highest || 1)], nticks: 6},
+    {label, range: [0, end(id, "y", 1.25 * Math.max(top, ...points.map(({y}) => y), 1e-3))], nticks: 6});
+  showCurves(id, lines, ({height, px}) => lineOf(px(rate), 0, px(rate), height, COLORS.soft, DASHES.dot));
+  mark(id, points);
 }

@@ -84,7 +84,7 @@ const deploymentQuery = () => new URLSearchParams(CHOICES.map(([key]) => [key, b
 async function changeDeployment() {
   const began = performance.now(), answer = await fetch(`/data?${deploymentQuery()}`);
   if (!answer.ok) {
-    byId("summary").innerHTML = `<span class="problem">${escaped(await answer.text())}</span>`;
+    put("summary", `<span class="problem">${escaped(await answer.text())}</span>`);
     return;
   }
   model = new Model(await answer.json());
@@ -152,8 +152,8 @@ function showTexts() {
   const i = model.index(state.batch), {K, context, rates, unsure} = state;
   const now = model.at(K, i, context, rates, unsure);
   showSliders(now, i);
-  byId("headline").innerHTML = headline(now, i);
-  byId("summary").innerHTML = summary(i);
+  put("headline", headline(now, i));
+  put("summary", summary(i));
   showFacts(now, i);
   byId("footnote").textContent = footnote();
   writeAddress();
@@ -250,6 +250,7 @@ function listen() {
   };
   links("presets", PRESETS);
   links("questions", QUESTIONS);
+  for (const plot of document.querySelectorAll(".frame > .plot")) plot.onpointerenter = () => tellPlotly(plot.id);
   document.addEventListener("dragover", event => { event.preventDefault(); document.body.classList.add("dropping"); });
   document.addEventListener("dragleave", () => document.body.classList.remove("dropping"));
   document.addEventListener("drop", event => {

@@ -2,6 +2,10 @@
 "use strict";
 
 const byId = id => document.getElementById(id);
+const written = {};  // element -> its text; writing the same again would cost a layout, and be read aloud
+function put(id, text) {
+  if (written[id] !== text) byId(id).innerHTML = written[id] = text;
+}
 const thin = text => text.replace(/\B(?=(\d{3})+(?!\d))/g, "\u2009");
 const three = x => x >= 1000 ? thin(String(Math.round(Number(x.toPrecision(3)))))
   : x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2);
