@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--hardware", metavar="NAME|FILE.toml", help="GPU of the runs")
     group.add_argument("--tp", type=int, default=1, help="tensor-parallel GPUs; default 1")
     group.add_argument("--model", metavar="NAME|config.json", help="model of the runs")
-    group.add_argument("--precision", help="precision of the weights; default: of the checkpoint, or bf16")
+    group.add_argument(
+        "--precision", help="precision of the weights; default: of the checkpoint or release, or bf16"
+    )
     group.add_argument("--kv-precision", help="of the KV cache; default: of the checkpoint, or bf16")
     group.add_argument(
         "--engine", metavar="NAME", help=f"preset to start from; default {DEFAULT_ENGINE}", default=DEFAULT_ENGINE

@@ -53,7 +53,7 @@ def add_precision_arguments(parser: argparse.ArgumentParser, *, lists: bool = Fa
     parser.add_argument(
         "--precision",
         metavar="NAME[,NAME]" if lists else None,
-        help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}; default: of the checkpoint, or bf16",
+        help=f"of the weights: {', '.join(WEIGHT_PRECISIONS)}; default: of the checkpoint or release, or bf16",
     )
     parser.add_argument("--kv-precision", help="of the KV cache; default: of the checkpoint, or bf16")
 

@@ -46,11 +46,13 @@ class Precisions:
 
 
 def _from_file(model: Model) -> tuple[Quantization, list[str]]:
-    """Return the quantization of the checkpoint, or 16 bits for an unquantized one."""
+    """Return the quantization of the checkpoint or of the release, or 16 bits for an unquantized one."""
     found = model.quantization
     if found is None:
-        assumed = f"{model.name} is released in {model.released_precision}; without --precision, bf16 is assumed"
-        return uniform(HALF, moe=model.moe is not None), [assumed] if model.released_precision else []
+        released = model.released_precision
+        said = [f"{model.name} runs in {released}, as it is released; see --precision"] if released else []
+        dtype = WEIGHT_PRECISIONS[released] if released else HALF
+        return uniform(dtype, moe=model.moe is not None), said
     if found.problem:
         raise fail("quantization_config", found.method, found.problem, "or give --precision")
     mla = model.mla
@@ -111,7 +113,7 @@ def target_precisions(
     Parameters
     ----------
     precision
-        Precision of the weights; ``None`` takes that of the checkpoint.
+        Precision of the weights; ``None`` takes that of the checkpoint, or of the release of a catalog entry.
     kv_precision
         Precision of the KV cache; ``None`` takes that of the checkpoint, or 16 bits.
 

@@ -43,11 +43,14 @@ def test_file_in_4_bits_is_predicted_in_4_bits_and_says_so(tmp_path):
 
 
 @pytest.mark.parametrize(("model", "precision"), [("gpt-oss-20b", "mxfp4"), ("deepseek-v3", "fp8_block")])
-def test_a_catalog_entry_in_16_bits_says_in_which_precision_it_is_released(model, precision):
+def test_a_catalog_entry_runs_in_the_precision_of_its_release_and_says_so(model, precision):
     alone = Scenario(model, hardware="b200-sxm", tp=8)
-    said = f"{model} is released in {precision}; without --precision, bf16 is assumed"
+    stated = replace(alone, precision=precision)
+    said = f"{model} runs in {precision}, as it is released; see --precision"
     assert said in alone.precision_notes()
-    assert said not in replace(alone, precision=precision).precision_notes()
+    assert said not in stated.precision_notes()
+    assert alone.predict().rows() == stated.predict().rows()
+    assert replace(alone, precision="bf16").predict().rows()[0]["precision"] == "bf16"
     assert Scenario("qwen3-8b", hardware="b200-sxm").precision_notes() == []
 
 
