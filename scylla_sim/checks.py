@@ -221,7 +221,7 @@ def number(name: str, value: ArrayLike, low: float = -np.inf, high: float = np.i
 def one_of(name: str, value: str, known: Iterable[str], *, hint: str = "") -> str:
     """Return ``value`` if it is known; otherwise raise an error that lists the known names.
 
-    The error suggests the known name that is most similar, regardless of case.
+    The error suggests the most similar known name with the same first letter, regardless of case: gemma is no llama.
 
     Examples
     --------
@@ -236,6 +236,7 @@ def one_of(name: str, value: str, known: Iterable[str], *, hint: str = "") -> st
     import difflib  # errors only, so that good input does not wait for it
 
     by_lower = {known_name.lower(): known_name for known_name in names}
-    near = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
+    wanted = str(value).lower()
+    near = difflib.get_close_matches(wanted, [name for name in by_lower if name[:1] == wanted[:1]], n=1, cutoff=0.5)
     guess = f"did you mean {by_lower[near[0]]}? " if near else ""
     raise fail(name, value, "is not known", f"{guess}known: {', '.join(names)}" + (f"; {hint}" if hint else ""))

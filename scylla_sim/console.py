@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -220,7 +221,8 @@ def counts(name: str, text: str) -> list[float]:
     try:
         return [parse_count(part) for part in text.split(",")]
     except ValueError as error:
-        raise fail(name, text, f"is not understood ({error})") from None
+        hint = "list them, as 1,2,3" if re.fullmatch(r"\s*\d+\s*(-|\.\.|:)\s*\d+\s*", text) else ""
+        raise fail(name, text, f"is not understood ({error})", hint) from None
 
 
 def count(name: str, text: str) -> float:
@@ -266,7 +268,7 @@ def emit(
     columns
         Columns of the text table, all by default. JSON and CSV always have all keys.
     lead
-        Answer in words, above the text table.
+        Answer in words, above the text table. Without rows it is printed alone.
     footer
         Lines under the text table.
     **facts
@@ -277,7 +279,7 @@ def emit(
     elif args.format == "csv":
         text = format_csv(rows)
     else:
-        text = wrapped(lead) + text_table(rows, columns) + wrapped(footer)
+        text = wrapped(lead) + (text_table(rows, columns) if rows or not lead else "") + wrapped(footer)
     emit_text(args, text)
 
 

@@ -193,9 +193,8 @@ def _from_published(
     """Return the typical tau of a draft's method with its ends, and remark that it was not measured."""
     method = draft.method_name
     if method not in typical.methods():
-        hint = "or give tokens_per_cycle, reference_tokens_per_cycle, or draft_train_tokens of a head"
-        rule = f"must be given for draft={draft.name!r}, which has no published values, for example 0.7"
-        raise fail("acceptance", None, rule, hint)
+        hint = "give acceptance, for example 0.7; or tokens_per_cycle, or draft_train_tokens of a head"
+        raise fail("draft", draft.name, "has no published acceptance", hint)
     found = typical.typical_tau(
         method,
         (s.draft_len, s.top_k, s.verify_tokens),

@@ -16,6 +16,7 @@ from scylla_sim.records import read_json
 
 KINDS = ("conditional", "cumulative")
 """Kinds of acceptance rates; see `scylla_sim.acceptance.profiles`."""
+_TAU_HINT = "a mean acceptance length goes to predict or schedule: --tokens-per-cycle 2.1 --measured-draft-len 3"
 
 
 def _numbers(text: str) -> list[float] | None:
@@ -107,7 +108,7 @@ def conditional_rates(rates: ArrayLike, kind: str) -> FloatArray:
         For an unknown kind, a rate outside [0, 1], or cumulative rates that rise.
     """
     one_of("acceptance_kind", kind, KINDS)
-    found = np.atleast_1d(in_range("acceptance", rates, 0, 1))
+    found = np.atleast_1d(in_range("acceptance", rates, 0, 1, hint=_TAU_HINT))
     if found.ndim > 1:
         raise fail("acceptance", rates, "must be one rate, or one rate per position")
     return profiles.to_conditional(found) if kind == "cumulative" else found

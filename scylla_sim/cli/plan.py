@@ -152,8 +152,6 @@ def execute(args: argparse.Namespace) -> int:
         note(line)
     note(f"batches considered: {', '.join(map(str, batch))}")
     note(_scope(gathered, context))
-    if not found.points and found.fastest_tpot_s is not None:
-        note(f"the fastest configuration that fits in memory takes {1e3 * found.fastest_tpot_s:.1f} ms per token")
     return 0
 
 
@@ -201,8 +199,15 @@ def _print(args: argparse.Namespace, model: Model, found: Search, rank: str) -> 
         rows = [{**row, "where": f"{row['tp']}x {row['hardware']}"} for row in rows]
     hidden = len(found.points) - len(kept)
     footer = f"{model.name}, best of each GPU and TP (--all: {hidden} more)" if hidden and not args.all else ""
-    lead = "\n".join([*([_answer(kept[0], rank)] if kept else []), DECODING_ONLY])
+    lead = "\n".join([_answer(kept[0], rank) if kept else _none(found), DECODING_ONLY])
     emit(args, "plan", rows, columns=TABLE_COLUMNS, lead=lead, footer=footer)
+
+
+def _none(found: Search) -> str:
+    """Return why no configuration remains, in words."""
+    if found.fastest_tpot_s is None:
+        return "No configuration fits in memory."
+    return f"No configuration meets the limit; the fastest takes {number(1e3 * found.fastest_tpot_s)} ms a token."
 
 
 def _best_of_each(points: Sequence[OperatingPoint]) -> list[OperatingPoint]:

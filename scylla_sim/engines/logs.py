@@ -114,6 +114,8 @@ LOOKED_FOR = (
     "GuideLLM or SpecForge result, or a CSV file position,accepted,drafted"
 )
 
+TAU_ALONE = "a mean acceptance length goes to predict or schedule: --tokens-per-cycle 2.1 --measured-draft-len 3"
+
 
 def _searches() -> list[re.Pattern[bytes]]:
     """Return patterns of the parts of all kinds, one for each stem."""
@@ -193,7 +195,7 @@ def read(text: TextFile, before: TextFile | None = None) -> list[Measurement]:
             raise fail("file", text.name, "is a file of rates already", "give it to --acceptance")
         if any(mark in text.start() for mark in bench_serve.MARKS):
             raise fail("file", text.name, "is a benchmark without acceptance", bench_serve.PLAIN_HINT)
-        raise fail("file", text.name, "holds no acceptance", f"looked for {LOOKED_FOR}")
+        raise fail("file", text.name, "holds no acceptance", f"looked for {LOOKED_FOR}; {TAU_ALONE}")
     ((name, kind),) = found.items()
     if before is None:
         return kind.read(text)

@@ -45,6 +45,21 @@ def test_plan_refuses_bad_limits_and_prices(capsys, extra, line):
     assert line in refused(capsys, "plan", "--model", "llama-3.2-1b", "--hardware", "l4", *extra)
 
 
+@pytest.mark.parametrize(
+    ("model", "limit", "line"),
+    [
+        ("llama-3.1-70b", "30ms", "No configuration fits in memory."),
+        ("llama-3.1-8b", "3ms", "No configuration meets the limit; the fastest takes "),
+    ],
+)
+def test_a_plan_without_an_answer_says_why_instead_of_an_empty_table(capsys, model, limit, line):
+    _, out, _ = run(
+        capsys, "plan", "--model", model, "--hardware", "l4", "--tp", "1", "--draft", "none", "--tpot", limit
+    )
+    assert out.startswith(line)
+    assert "ms/token" not in out
+
+
 def test_other_names_of_hardware_keep_their_price_and_are_reported(capsys):
     arguments = ["plan", "--model", "Qwen/Qwen3-8B", "--hardware", "h100", "--price", "h100=2", "--format", "json"]
     code, out, err = run(capsys, *arguments)

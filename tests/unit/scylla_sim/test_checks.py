@@ -24,6 +24,7 @@ from scylla_sim.checks import InputError, fail, in_range, number, one_of, positi
         (lambda: whole("n", 1.5, 1), "n=1.5 must be a whole number"),
         (lambda: whole("n", 2.0**54), "n=1.8014398509481984e.16 must be at most"),
         (lambda: one_of("op", "gmem", ["gemm", "moe"]), "did you mean gemm. known: gemm, moe"),
+        (lambda: one_of("model", "gemma-3-27b", ["llama-3-70b"]), "model='gemma-3-27b' is not known; known: llama"),
         (
             lambda: one_of("op", "zzz", ["gemm"], hint="see --help"),
             "op='zzz' is not known; known: gemm; see --help",

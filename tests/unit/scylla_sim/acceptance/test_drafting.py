@@ -63,7 +63,7 @@ def test_tokens_per_cycle_overrides_everything():
 
 def test_missing_acceptance_is_an_error_with_advice():
     small = catalog.draft("llama-68m")
-    with pytest.raises(InputError, match="which has no published values, for example 0.7"):
+    with pytest.raises(InputError, match="has no published acceptance; give acceptance, for example 0.7"):
         drafting.resolve(small, draft_shape.shape(small, 3, None, None))
 
 
