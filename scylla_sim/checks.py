@@ -221,7 +221,7 @@ def number(name: str, value: ArrayLike, low: float = -np.inf, high: float = np.i
 def one_of(name: str, value: str, known: Iterable[str], *, hint: str = "") -> str:
     """Return ``value`` if it is known; otherwise raise an error that lists the known names.
 
-    The error suggests the most similar known name with the same first letter, regardless of case: gemma is no llama.
+    The error suggests the most similar known name with the same first letter, regardless of case.
 
     Examples
     --------
