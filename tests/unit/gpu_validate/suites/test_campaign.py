@@ -72,7 +72,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     models = {spec.name: spec for spec in (TARGET, DRAFT)}
     monkeypatch.setattr(catalog, "model", models.__getitem__)
     monkeypatch.setattr("gpu_validate.device.facts._WARM_UP_SIDE", 8)
-    monkeypatch.setattr("gpu_validate.cli.campaign.warm_up", lambda device: None)
+    monkeypatch.setattr("gpu_validate.cli._campaign.warm_up", lambda device: None)
     monkeypatch.setattr("gpu_validate.suites.measurement.GRAPH_S", 1e-6)
     monkeypatch.setitem(selfcheck.EXPECTED, attention.CUDNN, ("scaled_dot_product",))
     monkeypatch.setitem(selfcheck.EXPECTED, attention.CUDNN_PROMPT, ("scaled_dot_product",))
