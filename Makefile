@@ -24,6 +24,7 @@ SHELL := bash
 .PHONY: reproduce test prove coverage figures calibrations overheads between-sources serving-scalars frozen blind docs clean test-slurm help
 
 INSTALLED := .venv/installed
+DOCS_INSTALLED := .venv/docs-installed
 TESTED := .venv/test-minutes
 REPORT := results/paper/report.html
 COMPLETE := results/complete
@@ -40,7 +41,7 @@ QUIET = $(ARGS) $(if $(VERBOSE),,--logger progress)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # An environment without pip is made anew. An existing one installs only what changed.
-$(INSTALLED): requirements.txt pyproject.toml
+define ENVIRONMENT
 	@if ! .venv/bin/python -c 'import pip' 2> /dev/null; then \
 	  for name in $(PYTHON) none; do \
 	    "$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null && break; \
@@ -50,6 +51,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 	  fi; \
 	  "$$name" -m venv --clear .venv; \
 	fi
+endef
+
+$(INSTALLED): requirements.txt pyproject.toml
+	$(ENVIRONMENT)
 	@echo 'Installing the pinned packages into .venv (minutes, the first time) ...'
 	@python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -133,8 +138,15 @@ blind: $(INSTALLED)
 	  python -m scylla_sim blind --shapes $(SHAPES)/$$gpu --hardware $$gpu --out gpu_validate/recorded/blind; \
 	done
 
-docs: $(INSTALLED)
-	@python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.txt
+# The pages need no torch, so this installs less than `make`, with the versions of requirements.txt.
+$(DOCS_INSTALLED): requirements.txt requirements-docs.txt pyproject.toml
+	$(ENVIRONMENT)
+	@echo 'Installing the packages of the site into .venv (a minute or two, the first time) ...'
+	@python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.txt --constraint requirements.txt
+	@python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+docs: $(DOCS_INSTALLED)
 	@python workflow/command_line_page.py > docs/command-line.md
 	@python workflow/theory_figures.py docs/theory
 	@zensical build --strict --clean
