@@ -225,6 +225,9 @@ def page(results: Results, folder: Path) -> str:
         f'<div class="halves"><div><h2>The claims</h2>{_claims(rows)}</div>'
         f"<div><h2>How far off is the simulator?</h2>{_bars(bars(results))}<h2>Words</h2>{_words()}</div></div>\n"
         f"<h2>Figures</h2>{_figures(folder)}\n<h2>Tables</h2>{_tables(results)}\n"
+        "<h2>How was this made?</h2><p>A workflow of Snakemake made every file. After <code>make reproduce</code>, "
+        '<a href="report.html">report.html</a> beside this page has its diagram, and the command, the inputs and '
+        "the time of every step.</p>\n"
         "</body></html>\n"
     )
 

@@ -3,6 +3,7 @@
 from gpu_validate.silicon import low_bits
 from gpu_validate.silicon.tables import DEVICES as MEASURED
 from paper.figures.index import FIGURES
+from paper.overview.index import FIGURES as CAPTIONS, topic_of
 from paper.tables.index import TABLES
 
 guard.use_this_python()

@@ -25,11 +25,16 @@ rule tables:
     input:
         EVIDENCE,
     output:
-        report(
-            expand("results/paper/table-{name}.html", name=TABLES),
-            caption="../report/table.rst",
-            category="Tables",
-        ),
+        [
+            report(
+                f"results/paper/table-{name}.html",
+                caption="../report/table.rst",
+                category="Tables",
+                subcategory=topic_of(name),
+                labels={"table": name},
+            )
+            for name in TABLES
+        ],
         expand("results/paper/table-{name}.{format}", name=TABLES, format=FORMATS),
     log:
         "results/logs/paper/tables.log",
@@ -45,11 +50,15 @@ rule figures:
     input:
         EVIDENCE,
     output:
-        report(
-            expand("results/paper/figure-{name}.svg", name=FIGURES),
-            caption="../report/figure.rst",
-            category="Figures",
-        ),
+        [
+            report(
+                f"results/paper/figure-{name}.svg",
+                caption="../report/figure.rst",
+                category="Figures",
+                labels={"figure": name, "shows": CAPTIONS[name]},
+            )
+            for name in FIGURES
+        ],
         expand("results/paper/figure-{name}.png", name=FIGURES),
         expand("results/paper/thumbnail-{name}.png", name=FIGURES),
     log:
@@ -70,6 +79,7 @@ rule claims:
             "results/paper/claims.csv",
             caption="../report/claims.rst",
             category="Claims",
+            labels={"file": "claims.csv", "shows": "status, evidence and file of each claim"},
         ),
         "results/paper/claims.md",
     log:
