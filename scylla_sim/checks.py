@@ -26,7 +26,29 @@ MAX_FLOAT = sys.float_info.max
 
 
 class InputError(ValueError):
-    """An argument, option or file that cannot be used. The message is one line and names the value."""
+    """An argument, option or file that cannot be used. The message is one line and names the value.
+
+    Parameters
+    ----------
+    problem
+        The value and the rule that it breaks.
+    hint
+        Advice, added after a semicolon.
+    """
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(f"{problem}; {hint}" if hint else problem)
+        self.problem, self.hint = problem, hint
+
+    def at(self, place: str) -> InputError:
+        """Return the error with a place in a file after the problem; one that names a line stays as it is.
+
+        Examples
+        --------
+        >>> print(fail("tp", 3, "must divide 64", "give 2 or 4").at("on line 2 of runs.csv"))
+        tp=3 must divide 64 on line 2 of runs.csv; give 2 or 4
+        """
+        return self if " on line " in str(self) else InputError(f"{self.problem} {place}", self.hint)
 
 
 def show(value: Any) -> str:
@@ -76,7 +98,7 @@ def fail(name: str, value: Any, rule: str, hint: str = "") -> InputError:
     >>> print(fail("batch", -1, "must be at least 1"))
     batch=-1 must be at least 1
     """
-    return InputError(f"{name}={show(value)} {rule}" + (f"; {hint}" if hint else ""))
+    return InputError(f"{name}={show(value)} {rule}", hint)
 
 
 _REMEDIES = {

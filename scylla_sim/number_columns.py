@@ -6,14 +6,16 @@ array. The error for a bad cell names the column, the cell, the rule, the line a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scylla_sim.checks import FloatArray, fail
+from scylla_sim.checks import FloatArray, InputError, fail
 from scylla_sim.units import parse_count
 
 MAX_SIZE = 1e60
@@ -92,8 +94,41 @@ def line_of(path: Path | str) -> Callable[[int], str]:
     >>> line_of("data/shapes.csv")(0)
     'on line 2 of shapes.csv'
     """
-    name = Path(path).name
-    return lambda index: f"on line {index + 2} of {name}"
+    return lambda index: f"on line {_line_number(Path(path), index)} of {Path(path).name}"
+
+
+def _line_number(path: Path, index: int) -> int:
+    """Return the line of a row; the reader skips empty lines, and a pipe cannot be read again."""
+    if not path.is_file():
+        return index + 2
+    with path.open("rb") as file:
+        filled = (number for number, line in enumerate(file, start=1) if line.strip(b"\r\n"))
+        return next(islice(filled, index + 1, None), index + 2)
+
+
+@contextmanager
+def errors_at(place: Callable[[int], str], index: int) -> Iterator[None]:
+    """Add the place of a row to the errors of a block that reads its cells.
+
+    Parameters
+    ----------
+    place
+        Function from the index of a row to its place in the file, such as `line_of`.
+    index
+        Index of the row.
+
+    Examples
+    --------
+    >>> with errors_at(line_of("shapes.csv"), 0):
+    ...     raise fail("dtype", "bf17", "is not known", "did you mean bf16?")
+    Traceback (most recent call last):
+        ...
+    scylla_sim.checks.InputError: dtype='bf17' is not known on line 2 of shapes.csv; did you mean bf16?
+    """
+    try:
+        yield
+    except InputError as error:
+        raise error.at(place(index)) from None
 
 
 def number_or_text(text: str) -> float | str:

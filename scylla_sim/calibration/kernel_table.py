@@ -122,7 +122,7 @@ def _labels(path: Path | str, columns: Mapping[str, list[str]], device: str | No
             try:
                 canonical = canonical_dtype(str(value))
             except InputError as error:
-                raise InputError(f"{error} {line_of(path)(at)}") from None
+                raise error.at(line_of(path)(at)) from None
             labels[name] = np.where(labels[name] == value, canonical, labels[name])
     labels["kv_dtype"] = np.where(labels["kv_dtype"] == "", labels["dtype"], labels["kv_dtype"])
     return labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,17 @@ from scylla_sim.calibration import device_calibration
 from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import note
-from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, line_of, parse_numbers
+from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, errors_at, line_of, parse_numbers
 from scylla_sim.prediction.scenario import DEFAULT_ENGINE
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.records import read_columns
 from scylla_sim.specs import catalog, dtypes
 from scylla_sim.specs.engine import Engine
+from scylla_sim.specs.model import Model
 
 Columns = Mapping[str, list[str]]
+RowNotes = tuple[int, list[str]]
+"""Index of a row, and notes on it."""
 
 
 def add_calibration(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +71,7 @@ def check_contexts(
     InputError
         The message names the first such row.
     """
-    limits = {name: catalog.model(name).max_context for name in dict.fromkeys(models)}
+    limits = {name: model_at(path, name, row=models.index(name)).max_context for name in dict.fromkeys(models)}
     limit = np.array([limits[name] or np.inf for name in models])
     beyond = np.flatnonzero(context > limit)
     if not beyond.size:
@@ -79,6 +82,36 @@ def check_contexts(
         rule = f"exceeds the {where}"
         raise fail(name, int(context[first]), rule, "allow it with --allow-long-context")
     note(f"note: {beyond.size} rows have a context beyond the positions of their model, the first one the {where}")
+
+
+def model_at(path: str, name: str, *, row: int) -> Model:
+    """Return the model that a row names."""
+    with errors_at(line_of(path), row):
+        return catalog.model(name)
+
+
+def note_each(notes: Iterable[tuple[int, Iterable[str]]], path: str) -> None:
+    """Print each note on the rows of a file once, with the place of its first row."""
+    first: dict[str, int] = {}
+    for row, texts in notes:
+        for text in texts:
+            first[text] = min(row, first.get(text, row))
+    for text, row in first.items():
+        note(f"note: {text} ({line_of(path)(row).removeprefix('on ')})")
+
+
+def name_notes(columns: Columns, *, device: str = "device", models: Sequence[str] = ("model",)) -> list[RowNotes]:
+    """Return notes on names that are read as another entry of the catalog, by row; each name once."""
+    found = [
+        (cells.index(name), catalog.alias_notes(hardware=name.strip()))
+        for cells in (columns.get(device, []),)
+        for name in dict.fromkeys(cells)
+    ]
+    return found + [
+        (cells.index(name), catalog.alias_notes(models=[name.strip()]))
+        for cells in (columns[label] for label in models)
+        for name in dict.fromkeys(cells)
+    ]
 
 
 def given_calibration(args: argparse.Namespace) -> Calibration | None:
@@ -99,14 +132,14 @@ def read_rows(path: str, needed: Sequence[str]) -> dict[str, list[str]]:
 
 
 def read_numbers(
-    path: str, columns: Columns, names: Sequence[str], rule: NumberRule = AT_LEAST_ONE
+    place: Callable[[int], str], columns: Columns, names: Sequence[str], rule: NumberRule = AT_LEAST_ONE
 ) -> dict[str, FloatArray]:
-    """Return some columns as numbers that obey one rule, up to `MAX_NUMBER`."""
-    found = {name: parse_numbers(name, columns[name], line_of(path), rule=rule) for name in names}
+    """Return some columns as numbers that obey one rule, up to `MAX_NUMBER`; ``place`` is that of a row."""
+    found = {name: parse_numbers(name, columns[name], place, rule=rule) for name in names}
     for name, values in found.items():
         if (values > MAX_NUMBER).any():
             at = int(np.argmax(values > MAX_NUMBER))
-            raise fail(name, columns[name][at], f"must be at most {MAX_NUMBER:g} {line_of(path)(at)}")
+            raise fail(name, columns[name][at], f"must be at most {MAX_NUMBER:g} {place(at)}")
     return found
 
 

@@ -13,13 +13,22 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.cli import _columns
 from scylla_sim.console import note
-from scylla_sim.number_columns import AT_LEAST_ONE, COUNT, POSITIVE, NumberRule, line_of, parse_numbers
+from scylla_sim.number_columns import (
+    AT_LEAST_ONE,
+    COUNT,
+    POSITIVE,
+    NumberRule,
+    errors_at,
+    line_of,
+    parse_numbers,
+)
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving.closed_load import NO_LIMIT, ClosedLoad, closed_load
 from scylla_sim.serving.closed_loop_runs import RunCosts, joined, run_costs
 from scylla_sim.serving.iteration import MAX_SEATS
 from scylla_sim.specs.dtypes import canonical_dtype, precision_name
+from scylla_sim.specs.engine_support import support_notes
 from scylla_sim.units import MILLI
 
 LABELS = ("device", "engine", "model", "dtype")
@@ -109,24 +118,36 @@ def costs_of(args: argparse.Namespace, columns: _columns.Columns, load: ClosedLo
     empty = [""] * len(columns["batch"])
     budget = optional_numbers(args.runs, columns, BUDGET)
     words = (columns.get(name, empty) for name in (*LABELS, "kv_dtype", *DRAFT))
-    parts = []
+    parts, notes = [], []
     for (*cells, ranks, tokens), rows in _columns.groups(*words, tp.tolist(), budget.tolist()):
-        scenario = _scenario(args, [cell.strip() for cell in cells], int(ranks), line_of(args.runs)(int(rows[0])))
-        deployment, draft_deployment = scenario.deployments()
-        (config,), _ = scenario.speculative_configs()
-        found = run_costs(
-            scenario.target_model(),
-            deployment,
-            load.at(rows),
-            config=config,
-            draft_deployment=draft_deployment,
-            max_num_batched_tokens=int(tokens),
-        )
+        place, first = line_of(args.runs), int(rows[0])
+        with errors_at(place, first):
+            scenario = _scenario(args, [cell.strip() for cell in cells], int(ranks))
+            found, texts = _costs(scenario, load.at(rows), budget=int(tokens))
         parts.append((rows, found))
+        notes.append((first, texts))
+    _columns.note_each(notes, args.runs)
     return joined(parts, len(empty))
 
 
-def _scenario(args: argparse.Namespace, cells: Sequence[str], tp: int, where: str) -> Scenario:
+def _costs(scenario: Scenario, load: ClosedLoad, *, budget: int) -> tuple[RunCosts, list[str]]:
+    """Return the costs of the runs of one scenario, and what is assumed about it."""
+    deployment, draft_deployment = scenario.deployments()
+    (config,), remarks = scenario.speculative_configs()
+    model = scenario.target_model()
+    found = run_costs(
+        model,
+        deployment,
+        load,
+        config=config,
+        draft_deployment=draft_deployment,
+        max_num_batched_tokens=budget,
+    )
+    support = support_notes(deployment.engine, config.draft, trees=False)
+    return found, [*scenario.name_notes(), *model.notes, *scenario.precision_notes(), *remarks, *support]
+
+
+def _scenario(args: argparse.Namespace, cells: Sequence[str], tp: int) -> Scenario:
     """Return the scenario of a run without its load; ``cells`` are those of `LABELS`, KV cache and `DRAFT`."""
     device, engine, model, dtype, kv_dtype, draft, draft_len, tau = cells
     base = Scenario(
@@ -140,12 +161,17 @@ def _scenario(args: argparse.Namespace, cells: Sequence[str], tp: int, where: st
         allow_long_context=True,
     )
     if draft in ("", "none"):
+        for name, cell, least in (("draft_len", draft_len, "0"), ("tokens_per_cycle", tau, "1")):
+            if cell and float(parse_numbers(name, [cell], lambda _: "")[0]) != float(least):
+                raise fail(name, cell, f"must be empty or {least} without a draft", "name the draft")
         return base
     for name, cell in (("draft_len", draft_len), ("tokens_per_cycle", tau)):
         if not cell:
-            raise fail(name, "", f"must be given {where}", "a run without a draft has an empty draft")
-    (length,) = parse_numbers("draft_len", [draft_len], lambda _: where, rule=WHOLE)
-    (tokens,) = parse_numbers("tokens_per_cycle", [tau], lambda _: where, rule=AT_LEAST_ONE)
+            raise fail(name, "", "must be given", "a run without a draft has an empty draft")
+    (length,) = parse_numbers("draft_len", [draft_len], lambda _: "", rule=WHOLE)
+    (tokens,) = parse_numbers("tokens_per_cycle", [tau], lambda _: "", rule=AT_LEAST_ONE)
+    if length == 0 and tokens != 1.0:
+        raise fail("tokens_per_cycle", tau, "must be 1 with draft_len=0", "a draft that drafts nothing adds none")
     return replace(base, draft=draft, draft_len=int(length), tokens_per_cycle=float(tokens) if length > 0 else None)
 
 

@@ -16,7 +16,8 @@ from scylla_sim.checks import FloatArray, fail
 from scylla_sim.cli import _columns, _ranks
 from scylla_sim.console import add_output, emit, note
 from scylla_sim.engines import overhead_fit
-from scylla_sim.number_columns import COUNT, POSITIVE, line_of, parse_numbers
+from scylla_sim.number_columns import COUNT, POSITIVE, errors_at, line_of, parse_numbers
+from scylla_sim.prediction.model_notes import draft_notes, engine_notes
 from scylla_sim.prediction.throughput import Prediction, predict
 from scylla_sim.prediction.verdict import verdict
 from scylla_sim.specs import catalog
@@ -80,19 +81,25 @@ def _prediction(
     at: NDArray[np.intp],
     engine: Engine,
     given: Calibration | None,
+    *,
+    path: str,
 ) -> Prediction:
     """Return the prediction of the rows ``at``, which have the same labels and the same shape."""
-    first = int(at.flat[0])
-    device, dtype, model, draft = (columns[name][first].strip() for name in LABELS)
-    length, width, verified = (int(numbers[name][first]) for name in SHAPE)
-    taus = numbers[TAU][at]
-    config, *_ = [
-        SpeculativeConfig(catalog.draft(draft), length, width, verified, tau, tau, tau)
-        for tau in taus.reshape(-1).tolist()
-    ]
-    deployment = _columns.deployment(device, dtype, engine, given)
-    batch, context = (numbers[name][at] for name in LOAD)
-    return replace(predict(catalog.model(model), config, deployment, batch=batch, context=context), each_tau=taus)
+    place, rows = line_of(path), at.reshape(-1).tolist()
+    device, dtype, model, name = (columns[label][rows[0]].strip() for label in LABELS)
+    length, width, verified = (int(numbers[label][rows[0]]) for label in SHAPE)
+    with errors_at(place, rows[0]):
+        draft = catalog.draft(name)
+    configs = []
+    for row in rows:
+        tau = float(numbers[TAU][row])
+        with errors_at(place, row):
+            configs.append(SpeculativeConfig(draft, length, width, verified, tau, tau, tau))
+    batch, context = (numbers[label][at] for label in LOAD)
+    with errors_at(place, rows[0]):
+        deployment = _columns.deployment(device, dtype, engine, given)
+        found = predict(catalog.model(model), configs[0], deployment, batch=batch, context=context)
+    return replace(found, each_tau=numbers[TAU][at])
 
 
 def _fitted_engine(
@@ -113,7 +120,7 @@ def _fitted_engine(
     seen: list[overhead_fit.Observation] = []
     for at, index in enumerate(rows):
         times = {name: float(values[at]) for name, values in measured.items()}
-        alone = _prediction(columns, numbers, np.array(index), Engine(engine.name), given)
+        alone = _prediction(columns, numbers, np.array(index), Engine(engine.name), given, path=path)
         seen += overhead_fit.observations(alone, **times)
     found = overhead_fit.fit_engine(f"{engine.name}, fitted", seen)
     overheads = ", ".join(f"{name} {getattr(found, name) / MICRO:.3g} us" for name in OVERHEADS)
@@ -175,27 +182,46 @@ def _rows(columns: Mapping[str, list[str]], at: NDArray[np.intp], out: Predictio
     return [dict(zip(cells, row)) for row in zip(*cells.values())]
 
 
+def _check_drafts(path: str, columns: Mapping[str, list[str]]) -> None:
+    """Raise for a row without a draft."""
+    for row, name in enumerate(columns["draft"]):
+        if name.strip() in ("", "none"):
+            rule = f"must name a draft {line_of(path)(row)}"
+            raise fail("draft", name, rule, "scylla-sim steps predicts plain decoding")
+
+
+def _notes(model: str, out: Prediction) -> list[str]:
+    """Return notes on a draft, and on what the engine cannot run."""
+    longest = int(out.context.max())
+    return [*draft_notes(out.config.draft, catalog.model(model), longest), *engine_notes([out])]
+
+
 def execute(args: argparse.Namespace) -> int:
     """Print one row per configuration: predicted times, rates and speed-up, and their roofline."""
     counts = (*SHAPE, *LOAD)
     columns = _columns.read_rows(args.shapes, (*LABELS, *counts, *(() if args.ranks else (TAU,))))
     _columns.check_one_gpu(args.shapes, columns)
-    numbers = _columns.read_numbers(args.shapes, columns, counts, COUNT)
+    numbers = _columns.read_numbers(line_of(args.shapes), columns, counts, COUNT)
     models = [name.strip() for name in columns["model"]]
     _columns.check_contexts(args, args.shapes, models, numbers["context_len"])
+    _check_drafts(args.shapes, columns)
     if args.ranks:
         numbers[TAU] = _ranks.tokens_per_cycle(args.ranks, args.shapes, columns)
     else:
-        numbers |= _columns.read_numbers(args.shapes, columns, [TAU])
+        numbers |= _columns.read_numbers(line_of(args.shapes), columns, [TAU])
     engine, given = catalog.engine(args.engine), _columns.given_calibration(args)
     if args.fit_overheads:
         engine = _fitted_engine(args.shapes, columns, numbers, engine, given)
     rows: list[dict[str, Any]] = [{}] * len(models)
+    notes = _columns.name_notes(columns)
     kinds = [*(columns[name] for name in LABELS), *(numbers[name].tolist() for name in SHAPE)]
     for _, at in _columns.groups(*kinds):
-        found = _rows(columns, at, _prediction(columns, numbers, at, engine, given))
+        out = _prediction(columns, numbers, at, engine, given, path=args.shapes)
+        notes.append((int(at[0]), _notes(models[at[0]], out)))
+        found = _rows(columns, at, out)
         for index, row in zip(at.tolist(), found):
             rows[index] = row
+    _columns.note_each(notes, args.shapes)
     inputs = [name for name in (args.shapes, args.calibration, args.ranks) if name]
     emit(args, "cycles", rows, columns=TABLE_COLUMNS, inputs=inputs)
     return 0

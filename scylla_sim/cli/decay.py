@@ -11,7 +11,7 @@ from scylla_sim.acceptance import method_laws, position_fit, positions
 from scylla_sim.acceptance.method_laws import TauSeries
 from scylla_sim.checks import InputError, fail, one_of, whole
 from scylla_sim.console import add_output, emit
-from scylla_sim.number_columns import COUNT, line_of, parse_numbers
+from scylla_sim.number_columns import COUNT, errors_at, line_of, parse_numbers
 from scylla_sim.records import EVIDENCE, Row, read_columns
 from scylla_sim.text.tables import text_table
 
@@ -84,6 +84,9 @@ def _read_file(
     for name in (args.x, args.y, *labels, *extra):
         one_of("column", name, columns)
     place = line_of(path)
+    for method in dict.fromkeys(columns[args.method]) if args.method is not None else ():
+        with errors_at(place, columns[args.method].index(method)):
+            one_of("method", method, positions.laws())
     x = parse_numbers(args.x, columns[args.x], place, rule=COUNT)
     y = parse_numbers(args.y, columns[args.y], place)
     for row, (length, tau) in enumerate(zip(x.tolist(), y.tolist())):
@@ -122,7 +125,7 @@ def _nothing(args: argparse.Namespace) -> InputError:
 def _by_method(args: argparse.Namespace) -> None:
     """Print the predictions of each source by the laws of the others, and the laws of all sources."""
     series = [
-        TauSeries(label, one_of("method", method, positions.laws()), origin, tuple(lengths), tuple(taus))
+        TauSeries(label, method, origin, tuple(lengths), tuple(taus))
         for (label, method, origin), (lengths, taus) in read_series(args, (args.method, args.origin)).items()
     ]
     pairs = method_laws.left_out(series, known=args.known_to, predict_from=args.predict_from)

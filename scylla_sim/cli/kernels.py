@@ -7,7 +7,9 @@ import argparse
 from scylla_sim.calibration import device_calibration, kernel_table
 from scylla_sim.calibration.benchmark import benchmark_seconds
 from scylla_sim.checks import fail
+from scylla_sim.cli import _columns
 from scylla_sim.console import add_output, emit_columns, name_list
+from scylla_sim.number_columns import errors_at, line_of
 from scylla_sim.specs import catalog
 
 EPILOG = """example:
@@ -44,8 +46,14 @@ def execute(args: argparse.Namespace) -> int:
     rows = kernel_table.read(args.shapes, device=given.device if given else None)
     devices = set(rows.labels["device"].tolist())
     if "" in devices:
-        raise fail("device", "", f"must be given in every row of {args.shapes}", "or give --calibration")
-    calibrations = {name: given or device_calibration.shipped(name) for name in devices}
+        at = line_of(args.shapes)(rows.labels["device"].tolist().index(""))
+        raise fail("device", "", f"must be given {at}", "or give --calibration")
+    place = line_of(args.shapes)
+    calibrations = {}
+    for name in devices:
+        with errors_at(place, rows.labels["device"].tolist().index(name)):
+            calibrations[name] = given or device_calibration.shipped(name)
+    _columns.note_each(_columns.name_notes(rows.columns, models=()), args.shapes)
     if args.carry:
         if given is None:
             raise fail("carry", "yes", "needs --calibration", "it names the calibration to transfer")
@@ -53,5 +61,6 @@ def execute(args: argparse.Namespace) -> int:
     unfitted = name_list(args.without)
     calibrations = {name: calibration.without(*unfitted) for name, calibration in calibrations.items()}
     inputs = [args.shapes, *([args.calibration] if args.calibration else [])]
-    emit_columns(args, "kernels", rows.columns, benchmark_seconds(rows, calibrations), inputs=inputs)
+    found = benchmark_seconds(rows, calibrations, place=place)
+    emit_columns(args, "kernels", rows.columns, found, inputs=inputs)
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from scylla_sim.checks import FloatArray, fail, whole
 from scylla_sim.cli import _columns
 from scylla_sim.console import add_output, count, emit
-from scylla_sim.number_columns import AT_LEAST_ONE, COUNT, POSITIVE, NumberRule, line_of, parse_numbers
+from scylla_sim.number_columns import AT_LEAST_ONE, COUNT, POSITIVE, NumberRule, errors_at, line_of, parse_numbers
 from scylla_sim.prediction import served_runs
 from scylla_sim.prediction.served_runs import Columns, ServedRun
 from scylla_sim.records import Row
@@ -33,6 +33,8 @@ LENGTHS = ("input_len", "output_len")
 RUNNING = "running"
 TAU = "tokens_per_cycle"
 MEASURED = ("speedup", "cycle_ms", "plain_ms", "tokens_per_s", "plain_tokens_per_s")
+Place = Callable[[int], str]
+"""Function from the index of a run to its place in the file."""
 KEYS = ("id", "source", "series")
 BATCH_KIND = "batch_kind"
 PASSED_ON = (*KEYS, "task", BATCH_KIND, "lengths", "fitted", "assumed")
@@ -71,27 +73,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, default="csv")
 
 
-def _optional(path: str, columns: _columns.Columns, name: str, rule: NumberRule) -> FloatArray:
+def _optional(place: Place, columns: _columns.Columns, name: str, rule: NumberRule) -> FloatArray:
     """Return a column of numbers; NaN where a cell is blank or the column is absent."""
     cells = columns.get(name, [""] * len(columns["id"]))
     rows = [index for index, cell in enumerate(cells) if cell.strip()]
     values = np.full(len(cells), np.nan)
-    values[rows] = parse_numbers(name, cells, line_of(path), rule=rule, rows=rows)
+    values[rows] = parse_numbers(name, cells, place, rule=rule, rows=rows)
     return values
 
 
-def _read(path: str, source: str | None) -> dict[str, list[str]]:
-    """Read the runs of a file, or of one source; refuse columns that nothing reads."""
+def _read(path: str, source: str | None) -> tuple[dict[str, list[str]], Place]:
+    """Read the runs of a file, or of one source, with their places; refuse columns that nothing reads."""
     columns = _columns.read_rows(path, (*KEYS, *WORDS, *COUNTS, *SHAPE, TAU, "speedup"))
     for name in columns:
         if name not in KNOWN:
             raise fail("column", name, f"in {path} is not known", f"known: {', '.join(KNOWN)}")
     if source is None:
-        return columns
+        return columns, line_of(path)
     keep = [index for index, name in enumerate(columns["source"]) if name == source]
     if not keep:
         raise fail("source", source, f"must be a source of {path}", ", ".join(dict.fromkeys(columns["source"])))
-    return {name: [cells[index] for index in keep] for name, cells in columns.items()}
+    kept = {name: [cells[index] for index in keep] for name, cells in columns.items()}
+    return kept, lambda index: line_of(path)(keep[index])
 
 
 def _local(path: str, name: str) -> str:
@@ -99,16 +102,14 @@ def _local(path: str, name: str) -> str:
     return str(Path(path).parent / name) if name.endswith((".json", ".toml")) else name
 
 
-def _runs(path: str, columns: _columns.Columns) -> list[ServedRun]:
+def _runs(path: str, columns: _columns.Columns, place: Place) -> list[ServedRun]:
     """Return the settings of every run."""
-    counts = _columns.read_numbers(path, columns, COUNTS, COUNT)
-    shape = {name: _optional(path, columns, name, WHOLE) for name in (*SHAPE, *LENGTHS, RUNNING)}
+    counts = _columns.read_numbers(place, columns, COUNTS, COUNT)
+    shape = {name: _optional(place, columns, name, WHOLE) for name in (*SHAPE, *LENGTHS, RUNNING)}
     for index, draft in enumerate(columns["draft"]):
         for name in SHAPE:
             if draft != "none" and not np.isfinite(shape[name][index]):
-                raise fail(
-                    name, "", f"must be given {line_of(path)(index)}", "a run without a draft has draft=none"
-                )
+                raise fail(name, "", f"must be given {place(index)}", "a run without a draft has draft=none")
     numbers = {name: np.nan_to_num(values).astype(int).tolist() for name, values in (counts | shape).items()}
     words = {name: [_local(path, cell.strip()) for cell in columns[name]] for name in WORDS}
     kinds = columns.get(BATCH_KIND, [""] * len(columns["id"]))
@@ -121,28 +122,38 @@ def _in_order(numbers: dict[str, list[int]]) -> list[list[int]]:
     return [numbers[name] for name in ("tp", *SHAPE, "batch", "context", *LENGTHS, RUNNING)]
 
 
-def _fitted(runs: Sequence[ServedRun], measured: FloatArray) -> float:
+def _predicted(place: Place, runs: Sequence[ServedRun], rows: Iterable[int], tau: Sequence[float]) -> list[Columns]:
+    """Return the predicted columns of some runs; an error names the line of its run."""
+    found = []
+    for index, value in zip(rows, tau):
+        with errors_at(place, index):
+            found.append(served_runs.predict_run(runs[index], value))
+    return found
+
+
+def _fitted(place: Place, runs: Sequence[ServedRun], rows: Sequence[int], measured: FloatArray) -> float:
     """Return the tokens per cycle of a series without a stated value."""
     return served_runs.fitted_tokens_per_cycle(
-        lambda tau: [float(served_runs.predict_run(run, tau)["speedup"]) for run in runs],
+        lambda tau: [float(one["speedup"]) for one in _predicted(place, runs, rows, [tau] * len(rows))],
         measured,
-        draft_len=max(run.draft_len for run in runs),
+        draft_len=max(runs[row].draft_len for row in rows),
     )
 
 
 def _tokens_per_cycle(
-    path: str, columns: _columns.Columns, runs: Sequence[ServedRun], speedups: FloatArray
+    place: Place, columns: _columns.Columns, runs: Sequence[ServedRun], speedups: FloatArray
 ) -> tuple[FloatArray, list[str]]:
     """Return the tokens per cycle of every run, and whether they were given, fitted or not needed."""
-    tau = _optional(path, columns, TAU, AT_LEAST_ONE)
+    tau = _optional(place, columns, TAU, AT_LEAST_ONE)
     origin = ["given" if run.drafts else "none" for run in runs]
-    for (series,), at in _columns.groups(columns["series"]):
+    for _, at in _columns.groups(columns["series"]):
         blank = [index for index in at if runs[index].drafts and not np.isfinite(tau[index])]
         if not blank:
             continue
         if not np.isfinite(speedups[blank]).all():
-            raise fail("speedup", "", f"must be given in series {series!r}", f"its {TAU} is blank and is fitted")
-        tau[blank] = _fitted([runs[index] for index in blank], speedups[blank])
+            at_line = place(next(index for index in blank if not np.isfinite(speedups[index])))
+            raise fail("speedup", "", f"must be given {at_line}", f"its {TAU} is blank and is fitted")
+        tau[blank] = _fitted(place, runs, blank, speedups[blank])
         for index in blank:
             origin[index] = "fitted"
     return np.where(np.isfinite(tau), tau, 1.0), origin
@@ -190,15 +201,15 @@ def _baselines(
 
 def execute(args: argparse.Namespace) -> int:
     """Print one row per run: measured values, predictions with their intervals, and baselines."""
-    columns = _read(args.runs, args.source)
-    runs = _runs(args.runs, columns)
-    measured = {name: _optional(args.runs, columns, name, POSITIVE) for name in MEASURED}
-    tau, origin = _tokens_per_cycle(args.runs, columns, runs, measured["speedup"])
+    columns, place = _read(args.runs, args.source)
+    runs = _runs(args.runs, columns, place)
+    measured = {name: _optional(place, columns, name, POSITIVE) for name in MEASURED}
+    tau, origin = _tokens_per_cycle(place, columns, runs, measured["speedup"])
     if args.one_length is not None:
         _from_one_length(
             columns, runs, tau, origin, int(whole("one_length", count("one-length", args.one_length), 1))
         )
-    predicted = [served_runs.predict_run(run, value) for run, value in zip(runs, tau.tolist())]
+    predicted = _predicted(place, runs, range(len(runs)), tau.tolist())
     baselines = _baselines(columns, predicted, tau, origin, measured["speedup"])
     rows: list[Row] = []
     for index, run in enumerate(runs):

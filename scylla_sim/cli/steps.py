@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.cli import _columns
 from scylla_sim.console import add_output, emit_columns
-from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, line_of, parse_numbers
+from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, errors_at, line_of, parse_numbers
 from scylla_sim.prediction.overheads import step_overhead_counts, with_overheads
 from scylla_sim.prediction.prefill import MAX_STEP_TOKENS, prefill_step
-from scylla_sim.prediction.steps import target_step
+from scylla_sim.prediction.step_time import Step
+from scylla_sim.prediction.steps import Deployment, target_step
 from scylla_sim.specs import catalog
+from scylla_sim.specs.model import Model
 
 EPILOG = """example:
   printf 'device,dtype,model,batch,context,tokens\\nh100-sxm,bf16,llama-3.1-8b,8,1024,4\\n' > steps.csv
@@ -54,14 +57,14 @@ def _prefills(path: str, columns: _columns.Columns) -> NDArray[np.bool_]:
 
 def _numbers(path: str, columns: _columns.Columns, is_prefill: NDArray[np.bool_]) -> dict[str, FloatArray]:
     """Return the shapes of the steps. Only a prefill may start at a context of 0, and its tokens are limited."""
-    counts = _columns.read_numbers(path, columns, ("batch", "tokens"))
+    counts = _columns.read_numbers(line_of(path), columns, ("batch", "tokens"))
     parse_numbers("context", columns["context"], line_of(path), rule=AT_LEAST_ONE, rows=np.flatnonzero(~is_prefill))
     new = np.where(is_prefill, counts["batch"] * counts["tokens"], 0.0)
     if (new > MAX_STEP_TOKENS).any():
         at = int(np.argmax(new > MAX_STEP_TOKENS))
         rule = f"with batch={columns['batch'][at]} must be at most {MAX_STEP_TOKENS} together {line_of(path)(at)}"
         raise fail("tokens", columns["tokens"][at], rule, "give chunks, with earlier tokens as context")
-    return {**counts, **_columns.read_numbers(path, columns, ("context",), rule=NumberRule(0.0))}
+    return {**counts, **_columns.read_numbers(line_of(path), columns, ("context",), rule=NumberRule(0.0))}
 
 
 def _check_contexts(
@@ -77,6 +80,17 @@ def _check_contexts(
     _columns.check_contexts(args, args.shapes, models, held, name="context+tokens")
 
 
+def _step(
+    model: Model, deployment: Deployment, shape: Mapping[str, FloatArray], *, is_prefill: bool
+) -> tuple[Step, FloatArray]:
+    """Return the steps of some rows, and the tokens that each of them verifies."""
+    if is_prefill:
+        prompts = {"tokens": shape["tokens"], "cached": shape["context"], "sequences": shape["batch"]}
+        return prefill_step(model, deployment, **prompts), np.zeros_like(shape["batch"])
+    verified = np.where(shape["tokens"] > 1, shape["batch"] * shape["tokens"], 0.0)
+    return target_step(model, deployment, **shape), verified
+
+
 def execute(args: argparse.Namespace) -> int:
     """Print the columns of the file with predicted, roofline, lower and upper seconds."""
     columns = _columns.read_rows(args.shapes, (*LABELS, *NUMBERS))
@@ -84,19 +98,16 @@ def execute(args: argparse.Namespace) -> int:
     prefills = _prefills(args.shapes, columns)
     numbers = _numbers(args.shapes, columns, prefills)
     _check_contexts(args, columns, numbers, prefills)
+    _columns.note_each(_columns.name_notes(columns), args.shapes)
     given, engine = _columns.given_calibration(args), catalog.engine(args.engine)
     out = {name: np.empty(len(columns["batch"])) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}
     for (device, dtype, model, is_prefill), at in _columns.groups(
         *(columns[name] for name in LABELS), prefills.tolist()
     ):
-        deployment = _columns.deployment(device, dtype, engine, given)
         shape = {name: numbers[name][at] for name in NUMBERS}
-        if is_prefill:
-            prompts = {"tokens": shape["tokens"], "cached": shape["context"], "sequences": shape["batch"]}
-            step, verified = prefill_step(catalog.model(model), deployment, **prompts), np.zeros(len(at))
-        else:
-            step = target_step(catalog.model(model), deployment, **shape)
-            verified = np.where(shape["tokens"] > 1, shape["batch"] * shape["tokens"], 0.0)
+        with errors_at(line_of(args.shapes), int(at[0])):
+            deployment = _columns.deployment(device, dtype, engine, given)
+            step, verified = _step(catalog.model(model), deployment, shape, is_prefill=is_prefill)
         time = with_overheads(step, engine, step_overhead_counts(verified=verified))
         out["predicted_s"][at], out["lower_s"][at], out["upper_s"][at] = time.value, time.lower, time.upper
         out["naive_s"][at] = step.datasheet_s

@@ -22,7 +22,7 @@ from scylla_sim.cli._loop_columns import (
     measured_s,
 )
 from scylla_sim.console import add_output, emit_columns, note
-from scylla_sim.number_columns import COUNT
+from scylla_sim.number_columns import COUNT, line_of
 from scylla_sim.serving.closed_load import ClosedLoad
 from scylla_sim.serving.closed_loop import closed_loop
 from scylla_sim.serving.closed_loop_runs import QUANTITIES, ROOFLINE, VALUE, RunCosts, estimates, excluded
@@ -216,7 +216,7 @@ def execute(args: argparse.Namespace) -> int:
     for column in columns:
         if column in WRITTEN:
             raise fail("column", column, f"in {args.runs} is one that tpot writes", f"rename it: measured_{column}")
-    numbers = _columns.read_numbers(args.runs, columns, NUMBERS, COUNT)
+    numbers = _columns.read_numbers(line_of(args.runs), columns, NUMBERS, COUNT)
     _columns.check_contexts(
         args,
         args.runs,
@@ -234,6 +234,9 @@ def execute(args: argparse.Namespace) -> int:
         documented_ttft_s(args.runs, columns),
         in_fit_half(numbers["tp"], numbers["input_len"], numbers["output_len"]),
         excluded(costs, tpot_s, [rows for _, rows in _groups(columns)]),
+    )
+    _columns.note_each(
+        ((row, [f"excluded: {text}"]) for row, text in enumerate(runs.excluded.tolist()) if text), args.runs
     )
     size = tpot_s.size
     choices = {SHIPPED: _shipped, OTHERS: _others, HALF: _halves}

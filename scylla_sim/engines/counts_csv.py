@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 
-from scylla_sim.checks import InputError, fail
+from scylla_sim.checks import fail
 from scylla_sim.engines.counts import Counts
 from scylla_sim.engines.measurement import Measurement
 from scylla_sim.engines.text_file import TextFile
@@ -56,15 +56,17 @@ def read_counts(text: TextFile) -> list[Measurement]:
     separator = max(",;\t", key=first.count)
     try:
         reader = csv.reader(content.splitlines(), delimiter=separator, skipinitialspace=True, strict=True)
-        lines = [[cell.strip() for cell in line] for line in reader if any(cell.strip() for cell in line)]
+        read = ((reader.line_num, [cell.strip() for cell in line]) for line in reader)
+        lines = {number: cells for number, cells in read if any(cells)}
     except csv.Error as error:
         raise fail("file", text.name, f"is not CSV text ({error})") from None
-    if not lines or lines[0] != COLUMNS:
-        shown = separator.join(lines[0]) if lines else ""
+    header, *numbers = lines or [0]
+    if lines.get(header) != COLUMNS:
+        shown = separator.join(lines.get(header, []))
         raise fail("columns", shown, "must be position,accepted,drafted", "separated by commas, semicolons or tabs")
     if len(lines) > MAX_LINES:
         raise fail("file", text.name, f"must have at most {MAX_LINES} lines")
-    table = [_whole_numbers(line) for line in lines[1:]]
+    table = [_whole_numbers(lines[number], f"on line {number} of {text.name}") for number in numbers]
     if [row[0] for row in table] != list(range(1, len(table) + 1)) or not table:
         raise fail("position", [row[0] for row in table], "must run from 1 without gaps")
     accepted, drafted = [row[1] for row in table], [row[2] for row in table]
@@ -73,11 +75,11 @@ def read_counts(text: TextFile) -> list[Measurement]:
     return [Measurement(SOURCE, Counts(drafted[0], tuple(accepted)))]
 
 
-def _whole_numbers(cells: list[str]) -> list[int]:
+def _whole_numbers(cells: list[str], place: str) -> list[int]:
     """Return the whole numbers of a line."""
     good = len(cells) == len(COLUMNS) and all(
         cell.isascii() and cell.isdigit() and len(cell) < 16 for cell in cells
     )
     if not good:
-        raise InputError("counts must be three whole numbers per line: position,accepted,drafted")
+        raise fail("counts", ",".join(cells), f"must be three whole numbers {place}", "position,accepted,drafted")
     return [int(cell) for cell in cells]

@@ -40,7 +40,7 @@ def test_kernels_refuses_unknown_devices_and_missing_columns(capsys, tmp_path):
     shapes.write_text("op,device,dtype,m,n\ngemm,h100-sxm,bf16,1,1\n")
     assert "column='k' is missing" in refused(capsys, "kernels", "--shapes", shapes)
     shapes.write_text("op,dtype,m,n,k\ngemm,bf16,1,1,1\n")
-    assert "device='' must be given in every row" in refused(capsys, "kernels", "--shapes", shapes)
+    assert "device='' must be given on line 2 of shapes.csv" in refused(capsys, "kernels", "--shapes", shapes)
     latent = "op,device,dtype,batch,kv_len,num_heads,kv_rank{}\nlatent_attention,h100-sxm,bf16,8,1024,16,512{}\n"
     shapes.write_text(latent.format("", ""))
     line = refused(capsys, "kernels", "--shapes", shapes)

@@ -71,7 +71,7 @@ def test_a_run_without_a_draft_has_a_plain_step_alone(found):
     ("lines", "header", "message"),
     [
         ((GIVEN + ",1",), HEADER + ",typo", "column='typo' in"),
-        ((GIVEN.replace("2.5,1.5", ",") + "",), HEADER, "speedup='' must be given in series 'one'"),
+        ((GIVEN.replace("2.5,1.5", ",") + "",), HEADER, "speedup='' must be given on line 2 of runs.csv"),
         ((GIVEN.replace("eagle3,3,1,4", "eagle3,,1,4"),), HEADER, "draft_len='' must be given on line 2"),
         ((GIVEN.replace("2.5,1.5", "0.5,1.5"),), HEADER, "tokens_per_cycle='0.5' must be a number of at least 1"),
     ],

@@ -42,10 +42,10 @@ def test_separators_quotes_and_encodings(content):
         ("position,accepted\n1,3\n", "must be position,accepted,drafted"),
         ("position,accepted,drafted\n1,8,10\n2,4,9\n", "must be equal at all positions, or equal to"),
         ("position,accepted,drafted\n2,8,10\n", "must run from 1"),
-        ("position,accepted,drafted\n1,8.5,10\n", "must be three whole numbers per line"),
-        ("position,accepted,drafted\n1,8,10\n2,4\n", "must be three whole numbers per line"),
+        ("position,accepted,drafted\n\n1,8.5,10\n", "must be three whole numbers on line 3 of"),
+        ("position,accepted,drafted\n1,8,10\n2,4\n", "must be three whole numbers on line 3 of"),
         ("position,accepted,drafted\n1,12,10\n", "must fall from cycles=10"),
-        (f"position,accepted,drafted\n1,{'9' * 5000},10\n", "must be three whole numbers per line"),
+        (f"position,accepted,drafted\n1,{'9' * 5000},10\n", "must be three whole numbers on line 2 of"),
         ('position,accepted,drafted\n1,"8,10\n', "is not CSV text"),
     ],
 )
