@@ -92,6 +92,11 @@ def answer(done: Planned) -> str:
         f"{digits.number(best.weights_bytes / GIGA)} GB of each GPU. A step 1 % slower makes TPOT "
         f"{best.amplification:.1f} % longer.",
     ]
+    if best.doubts and best.method != SIMULATION:
+        lines.append(
+            f"These are estimates by formula, which does not hold here ({', '.join(best.doubts)}): simulate them, "
+            "with --finalists 1."
+        )
     if best.verdict == UNDECIDED:
         lines.append("Speculation is undecided here: its gain over plain decoding is below the error.")
     elif best.draft != "none" and np.isfinite(best.gain):

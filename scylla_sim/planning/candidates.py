@@ -17,7 +17,7 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.planning.candidate_tables import CONTEXTS, Configs, Drafting, sparse_model, target_tables
 from scylla_sim.planning.crossover import spans_of
-from scylla_sim.planning.traffic import LOADS, Served, Traffic, highest_rates, served
+from scylla_sim.planning.traffic import LOADS, Served, Traffic, highest_rates, planned_tpots, served
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.serving.closed_form import Curve, curve, saturation
@@ -30,8 +30,8 @@ from scylla_sim.specs.model import Model
 
 Key = tuple[str, int, str, str]
 """Hardware, TP ranks, precision of the weights and of the KV cache."""
-Result = tuple[float, float, str, Curve]
-"""Saturation, highest rate, the limit that decides it, and curve of a candidate."""
+Result = tuple[float, float, str, float, Curve]
+"""Saturation, highest rate, the limit that decides it, mean TPOT as planned, and curve of a candidate."""
 _TOGETHER = 64
 """Drafts whose curves are solved in one array, so that memory stays bounded."""
 
@@ -117,7 +117,9 @@ def _results(loaded: Sequence[tuple[Replica, FloatArray]], traffic: Traffic) -> 
     if not (np.isfinite(full).all() and np.isfinite(curves.tpot_s).all()):
         raise RuntimeError("the closed form reads an entry that its tables do not have; see candidate_tables")
     rates = highest_rates(curves, full, traffic)
-    return [(each, *rate, curves.one(at)) for at, (each, rate) in enumerate(zip(full.tolist(), rates))]
+    tpots = planned_tpots(curves, [rate for rate, _ in rates], traffic)
+    whole = zip(full.tolist(), rates, tpots)
+    return [(each, *rate, tpot, curves.one(at)) for at, (each, rate, tpot) in enumerate(whole)]
 
 
 def _replicas(model: Model, drafts: Sequence[Drafting], traffic: Traffic) -> Iterator[tuple[Replica, FloatArray]]:
@@ -165,9 +167,9 @@ def _served_by(
         return lambda: _with_configs(first(), model, by_batch, where, traffic)
 
     each = []
-    for config, (full, best, binds, along) in zip(configs, results):
+    for config, (full, best, binds, tpot, along) in zip(configs, results):
         one = {1: config}
-        each.append(Served(one, *where, whole(one), full, best, binds, along))
+        each.append(Served(one, *where, whole(one), full, best, binds, tpot, along))
     if schedule and len(configs) > 1:
         by_batch = _schedule(configs, [whole({1: config})() for config in configs], traffic.load)
         if len(by_batch) > 1:

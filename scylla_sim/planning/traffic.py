@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scylla_sim.checks import FloatArray, in_range, positive
 from scylla_sim.planning.candidate_tables import Configs
@@ -21,7 +22,7 @@ from scylla_sim.serving.closed_form import Curve, curve, saturation
 from scylla_sim.serving.configs import defaults_of
 from scylla_sim.serving.iteration import IterationModel
 from scylla_sim.serving.limits import Limit
-from scylla_sim.serving.replica import replica
+from scylla_sim.serving.replica import SEATS, replica
 from scylla_sim.serving.workload import Lengths, check_burstiness
 
 MAX_LOAD = 0.9
@@ -125,6 +126,8 @@ class Served:
         Highest rate of one replica at which all limits hold; 0 if a limit fails without load.
     binds
         The limit that decides ``rate_per_s``.
+    tpot_s
+        Mean seconds per output token at the planned rate of a replica, by which ties are broken.
     curve
         Steady states along rising load.
     """
@@ -136,6 +139,7 @@ class Served:
     saturation_per_s: float
     rate_per_s: float
     binds: str
+    tpot_s: float
     curve: Curve = field(repr=False)
 
     @cached_property
@@ -175,8 +179,20 @@ def statistic(found: Curve, limit: Limit) -> FloatArray:
     return quantile(limit.probability)
 
 
+def _conditions(traffic: Traffic) -> list[tuple[str, Callable[[Curve], NDArray[np.bool_]]]]:
+    """Return what a rate must not exceed, by name, as functions that say where a curve does."""
+
+    def over(limit: Limit) -> Callable[[Curve], NDArray[np.bool_]]:
+        return lambda at: np.asarray(statistic(at, limit) > limit.seconds)
+
+    full = (SEATS, lambda at: np.asarray(at.running > at.max_rows))
+    return [full, *((str(limit), over(limit)) for limit in traffic.limits)]
+
+
 def highest_rates(found: Curve, saturation_per_s: FloatArray, traffic: Traffic) -> list[tuple[float, str]]:
     """Return the highest rate of each replica at which all limits hold, and the limit that decides it.
+
+    No more requests run in the mean than seats and KV pool hold, whatever the limits.
 
     Parameters
     ----------
@@ -188,18 +204,18 @@ def highest_rates(found: Curve, saturation_per_s: FloatArray, traffic: Traffic) 
     rates = _RATES * traffic.max_load * saturation_per_s[:, None]
     at = found.at_rate(rates)
     best, binds = rates[:, -1], [SATURATION] * rates.shape[0]
-    for limit in traffic.limits:
-        over = statistic(at, limit) > limit.seconds
+    for name, beyond in _conditions(traffic):
+        over = beyond(at)
         first = np.argmax(over, axis=-1)
         start, end = (np.take_along_axis(rates, place[:, None], axis=-1)[:, 0] for place in (first - 1, first))
         step = ((end - start) / (_BETWEEN - 1))[:, None]
         between = np.arange(_BETWEEN) * step + start[:, None]  # a median can jump between two rates
         between[:, -1] = end
-        kept = statistic(found.at_rate(between), limit) <= limit.seconds
+        kept = ~beyond(found.at_rate(between))
         place = np.maximum(np.argmin(kept, axis=-1) - 1, 0)
         reached = np.take_along_axis(between, place[:, None], axis=-1)[:, 0]
         reached = np.where(over.any(axis=-1), np.where(first == 0, 0.0, reached), np.inf)
-        binds = [str(limit) if less else name for less, name in zip(reached < best, binds)]
+        binds = [name if less else other for less, other in zip(reached < best, binds)]
         best = np.minimum(best, reached)
     return list(zip(best.tolist(), binds))
 
@@ -215,6 +231,22 @@ def highest_rate(found: Curve, saturation_per_s: float, traffic: Traffic) -> tup
     return highest_rates(found.one(None), np.array([saturation_per_s]), traffic)[0]
 
 
+def planned_tpots(found: Curve, highest_per_s: Sequence[float], traffic: Traffic) -> list[float]:
+    """Return the mean seconds per output token of replicas that share the load; infinite if a limit fails without.
+
+    Parameters
+    ----------
+    found
+        Curves of replicas, shape (replicas, loads).
+    highest_per_s
+        Highest rate of each replica.
+    """
+    most = np.asarray(highest_per_s)
+    count = np.array([replicas_for(traffic.rate_per_s, rate) for rate in highest_per_s])
+    tpot = found.at_rate((traffic.rate_per_s / count)[:, None]).tpot_s[:, 0]
+    return [float(one) for one in np.where(most > 0.0, tpot, np.inf)]
+
+
 def steady_states(model: IterationModel, deployment: Deployment, traffic: Traffic) -> tuple[Curve, FloatArray]:
     """Return the steady states of the replicas of a model, and their rates at saturation."""
     one = replica(model, traffic.load, prefill_first=defaults_of(deployment).prefill_first)
@@ -228,4 +260,5 @@ def served(
     """Return a candidate under a load, with the highest rate that its limits allow."""
     found, full = steady_states(model, where[0], traffic)
     best, binds = highest_rate(found, float(full), traffic)
-    return Served(configs, *where, lambda: model, float(full), best, binds, found)
+    (tpot,) = planned_tpots(found.one(None), [best], traffic)
+    return Served(configs, *where, lambda: model, float(full), best, binds, tpot, found)

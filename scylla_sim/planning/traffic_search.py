@@ -44,18 +44,12 @@ class Option:
         where = label_of(self.served.deployment)
         return where if draft.kind == "none" else f"{where} {draft.name} K={'/'.join(map(str, lengths))}"
 
-    @property
-    def gpus_per_request(self) -> float:
-        """GPUs for each request per second, without rounding to whole replicas; infinite if a limit fails."""
-        return self.served.deployment.tp / self.served.rate_per_s if self.served.rate_per_s else float("inf")
-
     def effort(self, traffic: Traffic, ranks_by_cost: bool) -> tuple[float, float]:
-        """Return the quantity to minimize, price or GPUs, and the same without rounding for ties."""
+        """Return what a plan minimizes: price or GPUs, and for ties the mean time per output token."""
         each = self.price if ranks_by_cost and self.price is not None else 1.0
         if ranks_by_cost and self.price is None:
             each = float("inf")
-        count = self.served.replicas(traffic)
-        return each * count * self.served.deployment.tp, each * self.gpus_per_request
+        return each * self.served.replicas(traffic) * self.served.deployment.tp, self.served.tpot_s
 
 
 @dataclass(frozen=True)

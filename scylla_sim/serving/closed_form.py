@@ -88,6 +88,8 @@ class Curve:
         Seconds to the first token in an idle replica.
     output_tokens_per_s
         Output tokens per second of one replica.
+    max_rows
+        Requests that run together at most. Where ``running`` exceeds it, the formulas do not hold.
     """
 
     rate_per_s: FloatArray
@@ -107,6 +109,7 @@ class Curve:
     queue_s: FloatArray
     alone_s: FloatArray
     output_tokens_per_s: FloatArray
+    max_rows: FloatArray
 
     @property
     def ttft_s(self) -> FloatArray:
@@ -310,6 +313,7 @@ def curve(replica: Replica, mean_rows: ArrayLike, *, full_per_s: FloatArray | No
         queue_s=queue_s,
         alone_s=np.broadcast_to(replica.alone_s[..., None], shape),
         output_tokens_per_s=loop.rate * (tokens + 1.0),
+        max_rows=np.broadcast_to(replica.max_rows[..., None], shape),
     )
 
 

@@ -202,11 +202,12 @@ def doubtful(
     in_range("share", share, 0)
     waits = found.queue * found.queue_s > SHORT_WAIT * found.ttft_s
     small = float(model.kv_tokens.value) < model.max_num_seqs * (load.context + model.decoding.verify_tokens[-1])
-    rows = np.minimum(found.tail_rows, model.max_num_seqs)
+    most = np.maximum(found.tail_rows, found.running)  # the approximate quantile fails where the spread is huge
+    rows = np.minimum(most, model.max_num_seqs)
     width = model.decoding.verify_tokens[np.round(rows).astype(np.int64)]
     return {
         BUDGET: load.new_tokens + width * rows > model.max_num_batched_tokens,
         POOL: (rows * (load.context + width) > float(model.kv_tokens.value)) | (waits & small),
-        SEATS: (found.tail_rows > model.max_num_seqs) | (waits & (not small)),
+        SEATS: (most > model.max_num_seqs) | (waits & (not small)),
         LOAD: share > HIGHEST_VALID_LOAD,
     }

@@ -266,3 +266,14 @@ def test_options_of_drafts_are_named_where_no_candidate_drafts(capsys):
     code, _, err = run(capsys, *LOAD, "--finalists", "0", "--acceptance", "0.7", "--draft-len", "3")
     assert code == 0
     assert "acceptance is not used without a draft" in err and "draft_len is not used without a draft" in err
+
+
+def test_an_answer_by_a_formula_that_does_not_hold_says_so(capsys):
+    options = ["--model", "llama-3.1-8b", "--hardware", "l4", "--tp", "2", "--rate", "20/s"]
+    lengths = ["--input-len", "100", "--output-len", "2000", "--finalists", "0"]
+    code, out, _ = run(capsys, "plan", *options, *lengths)
+    answer = " ".join(out.partition("GPUs [90 %]")[0].split())
+    assert code == 0
+    assert "estimates by formula, which does not hold here (KV pool): simulate them, with --finalists 1." in answer
+    code, out, _ = run(capsys, *LOAD, "--finalists", "0")
+    assert "does not hold here" not in out

@@ -5,12 +5,13 @@ import pytest
 
 from scylla_sim.planning.candidates import candidates
 from scylla_sim.planning.traffic import SATURATION, Traffic, highest_rate, statistic
-from scylla_sim.planning.traffic_rows import amplification, rate_gain, traffic_point
+from scylla_sim.planning.traffic_rows import amplification, doubts_at, rate_gain, traffic_point
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving.closed_form import curve, saturation
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.loop_state import Replica
+from scylla_sim.serving.replica import POOL, SEATS
 from scylla_sim.stats.estimate import Estimate
 
 LENGTHS = ServedLoad(2000, 300)
@@ -132,3 +133,17 @@ def test_a_point_counts_whole_replicas_and_costs_what_they_cost(large):
     assert point.tpot_mean_lower_s < point.latency_s["tpot_mean_s"] < point.tpot_mean_upper_s
     assert point.running == pytest.approx(point.rate_per_s * point.latency_s["tpot_mean_s"] * 299, rel=1e-3)
     assert (point.verdict, point.gain) == ("baseline", 1.0)
+
+
+def test_no_more_requests_run_by_formula_than_the_pool_holds():
+    """Long prompts on a small pool: the loop of the curve has no seats, and its mean exceeded them."""
+    scenario = Scenario("qwen3-32b", hardware="l40s", precision="fp8")
+    traffic = Traffic(20.0, ServedLoad(16_000, 500), max_load=0.99)
+    configs, _ = scenario.speculative_configs()
+    (one,) = candidates(scenario.target_model(), configs, scenario.deployments(), traffic)
+    at = one.curve.at_rate([one.rate_per_s, 0.98 * one.saturation_per_s])
+    assert one.binds == SEATS
+    assert at.running[0] == pytest.approx(at.max_rows[0], rel=0.02) and at.running[0] <= at.max_rows[0]
+    assert at.running[1] > at.max_rows[1]
+    assert at.max_rows[0] * traffic.load.context <= float(one.model.kv_tokens.value)
+    assert {POOL, SEATS} <= set(doubts_at(one, traffic, one.rate_per_s))

@@ -113,6 +113,16 @@ def test_reasons_for_doubt():
     assert doubtful(sane, deployed(max_num_batched_tokens=900), LENGTHS, share=np.array([0.3]))[BUDGET][0]
 
 
+def test_a_mean_beyond_the_pool_is_doubted_even_where_the_quantile_of_the_batch_fails():
+    """With a huge spread, the approximate quantile of the running requests falls below their mean."""
+    model = deployed()
+    sane = curve(replica(model, LENGTHS), [5.0])
+    wild = replace(sane, running=np.array([2.0 * model.max_num_seqs]), tail_rows=np.array([0.0]))
+    assert doubtful(wild, model, LENGTHS, share=np.array([0.3]))[SEATS][0]
+    small = replace(model, kv_tokens=exact(11_010.0))
+    assert doubtful(replace(wild, running=np.array([20.0])), small, LENGTHS, share=np.array([0.3]))[POOL][0]
+
+
 def test_decodes_take_their_tokens_of_the_budget():
     """A prompt of 1,000 tokens needs two iterations where 64 decodes leave 986 of 1,050."""
     model = deployed(max_num_batched_tokens=1050)
