@@ -18,6 +18,7 @@ from scylla_sim.planning.traffic_search import TrafficPlan, points, search_traff
 from scylla_sim.prediction.model_notes import check_context, model_notes
 from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving.limits import parse_limit
+from scylla_sim.serving.serving_scalars import left_out
 from scylla_sim.serving.workload import Lengths
 from scylla_sim.specs import catalog
 from scylla_sim.specs.model import Model
@@ -218,4 +219,5 @@ def planned(args: argparse.Namespace, *, best_only: bool = False) -> tuple[Plann
     decision = decide(
         points(model, chosen, traffic), chosen, traffic, finalists=finalists, seed=seed, gain=not best_only
     )
+    notes += left_out(each.deployment for each in gathered.groups)
     return Planned(model, traffic, gathered, found, decision, prices), [*notes, *gathered.notes]

@@ -50,6 +50,7 @@ columns of the protocol, all optional:
 
 SHIPPED, OTHERS, HALF = "shipped", "others", "half"
 """Origins of the scalars: the package, the other groups of the file, half of the group."""
+LEFT_OUT = "which predict, plan and serve-sim leave out"
 SCALARS = ("host_s", "slow", "first_token_s")
 WRITTEN = (
     *("predicted_s", "naive_s", "lower_s", "upper_s", "least_s", "seats", "scalars", "half", "excluded"),
@@ -126,10 +127,16 @@ def _shipped(runs: _Runs) -> list[tuple[NDArray[np.intp], ServingScalars]]:
     for (engine, device), rows in _columns.groups(runs.columns["engine"], runs.columns["device"]):
         scalars = runs.default(int(rows[0]))
         found.append((rows, scalars))
-        if not scalars.fitted and engine != "ideal":
+        if scalars.fitted:
+            note(f"note: times of {engine} on {device} include {scalars.in_words()}, {LEFT_OUT}")
+        elif engine != "ideal":
             missing.append(f"{engine} on {device}")
     if missing:
-        note(f"note: no serving runs behind the scalars of {', '.join(missing)}: a default with a wide interval")
+        words = serving_scalars("", "").in_words()
+        note(
+            f"note: no serving runs behind the scalars of {', '.join(missing)}: a default with a wide interval, "
+            f"{words}, {LEFT_OUT}"
+        )
     return found
 
 

@@ -21,6 +21,7 @@ from scylla_sim.serving.iteration import IterationModel, iteration_model
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.load import Load
 from scylla_sim.serving.metrics import Metric, counted, metrics, summary, unloaded
+from scylla_sim.serving.serving_scalars import left_out
 from scylla_sim.serving.simulation import Run, simulate
 from scylla_sim.serving.workload import Requests, closed_loop_arrivals, draw_cycles
 
@@ -192,9 +193,8 @@ def serve(
     (True, True)
     """
     settings = settings or Settings()
-    count = load.default_count(REQUESTS)
-    if settings.requests is not None:
-        count = int(whole("requests", settings.requests, 1))
+    given = settings.requests
+    count = load.default_count(REQUESTS) if given is None else int(whole("requests", given, 1))
     configs, notes = configs_of(scenario, settings.schedule)
     by_class = [
         class_configs(scenario, load, name, configs=configs, schedule=settings.schedule)
@@ -233,7 +233,7 @@ def serve(
         summaries=found["value"],
         run=runs[0],
         model=model,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=(*dict.fromkeys(notes), *left_out(scenario.deployments()[:1])),
     )
 
 

@@ -7,7 +7,7 @@ device. An engine or a device without runs has the default, whose interval is wi
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from scylla_sim.checks import fail
+from scylla_sim.prediction.steps import Deployment
 from scylla_sim.stats.estimate import Estimate, exact
 from scylla_sim.units import MILLI
 
@@ -60,6 +61,20 @@ class ServingScalars:
                 rule = f"must lie in its interval, which must not start below {least:g}"
                 raise fail(name, f"{one.value} [{one.lower}, {one.upper}]", rule)
 
+    def in_words(self) -> str:
+        """Return the values in words.
+
+        Examples
+        --------
+        >>> serving_scalars("vllm-2026", "h200-sxm").in_words()
+        '+0.45 ms an iteration, prompts +25 %, +35 ms before the first token'
+        """
+        host, slow, first = (float(one.value) for one in (self.host_s, self.slow, self.first_token_s))
+        return (
+            f"{host / MILLI:+.3g} ms an iteration, prompts {100.0 * slow:+.0f} %, "
+            f"{first / MILLI:+.3g} ms before the first token"
+        )
+
     def with_scalar(self, name: str, value: Estimate) -> ServingScalars:
         """Return the scalars with another value of one of them."""
         each = {key: value if key == name else getattr(self, key) for key in UNITS}
@@ -98,3 +113,15 @@ def serving_scalars(engine: str, device: str) -> ServingScalars:
     }
     host, slow, first = (values[name] for name in UNITS)
     return ServingScalars(host, slow, first, source=table["source"], fitted=found is not None)
+
+
+def left_out(deployments: Iterable[Deployment]) -> list[str]:
+    """Return a note for each engine and device with runs, on what the runs take beyond the kernels."""
+    pairs = dict.fromkeys((one.engine.name, one.calibration.hardware.name) for one in deployments)
+    known = {pair: serving_scalars(*pair) for pair in pairs}
+    return [
+        f"published runs of {engine} on {device} take {scalars.in_words()}; scylla-sim tpot adds this, and these "
+        "times leave it out"
+        for (engine, device), scalars in known.items()
+        if scalars.fitted
+    ]

@@ -5,9 +5,10 @@ import io
 import json
 
 import pytest
-from command_line import refused
+from command_line import refused, run
 
 from scylla_sim import cli
+from scylla_sim.serving.serving_scalars import serving_scalars
 
 HEADER = "device,engine,model,dtype,tp,batch,input_len,output_len,tpot_ms,ttft_ms,rounds"
 
@@ -141,3 +142,22 @@ def test_an_answer_of_one_token_is_refused_by_its_line(capsys, tmp_path):
     path.write_text("\n".join(rows) + "\n")
     rule = "output_len='1' must be at least 2 on line 3 of runs.csv; one token has no time per token"
     assert rule in refused(capsys, "tpot", "--runs", path)
+
+
+def test_what_tpot_adds_to_the_other_verbs_is_said_by_all_of_them(capsys, tmp_path):
+    """Published runs take longer than their kernels; only tpot adds this, so that its TPOT differs from predict's."""
+    path = tmp_path / "runs.csv"
+    path.write_text(
+        "device,engine,model,dtype,tp,batch,input_len,output_len\nh100-sxm,vllm,llama-3.1-8b,fp8,1,1,500,100\n"
+    )
+    words = serving_scalars("vllm-2026", "h100-sxm").in_words()
+    where = ["--model", "llama-3.1-8b", "--precision", "fp8", "--hardware", "h100-sxm"]
+    load = ["--input-len", "500", "--output-len", "100", "--rate", "1/s"]
+    _, _, err = run(capsys, "tpot", "--runs", path)
+    assert f"include {words}, which predict, plan and serve-sim leave out" in err
+    note = (
+        f"published runs of vllm-2026 on h100-sxm take {words}; scylla-sim tpot adds this, and these times leave it"
+    )
+    assert note in run(capsys, "serve-sim", *where, *load, "--requests", "20", "--seeds", "1")[2]
+    assert note in run(capsys, "plan", *where, *load, "--finalists", "0")[2]
+    assert "published runs of" not in run(capsys, "plan", *where, *load, "--finalists", "0", "--engine", "ideal")[2]

@@ -11,13 +11,15 @@ from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import InputError
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.serving import report
+from scylla_sim.serving.batching import MIXED
 from scylla_sim.serving.configs import configs_of, policy_of
 from scylla_sim.serving.gain import SATURATION, gains
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.load import Load
-from scylla_sim.serving.serve import Served, Settings, emitted, serve, work_of
+from scylla_sim.serving.serve import Served, Settings, emitted, model_of, resolved, saturation_rate, serve, work_of
 from scylla_sim.serving.workload import Lengths, RequestClass
 from scylla_sim.specs.draft import Draft
+from scylla_sim.stats.estimate import exact
 
 PLAIN = Scenario("llama-3.1-8b", hardware="h100-sxm")
 EAGLE = replace(PLAIN, draft="eagle3", draft_len=3, acceptance=0.7)
@@ -131,3 +133,22 @@ def test_bad_combinations_are_refused() -> None:
         Load([a_class()])
     with pytest.raises(InputError, match=r"burstiness=2 needs a rate"):
         Load([a_class()], concurrency=4, burstiness=2.0)
+
+
+def test_more_seats_raise_the_saturation_until_the_pool_is_full_and_lower_it_beyond() -> None:
+    """Answers that outgrow a full pool are computed again; a pool that holds all seats has no such loss."""
+    configs, _ = configs_of(PLAIN, None)
+    load = Load([a_class(prompt="300", answer="600")], rate=1.0)
+    rates: list[float] = []
+    ample: list[float] = []
+    for seats in (256, 512, 1024):
+        settings = resolved(Settings(max_num_seqs=seats), PLAIN, configs)
+        model = model_of(PLAIN, configs, [load.draw(np.random.default_rng(0), 100)], settings)
+        held = float(model.kv_tokens.value) / 600
+        assert (seats < held) == (seats < 1024)
+        large = replace(model, kv_tokens=exact(1e7))
+        for found, one in ((rates, model), (ample, large)):
+            found.append(saturation_rate(one, load, configs, [configs], settings, MIXED))
+    assert rates[:2] == pytest.approx(ample[:2], rel=0.01)
+    assert ample[0] < ample[1] < ample[2]
+    assert rates[2] < 0.9 * rates[1]
