@@ -145,7 +145,7 @@ def test_an_answer_of_one_token_is_refused_by_its_line(capsys, tmp_path):
 
 
 def test_what_tpot_adds_to_the_other_verbs_is_said_by_all_of_them(capsys, tmp_path):
-    """Published runs take longer than their kernels; only tpot adds this, so that its TPOT differs from predict's."""
+    """Published runs take longer than their kernels; only tpot adds this, and differs from predict by it."""
     path = tmp_path / "runs.csv"
     path.write_text(
         "device,engine,model,dtype,tp,batch,input_len,output_len\nh100-sxm,vllm,llama-3.1-8b,fp8,1,1,500,100\n"
