@@ -181,8 +181,8 @@ class Calibration:
         InputError
             If the kernels are those of a GPU, and the other device has no ``sm_count``.
         """
-        if hardware == self.hardware:
-            return replace(self, hardware=hardware)  # fields that equality ignores may differ
+        if hardware.has_the_rates_of(self.hardware):
+            return replace(self, hardware=hardware)  # fields that equality ignores may differ, and further peaks
         if self.kernels and self.hardware.sm_count and not hardware.sm_count:
             rule = f"must be above 0, because the kernels of {self.device} need it"
             raise fail("sm_count", 0, rule, "add sm_count and l2 to the hardware")

@@ -10,7 +10,7 @@ leaves out, and its calibration.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -124,6 +124,15 @@ class Hardware:
             return self.reported_memory_bytes
         return self.memory_bytes * (REPORTED_SHARE if self.sm_count else 1.0)
 
+    def has_the_rates_of(self, other: Hardware) -> bool:
+        """Return whether the device equals another one, apart from peaks that the other one does not state.
+
+        A calibration stores the device that it was fitted on. A further peak of the catalog changes none of its
+        fits.
+        """
+        shared = {name: peak for name, peak in self.peak_flop_per_s.items() if name in other.peak_flop_per_s}
+        return replace(self, peak_flop_per_s=shared or self.peak_flop_per_s) == other
+
     def is_similar_to(self, other: Hardware) -> bool:
         """Return whether kernels fitted on the other device describe this one.
 
@@ -147,6 +156,7 @@ class Hardware:
         one_of("precision", precision, PEAKS)
         if precision not in self.peak_flop_per_s:
             known = ", ".join(self.peak_flop_per_s)
-            hint = f"it has {known}; a TOML file with base and peak_{precision} adds one"
+            other = "fp8 and int8_wo have the same size; " if precision == "int8" else ""
+            hint = f"it has {known}; {other}a TOML file with base and peak_{precision} adds one"
             raise fail("precision", precision, f"has no peak in the catalog entry of {self.name}", hint)
         return self.peak_flop_per_s[precision]

@@ -11,6 +11,7 @@ from scylla_sim.calibration import device_calibration
 from scylla_sim.checks import InputError
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.gemm import GEMM_TILES
+from scylla_sim.kernels.operation import KernelQuery
 from scylla_sim.specs import catalog
 
 
@@ -163,3 +164,22 @@ def test_device_without_fits_borrows_none():
 )
 def test_low_bit_kernels_with_measurements_are_fitted(name, op, dtype):
     assert device_calibration.shipped(name).kernel(op, dtype=dtype).evidence == "silicon"
+
+
+def test_int8_on_hopper_is_transferred_and_leaves_the_other_fits_as_they_are():
+    """Its peak is in the datasheet, its GEMMs were measured on A100 only."""
+    h100, query = device_calibration.shipped("h100-sxm"), KernelQuery("sq", "", (), {})
+    kernel = h100.find("gemm", query)
+    measured = device_calibration.shipped("a100-sxm").find("gemm", query)
+    assert (kernel.evidence, measured.evidence, h100.evidence) == ("transferred", "silicon", "silicon")
+    assert kernel.band.upper_ratio > 1.3 * measured.band.upper_ratio
+    assert {one.evidence for groups in h100.kernels.values() for one in groups.values()} == {"silicon"}
+    assert h100.hardware.peak("int8") == h100.hardware.peak("fp8")
+
+
+def test_a_further_peak_is_the_same_device_and_another_peak_is_not():
+    h100 = catalog.hardware("h100-sxm")
+    fewer = replace(h100, peak_flop_per_s={"bf16": h100.peak("bf16")})
+    other = replace(h100, peak_flop_per_s={**h100.peak_flop_per_s, "bf16": 1e14})
+    assert h100.has_the_rates_of(fewer) and not fewer.has_the_rates_of(h100)
+    assert not other.has_the_rates_of(h100) and not replace(h100, l2_bytes=1e7).has_the_rates_of(h100)

@@ -301,3 +301,8 @@ def test_engine_values_lie_in_their_intervals(name):
 def test_a_value_outside_its_interval_is_refused():
     with pytest.raises(InputError, match="host_s=0.001 must lie in its own interval"):
         Engine("x", host_s=1e-3, intervals={"host_s": (2e-3, 3e-3)})
+
+
+def test_int8_without_a_peak_names_the_types_of_the_same_size():
+    with pytest.raises(InputError, match="fp8 and int8_wo have the same size; a TOML file with base and peak_int8"):
+        catalog.hardware("b200-sxm").peak("int8")
