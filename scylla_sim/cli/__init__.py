@@ -51,5 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 for success, 2 for bad input, 1 for other errors.
     """
-    purpose = "Predict the throughput of speculative decoding, and fit its cost and acceptance models."
+    purpose = (
+        "Predict the throughput of speculative decoding, and fit its cost and acceptance models.\n"
+        "Start with predict, schedule and plan. explore draws their predictions while sliders move."
+    )
     return console.dispatch("scylla-sim", purpose, VERBS, _execute, argv)

@@ -63,7 +63,7 @@ TABLE_COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    needed = ",".join((*LABELS, *SHAPE, TAU, *LOAD))
+    needed = ", ".join((*LABELS, *SHAPE, TAU, *LOAD))
     parser.add_argument("--shapes", required=True, metavar="FILE", help=f"CSV with the columns {needed}")
     _columns.add_calibration(parser)
     _columns.add_engine(parser)

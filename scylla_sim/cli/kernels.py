@@ -20,7 +20,12 @@ EPILOG = """example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
-    parser.add_argument("--shapes", required=True, metavar="FILE", help="CSV: op,device,dtype,... (see docs)")
+    parser.add_argument(
+        "--shapes",
+        required=True,
+        metavar="FILE",
+        help="CSV with the columns op, device, dtype and those of its shape (docs/add-a-gpu.md lists them)",
+    )
     parser.add_argument(
         "--calibration",
         metavar="FILE",

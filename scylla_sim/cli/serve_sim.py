@@ -66,7 +66,8 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--classes", metavar="FILE.toml", help="classes of requests, each with its own lengths")
     for metric in METRICS:
-        parser.add_argument(f"--{metric}", metavar="pN:TIME", help=f"limit on {metric.upper()}, e.g. p95:500ms")
+        example = "p95:10s" if metric == "e2e" else "p95:500ms"
+        parser.add_argument(f"--{metric}", metavar="pN:TIME", help=f"limit on {metric.upper()}, e.g. {example}")
 
 
 def _add_scheduler(parser: argparse.ArgumentParser) -> None:

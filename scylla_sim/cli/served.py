@@ -62,7 +62,7 @@ TABLE_COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    needed = ",".join((*KEYS, *WORDS, *COUNTS, *SHAPE, TAU, "speedup"))
+    needed = ", ".join((*KEYS, *WORDS, *COUNTS, *SHAPE, TAU, "speedup"))
     parser.add_argument("--runs", required=True, metavar="FILE", help=f"CSV with the columns {needed}")
     parser.add_argument("--source", metavar="NAME", help="only the runs of this source; default: all")
     parser.add_argument(

@@ -37,7 +37,7 @@ ROLES = ("plain", "decode", "verify", "draft", PREFILL)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument(
-        "--shapes", required=True, metavar="FILE", help=f"CSV with the columns {','.join((*LABELS, *NUMBERS))}"
+        "--shapes", required=True, metavar="FILE", help=f"CSV with the columns {', '.join((*LABELS, *NUMBERS))}"
     )
     _columns.add_calibration(parser)
     _columns.add_engine(parser)

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runs",
         required=True,
         metavar="FILE",
-        help=f"CSV: {','.join((*LABELS, *NUMBERS))}[,kv_dtype,{MEASURED},ttft_ms, and the protocol]",
+        help=f"CSV with the columns {', '.join((*LABELS, *NUMBERS))} [, kv_dtype, {MEASURED}, ttft_ms, protocol]",
     )
     _columns.add_calibration(parser)
     parser.add_argument(
