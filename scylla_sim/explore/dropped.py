@@ -7,10 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from scylla_sim.acceptance.measured import measured_acceptance
+from scylla_sim.acceptance.measured import MeasuredAcceptance, measured_acceptance
 from scylla_sim.checks import FloatArray, InputError
+from scylla_sim.engines.acceptance_json import read_acceptance
 
 _HALVINGS = 40
+_READ = "a log, a metrics page, a benchmark result or a file of scylla-sim ingest"
+
+
+def _measured(path: str, *, is_json: bool) -> MeasuredAcceptance:
+    """Return the acceptance of a file of an engine, or of rates that ``ingest`` wrote."""
+    try:
+        return read_acceptance(path)
+    except InputError:
+        if not is_json:
+            raise
+    return measured_acceptance(path, "conditional")
 
 
 def rates_of(content: bytes) -> tuple[list[float], float | None]:
@@ -32,9 +44,11 @@ def rates_of(content: bytes) -> tuple[list[float], float | None]:
         path = Path(folder) / "dropped"
         path.write_bytes(content)
         try:
-            found = measured_acceptance(str(path), "conditional")
+            found = _measured(str(path), is_json=content.lstrip()[:1] == b"{")
         except InputError as error:
-            raise InputError(str(error).replace(str(path), "the file")) from None
+            said = str(error).replace(str(path), "the file").replace(f"of {path.name} ", "of the file ")
+            reason = said.rpartition("'the file' ")[2].partition("; ")[0]
+            raise InputError(f"the file cannot be used: {reason}; drop {_READ}") from None
     if found.rates is None:
         raise InputError("the file states tokens per cycle, and no rates by position")
     return found.rates.tolist(), None if found.spread is None else half_width(found.rates, found.spread)

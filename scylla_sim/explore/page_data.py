@@ -44,6 +44,14 @@ def _law(scenario: Scenario) -> dict[str, Any]:
     }
 
 
+def asked_precision(scenario: Scenario) -> str:
+    """Return the precision of a scenario as a visitor would choose it.
+
+    A device may run it with 16-bit arithmetic; `Scenario.precision_notes` says so.
+    """
+    return scenario.precision or precision_name(scenario.deployments()[0].dtype)
+
+
 def quick_data(scenario: Scenario, grid: Grid) -> dict[str, Any]:
     """Return what the page needs to draw one deployment. `details` completes it.
 
@@ -66,7 +74,7 @@ def quick_data(scenario: Scenario, grid: Grid) -> dict[str, Any]:
         "model": scenario.target_model().name,
         "hardware": hardware.name,
         "tp": deployment.tp,
-        "precision": precision_name(deployment.dtype),
+        "precision": asked_precision(scenario),
         "draft": draft.name,
         "engine": engine.name,
         "options": _options(scenario),

@@ -17,7 +17,7 @@ from scylla_sim.explore.choices import choices_of
 from scylla_sim.explore.dropped import rates_of
 from scylla_sim.explore.grid import Grid, build
 from scylla_sim.explore.html import PLOTLY_PATH, as_script, page, plotly_script
-from scylla_sim.explore.page_data import details, load_data, quick_data
+from scylla_sim.explore.page_data import asked_precision, details, load_data, quick_data
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.specs import catalog
 
@@ -34,16 +34,20 @@ KEPT = 16
 
 
 def _is_unchanged(scenario: Scenario, name: str, value: str) -> bool:
-    """Return whether a choice is what the scenario has. The page names the files of the user by their folders."""
+    """Return whether a choice is what the scenario has. The page names files by their folders, and no aliases."""
     if value in ("", str(getattr(scenario, name))):
         return True
     if name == "model":
         return value == scenario.target_model().name
+    if name == "engine":
+        return value == scenario.deployments()[0].engine.name
     return name == "draft" and value == scenario.draft_model().name
 
 
 def chosen(scenario: Scenario, query: Mapping[str, str]) -> Scenario:
     """Return a scenario with the choices of a visitor: entries of the catalog, or what the scenario has.
+
+    Another model without a choice of its precision has the precision in which it is released.
 
     Raises
     ------
@@ -62,6 +66,11 @@ def chosen(scenario: Scenario, query: Mapping[str, str]) -> Scenario:
         if name == "tp" and not (value.isdecimal() and len(value) < 4):
             raise fail("tp", value, "must be a whole number")
         given[name] = int(value) if name == "tp" else value
+    if "model" in given:
+        released = catalog.model(given["model"]).released_precision
+        given.setdefault("precision", scenario.precision or released or None)
+    elif given.get("precision") == asked_precision(scenario):
+        del given["precision"]
     return replace(scenario, **given)
 
 
@@ -79,39 +88,41 @@ class Explorer:
 
     scenario: Scenario
     runs: str | None = None
-    _kept: OrderedDict[tuple[tuple[str, str], ...], Any] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[tuple[str, Scenario], Any] = field(default_factory=OrderedDict)
     _lock: RLock = field(default_factory=RLock)
 
     def data(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return what the page needs to draw the choices of a visitor."""
 
         def made(scenario: Scenario) -> dict[str, Any]:
-            return quick_data(scenario, self._grid(query)) | {"choices": choices_of(scenario)}
+            offered = {"choices": choices_of(scenario), "max_upload_bytes": MAX_UPLOAD_BYTES}
+            return quick_data(scenario, self._grid(scenario)) | offered
 
-        return cast(dict[str, Any], self._known("data", query, made))
+        return cast(dict[str, Any], self._known("data", chosen(self.scenario, query), made))
 
     def details(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return the error of the grid and the measured rows for the choices of a visitor."""
 
         def made(scenario: Scenario) -> dict[str, Any]:
-            return details(scenario, self._grid(query), runs=self.runs)
+            return details(scenario, self._grid(scenario), runs=self.runs)
 
-        return cast(dict[str, Any], self._known("details", query, made))
+        return cast(dict[str, Any], self._known("details", chosen(self.scenario, query), made))
 
     def load(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return the seconds of prompts for the choices of a visitor."""
-        found = self._known("load", query, lambda scenario: load_data(scenario, checked=False))
+        scenario = chosen(self.scenario, query)
+        found = self._known("load", scenario, lambda scenario: load_data(scenario, checked=False))
         return cast(dict[str, Any], found)
 
-    def _grid(self, query: Mapping[str, str]) -> Grid:
-        return cast(Grid, self._known("grid", query, build))
+    def _grid(self, scenario: Scenario) -> Grid:
+        return cast(Grid, self._known("grid", scenario, build))
 
-    def _known(self, kind: str, query: Mapping[str, str], make: Callable[[Scenario], Any]) -> Any:
+    def _known(self, kind: str, scenario: Scenario, make: Callable[[Scenario], Any]) -> Any:
         """Return kept values, or make and keep them."""
-        key = (("", kind), *sorted(query.items()))
+        key = (kind, scenario)
         with self._lock:  # one prediction at a time: they share the cores anyway
             if key not in self._kept:
-                self._kept[key] = make(chosen(self.scenario, query))
+                self._kept[key] = make(scenario)
             self._kept.move_to_end(key)
             while len(self._kept) > 4 * KEPT:
                 self._kept.popitem(last=False)
@@ -144,11 +155,14 @@ class Handler(BaseHTTPRequestHandler):
     explorer: Explorer
 
     def _send(self, kind: str, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        except ConnectionError:  # the visitor closed the page, or chose again
+            self.close_connection = True
 
     def _refuse(self, message: str, status: HTTPStatus) -> None:
         self._send("text/plain; charset=utf-8", message.encode(), status)
@@ -176,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
         if not self._is_local():
             return
         length = self.headers.get("Content-Length", "")
-        if self.path != "/ingest" or not length.isdecimal() or int(length) > MAX_UPLOAD_BYTES:
+        if self.path != "/ingest" or not length.isdecimal() or len(length) > 9 or int(length) > MAX_UPLOAD_BYTES:
             self._refuse(f"a file must have at most {MAX_UPLOAD_BYTES} bytes", HTTPStatus.BAD_REQUEST)
             return
         try:

@@ -105,6 +105,41 @@ def test_the_headline_is_what_predict_says(exported: Path) -> None:
 def test_other_states_open_from_the_address(exported: Path, fragment: str, said: str) -> None:
     document, console = browse(exported, fragment)
     assert console == [] and said in text_of(document, "headline")
+    problem = text_of(document, "problem")
+    wrong = ["batch=abc in the address is not known", "rates=7 in", "K=99 in"] if "K=99" in fragment else []
+    assert all(one in problem for one in wrong) and (problem == "") == (wrong == [])
+
+
+@needs_browser
+def test_a_model_that_does_not_fit_has_no_numbers(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    data = page_data(replace(CHAIN, model="llama-3.1-70b")) | {"load": load_data(CHAIN, checked=False)}
+    page.write_text(html_page(data, library=server.plotly_script()))
+    document, console = browse(page, "#K=3&batch=8", "--window-size=1400,2000")
+    assert console == [] and "do not fit in the memory of one h100-sxm" in text_of(document, "headline")
+    assert "more GPUs" in text_of(document, "summary") and "Nothing to set" in text_of(document, "settings", "pre")
+    facts = re.findall(r'class="fact"><b>(.*?)</b>', re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL))
+    assert facts == ["-", "-", "-", "-", "0 <small>(0 plain)</small>", "-"]
+    assert not re.search(r"undefined|NaN", re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL))
+
+
+ASK = """<script>setTimeout(() => {
+  model.data.choices = Object.fromEntries(CHOICES.map(([key]) => [key, [[String(model.data[key]), ""]]]));
+  model.data.max_upload_bytes = 10;
+  showChoices();
+  byId("choice-model").dispatchEvent(new Event("change"));
+  readLog(new File(["x".repeat(11)], "long.log"));
+}, 500)</script></body>"""
+"""A visitor chooses where no server answers, and drops a large file."""
+
+
+@needs_browser
+def test_a_server_that_was_stopped_is_named(exported: Path) -> None:
+    page = exported.with_name("stopped.html")
+    page.write_text(exported.read_text().replace("</body>", ASK))
+    document, _ = browse(page)
+    assert "does not answer" in text_of(document, "problem") and "faster" in text_of(document, "headline")
+    assert "long.log has" in text_of(document, "rates-note")
 
 
 @needs_browser

@@ -149,6 +149,8 @@ function drawParts(now, i) {
   const rows = [["plain step", "1 token", plain, 1]];
   if (K) rows.push(["cycle", `${two(now.tau)} tokens`, cycle, 1], ["cycle", "per token", cycle, now.tau]);
   const longest = 1.16 * Math.max(plain.total, cycle.total), room = sizes["parts-plot"][0] - 92;  // pixels
+  const said = rows.map(([name, under, parts, tau]) => `${name}, ${under}: ${three(1e3 * parts.total / tau)} ms`);
+  byId("parts-plot").setAttribute("aria-label", said.join("; "));
   byId("parts-plot").innerHTML = rows.map(([name, under, parts, tau]) => {
     const pieces = PARTS.map(([key, label, color, ink]) => {
       const share = parts[key] / tau / longest, ms = three(1e3 * parts[key] / tau);
@@ -190,7 +192,7 @@ function drawPareto(best) {
   const legend = [];
   const curve = (shape, name, color, width) => {
     const most = Math.min(model.most(shape, context), model.lastBatch);
-    const at = PARETO.filter(b => b <= Math.max(1, most)).map(b => model.index(b));
+    const at = PARETO.filter(b => b <= most).map(b => model.index(b));
     const rate = at.map(one => { const v = model.at(shape, one, context, rates, 0); return v.tau / v.cycle; });
     legend.push(swatch(color, name, "solid"));
     return {x: rate, y: at.map((one, n) => model.batches[one] * rate[n] / ranks), dots: true, color, width,
@@ -198,9 +200,9 @@ function drawPareto(best) {
       said: `batch %{text}: %{x:.0f} per user, %{y:.0f} per GPU<extra>${name}</extra>`};
   };
   const curves = [curve(0, "plain", COLORS.soft, 2)];
-  if (K) curves.push(curve(K, shapeName(K), COLORS.blue, 2.6));
-  if (best && best !== K) curves.push(curve(best, `${shapeName(best)}, best here`, COLORS.good, 1.6));
-  const ends = ["x", "y"].map(axis => end("pareto-plot", axis, 1.04 * Math.max(...curves.flatMap(one => one[axis]))));
+  if (K) curves.push(curve(K, legendName(K), COLORS.blue, 2.6));
+  if (best && best !== K && model.most(best, context) > 0) curves.push(curve(best, `${legendName(best)}, best here`, COLORS.good, 1.6));
+  const ends = ["x", "y"].map(axis => end("pareto-plot", axis, 1.04 * Math.max(1, ...curves.flatMap(one => one[axis]))));
   put("pareto-legend", legend.join(""));
   frame("pareto-plot", {label: "tokens/s per user", range: [0, ends[0]], nticks: 6},
     {label: "tokens/s per GPU", range: [0, ends[1]], nticks: 6});

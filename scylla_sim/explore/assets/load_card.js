@@ -14,25 +14,25 @@ async function readyLoad() {
   if (load !== null && load.model === model) return true;
   if (loadAsked === query) return false;
   loadAsked = query;
-  const answer = await fetch(`/load?${query}`);
+  const asked = model, {ok, text} = await ask(`/load?${query}`);
   loadAsked = "";
-  if (!answer.ok) { byId("load-headline").textContent = await answer.text(); return false; }
-  if (query !== String(deploymentQuery())) return false;
-  load = new Load(model, await answer.json());
+  if (!ok) { put("load-headline", escaped(text)); return false; }
+  if (model.data.options !== asked.data.options) return false;  // another deployment; a finer grid keeps them
+  load = new Load(model, JSON.parse(text));
   return true;
 }
 
 function loadCurves() {
   const {K, rates, unsure, input, output} = state, tau = model.tau(K, rates, unsure)[0];
-  const curves = [{name: "plain", color: COLORS.soft, curve: load.curve(0, 1, input, output)}];
-  if (K) curves.push({name: shapeName(K), color: COLORS.blue, curve: load.curve(K, tau, input, output)});
+  const curves = [{shape: 0, name: "plain", color: COLORS.soft, curve: load.curve(0, 1, input, output)}];
+  if (K) curves.push({shape: K, name: shapeName(K), color: COLORS.blue, curve: load.curve(K, tau, input, output)});
   return curves;
 }
 
 function loadHeadline(curves, rate) {
   const [plain, drafted] = curves, {input, output} = state, ours = drafted ?? plain;
   if (ours.curve === null || plain.curve === null)
-    return `Two requests of ${whole(input + output)} tokens do not fit in the memory of ${gpus()}.`;
+    return `Two requests of ${whole(input + output)} tokens do not fit in the memory of ${memory()}.`;
   const full = curve => `${three(curve.saturation)} requests/s`;
   const [now, before] = [load.latencies(ours.curve, rate), load.latencies(plain.curve, rate)];
   const limit = drafted ? `It saturates at ${full(ours.curve)}, plain decoding at ${full(plain.curve)}.`
@@ -68,11 +68,12 @@ function drawLoad() {
   byId("output").value = toSlider(output, LENGTHS.output[0], LENGTHS.output[1]);
   byId("input-value").textContent = whole(input);
   byId("output-value").textContent = whole(output);
+  speakSliders(["request-rate", "input", "output"]);
   loadRange = [highest / 100, 1.1 * highest];
-  byId("load-headline").textContent = loadHeadline(curves, rate);
+  put("load-headline", escaped(loadHeadline(curves, rate)));
   put("load-command", unbroken(command("serve-sim",
     [`--rate ${Number(rate.toPrecision(4))}/s`, `--input-len ${input}`, `--output-len ${output}`])));
-  put("load-legend", curves.map(({name, color}) => swatch(color, name, "solid")).join("")
+  put("load-legend", curves.map(({shape, color}) => swatch(color, legendName(shape), "solid")).join("")
     + swatch(COLORS.soft, "median", "solid") + swatch(COLORS.soft, "95 %", "dashed"));
   const now = last && load.latencies(last, rate), reasons = now ? doubts(K, now) : [], {error} = load.data;
   byId("load-note").textContent = "Poisson arrivals, one replica, one length of prompts and answers; formulas without an "
@@ -105,7 +106,7 @@ function drawLatency(id, key, label, curves, highest) {
     }
   }
   frame(id, {label: "requests/s", range: [0, end(id, "x", highest || 1)], nticks: 6},
-    {label, range: [0, end(id, "y", 1.25 * Math.max(top, ...points.map(({y}) => y), 1e-3))], nticks: 6});
+    {label, range: [0, end(id, "y", 1.25 * Math.max(top, ...points.map(({y}) => y), 1))], nticks: 6});
   showCurves(id, lines, ({height, px}) => lineOf(px(rate), 0, px(rate), height, COLORS.soft, DASHES.dot));
   mark(id, points);
 }

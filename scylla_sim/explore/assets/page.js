@@ -25,13 +25,24 @@ const state = {batch: 16, context: 1024, rates: [0.62], unsure: 0, K: 3, rate: 0
 let model = new Model(START), loadRange = [0.01, 1];
 
 // -- state in the address -------------------------------------------------------------------------------------
-function readAddress() {
-  for (const pair of location.hash.slice(1).split("&")) {
-    const [key, value] = pair.split("=");
-    if (key === "rates") setRates(decodeURIComponent(value || ""));
-    else if (key in state && value !== "" && isFinite(Number(value))) state[key] = Number(value);
+function readAddress() {  // and say what of it the page cannot show
+  const given = {}, wrong = [];
+  for (const [key, value] of new URLSearchParams(location.hash.slice(1))) {
+    if (key === "rates" && setRates(value)) continue;
+    if (key !== "rates" && Object.hasOwn(state, key) && value !== "" && isFinite(Number(value)))
+      given[key] = Number(value);
+    else wrong.push(`${key}=${value} in the address is not known`);
   }
+  Object.assign(state, given);
   limitState();
+  for (const [key, value] of Object.entries(given))
+    if (state[key] !== value) wrong.push(`${key}=${value} in the address is not on the page, ${state[key]} is`);
+  showProblem(wrong.length ? `${wrong.join("; ").slice(0, 300)}.` : "");
+}
+
+function showProblem(text) {
+  put("problem", escaped(text));
+  byId("problem").hidden = text === "";
 }
 
 function limitState() {
@@ -54,7 +65,7 @@ function writeAddress() {  // not at every move of a slider: browsers limit how 
 }
 
 function setRates(text) {
-  const rates = text.split(",").map(part => part.trim()).filter(Boolean).map(Number);
+  const rates = text.split(",").map(part => part.trim()).filter(Boolean).map(Number).slice(0, 64);
   const good = rates.length > 0 && rates.every(rate => rate >= 0 && rate <= 1);
   if (good) state.rates = rates;
   byId("rates-note").textContent = good || text.trim() === "" ? "" : "Rates must be numbers from 0 to 1, with commas.";
@@ -81,32 +92,46 @@ function showChoices() {
 
 const deploymentQuery = () => new URLSearchParams(CHOICES.map(([key]) => [key, byId(`choice-${key}`).value]));
 
-async function changeDeployment() {
-  const began = performance.now(), answer = await fetch(`/data?${deploymentQuery()}`);
-  if (!answer.ok) {
-    put("summary", `<span class="problem">${escaped(await answer.text())}</span>`);
-    return;
+// Answer of the server as {ok, text}; without one the page says so and keeps working.
+async function ask(path, options) {
+  try {
+    const answer = await fetch(path, options);
+    return {ok: answer.ok, text: await answer.text()};
+  } catch {
+    return {ok: false, text: "scylla-sim explore does not answer: was it stopped? Sliders work without it."};
   }
-  model = new Model(await answer.json());
-  limitState();
-  showChoices();
+}
+
+let deployments = 0;  // asked for; only the last one is drawn
+async function changeDeployment(event) {
+  const began = performance.now(), mine = ++deployments, query = deploymentQuery();
+  if (event?.target.id === "choice-model") query.delete("precision");  // as it is released
+  const {ok, text} = await ask(`/data?${query}`);
+  if (mine !== deployments) return;
+  showProblem(ok ? "" : text);
+  if (ok) {
+    model = new Model(JSON.parse(text));
+    limitState();
+  }
+  showChoices();  // those of the old one if the new one cannot run
+  if (!ok) return;
   showShapes();
   draw();
   document.body.dataset.deploymentMs = performance.now() - began;
-  await readDetails();
+  setTimeout(() => { if (mine === deployments) readDetails(); }, 300);  // a visitor who goes on choosing need not wait
 }
 
 async function readDetails() {  // what the page can be drawn without: the error of the grid, measured rows
-  const asked = model, answer = await fetch(`/details?${deploymentQuery()}`);
-  if (!answer.ok || model !== asked) return;
-  const found = await answer.json();
+  const asked = model, {ok, text} = await ask(`/details?${deploymentQuery()}`);
+  if (!ok || model !== asked) return;
+  const found = JSON.parse(text);
   if (found.grid) {
     model = new Model({...model.data, ...found});
     draw();
     return;
   }
   Object.assign(model.data, found);
-  byId("footnote").textContent = footnote();
+  put("footnote", escaped(footnote()));
   showMeasured();
 }
 
@@ -154,8 +179,9 @@ function showTexts() {
   showSliders(now, i);
   put("headline", headline(now, i));
   put("summary", summary(i));
+  document.body.classList.toggle("does-not-fit", model.most(K, context) < 1);
   showFacts(now, i);
-  byId("footnote").textContent = footnote();
+  put("footnote", escaped(footnote()));
   writeAddress();
 }
 
@@ -170,13 +196,21 @@ function showSliders(now, i) {
   byId("context-value").textContent = whole(context);
   byId("rate-value").textContent = two(rates[0]);
   byId("unsure-value").textContent = unsure ? `± ${two(unsure)}` : "exact";
+  speakSliders(["batch", "context", "rate", "unsure"]);
   byId("length-value").textContent = K ? `${two(now.tau)} tokens a cycle` : "no draft";
   if (document.activeElement !== byId("rates")) byId("rates").value = rates.length > 1 ? rates.join(",") : "";
   for (const button of document.querySelectorAll("[data-shape]")) {
     const shape = Number(button.dataset.shape);
-    button.lastChild.textContent = two(model.at(shape, i, context, rates, 0).speedup);
-    button.className = (shape === K ? "chosen " : "") + (shape === best ? "best" : "");
+    const fits = model.most(shape, context) > 0;
+    button.lastChild.textContent = fits ? two(model.at(shape, i, context, rates, 0).speedup) : "-";
+    button.className = (shape === K ? "chosen " : "") + (fits && shape === best ? "best" : "");
+    button.setAttribute("aria-pressed", shape === K);
   }
+}
+
+// Sliders are logarithms: a screen reader reads their output instead.
+function speakSliders(ids) {
+  for (const id of ids) byId(id).setAttribute("aria-valuetext", byId(`${id}-value`).textContent);
 }
 
 // Draw the layers of cards that changed. False if the time of a frame is over before all are drawn.
@@ -258,20 +292,25 @@ function listen() {
     document.body.classList.remove("dropping");
     readLog(event.dataTransfer.files[0]);
   });
-  byId("log").onchange = event => { readLog(event.target.files[0]); };
+  byId("log").onchange = event => { readLog(event.target.files[0]); event.target.value = ""; };
   window.onhashchange = () => { readAddress(); draw(); };
   window.onresize = () => { measureCharts(); drawSoon(); };
 }
 
 async function readLog(file) {  // a log or a metrics page: the server reads it as `scylla-sim ingest` does
   if (!file) return;
-  if (!model.data.choices) {
-    byId("rates-note").textContent = "A file needs scylla-sim explore, which reads it. Enter its rates here instead.";
+  const say = text => { byId("rates-note").textContent = text; }, {choices, max_upload_bytes: most} = model.data;
+  if (!choices) {
+    say("A file needs scylla-sim explore, which reads it. Enter its rates here instead.");
     return;
   }
-  const answer = await fetch("/ingest", {method: "POST", body: file}), text = await answer.text();
-  if (!answer.ok) {
-    byId("rates-note").textContent = text;
+  if (file.size > most) {
+    say(`${file.name} has ${whole(file.size / 2 ** 20)} MiB; at most ${whole(most / 2 ** 20)} are read.`);
+    return;
+  }
+  const {ok, text} = await ask("/ingest", {method: "POST", body: file});
+  if (!ok) {
+    say(text);
     return;
   }
   const {rates, unsure} = JSON.parse(text);
@@ -280,7 +319,7 @@ async function readLog(file) {  // a log or a metrics page: the server reads it 
   limitState();
   draw();
   const sure = unsure === null ? "" : `, each ± ${unsure.toFixed(3)} by the interval of the file`;
-  byId("rates-note").textContent = `${rates.length} positions read from ${file.name}${sure}`;
+  say(`${rates.length} positions read from ${file.name}${sure}`);
 }
 
 measureCharts();

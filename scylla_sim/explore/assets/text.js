@@ -23,6 +23,10 @@ function shapeName(K) {  // of a draft shape, inside a sentence
   const [length, topK, tokens] = model.shapes[K];
   return K === 0 ? "plain decoding" : topK === 1 ? `K = ${length}` : `a tree of ${tokens} tokens`;
 }
+function legendName(K) {
+  const [, topK, tokens] = model.shapes[K];
+  return K === 0 ? "plain" : topK === 1 ? shapeName(K) : `tree of ${tokens}`;
+}
 const capital = text => text[0].toUpperCase() + text.slice(1);
 
 function gpus() {
@@ -30,11 +34,14 @@ function gpus() {
   return tp > 1 ? `${tp} ${hardware}` : hardware;
 }
 
+const memory = () => model.data.tp > 1 ? gpus() : `one ${gpus()}`;
+
 function headline(now, i) {
   const {K, batch, context, rates, unsure} = state;
   if (model.most(K, context) < 1) {
-    return `<span class="bad">The model and one request of ${whole(context)} tokens do not fit in the memory of `
-      + `${model.data.tp > 1 ? gpus() : `one ${gpus()}`}.</span>`;
+    const may = model.most(K, context, "most_upper") < 1 ? "do" : "may";
+    return `<span class="bad">The model and one request of ${whole(context)} tokens ${may} not fit in the memory of `
+      + `${memory()}.</span>`;
   }
   if (K === 0) {
     const best = model.best(i, context, rates);
@@ -55,18 +62,31 @@ function headline(now, i) {
 function summary(i) {
   const {data} = model, {K, context, rates, batch} = state, best = model.best(i, context, rates);
   const most = model.most(K, context);
-  const other = best === K ? (K ? "Nothing else is faster here" : "Plain decoding is the fastest here")
+  const other = most < 1 ? whatWouldFit() : best === K ? (K ? "Nothing else is faster here" : "Plain decoding is the fastest here")
     : best === 0 ? "Plain decoding is the fastest here"
-    : `${capital(shapeName(best))} would be ${times(model.at(best, i, context, rates, 0).speedup)}`;
+    : `${capital(shapeName(best))} is the fastest here, ${times(model.at(best, i, context, rates, 0).speedup)}`;
   const full = batch > most && most > 0
     ? ` <span class="problem">${batch} requests do not fit in memory: ${whole(most)} do.</span>` : "";
   return `${escaped(data.model)} on ${gpus()}, ${data.precision}, draft ${escaped(data.draft)}, ${data.engine}, `
     + `${whole(context)} tokens of context. ${other}.${full}`;
 }
 
-const EVIDENCE = {silicon: "of this GPU", transferred: "of another GPU", theory: "never measured"};
+// What a visitor can change where not one request fits.
+function whatWouldFit() {
+  const {K, context} = state, plain = model.most(0, context);
+  if (K > 0 && plain > 0) return `${whole(plain)} fit without a draft`;
+  const upper = model.most(K, context, "most_upper");
+  if (upper > 0) return `${whole(upper)} fit at the other end of the range of the memory that the engine takes`;
+  let shorter = null;
+  for (const one of model.contexts) if (one < context && model.most(K, one) > 0) shorter = one;
+  return shorter ? `One of ${whole(shorter)} tokens fits`
+    : "Choose more GPUs (TP), a smaller precision, or a GPU with more memory";
+}
+
+const EVIDENCE = {silicon: "fitted on this GPU", transferred: "fitted on another GPU", theory: "never measured"};
 
 function showFacts(now, i) {
+  const none = model.most(state.K, state.context) < 1;
   const {K, context, rates, unsure, batch} = state, part = model.parts(K, i, context);
   const last = Math.min(model.most(K, context), model.lastBatch);
   const {speedup: cross, lower: early, upper: late} = model.crossovers(K, context, rates, unsure);
@@ -82,11 +102,13 @@ function showFacts(now, i) {
       "contexts where drafting pays at this batch"],
     [`${short(model.most(K, context))} <small>(${short(model.most(0, context))} plain)</small>`,
       "requests that fit in memory"],
-    [`${(100 * part.engine / part.total).toFixed(0)} %`, `engine (${engine}); kernels ${EVIDENCE[kernels] ?? `(${kernels})`}`],
+    [`${(100 * part.engine / part.total).toFixed(0)} %`, `engine overhead (${engine}); kernels ${EVIDENCE[kernels] ?? `(${kernels})`}`],
   ];
-  byId("facts").innerHTML = items.map(([value, text]) => `<div class="fact"><b>${value}</b><span>${text}</span></div>`)
-    .join("");
+  put("facts", items.map(([value, text], at) => `<div class="fact"><b>${none && at !== FITS ? "-" : value}</b>`
+    + `<span>${none ? text.replace(/ \(.*/, "") : text}</span></div>`).join(""));
 }
+
+const FITS = 4;  // place of the requests that fit among the facts
 
 function contextThatPays(K, i) {  // shortest context with a speed-up above 1 whose batch fits
   const [first, last] = [model.contexts[0], model.contexts[model.contexts.length - 1]];
@@ -115,19 +137,23 @@ function command(verb, more) {
 function showSettings() {
   const {settings} = model.data, {K, context, rates, batch} = state, [, topK] = model.shapes[K];
   const ranges = model.schedule(context, rates), lengths = ranges.map(range => range[2]);
-  let text = settings.reason;
+  let text = settings.reason, which = "";
   if (settings.fixed.length > 0) {
-    if (topK > 1) text = settings.fixed[K - 1];
+    const best = Math.max(model.best(model.index(batch), context, rates), 1);
+    if (model.most(K, context) < 1) text = "Nothing to set: not one request fits.";
+    else if (topK > 1) [text, which] = [settings.fixed[K - 1], `for ${shapeName(K)}`];
     else if (!lengths.some(length => length > 0)) text = "Leave speculation off: plain decoding is the fastest.";
-    else if (ranges.length > 1 && settings.by_batch)
+    else if (ranges.length > 1 && settings.by_batch) {
+      which = "a draft length for each range of batches, at this context; each switch gains 2 % or more";
       text = settings.by_batch.replace("@LONGEST@", Math.max(...lengths))
         .replace("@RANGES@", JSON.stringify(ranges).replace(/,/g, ", "));
-    else text = settings.fixed[Math.max(model.best(model.index(batch), context, rates), 1) - 1];
+    } else [text, which] = [settings.fixed[best - 1], `for ${shapeName(best)}, the fastest at batch ${batch}`];
   }
-  byId("settings").innerHTML = unbroken(text || "This package knows no setting for this tree.");
+  put("settings-which", which);
+  put("settings", unbroken(text || "This package knows no setting for this tree."));
   const notes = [...settings.notes, ...(settings.left_out ? [`Not offered: ${settings.left_out}`] : [])];
-  byId("settings-notes").innerHTML = notes.map(note => `<li>${escaped(capital(note))}</li>`).join("");
-  byId("command").innerHTML = unbroken(command("predict", [`--batch ${batch}`, `--context ${context}`]));
+  put("settings-notes", notes.map(note => `<li>${escaped(capital(note))}</li>`).join(""));
+  put("command", unbroken(command("predict", [`--batch ${batch}`, `--context ${context}`])));
 }
 
 function showMeasured() {
@@ -135,16 +161,15 @@ function showMeasured() {
   const apart = row => Math.abs(Math.log(row.batch / batch)) + Math.abs(Math.log(row.context / context));
   const distance = row => apart(row) + Math.abs(row.draft_len - length) / 3 + 2 * (row.top_k > 1 !== topK > 1);
   if (rows.length === 0) {
-    byId("measured").textContent = model.data.measured === null ? ""
-      : "No published run of this deployment: nothing to compare with.";
+    put("measured", model.data.measured === null ? "" : "No published run of this deployment: nothing to compare with.");
     return;
   }
   const row = rows.reduce((best, one) => distance(one) < distance(best) ? one : best);
   const error = 100 * (row.predicted / row.measured - 1), far = apart(row) > Math.LN2;
   const shape = row.top_k > 1 ? `a tree of ${row.verify_tokens} tokens` : `K = ${row.draft_len}`;
-  byId("measured").innerHTML = `Nearest measured row${far ? " (not near)" : ""}: ${shape}, batch ${row.batch}, `
+  put("measured", `Nearest measured row${far ? " (not near)" : ""}: ${shape}, batch ${row.batch}, `
     + `context ${row.context}, ${row.engine}: measured ${times(row.measured)}, predicted ${times(row.predicted)}, `
-    + `<b>${error > 0 ? "+" : ""}${error.toFixed(1)} %</b> (${escaped(row.source)}).`;
+    + `<b>${error > 0 ? "+" : ""}${error.toFixed(1)} %</b> (${escaped(row.source)}).`);
 }
 
 function footnote() {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -69,6 +70,22 @@ def test_seconds_of_prompts_come_when_they_are_asked_for(port: int) -> None:
     assert '"load":' not in ask(port, "/")[1]
 
 
+def test_another_model_has_the_precision_in_which_it_is_released() -> None:
+    shown = {"model": "llama-3.1-8b", "hardware": "h100-sxm", "tp": "1", "draft": "eagle3", "engine": "vllm-2026"}
+    assert chosen(CHAIN, {**shown, "precision": "bf16"}) == CHAIN  # what the page shows: no second grid
+    released = chosen(CHAIN, {**shown, "model": "gpt-oss-20b"})
+    assert released.precision == "mxfp4"
+    assert chosen(CHAIN, {**shown, "model": "gpt-oss-20b", "precision": "mxfp4"}) == released
+    assert chosen(CHAIN, {**shown, "model": "gpt-oss-20b", "precision": "bf16"}).precision == "bf16"
+    assert chosen(replace(CHAIN, precision="fp8"), {"model": "gpt-oss-20b"}).precision == "fp8"  # of the user
+
+
+def test_a_precision_without_arithmetic_keeps_its_name(port: int) -> None:
+    data = json.loads(ask(port, "/data?hardware=a100-sxm&precision=fp8")[1])
+    assert data["precision"] == "fp8" and any("16-bit arithmetic" in note for note in data["notes"])
+    assert "fp8" in dict(data["choices"]["precision"])
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
@@ -97,7 +114,28 @@ def test_a_dropped_file_gives_its_rates(port: int) -> None:
     unsure = json.loads(text)["unsure"]
     assert status == 200 and (0.8 - unsure) * (1 + 0.7 - unsure) == pytest.approx(1.36 * 1.2 / 1.36)
     status, text = ask(port, "/ingest", body=b"\x00\xff nonsense")
-    assert status == 400 and "the file" in text and "/tmp" not in text
+    assert status == 400 and text.startswith("the file cannot be") and "/tmp" not in text and "\n" not in text
+    status, text = ask(port, "/ingest", body=b'{"rates": [0.8]}')
+    assert status == 400 and "must hold a list named acceptance_rate" in text and "drop a log" in text
+
+
+def test_a_dropped_log_gives_the_rates_that_ingest_finds(port: int) -> None:
+    counts = "Accepted throughput: 55.00 tokens/s, Drafted throughput: 120.00 tokens/s, Accepted: 550 tokens, "
+    rates = "Per-position acceptance rate: 0.700, 0.440, 0.240, Avg Draft acceptance rate: 46.0%"
+    start = "INFO 11-20 10:00:00 [metrics.py:96] SpecDecoding metrics: Mean acceptance length: 2.38, "
+    log = f"{start}{counts}Drafted: 1200 tokens, {rates}\n".encode()
+    status, text = ask(port, "/ingest", body=log)
+    found = json.loads(text)
+    assert status == 200 and found["rates"] == pytest.approx([0.7, 0.44 / 0.7, 0.24 / 0.44])
+    assert found["unsure"] > 0.0
+
+
+def test_a_length_that_is_no_length_is_refused(port: int) -> None:
+    for length in ("9" * 5000, "-1", "100000000"):
+        connection = HTTPConnection(HOST, port, timeout=60)
+        connection.request("POST", "/ingest", headers={"Host": f"localhost:{port}", "Content-Length": length})
+        assert connection.getresponse().status == 400
+        connection.close()
 
 
 def test_the_scenario_keeps_paths_that_the_user_gave(tmp_path: Path) -> None:
