@@ -11,13 +11,12 @@ from scylla_sim.planning.schedule import Schedule
 from scylla_sim.text.digits import interval, number, wrapped
 
 LIMITS = {
-    "memory": "batches above {last} do not fit in memory",
-    "draft_memory": "batches above {last} do not fit in memory with the draft ({plain} without)",
+    "memory": "batches above {last} may not fit in memory",
+    "draft_memory": "batches above {last} may not fit in memory with the draft ({plain} without)",
     "max_batch": "the search ends at batch {last}",
     "max_num_seqs": "the server runs at most {last} sequences (max_num_seqs)",
 }
 """Reason for the end of a search -> its words."""
-NO_ROOM = "Target, draft and one sequence do not"
 
 
 def label(item: SpeculativeConfig) -> str:
@@ -66,9 +65,16 @@ def answer(found: Schedule, *, engine: str) -> str:
         Framework of the engine, which changes chains by batch but no trees; empty for none.
     """
     if not found.spans:
-        if found.plain_last:
-            return f"{NO_ROOM} fit in memory; without the draft, batches up to {found.plain_last} do."
-        return f"{NO_ROOM} fit in memory."
+        if not found.largest_batch:
+            room = "Target, draft and one sequence do not fit in memory"
+        else:
+            room = (
+                "The draft may not fit in memory: by the settings of the engine, "
+                f"0 to {found.largest_batch} sequences do with it (see --memory-share)"
+            )
+        return (
+            f"{room}; without the draft, batches up to {found.plain_last} do." if found.plain_last else f"{room}."
+        )
     trees = bool(engine) and any(span.config.top_k > 1 for span in found.spans)
     spans = found.chain_spans if trees and found.chain_spans else found.spans
     ends = LIMITS[found.limit].format(last=spans[-1].last, plain=found.plain_last)

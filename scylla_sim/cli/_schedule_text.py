@@ -63,11 +63,14 @@ def choice_table(rows: Sequence[Mapping[str, Any]], *, load: bool, fixed: str) -
 
 
 def _without_room(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return lines that name the rows that do not fit in memory, with a draft or at all; empty if all do."""
+    """Return lines that name the rows that may not fit in memory, with a draft or at all; empty if all do."""
     text = ""
     for words, left_out in (
-        ("does not fit in memory", [row for row in rows if not row["fits_memory"]]),
-        ("no draft fits in memory", [row for row in rows if row["fits_memory"] and not row["draft_fits_memory"]]),
+        ("may not fit in memory", [row for row in rows if not row["fits_memory"]]),
+        (
+            "no draft is sure to fit in memory",
+            [row for row in rows if row["fits_memory"] and not row["draft_fits_memory"]],
+        ),
     ):
         named = [f"{row['batch_size']} (context {row['context_len']})" for row in left_out]
         text += wrapped(f"{words}: batch {', '.join(named)}", indent="  ") if named else ""

@@ -74,7 +74,8 @@ def flags(
 def _unusable(engine: str, draft: Draft, found: Schedule, target: Model) -> str:
     """Return why an engine cannot run a draft; empty if it can."""
     if not found.spans:
-        return "target, draft and one sequence do not fit in memory"
+        words = "may" if found.largest_batch else "do"
+        return f"target, draft and one sequence {words} not fit in memory"
     if draft.is_hypothetical_mtp(target):
         return (
             f"the config of {target.name} has no MTP layers (num_nextn_predict_layers or mtp_num_hidden_layers), "

@@ -69,6 +69,9 @@ class Schedule:
         ``max_batch`` or ``max_num_seqs``.
     plain_last
         Last batch of the search that fits in memory without a draft, at the shortest context; 0 if none does.
+    largest_batch
+        Most sequences that fit with a draft at the favourable end of the engine's settings; the other batches of
+        this class fit at the unfavourable end.
     break_even
         Tokens per cycle at which each candidate breaks even, for each batch and context.
     contexts
@@ -88,6 +91,7 @@ class Schedule:
     fixed_p_slower: Mapping[int, Sequence[float]] = field(default_factory=dict)
     limit: str = "max_batch"
     plain_last: int = 0
+    largest_batch: int = 0
     break_even: Sequence[BreakEven] = ()
     contexts: Sequence[ContextCrossover] = ()
 
@@ -284,6 +288,7 @@ def schedule(
         idle_draft=deployment.engine.overhead("idle_draft"),
         limit=_limit(spans, plain_last, sizes.size, beyond),
         plain_last=plain_last,
+        largest_batch=int(max(np.max(out.max_sequences[1]) for out in found[1:])),
         break_even=break_evens(found),
         contexts=() if served is not None else _contexts(load, batch),
     )

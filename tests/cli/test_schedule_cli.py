@@ -247,9 +247,12 @@ def test_memory_that_only_the_draft_lacks_is_named(capsys):
     code, out, _ = run(capsys, "schedule", *where, "--draft-len", "2", "--batch", "1,64", "--max-batch", "64")
     assert code == 0
     words = " ".join(out.split())
-    assert "Target, draft and one sequence do not fit in memory; without the draft, batches up to 9 do." in words
-    assert "no draft fits in memory: batch 1 (context 1024)" in words
-    assert "does not fit in memory: batch 64 (context 1024)" in words
+    assert words.startswith(
+        "The draft may not fit in memory: by the settings of the engine, 0 to 16 sequences do with it"
+    )
+    assert "(see --memory-share); without the draft, batches up to 9 do." in words
+    assert "no draft is sure to fit in memory: batch 1 (context 1024)" in words
+    assert "may not fit in memory: batch 64 (context 1024)" in words
     assert "-37 %" not in out, "a gain over a setting that does not fit"
 
 
@@ -274,7 +277,7 @@ def test_moe_model_on_a_gpu_without_data_has_its_evidence(capsys):
     ("extra", "line"),
     [
         (["--draft", "none"], "draft='none' leaves nothing to schedule"),
-        (["--draft", "llama-68m"], "acceptance=None must be given for draft='llama-68m'"),
+        (["--draft", "llama-68m"], "draft='llama-68m' has no published acceptance"),
         (["--acceptance", "0.7", "--draft-len", "0"], "draft_len=0 must be at least 1"),
         (["--acceptance", "0.7", "--batch", "0"], "batch=0 must be at least 1"),
         (["--acceptance", "0.7", "--max-batch", "0"], "max_batch=0 must lie in [1, 16384]"),
