@@ -39,6 +39,9 @@ trees with --draft-len depths, --top-k choices and --verify-tokens tokens (root 
 
 TREES = ("beam", "best", "dynamic")
 """Values of ``--tree``."""
+BEAM, _, DYNAMIC = TREES
+SAMPLES = 4000
+"""Default contexts of a dynamic tree."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,20 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify-tokens", type=int, metavar="N", help="verified tokens of a tree; default: all that a beam keeps"
     )
-    parser.add_argument(
-        "--tree", default="beam", help=f"kind of tree for --top-k above 1: {', '.join(TREES)}; default beam"
-    )
+    parser.add_argument("--tree", help=f"kind of tree for --top-k above 1: {', '.join(TREES)}; default beam")
     parser.add_argument(
         "--generation", type=int, metavar="N", help="also show the cycles of a generation of N tokens, p50 and p99"
     )
     parser.add_argument(
         "--confidence",
         type=float,
-        default=dynamic_trees.CONFIDENCE,
         help=f"share of the uncertainty that the draft recognizes; default {dynamic_trees.CONFIDENCE}",
     )
-    parser.add_argument("--samples", type=int, default=4000, help="contexts of a dynamic tree; default 4000")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the dynamic tree; default 0")
+    parser.add_argument("--samples", type=int, help=f"contexts of a dynamic tree; default {SAMPLES}")
+    parser.add_argument("--seed", type=int, help="seed of the dynamic tree; default 0")
     parser.add_argument("--evidence", choices=EVIDENCE, help="evidence level of the rates, kept in every row")
     add_output(parser)
 
@@ -124,8 +124,9 @@ def _profile(known: MeasuredAcceptance, law: PositionLaw, length: int) -> FloatA
 
 def execute(args: argparse.Namespace) -> None:
     """Print one row per draft length."""
-    one_of("tree", args.tree, TREES)
+    one_of("tree", args.tree or BEAM, TREES)
     whole("top_k", args.top_k, 1, draft_shape.MAX_TOP_K)
+    _options.print_notes(_unused(args))
     known, law = _measured(args), positions.law_of(args.draft, args.position_exponent)
     lengths = _lengths(args, known.draft_len or 1)
     rows = []
@@ -146,6 +147,16 @@ def execute(args: argparse.Namespace) -> None:
     emit(args, "acceptance-of", rows, inputs=inputs)
 
 
+def _unused(args: argparse.Namespace) -> list[str]:
+    """Return a note for each option that the chosen kind of tree does not use."""
+    chain, dynamic = args.top_k == 1, args.top_k > 1 and args.tree == DYNAMIC
+    found = ["tree is not used with top_k=1, which is a chain"] if chain and args.tree is not None else []
+    names = () if dynamic else ("confidence", "samples", "seed")
+    found += [f"{name} is not used without a dynamic tree" for name in names if getattr(args, name) is not None]
+    unknown = dynamic and args.generation is not None
+    return found + ["generation is not used with a dynamic tree"] * unknown
+
+
 def _ends(known: MeasuredAcceptance, law: PositionLaw, shape: DraftShape) -> Row:
     """Return the interval of tau of a chain, as the other verbs give it; empty if nothing is uncertain."""
     tau = tau_transfer.tau_of_measured(known, shape, law)
@@ -163,20 +174,25 @@ def _row(args: argparse.Namespace, profile: FloatArray) -> tuple[Row, FloatArray
         tau = float(profiles.tokens_per_cycle(profile))
         return _facts("chain", length, 1, length + 1, tau), profile
     ranks = profiles.rank_profile(profile, width)
-    if args.tree == "dynamic":
-        mixed = dynamic_trees.mixture_of(profile, width, confidence=args.confidence)
+    if args.tree == DYNAMIC:
+        confidence = dynamic_trees.CONFIDENCE if args.confidence is None else args.confidence
+        mixed = dynamic_trees.mixture_of(profile, width, confidence=confidence)
         tokens = args.verify_tokens or length * width + 1
         tau, error = dynamic_trees.dynamic_tokens_per_cycle(
-            mixed, top_k=width, verify_tokens=tokens, samples=args.samples, seed=args.seed
+            mixed,
+            top_k=width,
+            verify_tokens=tokens,
+            samples=SAMPLES if args.samples is None else args.samples,
+            seed=args.seed or 0,
         )
-        return _facts("dynamic", length, width, tokens, tau) | {"stderr": error}, None
+        return _facts(DYNAMIC, length, width, tokens, tau) | {"stderr": error}, None
     if args.tree == "best":
         nodes = int(whole("verify_tokens", args.verify_tokens or length * width + 1, 2)) - 1
         tree = tree_search.best_tree(ranks, nodes)
     else:
         tree = tree_search.beam_tree(ranks, top_k=width, verify_tokens=args.verify_tokens)
     tau = float(trees.tokens_per_cycle(tree, ranks))
-    row = _facts(args.tree, length, width, tree.verify_tokens, tau)
+    row = _facts(args.tree or BEAM, length, width, tree.verify_tokens, tau)
     row["widths"] = "+".join(str(nodes) for nodes in tree.widths)
     return row, profiles.to_conditional(trees.depth_survival(tree, ranks))
 

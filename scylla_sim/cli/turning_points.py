@@ -16,12 +16,13 @@ from scylla_sim.checks import FloatArray, fail, in_range, whole
 from scylla_sim.cli import _options
 from scylla_sim.console import add_output, counts, emit
 from scylla_sim.laws import theorems
+from scylla_sim.number_columns import NumberRule, line_of, parse_numbers
 from scylla_sim.prediction import roofline
 from scylla_sim.prediction.precisions import head_notes
-from scylla_sim.prediction.scenario import Scenario
-from scylla_sim.prediction.throughput import predict
+from scylla_sim.prediction.scenario import DEFAULT_ENGINE, Scenario
+from scylla_sim.prediction.throughput import Prediction, predict
 from scylla_sim.specs import catalog
-from scylla_sim.specs.dtypes import UNIFORM_PRECISIONS
+from scylla_sim.specs.dtypes import UNIFORM_PRECISIONS, WEIGHT_PRECISIONS
 from scylla_sim.specs.model import Model
 from scylla_sim.specs.other_words import known_word
 
@@ -33,6 +34,9 @@ EPILOG = """examples:
 
 TREE_SIZES = (2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 61)
 """Verified tokens among which the best predicted throughput is searched."""
+NOT_NEGATIVE = NumberRule(0.0)
+REFERENCE_BATCH = 64
+"""Default batch of a reference that gives the tokens per cycle."""
 DEFAULT_TRAIN_TOKENS = 10e9
 """Pretraining tokens of the default draft, as in the paper."""
 TABLE_COLUMNS = (
@@ -71,12 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="CSV with batch_size,k,tokens_per_s: derive tau(k) from one batch, predict the other batches",
     )
-    parser.add_argument(
-        "--reference-batch", type=int, default=64, help="batch of --reference that gives tau(k); default 64"
-    )
-    parser.add_argument(
-        "--tp", type=int, default=1, help="tensor-parallel GPUs of the predicted throughput; default 1"
-    )
+    parser.add_argument("--reference-batch", type=int, help="batch of --reference that gives tau(k); default 64")
+    parser.add_argument("--tp", type=int, help="tensor-parallel GPUs of the predicted throughput; default 1")
     _options.add_engine_argument(parser)
     parser.add_argument(
         "--reference-tokens-per-cycle",
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _best_trees(args: argparse.Namespace, model: Model, batch: FloatArray, context: int) -> list[dict[str, Any]]:
     """Return the tree size with the highest predicted throughput at each batch, drafting and overhead included."""
     scenario = Scenario(
-        model, hardware=args.hardware, draft="eagle2", precision=args.precision, tp=args.tp, engine=args.engine
+        model, hardware=args.hardware, draft="eagle2", precision=args.precision, tp=_tp(args), engine=args.engine
     )
     deployment, draft_deployment = scenario.deployments()
     _options.print_notes(head_notes(draft_deployment.dtype))
@@ -106,6 +106,7 @@ def _best_trees(args: argparse.Namespace, model: Model, batch: FloatArray, conte
         item = SpeculativeConfig(head, shape.draft_len, shape.top_k, shape.verify_tokens, value, value, value)
         out = predict(model, item, deployment, batch=batch, context=context, draft_deployment=draft_deployment)
         rates.append((out.tokens_per_s, out.speedup))
+    _options.print_notes(_memory_notes(out, batch))
     throughput = np.stack([rate for rate, _ in rates])
     best = np.argmax(throughput, axis=0)
     return [
@@ -118,11 +119,35 @@ def _best_trees(args: argparse.Namespace, model: Model, batch: FloatArray, conte
     ]
 
 
+def _tp(args: argparse.Namespace) -> int:
+    return 1 if args.tp is None else int(args.tp)
+
+
+def _memory_notes(out: Prediction, batch: FloatArray) -> list[str]:
+    """Return a note if a batch does not fit in memory, which the roofline does not limit."""
+    _, most = out.max_sequences
+    beyond = batch[batch > most]
+    return [f"batch {beyond[0]:.0f} does not fit in memory with its context and the draft"] if beyond.size else []
+
+
+def _unused(args: argparse.Namespace) -> list[str]:
+    """Return a note for each option that the chosen output does not use."""
+    unused: dict[str, str] = {}
+    if args.reference is None:
+        unused["reference_batch"] = "without reference"
+    else:
+        unused["top_k"] = "with reference"
+    if args.reference is not None or args.top_k is not None:
+        unused |= dict.fromkeys(("tp", "reference_tokens_per_cycle"), "with top_k or reference")
+        unused |= {"engine": "with top_k or reference"} if args.engine != DEFAULT_ENGINE else {}
+    return [f"{name} is not used {why}" for name, why in unused.items() if getattr(args, name) is not None]
+
+
 def _reference(path: str) -> dict[str, FloatArray]:
     """Return the columns of a reference file."""
     names = ("batch_size", "k", "tokens_per_s")
     columns = records.read_columns(path, needed=names)
-    return {name: in_range(name, columns[name], 0) for name in names}
+    return {name: parse_numbers(name, columns[name], line_of(path), rule=NOT_NEGATIVE) for name in names}
 
 
 def _summary(
@@ -185,16 +210,17 @@ def _tau_of_reference(
     ``work_of`` counts a verify pass at a batch.
     """
     known = _reference(args.reference)
-    chosen = known["batch_size"] == args.reference_batch
+    batch = REFERENCE_BATCH if args.reference_batch is None else args.reference_batch
+    chosen = known["batch_size"] == batch
     if not chosen.any():
-        raise fail("reference_batch", args.reference_batch, f"has no rows in {args.reference}")
+        raise fail("reference_batch", batch, f"has no rows in {args.reference}")
     k = known["k"][chosen]
     tau = roofline.tau_from_curve(
         k,
         known["tokens_per_s"][chosen],
-        work_of(batch=args.reference_batch),
+        work_of(batch=batch),
         at,
-        batch=args.reference_batch,
+        batch=batch,
         extra_tokens=extra,
     )
     return k, tau
@@ -202,6 +228,12 @@ def _tau_of_reference(
 
 def execute(args: argparse.Namespace) -> int:
     """Find the compute-bound crossovers, or the throughput over k, and print them."""
+    if args.precision in WEIGHT_PRECISIONS and args.precision not in UNIFORM_PRECISIONS:
+        rule = f"must be one of {', '.join(UNIFORM_PRECISIONS)}"
+        raise fail(
+            "precision", args.precision, rule, "the roofline has one precision for weights, inputs and cache"
+        )
+    _options.print_notes(_unused(args))
     dtype = UNIFORM_PRECISIONS[known_word("precision", args.precision, UNIFORM_PRECISIONS)]
     hardware = catalog.hardware(args.hardware)
     model, context = _options.served_model(args)

@@ -166,4 +166,6 @@ def wait(
         return batch_seconds(shares, batch=batch, sizes=sizes, cycle_s=cycle_s) / mean_s
 
     ends = {spread: factor(spread) for spread in {float(end) for end in PROMPT_SPREAD_ENDS}}
-    return Estimate(*(ends[float(end)] for end in PROMPT_SPREAD_ENDS))
+    value, *others = (ends[float(end)] for end in PROMPT_SPREAD_ENDS)
+    each = np.stack([value, *others])  # a batch of one waits for nobody, and its ends differ in the last digits
+    return Estimate(value, each.min(axis=0), each.max(axis=0))

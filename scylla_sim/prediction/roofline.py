@@ -68,7 +68,7 @@ def roofline(
         Achieved shares of peak and bandwidth, in (0, 1].
     """
     share = {
-        name: float(in_range(name, value, 0, above=True))
+        name: float(in_range(name, value, 0, 1, above=True))
         for name, value in (("compute_fraction", compute_fraction), ("bandwidth_fraction", bandwidth_fraction))
     }
     peak = hardware.peak(precision) * (SPARSITY_GAIN if sparse else 1.0)

@@ -65,7 +65,7 @@ def class_configs(
     if configs[1].draft.kind == "none":
         key, value = next(iter(own.items()))
         raise fail(key, value, f"of class {name!r} needs a draft")
-    cleared = replace(scenario, acceptance=None, tokens_per_cycle=None, **own)
+    cleared = replace(scenario, **{"acceptance": None, "tokens_per_cycle": None, **own})
     if not schedule:
         cleared = replace(cleared, draft_len=configs[1].draft_len)
     return configs_of(cleared, schedule)[0]

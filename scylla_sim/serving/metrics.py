@@ -63,6 +63,8 @@ def counted(run: Run, *, warmup: float, cooldown: float) -> Counted:
     if np.sum((run.finish_s > start) & (run.finish_s <= end)) < 0.5 * np.sum(kept):
         ends = np.sort(run.finish_s)
         start, end = float(ends[first - 1]) if first else 0.0, float(ends[last - 1])
+    if end <= start:  # all answers end together
+        start, end = float(arrival[0]), float(run.finish_s.max())
     return Counted(kept, start, end)
 
 

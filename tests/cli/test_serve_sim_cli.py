@@ -93,3 +93,29 @@ def test_what_cannot_be_simulated_is_refused_in_one_line(capsys, extra, line):
 def test_a_closed_loop_needs_several_requests_of_each_client(capsys):
     lengths = ["--input-len", "300", "--output-len", "40", "--concurrency", "40"]
     assert "requests=60 must be at least 200" in refused(capsys, *SHORT, *lengths)
+
+
+def test_each_class_may_have_its_own_acceptance(capsys, tmp_path):
+    """A class whose drafts are accepted more often has the lower time per token."""
+    classes = tmp_path / "classes.toml"
+    table = '[[class]]\nname = "{}"\ninput_len = 100\noutput_len = 50\nacceptance = {}\n'
+    tpot = {}
+    for rate in (0.2, 0.9):
+        classes.write_text(table.format("a", rate) + table.format("b", rate))
+        options = ["--classes", classes, "--concurrency", "4", "--draft", "eagle3", "--draft-len", "3"]
+        (row,) = (
+            one
+            for one in rows(capsys, *SHORT, *options)
+            if (one["metric"], one["statistic"]) == ("tpot_s", "mean")
+        )
+        tpot[rate] = row["value"]
+    assert tpot[0.9] < 0.6 * tpot[0.2]
+
+
+def test_requests_that_arrive_and_end_together_have_a_rate(capsys, tmp_path):
+    trace = tmp_path / "burst.csv"
+    trace.write_text("arrival_s,input_tokens,output_tokens\n" + "0,100,20\n" * 8)
+    found = {(one["metric"], one["statistic"]): one["value"] for one in rows(capsys, *SHORT, "--trace", trace)}
+    assert found["output_tokens_per_s", "mean"] == pytest.approx(20 * found["requests_per_s", "mean"])
+    assert found["busy", "mean"] == pytest.approx(1.0)
+    assert 6.0 < found["running", "mean"] <= 8.0

@@ -4,6 +4,7 @@ import pytest
 from command_line import EAGLE3, PREDICT, refused, run
 
 LOAD = ("--input-len", "1000", "--output-len", "200")
+TURNING = ("turning-points", "--model", "llama-3.1-8b", "--hardware", "h100-sxm")
 NO_TREES = "the prediction is hypothetical: vLLM drafts chains only, without tree attention (vLLM #42121)"
 
 
@@ -118,3 +119,55 @@ def test_draft_length_0_is_always_a_candidate(capsys):
 def test_tables_of_predict_fit_a_wide_terminal(capsys):
     _, out, _ = run(capsys, *EAGLE3, "--batch", "1,256")
     assert max(len(line) for line in out.splitlines()) <= 160
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        (
+            ["acceptance", "--acceptance", "0.7", "--tree", "best"],
+            ["tree is not used with top_k=1, which is a chain"],
+        ),
+        (
+            ["acceptance", "--acceptance", "0.7", "--top-k", "2", "--confidence", "0.5", "--seed", "1"],
+            ["confidence is not used without a dynamic tree", "seed is not used without a dynamic tree"],
+        ),
+        (
+            [*TURNING, "--top-k", "4", "--tp", "2", "--engine", "ideal", "--reference-batch", "8"],
+            [
+                "reference_batch is not used without reference",
+                "tp is not used with top_k or reference",
+                "engine is not used with top_k or reference",
+            ],
+        ),
+        (
+            [*TURNING, "--batch", "1,512", "--context", "8192"],
+            ["batch 512 does not fit in memory with its context and the draft"],
+        ),
+    ],
+)
+def test_an_option_of_another_output_is_noted(capsys, options, notes):
+    code, _, err = run(capsys, *options)
+    assert code == 0
+    assert [line for line in err.splitlines() if "not used" in line or "not fit" in line] == [
+        f"note: {text}" for text in notes
+    ]
+
+
+def test_an_option_that_is_used_has_no_note(capsys):
+    tree = ["--top-k", "2", "--draft-len", "2", "--tree", "dynamic", "--samples", "20", "--seed", "1"]
+    assert "not used" not in run(capsys, "acceptance", "--acceptance", "0.7,0.6", *tree)[2]
+    assert "not used" not in run(capsys, *TURNING, "--batch", "1", "--tp", "2", "--engine", "ideal")[2]
+
+
+def test_a_precision_of_another_verb_is_refused_without_advice_to_write_it(capsys):
+    assert "precision='mxfp4' must be one of bf16, fp8, fp32" in refused(capsys, *TURNING, "--precision", "mxfp4")
+    assert "compute_fraction=1.5 must lie in (0, 1]" in refused(capsys, *TURNING, "--compute-fraction", "1.5")
+
+
+def test_a_bad_cell_of_a_reference_names_its_line(capsys, tmp_path):
+    path = tmp_path / "curve.csv"
+    path.write_text("batch_size,k,tokens_per_s\n64,4,100\n64,x,100\n")
+    assert "k='x' must be a number of at least 0 on line 3 of curve.csv" in refused(
+        capsys, *TURNING, "--reference", path
+    )
