@@ -14,6 +14,7 @@ from scylla_sim.calibration.device_calibration import Calibration
 from scylla_sim.checks import FloatArray, fail
 from scylla_sim.console import note
 from scylla_sim.number_columns import AT_LEAST_ONE, NumberRule, errors_at, line_of, parse_numbers
+from scylla_sim.prediction.device_choice import calibration_for
 from scylla_sim.prediction.scenario import DEFAULT_ENGINE
 from scylla_sim.prediction.steps import Deployment
 from scylla_sim.records import read_columns
@@ -119,6 +120,26 @@ def given_calibration(args: argparse.Namespace) -> Calibration | None:
     return device_calibration.read(args.calibration) if args.calibration else None
 
 
+def is_other_gpu(device: str, given: Calibration) -> bool:
+    """Return whether a row names a GPU of the catalog that a calibration is not of."""
+    name = catalog.canonical_name("hardware", device)
+    return name in catalog.names("hardware") and name not in (given.device, given.hardware.name)
+
+
+def transfer_notes(columns: Columns, given: Calibration | None, what: str) -> list[RowNotes]:
+    """Return a note on each GPU of the rows that ``--calibration`` is not of; ``what`` is done with the rows."""
+    if given is None:
+        return []
+    cells = columns["device"]
+    return [
+        (cells.index(name), [f"the calibration of {given.device} {what} {name.strip()}"])
+        for name in dict.fromkeys(cells)
+        if is_other_gpu(name.strip(), given)
+    ]
+
+
+TRANSFERRED = "is transferred to rows of"
+"""What ``--calibration`` means for rows of another GPU."""
 MAX_NUMBER = 1e12
 """Largest count of a row, far above those of servers; products of larger ones exceed float64."""
 
@@ -162,10 +183,12 @@ def deployment(
     device, dtype
         Cells of the row.
     given
-        Calibration to use instead of the shipped one.
+        Calibration to use instead of the shipped one, transferred to a row of another GPU.
     kv_dtype
         Data type of the KV cache; default: float32 with float32 weights, else bfloat16.
     """
     name = dtypes.canonical_dtype(dtype)
     cache = dtypes.canonical_dtype(kv_dtype) if kv_dtype else "float32" if name == "float32" else "bfloat16"
+    if given is not None and is_other_gpu(device, given):
+        given = calibration_for(device, given)
     return Deployment(given or device_calibration.shipped(device), engine, name, cache, tp)

@@ -213,7 +213,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.fit_overheads:
         engine = _fitted_engine(args.shapes, columns, numbers, engine, given)
     rows: list[dict[str, Any]] = [{}] * len(models)
-    notes = _columns.name_notes(columns)
+    notes = _columns.name_notes(columns) + _columns.transfer_notes(columns, given, _columns.TRANSFERRED)
     kinds = [*(columns[name] for name in LABELS), *(numbers[name].tolist() for name in SHAPE)]
     for _, at in _columns.groups(*kinds):
         out = _prediction(columns, numbers, at, engine, given, path=args.shapes)

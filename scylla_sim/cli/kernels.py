@@ -58,7 +58,11 @@ def execute(args: argparse.Namespace) -> int:
     for name in devices:
         with errors_at(place, rows.labels["device"].tolist().index(name)):
             calibrations[name] = given or device_calibration.shipped(name)
-    _columns.note_each(_columns.name_notes(rows.columns, models=()), args.shapes)
+    notes = _columns.name_notes(rows.columns, models=())
+    if "device" in rows.columns:
+        what = _columns.TRANSFERRED if args.carry else "is not transferred (--carry) to rows of"
+        notes += _columns.transfer_notes(rows.columns, given, what)
+    _columns.note_each(notes, args.shapes)
     if args.carry:
         if given is None:
             raise fail("carry", "yes", "needs --calibration", "it names the calibration to transfer")

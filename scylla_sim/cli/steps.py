@@ -98,8 +98,9 @@ def execute(args: argparse.Namespace) -> int:
     prefills = _prefills(args.shapes, columns)
     numbers = _numbers(args.shapes, columns, prefills)
     _check_contexts(args, columns, numbers, prefills)
-    _columns.note_each(_columns.name_notes(columns), args.shapes)
     given, engine = _columns.given_calibration(args), catalog.engine(args.engine)
+    notes = _columns.transfer_notes(columns, given, _columns.TRANSFERRED)
+    _columns.note_each([*_columns.name_notes(columns), *notes], args.shapes)
     out = {name: np.empty(len(columns["batch"])) for name in ("predicted_s", "naive_s", "lower_s", "upper_s")}
     for (device, dtype, model, is_prefill), at in _columns.groups(
         *(columns[name] for name in LABELS), prefills.tolist()

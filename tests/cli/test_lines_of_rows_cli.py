@@ -1,7 +1,11 @@
 """Every verb that reads rows names the file and the line of a row that it refuses, or makes an assumption on."""
 
+import csv
+from pathlib import Path
+
 import pytest
 
+import scylla_sim
 from scylla_sim.cli import main
 
 STEPS = ("device,dtype,model,batch,context,tokens", "h100-sxm,bf16,llama-3.1-8b,8,1024,4")
@@ -106,3 +110,25 @@ def test_an_assumption_on_a_row_is_noted_once_with_its_line(tmp_path, capsys, ve
     (line,) = (line for line in capsys.readouterr().err.splitlines() if note in line)
     assert line.startswith("note: ")
     assert line.endswith("(line 4 of rows.csv)")
+
+
+@pytest.mark.parametrize("verb", ["steps", "cycles", "kernels"])
+def test_a_calibration_of_another_gpu_is_transferred_or_said_not_to_be(tmp_path, capsys, verb):
+    """The rows named an H100 and were predicted as an L40S, without a word."""
+    given = Path(scylla_sim.__file__).parent / "data" / "calibrations" / "l40s.json"
+    option, (header, good) = FILES[verb]
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{header}\n{good}\n")
+    known = {"steps": "naive_s", "cycles": "naive_cycle_s", "kernels": "naive_s"}[verb]
+    rooflines = []
+    for options in ([], ["--calibration", str(given)], ["--calibration", str(given), "--carry"]):
+        if "--carry" in options and verb != "kernels":
+            continue
+        assert main([verb, option, str(path), "--out", str(tmp_path / "out.csv"), "--format", "csv", *options]) == 0
+        with (tmp_path / "out.csv").open() as file:
+            rooflines.append(float(next(csv.DictReader(file))[known]))
+        said = "is transferred to rows of h100-sxm (line 2 of rows.csv)"
+        if verb == "kernels" and options and "--carry" not in options:
+            said = "is not transferred (--carry) to rows of h100-sxm (line 2 of rows.csv)"
+        assert (f"note: the calibration of l40s {said}" in capsys.readouterr().err) == bool(options)
+    assert rooflines[-1] == rooflines[0]

@@ -104,9 +104,7 @@ def test_each_class_may_have_its_own_acceptance(capsys, tmp_path):
         classes.write_text(table.format("a", rate) + table.format("b", rate))
         options = ["--classes", classes, "--concurrency", "4", "--draft", "eagle3", "--draft-len", "3"]
         (row,) = (
-            one
-            for one in rows(capsys, *SHORT, *options)
-            if (one["metric"], one["statistic"]) == ("tpot_s", "mean")
+            one for one in rows(capsys, *SHORT, *options) if (one["metric"], one["statistic"]) == ("tpot_s", "mean")
         )
         tpot[rate] = row["value"]
     assert tpot[0.9] < 0.6 * tpot[0.2]
