@@ -172,6 +172,7 @@ def _scenario(args: argparse.Namespace, cells: Sequence[str], tp: int) -> Scenar
     (tokens,) = parse_numbers("tokens_per_cycle", [tau], lambda _: "", rule=AT_LEAST_ONE)
     if length == 0 and tokens != 1.0:
         raise fail("tokens_per_cycle", tau, "must be 1 with draft_len=0", "a draft that drafts nothing adds none")
+    draft = local(args.runs, draft)
     return replace(base, draft=draft, draft_len=int(length), tokens_per_cycle=float(tokens) if length > 0 else None)
 
 

@@ -237,7 +237,9 @@ def execute(args: argparse.Namespace) -> int:
     dtype = UNIFORM_PRECISIONS[known_word("precision", args.precision, UNIFORM_PRECISIONS)]
     hardware = catalog.hardware(args.hardware)
     model, context = _options.served_model(args)
-    _options.print_notes(catalog.alias_notes(hardware=args.hardware, models=[args.model]))
+    where = Scenario(model, hardware=args.hardware, precision=args.precision)
+    aliases = catalog.alias_notes(hardware=args.hardware, models=[args.model])
+    _options.print_notes([*aliases, *where.precision_notes(hardware)])
     batch = whole("batch", counts("batch", args.batch), 1).astype(np.float64)
     extra = float(in_range("extra_tokens", args.extra_tokens, 0, 1e4))
     at = roofline.roofline(

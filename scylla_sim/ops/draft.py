@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scylla_sim.checks import FloatArray, fail, positive
+from scylla_sim.checks import FloatArray, InputError, fail, positive
 from scylla_sim.ops import block_draft
 from scylla_sim.ops.decoder import Pass, decoder_layers
 from scylla_sim.ops.forward import check_tensor_parallel, forward_ops, output_head
@@ -93,6 +93,14 @@ def _draft_mla(target: Model, layers: int) -> MLA | None:
     return replace(target.mla, indexer=replace(target.mla.indexer, layers=layers))
 
 
+def _draft_ranks(model: Model, tp: int) -> int:
+    """Return the ranks of a draft; engines run one that does not divide among them on one GPU."""
+    try:
+        return check_tensor_parallel(model, tp)
+    except InputError as error:
+        raise InputError(error.problem, "draft_tp=1 runs the draft on one GPU") from None
+
+
 def draft_ops(
     draft: Draft,
     target: Model,
@@ -150,6 +158,7 @@ def draft_ops(
         return []
     check_target(draft, target)
     if draft.kind == "model":
+        _draft_ranks(draft_model(draft, target), tp)
         return forward_ops(
             draft_model(draft, target), batch=b, context=s, tokens=q, scored=scored, tp=tp, dtype=dtype
         )
@@ -159,7 +168,7 @@ def draft_ops(
     if draft.kind == "mlp":
         return block_draft.stage_ops(draft, target, b, int(q.flat[0]), tp=tp, output_bytes=out)
     model = draft_model(draft, target)
-    ranks = check_tensor_parallel(model, tp)
+    ranks = _draft_ranks(model, tp)
     drafted = int(q.flat[0])
     tokens = q if draft.block is None else np.full_like(b, draft.block.positions(drafted))
     p = Pass(b * tokens, b, s, tokens, ranks, out)

@@ -1,6 +1,7 @@
 """Every verb that reads rows names the file and the line of a row that it refuses, or makes an assumption on."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,12 @@ def test_a_calibration_of_another_gpu_is_transferred_or_said_not_to_be(tmp_path,
             said = "is not transferred (--carry) to rows of h100-sxm (line 2 of rows.csv)"
         assert (f"note: the calibration of l40s {said}" in capsys.readouterr().err) == bool(options)
     assert rooflines[-1] == rooflines[0]
+
+
+def test_a_draft_of_a_run_lies_beside_the_file_as_its_model_does(tmp_path, capsys):
+    good = TPOT[1]
+    draft = {"architectures": ["LlamaForCausalLMEagle3"], "hidden_size": 4096, "intermediate_size": 14336}
+    draft |= {"num_attention_heads": 32, "num_hidden_layers": 1, "num_key_value_heads": 8, "vocab_size": 128256}
+    (tmp_path / "head.json").write_text(json.dumps(draft | {"model_type": "llama", "draft_vocab_size": 32000}))
+    assert run(tmp_path, "tpot", good.replace("100,,,", "100,head.json,3,2.4")) == 0
+    assert "draft head is read as an EAGLE-3 head" in capsys.readouterr().err

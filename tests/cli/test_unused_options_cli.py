@@ -1,5 +1,7 @@
 """No option is ignored in silence: each is used, refused, or named in a note."""
 
+import json
+
 import pytest
 from command_line import EAGLE3, PREDICT, refused, run
 
@@ -171,3 +173,16 @@ def test_a_bad_cell_of_a_reference_names_its_line(capsys, tmp_path):
     assert "k='x' must be a number of at least 0 on line 3 of curve.csv" in refused(
         capsys, *TURNING, "--reference", path
     )
+
+
+def test_the_precision_of_a_checkpoint_is_named_where_another_one_replaces_it(capsys, tmp_path):
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "head_dim": 128}
+    config |= {"intermediate_size": 14336, "num_attention_heads": 32, "num_hidden_layers": 32, "vocab_size": 128256}
+    config |= {
+        "num_key_value_heads": 8,
+        "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128},
+    }
+    path = tmp_path / "awq.json"
+    path.write_text(json.dumps(config))
+    err = run(capsys, "turning-points", "--model", path, "--hardware", "h100-sxm", "--batch", "1")[2]
+    assert "precision bf16 replaces what the checkpoint states (awq, 4 bits)" in err

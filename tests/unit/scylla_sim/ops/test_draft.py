@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from scylla_sim.checks import InputError
 from scylla_sim.ops import memory
 from scylla_sim.ops.draft import draft_ops
 from scylla_sim.specs import catalog
@@ -64,3 +65,13 @@ def test_every_medusa_head_has_a_projection_of_its_own():
     ops = {op.name: op for op in draft_ops(medusa, LLAMA8, batch=1, context=10)}
     assert medusa.num_layers > 1
     assert ops["lm_head"].count == medusa.num_layers
+
+
+def test_a_draft_that_ranks_do_not_divide_is_pointed_to_one_gpu():
+    target, draft = catalog.model("qwen3-32b"), catalog.draft("qwen2.5-7b")
+    shape = {"batch": 1, "context": 100, "width": 1, "dtype": "bfloat16"}
+    with pytest.raises(
+        InputError, match="tp=8 must divide num_heads=28 of qwen2.5-7b; draft_tp=1 runs the draft on"
+    ):
+        draft_ops(draft, target, tp=8, **shape)
+    assert draft_ops(draft, target, tp=1, **shape)
