@@ -77,6 +77,13 @@ def test_the_pins_cover_and_satisfy_every_dependency(project: dict[str, Any]) ->
     )  # the build backend is installed and not fetched for each build
 
 
+def test_the_packages_of_the_site_take_the_pins_of_the_environment() -> None:
+    lines = [line for line in (ROOT / "requirements-docs.txt").read_text().splitlines() if line[0] != "#"]
+    items = {canonicalize_name(item.name): item for item in map(Requirement, lines)}
+    assert {name for name, item in items.items() if not item.specifier} == items.keys() & pins().keys()
+    assert "torch" not in items
+
+
 def test_the_pins_are_plain_versions_in_order() -> None:
     text = (ROOT / "requirements.txt").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("#")]

@@ -107,3 +107,19 @@ def test_make_test_says_how_long_it_takes_and_ends_with_pytest(folder: Path) -> 
     assert first[0] == "make test takes about 8 minutes on two free cores."
     assert second[0].startswith("The last complete make test took ") and second[0].endswith(" min on this machine.")
     assert "pytest" in first[-1]
+
+
+def test_the_site_installs_its_own_packages_only(folder: Path) -> None:
+    for name in ("requirements-docs.txt", ".venv/bin/zensical"):
+        (folder / name).touch()
+    (folder / ".venv/bin/zensical").chmod(0o755)
+    (folder / ".venv/installed").unlink()
+    (folder / "docs").mkdir()
+    done = subprocess.run(["make", "docs"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    installs = [line for line in (folder / "calls").read_text().splitlines() if "pip install" in line]
+    assert [line.partition("--disable-pip-version-check ")[2] for line in installs] == [
+        "--requirement requirements-docs.txt --constraint requirements.txt",
+        "--no-deps --no-build-isolation --editable .",
+    ]
+    assert not (folder / ".venv/installed").exists(), "make installs the rest later"
