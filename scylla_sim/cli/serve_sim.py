@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from scylla_sim.checks import InputError, fail, in_range, whole
+from scylla_sim.checks import InputError, fail, whole
 from scylla_sim.cli import _options, _plot
 from scylla_sim.console import add_output, assignments, count, emit, emit_text, note
 from scylla_sim.prediction.model_notes import deployment_notes, model_notes
@@ -18,6 +18,7 @@ from scylla_sim.serving.gain import Gain, gains
 from scylla_sim.serving.iteration import MAX_BUDGET, MAX_SEATS
 from scylla_sim.serving.limits import METRICS, Limit, parse_limit
 from scylla_sim.serving.load import Load, read_classes
+from scylla_sim.serving.metrics import check_counted
 from scylla_sim.serving.serve import COOLDOWN, REQUESTS, SEEDS, WARMUP, Served, Settings, serve
 from scylla_sim.serving.traces import read_trace
 from scylla_sim.serving.workload import FORMS, Lengths, RequestClass
@@ -177,8 +178,7 @@ def _requests(args: argparse.Namespace) -> int | None:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    if in_range("warmup", args.warmup, 0, 0.9) + args.cooldown >= 1.0:
-        raise fail("cooldown", args.cooldown, f"must leave requests that count after warmup={args.warmup:g}")
+    check_counted(args.warmup, args.cooldown)
     return Settings(
         max_num_seqs=_whole_or_none(args, "max_num_seqs", MAX_SEATS),
         max_num_batched_tokens=_whole_or_none(args, "max_num_batched_tokens", MAX_BUDGET),

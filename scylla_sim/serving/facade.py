@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any
 
-from scylla_sim.checks import InputError
+from scylla_sim.checks import InputError, fail
 from scylla_sim.prediction.scenario import Scenario
 from scylla_sim.records import Row
 from scylla_sim.serving import report
 from scylla_sim.serving.gain import Gain, gains
 from scylla_sim.serving.limits import METRICS, Limit, parse_limit
 from scylla_sim.serving.load import Load
-from scylla_sim.serving.serve import SEEDS, Served, Settings
+from scylla_sim.serving.metrics import check_counted
+from scylla_sim.serving.serve import COOLDOWN, SEEDS, WARMUP, Served, Settings
 from scylla_sim.serving.serve import serve as simulate_load
 from scylla_sim.serving.traces import read_trace
 from scylla_sim.serving.workload import Lengths, RequestClass
 from scylla_sim.specs.hardware import Hardware
 from scylla_sim.specs.model import Model
+
+DECIDED = ("batch", "context", "batch_mode", "measured_plain_tpot")
+"""Options of `scylla_sim.predict` that a load decides."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -88,6 +92,9 @@ def serve(
     requests: int | None = None,
     seeds: int = SEEDS,
     seed: int = 0,
+    scheduling: str | None = None,
+    warmup: float = WARMUP,
+    cooldown: float = COOLDOWN,
     **deployment: Any,
 ) -> ServeResult:
     """Simulate requests on one replica and return their latencies.
@@ -116,6 +123,10 @@ def serve(
         First batch -> draft length, in place of ``draft_len``.
     requests, seeds, seed
         Requests of a run, number of runs, and the seed of the first one.
+    scheduling
+        ``"mixed"`` or ``"prefill-first"``; default: that of the engine.
+    warmup, cooldown
+        Shares of the requests that do not count, at the begin and at the end.
     **deployment
         Other options of `scylla_sim.predict`, such as ``draft``, ``draft_len``, ``acceptance``, ``tp``,
         ``precision`` and ``engine``.
@@ -134,6 +145,8 @@ def serve(
     >>> found.limits_met, found.saturation_per_s > 20.0
     ({'TTFT p95 <= 200 ms': 'yes'}, True)
     """
+    _check_deployment(deployment)
+    check_counted(warmup, cooldown)
     scenario = Scenario(model, hardware=hardware, **deployment)
     given = {"ttft": ttft, "tpot": tpot, "e2e": e2e}
     limits = [parse_limit(name, text) for name in METRICS if (text := given[name]) is not None]
@@ -152,11 +165,24 @@ def serve(
         requests=requests,
         seeds=seeds,
         seed=seed,
+        policy=scheduling,
+        warmup=warmup,
+        cooldown=cooldown,
     )
     served = simulate_load(scenario, load, settings, limits=limits)
     speculates = served.configs[1].draft.kind != "none"
     compared = gains(served, scenario, load) if speculates else []
     return ServeResult(served, scenario, load, settings, limits, compared, served.notes)
+
+
+def _check_deployment(deployment: Mapping[str, Any]) -> None:
+    """Raise for an option that `serve` does not have, or that the load decides."""
+    known = {item.name for item in fields(Scenario)}
+    for name, value in deployment.items():
+        if name in DECIDED:
+            raise fail(name, value, "must not be given", "the load decides it")
+        if name not in known:
+            raise TypeError(f"serve() got an unexpected keyword argument {name!r}")
 
 
 def _classes(

@@ -63,6 +63,8 @@ def parse_limit(metric: str, text: str) -> Limit:
     >>> parse_limit("tpot", "40ms")
     Limit(metric='tpot', statistic='mean', seconds=0.04)
     """
+    if not isinstance(text, str):  # a number of the library has no unit
+        raise fail(metric, text, "must be text with a unit", "write p95:500ms, or 40ms for the mean")
     statistic, colon, time = text.rpartition(":")
     try:
         seconds = parse_seconds(time)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scylla_sim.checks import FloatArray, in_range
+from scylla_sim.checks import FloatArray, fail, in_range
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.simulation import Run
 from scylla_sim.stats.estimate import Estimate, with_deviations
@@ -40,6 +40,13 @@ class Counted:
     end_s: float
 
 
+def check_counted(warmup: float, cooldown: float) -> None:
+    """Raise for shares of requests that do not count, if they leave none or lie outside [0, 0.9]."""
+    both = [float(in_range(name, value, 0, 0.9)) for name, value in (("warmup", warmup), ("cooldown", cooldown))]
+    if sum(both) >= 1.0:
+        raise fail("cooldown", cooldown, f"must leave requests that count after warmup={warmup:g}")
+
+
 def counted(run: Run, *, warmup: float, cooldown: float) -> Counted:
     """Return what counts of a run: not its first requests, and not its last.
 
@@ -51,9 +58,10 @@ def counted(run: Run, *, warmup: float, cooldown: float) -> Counted:
     warmup, cooldown
         Shares of the requests, by arrival, that are left out at the begin and at the end.
     """
+    check_counted(warmup, cooldown)
     arrival = run.requests.arrival_s
-    first = min(int(in_range("warmup", warmup, 0, 0.9) * arrival.size), arrival.size - 1)
-    last = max(arrival.size - int(in_range("cooldown", cooldown, 0, 0.9) * arrival.size), first + 1)
+    first = min(int(warmup * arrival.size), arrival.size - 1)
+    last = max(arrival.size - int(cooldown * arrival.size), first + 1)
     kept = np.zeros(arrival.size, dtype=np.bool_)
     kept[first:last] = True
     end = float(arrival[last - 1]) if last < arrival.size else float(run.finish_s.max())

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -12,6 +13,7 @@ import pytest
 
 import scylla_sim
 from scylla_sim import cli
+from scylla_sim.checks import InputError
 
 CODE = """
 import sys
@@ -71,3 +73,24 @@ def test_the_command_line_prints_the_rows_of_predict(capsys):
     measured, continued = result.notes
     assert measured == "acceptance was measured with draft_len 2 and is predicted with 1"
     assert continued.startswith("acceptance is given for 2 positions; later positions follow the position law")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"batch": 8}, "batch=8 must not be given; the load decides it"),
+        ({"context": 100}, "context=100 must not be given; the load decides it"),
+        ({"ttft": 0.5}, "ttft=0.5 must be text with a unit; write p95:500ms, or 40ms for the mean"),
+        ({"scheduling": "nope"}, "policy='nope' is not known"),
+        ({"warmup": 0.9, "cooldown": 0.2}, "cooldown=0.2 must leave requests that count after warmup=0.9"),
+    ],
+)
+def test_serve_refuses_what_it_would_ignore(options, line):
+    load = {"rate": 2.0, "input_len": 100, "output_len": 20, "requests": 20, "seeds": 1}
+    with pytest.raises(InputError, match=re.escape(line)):
+        scylla_sim.serve("llama-3.1-8b", hardware="h100-sxm", **load, **options)
+
+
+def test_serve_names_itself_for_an_option_that_it_does_not_have():
+    with pytest.raises(TypeError, match="serve.. got an unexpected keyword argument 'nope'"):
+        scylla_sim.serve("llama-3.1-8b", hardware="h100-sxm", rate=1.0, input_len=9, output_len=9, nope=1)
