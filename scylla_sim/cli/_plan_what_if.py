@@ -23,6 +23,8 @@ CHANGEABLE = (
 """Options that a change can name, and ``context``, which changes the input."""
 NUMBERS = ("rate", "input_len", "output_len", "context", "max_num_seqs", "max_num_batched_tokens")
 """Options that a change can multiply, as in ``rate=2x``."""
+MISTAKES = ("is not known", "is not understood", "must be a number", "cannot be read")
+"""Words of an error that no deployment can cause, and that is refused; other errors are the outcome of a change."""
 FLOATS = ("prefix_hit", "max_load")
 
 TABLE_COLUMNS = (
@@ -120,6 +122,8 @@ def emit_changes(args: argparse.Namespace, changes: list[Change], base: Planned)
             done, _ = planned(change.args, best_only=True)
             rows.append(_row(change.text, done, rows[0].get("gpus")))
         except InputError as error:
+            if any(words in error.problem for words in MISTAKES):
+                raise fail("what_if", change.text, f"is a mistake ({error.problem})", error.hint) from None
             rows.append({"change": change.text, "problem": str(error)})
     problems = [f"{row['change']}: {row['problem']}." for row in rows if row.get("problem")]
     footer = "\n".join([*problems, *assumptions(base)])

@@ -144,6 +144,8 @@ def assumptions(done: Planned) -> list[str]:
     lengths = {config.draft_len for each in done.gathered.groups for config in each.configs} - {0}
     if len(lengths) == 1:
         found.append(f"Only draft length {lengths.pop()} was considered; --draft-len 1,2,3,5 compares others.")
+    if any(one.kind == "lognormal" for one in traffic.lengths):
+        found.append("Lengths that a thousandth exceed are cut to those.")
     speculates = any(row.draft != "none" for row in done.rows)
     if any(row.method == SIMULATION for row in done.rows):
         what = "latencies and gains" if speculates else "latencies"

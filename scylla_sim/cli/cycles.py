@@ -192,8 +192,9 @@ def _check_drafts(path: str, columns: Mapping[str, list[str]]) -> None:
 
 def _notes(model: str, out: Prediction) -> list[str]:
     """Return notes on a draft, and on what the engine cannot run."""
-    longest = int(out.context.max())
-    return [*draft_notes(out.config.draft, catalog.model(model), longest), *engine_notes([out])]
+    longest, (_, most) = int(out.context.max()), out.max_sequences
+    full = ["the batch does not fit in memory"] if (out.batch > most).any() else []
+    return [*draft_notes(out.config.draft, catalog.model(model), longest), *engine_notes([out]), *full]
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ without limits, because time per token can meet a limit while the queue diverges
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -90,10 +90,11 @@ class Traffic:
 
     @property
     def lengths(self) -> tuple[Lengths, Lengths]:
-        """Distributions of the tokens of prompts and answers."""
+        """Distributions of the tokens of prompts and answers; lognormal ones are cut as `longest` says."""
         given = (self.input_lengths, self.output_lengths)
         means = (self.load.input_len, self.load.output_len)
-        prompt, answer = (one or Lengths("constant", mean, mean) for one, mean in zip(given, means))
+        known = (one or Lengths("constant", mean, mean) for one, mean in zip(given, means))
+        prompt, answer = (replace(one, most=max(np.floor(longest_of(one)), 1.0)) for one in known)
         return prompt, answer
 
     @property

@@ -7,7 +7,7 @@ or gamma process, a trace, or a closed loop, in which a fixed number of clients 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,14 @@ class Lengths:
         ``constant``, ``uniform`` (both ends included) or ``lognormal``.
     first, second
         The constant (twice), the two ends, or mean and coefficient of variation.
+    most
+        Length to which longer ones are cut.
     """
 
     kind: str
     first: float
     second: float
+    most: float = field(default=MAX_TOKENS, repr=False)
 
     @classmethod
     def parse(cls, name: str, text: str | float) -> Lengths:
@@ -87,7 +90,7 @@ class Lengths:
             return rng.integers(int(self.first), int(self.second), count, endpoint=True)
         spread = np.sqrt(np.log1p(self.second**2))
         drawn = rng.lognormal(np.log(self.first) - spread**2 / 2.0, spread, count)
-        return np.clip(np.rint(drawn), 1, MAX_TOKENS).astype(np.int64)
+        return np.clip(np.rint(drawn), 1, self.most).astype(np.int64)
 
     def describe(self) -> str:
         """Return the distribution in words.

@@ -277,3 +277,26 @@ def test_an_answer_by_a_formula_that_does_not_hold_says_so(capsys):
     assert "estimates by formula, which does not hold here (KV pool): simulate them, with --finalists 1." in answer
     code, out, _ = run(capsys, *LOAD, "--finalists", "0")
     assert "does not hold here" not in out
+
+
+@pytest.mark.parametrize("change", ["hardware=nope", "ttft=5", "precision=bf17", "rate=5"])
+def test_a_mistake_in_a_change_is_refused_and_is_no_outcome(capsys, change):
+    options = ["--finalists", "0", "--what-if", "rate=2x", "--what-if", change]
+    code, out, err = run(capsys, *LOAD, *options)
+    assert (code, out) == (2, "")
+    assert f"what_if='{change}' is a mistake" in err.splitlines()[-1]
+
+
+def test_a_change_that_cannot_run_is_an_outcome(capsys):
+    code, out, _ = run(capsys, *LOAD, "--finalists", "0", "--what-if", "context=200k", "--what-if", "tp=3")
+    assert code == 0
+    assert "context=200k: context=200" in out and "tp=3: " in out
+
+
+def test_lengths_of_any_spread_are_simulated(capsys):
+    """A drawn length beyond the tables of the plan ended in a traceback."""
+    lengths = ["--input-len", "lognormal:620,1.9", "--output-len", "100"]
+    code, out, _ = run(capsys, *SMALL, "--rate", "2/s", *lengths, "--finalists", "1")
+    assert code == 0
+    assert "by simulation" in out
+    assert "Lengths that a thousandth exceed are cut to those." in out

@@ -12,6 +12,7 @@ from scylla_sim.serving.closed_form import curve, saturation
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.loop_state import Replica
 from scylla_sim.serving.replica import POOL, SEATS
+from scylla_sim.serving.workload import Lengths
 from scylla_sim.stats.estimate import Estimate
 
 LENGTHS = ServedLoad(2000, 300)
@@ -147,3 +148,16 @@ def test_no_more_requests_run_by_formula_than_the_pool_holds():
     assert at.running[1] > at.max_rows[1]
     assert at.max_rows[0] * traffic.load.context <= float(one.model.kv_tokens.value)
     assert {POOL, SEATS} <= set(doubts_at(one, traffic, one.rate_per_s))
+
+
+def test_simulated_lengths_stay_within_the_tables_of_a_plan():
+    """Some of thousands of lognormal lengths exceed the longest request that a plan is made for."""
+    prompt = Lengths.parse("input_len", "lognormal:620,1.9")
+    traffic = Traffic(
+        1.0, ServedLoad(620, 283), input_lengths=prompt, output_lengths=Lengths.parse("output_len", 283)
+    )
+    drawn, answers = (one.draw(np.random.default_rng(0), 20_000) for one in traffic.lengths)
+    assert prompt.draw(np.random.default_rng(0), 20_000).max() > traffic.longest
+    assert drawn.max() + answers.max() <= traffic.longest
+    assert np.mean(drawn == drawn.max()) == pytest.approx(0.001, abs=0.0007)
+    assert drawn.mean() == pytest.approx(620, rel=0.05)
