@@ -35,6 +35,8 @@ IDLE_NOTE = (
     "measured"
 )
 """Note on a draft that drafts nothing."""
+MAX_NAMED_SOURCES = 2
+"""Sources of published values that a note names."""
 
 
 def resolve(
@@ -204,9 +206,12 @@ def _from_published(
     )
     count = f"{found.series} value{'s' if found.series > 1 else ''}"
     tasks = f"task {task}" if task is not None else "all tasks, --task selects one"
+    more = len(found.sources) - MAX_NAMED_SOURCES
+    others = f" and {more} more" if more > 0 else ""
     remarks.append(
-        f"acceptance is published, not measured on this model: median of {count} of {method} "
-        f"({tasks}; {', '.join(found.sources)} of scylla_sim/data/acceptance.toml); give --acceptance for your own"
+        f"acceptance is published, not measured on this model: median of {count} of {method} ({tasks}; "
+        f"{', '.join(found.sources[:MAX_NAMED_SOURCES])}{others} of scylla_sim/data/acceptance.toml); "
+        "give --acceptance for your own"
     )
     remarks += found.remarks
     return found.tau
