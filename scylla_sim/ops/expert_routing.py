@@ -53,6 +53,14 @@ _USUAL_TOKENS = 16384
 """Least number of tokens up to which the table goes, so that most calls share one."""
 
 
+Routing = tuple[int, int, float]
+"""Experts, experts of a token, and skew of the router: all that the tables below depend on."""
+
+
+def _routing_of(experts: MoE) -> Routing:
+    return experts.num_experts, experts.experts_per_token, experts.router_skew
+
+
 @cache
 def _probabilities(count: int, chosen: int, skew: float) -> FloatArray:
     """Return routing probabilities; see `routing_probabilities`."""
@@ -87,7 +95,7 @@ def routing_probabilities(experts: MoE) -> FloatArray:
     >>> routing_probabilities(MoE(4, 2, 64, router_skew=1.0)).round(2).tolist()
     [0.96, 0.48, 0.32, 0.24]
     """
-    return _probabilities(experts.num_experts, experts.experts_per_token, experts.router_skew)
+    return _probabilities(*_routing_of(experts))
 
 
 def distinct_experts(experts: MoE, tokens: ArrayLike) -> FloatArray:
@@ -115,12 +123,12 @@ def distinct_experts(experts: MoE, tokens: ArrayLike) -> FloatArray:
 
 
 @cache
-def _transforms(experts: MoE, rows: int) -> tuple[ComplexArray, ComplexArray]:
+def _transforms(routing: Routing, rows: int) -> tuple[ComplexArray, ComplexArray]:
     """Return log(1 - p + p w^n) for all distinct p and n up to rows / 2, and the weights 2 / (w^n - 1).
 
     The logarithms are in falling order of their real part.
     """
-    share, times = np.unique(routing_probabilities(experts), return_counts=True)
+    share, times = np.unique(_probabilities(*routing), return_counts=True)
     root = np.exp(2j * np.pi / rows * np.arange(1, rows // 2 + 1))
     # the middle frequency is its own complex conjugate
     doubled = np.where(np.arange(1, rows // 2 + 1) * 2 == rows, 1.0, 2.0)
@@ -131,13 +139,13 @@ def _transforms(experts: MoE, rows: int) -> tuple[ComplexArray, ComplexArray]:
 
 
 @cache
-def _remainder_table(experts: MoE, rows: int, octaves: int) -> tuple[FloatArray, FloatArray]:
+def _remainder_table(routing: Routing, rows: int, octaves: int) -> tuple[FloatArray, FloatArray]:
     """Return numbers of tokens, and the sum over roots of unity in the notes of `filled_tiles` at each of them.
 
     They are all numbers below 2 * `_PER_OCTAVE`, and `_PER_OCTAVE` numbers in each further octave. The waves of
     an octave are the squares of those of the octave before, which is much faster than their exponentials.
     """
-    logs, weights = _transforms(experts, rows)
+    logs, weights = _transforms(routing, rows)
     waves = np.multiply.accumulate(np.broadcast_to(np.exp(logs), (2 * _PER_OCTAVE - 1, logs.size)), axis=0)
     tokens, sums = [np.arange(1.0, 2.0 * _PER_OCTAVE)], [(waves @ weights).real]
     waves = waves[_PER_OCTAVE - 1 :]
@@ -149,14 +157,14 @@ def _remainder_table(experts: MoE, rows: int, octaves: int) -> tuple[FloatArray,
     return np.concatenate(tokens), np.concatenate(sums)
 
 
-def _sums_over_roots(experts: MoE, tokens: FloatArray, rows: int) -> FloatArray:
+def _sums_over_roots(routing: Routing, tokens: FloatArray, rows: int) -> FloatArray:
     """Return the sum over roots of unity in the notes of `filled_tiles` for rising numbers of tokens."""
-    logs, weights = _transforms(experts, rows)
+    logs, weights = _transforms(routing, rows)
     numbers = tokens.size * logs.size
     found = np.full(tokens.shape, np.nan)
     if numbers > _FEW:
         octaves = int(np.ceil(np.log2(max(tokens[-1], _USUAL_TOKENS) / _PER_OCTAVE)))
-        nodes, sums = _remainder_table(experts, rows, octaves)
+        nodes, sums = _remainder_table(routing, rows, octaves)
         known = (tokens >= 1.0) & ((numbers > _EXACT) | ((tokens < 2 * _PER_OCTAVE) & (tokens % 1.0 == 0.0)))
         found[known] = np.interp(np.log(tokens[known]), np.log(nodes), sums)
     others = np.flatnonzero(np.isnan(found))
@@ -191,7 +199,7 @@ def filled_tiles(experts: MoE, tokens: ArrayLike, rows: int) -> FloatArray:
     [2.0, 8.0, 11.73, 19.81]
     """
     distinct, place = np.unique(positive("tokens", tokens), return_inverse=True)
-    remainder = _sums_over_roots(experts, distinct, rows)
+    remainder = _sums_over_roots(_routing_of(experts), distinct, rows)
     routed = experts.experts_per_token * distinct
     tiles: FloatArray = (routed + 0.5 * (rows - 1.0) * experts.num_experts + remainder) / rows
     return tiles[place].reshape(np.shape(tokens))

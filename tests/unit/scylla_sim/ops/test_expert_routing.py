@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from checkout import ROOT
 
 from scylla_sim.checks import InputError
 from scylla_sim.cli import main
+from scylla_sim.ops import expert_routing
 from scylla_sim.ops.expert_routing import (
     distinct_experts,
     filled_tiles,
@@ -131,3 +133,13 @@ def test_overlap_of_a_dense_model_is_refused(capsys):
     argv[argv.index("llama-3.1-8b")] = "qwen3-30b-a3b"
     assert main([*argv, "1.4"]) == 2
     assert "expert_overlap=1.4 must lie in [0, 1]" in capsys.readouterr().err
+
+
+def test_tables_depend_on_the_routing_only():
+    one = MoE(num_experts=96, experts_per_token=6, intermediate_size=512, router_skew=0.7, expert_overlap=0.3)
+    tokens = np.arange(1.0, 900.0)
+    found = filled_tiles(one, tokens, 64)
+    known = expert_routing._remainder_table.cache_info().currsize
+    np.testing.assert_array_equal(filled_tiles(replace(one, expert_overlap=0.0), tokens, 64), found)
+    np.testing.assert_array_equal(filled_tiles(replace(one, intermediate_size=9), tokens, 64), found)
+    assert expert_routing._remainder_table.cache_info().currsize == known
