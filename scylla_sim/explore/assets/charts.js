@@ -21,11 +21,13 @@ function measureCharts() {
   sizes = Object.fromEntries(plots.map(plot => [plot.id, [plot.clientWidth, plot.clientHeight]]));
 }
 
+let moving = false;  // whether a slider moves; axes are fitted to the curves when it rests
+
 // End of an axis of a chart for a largest value: the end that it has, if that still suits, else a round number. A
 // slider then seldom moves an axis.
 function end(id, axis, value) {
   const power = 10 ** Math.floor(Math.log10(value)), old = charts[id]?.[axis].range[1];
-  if (old >= value && old <= 1.5 * value) return old;
+  if (old >= value && old <= (moving ? 3 : 1.5) * value) return old;
   const steps = [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10];
   return power * steps.find(one => one * power >= value * (1 - 1e-9));
 }
@@ -124,7 +126,7 @@ function drawSpeedup() {
   }
   const y = curves.flatMap(({y, band}) => band ? [...y, ...band] : y);
   const least = 0.95 * Math.min(0.6, ...y), old = charts["speedup-plot"]?.y.range[0];
-  const low = old <= least && old > least - 0.3 ? old : Math.floor(10 * least) / 10 - 0.04;
+  const low = old <= least && old > least - (moving ? 1 : 0.3) ? old : Math.floor(10 * least) / 10 - 0.04;
   const cross = K ? model.crossovers(K, context, rates, unsure).speedup : null;
   put("speedup-legend", `context ${legend.join("")}<span class="key"><b class="tick"></b>memory full</span>`);
   const ticks = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];

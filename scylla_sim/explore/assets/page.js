@@ -240,7 +240,9 @@ function draw(changed = true) {
 }
 
 let restTimer = 0;
-function drawRest() {  // cards out of sight; that of the load waits for its tables until it is in sight
+function drawRest() {  // fitted axes, and cards out of sight; that of the load waits for its tables until it is in sight
+  if (moving) for (const key in drawn) delete drawn[key];
+  moving = false;
   const done = drawCards(Object.keys(CARDS).filter(id => id !== "load-card" || model.data.load));
   if (!done) restTimer = setTimeout(drawRest, 0);
 }
@@ -255,7 +257,12 @@ function drawSoon(changed = false) {
 
 function listen() {
   const onInput = (id, change) => {
-    byId(id).oninput = event => { change(Number(event.target.value)); limitState(); drawSoon(true); };
+    byId(id).oninput = event => {
+      moving = true;
+      change(Number(event.target.value));
+      limitState();
+      drawSoon(true);
+    };
   };
   onInput("batch", at => { state.batch = Math.round(fromSlider(at, 1, model.lastBatch)); });
   onInput("context", at => {
