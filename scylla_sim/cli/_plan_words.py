@@ -13,6 +13,7 @@ from scylla_sim.cli._plan_traffic import Planned
 from scylla_sim.planning.traffic_rows import SIMULATION, TrafficPoint, latencies
 from scylla_sim.prediction.footer import interval_coverage
 from scylla_sim.prediction.verdict import UNDECIDED
+from scylla_sim.serving.limits import METRICS
 from scylla_sim.specs.dtypes import precision_name
 from scylla_sim.text import digits
 from scylla_sim.text.tables import Column
@@ -35,6 +36,8 @@ TABLE_COLUMNS = (
     Column("evidence", fold=True),
 )
 """Columns of the table; ``gain`` is the rate over that of the same GPUs without speculation."""
+LITTLE_ROOM = 0.5
+"""Share of saturation, allowed by a limit on a latency, from which down the answer names the limit."""
 
 
 def row_of(point: TrafficPoint) -> dict[str, Any]:
@@ -105,8 +108,19 @@ def answer(done: Planned) -> str:
         lines.append(f"Speculation serves {gain} times the rate of plain decoding on the same GPUs, {how}.")
     elif best.draft != "none":
         lines.append("Plain decoding on the same GPUs meets the limits at no rate.")
-    lines += _without_draft(done, best)
+    lines += [*_without_draft(done, best), *_little_room(best)]
     return "\n".join(lines)
+
+
+def _little_room(best: TrafficPoint) -> list[str]:
+    """Return a line where a limit on a latency keeps replicas far below their saturation; otherwise none."""
+    metric, share = best.binds.partition(" ")[0], best.max_rate_per_s / best.saturation_per_s
+    if metric.lower() not in METRICS or share > LITTLE_ROOM:
+        return []
+    return [
+        f"The limit on {best.binds} allows {100 * share:.0f} % of saturation only; "
+        f"--what-if {metric.lower()}=... shows what a looser one saves."
+    ]
 
 
 def _without_draft(done: Planned, best: TrafficPoint) -> list[str]:

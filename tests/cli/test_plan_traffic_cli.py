@@ -61,6 +61,18 @@ def test_the_answer_says_what_the_load_takes_without_a_draft(capsys):
     assert "Without a draft" not in run(capsys, *options)[1]
 
 
+def test_a_limit_that_leaves_little_room_is_named(capsys):
+    where = ["plan", "--hardware", "a100-sxm", "--tp", "8", "--model", "llama-3.1-70b", "--precision", "int4"]
+    load = ["--rate", "2/s", "--input-len", "2000", "--output-len", "300", "--finalists", "0"]
+
+    def named(limit):
+        return "% of saturation only; --what-if ttft=" in " ".join(
+            run(capsys, *where, *load, "--ttft", limit)[1].split()
+        )
+
+    assert named("p95:500ms") and not named("p95:2s")
+
+
 def test_best_of_each_deployment_with_the_gain_over_plain_decoding(capsys):
     drafts = ["--draft", "none,eagle3,medusa", "--draft-len", "1,3", "--acceptance", "eagle3=0.7,0.6,medusa=0.2"]
     options = [*LOAD, "--tp", "1,2", "--tpot", "p95:30ms", "--ttft", "p95:1s", *drafts, "--finalists", "0"]
