@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from paper.claims.index import CLAIMS, judged
+from paper.overview import accuracy
 from paper.overview.accuracy import SERVED, bars
 from paper.overview.index import FIGURES, QUESTIONS, topic_of, write
 from paper.sources.results import Results
@@ -65,6 +66,12 @@ def test_bars_are_the_errors_of_the_tables(finished_results: Path) -> None:
     assert "this machine: kernels" in found
     steps = found["whole steps, h100-sxm, blind"]  # 5 % too fast, and so is the roofline by 30 %
     assert (steps.error, steps.roofline) == (pytest.approx(0.05), pytest.approx(0.3))
+
+
+def test_the_row_of_all_attention_is_the_first_one_as_in_readme() -> None:
+    rows = [{"device": "h100-sxm", "group": "all", "n": n, "naive_median_ape": 0.9} for n in (1, 2)]
+    assert accuracy._row(rows, {"group": "all"}) is rows[0]
+    assert accuracy._row(rows, {}) is rows[1]
 
 
 def test_latencies_of_served_models_stand_by_engine(finished_results: Path) -> None:
