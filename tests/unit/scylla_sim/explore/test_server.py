@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -147,6 +149,15 @@ def test_the_scenario_keeps_paths_that_the_user_gave(tmp_path: Path) -> None:
     assert chosen(given, {"model": "mine", "tp": "2"}).model == str(file)  # as the page names it
     with pytest.raises(InputError):
         chosen(given, {"model": "other/config.json"})
+
+
+def test_a_page_that_was_closed_prints_nothing(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        with socket.create_connection((HOST, port)) as visitor:
+            visitor.sendall(f"GET /plotly.js HTTP/1.0\r\nHost: localhost:{port}\r\n\r\n".encode())
+            visitor.recv(1)
+            visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # as a crash does
+    assert ask(port, "/plotly.js")[0] == 200 and "Traceback" not in capfd.readouterr().err
 
 
 def test_a_taken_port_is_one_line(port: int) -> None:
