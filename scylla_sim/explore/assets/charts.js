@@ -18,7 +18,8 @@ let sizes = {};  // of the charts in pixels; reading them from the document woul
 
 function measureCharts() {
   const plots = [...document.querySelectorAll(".plot")];
-  sizes = Object.fromEntries(plots.map(plot => [plot.id, [plot.clientWidth, plot.clientHeight]]));
+  const found = Object.fromEntries(plots.map(plot => [plot.id, [plot.clientWidth, plot.clientHeight]]));
+  if (JSON.stringify(found) !== JSON.stringify(sizes)) sizes = found;
 }
 
 let moving = false;  // whether a slider moves; axes are fitted to the curves when it rests

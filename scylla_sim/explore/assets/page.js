@@ -301,7 +301,7 @@ function listen() {
   });
   byId("log").onchange = event => { readLog(event.target.files[0]); event.target.value = ""; };
   window.onhashchange = () => { readAddress(); draw(); };
-  window.onresize = () => { measureCharts(); drawSoon(); };
+  new ResizeObserver(() => { measureCharts(); drawSoon(); }).observe(byId("speedup-plot"));  // window or scroll bar
 }
 
 async function readLog(file) {  // a log or a metrics page: the server reads it as `scylla-sim ingest` does

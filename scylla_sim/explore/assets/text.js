@@ -83,7 +83,7 @@ function whatWouldFit() {
     : "Choose more GPUs (TP), a smaller precision, or a GPU with more memory";
 }
 
-const EVIDENCE = {silicon: "fitted on this GPU", transferred: "fitted on another GPU", theory: "never measured"};
+const EVIDENCE = {silicon: "of this GPU", transferred: "of another GPU", theory: "never measured"};
 
 function showFacts(now, i) {
   const none = model.most(state.K, state.context) < 1;
@@ -102,7 +102,7 @@ function showFacts(now, i) {
       "contexts where drafting pays at this batch"],
     [`${short(model.most(K, context))} <small>(${short(model.most(0, context))} plain)</small>`,
       "requests that fit in memory"],
-    [`${(100 * part.engine / part.total).toFixed(0)} %`, `engine overhead (${engine}); kernels ${EVIDENCE[kernels] ?? `(${kernels})`}`],
+    [`${(100 * part.engine / part.total).toFixed(0)} % <small>engine</small>`, `overhead ${engine}; kernels ${EVIDENCE[kernels] ?? `(${kernels})`}`],
   ];
   put("facts", items.map(([value, text], at) => `<div class="fact"><b>${none && at !== FITS ? "-" : value}</b>`
     + `<span>${none ? text.replace(/ \(.*/, "") : text}</span></div>`).join(""));
