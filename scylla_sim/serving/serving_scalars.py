@@ -22,6 +22,11 @@ from scylla_sim.units import MILLI
 
 DEFAULT = "default"
 """Table of the file that holds for all other engines and devices."""
+RESERVES = (
+    "TensorRT-LLM starts a request only if the KV pool holds its whole answer, and cuts no prompts by default; "
+    "neither is modelled"
+)
+"""Note on an engine that schedules otherwise than the simulated replicas."""
 UNITS = {"host_s": MILLI, "slow": 1.0, "first_token_s": MILLI}
 """Scalar -> its unit in the file; the first and the last are in milliseconds there."""
 
@@ -116,12 +121,16 @@ def serving_scalars(engine: str, device: str) -> ServingScalars:
 
 
 def left_out(deployments: Iterable[Deployment]) -> list[str]:
-    """Return a note for each engine and device with runs, on what the runs take beyond the kernels."""
-    pairs = dict.fromkeys((one.engine.name, one.calibration.hardware.name) for one in deployments)
-    known = {pair: serving_scalars(*pair) for pair in pairs}
-    return [
+    """Return notes on what the times under a load leave out, each once.
+
+    They are the scalars of engines and devices with runs, and how an engine starts requests.
+    """
+    where = {(one.engine.name, one.calibration.hardware.name): one.engine for one in deployments}
+    known = {pair: serving_scalars(*pair) for pair in where}
+    notes = [
         f"published runs of {engine} on {device} take {scalars.in_words()}; scylla-sim tpot adds this, and these "
         "times leave it out"
         for (engine, device), scalars in known.items()
         if scalars.fitted
     ]
+    return notes + [RESERVES] * any(engine.framework == "trtllm" for engine in where.values())

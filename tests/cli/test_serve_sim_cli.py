@@ -117,3 +117,13 @@ def test_requests_that_arrive_and_end_together_have_a_rate(capsys, tmp_path):
     assert found["output_tokens_per_s", "mean"] == pytest.approx(20 * found["requests_per_s", "mean"])
     assert found["busy", "mean"] == pytest.approx(1.0)
     assert 6.0 < found["running", "mean"] <= 8.0
+
+
+@pytest.mark.parametrize("engine", ["trtllm", "vllm"])
+def test_an_engine_that_schedules_otherwise_is_named(capsys, engine):
+    verbs = (SHORT, ["plan", "--hardware", "h100-sxm", "--model", "llama-3.1-8b", "--tp", "1", "--finalists", "0"])
+    for verb in verbs:
+        err = run(capsys, *verb, *LOAD, "--engine", engine)[2]
+        assert ("TensorRT-LLM starts a request only if the KV pool holds its whole answer" in err) == (
+            engine == "trtllm"
+        )
