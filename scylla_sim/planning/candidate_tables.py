@@ -26,7 +26,7 @@ from scylla_sim.prediction.steps import Deployment
 from scylla_sim.prediction.throughput import Prediction, predict_each
 from scylla_sim.serving.iteration import IterationModel, context_grid, offset_grid
 from scylla_sim.serving.iteration_parts import Decoding, Prompts, kv_pool_tokens, prompts, with_draft
-from scylla_sim.serving.replica import table_rows, tokens_again
+from scylla_sim.serving.replica import prompts_together, table_rows, tokens_again
 from scylla_sim.specs.model import Model
 from scylla_sim.stats.estimate import Estimate
 
@@ -118,8 +118,9 @@ def target_tables(
     points = {"batch": batch[:, None].astype(np.float64), "context": np.maximum(grid, 1.0)[None, columns]}
     widths = dict.fromkeys(width for one in drafts for width in one.widths)
     before = np.zeros((1, 1)) if prefill_first else np.multiply.outer(list(widths), batch)
-    tokens, chunks = _tokens_read(before, load=load, budget=budget)
-    sampled = np.unique(np.add.outer(np.append(before, 0.0), [0.0, 1.0, 2.0]))
+    count = _prompts_read(before, batch, list(widths), load=load, budget=budget)
+    tokens, chunks = _tokens_read(before, count, load=load, budget=budget)
+    sampled = np.unique(np.append(np.stack([before, before + 1.0, before + count]), [0.0, 1.0, 2.0]))
     total = budget + max(one.seats * max(one.widths) for one in drafts)
     last = min(total, MAX_STEP_TOKENS)
     within = np.unique(np.append(tokens[tokens <= last], last)).astype(np.float64)
@@ -164,21 +165,39 @@ def sparse_model(model: Model, draft: Drafting, tables: TargetTables) -> Iterati
     )
 
 
-def _tokens_read(before: FloatArray, *, load: ServedLoad, budget: int) -> tuple[FloatArray, FloatArray]:
+def _prompts_read(
+    before: FloatArray, batch: NDArray[np.intp], widths: Sequence[int], *, load: ServedLoad, budget: int
+) -> NDArray[np.int64]:
+    """Return the prompts that a replica reads together, in the shape of ``before``; see `_tokens_read`."""
+    each = np.array(widths, dtype=np.float64)[:, None]
+    alone = not before.any()  # prompts in iterations of their own have no decodes beside them
+    decodes = np.zeros(1) if alone else batch.astype(np.float64)
+    room = np.maximum(budget - before, 1.0)
+    most = room // np.minimum(load.new_tokens, room)
+    found = prompts_together(decodes, each, output_len=load.output_len, most=most)
+    return found[:1] if alone else np.broadcast_to(found, before.shape)
+
+
+def _tokens_read(
+    before: FloatArray, count: NDArray[np.int64], *, load: ServedLoad, budget: int
+) -> tuple[FloatArray, FloatArray]:
     """Return the tokens of steps and of chunks that a replica reads, ascending.
 
     Parameters
     ----------
     before
         Tokens that decodes verify in an iteration, one row per configuration.
+    count
+        Prompts that are read together, in the shape of ``before``.
     """
     new = load.new_tokens
     chunk = np.minimum(new, np.maximum(budget - before, 1))
     pieces = [end - start for start, end in pairwise([*range(0, new, budget), new])]
-    both, again = np.minimum(2 * chunk, budget), tokens_again(load, budget)
+    both, several = (np.minimum(many * chunk, budget) for many in (2, count))
+    again = tokens_again(load, budget)
     longer = before[both < again] + again  # read only where it exceeds two chunks
     steps = np.concatenate(
-        [one.ravel() for one in (before, before + chunk, before + both, longer, np.array(pieces))]
+        [one.ravel() for one in (before, before + chunk, before + several, longer, np.array(pieces))]
     )
     chunks = np.unique(np.concatenate([chunk.ravel(), pieces, [again] if longer.size else []]))
     return np.unique(steps[steps > 0]), chunks

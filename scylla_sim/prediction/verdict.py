@@ -24,7 +24,8 @@ def probability_below(limit: float, estimate: Estimate) -> FloatArray:
     """Return the probability that a positive quantity lies below a limit.
 
     The quantity is log-normal around its value. Its standard deviation follows from the end of the 90 % interval on
-    the side of the limit. A quantity without an interval is below the limit or not.
+    the side of the limit. A quantity without an interval is below the limit or not. One whose interval begins at 0
+    is as likely below the limit as above.
 
     Examples
     --------
@@ -34,7 +35,8 @@ def probability_below(limit: float, estimate: Estimate) -> FloatArray:
     """
     value, lower, upper = np.broadcast_arrays(estimate.value, estimate.lower, estimate.upper)
     distance = np.log(limit / value)
-    spread = np.where(distance < 0.0, np.log(value / lower), np.log(upper / value))
+    with np.errstate(divide="ignore"):  # an end at 0 is infinitely far in logs
+        spread = np.where(distance < 0.0, np.log(value / lower), np.log(upper / value))
     sure = np.where(distance > 0.0, np.inf, -np.inf)
     return normal_cdf(np.divide(Z_90 * distance, spread, out=sure, where=spread > 0.0))
 

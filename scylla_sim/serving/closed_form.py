@@ -131,7 +131,8 @@ class Curve:
         left = np.clip((probability - self.idle) / busy, 0.0, 1.0)
         above = gamma_quantile(self.wait_s - self.wait_floor_s, self.wait_deviation_s, left)
         late = self.queue_s * np.log(np.maximum(self.queue / max(1.0 - probability, 1e-12), 1.0))
-        return np.asarray(np.where(probability <= self.idle, self.alone_s, self.wait_floor_s + above) + late)
+        busy_s = np.maximum(self.wait_floor_s + above, self.alone_s)
+        return np.asarray(np.where(probability <= self.idle, self.alone_s, busy_s) + late)
 
     def at_rate(self, rate_per_s: ArrayLike) -> Curve:
         """Return the steady states at some rates, interpolated; a rate beyond the last load gives the last one.

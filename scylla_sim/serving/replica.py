@@ -124,9 +124,12 @@ def replica(
     attention = model.attention_s(chunk, offset)
     without = model.decode_s(beside, context)
     one = model.seconds(beside, context, tokens=chunk, attention_s=attention)
-    size = np.minimum(2 * chunk, model.max_num_batched_tokens)
-    both = model.seconds(beside, context, tokens=size, attention_s=2.0 * attention, sampled=2)
     fits = 2 * chunk <= room
+    count = prompts_together(beside, width, output_len=load.output_len, most=room // chunk)
+    tokens = np.minimum(count * chunk, model.max_num_batched_tokens)
+    several = model.seconds(beside, context, tokens=tokens, attention_s=count * attention, sampled=count)
+    both = np.where(count > 2, one + (several - one) / (count - 1), several)  # tiles make each prompt cost another
+    size = np.minimum(2 * chunk, model.max_num_batched_tokens)
     again, further = tokens_again(load, model.max_num_batched_tokens), (both - without) / size
     if (again > size).any():  # few tokens of a prompt cost far more each than the whole answer that is read again
         whole_s = model.seconds(beside, context, tokens=again, attention_s=model.attention_s(again, offset))
@@ -151,6 +154,30 @@ def replica(
         prompt_iterations=np.where(fits, 0.0, chunks),
         again_s=full * np.exp(-full_pool.smoothing * n / cycles) * load.output_len * further,
     )
+
+
+def prompts_together(n: FloatArray, width: FloatArray, *, output_len: int, most: FloatArray) -> NDArray[np.int64]:
+    """Return the prompts of an iteration from which the seconds of a further one are taken, at least 2.
+
+    They are those that end in an iteration of ``n`` decodes near saturation, if half of the drafted tokens are
+    kept.
+
+    Parameters
+    ----------
+    n, width
+        Decodes, and the tokens that each of them verifies.
+    output_len
+        Tokens of each answer.
+    most
+        Prompts that the budget holds.
+
+    Examples
+    --------
+    >>> prompts_together(np.array([64.0, 1024.0]), np.array(1.0), output_len=201, most=np.array(40.0)).tolist()
+    [2, 5]
+    """
+    ends = np.floor(n * 0.5 * (1.0 + width) / (output_len - 1.0) + 0.5)
+    return np.asarray(np.clip(ends, 2, np.maximum(np.minimum(n, most), 2)), dtype=np.int64)
 
 
 def tokens_again(load: ServedLoad, budget: int) -> int:

@@ -121,7 +121,12 @@ class Load {
       const attention = this.attentionOf(chunk, 0.5 * (input - chunk)), without = alone ? 0 : parts.total;
       const one = this.added(drafts, beside, before, chunk, attention, 1, decode) - without;
       const size = Math.min(2 * chunk, budget);
-      const both = this.added(drafts, beside, before, size, 2 * attention, 2, decode) - without;
+      // as `prompts_together` in scylla_sim/serving/replica.py: tiles make each further prompt cost another
+      const ends = Math.floor(beside * 0.5 * (1 + width) / (output - 1) + 0.5);
+      const count = Math.min(Math.max(ends, 2), Math.max(Math.min(beside, Math.floor(room / chunk)), 2));
+      const tokens = Math.min(count * chunk, budget);
+      const several = this.added(drafts, beside, before, tokens, count * attention, count, decode) - without;
+      const both = count > 2 ? one + (several - one) / (count - 1) : several;
       found.rows.push(n);
       found.cycle.push(parts.total);
       found.work.push(cycles * parts.total);
@@ -248,7 +253,7 @@ class Load {
         const left = Math.min(1, Math.max(0, (probability - s.idle) / Math.max(1 - s.idle, 1e-300)));
         const late = s.queueWait * Math.log(Math.max(s.queue / (1 - probability), 1));  // wait for a seat
         found[name] = late + (probability <= s.idle ? curve.alone
-          : s.floor + gammaQuantile(s.wait - s.floor, s.deviation, left));
+          : Math.max(s.floor + gammaQuantile(s.wait - s.floor, s.deviation, left), curve.alone));
       }
     }
     return found;

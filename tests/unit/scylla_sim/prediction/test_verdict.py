@@ -1,5 +1,7 @@
 """Probabilities and words of a verdict, by hand."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -31,3 +33,9 @@ def test_probability_is_continuous_at_one():
 def test_words(p, word):
     assert verdict(p) == word
     assert verdict(p, speculates=False) == "baseline"
+
+
+def test_an_interval_that_begins_at_zero_needs_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert float(probability_below(1.0, Estimate.of(1.5, 0.0, 2.0))) == 0.5

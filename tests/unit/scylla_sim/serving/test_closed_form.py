@@ -149,3 +149,11 @@ def test_percentiles_spread_around_the_mean():
     low, high = found.tpot_quantile(0.1)[0], found.tpot_quantile(0.99)[0]
     assert low < found.tpot_s[0] < high
     assert found.tpot_quantile(0.99)[0] > found.tpot_quantile(0.9)[0] > found.tpot_quantile(0.5)[0]
+
+
+def test_quantiles_of_the_first_token_rise_where_few_requests_find_a_busy_replica():
+    """A busy iteration hides the host's work, so that its least wait is below that of an idle replica."""
+    found = curve(replace(linear(), alone_s=np.array(0.05)), [0.05])
+    quantiles = [float(found.ttft_quantile(p)[0]) for p in (0.5, 0.9, 0.95, 0.99)]
+    assert float(found.wait_floor_s[0]) < 0.05 == quantiles[0]
+    assert quantiles == sorted(quantiles)

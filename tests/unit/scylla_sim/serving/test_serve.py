@@ -10,12 +10,15 @@ import pytest
 from scylla_sim.acceptance.speculative_config import SpeculativeConfig
 from scylla_sim.checks import InputError
 from scylla_sim.prediction.scenario import Scenario
+from scylla_sim.prediction.served_load import ServedLoad
 from scylla_sim.serving import report
 from scylla_sim.serving.batching import MIXED
+from scylla_sim.serving.closed_form import saturation
 from scylla_sim.serving.configs import configs_of, policy_of
 from scylla_sim.serving.gain import SATURATION, gains
 from scylla_sim.serving.limits import Limit
 from scylla_sim.serving.load import Load
+from scylla_sim.serving.replica import replica
 from scylla_sim.serving.serve import Served, Settings, emitted, model_of, resolved, saturation_rate, serve, work_of
 from scylla_sim.serving.workload import Lengths, RequestClass
 from scylla_sim.specs.draft import Draft
@@ -152,3 +155,14 @@ def test_more_seats_raise_the_saturation_until_the_pool_is_full_and_lower_it_bey
     assert rates[:2] == pytest.approx(ample[:2], rel=0.01)
     assert ample[0] < ample[1] < ample[2]
     assert rates[2] < 0.9 * rates[1]
+
+
+def test_the_formula_of_saturation_prices_the_prompts_that_run_together() -> None:
+    """Five prompts share an iteration of 512 decodes; the second of two fills no further tile, as others do."""
+    scenario = Scenario("llama-3.1-8b", hardware="h100-sxm", precision="fp8")
+    configs, _ = configs_of(scenario, None)
+    load = Load([a_class(prompt="500", answer="100")], rate=1.0)
+    settings = resolved(Settings(max_num_seqs=512), scenario, configs)
+    model = model_of(scenario, configs, [load.draw(np.random.default_rng(0), 100)], settings)
+    simulated = saturation_rate(model, load, configs, [configs], settings, MIXED)
+    assert float(saturation(replica(model, ServedLoad(500, 100)))) == pytest.approx(simulated, rel=0.03)
