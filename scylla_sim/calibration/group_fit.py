@@ -8,7 +8,6 @@ is as wide as its prior is reported as not identified.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from scylla_sim.calibration.fitted_kernel import Band, FittedKernel
 from scylla_sim.calibration.kernel_table import KernelTable
+from scylla_sim.calibration.posterior_mode import PosteriorMode, identified, parameter_intervals, posterior_mode
 from scylla_sim.calibration.row_groups import problem_of
 from scylla_sim.checks import FloatArray, InputError
 from scylla_sim.kernels.device_rates import Rates, rates
@@ -40,8 +40,6 @@ LEVEL = 0.9
 """Probability of the intervals of predictions."""
 MIN_BAND_ROWS = 40
 """Minimum number of rows for separate bands; half of fewer rows does not determine a 5 % quantile."""
-IDENTIFIED = 0.7
-"""Ratio of posterior to prior spread above which a parameter counts as not identified."""
 
 GRAPH_LAUNCH_S = {"hopper": 1.3e-6, "blackwell": 2.7e-6, "ada": 1.8e-6, "ampere": 2.9e-6}
 """Seconds that the GPU spends on launching a CUDA graph, by family.
@@ -103,94 +101,6 @@ class GroupFit:
         }
 
 
-# -- Posterior mode --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Mode:
-    """Posterior mode of the log parameters, their covariance, and minus the log posterior at the mode."""
-
-    theta: FloatArray
-    covariance: FloatArray
-    cost: float
-
-
-def _loss(residual: FloatArray, one_sided: NDArray[np.bool_]) -> FloatArray:
-    """Return the signed square root of a robust loss, so that least squares minimizes the loss.
-
-    The loss is pseudo-Huber. Where ``one_sided``, rows slower than the model have a Cauchy loss, a smaller penalty.
-    """
-    square = residual**2
-    loss = np.sqrt(1.0 + square) - 1.0
-    loss = np.where(one_sided & (residual <= 0.0), np.log1p(0.5 * square), loss)
-    return np.asarray(np.sign(residual) * np.sqrt(2.0 * loss))
-
-
-def _spread(model: KernelModel) -> FloatArray:
-    """Return the prior standard deviations of the log parameters."""
-    return np.asarray([item.spread for item in model.parameters])
-
-
-def _posterior_mode(
-    model: KernelModel,
-    columns: Columns,
-    seconds: FloatArray,
-    *,
-    r: Rates,
-    settings: FitSettings,
-    centres: Sequence[FloatArray] | None = None,
-) -> _Mode:
-    """Return the posterior mode of a kernel model, the best over its prior centres.
-
-    Parameters
-    ----------
-    centres
-        Log parameters at which a prior is centred and a fit starts; default: the starting points of the model.
-    """
-    from scipy.optimize import least_squares
-
-    spread, scale = _spread(model), settings.residual_scale
-    target = np.log(seconds)
-    disturbed = columns["m"] <= settings.outlier_rows if settings.outlier_rows else np.zeros(seconds.size, np.bool_)
-
-    def residuals(theta: FloatArray, prior: FloatArray) -> FloatArray:
-        predicted = evaluate(model, model.with_values(np.exp(theta).tolist()), columns, r)
-        loss = _loss((np.log(predicted) - target) / scale, disturbed)
-        return np.concatenate([loss, (theta - prior) / spread])
-
-    solutions = [
-        least_squares(residuals, prior, x_scale=spread, max_nfev=200, args=(prior,))
-        for prior in centres or [np.log(point) for point in model.starting_points()]
-    ]
-    best = min(solutions, key=lambda solution: float(solution.cost))
-    return _Mode(best.x, np.linalg.pinv(best.jac.T @ best.jac), float(best.cost))
-
-
-def _deviations(mode: _Mode) -> FloatArray:
-    """Return the posterior standard deviations of the log parameters."""
-    return np.asarray(np.sqrt(np.clip(np.diag(mode.covariance), 0.0, None)))
-
-
-def _identified(model: KernelModel, mode: _Mode) -> NDArray[np.bool_]:
-    """Return which parameters the rows of a fit determine."""
-    return np.asarray(_deviations(mode) < IDENTIFIED * _spread(model))
-
-
-def _parameter_intervals(model: KernelModel, mode: _Mode) -> dict[str, dict[str, Any]]:
-    """Return value, 90 % interval and identification of each parameter."""
-    return {
-        item.name: {
-            "value": float(np.exp(centre)),
-            "lower": float(np.exp(centre - 1.645 * sd)),
-            "upper": float(np.exp(centre + 1.645 * sd)),
-            "identified": bool(known),
-        }
-        for item, centre, sd, known in zip(
-            model.parameters, mode.theta, _deviations(mode), _identified(model, mode)
-        )
-    }
-
-
 # -- Cross-validation and error bands --------------------------------------------------------------------------
 
 
@@ -225,24 +135,30 @@ def _take(columns: Columns, at: NDArray[Any]) -> dict[str, FloatArray]:
 
 
 def _mode_without(
-    model: KernelModel, whole: _Mode, columns: Columns, seconds: FloatArray, *, r: Rates, settings: FitSettings
-) -> _Mode:
+    model: KernelModel,
+    whole: PosteriorMode,
+    columns: Columns,
+    seconds: FloatArray,
+    *,
+    r: Rates,
+    settings: FitSettings,
+) -> PosteriorMode:
     """Return the posterior mode from the rows of some folds.
 
     A parameter that only the other rows determine keeps its value of the whole fit. Without it, its prior would
     predict a kind of kernel that the fit has seen, and the error would be that of the prior.
     """
-    mode = _posterior_mode(model, columns, seconds, r=r, settings=settings)
-    lost = _identified(model, whole) & ~_identified(model, mode)
+    mode = posterior_mode(model, columns, seconds, r=r, settings=settings)
+    lost = identified(model, whole) & ~identified(model, mode)
     if not lost.any():
         return mode
     centres = [np.where(lost, whole.theta, np.log(point)) for point in model.starting_points()]
-    return _posterior_mode(model, columns, seconds, r=r, settings=settings, centres=centres)
+    return posterior_mode(model, columns, seconds, r=r, settings=settings, centres=centres)
 
 
 def _held_out_errors(
     model: KernelModel,
-    whole: _Mode,
+    whole: PosteriorMode,
     columns: Columns,
     seconds: FloatArray,
     *,
@@ -322,7 +238,7 @@ def fit_group(op: str, name: str, part: KernelTable, *, hardware: Hardware, evid
     part = _subset(part)
     columns = {column: part.numbers[column] for column in candidates[0].columns}
     seconds = part.numbers["latency_ms"] * MILLI
-    modes = [_posterior_mode(model, columns, seconds, r=r, settings=settings) for model in candidates]
+    modes = [posterior_mode(model, columns, seconds, r=r, settings=settings) for model in candidates]
     model, mode = min(zip(candidates, modes), key=lambda pair: pair[1].cost)
     groups = _cv_groups(settings, columns)
     folds = _folds(settings, groups)
@@ -335,7 +251,7 @@ def fit_group(op: str, name: str, part: KernelTable, *, hardware: Hardware, evid
         name=name,
         kernel=FittedKernel(model, parameters, band, short, split_s, evidence, _graph_share_s(part, hardware)),
         rows=len(part),
-        intervals=_parameter_intervals(model, mode),
+        intervals=parameter_intervals(model, mode),
         median_error=errors.median,
         p90_error=errors.p90,
         bias=errors.bias,

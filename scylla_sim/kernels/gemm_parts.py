@@ -66,6 +66,6 @@ def tile_waves(weight: float, tiles_per_sm: FloatArray) -> FloatArray:
     >>> tile_waves(1.0, np.array([0.5, 1.2])).tolist(), tile_waves(0.0, np.array([0.5, 1.2])).tolist()
     ([1.0, 2.0], [1.0, 1.2])
     """
-    whole = min(weight, 1.0)
+    whole = np.minimum(weight, 1.0)
     waves: FloatArray = whole * np.ceil(tiles_per_sm) + (1.0 - whole) * np.maximum(tiles_per_sm, 1.0)
     return waves

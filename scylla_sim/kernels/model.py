@@ -88,7 +88,8 @@ class KernelModel:
     columns
         Shape columns that the formula reads.
     seconds
-        Formula: parameters, columns and device rates -> seconds.
+        Formula: parameters, columns and device rates -> seconds. A fit calls it with one value of a parameter for
+        each row, so a parameter may be an array, and no branch may depend on it.
     starts
         Alternative starting values for parameters in which the formula jumps. A fit tries each alternative,
         because no gradient leads from one to another.
@@ -120,8 +121,8 @@ class KernelModel:
         """Names of the parameters."""
         return tuple(item.name for item in fields(self.prior))
 
-    def with_values(self, values: Iterable[float]) -> Any:
-        """Return the parameter dataclass with values in the order of its fields."""
+    def with_values(self, values: Iterable[float | FloatArray]) -> Any:
+        """Return the parameter dataclass with values in the order of its fields; an array has one value per row."""
         return type(self.prior)(*values)
 
     def starting_points(self) -> list[FloatArray]:

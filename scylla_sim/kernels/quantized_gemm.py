@@ -155,7 +155,7 @@ def _with_tile_seconds(p: QuantizedGemm, c: Columns, r: Rates, tile_s: FloatArra
     """
     k = c["k"]
     # a fitted ratio below 1 is not a cache effect but another property of small weights
-    moved = gemm_moved_bytes(c, r, p.weight_copies, max(p.l2_ratio, 1.0))
+    moved = gemm_moved_bytes(c, r, p.weight_copies, np.maximum(p.l2_ratio, 1.0))
     memory = moved / (p.bandwidth_fraction * r.bytes_per_s)
     math = throttled_math_seconds(c, r, sustained_fraction=p.sustained_fraction, throttle=p.throttle)
     multiply = smooth_max(p.overlap_norm, memory, tile_s * (k + p.fill_depth), math)

@@ -68,6 +68,20 @@ def check_kernel_model(
     """
     r = rates_of_group(operation, dtype, hardware)
     check_kernel(prior_kernel(model), operation, r, growing=growing)
+    _check_arrays_of_parameters(model, random_shapes(operation), r)
+
+
+def _check_arrays_of_parameters(model: KernelModel, shapes: Columns, r: Rates) -> None:
+    """Check that a formula takes parameters with one value for each row, as a fit gives them."""
+    columns = {column: shapes[column] for column in model.columns}
+    odd = np.arange(next(iter(columns.values())).size) % 2 == 1
+    twice = [2.0 * value for value in values_of(model.prior)]
+    mixed = [np.where(odd, more, value) for value, more in zip(values_of(model.prior), twice)]
+    one, two, both = (
+        model.seconds(model.with_values(p), columns, r) for p in (values_of(model.prior), twice, mixed)
+    )
+    law = "each row may have its own parameters"
+    require(f"kernel model {model.name}", law, close(both, np.where(odd, two, one)), **columns)
 
 
 def check_kernel(

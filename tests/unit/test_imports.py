@@ -66,7 +66,7 @@ MEASURING_MAY_USE = GROUND | {"specs", "ops", "stats"}
 MEASURING_MAY_USE_MODULES = {f"scylla_sim.acceptance.{name}" for name in ("profiles", "trees", "tree_search")}
 LAZY = {
     "scipy": {
-        "calibration.group_fit",
+        "calibration.posterior_mode",
         "engines.overhead_fit",
         "laws.joint",
         "laws.variable_projection",

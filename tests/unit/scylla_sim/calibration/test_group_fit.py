@@ -8,6 +8,7 @@ from kernel_rows import H100, fit, gemm_rows
 
 from scylla_sim.calibration import group_fit, kernel_table
 from scylla_sim.calibration.group_fit import GRAPH_LAUNCH_S, _cv_groups, _folds
+from scylla_sim.calibration.posterior_mode import PosteriorMode
 from scylla_sim.kernels.attention import ATTENTION_WAVES
 from scylla_sim.kernels.device_rates import rates
 from scylla_sim.kernels.gemm import GEMM, GEMM_TILES
@@ -176,7 +177,7 @@ def test_no_row_helps_to_predict_its_own_fold(monkeypatch):
         return whole
 
     monkeypatch.setattr(group_fit, "_mode_without", fitted)
-    whole = group_fit._Mode(np.log(GEMM_TILES.starting_points()[0]), np.eye(len(GEMM_TILES.parameters)), 0.0)
+    whole = PosteriorMode(np.log(GEMM_TILES.starting_points()[0]), np.eye(len(GEMM_TILES.parameters)), 0.0)
     seconds = np.arange(1.0, 9.0)
     options = {"folds": folds, "r": rates(H100, "bfloat16"), "settings": GEMM.fit}
     errors = group_fit._held_out_errors(GEMM_TILES, whole, ROWS, seconds, **options)
@@ -211,15 +212,6 @@ def test_rows_of_one_group_count_less_than_as_many_groups():
     low, high = band(errors, np.concatenate([np.arange(300), np.full(100, 300)]))
     assert low == pytest.approx(-0.09, abs=0.01)
     assert 0.09 < high < 0.1 + 1e-9
-
-
-def test_intervals_of_parameters_hold_90_percent():
-    sd = 0.1
-    mode = group_fit._Mode(np.log(GEMM_TILES.starting_points()[0]), sd**2 * np.eye(len(GEMM_TILES.parameters)), 0.0)
-    for name, item in group_fit._parameter_intervals(GEMM_TILES, mode).items():
-        value = getattr(GEMM_TILES.prior, name)
-        ends = [item["lower"], item["value"], item["upper"]]
-        assert ends == pytest.approx([value * np.exp(-1.645 * sd), value, value * np.exp(1.645 * sd)])
 
 
 def test_errors_are_relative_to_the_measurement(monkeypatch):

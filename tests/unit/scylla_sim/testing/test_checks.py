@@ -49,6 +49,11 @@ def _kernel_that_mixes_rows() -> None:
     testing.check_kernel_model(mean, ELEMENTWISE, H100, growing=())
 
 
+def _kernel_that_branches() -> None:
+    some = replace(ELEMENTWISE_COPY, seconds=lambda p, c, r: np.max(p.launch_s) + 1e-12 * c["bytes"])
+    testing.check_kernel_model(some, ELEMENTWISE, H100)
+
+
 def _overhead_without_source() -> None:
     vllm = catalog.engine("vllm")
     testing.check_engine(replace(vllm, sources={**vllm.sources, "host_s": ""}))
@@ -67,6 +72,7 @@ PLANTED: dict[str, Callable[[], None]] = {
     "twice the bytes never takes less time; broken at bytes=": _kernel_that_shrinks,
     "seconds are positive and finite; broken at bytes=": _kernel_without_time,
     "arrays and single shapes agree": _kernel_that_mixes_rows,
+    "each row may have its own parameters": _kernel_that_branches,
     "host_s has a source": _overhead_without_source,
     "the design has a column for each coefficient": _law_that_bends,
     "a higher rate never lowers": _replica_faster_with_load,
