@@ -86,11 +86,13 @@ def repeat_ratio(measured: CsvTable, repeat: CsvTable, column: str) -> FloatArra
     keys = measured.keys(names)
     if len(set(keys)) < len(keys) and all("kernel_source" in file.cells for file in (measured, repeat)):
         names.append("kernel_source")
+        keys = measured.keys(names)
     found: dict[tuple[str, ...], list[float]] = {}
     for key, value in zip(repeat.keys(names), repeat.numbers(column, blanks=True)):
         found.setdefault(key, []).append(float(value))
-    again = np.array([np.median(found[key]) if key in found else np.nan for key in measured.keys(names)])
-    if not any(key in found for key in measured.keys(names)):
+    middle = {key: values[0] if len(values) == 1 else float(np.median(values)) for key, values in found.items()}
+    again = np.array([middle.get(key, np.nan) for key in keys])
+    if not any(key in found for key in keys):
         raise InputError(f"{repeat.path} repeats no row of {measured.path}; joined on {', '.join(names)}")
     ratio: FloatArray = again / measured.numbers(column, blanks=True)
     return ratio

@@ -90,7 +90,13 @@ class CsvTable:
 
         ``4096.0`` becomes ``4096``, ``bf16`` becomes ``bfloat16``, and an empty cell becomes its default.
         """
-        return list(zip(*([_canonical(name, cell) for cell in self.cells[name]] for name in names)))
+        return list(zip(*(_canonical_column(name, self.cells[name]) for name in names)))
+
+
+def _canonical_column(name: str, cells: Sequence[str]) -> list[str]:
+    """Return the cells of a column in canonical form; each distinct cell is converted once."""
+    known = {cell: _canonical(name, cell) for cell in set(cells)}
+    return [known[cell] for cell in cells]
 
 
 def _canonical(name: str, cell: str) -> str:
