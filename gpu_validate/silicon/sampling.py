@@ -201,7 +201,7 @@ def _mla_regime(frame: pd.DataFrame) -> pd.Series:
 
 def _cache_regime(frame: pd.DataFrame, elements: pd.Series) -> pd.Series:
     """Return the regime of attention over a KV cache with ``elements`` elements per token."""
-    stored_bytes = frame["kv_dtype"].map(lambda name: DTYPES[name].stored_bytes)
+    stored_bytes = frame["kv_dtype"].map({name: dtype.stored_bytes for name, dtype in DTYPES.items()})
     return _l2_regime(frame, stored_bytes * frame["batch"] * frame["kv_len"] * elements)
 
 
@@ -214,7 +214,8 @@ def _l2_regime(frame: pd.DataFrame, moved: pd.Series) -> pd.Series:
     import numpy as np
     import pandas as pd
 
-    l2 = BEYOND_L2 * frame["device"].map(lambda name: catalog.hardware(name).l2_bytes)
+    devices = {name: catalog.hardware(name).l2_bytes for name in frame["device"].unique()}
+    l2 = BEYOND_L2 * frame["device"].map(devices)
     return pd.Series(np.where(moved > l2, "beyond_l2", "in_l2"), index=frame.index)
 
 

@@ -118,7 +118,7 @@ def check_points(x: ArrayLike, y: ArrayLike, form: str) -> tuple[FloatArray, Flo
     return at, value
 
 
-def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None) -> Fit:
+def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None, *, leave_out: bool = True) -> Fit:
     """Fit one law by weighted least squares.
 
     Parameters
@@ -129,6 +129,8 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
         Name of the law, one of `scylla_sim.laws.forms.ALL_FORMS`.
     weights
         Inverse variances of ``y`` up to a common factor, shape (n,); equal if not given.
+    leave_out
+        Whether to compute ``loo_rmse``, which takes one more fit per point for laws with shape parameters.
 
     Returns
     -------
@@ -173,7 +175,7 @@ def fit(x: ArrayLike, y: ArrayLike, form: str, weights: ArrayLike | None = None)
         rss=rss,
         r2=r_squared(value, rss, w),
         aicc=score,
-        loo_rmse=leave_one_out(law, at, value, w),
+        loo_rmse=leave_one_out(law, at, value, w) if leave_out else None,
         x_min=float(at.min()),
         x_max=float(at.max()),
         converged=not problem and not singular,

@@ -110,7 +110,7 @@ def spread(form: str, repeated: Sequence[Points], level: float) -> Row:
         number of ``replicates``. Only ``replicates`` is present if there is one repetition or if a fit did not
         converge.
     """
-    fits = [fit.fit(x_of(form, points), points.y, form, points.weights) for points in repeated]
+    fits = [fit.fit(x_of(form, points), points.y, form, points.weights, leave_out=False) for points in repeated]
     row: Row = {"replicates": len(fits)}
     if len(fits) < 2 or not all(law.converged for law in fits):
         return row

@@ -115,7 +115,7 @@ def test_a_series_without_tokens_per_cycle_counts_by_its_shape(scripts: dict[str
     scaled = {name: (1.3 * cells if name == "speedup" else cells * np.nan) for name, cells in runs.measured.items()}
     exact = {name: cells if name == "speedup" else cells * np.nan for name, cells in runs.measured.items()}
     given = [replace(runs, measured=measured) for measured in (exact, scaled)]
-    one, other = (scripts["fit"].residuals(each, runs.measured) for each in given)
+    one, other = (scripts["fit"].residuals_of(each)(runs.measured) for each in given)
     assert one == pytest.approx(other, abs=1e-9)
 
 
