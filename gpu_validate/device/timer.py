@@ -3,8 +3,9 @@
 A measurement is a list of calls that do the same work on different buffers. There are three states of the cache:
 
 ``rotating``
-    All calls run back to back on buffers that are together larger than the cache. Memory is read anew each time, as
-    in a decoder step. The launch overhead is amortized or captured in one CUDA graph.
+    Calls run back to back on buffers that are together larger than the cache. Memory is read anew each time, as in a
+    decoder step. A sample continues with the buffer after the last one, so each buffer rests for a whole pass. The
+    launch overhead is amortized or captured in one CUDA graph.
 ``flushed``
     Each sample is one call, and the cache is overwritten before it.
 ``warm``
@@ -48,14 +49,15 @@ class Plan:
         Smallest and largest number of samples.
     time_limit_s
         Seconds for one case, including its warm-up but not ``warmup_s``. A case that exceeds it stops with the
-        reason ``time_limit``.
+        reason ``time_limit``. The samples have at least half of this time, however long the warm-up takes.
     warmup_calls
-        Untimed passes over all calls, at least one. They allocate memory, compile and choose kernels.
+        Minimum number of untimed calls. All calls run at least once. They allocate memory, compile and choose
+        kernels.
     warmup_s
         Minimum seconds of untimed passes. A GPU at its power limit needs half a second to settle.
     min_sample_s
-        Minimum seconds of a back-to-back sample, far above the resolution of the clock. Calls are repeated to reach
-        it.
+        Minimum seconds of a back-to-back sample, far above the resolution of the clock. A sample holds as many calls
+        as this takes, and whole passes once it takes a whole one.
     """
 
     relative_error: float = 0.01
@@ -199,6 +201,23 @@ def floor_seconds(clock: Clock, *, samples: int = 20) -> float:
     return float(np.median([clock.elapsed([empty_call]) for _ in range(samples)]))
 
 
+def _calls_per_sample(calls: int, pass_s: float, least_s: float) -> int:
+    """Return the calls of a sample that takes at least ``least_s``; from one pass on, those of whole passes.
+
+    Parameters
+    ----------
+    calls, pass_s
+        Calls of one pass, and its seconds.
+
+    Examples
+    --------
+    >>> _calls_per_sample(100, 0.5, 2e-4), _calls_per_sample(100, 0.5, 0.012), _calls_per_sample(3, 1e-4, 2.5e-4)
+    (1, 3, 9)
+    """
+    passes = least_s / max(pass_s, 1e-9)
+    return max(1, int(np.ceil(passes * calls))) if passes < 1.0 else calls * int(np.ceil(passes))
+
+
 def measure(
     clock: Clock,
     calls: Sequence[Call],
@@ -239,18 +258,17 @@ def measure(
     count = 0
     while count < plan.warmup_calls or clock.now() - begin < plan.warmup_s:
         last_pass_s = clock.elapsed(calls)
-        count += 1
-    passes = 1 if flush else max(1, int(np.ceil(plan.min_sample_s / max(last_pass_s, 1e-9))))
-    back_to_back = list(calls) * passes
+        count += len(calls)
+    size = 1 if flush else _calls_per_sample(len(calls), last_pass_s, plan.min_sample_s)
 
     def draw(index: int) -> float:
-        if flush is None:
-            return clock.elapsed(back_to_back)
-        flush()
-        return clock.elapsed([calls[index % len(calls)]])
+        if flush is not None:
+            flush()
+        return clock.elapsed([calls[at % len(calls)] for at in range(index * size, (index + 1) * size)])
 
-    times, reason = _sample(clock, draw, plan, begin + plan.warmup_s + plan.time_limit_s)
-    per_sample = work_per_call * (1 if flush else len(back_to_back))
+    deadline_s = max(begin + plan.warmup_s + plan.time_limit_s, clock.now() + plan.time_limit_s / 2.0)
+    times, reason = _sample(clock, draw, plan, deadline_s)
+    per_sample = work_per_call * size
     return summarize(
         np.asarray(times) / per_sample,
         stopping_reason=reason,

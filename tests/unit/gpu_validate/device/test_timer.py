@@ -75,6 +75,12 @@ def test_the_time_limit_counts_the_warm_up_too() -> None:
     assert summary.count == 2, "two samples are the least that have a spread"
 
 
+def test_a_long_warm_up_leaves_half_of_the_limit_to_the_samples() -> None:
+    plan = Plan(relative_error=1e-9, min_samples=100, time_limit_s=0.1, min_sample_s=0.0)
+    summary = timer.measure(ScriptedClock(noisy(1e-2, 0.01, seed=4)), [nothing] * 50, plan)
+    assert (summary.stopping_reason, summary.count) == ("time_limit", 5)
+
+
 def test_max_samples_ends_a_case() -> None:
     plan = Plan(relative_error=1e-9, min_samples=3, max_samples=9, time_limit_s=1e9)
     summary = timer.measure(ScriptedClock(noisy(1e-2, 0.1, seed=3)), [nothing], plan)
@@ -101,6 +107,19 @@ def test_rotating_calls_run_equally_often_and_short_ones_fill_the_least_sample()
     assert runs[0] == runs[1] == runs[2]
     assert summary.calls_per_sample == 30
     assert summary.median_s == pytest.approx(1e-5)
+
+
+def test_a_sample_of_a_long_rotation_continues_where_the_last_one_ended() -> None:
+    """A pass over 7 buffers takes 7 ms and a sample at least 2 ms, so no buffer is used twice within 7 calls."""
+    order: list[int] = []
+    calls = [lambda at=at: order.append(at) for at in range(7)]
+    plan = Plan(min_sample_s=1.5e-3, min_samples=6, time_limit_s=1e9)
+    clock = ScriptedClock(lambda _: 1e-3)
+    summary = timer.measure(clock, calls, plan)
+    assert (summary.calls_per_sample, summary.count) == (2, 6)
+    assert summary.median_s == pytest.approx(1e-3)
+    assert clock.passes[:7] == [7, 2, 2, 2, 2, 2, 2], "one pass warms up"
+    assert order == [at % 7 for at in range(7 + 12)]
 
 
 def test_a_graph_that_holds_several_calls_is_divided_by_them() -> None:
