@@ -3,9 +3,9 @@
 A measurement is a list of calls that do the same work on different buffers. There are three states of the cache:
 
 ``rotating``
-    Calls run back to back on buffers that are together larger than the cache. Memory is read anew each time, as in a
-    decoder step. A sample continues with the buffer after the last one, so each buffer rests for a whole pass. The
-    launch overhead is amortized or captured in one CUDA graph.
+    Calls run back to back on buffers that are together larger than the cache. Memory is read anew each time, as in
+    a decoder step. A sample continues with the buffer after the last one, so each buffer rests for a whole pass.
+    The launch overhead is amortized or captured in one CUDA graph.
 ``flushed``
     Each sample is one call, and the cache is overwritten before it.
 ``warm``
@@ -56,8 +56,8 @@ class Plan:
     warmup_s
         Minimum seconds of untimed passes. A GPU at its power limit needs half a second to settle.
     min_sample_s
-        Minimum seconds of a back-to-back sample, far above the resolution of the clock. A sample holds as many calls
-        as this takes, and whole passes once it takes a whole one.
+        Minimum seconds of a back-to-back sample, far above the resolution of the clock. A sample holds as many
+        calls as this takes, and whole passes from one pass on.
     """
 
     relative_error: float = 0.01
