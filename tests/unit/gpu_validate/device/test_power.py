@@ -54,23 +54,31 @@ def nvml() -> FakeNvml:
     return FakeNvml()
 
 
+def wait_for(monitor: NvmlMonitor, more: int) -> None:
+    """Wait until the thread has read so many more times, on a machine that may be busy."""
+    least, end_s = len(monitor.readings) + more, time.monotonic() + 30.0
+    while len(monitor.readings) < least and time.monotonic() < end_s:
+        time.sleep(0.01)
+
+
 def test_a_window_gives_power_energy_of_a_call_and_the_clock(nvml: FakeNvml) -> None:
     monitor = NvmlMonitor(nvml, "GPU-1")
     with monitor.window() as window:
         time.sleep(0.25)
+        wait_for(monitor, 5)
     monitor.close()
     facts = window.facts(2e-3)
     assert facts["power_w"] == pytest.approx(500.0, rel=0.02)
     assert facts["energy_j"] == pytest.approx(1.0, rel=0.02), "500 W for 2 ms"
     assert facts["sm_mhz"] == 1980.0
-    assert len(window.readings) >= 5, "a reading every 20 ms"
+    assert len(window.readings) >= 5
 
 
 def test_summary_reports_the_share_of_throttling(nvml: FakeNvml) -> None:
     monitor = NvmlMonitor(nvml, "GPU-1")
-    time.sleep(0.15)
+    wait_for(monitor, 6)
     nvml.throttled = True
-    time.sleep(0.15)
+    wait_for(monitor, 6)
     monitor.close()
     summary = monitor.summary()
     assert 0.2 < summary["throttled_share"]["power limit"] < 0.8
@@ -89,7 +97,7 @@ def test_a_gpu_without_an_energy_counter_still_tells_its_clock(nvml: FakeNvml) -
     nvml.counter = False
     monitor = NvmlMonitor(nvml, "GPU-1")
     with monitor.window() as window:
-        time.sleep(0.15)
+        wait_for(monitor, 1)
     monitor.close()
     assert window.facts(1e-3) == {"sm_mhz": 1980.0}
 
