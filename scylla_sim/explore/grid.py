@@ -46,10 +46,10 @@ _COARSE = (
     *range(288, 513, 32),
     *(576, 640, 768, 896, 1024),
 )
-DENSE = ("gemm", "other", "draft_dense", "overhead", "memory_dense", "compute_dense")
+DENSE = ("gemm", "other", "draft_dense", "overhead")
 """Arrays over draft shape and `Grid.batches`."""
 SMOOTH = (
-    *("attention", "draft_attention", "waiting", "verify_waiting", "memory_smooth", "compute_smooth"),
+    *("attention", "draft_attention", "waiting", "verify_waiting", "memory", "compute"),
     *("below", "above"),
 )
 """Arrays over draft shape, `Grid.nodes` and `Grid.contexts`."""
@@ -135,9 +135,14 @@ def first_contexts(scenario: Scenario) -> FloatArray:
     return np.unique(np.round(np.geomspace(CONTEXT_RANGE[0], longest, CONTEXTS)))
 
 
-def predictions(scenario: Scenario, batch: FloatArray, context: FloatArray) -> Iterator[Prediction]:
-    """Yield the predictions of the page's configurations; batch and context broadcast."""
-    target, of_draft = scenario.deployments()
+def predictions(
+    scenario: Scenario, batch: FloatArray, context: FloatArray, *, intervals: bool = True
+) -> Iterator[Prediction]:
+    """Yield the predictions of the page's configurations; batch and context broadcast.
+
+    Without intervals, predictions have seconds only, and take less time.
+    """
+    target, of_draft = (replace(one, intervals=intervals) for one in scenario.deployments())
     return predict_each(
         scenario.target_model(),
         configs_of(scenario),
@@ -168,8 +173,6 @@ def _dense_values(out: Prediction, names: set[str]) -> dict[str, FloatArray]:
         "other": _total([part.seconds for part in verify if part.kind not in GEMM_KINDS], shape),
         "draft_dense": _total([part.seconds for part in draft], shape),
         "overhead": np.broadcast_to(out.overhead_s, shape),
-        "memory_dense": _total([part.memory_s for part in verify], shape),
-        "compute_dense": _total([part.compute_s for part in verify], shape),
     }
 
 
@@ -188,8 +191,8 @@ def _smooth_values(out: Prediction, names: set[str]) -> dict[str, FloatArray]:
         "draft_attention": _total([part.seconds for part in those(out.draft, launch=False)], shape),
         "waiting": _total(waiting, shape),
         "verify_waiting": _total(waits, shape),
-        "memory_smooth": _total([part.memory_s for part in verify], shape),
-        "compute_smooth": _total([part.compute_s for part in verify], shape),
+        "memory": _total([part.memory_s for part in out.verify.parts], shape),
+        "compute": _total([part.compute_s for part in out.verify.parts], shape),
         "below": np.zeros(shape),
         "above": np.zeros(shape),
     }
@@ -225,7 +228,7 @@ def build(scenario: Scenario, *, nodes: FloatArray | None = None, contexts: Floa
     names = {
         part.name for out in smooth for step in (out.verify, out.draft) for part in step.parts if _varies(part)
     }
-    dense = list(predictions(scenario, BATCHES, contexts[len(contexts) // 2]))
+    dense = list(predictions(scenario, BATCHES, contexts[len(contexts) // 2], intervals=False))
     by_shape = [{**_dense_values(one, names), **_smooth_values(other, names)} for one, other in zip(dense, smooth)]
     backends = [out.verify.attention_backend for out in smooth]
 

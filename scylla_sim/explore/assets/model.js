@@ -235,9 +235,9 @@ class Model {
 
   // Arithmetic intensity and rate of one pass of the target.
   roofline(K, i, context) {
-    const {peak_flop_per_s: peak, bytes_per_s: rate} = this.data.device, at = K * this.batches.length + i;
-    const flops = peak * (this.dense.compute_dense[at] + this.interpolated("compute_smooth", K, i, context));
-    const bytes = rate * (this.dense.memory_dense[at] + this.interpolated("memory_smooth", K, i, context));
+    const {peak_flop_per_s: peak, bytes_per_s: rate} = this.data.device;
+    const flops = peak * this.interpolated("compute", K, i, context);
+    const bytes = rate * this.interpolated("memory", K, i, context);
     const part = this.parts(K, i, context);
     return {intensity: flops / bytes, rate: flops / (part.gemm + part.attention + part.other)};
   }

@@ -10,7 +10,7 @@ import pytest
 
 from scylla_sim.explore import grid as grids
 from scylla_sim.explore.grid import TREES, Grid, build, configs_of, draft_lengths, why_no_trees
-from scylla_sim.explore.interpolate import MAX_ERROR, error_of, refined, seconds_at
+from scylla_sim.explore.interpolate import MAX_ERROR, error_of, refined, seconds_at, smooth_at
 from scylla_sim.explore.packing import CODES, packed
 from scylla_sim.prediction.scenario import Scenario
 
@@ -80,3 +80,13 @@ def test_packed_values_are_read_back_within_their_step() -> None:
     codes = np.frombuffer(base64.b64decode(str(found["codes"])), dtype="<u2").astype(float)
     back = np.where(codes == 0.0, 0.0, np.exp(low + (high - low) / CODES * (codes - 1.0)))
     assert back == pytest.approx(values, rel=1.2e-4)
+
+
+def test_bytes_and_flops_of_the_roofline_are_linear_between_nodes() -> None:
+    scenario = replace(CHAIN, model="gpt-oss-20b", precision="mxfp4")
+    batch, context = np.array([11.0, 70.0, 333.0]), np.array([300.0, 2000.0, 30000.0])
+    steps = [out.verify for out in grids.predictions(scenario, batch, context)]
+    found = build(scenario)
+    for name in ("memory", "compute"):
+        exact = np.stack([sum(getattr(part, f"{name}_s") for part in step.parts) for step in steps])
+        assert smooth_at(found, name, batch, context) == pytest.approx(exact, rel=0.005)

@@ -37,8 +37,6 @@ DENSE = {
     "other": np.full((3, 8), 1e-3),
     "draft_dense": np.array([8 * [0.0], 8 * [1e-3], 8 * [2e-3]]),
     "overhead": np.array([8 * [1e-3], 8 * [1.5e-3], 8 * [2e-3]]),
-    "memory_dense": np.full((3, 8), 3e-3),
-    "compute_dense": np.full((3, 8), 1e-3),
 }
 ATTENTION = np.array([[1e-3, 3e-3], [1e-3, 3e-3]])
 SMOOTH = {
@@ -47,8 +45,8 @@ SMOOTH = {
     "waiting": np.zeros((3, 2, 2)),
     "below": np.full((3, 2, 2), 0.1),
     "above": np.full((3, 2, 2), 0.2),
-    "memory_smooth": np.full((3, 2, 2), 1e-3),
-    "compute_smooth": np.full((3, 2, 2), 1e-3),
+    "memory": np.full((3, 2, 2), 4e-3),
+    "compute": np.full((3, 2, 2), 2e-3),
 }
 DATA: dict[str, Any] = {
     "grid": {
