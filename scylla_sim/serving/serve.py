@@ -328,7 +328,7 @@ def saturation_rate(
     rng, seats = np.random.default_rng(settings.seed), model.max_num_seqs
     loop = replace(load, rate=None, burstiness=1.0, concurrency=2 * seats)
     first = int(np.clip(float(model.kv_tokens.value) / loop.draw(rng, REQUESTS).mean_context, 1, seats))
-    requests = loop.draw(rng, max(REQUESTS, FULL_SEATS * first))
+    requests = loop.draw(rng, max(REQUESTS, FULL_SEATS * first)).cut_to(round(float(model.contexts[-1])))
     tokens = requests.output_tokens.copy()
     tokens[:first] = np.maximum(np.ceil(tokens[:first] * rng.random(first)), 1)
     requests = replace(requests, output_tokens=tokens)

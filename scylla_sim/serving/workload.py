@@ -7,7 +7,7 @@ or gamma process, a trace, or a closed loop, in which a fixed number of clients 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +171,13 @@ class Requests:
     def count(self) -> int:
         """Number of requests."""
         return int(self.arrival_s.size)
+
+    def cut_to(self, longest: int) -> Requests:
+        """Return the requests with at most ``longest`` tokens each, at least 2; prompts are cut first."""
+        answers = np.minimum(self.output_tokens, longest - 1)
+        prompts = np.minimum(self.input_tokens, longest - answers)
+        cached = np.minimum(self.cached_tokens, prompts - 1)
+        return replace(self, input_tokens=prompts, cached_tokens=cached, output_tokens=answers)
 
     @property
     def longest(self) -> int:
