@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from scylla_sim.acceptance.profile_scores import tree_scores
-from scylla_sim.acceptance.side_branches import branch_tokens_per_cycle, from_log_odds, to_log_odds
+from scylla_sim.acceptance.side_branches import branch_tokens_of_trees, from_log_odds, to_log_odds
 from scylla_sim.acceptance.trained_profiles import SHIFTS, TrainedProfiles, fit_branch_shift, fit_shift
 from scylla_sim.acceptance.trees import DraftTree, from_paths
 from scylla_sim.checks import FloatArray
@@ -112,7 +112,7 @@ def moved_rows(base: Measured, other: Measured, labels: Row) -> list[Row]:
     }
     rows = []
     for name, profile in every.items():
-        found = np.stack([branch_tokens_per_cycle(tree, profile, shift) for tree in other.trees], axis=-1)
+        found = branch_tokens_of_trees(other.trees, profile, shift)
         error = (found / other.tau[~few] - 1.0).ravel()
         size = np.abs(error)
         rows.append(

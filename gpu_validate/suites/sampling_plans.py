@@ -17,7 +17,7 @@ _GPU_SAMPLE_S = 2e-3
 
 
 PLANS = {
-    ("cpu", "ci"): Plan(relative_error=0.03, min_samples=6, time_limit_s=0.15),
+    ("cpu", "ci"): Plan(relative_error=0.03, min_samples=6, time_limit_s=0.15, warmup_calls=1),
     ("cpu", "small"): Plan(relative_error=0.01, min_samples=10, time_limit_s=0.5),
     ("cpu", "full"): Plan(relative_error=0.005, min_samples=30, time_limit_s=4.0),
     ("cuda", "ci"): Plan(relative_error=0.02, min_samples=10, time_limit_s=0.2, min_sample_s=_GPU_SAMPLE_S),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scylla_sim.acceptance import profiles, trees
-from scylla_sim.acceptance.side_branches import branch_tokens_per_cycle
+from scylla_sim.acceptance.side_branches import branch_tokens_of_trees
 from scylla_sim.acceptance.trained_profiles import TrainedProfiles, fit_branch_shift, fit_shift, nearest
 from scylla_sim.acceptance.trees import DraftTree
 from scylla_sim.checks import FloatArray, fail
@@ -146,14 +146,10 @@ def _predicted(
     moved = {form: fit_shift(fitted, form).profile(tokens, layers) for form in forms}
     beside = [nearest(fitted, float(t), float(d)) for t, d in zip(tokens, layers)]
     every = {"own": drafts.profile[out], **moved, "nearest": fitted.profile[beside]}
-    found = {(name, True): _taus(measured, profile, shift) for name, profile in every.items()}
-    found |= {(name, False): _taus(measured, profile, 0.0) for name, profile in every.items()}
+    found = {(name, True): branch_tokens_of_trees(measured, profile, shift) for name, profile in every.items()}
+    found |= {(name, False): branch_tokens_of_trees(measured, profile, 0.0) for name, profile in every.items()}
     rate = fit_shift(iid_profiles(fitted), forms[-1]).profile(tokens, layers)[:, 0, 0]
     depth, ranks = drafts.profile.shape[1:]
     iid = np.repeat(profiles.rank_profile(rate, ranks)[:, None, :], depth, axis=1)
     found["iid", False] = np.stack([trees.tokens_per_cycle(tree, iid) for tree in measured], axis=-1)
     return found
-
-
-def _taus(measured: Sequence[DraftTree], profile: FloatArray, shift: float) -> FloatArray:
-    return np.stack([branch_tokens_per_cycle(tree, profile, shift) for tree in measured], axis=-1)

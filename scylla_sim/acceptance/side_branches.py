@@ -7,6 +7,8 @@ project it is nearly the same at all training tokens, layers and temperatures; s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -74,11 +76,21 @@ def branch_tokens_per_cycle(tree: DraftTree, rank_probability: ArrayLike, shift:
     >>> [round(float(branch_tokens_per_cycle(full_tree([2, 1]), profile, shift)), 3) for shift in (0.0, 1.0986123)]
     [2.5, 2.375]
     """
+    return np.asarray(branch_tokens_of_trees([tree], rank_probability, shift)[..., 0])
+
+
+def branch_tokens_of_trees(trees: Sequence[DraftTree], rank_probability: ArrayLike, shift: ArrayLike) -> FloatArray:
+    """Return the tokens per cycle of several trees, shape (..., trees); see `branch_tokens_per_cycle`."""
     p = check_rank_profile(rank_probability)
+    lower = from_log_odds(to_log_odds(p) - np.asarray(shift, dtype=np.float64)[..., None, None])
+    return np.stack([_tokens_per_cycle(tree, p, lower) for tree in trees], axis=-1)
+
+
+def _tokens_per_cycle(tree: DraftTree, p: FloatArray, lower: FloatArray) -> FloatArray:
+    """Return the tokens per cycle of a tree, with one rank profile of the main chain and one of side branches."""
     if p.shape[-2] < tree.draft_len or p.shape[-1] <= max(tree.ranks):
         need = f"{tree.draft_len} depths and {max(tree.ranks) + 1} ranks"
         raise fail("rank_probability", p.shape, f"must cover the tree's {need}")
-    lower = from_log_odds(to_log_odds(p) - np.asarray(shift, dtype=np.float64)[..., None, None])
     reached: list[FloatArray] = []
     side: list[bool] = []
     total = np.ones(lower.shape[:-2])

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scylla_sim.acceptance.profiles import check_rank_profile
-from scylla_sim.acceptance.side_branches import branch_tokens_per_cycle, from_log_odds, to_log_odds
+from scylla_sim.acceptance.side_branches import branch_tokens_of_trees, from_log_odds, to_log_odds
 from scylla_sim.acceptance.trees import DraftTree
 from scylla_sim.checks import FloatArray, fail, in_range, one_of
 
@@ -213,7 +213,7 @@ def fit_branch_shift(
     """
     measured = np.asarray(tau, dtype=np.float64)
     tried = np.linspace(0.0, largest, steps)
-    found = np.stack([branch_tokens_per_cycle(tree, profile, tried[:, None]) for tree in trees], axis=-1)
+    found = branch_tokens_of_trees(trees, profile, tried[:, None])
     return float(tried[np.argmin(((found / measured - 1.0) ** 2).sum(axis=(1, 2)))])
 
 

@@ -129,7 +129,7 @@ def from_config(config: Mapping[str, Any], beside: Mapping[str, Any] | None = No
         return Quantization(method, "", problem=str(error))
     shape = _layers({**config, **text})
     dtype, op_dtypes = quantized_modules.op_dtypes(read, shape)
-    return Quantization(read.text, dtype, tuple(op_dtypes.items()), read.kv_dtype)
+    return Quantization(read.text, dtype, op_dtypes, read.kv_dtype)
 
 
 def _layers(config: Mapping[str, Any]) -> quantized_modules.Layers:

@@ -175,8 +175,9 @@ def _dtype(op: str, kept: tuple[str, ...], rules: tuple[tuple[str, str], ...], l
     return HALF
 
 
-def op_dtypes(read: Format, layers: Layers) -> tuple[str, dict[str, str]]:
-    """Return the data type of the experts or MLPs, and the operations whose data type differs.
+@cache
+def op_dtypes(read: Format, layers: Layers) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the data type of the experts or MLPs, and pairs of an operation and a data type that differs from it.
 
     Where the layers of a model differ, an operation has the data type of most layers. A file that lists the
     quantized layers decides for the layers that it names.
@@ -211,4 +212,4 @@ def op_dtypes(read: Format, layers: Layers) -> tuple[str, dict[str, str]]:
     found = {op: count.most_common(1)[0][0] if count else HALF for op, count in counts.items()}
     ranked = (*(found.get(op, HALF) for op in (*EXPERTS, *_DENSE)), *found.values())
     base = next((dtype for dtype in ranked if dtype != HALF), HALF)
-    return base, {op: dtype for op, dtype in found.items() if dtype != base}
+    return base, tuple((op, dtype) for op, dtype in found.items() if dtype != base)
